@@ -1,0 +1,23 @@
+/* philox.h: counter-based random numbers (Philox4x32-10). No state: key = seed, counter = (purpose, stream, index). */
+#ifndef IL_BASE_PHILOX_H
+#define IL_BASE_PHILOX_H
+
+#include <stdint.h>
+
+/* What a number is drawn for; different purposes never share numbers. Values are part of every result: never renumber. */
+typedef enum il_purpose {
+    IL_PURPOSE_INIT = 1,    /* stream: tensor index, index: element */
+    IL_PURPOSE_SAMPLE = 2,  /* stream: 0, index: position */
+    IL_PURPOSE_SHUFFLE = 3, /* stream: epoch, index: swap */
+    IL_PURPOSE_TEST = 4     /* free for tests and benches */
+} il_purpose;
+
+void il_philox(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index, uint32_t out[4]);
+/* Uniform in [0, 1), 53 bits. */
+double il_uniform(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index);
+/* Standard normal, the same bits on every machine (own log, sine and cosine in double). */
+double il_normal(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index);
+/* Standard normal cut to |x| ≤ limit (limit ≥ 0.5) by rejection over further counters of the same element. */
+double il_normal_truncated(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index, double limit);
+
+#endif

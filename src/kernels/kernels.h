@@ -1,0 +1,127 @@
+/* kernels.h: the table of compute kernels, one instance per instruction set, all giving the same bits.
+ *
+ * Canonical arithmetic (docs/arithmetic.md): an element of a product is one chain `acc = fma(a[k], b[k], acc)`, k
+ * ascending; any other sum over a row is 16 partial sums, element i into lane i mod 16 ascending, then one fixed tree
+ * ((l0+l8)+(l4+l12)) …; exp, tanh, … are our own polynomials. Rows of any width: lanes past the end add nothing.
+ * Functions here are single-threaded, allocate nothing and keep no state. `ld*` are row strides in floats. Unless a
+ * comment says otherwise an output may be the same array as an input of the same shape and stride, and may not overlap
+ * otherwise. "+=" marks outputs that are added to: x + (sum), one rounding after the sum is complete, unless the sum is a
+ * chain that starts from the old value, marked "chain". */
+#ifndef IL_KERNELS_KERNELS_H
+#define IL_KERNELS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { IL_LANES = 16 };
+
+typedef struct il_kernels {
+    const char *name; /* "portable", "avx2", "avx512" */
+
+    /* ---- products ------------------------------------------------------------------------------------------------- */
+
+    /* c [m,n] = a [m,k] · b [k,n]. a(i,k) at a[i*a_row + k*a_col]. b in panels of 16 columns: b(k, 16p+l) at
+     * b[p*b_panel + k*b_row + l]; packed: b_row 16, b_panel 16*k; row-major: b_row = ldb, b_panel 16. The last panel is
+     * read only up to column n. accumulate: every chain starts from c (chain), else from 0. c must not overlap a or b.
+     * No blocking over k or n here: for big products call il_gemm (gemm.h). */
+    void (*gemm)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
+                 ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+    /* Packs b(k,n) = src[k*src_row + n*src_col] into panels [ceil(n/16)][k][16], the last one padded with zeros. One of
+     * the strides must be 1. */
+    void (*pack)(int n, int k, const float *src, ptrdiff_t src_row, ptrdiff_t src_col, float *dst);
+    /* dst [n,m] = src [m,n] transposed. No overlap. */
+    void (*transpose)(int m, int n, const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst);
+
+    /* ---- elementwise, n values --------------------------------------------------------------------------------------- */
+    void (*add)(size_t n, const float *a, const float *b, float *y);          /* y = a + b */
+    void (*axpy)(size_t n, float s, const float *x, float *y);                /* y = fma(s, x, y) */
+    void (*scale)(size_t n, float s, const float *x, float *y);               /* y = s * x */
+    void (*mul)(size_t n, const float *a, const float *b, float *y);          /* y = a * b */
+    void (*sigmoid)(size_t n, const float *x, float *y);
+    void (*gelu)(size_t n, const float *x, float *y);                         /* tanh form */
+    void (*gelu_grad)(size_t n, const float *x, float *y, float *dy);         /* y = gelu(x) (NULL: not wanted), dy = gelu'(x) */
+    void (*gelu_grad2)(size_t n, const float *x, float *dy, float *ddy);      /* dy = gelu'(x), ddy = gelu''(x) */
+    void (*silu_mul)(size_t n, const float *x, const float *u, float *y);     /* y = silu(x) * u */
+    /* Given dy = dL/d(silu(x)*u): dx, du (=, may alias x, u). */
+    void (*silu_mul_back)(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du);
+    void (*gelu_mul)(size_t n, const float *x, const float *u, float *y);     /* y = gelu(x) * u */
+    void (*gelu_mul_back)(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du);
+
+    /* ---- rows: [rows, n] ----------------------------------------------------------------------------------------------- */
+    /* y[r] += bias, each row. */
+    void (*add_bias)(int rows, int n, const float *bias, float *y, ptrdiff_t ld);
+    /* y = w * (x * (1 / sqrt(mean(x²) + eps))) */
+    void (*rms_norm)(int rows, int n, const float *x, ptrdiff_t ldx, const float *w, float eps, float *y, ptrdiff_t ldy);
+    /* dx (+= if add) and dw [n] += over rows ascending (chain over rows). */
+    void (*rms_norm_back)(int rows, int n, const float *x, ptrdiff_t ldx, const float *w, float eps, const float *dy,
+                          ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *dw);
+    /* xhat = (x - mean) / sqrt(var + eps); y = xhat * gamma + beta. xhat and inv_std [rows] may be NULL. y may alias x,
+     * xhat may not alias y. */
+    void (*layer_norm)(int rows, int n, const float *x, ptrdiff_t ldx, const float *gamma, const float *beta, float eps,
+                       float *y, ptrdiff_t ldy, float *xhat, ptrdiff_t ld_xhat, float *inv_std);
+    /* From xhat and inv_std: dx =, dgamma [n] += and dbeta [n] += over rows ascending. dx may alias dy. */
+    void (*layer_norm_back)(int rows, int n, const float *xhat, ptrdiff_t ld_xhat, const float *inv_std,
+                            const float *gamma, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, float *dgamma,
+                            float *dbeta);
+    /* The gradient of the inner loss 1/2 |LN(z) - target|² with respect to z, each row (inner loop, REFERENCE §2.4):
+     *   xhat = (z - mean)/s;  e = (xhat*gamma + beta - target) * gamma;  g = (e - mean(e) - xhat*mean(e*xhat)) / s.
+     * g may alias z. xhat, e, inv_std may be NULL (inference); xhat and e have g's stride. */
+    void (*ln_loss_grad)(int rows, int n, const float *z, ptrdiff_t ldz, const float *target, ptrdiff_t ld_target,
+                         const float *gamma, const float *beta, float eps, float *g, ptrdiff_t ldg, float *xhat, float *e,
+                         float *inv_std);
+    /* Its backward: given dg, and xhat, e, inv_std from above: dz =, dtarget =, dgamma [n] +=, dbeta [n] += (rows
+     * ascending). dz, dtarget have dg's stride; dz may alias dg. */
+    void (*ln_loss_grad_back)(int rows, int n, const float *xhat, const float *e, const float *inv_std, ptrdiff_t ld,
+                              const float *target, ptrdiff_t ld_target, const float *gamma, const float *beta,
+                              const float *dg, ptrdiff_t ldg, float *dz, float *dtarget, float *dgamma, float *dbeta);
+    /* Rotates interleaved pairs of each row by row's own angle: (a,b) -> (a cos - b sin, a sin + b cos); cosine and sine
+     * [rows, n/2] with stride ld_table. inverse: rotates back (also the backward). In place. */
+    void (*rope)(int rows, int n, float *x, ptrdiff_t ldx, const float *cosine, const float *sine, ptrdiff_t ld_table,
+                 int inverse);
+    /* The same on half-split pairs (x_m, x_{m+n/2}), as Llama files have it. */
+    void (*rope_half)(int rows, int n, float *x, ptrdiff_t ldx, const float *cosine, const float *sine,
+                      ptrdiff_t ld_table, int inverse);
+    /* Depthwise causal convolution: y[t] = bias + sum_{k<taps} w[c,k] * x[t-(taps-1)+k], k ascending from 0 as one
+     * chain, bias added after; columns before the first come from history [taps-1, n] (oldest first). x and y do not
+     * overlap. w [n, taps] as on disk. add: y += instead. */
+    void (*conv)(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *w,
+                 const float *bias, float *y, ptrdiff_t ldy, int add);
+    /* dx (+= if add), dw [n,taps] +=, dbias [n] += (rows ascending). history as in conv; gradients that fall into it are
+     * dropped (a sequence's start, or a cut). */
+    void (*conv_back)(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *w,
+                      const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *dw, float *dbias);
+    /* y = softmax(x) and returns nothing; n ≥ 1. Loss form: lse[r] = log(sum(exp(x))), max-shifted. */
+    void (*log_sum_exp)(int rows, int n, const float *x, ptrdiff_t ldx, float *lse);
+    /* x = exp(x - lse[r]) in place: softmax rows from log_sum_exp. */
+    void (*exp_shift)(int rows, int n, float *x, ptrdiff_t ldx, const float *lse);
+    /* One block of online softmax: scores s [rows, n] times `scale`; only the first valid[r] (0 .. n) of a row count, the
+     * others become exact 0. m [rows] running maximum (start -inf), l [rows] running sum (start 0): updates both, turns s
+     * into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with valid 0). */
+    void (*softmax_block)(int rows, int n, const int *valid, float scale, float *s, ptrdiff_t lds, float *m, float *l,
+                          float *correction);
+    /* Plain dot product by the 16-lane sum, each row: out[r] = sum_i a[r,i]*b[r,i] (fma into lanes). */
+    void (*row_dot)(int rows, int n, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, float *out);
+    /* The 16-lane sum of n values, and of their squares in double (gradient norm: 16 double lanes). */
+    float (*sum)(size_t n, const float *x);
+    double (*sum_squares)(size_t n, const float *x);
+    int (*all_finite)(size_t n, const float *x);
+
+    /* AdamW: g' = g*clip; m = b1*m + (1-b1)*g'; v = b2*v + (1-b2)*g'²; p -= lr*(m*inv_c1 / (sqrt(v*inv_c2) + eps) + wd*p). */
+    void (*adamw)(size_t n, float *p, const float *g, float *m, float *v, float clip, float lr, float b1, float b2,
+                  float inv_c1, float inv_c2, float eps, float wd);
+    /* int conversions and dtype */
+    void (*bf16_to_f32)(size_t n, const uint16_t *x, float *y);
+    void (*f32_to_bf16)(size_t n, const float *x, uint16_t *y); /* round to nearest even; NaN stays NaN */
+} il_kernels;
+
+extern const il_kernels il_kernels_portable;
+#if defined(__x86_64__)
+extern const il_kernels il_kernels_avx2;
+extern const il_kernels il_kernels_avx512;
+#endif
+
+/* The table of that name if this CPU can run it; NULL name: $IL_CPU if set, else the best. NULL when unknown or not
+ * runnable here. */
+const il_kernels *il_kernels_pick(const char *name);
+
+#endif
