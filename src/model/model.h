@@ -1,0 +1,76 @@
+/* model.h: what il_model holds: the weights in one block laid out by the tensor table, and where each tensor lies. */
+#ifndef IL_MODEL_MODEL_H
+#define IL_MODEL_MODEL_H
+
+#include "inner/rule.h"
+#include "kernels/engine.h"
+#include "model/config.h"
+#include "tensor/table.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define IL_NONE SIZE_MAX
+
+/* A weight matrix [out, in] in the block, and its packed copy once there is one. */
+typedef struct il_linear {
+    size_t at; /* offset in floats; IL_NONE: this model has none */
+    int out, in;
+    size_t packed; /* offset in il_model.packed */
+} il_linear;
+
+/* Offsets of one layer's tensors; IL_NONE where the config has none. */
+typedef struct il_layer {
+    size_t conv_norm, conv_w, conv_b; /* pre_conv */
+    size_t seq_norm, ffn_norm;
+    il_linear wq, wk, wv, wo, wg;
+    size_t conv_q_w, conv_q_b, conv_k_w, conv_k_b; /* share_qk */
+    size_t rule[IL_RULE_TENSORS_MAX];
+    il_linear lr; /* [H, D]: learnable_ttt_lr_weight */
+    size_t lr_b, token_idx, post_norm_w, post_norm_b;
+    il_linear w1, w2, w3; /* gate_proj, down_proj, up_proj */
+} il_layer;
+
+struct il_workspace;
+
+struct il_model {
+    atomic_int references;
+    il_engine *engine;
+    il_config config;
+    const il_rule *rule; /* NULL: self-attention */
+    il_rule_shape shape;
+    int n_rule_tensors;
+    il_rule_tensor rule_tensors[IL_RULE_TENSORS_MAX];
+    il_table table;
+    size_t embed, norm;
+    il_linear head; /* at = embed when tied */
+    il_layer *layers;
+    float *weights; /* [table.floats] */
+
+    /* Whoever changes the weights raises version; packs and the tok table follow it. */
+    uint64_t version;        /* starts at 1 */
+    uint64_t packed_version; /* 0: never packed */
+    uint64_t tok_version;
+    float *packed;
+    size_t packed_floats;
+    float *tok;                 /* [layers, b]: max(0, 1/(i+1) + learnable_token_idx); NULL: self-attention */
+    float *rope_cos, *rope_sin; /* [b, d/2]: angles inside a mini-batch; NULL: self-attention */
+
+    pthread_mutex_t lock; /* one forward pass at a time; guards work, packs and tok */
+    struct il_workspace *work;
+};
+
+/* An il_model with zeroed weights, all tensors declared and ready to be filled; one reference. */
+il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error);
+/* Brings the tok table, and if asked the packed weights, up to model->version. Called with the lock held. */
+il_status il_model_refresh(il_model *model, int packs, il_error *error);
+/* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the same. */
+void il_linear_forward(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx, float *y,
+                       ptrdiff_t ldy);
+/* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
+void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);
+
+static inline const float *il_weight(const il_model *model, size_t at) {
+    return at == IL_NONE ? NULL : model->weights + at;
+}
+
+#endif
