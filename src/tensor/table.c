@@ -1,0 +1,90 @@
+/* table.c: names, shapes and places of tensors in one block of floats. Refuses empty dimensions, overflow,
+ * names that do not fit and the same name twice. */
+#include "tensor/table.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/philox.h"
+
+enum { PLACE = IL_ALIGN / sizeof(float) }; /* offsets are multiples of this */
+
+void il_table_begin(const il_allocator *allocator, il_table *table) {
+    *table = (il_table){.allocator = allocator};
+}
+
+void il_table_end(il_table *table) {
+    il_free(table->allocator, table->entries);
+    il_table_begin(table->allocator, table);
+}
+
+il_status il_table_add(il_table *table, size_t *offset, il_init init, int rank, const size_t *shape,
+                       il_error *error, const char *name, ...) {
+    il_table_entry entry = {.rank = rank, .count = 1, .offset = table->floats, .init = init};
+    size_t end = 0;
+    va_list args;
+    va_start(args, name);
+    int length = vsnprintf(entry.name, sizeof entry.name, name, args);
+    va_end(args);
+    if (length < 1 || (size_t)length >= sizeof entry.name)
+        return il_fail(error, IL_ERR_ARG, "tensor name %s…: must have 1 to %zu bytes", entry.name,
+                       sizeof entry.name - 1);
+    if (rank < 1 || rank > 4)
+        return il_fail(error, IL_ERR_ARG, "tensor %s: rank %d is not 1 to 4", entry.name, rank);
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] == 0) return il_fail(error, IL_ERR_ARG, "tensor %s: dimension %d is 0", entry.name, i);
+        if (__builtin_mul_overflow(entry.count, shape[i], &entry.count))
+            return il_fail(error, IL_ERR_ARG, "tensor %s: more entries than this machine can count",
+                           entry.name);
+        entry.shape[i] = shape[i];
+    }
+    if (__builtin_add_overflow(entry.count, PLACE - 1, &end) ||
+        __builtin_add_overflow(table->floats, end / PLACE * PLACE, &end) || end > SIZE_MAX / sizeof(float))
+        return il_fail(error, IL_ERR_ARG, "tensor %s: more bytes than this machine can address", entry.name);
+    if (il_table_find(table, entry.name))
+        return il_fail(error, IL_ERR_ARG, "tensor %s: already there", entry.name);
+    void *block = table->entries;
+    if (!il_grow(table->allocator, &block, &table->capacity, table->n, table->n + 1, sizeof entry))
+        return il_fail(error, IL_ERR_NOMEM, "tensor %s: out of memory", entry.name);
+    table->entries = block;
+    table->entries[table->n++] = entry;
+    table->floats = end;
+    if (offset) *offset = entry.offset;
+    return IL_OK;
+}
+
+const il_table_entry *il_table_find(const il_table *table, const char *name) {
+    for (size_t i = 0; i < table->n; i++)
+        if (strcmp(table->entries[i].name, name) == 0) return &table->entries[i];
+    return NULL;
+}
+
+/* The recipe's convolution weights: a normal cut at two standard deviations and widened so that the standard
+ * deviation after the cut is 1 / sqrt(fan-in) = 0.5. */
+static double conv_weight(uint64_t seed, uint32_t stream, uint64_t index) {
+    return il_normal_truncated(seed, IL_PURPOSE_INIT, stream, index, 2.0) * (0.5 / 0.87962566103423978);
+}
+
+void il_table_init(const il_table *table, uint64_t seed, float *block) {
+    memset(block, 0, table->floats * sizeof *block);
+    for (size_t t = 0; t < table->n; t++) {
+        const il_table_entry *entry = &table->entries[t];
+        float *out = block + entry->offset;
+        uint32_t stream = (uint32_t)t;
+        switch (entry->init) {
+        case IL_INIT_ZEROS: break;
+        case IL_INIT_ONES:
+            for (size_t i = 0; i < entry->count; i++) out[i] = 1.0f;
+            break;
+        case IL_INIT_NORMAL:
+            for (size_t i = 0; i < entry->count; i++)
+                out[i] = (float)(0.02 * il_normal(seed, IL_PURPOSE_INIT, stream, i));
+            break;
+        case IL_INIT_CONV:
+            for (size_t i = 0; i < entry->count; i++) out[i] = (float)conv_weight(seed, stream, i);
+            break;
+        }
+    }
+}
