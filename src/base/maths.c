@@ -44,6 +44,8 @@ double il_exp_d(double x) {
 /* x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt 2); s = f / (2 + f):
  * log(1 + f) = 2 atanh(s) = f - s (f - 2 (s²/3 + s⁴/5 + …)); the term after s^22/23 is below 1e-18. */
 double il_log_d(double x) {
+    static const double c[] = {2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13,
+                               2.0 / 11, 2.0 / 9,  2.0 / 7,  2.0 / 5,  2.0 / 3};
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
     int e = (int)(bits >> 52 & 0x7ff) - 1023;
@@ -53,7 +55,7 @@ double il_log_d(double x) {
         e++;
     }
     double f = m - 1.0, s = f / (2.0 + f), z = s * s, p = 0.0;
-    for (int n = 23; n >= 3; n -= 2) p = (p + 2.0 / n) * z;
+    for (int i = 0; i < (int)(sizeof c / sizeof c[0]); i++) p = (p + c[i]) * z;
     return e * LN2_HI + (f - (s * (f - p) - e * LN2_LO));
 }
 

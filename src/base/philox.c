@@ -32,14 +32,21 @@ double il_uniform(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t i
     return (double)bits53(r[0], r[1]) * 0x1p-53;
 }
 
-/* Box and Muller: counter j gives the elements 2j (cosine) and 2j + 1 (sine). */
-double il_normal(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index) {
+/* Box and Muller. */
+void il_normal_pair(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t pair, double out[2]) {
     uint32_t r[4];
     double sine, cosine;
-    il_philox(seed, purpose, stream, index >> 1, r);
+    il_philox(seed, purpose, stream, pair, r);
     double radius = sqrt(-2.0 * il_log_d((double)(bits53(r[0], r[1]) + 1) * 0x1p-53)); /* of (0, 1] */
     il_sincos_d((double)bits53(r[2], r[3]) * (0x1.921fb54442d18p+2 * 0x1p-53), &sine, &cosine);
-    return radius * (index & 1 ? sine : cosine);
+    out[0] = radius * cosine;
+    out[1] = radius * sine;
+}
+
+double il_normal(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index) {
+    double pair[2];
+    il_normal_pair(seed, purpose, stream, index >> 1, pair);
+    return pair[index & 1];
 }
 
 /* Attempt t of an element takes the counter with t in its top 16 bits: elements are below 2^48. At limit 0.5

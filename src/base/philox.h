@@ -17,7 +17,10 @@ void il_philox(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t inde
 double il_uniform(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index);
 /* Standard normal, the same bits on every machine (own log, sine and cosine in double). */
 double il_normal(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index);
-/* Standard normal cut to |x| ≤ limit (limit ≥ 0.5) by rejection over further counters of the same element. */
+/* il_normal of index 2*pair and 2*pair + 1, for the price of one. */
+void il_normal_pair(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t pair, double out[2]);
+/* Standard normal cut to |x| ≤ limit (limit ≥ 0.5) by rejection over further counters of the same element.
+ * index < 2^48. */
 double il_normal_truncated(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index, double limit);
 
 #endif

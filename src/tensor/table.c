@@ -79,8 +79,12 @@ void il_table_init(const il_table *table, uint64_t seed, float *block) {
             for (size_t i = 0; i < entry->count; i++) out[i] = 1.0f;
             break;
         case IL_INIT_NORMAL:
-            for (size_t i = 0; i < entry->count; i++)
-                out[i] = (float)(0.02 * il_normal(seed, IL_PURPOSE_INIT, stream, i));
+            for (size_t i = 0; i < entry->count; i += 2) {
+                double pair[2];
+                il_normal_pair(seed, IL_PURPOSE_INIT, stream, i / 2, pair);
+                out[i] = (float)(0.02 * pair[0]);
+                if (i + 1 < entry->count) out[i + 1] = (float)(0.02 * pair[1]);
+            }
             break;
         case IL_INIT_CONV:
             for (size_t i = 0; i < entry->count; i++) out[i] = (float)conv_weight(seed, stream, i);
