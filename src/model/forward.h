@@ -63,7 +63,7 @@ typedef struct il_workspace {
     float *mix, *tmp;       /* [T,D] */
     float *ffn;             /* [T,F] silu(h1)*h3 */
     float *cosine, *sine;   /* [T, d/2] RoPE of each token (self-attention) */
-    float *history;         /* [taps-1, D] */
+    float *history;         /* [taps-1, D] in blocks of channels (pass.h) */
     float *logits;          /* [IL_LOGIT_ROWS, V] */
     float *rows;            /* [IL_LOGIT_ROWS, D] gathered hidden vectors */
     size_t scratch_floats;
@@ -75,8 +75,7 @@ enum { IL_LOGIT_ROWS = 64 };
 il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error);
 void il_workspace_close(il_workspace *work);
 /* Lays out one layer's activations for T tokens (x1 is x0 without pre_conv); used by the workspace and the tape. */
-struct il_arena;
-void il_acts_take(struct il_arena *arena, const il_model *model, size_t tokens, il_acts *acts);
+void il_acts_take(il_arena *arena, const il_model *model, size_t tokens, il_acts *acts);
 
 typedef struct il_pass {
     il_model *model;

@@ -69,6 +69,9 @@ void il_linear_forward(const il_model *model, const il_linear *linear, int m, co
 /* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
 void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);
 
+/* One head as its rule sees it; lr_scale from the config times inner_lr (1 outside training). After il_model_refresh. */
+il_head il_model_head(const il_model *model, int layer, int head, float inner_lr);
+
 static inline const float *il_weight(const il_model *model, size_t at) {
     return at == IL_NONE ? NULL : model->weights + at;
 }

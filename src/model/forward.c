@@ -1,0 +1,176 @@
+/* forward.c: the pass over all blocks: embedding, pre-convolution, mixer, SwiGLU, final norm. */
+#include "model/pass.h"
+
+#include <string.h>
+
+/* ---- steps shared with the mixers (pass.h) ---- */
+
+typedef struct {
+    const il_pass *pass;
+    const float *a, *b;
+    float *y;
+    size_t width;
+} row_work;
+
+void il_pass_rows(const il_pass *pass, void (*run)(void *, int, int), void *context) {
+    il_pool_run(pass->model->engine->pool, (pass->tokens + IL_PIECE - 1) / IL_PIECE, run, context);
+}
+
+static void run_rms(void *context, int piece, int worker) {
+    (void)worker;
+    const row_work *r = context;
+    const il_model *m = r->pass->model;
+    int n = m->config.width;
+    ptrdiff_t at = (ptrdiff_t)piece * IL_PIECE * n;
+    m->engine->kernels->rms_norm(il_piece_rows(r->pass, piece), n, r->a + at, n, r->b, (float)m->config.rms_norm_eps,
+                                 r->y + at, n);
+}
+
+void il_pass_rms(const il_pass *pass, const float *x, size_t weight, float *y) {
+    row_work r = {.pass = pass, .a = x, .b = il_weight(pass->model, weight), .y = y};
+    il_pass_rows(pass, run_rms, &r);
+}
+
+static void run_add(void *context, int piece, int worker) {
+    (void)worker;
+    const row_work *r = context;
+    size_t at = (size_t)piece * IL_PIECE * r->width;
+    r->pass->model->engine->kernels->add((size_t)il_piece_rows(r->pass, piece) * r->width, r->a + at, r->b + at, r->y + at);
+}
+
+void il_pass_add(const il_pass *pass, const float *a, const float *b, float *y) {
+    row_work r = {.pass = pass, .a = a, .b = b, .y = y, .width = (size_t)pass->model->config.width};
+    il_pass_rows(pass, run_add, &r);
+}
+
+static float *ring_of(const il_state *state, int qk) { return qk ? state->ring_qk : state->ring_pre; }
+
+static size_t ring_column(const il_state *state, int layer, uint64_t position) {
+    size_t at = (size_t)layer * (size_t)state->ring + (size_t)(position % (uint64_t)state->ring);
+    return at * (size_t)state->model->config.width;
+}
+
+void il_history(const il_state *state, const float *ring, int layer, float *history) {
+    int taps = state->model->config.conv_kernel, width = state->model->config.width;
+    for (int from = 0; from < width; from += IL_CHANNELS) {
+        size_t n = (size_t)(width - from < IL_CHANNELS ? width - from : IL_CHANNELS);
+        for (int k = 0; k < taps - 1; k++, history += n) {
+            uint64_t back = (uint64_t)(taps - 1 - k); /* columns before the current position */
+            if (state->position < back)
+                memset(history, 0, n * sizeof(float));
+            else
+                memcpy(history, ring + ring_column(state, layer, state->position - back) + from, n * sizeof(float));
+        }
+    }
+}
+
+typedef struct {
+    const il_pass *pass;
+    const il_stretch *stretch;
+    const float *x, *w, *bias;
+    float *y;
+} conv_work;
+
+static void run_conv(void *context, int item, int worker) {
+    (void)worker;
+    const conv_work *c = context;
+    const il_config *config = &c->pass->model->config;
+    int from = item * IL_CHANNELS, width = config->width, taps = config->conv_kernel;
+    int n = width - from < IL_CHANNELS ? width - from : IL_CHANNELS;
+    ptrdiff_t at = (ptrdiff_t)c->stretch->first * width + from;
+    c->pass->model->engine->kernels->conv(c->stretch->n, n, taps, c->x + at, width,
+                                          c->pass->work->history + (ptrdiff_t)from * (taps - 1),
+                                          c->w + (ptrdiff_t)from * taps, c->bias + from, c->y + at, width, 0);
+}
+
+void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias, float *y) {
+    const il_model *m = pass->model;
+    for (int s = 0; s < pass->n_stretches; s++) {
+        const il_stretch *stretch = &pass->stretches[s];
+        il_history(stretch->state, ring_of(stretch->state, qk), layer, pass->work->history);
+        conv_work c = {pass, stretch, x, il_weight(m, weight), il_weight(m, bias), y};
+        il_pool_run(m->engine->pool, (m->config.width + IL_CHANNELS - 1) / IL_CHANNELS, run_conv, &c);
+    }
+}
+
+void il_pass_conv_keep(const il_pass *pass, int layer, int qk, const float *x) {
+    size_t width = (size_t)pass->model->config.width;
+    for (int s = 0; s < pass->n_stretches; s++) {
+        const il_stretch *stretch = &pass->stretches[s];
+        const il_state *state = stretch->state;
+        for (int i = stretch->n > state->ring ? stretch->n - state->ring : 0; i < stretch->n; i++)
+            memcpy(ring_of(state, qk) + ring_column(state, layer, state->position + (uint64_t)i),
+                   x + (size_t)(stretch->first + i) * width, width * sizeof(float));
+    }
+}
+
+/* ---- the pass ---- */
+
+static void run_swiglu(void *context, int piece, int worker) {
+    (void)worker;
+    const row_work *r = context;
+    size_t at = (size_t)piece * IL_PIECE * r->width;
+    r->pass->model->engine->kernels->silu_mul((size_t)il_piece_rows(r->pass, piece) * r->width, r->a + at, r->b + at, r->y + at);
+}
+
+/* x += W2( silu(W1 rms(x)) * (W3 rms(x)) ), from x2 to out */
+static void feed_forward(const il_pass *pass, const il_layer *layer, const il_acts *a, float *out) {
+    const il_model *m = pass->model;
+    int width = m->config.width, ffn = m->config.ffn_width;
+    il_pass_rms(pass, a->x2, layer->ffn_norm, a->fn);
+    il_linear_forward(m, &layer->w1, pass->tokens, a->fn, width, a->h1, ffn);
+    il_linear_forward(m, &layer->w3, pass->tokens, a->fn, width, a->h3, ffn);
+    row_work r = {.pass = pass, .a = a->h1, .b = a->h3, .y = pass->work->ffn, .width = (size_t)ffn};
+    il_pass_rows(pass, run_swiglu, &r);
+    il_linear_forward(m, &layer->w2, pass->tokens, pass->work->ffn, ffn, pass->work->mix, width);
+    il_pass_add(pass, a->x2, pass->work->mix, out);
+}
+
+static void angles(const il_pass *pass) {
+    const il_config *c = &pass->model->config;
+    size_t half = (size_t)(c->width / c->heads / 2);
+    for (int s = 0; s < pass->n_stretches; s++)
+        for (int i = 0; i < pass->stretches[s].n; i++) {
+            size_t at = (size_t)(pass->stretches[s].first + i) * half;
+            il_rope_angles(c, pass->stretches[s].state->position + (uint64_t)i, pass->work->cosine + at, pass->work->sine + at);
+        }
+}
+
+void il_forward(il_pass *pass, const int32_t *tokens) {
+    const il_model *m = pass->model;
+    il_workspace *work = pass->work;
+    size_t width = (size_t)m->config.width, row = width * sizeof(float);
+    const float *embed = m->weights + m->embed;
+    float *x0 = il_pass_acts(pass, 0)->x0;
+    for (int t = 0; t < pass->tokens; t++) memcpy(x0 + (size_t)t * width, embed + (size_t)tokens[t] * width, row);
+    if (!m->rule) angles(pass);
+
+    for (int i = 0; i < m->config.layers; i++) {
+        const il_layer *layer = &m->layers[i];
+        const il_acts *a = il_pass_acts(pass, i);
+        if (a->pre) {
+            il_pass_rms(pass, a->x0, layer->conv_norm, a->pre);
+            il_pass_conv(pass, i, 0, a->pre, layer->conv_w, layer->conv_b, a->x1);
+            il_pass_conv_keep(pass, i, 0, a->pre);
+            il_pass_add(pass, a->x0, a->x1, a->x1);
+        }
+        il_pass_rms(pass, a->x1, layer->seq_norm, a->xn);
+        if (m->rule)
+            il_mixer_ttt_forward(pass, i);
+        else
+            il_mixer_attention_forward(pass, i);
+        il_pass_add(pass, a->x1, work->mix, a->x2);
+        int last = i + 1 == m->config.layers;
+        feed_forward(pass, layer, a, !last ? il_pass_acts(pass, i + 1)->x0 : pass->tape ? pass->tape->x_last : work->tmp);
+    }
+
+    il_pass_rms(pass, pass->tape ? pass->tape->x_last : work->tmp, m->norm, work->hidden);
+    for (int s = 0; s < pass->n_stretches; s++) {
+        il_stretch *stretch = &pass->stretches[s];
+        il_state *state = stretch->state;
+        for (int i = stretch->n > state->ring_hidden ? stretch->n - state->ring_hidden : 0; i < stretch->n; i++)
+            memcpy(state->hidden + (size_t)((state->position + (uint64_t)i) % (uint64_t)state->ring_hidden) * width,
+                   work->hidden + (size_t)(stretch->first + i) * width, row);
+        state->position += (uint64_t)stretch->n;
+    }
+}

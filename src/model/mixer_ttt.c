@@ -1,0 +1,92 @@
+/* mixer_ttt.c: the TTT mixer: projections, convolutions, RoPE, the inner rule of every head, post norm, gate, wo. What the
+ * network in the network computes is the rule's business (inner/rule.h). */
+#include "model/pass.h"
+
+#include <string.h>
+
+typedef struct {
+    const il_pass *pass;
+    const il_acts *acts;
+    int layer;
+} mixer_work;
+
+/* One head of one stretch through its mini-batches: RoPE, rows, and a commit wherever a mini-batch is full. */
+static void run_head(void *context, int item, int worker) {
+    const mixer_work *w = context;
+    const il_pass *pass = w->pass;
+    const il_model *m = pass->model;
+    const il_acts *a = w->acts;
+    const il_tape *tape = pass->tape;
+    int heads = m->config.heads, width = m->config.width, b = m->config.mini_batch, d = width / heads;
+    int h = item % heads, s = item / heads;
+    const il_stretch *stretch = &pass->stretches[s];
+    const il_state *state = stretch->state;
+    il_head head = il_model_head(m, w->layer, h, pass->inner_lr);
+    float *scratch = pass->work->scratch + (size_t)worker * pass->work->scratch_floats;
+
+    for (int done = 0; done < stretch->n;) {
+        uint64_t position = state->position + (uint64_t)done, mini_batch = position / (uint64_t)b;
+        int r0 = (int)(position % (uint64_t)b), n = b - r0 < stretch->n - done ? b - r0 : stretch->n - done;
+        float *carry = il_state_carry(state, state->frozen ? 0 : mini_batch, w->layer, h);
+        float *rows = il_state_rows(state, mini_batch, w->layer, h);
+        if (tape) { /* a stretch of training starts at a mini-batch: done counts whole ones */
+            int index = done / b;
+            rows = il_tape_rows(tape, m, w->layer, s, index, h);
+            if (index % IL_CARRY_EVERY == 0)
+                memcpy(il_tape_carry(tape, m, w->layer, s, index / IL_CARRY_EVERY, h), carry, m->shape.carry * sizeof(float));
+        }
+        ptrdiff_t at = (ptrdiff_t)(stretch->first + done) * width + (ptrdiff_t)h * d;
+        for (int qk = 0; qk < 2; qk++) /* Q and K turn by the position inside the mini-batch */
+            m->engine->kernels->rope(n, d, (qk ? a->k : a->q) + at, width, m->rope_cos + (ptrdiff_t)r0 * (d / 2),
+                                     m->rope_sin + (ptrdiff_t)r0 * (d / 2), d / 2, 0);
+        il_rows_in in = {.n = n, .q = a->q + at, .k = a->k + at, .v = a->v + at, .ld = width};
+        in.gate = a->lr + (ptrdiff_t)(stretch->first + done) * heads + h;
+        in.ld_gate = heads;
+        m->rule->rows(&head, carry, rows, r0, &in, a->z + at, width, scratch);
+        if (r0 + n == b && !state->frozen)
+            m->rule->commit(&head, carry, rows, il_state_carry(state, mini_batch + 1, w->layer, h), scratch);
+        done += n;
+    }
+}
+
+/* tmp = gelu(g) * LN(z), or LN(z) without a gate */
+static void run_gate(void *context, int piece, int worker) {
+    (void)worker;
+    const mixer_work *w = context;
+    const il_model *m = w->pass->model;
+    const il_acts *a = w->acts;
+    const il_kernels *kernels = m->engine->kernels;
+    const il_layer *layer = &m->layers[w->layer];
+    int rows = il_piece_rows(w->pass, piece), width = m->config.width;
+    ptrdiff_t row = (ptrdiff_t)piece * IL_PIECE, at = row * width;
+    float *out = w->pass->work->tmp + at;
+    kernels->layer_norm(rows, width, a->z + at, width, il_weight(m, layer->post_norm_w), il_weight(m, layer->post_norm_b),
+                        1e-6F, out, width, a->zhat + at, width, a->z_inv_std + row);
+    if (a->g) kernels->gelu_mul((size_t)rows * (size_t)width, a->g + at, out, out);
+}
+
+void il_mixer_ttt_forward(const il_pass *pass, int index) {
+    const il_model *m = pass->model;
+    const il_layer *layer = &m->layers[index];
+    il_acts *a = il_pass_acts(pass, index);
+    int tokens = pass->tokens, width = m->config.width, heads = m->config.heads;
+    mixer_work w = {pass, a, index};
+
+    if (m->config.share_qk) {
+        il_linear_forward(m, &layer->wq, tokens, a->xn, width, a->xqk, width);
+        il_pass_conv(pass, index, 1, a->xqk, layer->conv_q_w, layer->conv_q_b, a->q);
+        il_pass_conv(pass, index, 1, a->xqk, layer->conv_k_w, layer->conv_k_b, a->k);
+        il_pass_conv_keep(pass, index, 1, a->xqk);
+    } else {
+        il_linear_forward(m, &layer->wq, tokens, a->xn, width, a->q, width);
+        il_linear_forward(m, &layer->wk, tokens, a->xn, width, a->k, width);
+    }
+    il_linear_forward(m, &layer->wv, tokens, a->xn, width, a->v, width);
+    if (a->g) il_linear_forward(m, &layer->wg, tokens, a->xn, width, a->g, width);
+    il_linear_forward(m, &layer->lr, tokens, a->xn, width, a->lr, heads);
+    m->engine->kernels->add_bias(tokens, heads, il_weight(m, layer->lr_b), a->lr, heads);
+
+    il_pool_run(m->engine->pool, pass->n_stretches * heads, run_head, &w);
+    il_pass_rows(pass, run_gate, &w);
+    il_linear_forward(m, &layer->wo, tokens, pass->work->tmp, width, pass->work->mix, width);
+}

@@ -1,0 +1,93 @@
+/* session.c: the life of a session: open, fork, rewind, logits, statistics. Feeding is feed.c. */
+#include "session/session.h"
+
+#include "base/error.h"
+
+void il_session_options_default(il_session_options *options) { *options = (il_session_options){0}; }
+
+/* The model's shared workspace and its packs are made when the first session is opened, so that feeding allocates nothing. */
+static il_status prepare(il_model *model, il_error *error) {
+    pthread_mutex_lock(&model->lock);
+    il_status status = il_model_refresh(model, 1, error);
+    if (status == IL_OK && !model->work) {
+        il_workspace *work = il_alloc(&model->engine->memory, 1, sizeof *work);
+        status = work ? il_workspace_open(model, IL_FEED_CHUNK, work, error)
+                      : il_fail(error, IL_ERR_NOMEM, "no memory for a workspace");
+        if (status == IL_OK)
+            model->work = work;
+        else
+            il_free(&model->engine->memory, work);
+    }
+    pthread_mutex_unlock(&model->lock);
+    return status;
+}
+
+il_status il_session_open(il_model *model, const il_session_options *options, il_session **session, il_error *error) {
+    *session = NULL;
+    il_session_options defaults;
+    il_session_options_default(&defaults);
+    if (!options) options = &defaults;
+    IL_TRY(prepare(model, error));
+    il_session *s = il_alloc(&model->engine->memory, 1, sizeof *s);
+    if (!s) return il_fail(error, IL_ERR_NOMEM, "no memory for a session");
+    s->model = il_model_ref(model);
+    il_status status = il_state_open(model, options->frozen, &s->state, error);
+    if (status == IL_OK) status = il_state_open(model, options->frozen, &s->before, error);
+    if (status != IL_OK) {
+        il_session_close(s);
+        return status;
+    }
+    *session = s;
+    return IL_OK;
+}
+
+void il_session_close(il_session *session) {
+    if (!session) return;
+    il_model *model = session->model;
+    il_state_close(&session->state);
+    il_state_close(&session->before);
+    il_free(&model->engine->memory, session);
+    il_model_unref(model);
+}
+
+il_status il_session_fork(const il_session *session, il_session **copy, il_error *error) {
+    il_session_options options = {.frozen = session->state.frozen};
+    IL_TRY(il_session_open(session->model, &options, copy, error));
+    il_status status = il_state_copy(&(*copy)->state, &session->state, error);
+    if (status != IL_OK) {
+        il_session_close(*copy);
+        *copy = NULL;
+    }
+    return status;
+}
+
+uint64_t il_session_position(const il_session *session) { return session->state.position; }
+uint64_t il_session_rewind_limit(const il_session *session) { return il_state_rewind_limit(&session->state); }
+
+il_status il_session_rewind(il_session *session, uint64_t position, il_error *error) {
+    uint64_t now = session->state.position, limit = il_state_rewind_limit(&session->state);
+    if (position > now || position < limit)
+        return il_fail(error, IL_ERR_ARG, "cannot rewind to position %llu: only %llu to %llu are kept",
+                       (unsigned long long)position, (unsigned long long)limit, (unsigned long long)now);
+    il_state_rewind(&session->state, position);
+    return IL_OK;
+}
+
+il_status il_session_logits(il_session *session, float *logits, il_error *error) {
+    const il_state *state = &session->state;
+    if (!state->position) return il_fail(error, IL_ERR_ARG, "no logits before the first token");
+    il_model *model = session->model;
+    pthread_mutex_lock(&model->lock);
+    il_status status = il_model_refresh(model, 1, error);
+    size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
+    if (status == IL_OK) il_head_logits(model, 1, state->hidden + at, model->config.width, logits);
+    pthread_mutex_unlock(&model->lock);
+    return status;
+}
+
+void il_session_cancel(il_session *session) { atomic_store(&session->cancelled, 1); }
+
+void il_session_get_stats(const il_session *session, il_session_stats *stats) {
+    *stats = (il_session_stats){.position = session->state.position, .tokens_fed = session->tokens_fed};
+    stats->state_bytes = il_state_bytes(&session->state);
+}
