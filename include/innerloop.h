@@ -175,8 +175,8 @@ IL_API il_status il_session_open(il_model *model, const il_session_options *opti
 IL_API void il_session_close(il_session *session); /* NULL allowed */
 /* Reads tokens [n]. nll (NULL allowed) [n]: nll[i] = -ln p(tokens[i] | all tokens before it), NaN for the first token of
  * a sequence, which nothing predicts. consumed (NULL allowed): how many tokens were read; n on success. On any error the
- * session is valid at position + *consumed. IL_ERR_NONFINITE leaves it before the mini-batch that produced the
- * non-finite number. */
+ * session is valid where il_session_position says. IL_ERR_NONFINITE leaves it at the start of the mini-batch that produced
+ * the non-finite number, which may lie before this call's first token (*consumed is then 0). */
 IL_API il_status il_session_feed(il_session *session, const int32_t *tokens, size_t n, float *nll, size_t *consumed,
                                  il_error *error);
 
@@ -197,7 +197,7 @@ IL_API uint64_t il_session_position(const il_session *session);
 /* A second session at the same position that shares nothing that either can change. */
 IL_API il_status il_session_fork(const il_session *session, il_session **copy, il_error *error);
 /* Goes back to an earlier position: down to il_session_rewind_limit, which after a feed is at most
- * position - mini_batch (0 if that is negative). */
+ * position - mini_batch (0 if that is negative). Rewinding into an earlier mini-batch gives up what came before that one. */
 IL_API il_status il_session_rewind(il_session *session, uint64_t position, il_error *error);
 IL_API uint64_t il_session_rewind_limit(const il_session *session);
 /* Asks a feed that is under way to stop at its next chunk with IL_ERR_CANCELLED. Any thread, also a signal handler. */
@@ -222,7 +222,7 @@ typedef struct il_sample_options {
 } il_sample_options;
 
 IL_API void il_sample_options_default(il_sample_options *options);
-/* Draws the token that follows position (il_session_position) from logits [vocab_size], which it may overwrite.
+/* The order: repeat_penalty, temperature, min_p, top_k, top_p. Draws the token that follows position (il_session_position) from logits [vocab_size], which it may overwrite.
  * recent [n_recent]: the tokens that repeat_penalty looks at. Same seed, position and logits: same token, always. */
 IL_API il_status il_sample(il_engine *engine, const il_sample_options *options, float *logits, int vocab_size,
                            uint64_t position, const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);

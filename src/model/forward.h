@@ -1,5 +1,6 @@
-/* forward.h: one pass of the whole model over a ragged batch: the only forward there is, for prefill, decode and training.
- * In training the activations of every layer are kept (il_tape); otherwise all layers share one set. */
+/* forward.h: one pass of the whole model over a ragged batch: the only forward there is, for prefill, decode
+ * and training. In training the activations of every layer are kept (il_tape); otherwise all layers share one
+ * set. */
 #ifndef IL_MODEL_FORWARD_H
 #define IL_MODEL_FORWARD_H
 
@@ -13,25 +14,28 @@ typedef struct il_stretch {
 
 /* Activations of one layer, T tokens. Arrays the config does not need are NULL. */
 typedef struct il_acts {
-    float *x0;        /* [T,D] the block's input */
-    float *pre;       /* [T,D] rms(x0), input of pre_conv */
-    float *x1;        /* [T,D] x0 + conv(pre); = x0 (the same array) without pre_conv */
-    float *xn;        /* [T,D] rms(x1): the mixer's input */
-    float *xqk;       /* [T,D] wq·xn, when share_qk */
-    float *q, *k, *v; /* [T,D] after convolutions and RoPE */
-    float *g;         /* [T,D] wg·xn, when use_gate */
-    float *lr;        /* [T,H] x·theta_lr + beta (TTT) */
-    float *z;         /* [T,D] outputs of the heads */
+    float *x0;               /* [T,D] the block's input */
+    float *pre;              /* [T,D] rms(x0), input of pre_conv */
+    float *x1;               /* [T,D] x0 + conv(pre); = x0 (the same array) without pre_conv */
+    float *xn;               /* [T,D] rms(x1): the mixer's input */
+    float *xqk;              /* [T,D] wq·xn, when share_qk */
+    float *q, *k, *v;        /* [T,D] after convolutions and RoPE */
+    float *g;                /* [T,D] wg·xn, when use_gate */
+    float *lr;               /* [T,H] x·theta_lr + beta (TTT) */
+    float *z;                /* [T,D] outputs of the heads */
     float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT) */
-    float *lse;       /* [T,H] log-sum-exp of the scaled scores (self-attention) */
-    float *x2;        /* [T,D] x1 + mixer */
-    float *fn;        /* [T,D] rms(x2) */
-    float *h1, *h3;   /* [T,F] W1 fn, W3 fn */
+    float *lse;              /* [T,H] log-sum-exp of the scaled scores (self-attention) */
+    float *x2;               /* [T,D] x1 + mixer */
+    float *fn;               /* [T,D] rms(x2) */
+    float *h1, *h3;          /* [T,F] W1 fn, W3 fn */
 } il_acts;
 
-enum { IL_CARRY_EVERY = 4 }; /* the tape keeps every 4th carry; backward recomputes the others from the rows */
+enum {
+    IL_CARRY_EVERY = 4
+}; /* the tape keeps every 4th carry; backward recomputes the others from the rows */
 
-/* What training keeps of a pass: every layer's activations, rows and carries. One allocation (train/tape.c). */
+/* What training keeps of a pass: every layer's activations, rows and carries. One allocation (train/tape.c).
+ */
 typedef struct il_tape {
     const il_allocator *allocator;
     il_acts *layers;             /* [layers] */
@@ -42,39 +46,45 @@ typedef struct il_tape {
     void *block;
 } il_tape;
 
-static inline float *il_tape_rows(const il_tape *t, const il_model *m, int layer, int stretch, int mini_batch, int head) {
-    size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * (size_t)t->mini_batches + (size_t)mini_batch;
+static inline float *il_tape_rows(const il_tape *t, const il_model *m, int layer, int stretch, int mini_batch,
+                                  int head) {
+    size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * (size_t)t->mini_batches +
+                (size_t)mini_batch;
     return t->rows + (at * (size_t)m->config.heads + (size_t)head) * m->shape.rows;
 }
 /* The carry at the start of mini-batch 4*group of a stretch. */
-static inline float *il_tape_carry(const il_tape *t, const il_model *m, int layer, int stretch, int group, int head) {
+static inline float *il_tape_carry(const il_tape *t, const il_model *m, int layer, int stretch, int group,
+                                   int head) {
     size_t groups = ((size_t)t->mini_batches + IL_CARRY_EVERY - 1) / IL_CARRY_EVERY;
     size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * groups + (size_t)group;
     return t->carries + (at * (size_t)m->config.heads + (size_t)head) * m->shape.carry;
 }
 
-/* Scratch of a pass over at most `tokens` tokens. One allocation, owned by the model (il_model.work) or a trainer. */
+/* Scratch of a pass over at most `tokens` tokens. One allocation, owned by the model (il_model.work) or a
+ * trainer. */
 typedef struct il_workspace {
     const il_allocator *allocator;
     int tokens;
     void *block;
-    il_acts acts;           /* shared by all layers outside training */
-    float *hidden;          /* [T,D] final hidden vectors, rms-normed */
-    float *mix, *tmp;       /* [T,D] */
-    float *ffn;             /* [T,F] silu(h1)*h3 */
-    float *cosine, *sine;   /* [T, d/2] RoPE of each token (self-attention) */
-    float *history;         /* [taps-1, D] in blocks of channels (pass.h) */
-    float *logits;          /* [IL_LOGIT_ROWS, V] */
-    float *rows;            /* [IL_LOGIT_ROWS, D] gathered hidden vectors */
+    il_acts acts;         /* shared by all layers outside training */
+    float *hidden;        /* [T,D] final hidden vectors, rms-normed */
+    float *mix, *tmp;     /* [T,D] */
+    float *ffn;           /* [T,F] silu(h1)*h3 */
+    float *cosine, *sine; /* [T, d/2] RoPE of each token (self-attention) */
+    float *history;       /* [taps-1, D] in blocks of channels (pass.h) */
+    float *logits;        /* [IL_LOGIT_ROWS, V] */
+    float *rows;          /* [IL_LOGIT_ROWS, D] gathered hidden vectors */
     size_t scratch_floats;
-    float *scratch;         /* [threads, scratch_floats], one a worker: inner rule or attention, forward and backward */
+    float
+        *scratch; /* [threads, scratch_floats], one a worker: inner rule or attention, forward and backward */
 } il_workspace;
 
 enum { IL_LOGIT_ROWS = 64 };
 
 il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error);
 void il_workspace_close(il_workspace *work);
-/* Lays out one layer's activations for T tokens (x1 is x0 without pre_conv); used by the workspace and the tape. */
+/* Lays out one layer's activations for T tokens (x1 is x0 without pre_conv); used by the workspace and the
+ * tape. */
 void il_acts_take(il_arena *arena, const il_model *model, size_t tokens, il_acts *acts);
 
 typedef struct il_pass {
@@ -91,13 +101,13 @@ static inline il_acts *il_pass_acts(const il_pass *pass, int layer) {
     return pass->tape ? &pass->tape->layers[layer] : &pass->work->acts;
 }
 
-/* tokens [T] -> work->hidden [T,D] (with a tape also x_last); moves every state on by its n and keeps the last hidden vectors
- * there. Token ids are the caller's to check; states must have room (il_state_reserve); with a tape every stretch starts at a
- * multiple of b. Cannot fail. */
+/* tokens [T] -> work->hidden [T,D] (with a tape also x_last); moves every state on by its n and keeps the
+ * last hidden vectors there. Token ids are the caller's to check; states must have room (il_state_reserve);
+ * with a tape every stretch starts at a multiple of b. Cannot fail. */
 void il_forward(il_pass *pass, const int32_t *tokens);
 
-/* Mixers: acts->xn -> work->mix [T,D], after wo; fill acts->q … z; update the states' carries, rows, ring_qk and keys but
- * not their position. */
+/* Mixers: acts->xn -> work->mix [T,D], after wo; fill acts->q … z; update the states' carries, rows, ring_qk
+ * and keys but not their position. */
 void il_mixer_ttt_forward(const il_pass *pass, int layer);
 void il_mixer_attention_forward(const il_pass *pass, int layer);
 
@@ -106,9 +116,9 @@ typedef struct il_back_buffers {
     float *a, *b, *c, *e, *f; /* [T,D] each */
     float *lr;                /* [T,H] */
 } il_back_buffers;
-/* Backward: dmix [T,D] -> dxn [T,D] (=); gradients of the layer's mixer tensors += into grad [table.floats]. After a forward
- * pass with a tape; of the states only the KV blocks are read. The order of every sum is fixed: any number of threads gives
- * the same bits. */
+/* Backward: dmix [T,D] -> dxn [T,D] (=); gradients of the layer's mixer tensors += into grad [table.floats].
+ * After a forward pass with a tape; of the states only the KV blocks are read. The order of every sum is
+ * fixed: any number of threads gives the same bits. */
 void il_mixer_ttt_backward(const il_pass *pass, int layer, const float *dmix, float *dxn, float *grad,
                            const il_back_buffers *buffers);
 void il_mixer_attention_backward(const il_pass *pass, int layer, const float *dmix, float *dxn, float *grad,
@@ -119,7 +129,8 @@ size_t il_mixer_attention_scratch(const il_model *model);
 /* ---- output head (head.c) ---- */
 /* logits [n,V] of hidden [n,D] (final hidden vectors, already normed). */
 void il_head_logits(const il_model *model, int n, const float *hidden, ptrdiff_t ldh, float *logits);
-/* nll[i] = -ln softmax(head · hidden_i)[targets[i]], [n]; through work->logits, never more than IL_LOGIT_ROWS rows at once. */
+/* nll[i] = -ln softmax(head · hidden_i)[targets[i]], [n]; through work->logits, never more than IL_LOGIT_ROWS
+ * rows at once. */
 void il_head_nll(const il_model *model, il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
                  const int32_t *targets, float *nll);
 

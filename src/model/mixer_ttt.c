@@ -1,5 +1,5 @@
-/* mixer_ttt.c: the TTT mixer: projections, convolutions, RoPE, the inner rule of every head, post norm, gate, wo. What the
- * network in the network computes is the rule's business (inner/rule.h). */
+/* mixer_ttt.c: the TTT mixer: projections, convolutions, RoPE, the inner rule of every head, post norm, gate,
+ * wo. What the network in the network computes is the rule's business (inner/rule.h). */
 #include "model/pass.h"
 
 #include <string.h>
@@ -10,7 +10,8 @@ typedef struct {
     int layer;
 } mixer_work;
 
-/* One head of one stretch through its mini-batches: RoPE, rows, and a commit wherever a mini-batch is full. */
+/* One head of one stretch through its mini-batches: RoPE, rows, and a commit wherever a mini-batch is full.
+ */
 static void run_head(void *context, int item, int worker) {
     const mixer_work *w = context;
     const il_pass *pass = w->pass;
@@ -33,11 +34,13 @@ static void run_head(void *context, int item, int worker) {
             int index = done / b;
             rows = il_tape_rows(tape, m, w->layer, s, index, h);
             if (index % IL_CARRY_EVERY == 0)
-                memcpy(il_tape_carry(tape, m, w->layer, s, index / IL_CARRY_EVERY, h), carry, m->shape.carry * sizeof(float));
+                memcpy(il_tape_carry(tape, m, w->layer, s, index / IL_CARRY_EVERY, h), carry,
+                       m->shape.carry * sizeof(float));
         }
         ptrdiff_t at = (ptrdiff_t)(stretch->first + done) * width + (ptrdiff_t)h * d;
         for (int qk = 0; qk < 2; qk++) /* Q and K turn by the position inside the mini-batch */
-            m->engine->kernels->rope(n, d, (qk ? a->k : a->q) + at, width, m->rope_cos + (ptrdiff_t)r0 * (d / 2),
+            m->engine->kernels->rope(n, d, (qk ? a->k : a->q) + at, width,
+                                     m->rope_cos + (ptrdiff_t)r0 * (d / 2),
                                      m->rope_sin + (ptrdiff_t)r0 * (d / 2), d / 2, 0);
         il_rows_in in = {.n = n, .q = a->q + at, .k = a->k + at, .v = a->v + at, .ld = width};
         in.gate = a->lr + (ptrdiff_t)(stretch->first + done) * heads + h;
@@ -60,8 +63,9 @@ static void run_gate(void *context, int piece, int worker) {
     int rows = il_piece_rows(w->pass, piece), width = m->config.width;
     ptrdiff_t row = (ptrdiff_t)piece * IL_PIECE, at = row * width;
     float *out = w->pass->work->tmp + at;
-    kernels->layer_norm(rows, width, a->z + at, width, il_weight(m, layer->post_norm_w), il_weight(m, layer->post_norm_b),
-                        1e-6F, out, width, a->zhat + at, width, a->z_inv_std + row);
+    kernels->layer_norm(rows, width, a->z + at, width, il_weight(m, layer->post_norm_w),
+                        il_weight(m, layer->post_norm_b), 1e-6F, out, width, a->zhat + at, width,
+                        a->z_inv_std + row);
     if (a->g) kernels->gelu_mul((size_t)rows * (size_t)width, a->g + at, out, out);
 }
 

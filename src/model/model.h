@@ -1,4 +1,5 @@
-/* model.h: what il_model holds: the weights in one block laid out by the tensor table, and where each tensor lies. */
+/* model.h: what il_model holds: the weights in one block laid out by the tensor table, and where each tensor
+ * lies. */
 #ifndef IL_MODEL_MODEL_H
 #define IL_MODEL_MODEL_H
 
@@ -63,13 +64,15 @@ struct il_model {
 il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error);
 /* Brings the tok table, and if asked the packed weights, up to model->version. Called with the lock held. */
 il_status il_model_refresh(il_model *model, int packs, il_error *error);
-/* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the same. */
-void il_linear_forward(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx, float *y,
-                       ptrdiff_t ldy);
+/* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the
+ * same. */
+void il_linear_forward(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx,
+                       float *y, ptrdiff_t ldy);
 /* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
 void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);
 
-/* One head as its rule sees it; lr_scale from the config times inner_lr (1 outside training). After il_model_refresh. */
+/* One head as its rule sees it; lr_scale from the config times inner_lr (1 outside training). After
+ * il_model_refresh. */
 il_head il_model_head(const il_model *model, int layer, int head, float inner_lr);
 
 static inline const float *il_weight(const il_model *model, size_t at) {

@@ -1,4 +1,5 @@
-/* pass.h: the small steps of a forward pass that blocks and mixers share. Each is split over the engine's threads by outputs. */
+/* pass.h: the small steps of a forward pass that blocks and mixers share. Each is split over the engine's
+ * threads by outputs. */
 #ifndef IL_MODEL_PASS_H
 #define IL_MODEL_PASS_H
 
@@ -19,13 +20,14 @@ void il_pass_rms(const il_pass *pass, const float *x, size_t weight, float *y);
 /* y [T,D] = a + b */
 void il_pass_add(const il_pass *pass, const float *a, const float *b, float *y);
 
-/* y [T,D] (=) causal convolution over time of x [T,D], every stretch continuing from its state's ring of earlier columns
- * (il_state.ring_pre or ring_qk of that state, chosen by `qk`). */
-void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias, float *y);
+/* y [T,D] (=) causal convolution over time of x [T,D], every stretch continuing from its state's ring of
+ * earlier columns (il_state.ring_pre or ring_qk of that state, chosen by `qk`). */
+void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias,
+                  float *y);
 /* Keeps the last columns of x in the rings. */
 void il_pass_conv_keep(const il_pass *pass, int layer, int qk, const float *x);
-/* The taps-1 columns before state->position, oldest first, in blocks of IL_CHANNELS channels: [D/64][taps-1][64]; columns
- * before the first token are zero. */
+/* The taps-1 columns before state->position, oldest first, in blocks of IL_CHANNELS channels:
+ * [D/64][taps-1][64]; columns before the first token are zero. */
 enum { IL_CHANNELS = 64 };
 void il_history(const il_state *state, const float *ring, int layer, float *history);
 

@@ -12,20 +12,25 @@ enum { BATCH = 64 };
 typedef struct {
     il_feed *feed;
     size_t n;
+    size_t index;   /* of the feed */
+    uint64_t start; /* position before the pass */
+    int kept;       /* the session's `before` holds its state at start */
 } part;
 
 static il_status check(const il_feed *feeds, size_t n, il_error *error) {
     for (size_t i = 0; i < n; i++) {
         const il_feed *f = &feeds[i];
         if (f->session->model != feeds[0].session->model)
-            return il_fail(error, IL_ERR_ARG, "feed %zu: its session belongs to another model than feed 0's", i);
+            return il_fail(error, IL_ERR_ARG, "feed %zu: its session belongs to another model than feed 0's",
+                           i);
         for (size_t j = 0; j < i; j++)
             if (feeds[j].session == f->session)
                 return il_fail(error, IL_ERR_ARG, "feeds %zu and %zu have the same session", j, i);
         int vocab = f->session->model->config.vocab_size;
         for (size_t t = 0; t < f->n; t++)
             if (f->tokens[t] < 0 || f->tokens[t] >= vocab)
-                return il_fail(error, IL_ERR_ARG, "token %zu is %d: ids go from 0 to %d", t, f->tokens[t], vocab - 1);
+                return il_fail(error, IL_ERR_ARG, "token %zu is %d: ids go from 0 to %d", t, f->tokens[t],
+                               vocab - 1);
     }
     return IL_OK;
 }
@@ -42,7 +47,12 @@ static int run(il_model *model, const part *parts, int n_parts) {
         memcpy(tokens + total, f->tokens + f->consumed, parts[i].n * sizeof *tokens);
         total += (int)parts[i].n;
     }
-    il_pass pass = {.model = model, .work = model->work, .stretches = stretches, .n_stretches = n_parts, .tokens = total, .inner_lr = 1.0F};
+    il_pass pass = {.model = model,
+                    .work = model->work,
+                    .stretches = stretches,
+                    .n_stretches = n_parts,
+                    .tokens = total,
+                    .inner_lr = 1.0F};
     il_forward(&pass, tokens);
     /* Whatever goes wrong inside a block reaches its tokens' hidden vectors or the carry. */
     if (!kernels->all_finite((size_t)total * (size_t)model->config.width, model->work->hidden)) return 0;
@@ -50,20 +60,25 @@ static int run(il_model *model, const part *parts, int n_parts) {
         const il_state *state = stretches[i].state;
         uint64_t mini_batch = state->frozen ? 0 : state->position / (uint64_t)model->config.mini_batch;
         size_t heads = (size_t)model->config.layers * (size_t)model->config.heads;
-        if (model->rule && !kernels->all_finite(heads * model->shape.carry, il_state_carry(state, mini_batch, 0, 0))) return 0;
+        if (model->rule &&
+            !kernels->all_finite(heads * model->shape.carry, il_state_carry(state, mini_batch, 0, 0)))
+            return 0;
     }
     return 1;
 }
 
-/* The loss of a part's first token, which the hidden vector before it predicts; read before the pass overwrites that. */
+/* The loss of a part's first token, which the hidden vector before it predicts; read before the pass
+ * overwrites that. */
 static void first_nll(il_model *model, const part *p) {
     const il_feed *f = p->feed;
     const il_state *state = &f->session->state;
     if (!f->nll) return;
     float *nll = f->nll + f->consumed;
     if (state->position) {
-        size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
-        il_head_nll(model, model->work, 1, state->hidden + at, model->config.width, f->tokens + f->consumed, nll);
+        size_t at =
+            (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
+        il_head_nll(model, model->work, 1, state->hidden + at, model->config.width, f->tokens + f->consumed,
+                    nll);
     } else {
         *nll = NAN;
     }
@@ -74,8 +89,11 @@ static void outputs(il_model *model, const part *p, int first) {
     const il_feed *f = p->feed;
     int width = model->config.width, n = (int)p->n;
     const float *hidden = model->work->hidden + (ptrdiff_t)first * width;
-    if (f->logits) il_head_logits(model, n, hidden, width, f->logits + f->consumed * (size_t)model->config.vocab_size);
-    if (f->nll) il_head_nll(model, model->work, n - 1, hidden, width, f->tokens + f->consumed + 1, f->nll + f->consumed + 1);
+    if (f->logits)
+        il_head_logits(model, n, hidden, width, f->logits + f->consumed * (size_t)model->config.vocab_size);
+    if (f->nll)
+        il_head_nll(model, model->work, n - 1, hidden, width, f->tokens + f->consumed + 1,
+                    f->nll + f->consumed + 1);
 }
 
 /* A pass and its outputs; 0 if a number came out non-finite, with nothing counted as consumed. */
@@ -91,18 +109,6 @@ static int step(il_model *model, const part *parts, int n_parts) {
     return 1;
 }
 
-/* What a pass over more than one mini-batch would overwrite; KV blocks are only ever appended to. */
-static void keep(il_session *s) {
-    memcpy(s->before.block, s->state.block, s->state.block_bytes);
-    s->before.position = s->state.position;
-    s->before.oldest = s->state.oldest;
-}
-static void restore(il_session *s) {
-    memcpy(s->state.block, s->before.block, s->state.block_bytes);
-    s->state.position = s->before.position;
-    s->state.oldest = s->before.oldest;
-}
-
 /* Tokens of this part up to the end of the mini-batch it starts in. */
 static size_t to_boundary(const part *p) {
     size_t b = (size_t)p->feed->session->model->config.mini_batch;
@@ -110,19 +116,45 @@ static size_t to_boundary(const part *p) {
     return left < p->n ? left : p->n;
 }
 
-/* After a pass went wrong and the state was put back: reads the part again, one mini-batch at a time, and stops before the
- * one that goes wrong. */
-static il_status crawl(il_model *model, const part *whole, size_t index, il_error *error) {
+/* Makes sure that the pass can be undone. Inside one mini-batch a rewind is enough; beyond, the pass
+ * overwrites what a rewind would need. KV blocks are only ever appended to. */
+static void keep(part *p) {
+    il_session *s = p->feed->session;
+    p->start = s->state.position;
+    p->kept = to_boundary(p) < p->n;
+    if (!p->kept) return;
+    memcpy(s->before.block, s->state.block, s->state.block_bytes);
+    s->before.position = s->state.position;
+    s->before.oldest = s->state.oldest;
+}
+
+static void undo(const part *p) {
+    il_session *s = p->feed->session;
+    if (p->kept) {
+        memcpy(s->state.block, s->before.block, s->state.block_bytes);
+        s->state.position = s->before.position;
+        s->state.oldest = s->before.oldest;
+    } else {
+        il_state_rewind(&s->state, p->start);
+    }
+}
+
+/* After a pass went wrong and was undone: reads the part again, one mini-batch at a time, and stops before
+ * the one that goes wrong. */
+static il_status crawl(il_model *model, const part *whole, il_error *error) {
     il_session *s = whole->feed->session;
-    for (part p = *whole; p.n;) {
-        part piece = {p.feed, to_boundary(&p)};
+    for (size_t done = 0; done < whole->n;) {
+        part piece = {.feed = whole->feed, .n = whole->n - done};
+        piece.n = to_boundary(&piece);
         uint64_t start = s->state.position - s->state.position % (uint64_t)model->config.mini_batch;
         if (!step(model, &piece, 1)) {
             il_state_rewind(&s->state, start);
-            return il_fail(error, IL_ERR_NONFINITE, "feed %zu: non-finite numbers in the mini-batch at position %llu; the session is back at it",
-                           index, (unsigned long long)start);
+            return il_fail(error, IL_ERR_NONFINITE,
+                           "feed %zu: non-finite numbers in the mini-batch at position %llu; the session is "
+                           "back at its start",
+                           whole->index, (unsigned long long)start);
         }
-        p.n -= piece.n;
+        done += piece.n;
     }
     return IL_OK;
 }
@@ -131,37 +163,25 @@ static il_status crawl(il_model *model, const part *whole, size_t index, il_erro
 static il_status chunk(il_feed *feeds, size_t n, int *done, il_error *error) {
     il_model *model = feeds[0].session->model;
     part parts[BATCH];
-    size_t index[BATCH], room = IL_FEED_CHUNK;
+    size_t room = IL_FEED_CHUNK;
     int n_parts = 0;
-    uint64_t start[BATCH];
     for (size_t i = 0; i < n && n_parts < BATCH && room; i++) {
         il_feed *f = &feeds[i];
         size_t left = f->n - f->consumed;
         if (!left) continue;
-        if (atomic_exchange(&f->session->cancelled, 0)) return il_fail(error, IL_ERR_CANCELLED, "feed %zu was cancelled", i);
-        part *p = &parts[n_parts];
-        *p = (part){f, left < room ? left : room};
+        if (atomic_exchange(&f->session->cancelled, 0))
+            return il_fail(error, IL_ERR_CANCELLED, "feed %zu was cancelled", i);
+        part *p = &parts[n_parts++];
+        *p = (part){.feed = f, .n = left < room ? left : room, .index = i};
         IL_TRY(il_state_reserve(&f->session->state, f->session->state.position + p->n, error));
-        start[n_parts] = f->session->state.position;
-        index[n_parts++] = i;
+        keep(p);
         room -= p->n;
     }
     *done = !n_parts;
-    if (*done) return IL_OK;
-    /* Inside one mini-batch a rewind is enough to go back; beyond, the carries it would need get overwritten. */
-    for (int i = 0; i < n_parts; i++)
-        if (to_boundary(&parts[i]) < parts[i].n) keep(parts[i].feed->session);
-    if (step(model, parts, n_parts)) return IL_OK;
-    il_status status = IL_OK;
-    for (int i = 0; i < n_parts; i++) {
-        il_session *s = parts[i].feed->session;
-        if (s->state.position - start[i] <= (uint64_t)model->config.mini_batch - start[i] % (uint64_t)model->config.mini_batch)
-            il_state_rewind(&s->state, start[i]);
-        else
-            restore(s);
-    }
-    for (int i = 0; i < n_parts && status == IL_OK; i++) status = crawl(model, &parts[i], index[i], error);
-    return status;
+    if (*done || step(model, parts, n_parts)) return IL_OK;
+    for (int i = 0; i < n_parts; i++) undo(&parts[i]);
+    for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, &parts[i], error));
+    return IL_OK;
 }
 
 il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) {
@@ -171,7 +191,8 @@ il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) {
     il_model *model = feeds[0].session->model;
     il_status status = IL_OK;
     for (int done = 0; status == IL_OK && !done;) {
-        pthread_mutex_lock(&model->lock); /* by the chunk, so that other threads' sessions of this model get their turn */
+        pthread_mutex_lock(
+            &model->lock); /* by the chunk, so that other threads' sessions of this model get their turn */
         status = il_model_refresh(model, 1, error);
         if (status == IL_OK) status = chunk(feeds, n, &done, error);
         pthread_mutex_unlock(&model->lock);

@@ -5,7 +5,8 @@
 
 void il_session_options_default(il_session_options *options) { *options = (il_session_options){0}; }
 
-/* The model's shared workspace and its packs are made when the first session is opened, so that feeding allocates nothing. */
+/* The model's shared workspace and its packs are made when the first session is opened, so that feeding
+ * allocates nothing. */
 static il_status prepare(il_model *model, il_error *error) {
     pthread_mutex_lock(&model->lock);
     il_status status = il_model_refresh(model, 1, error);
@@ -22,7 +23,8 @@ static il_status prepare(il_model *model, il_error *error) {
     return status;
 }
 
-il_status il_session_open(il_model *model, const il_session_options *options, il_session **session, il_error *error) {
+il_status il_session_open(il_model *model, const il_session_options *options, il_session **session,
+                          il_error *error) {
     *session = NULL;
     il_session_options defaults;
     il_session_options_default(&defaults);

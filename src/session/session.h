@@ -4,14 +4,15 @@
 
 #include "model/forward.h"
 
-/* Tokens that one forward pass takes at most, all sequences together: large enough for the products to run at full speed,
- * small enough for activations to stay near the caches. The bits do not depend on it. */
+/* Tokens that one forward pass takes at most, all sequences together: large enough for the products to run at
+ * full speed, small enough for activations to stay near the caches. The bits do not depend on it. */
 enum { IL_FEED_CHUNK = 512 };
 
 struct il_session {
     il_model *model; /* a reference */
     il_state state;
-    il_state before; /* the state at the start of the chunk under way, to go back to when a number is not finite */
+    il_state
+        before; /* the state at the start of the chunk under way, to go back to when a number is not finite */
     atomic_int cancelled;
     uint64_t tokens_fed;
 };

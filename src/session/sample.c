@@ -1,0 +1,119 @@
+/* sample.c: from logits to a token. Weights are thinned in place by thresholds found by bisection over the
+ * bits of a float, so nothing is sorted and nothing allocated; every sum runs in order of token id, so a seed
+ * means one token everywhere. */
+#include "base/error.h"
+#include "base/maths.h"
+#include "base/philox.h"
+#include <math.h>
+#include <string.h>
+
+void il_sample_options_default(il_sample_options *options) {
+    *options = (il_sample_options){
+        .temperature = 0.8F, .top_k = 40, .top_p = 0.95F, .min_p = 0.05F, .repeat_penalty = 1.0F};
+}
+
+static il_status check(const il_sample_options *o, const float *logits, int n, il_error *error) {
+    if (!(o->temperature >= 0) || isinf(o->temperature))
+        return il_fail(error, IL_ERR_ARG, "temperature is %g: it must be 0 or more", (double)o->temperature);
+    if (o->top_k < 0) return il_fail(error, IL_ERR_ARG, "top_k is %d: it must be 0 or more", o->top_k);
+    if (!(o->top_p > 0 && o->top_p <= 1))
+        return il_fail(error, IL_ERR_ARG, "top_p is %g: it must be in (0, 1]", (double)o->top_p);
+    if (!(o->min_p >= 0 && o->min_p <= 1))
+        return il_fail(error, IL_ERR_ARG, "min_p is %g: it must be in [0, 1]", (double)o->min_p);
+    if (!(o->repeat_penalty > 0) || isinf(o->repeat_penalty))
+        return il_fail(error, IL_ERR_ARG, "repeat_penalty is %g: it must be above 0",
+                       (double)o->repeat_penalty);
+    for (int i = 0; i < n; i++)
+        if (!isfinite(logits[i]))
+            return il_fail(error, IL_ERR_NONFINITE, "the logit of token %d is not finite", i);
+    return n > 0 ? IL_OK : il_fail(error, IL_ERR_ARG, "no logits to draw from");
+}
+
+static int32_t argmax(const float *x, int n) {
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+static float from_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* What the weights ≥ t amount to: their number, or their sum. */
+static double amount(const float *w, int n, float t, int count) {
+    double total = 0;
+    for (int i = 0; i < n; i++)
+        if (w[i] >= t) total += count ? 1 : (double)w[i];
+    return total;
+}
+
+/* Keeps the fewest of the largest weights that amount to `goal` (number or sum), of equal ones the lowest
+ * ids; zeroes the others. Weights are in [0, 1]. */
+static void keep_top(float *w, int n, double goal, int count) {
+    uint32_t low = 0,
+             high = 0x3f800000; /* bits of 0 and 1: the order of positive floats is that of their bits */
+    while (low < high) {        /* the largest t whose weights ≥ t still reach the goal */
+        uint32_t middle = low + (high - low + 1) / 2;
+        if (amount(w, n, from_bits(middle), count) >= goal)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    float t = from_bits(low);
+    double missing = goal - amount(w, n, nextafterf(t, 2.0F), count);
+    for (int i = 0; i < n; i++) {
+        if (w[i] > t) continue;
+        if (w[i] == t && missing > 0)
+            missing -= count ? 1 : (double)t;
+        else
+            w[i] = 0;
+    }
+}
+
+il_status il_sample(il_engine *engine, const il_sample_options *options, float *logits, int vocab_size,
+                    uint64_t position, const int32_t *recent, size_t n_recent, int32_t *token,
+                    il_error *error) {
+    (void)engine;
+    il_sample_options defaults;
+    il_sample_options_default(&defaults);
+    const il_sample_options *o = options ? options : &defaults;
+    int n = vocab_size;
+    IL_TRY(check(o, logits, n, error));
+    for (size_t i = 0; i < n_recent; i++) {
+        int32_t id = recent[i];
+        if (id < 0 || id >= n)
+            return il_fail(error, IL_ERR_ARG, "recent token %d: ids go from 0 to %d", id, n - 1);
+        if (o->repeat_penalty == 1.0F) continue;
+        int seen = 0; /* a token is punished once however often it came */
+        for (size_t j = 0; j < i && !seen; j++) seen = recent[j] == id;
+        if (!seen)
+            logits[id] = logits[id] > 0 ? logits[id] / o->repeat_penalty : logits[id] * o->repeat_penalty;
+    }
+    int32_t best = argmax(logits, n);
+    if (o->temperature == 0) {
+        *token = best;
+        return IL_OK;
+    }
+    double top = (double)logits[best], temperature = (double)o->temperature;
+    for (int i = 0; i < n; i++) {
+        double x = ((double)logits[i] - top) / temperature;
+        logits[i] = x < -80 ? 0.0F : (float)il_exp_d(x);
+        if (logits[i] < o->min_p) logits[i] = 0;
+    }
+    if (o->top_k && o->top_k < n) keep_top(logits, n, o->top_k, 1);
+    if (o->top_p < 1) keep_top(logits, n, (double)o->top_p * amount(logits, n, 0, 0), 0);
+    double left = il_uniform(o->seed, IL_PURPOSE_SAMPLE, 0, position) * amount(logits, n, 0, 0);
+    *token = best; /* what rounding may leave over */
+    for (int i = 0; i < n; i++) {
+        if (logits[i] == 0) continue;
+        left -= (double)logits[i];
+        if (left < 0) {
+            *token = i;
+            break;
+        }
+    }
+    return IL_OK;
+}
