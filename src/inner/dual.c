@@ -1,0 +1,162 @@
+/* dual.c: one layer of fast weights in the dual form: read, commit, and the backward of both. All products go
+ * through il_kernels.gemm, so every element is one fma chain in ascending order and the bits are the same on
+ * every machine. */
+#include "inner/dual.h"
+#include <string.h>
+
+static const float one = 1.0f;
+
+/* y [1, out] += sum of the rows of x [n, out]: a product with a row of ones. */
+static void add_rows(const il_kernels *k, int n, int out, const float *x, float *y) {
+    k->gemm(1, out, n, &one, 0, 0, x, out, 16, y, out, 1);
+}
+
+void il_affine(const il_kernels *k, int n, int in, int out, const float *x, const float *w, float *y) {
+    k->gemm(n, out, in, x, in, 1, w, out, 16, y, out, 0);
+    k->add_bias(n, out, w + (ptrdiff_t)in * out, y, out);
+}
+
+/* y_i += sum_{j <= r0+i} c_ij g_j, each element one chain from y, j ascending. A full product over zeroed
+ * coefficients would not do: 0·NaN is NaN and -0 + 0 is +0. Four rows share the columns that all of them
+ * have, then each takes its own. */
+static void add_lower(const il_kernels *k, int r0, int n, int out, const float *c, int ldc, const float *g,
+                      float *y) {
+    for (int i = 0; i < n; i += 4) {
+        int rows = n - i < 4 ? n - i : 4, shared = r0 + i + 1;
+        k->gemm(rows, out, shared, c + i * ldc, ldc, 1, g, out, 16, y + i * out, out, 1);
+        for (int t = 1; t < rows; t++)
+            k->gemm(1, out, t, c + (i + t) * ldc + shared, ldc, 1, g + shared * out, out, 16,
+                    y + (i + t) * out, out, 1);
+    }
+}
+
+void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y,
+                  float *s) {
+    const il_kernels *k = head->kernels;
+    int pad = il_pad16(head->b), in = dual->in;
+    const float *lr = dual->lr;
+    k->gemm(n, r0 + n, in, a, in, 1, dual->xt, pad, 16, s, pad, 0);
+    for (int i = 0; i < n; i++) {
+        float *c = s + i * pad, minus_tok = -head->tok[r0 + i];
+        for (int j = 0; j <= r0 + i; j++) c[j] = minus_tok * lr[j] * (c[j] + 1.0f);
+    }
+    add_lower(k, r0, n, dual->out, s, pad, dual->g, y);
+}
+
+void il_dual_commit(const il_head *head, const il_dual *dual, const float *layer, float *next,
+                    float *scratch) {
+    const il_kernels *k = head->kernels;
+    int pad = il_pad16(head->b), in = dual->in, out = dual->out, b = head->b;
+    float minus_tok = -head->tok[b - 1];
+    for (int j = 0; j < b; j++)
+        k->scale((size_t)out, minus_tok * dual->lr[j], dual->g + j * out, scratch + j * out);
+    memcpy(next, layer, (size_t)(in + 1) * (size_t)out * sizeof *next);
+    k->gemm(in, out, b, dual->xt, pad, 1, scratch, out, 16, next, out, 1);
+    add_rows(k, b, out, scratch, next + (ptrdiff_t)in * out);
+}
+
+/* ---- backward
+ * ----------------------------------------------------------------------------------------------------- */
+
+typedef struct back_scratch {
+    float *gt;    /* [out, pad] */
+    float *p, *e; /* [b, pad] */
+    float *r;     /* [b, out] */
+    float *mt;    /* [in, pad] */
+    float *m;     /* [b, in] */
+    float *u;     /* [b] */
+} back_scratch;
+
+static size_t lay_out(int in, int out, int b, float *base, back_scratch *s) {
+    il_arena arena = {(char *)base, 0};
+    size_t pad = (size_t)il_pad16(b), rows = (size_t)b, f = sizeof(float);
+    s->gt = il_arena_take(&arena, (size_t)out * pad, f);
+    s->p = il_arena_take(&arena, rows * pad, f);
+    s->e = il_arena_take(&arena, rows * pad, f);
+    s->r = il_arena_take(&arena, rows * (size_t)out, f);
+    s->mt = il_arena_take(&arena, (size_t)in * pad, f);
+    s->m = il_arena_take(&arena, rows * (size_t)in, f);
+    s->u = il_arena_take(&arena, rows, f);
+    return il_pad16_size(arena.used / f);
+}
+
+size_t il_dual_backward_scratch(int in, int out, int b) {
+    back_scratch s;
+    return lay_out(in, out, b, NULL, &s);
+}
+
+/* R = X dW' + dbias' and M = G dW'^T give the commit's share:
+ *   dG_j -= t lr_j R_j,  dX_j -= t lr_j M_j,  dlr_j -= t R_j·G_j,  dt -= sum_j lr_j R_j·G_j,   t = tok_{b-1}.
+ */
+static void commit_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back,
+                            back_scratch *s) {
+    const il_kernels *k = head->kernels;
+    int pad = il_pad16(head->b), in = dual->in, out = dual->out;
+    float tok = head->tok[head->b - 1], dtok = 0.0f;
+    k->gemm(n, out, in, dual->xt, 1, pad, back->dlayer, out, 16, s->r, out, 0);
+    k->add_bias(n, out, back->dlayer + (ptrdiff_t)in * out, s->r, out);
+    k->row_dot(n, out, s->r, out, dual->g, out, s->u);
+    k->gemm(in, n, out, back->dlayer, out, 1, s->gt, pad, 16, s->mt, pad, 0);
+    k->transpose(in, n, s->mt, pad, s->m, in);
+    for (int j = 0; j < n; j++) {
+        float rate = tok * dual->lr[j];
+        k->axpy((size_t)out, -rate, s->r + j * out, back->dg + j * out);
+        k->axpy((size_t)in, -rate, s->m + j * in, back->dx + j * in);
+        back->dlr[j] -= tok * s->u[j];
+        dtok += dual->lr[j] * s->u[j];
+    }
+    back->dtok[head->b - 1] -= dtok;
+}
+
+/* With P_ij = A_i·X_j + 1 and C_ij = -tok_i lr_j P_ij (j <= i): Ybar = … + C G, so E_ij = dC_ij = dY_i·G_j
+ * and dG = C^T dY,  dP_ij = -tok_i lr_j E_ij,  dA = dP X,  dX = dP^T A, dtok_i = -sum_j E_ij lr_j P_ij, dlr_j
+ * = -sum_i E_ij tok_i P_ij. */
+void il_dual_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back,
+                      float *scratch) {
+    const il_kernels *k = head->kernels;
+    int pad = il_pad16(head->b), in = dual->in, out = dual->out;
+    back_scratch s;
+    lay_out(in, out, head->b, scratch, &s);
+    k->transpose(n, out, dual->g, out, s.gt, pad);
+    k->gemm(n, n, in, back->a, in, 1, dual->xt, pad, 16, s.p, pad, 0);
+    k->gemm(n, n, out, back->dy, out, 1, s.gt, pad, 16, s.e, pad, 0);
+    for (int i = 0; i < n; i++) {
+        float *p = s.p + i * pad, *e = s.e + i * pad, tok = head->tok[i], dtok = 0.0f;
+        for (int j = 0; j <= i; j++) {
+            float ep = e[j] * (p[j] + 1.0f), minus_eta = -tok * dual->lr[j];
+            dtok += dual->lr[j] * ep;
+            back->dlr[j] -= tok * ep;
+            p[j] = minus_eta * (p[j] + 1.0f); /* C */
+            e[j] = minus_eta * e[j];          /* dP */
+        }
+        back->dtok[i] -= dtok;
+        for (int j = i + 1; j < n; j++) p[j] = e[j] = 0.0f;
+    }
+    k->gemm(n, out, n, s.p, 1, pad, back->dy, out, 16, back->dg, out, 0);
+    k->gemm(n, in, n, s.e, pad, 1, back->x, in, 16, back->da, in, 1);
+    k->gemm(n, in, n, s.e, 1, pad, back->a, in, 16, back->dx, in, 0);
+    if (back->dlayer) commit_backward(head, dual, n, back, &s);
+}
+
+/* Through the transposed product W · dy^T: transposing the n rows is cheaper than transposing W. */
+size_t il_affine_backward_scratch(int n, int in, int out) {
+    size_t pad = (size_t)il_pad16(n);
+    return il_pad16_size((size_t)out * pad) + il_pad16_size((size_t)in * pad) +
+           il_pad16_size((size_t)in * (size_t)n);
+}
+
+void il_affine_backward(const il_kernels *k, int n, int in, int out, const float *dy, const float *w,
+                        float *dx, float *scratch) {
+    int pad = il_pad16(n);
+    float *dyt = scratch, *dxt = dyt + (ptrdiff_t)out * pad, *add = dxt + (ptrdiff_t)in * pad;
+    k->transpose(n, out, dy, out, dyt, pad);
+    k->gemm(in, n, out, w, out, 1, dyt, pad, 16, dxt, pad, 0);
+    k->transpose(in, n, dxt, pad, add, in);
+    k->add((size_t)n * (size_t)in, dx, add, dx);
+}
+
+void il_affine_backward_weights(const il_kernels *k, int n, int in, int out, const float *x, const float *dy,
+                                float *dlayer) {
+    k->gemm(in, out, n, x, 1, in, dy, out, 16, dlayer, out, 1);
+    add_rows(k, n, out, dy, dlayer + (ptrdiff_t)in * out);
+}

@@ -1,0 +1,59 @@
+/* rules.c: the table of inner rules, and what every rule needs of its inputs: learning rates, stacked keys
+ * and queries, targets. Refuses to know any one rule's mathematics. */
+#include "inner/dual.h"
+#include <string.h>
+
+const il_rule *il_rule_of(il_mixer mixer) {
+    switch (mixer) {
+    case IL_MIXER_TTT_LINEAR: return &il_rule_linear;
+    case IL_MIXER_TTT_MLP: return &il_rule_mlp;
+    case IL_MIXER_SELF_ATTENTION: break;
+    }
+    return NULL;
+}
+
+void il_rule_rates(const il_head *head, const il_rows_in *in, float *lr) {
+    size_t n = (size_t)in->n;
+    for (int i = 0; i < in->n; i++) lr[i] = in->gate[i * in->ld_gate];
+    head->kernels->sigmoid(n, lr, lr);
+    head->kernels->scale(n, head->lr_scale, lr, lr);
+}
+
+/* lr = s·σ(gate), so dlr/dgate = s·σ(1-σ) = lr (1 - lr/s). */
+void il_rule_rates_backward(const il_head *head, int n, const float *lr, const float *dlr, float *dgate,
+                            ptrdiff_t ld_gate) {
+    float s = head->lr_scale;
+    for (int i = 0; i < n; i++) dgate[i * ld_gate] = s > 0.0f ? dlr[i] * lr[i] * (1.0f - lr[i] / s) : 0.0f;
+}
+
+void il_rule_stack(const il_rows_in *in, int d, float *kq) {
+    size_t row = (size_t)d * sizeof *kq;
+    for (int i = 0; i < in->n; i++) {
+        memcpy(kq + i * d, in->k + i * in->ld, row);
+        memcpy(kq + (in->n + i) * d, in->q + i * in->ld, row);
+    }
+}
+
+void il_rule_targets(const il_rows_in *in, int d, float *target) {
+    for (int i = 0; i < in->n; i++) {
+        const float *v = in->v + i * in->ld, *k = in->k + i * in->ld;
+        for (int c = 0; c < d; c++) target[i * d + c] = v[c] - k[c];
+    }
+}
+
+void il_rule_scatter(const il_rows_in *in, int d, const float *dk, const float *dq, const float *dtarget,
+                     const il_rows_grad *grad) {
+    for (int i = 0; i < in->n; i++) {
+        float *to_q = grad->dq + i * in->ld, *to_k = grad->dk + i * in->ld, *to_v = grad->dv + i * in->ld;
+        for (int c = 0; c < d; c++) {
+            to_q[c] = dq[i * d + c];
+            to_k[c] = dk[i * d + c] - dtarget[i * d + c];
+            to_v[c] = dtarget[i * d + c];
+        }
+    }
+}
+
+void il_rule_fill(float *to, const float *from, size_t n, size_t total) {
+    memcpy(to, from, n * sizeof *to);
+    if (total > n) memset(to + n, 0, (total - n) * sizeof *to);
+}
