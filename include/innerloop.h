@@ -224,7 +224,7 @@ typedef struct il_sample_options {
 IL_API void il_sample_options_default(il_sample_options *options);
 /* The order: repeat_penalty, temperature, min_p, top_k, top_p. Draws the token that follows position (il_session_position) from logits [vocab_size], which it may overwrite.
  * recent [n_recent]: the tokens that repeat_penalty looks at. Same seed, position and logits: same token, always. */
-IL_API il_status il_sample(il_engine *engine, const il_sample_options *options, float *logits, int vocab_size,
+IL_API il_status il_sample(const il_sample_options *options, float *logits, int vocab_size,
                            uint64_t position, const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);
 
 /* ---- tokenizer ------------------------------------------------------------------------------------------------------ */
@@ -306,6 +306,7 @@ IL_API void il_data_close(il_data *data); /* NULL allowed */
 IL_API il_status il_data_next(il_data *data, il_batch *batch, il_error *error);
 IL_API void il_data_tell(const il_data *data, il_cursor *cursor);
 IL_API il_status il_data_seek(il_data *data, const il_cursor *cursor, il_error *error);
+IL_API const il_data_options *il_data_get_options(const il_data *data);
 IL_API uint64_t il_data_tokens(const il_data *data);            /* tokens in the files */
 IL_API uint64_t il_data_batches_per_epoch(const il_data *data);
 /* UTF-8 bytes of the text behind the tokens; 0 when not known (shards made elsewhere). */

@@ -73,10 +73,9 @@ static void keep_top(float *w, int n, double goal, int count) {
     }
 }
 
-il_status il_sample(il_engine *engine, const il_sample_options *options, float *logits, int vocab_size,
+il_status il_sample(const il_sample_options *options, float *logits, int vocab_size,
                     uint64_t position, const int32_t *recent, size_t n_recent, int32_t *token,
                     il_error *error) {
-    (void)engine;
     il_sample_options defaults;
     il_sample_options_default(&defaults);
     const il_sample_options *o = options ? options : &defaults;
