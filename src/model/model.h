@@ -58,10 +58,18 @@ struct il_model {
 
     pthread_mutex_t lock; /* one forward pass at a time; guards work, packs and tok */
     struct il_workspace *work;
+
+    pthread_mutex_t fingerprint_lock; /* guards the two below */
+    uint64_t fingerprint_version;     /* 0: never computed */
+    char fingerprint[33];
 };
 
 /* An il_model with zeroed weights, all tensors declared and ready to be filled; one reference. */
 il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error);
+/* il_model_new in two steps, for a loader that checks a file's shapes before it asks for their memory: everything but the
+ * weights, then the zeroed weights. */
+il_status il_model_declare(il_engine *engine, const il_config *config, il_model **model, il_error *error);
+il_status il_model_allocate(il_model *model, il_error *error);
 /* Brings the tok table, and if asked the packed weights, up to model->version. Called with the lock held. */
 il_status il_model_refresh(il_model *model, int packs, il_error *error);
 /* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the

@@ -1,0 +1,483 @@
+/* config.c: what a model is: presets, the text of config.json both ways, bounds, and counts that follow from
+ * a config alone. Refuses keys it does not know, values that the arithmetic here does not do, and numbers out
+ * of bounds; every message names the key, and the file when there is one. */
+#include "model/config.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+enum {
+    TEXT_BYTES_MAX = 1 << 20, /* of a config.json that is read */
+    HEAD_WIDTH_MAX = 1024,    /* d */
+    MAX_POSITIONS = 2048      /* written for readers that ask for it; nothing here is limited by it */
+};
+static const uint64_t PARAMETERS_MAX = UINT64_C(1) << 36; /* 256 GiB of fp32 */
+
+/* ---- fields: one table drives defaults, reading, setting, checking and writing ---- */
+
+typedef enum field_kind { KIND_INT, KIND_BOOL, KIND_TOKEN, KIND_REAL } field_kind;
+
+typedef struct field {
+    const char *key;
+    field_kind kind;
+    int ttt_only; /* not a key of a self-attention model */
+    size_t at;    /* in il_config */
+    double min, max;
+    double ttt, llama; /* what an absent key means, by model_type */
+} field;
+
+#define AT(member) offsetof(il_config, member)
+static const field fields[] = {
+    {"vocab_size", KIND_INT, 0, AT(vocab_size), 2, 1 << 24, 32000, 32000},
+    {"hidden_size", KIND_INT, 0, AT(width), 2, 1 << 16, 2048, 4096},
+    {"intermediate_size", KIND_INT, 0, AT(ffn_width), 1, 1 << 20, 5504, 11008},
+    {"num_hidden_layers", KIND_INT, 0, AT(layers), 1, 256, 24, 32},
+    {"num_attention_heads", KIND_INT, 0, AT(heads), 1, 4096, 32, 32},
+    {"tie_word_embeddings", KIND_BOOL, 0, AT(tie_word_embeddings), 0, 1, 1, 0},
+    {"bos_token_id", KIND_TOKEN, 0, AT(bos_token), -1, 0, 1, 1},
+    {"eos_token_id", KIND_TOKEN, 0, AT(eos_token), -1, 0, 2, 2},
+    {"rope_theta", KIND_REAL, 0, AT(rope_theta), 1, 1e12, 1e4, 1e4},
+    {"rms_norm_eps", KIND_REAL, 0, AT(rms_norm_eps), 1e-12, 1, 1e-6, 1e-6},
+    {"mini_batch_size", KIND_INT, 1, AT(mini_batch), 1, 1024, 16, 16},
+    {"conv_kernel", KIND_INT, 1, AT(conv_kernel), 1, 16, 4, 4},
+    {"share_qk", KIND_BOOL, 1, AT(share_qk), 0, 1, 0, 0},
+    {"use_gate", KIND_BOOL, 1, AT(use_gate), 0, 1, 0, 0},
+    {"pre_conv", KIND_BOOL, 1, AT(pre_conv), 0, 1, 0, 0},
+    {"ttt_base_lr", KIND_REAL, 1, AT(ttt_base_lr), 0, 1e4, 1, 1},
+};
+enum { FIELDS = sizeof fields / sizeof fields[0] };
+
+static int *int_at(il_config *config, const field *f) { return (int *)(void *)((char *)config + f->at); }
+static double *real_at(il_config *config, const field *f) {
+    return (double *)(void *)((char *)config + f->at);
+}
+static double value_of(const il_config *config, const field *f) {
+    const char *at = (const char *)config + f->at;
+    return f->kind == KIND_REAL ? *(const double *)(const void *)at : *(const int *)(const void *)at;
+}
+
+static const field *find_field(const char *key) {
+    for (int i = 0; i < FIELDS; i++)
+        if (strcmp(fields[i].key, key) == 0) return &fields[i];
+    return NULL;
+}
+
+/* Keys that other software writes and that change nothing here, whatever their value. Those that would change
+ * the arithmetic stand in check_bookkeeping. */
+static const char *const ignored[] = {"architectures",
+                                      "auto_map",
+                                      "torch_dtype",
+                                      "dtype",
+                                      "transformers_version",
+                                      "name_or_path",
+                                      "initializer_range",
+                                      "use_cache",
+                                      "pad_token_id",
+                                      "sep_token_id",
+                                      "max_position_embeddings",
+                                      "max_sequence_length",
+                                      "scan_checkpoint_group_size",
+                                      "remat_mini_batch_group_size",
+                                      "attention_dropout",
+                                      "hidden_dropout",
+                                      "resid_pdrop",
+                                      "embd_pdrop",
+                                      "attn_pdrop",
+                                      "is_decoder",
+                                      "is_encoder_decoder",
+                                      "return_dict",
+                                      "output_hidden_states",
+                                      "output_attentions",
+                                      "torchscript",
+                                      "gradient_checkpointing",
+                                      "id2label",
+                                      "label2id",
+                                      "problem_type",
+                                      "task_specific_params",
+                                      "tokenizer_class",
+                                      "finetuning_task"};
+
+const char *il_mixer_name(il_mixer mixer) {
+    switch (mixer) {
+    case IL_MIXER_TTT_LINEAR: return "ttt_linear";
+    case IL_MIXER_TTT_MLP: return "ttt_mlp";
+    case IL_MIXER_SELF_ATTENTION: return "self_attention";
+    }
+    return "?";
+}
+
+static void set_defaults(il_mixer mixer, il_config *config) {
+    *config = (il_config){.mixer = mixer};
+    for (int i = 0; i < FIELDS; i++) {
+        double value = mixer == IL_MIXER_SELF_ATTENTION ? fields[i].llama : fields[i].ttt;
+        if (fields[i].kind == KIND_REAL)
+            *real_at(config, &fields[i]) = value;
+        else
+            *int_at(config, &fields[i]) = (int)value;
+    }
+}
+
+/* ---- checking ---- */
+
+/* Entries of all tensors; the bounds of the fields keep it far below 2^64. */
+static uint64_t parameters(const il_config *c) {
+    uint64_t width = (uint64_t)c->width, heads = (uint64_t)c->heads, head = width / heads,
+             taps = (uint64_t)c->conv_kernel;
+    uint64_t layer = 2 * width + 3 * width * (uint64_t)c->ffn_width; /* two norms, SwiGLU */
+    layer += width * width * (uint64_t)(3 + !c->share_qk + !!c->use_gate);
+    if (c->pre_conv) layer += width + width * (taps + 1);
+    if (c->share_qk) layer += 2 * width * (taps + 1);
+    if (c->mixer != IL_MIXER_SELF_ATTENTION)
+        layer += 4 * width + heads * (width + 1) +
+                 (uint64_t)c->mini_batch; /* two LayerNorms, rates of heads and tokens */
+    if (c->mixer == IL_MIXER_TTT_LINEAR) layer += heads * (head * head + head);
+    if (c->mixer == IL_MIXER_TTT_MLP) layer += heads * (8 * head * head + 5 * head);
+    return (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width +
+           layer * (uint64_t)c->layers;
+}
+
+il_status il_config_check(const il_config *config, il_error *error) {
+    if ((unsigned)config->mixer > IL_MIXER_SELF_ATTENTION)
+        return il_fail(error, IL_ERR_ARG, "mixer %d is unknown", (int)config->mixer);
+    for (int i = 0; i < FIELDS; i++) {
+        const field *f = &fields[i];
+        double value = value_of(config, f), max = f->kind == KIND_TOKEN ? config->vocab_size - 1 : f->max;
+        if (!(value >= f->min && value <= max)) /* a NaN fails both */
+            return il_fail(error, IL_ERR_ARG, "%s is %.17g, must be %.17g to %.17g", f->key, value, f->min,
+                           max);
+    }
+    if (config->width % config->heads != 0)
+        return il_fail(error, IL_ERR_ARG, "hidden_size %d is no multiple of num_attention_heads %d",
+                       config->width, config->heads);
+    int head = config->width / config->heads;
+    if (head % 2 != 0 || head > HEAD_WIDTH_MAX)
+        return il_fail(error, IL_ERR_ARG,
+                       "hidden_size / num_attention_heads is %d, must be an even number up to %d", head,
+                       HEAD_WIDTH_MAX);
+    if (config->mixer == IL_MIXER_SELF_ATTENTION &&
+        (config->share_qk || config->use_gate || config->pre_conv))
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       "self_attention has no mamba backbone: share_qk, use_gate, pre_conv must be false");
+    if (parameters(config) > PARAMETERS_MAX)
+        return il_fail(error, IL_ERR_ARG, "the sizes make a model of %llu parameters, more than %llu",
+                       (unsigned long long)parameters(config), (unsigned long long)PARAMETERS_MAX);
+    return IL_OK;
+}
+
+/* ---- reading ---- */
+
+/* "path: key: …", or "key: …" when there is no file. */
+#define WHERE "%s%s%.100s: "
+#define WHERE_ARGS(path, key) (path) ? (path) : "", (path) ? ": " : "", (key)
+
+static il_status set_mixer(const char *path, const char *key, const json_t *value, il_config *config,
+                           il_error *error) {
+    const char *text = json_string_value(value);
+    if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "must be a string", WHERE_ARGS(path, key));
+    if (strcmp(key, "model_type") == 0) {
+        int is_ttt = config->mixer != IL_MIXER_SELF_ATTENTION;
+        if (strcmp(text, "ttt") == 0)
+            config->mixer = is_ttt ? config->mixer : IL_MIXER_TTT_LINEAR;
+        else if (strcmp(text, "llama") == 0)
+            config->mixer = IL_MIXER_SELF_ATTENTION;
+        else
+            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (ttt, llama)",
+                           WHERE_ARGS(path, key), text);
+        return IL_OK;
+    }
+    if (strcmp(text, "linear") == 0)
+        config->mixer = IL_MIXER_TTT_LINEAR;
+    else if (strcmp(text, "mlp") == 0)
+        config->mixer = IL_MIXER_TTT_MLP;
+    else
+        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (linear, mlp)",
+                       WHERE_ARGS(path, key), text);
+    return IL_OK;
+}
+
+static il_status set_field(const char *path, const field *f, const json_t *value, il_config *config,
+                           il_error *error) {
+    switch (f->kind) {
+    case KIND_BOOL:
+        if (!json_is_boolean(value))
+            return il_fail(error, IL_ERR_FORMAT, WHERE "must be true or false", WHERE_ARGS(path, f->key));
+        *int_at(config, f) = json_is_true(value);
+        return IL_OK;
+    case KIND_REAL:
+        if (!json_is_number(value))
+            return il_fail(error, IL_ERR_FORMAT, WHERE "must be a number", WHERE_ARGS(path, f->key));
+        *real_at(config, f) = json_number_value(value);
+        return IL_OK;
+    case KIND_TOKEN:
+        if (json_is_null(value)) {
+            *int_at(config, f) = -1;
+            return IL_OK;
+        }
+        if (json_is_array(value))
+            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "a list of tokens is not supported",
+                           WHERE_ARGS(path, f->key));
+        break;
+    case KIND_INT: break;
+    }
+    if (!json_is_integer(value))
+        return il_fail(error, IL_ERR_FORMAT, WHERE "must be a whole number", WHERE_ARGS(path, f->key));
+    if (json_integer_value(value) < INT_MIN || json_integer_value(value) > INT_MAX)
+        return il_fail(error, IL_ERR_FORMAT, WHERE "%lld is out of range", WHERE_ARGS(path, f->key),
+                       (long long)json_integer_value(value));
+    *int_at(config, f) = (int)json_integer_value(value);
+    return IL_OK;
+}
+
+/* Keys of variants of these models: fine as long as they say what this library does anyway. *known tells
+ * whether key is one; config has all its fields. */
+static il_status check_bookkeeping(const char *path, const char *key, const json_t *value,
+                                   const il_config *config, int *known, il_error *error) {
+    const char *wanted = NULL;
+    int fits = 0;
+    *known = 1;
+    if (strcmp(key, "hidden_act") == 0) {
+        wanted = "\"silu\"";
+        fits = json_is_string(value) && strcmp(json_string_value(value), "silu") == 0;
+    } else if (strcmp(key, "num_key_value_heads") == 0) {
+        wanted = "num_attention_heads: grouped heads are not supported";
+        fits = json_is_null(value) || (json_is_integer(value) && json_integer_value(value) == config->heads);
+    } else if (strcmp(key, "head_dim") == 0) {
+        wanted = "hidden_size / num_attention_heads";
+        fits = json_is_null(value) ||
+               (json_is_integer(value) && json_integer_value(value) == config->width / config->heads);
+    } else if (strcmp(key, "attention_bias") == 0 || strcmp(key, "mlp_bias") == 0) {
+        wanted = "false";
+        fits = json_is_false(value) || json_is_null(value);
+    } else if (strcmp(key, "pretraining_tp") == 0) {
+        wanted = "1";
+        fits = json_is_integer(value) && json_integer_value(value) == 1;
+    } else if (strcmp(key, "rope_scaling") == 0 || strcmp(key, "sliding_window") == 0 ||
+               strcmp(key, "quantization_config") == 0) {
+        wanted = "null";
+        fits = json_is_null(value);
+    } else {
+        *known = 0;
+        for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
+            *known |= strcmp(key, ignored[i]) == 0;
+        *known |= key[0] == '_'; /* private to transformers */
+        return IL_OK;
+    }
+    if (fits) return IL_OK;
+    return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "must be %s", WHERE_ARGS(path, key), wanted);
+}
+
+static il_status read_object(const char *path, json_t *root, il_config *config, il_error *error) {
+    const char *key;
+    json_t *value;
+    il_config kept = {.mixer = IL_MIXER_TTT_LINEAR};
+    if (!json_is_object(root)) return il_fail(error, IL_ERR_FORMAT, "%s: must be a JSON object", path);
+    value = json_object_get(root, "model_type");
+    if (!value) return il_fail(error, IL_ERR_FORMAT, "%s: model_type is missing", path);
+    IL_TRY(set_mixer(path, "model_type", value, &kept, error));
+    int ttt = kept.mixer != IL_MIXER_SELF_ATTENTION;
+    if (ttt && (value = json_object_get(root, "ttt_layer_type")))
+        IL_TRY(set_mixer(path, "ttt_layer_type", value, &kept, error));
+    set_defaults(kept.mixer, &kept);
+    json_object_foreach(root, key, value) {
+        const field *f = find_field(key);
+        if (f && (ttt || !f->ttt_only)) IL_TRY(set_field(path, f, value, &kept, error));
+    }
+
+    il_error inner;
+    il_status status = il_config_check(&kept, &inner);
+    if (status != IL_OK)
+        return il_fail(error, status == IL_ERR_ARG ? IL_ERR_FORMAT : status, "%s: %s", path, inner.message);
+    json_object_foreach(root, key, value) {
+        const field *f = find_field(key);
+        int known = 0;
+        if ((f && (ttt || !f->ttt_only)) || strcmp(key, "model_type") == 0) continue;
+        if (ttt && strcmp(key, "ttt_layer_type") == 0) continue;
+        IL_TRY(check_bookkeeping(path, key, value, &kept, &known, error));
+        if (!known)
+            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "is no key of a model of type %s",
+                           WHERE_ARGS(path, key), ttt ? "ttt" : "llama");
+    }
+    *config = kept;
+    return IL_OK;
+}
+
+il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config,
+                          il_error *error) {
+    json_error_t trouble;
+    if (bytes > TEXT_BYTES_MAX)
+        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes are too many for a configuration", path, bytes);
+    json_t *root = json_loadb(bytes ? text : "", bytes, JSON_REJECT_DUPLICATES, &trouble);
+    if (!root && json_error_code(&trouble) == json_error_out_of_memory)
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
+    if (!root) return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, trouble.line, trouble.text);
+    il_status status = read_object(path, root, config, error);
+    json_decref(root);
+    return status;
+}
+
+il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error) {
+    il_map map;
+    char *path = il_path_join(&engine->memory, dir, "config.json");
+    if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    il_status status = il_map_open(path, &map, error);
+    if (status == IL_OK) {
+        status = il_config_parse(path, (const char *)map.data, map.bytes, config, error);
+        il_map_close(&map);
+    }
+    il_free(&engine->memory, path);
+    return status;
+}
+
+/* value is what may stand in config.json; a string may leave out its quotes. */
+il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error) {
+    if (!key || !value) return il_fail(error, IL_ERR_ARG, "a key and a value must be given");
+    json_t *json = json_loads(value, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
+    if (!json) json = json_string(value);
+    if (!json) return il_fail(error, IL_ERR_ARG, "%.100s: the value is no UTF-8 text", key);
+    const field *f = find_field(key);
+    int ttt = config->mixer != IL_MIXER_SELF_ATTENTION;
+    il_status status;
+    if (f && (ttt || !f->ttt_only))
+        status = set_field(NULL, f, json, config, error);
+    else if (strcmp(key, "model_type") == 0 || (ttt && strcmp(key, "ttt_layer_type") == 0))
+        status = set_mixer(NULL, key, json, config, error);
+    else
+        status =
+            il_fail(error, IL_ERR_ARG, "%.100s: is no key of a model of type %s", key, ttt ? "ttt" : "llama");
+    json_decref(json);
+    if (status == IL_ERR_FORMAT) {
+        status = IL_ERR_ARG; /* there is no file to blame */
+        if (error) error->status = status;
+    }
+    return status;
+}
+
+/* ---- writing ---- */
+
+/* The shortest text that reads back as x, in JSON whatever the locale, with a point so that it stays a float
+ * for all readers. */
+static void real_text(double x, char text[40]) {
+    for (int digits = 6; digits <= 17; digits++) {
+        snprintf(text, 38, "%.*g", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    for (char *c = text; *c; c++)
+        if (!strchr("0123456789+-e", *c)) *c = '.';
+    if (!strpbrk(text, ".e")) strcat(text, ".0");
+}
+
+il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text,
+                         il_error *error) {
+    char out[2048], number[40];
+    int ttt = config->mixer != IL_MIXER_SELF_ATTENTION, n;
+    n = snprintf(out, sizeof out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n",
+                 ttt ? "TTTForCausalLM" : "LlamaForCausalLM", ttt ? "ttt" : "llama");
+    if (ttt)
+        n += snprintf(out + n, sizeof out - (size_t)n,
+                      "  \"ttt_layer_type\": \"%s\",\n  \"scan_checkpoint_group_size\": 0,\n",
+                      config->mixer == IL_MIXER_TTT_MLP ? "mlp" : "linear");
+    else
+        n += snprintf(out + n, sizeof out - (size_t)n,
+                      "  \"num_key_value_heads\": %d,\n  \"attention_bias\": false,\n  \"mlp_bias\": false,\n"
+                      "  \"rope_scaling\": null,\n",
+                      config->heads);
+    for (int i = 0; i < FIELDS; i++) {
+        const field *f = &fields[i];
+        double value = value_of(config, f);
+        if (f->ttt_only && !ttt) continue;
+        if (f->kind == KIND_REAL)
+            real_text(value, number);
+        else if (f->kind == KIND_BOOL)
+            snprintf(number, sizeof number, "%s", value != 0 ? "true" : "false");
+        else if (f->kind == KIND_TOKEN && value < 0)
+            snprintf(number, sizeof number, "null");
+        else
+            snprintf(number, sizeof number, "%d", (int)value);
+        n += snprintf(out + n, sizeof out - (size_t)n, "  \"%s\": %s,\n", f->key, number);
+    }
+    snprintf(
+        out + n, sizeof out - (size_t)n,
+        "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
+        "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": "
+        "\"float32\"\n}\n",
+        MAX_POSITIONS, ttt ? "false" : "true");
+    *text = il_strdup(allocator, out);
+    return *text ? IL_OK : il_fail(error, IL_ERR_NOMEM, "out of memory for a configuration");
+}
+
+/* ---- presets ---- */
+
+static const struct {
+    const char *name;
+    int layers, width, heads, ffn_width;
+} presets[] = {
+    {"tiny", 4, 128, 4, 344},     {"small", 6, 384, 6, 1024},   {"125m", 12, 768, 12, 2048},
+    {"350m", 24, 1024, 16, 2736}, {"760m", 24, 1536, 16, 4096}, {"1b", 24, 2048, 32, 5504},
+};
+
+il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
+                           il_error *error) {
+    il_mixer kind = IL_MIXER_TTT_LINEAR;
+    size_t i = 0, n = sizeof presets / sizeof presets[0];
+    while (i < n && (!preset || strcmp(preset, presets[i].name) != 0)) i++;
+    if (i == n)
+        return il_fail(error, IL_ERR_ARG, "preset \"%.40s\" is unknown (tiny, small, 125m, 350m, 760m, 1b)",
+                       preset ? preset : "");
+    while (kind <= IL_MIXER_SELF_ATTENTION && (!mixer || strcmp(mixer, il_mixer_name(kind)) != 0)) kind++;
+    if (kind > IL_MIXER_SELF_ATTENTION)
+        return il_fail(error, IL_ERR_ARG, "mixer \"%.40s\" is unknown (ttt_linear, ttt_mlp, self_attention)",
+                       mixer ? mixer : "");
+    int attention = kind == IL_MIXER_SELF_ATTENTION;
+    if (!backbone) backbone = attention ? "transformer" : "mamba";
+    int mamba = strcmp(backbone, "mamba") == 0;
+    if (!mamba && strcmp(backbone, "transformer") != 0)
+        return il_fail(error, IL_ERR_ARG, "backbone \"%.40s\" is unknown (mamba, transformer)", backbone);
+    if (mamba && attention)
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       "self_attention has no mamba backbone: leave it out or say transformer");
+
+    il_config made;
+    set_defaults(IL_MIXER_TTT_LINEAR, &made);
+    made.layers = presets[i].layers;
+    made.width = presets[i].width;
+    made.heads = presets[i].heads;
+    made.ffn_width = presets[i].ffn_width;
+    made.share_qk = made.use_gate = made.pre_conv = 1;
+    if (attention) {
+        /* As many parameters as TTT-Linear with the mamba backbone: what that has more (convolutions, gate,
+         * fast weights) goes into the FFN, in steps of 8. */
+        uint64_t goal = parameters(&made), step = (uint64_t)made.layers * 3 * 8 * (uint64_t)made.width;
+        made.mixer = kind;
+        made.share_qk = made.use_gate = made.pre_conv = 0;
+        made.ffn_width += (int)((goal - parameters(&made) + step / 2) / step) * 8;
+    } else {
+        made.mixer = kind;
+        made.share_qk = made.use_gate = made.pre_conv = mamba;
+        made.ttt_base_lr = kind == IL_MIXER_TTT_MLP ? 0.1 : 1.0;
+    }
+    *config = made;
+    return IL_OK;
+}
+
+/* ---- counting ---- */
+
+double il_config_flops_per_token(const il_config *c, uint64_t position, int with_logits) {
+    double width = c->width, heads = c->heads, head = width / heads, b = c->mini_batch;
+    double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + 3 * width * c->ffn_width,
+           mixing = 0;
+    switch (c->mixer) {
+    case IL_MIXER_TTT_LINEAR: mixing = heads * (6 * head * head + 6 * b * head); break;
+    case IL_MIXER_TTT_MLP: mixing = heads * (56 * head * head + 30 * b * head); break;
+    case IL_MIXER_SELF_ATTENTION: mixing = 4 * width * (double)position; break;
+    }
+    if (c->mixer != IL_MIXER_SELF_ATTENTION) matrices += heads * width; /* theta_lr */
+    return c->layers * (2 * matrices + mixing) + (with_logits ? 2.0 * c->vocab_size * width : 0);
+}
