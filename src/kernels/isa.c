@@ -1,0 +1,69 @@
+/* isa.c: the one source of all compute kernels, compiled once per instruction set over that set's 16-lane
+ * type. Owns the arithmetic; refuses threads, memory and any knowledge of a model. One subject a part. */
+#include "kernels/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#if defined(IL_ISA_AVX512)
+#include "kernels/simd_avx512.h"
+#elif defined(IL_ISA_AVX2)
+#include "kernels/simd_avx2.h"
+#else
+#include "kernels/simd_portable.h"
+#endif
+
+/* Loops with constant bounds that must disappear, so that arrays of sums become registers. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#include "kernels/maths.inc.h"
+
+#include "kernels/elementwise.inc.h"
+#include "kernels/norms.inc.h"
+#include "kernels/products.inc.h"
+#include "kernels/sequence.inc.h"
+#include "kernels/softmax.inc.h"
+
+const il_kernels IL_KERNELS_NAME = {
+    .name = IL_ISA_TEXT,
+    .gemm = gemm,
+    .pack = pack,
+    .transpose = transpose,
+    .add = add,
+    .axpy = axpy,
+    .scale = scale,
+    .mul = mul,
+    .sigmoid = sigmoid,
+    .gelu = gelu,
+    .gelu_grad = gelu_grad,
+    .gelu_grad2 = gelu_grad2,
+    .silu_mul = silu_mul,
+    .silu_mul_back = silu_mul_back,
+    .gelu_mul = gelu_mul,
+    .gelu_mul_back = gelu_mul_back,
+    .add_bias = add_bias,
+    .rms_norm = rms_norm,
+    .rms_norm_back = rms_norm_back,
+    .layer_norm = layer_norm,
+    .layer_norm_back = layer_norm_back,
+    .ln_loss_grad = ln_loss_grad,
+    .ln_loss_grad_back = ln_loss_grad_back,
+    .rope = rope,
+    .rope_half = rope_half,
+    .conv = conv,
+    .conv_back = conv_back,
+    .log_sum_exp = log_sum_exp,
+    .exp_shift = exp_shift,
+    .softmax_block = softmax_block,
+    .row_dot = row_dot,
+    .sum = sum,
+    .sum_squares = sum_squares,
+    .all_finite = all_finite,
+    .adamw = adamw,
+    .bf16_to_f32 = bf16_to_f32,
+    .f32_to_bf16 = f32_to_bf16,
+};

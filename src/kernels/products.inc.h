@@ -1,0 +1,108 @@
+/* products.inc.h (part of isa.c): gemm over a block, packing, transposing. Every element of a product is one
+ * fma chain over k ascending, whatever the tile: tiles choose only which chains run side by side. */
+
+/* rows x panels*16 of c; both are compile-time constants where this is inlined, so the sums live in
+ * registers. columns: of the last panel, 16 or fewer. */
+IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, int k, const float *a,
+                         ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row, ptrdiff_t b_panel,
+                         float *c, ptrdiff_t ldc, int accumulate) {
+    v16 acc[GEMM_ROWS][8];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++) {
+            const float *from = c + i * ldc + 16 * p;
+            acc[i][p] = v16_zero();
+            if (accumulate) acc[i][p] = columns < 16 ? v16_load_n(from, columns) : v16_load(from);
+        }
+    }
+    for (; k > 0; k--) {
+        v16 right[8];
+        UNROLL
+        for (int p = 0; p < panels; p++)
+            right[p] = columns < 16 ? v16_load_n(b + p * b_panel, columns) : v16_load(b + p * b_panel);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            v16 left = v16_set1(a[i * a_row]);
+            UNROLL
+            for (int p = 0; p < panels; p++) acc[i][p] = v16_fma(left, right[p], acc[i][p]);
+        }
+        a += a_col;
+        b += b_row;
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++) {
+            float *to = c + i * ldc + 16 * p;
+            if (columns < 16)
+                v16_store_n(to, columns, acc[i][p]);
+            else
+                v16_store(to, acc[i][p]);
+        }
+    }
+}
+
+typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b,
+                       ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+
+/* A block of ROWS rows over all columns: WIDE panels at a time, then NARROW, then one, then the part of one.
+ */
+#define GEMM_RUN(ROWS, PANELS)                                                                               \
+    for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                             \
+        gemm_tile(ROWS, PANELS, 16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);              \
+        b += PANELS * b_panel;                                                                               \
+        c += 16 * PANELS;                                                                                    \
+    }
+#define GEMM_BLOCK(ROWS, WIDE, NARROW)                                                                       \
+    static void gemm_rows_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col,             \
+                                 const float *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c,               \
+                                 ptrdiff_t ldc, int accumulate) {                                            \
+        if (WIDE > 1) GEMM_RUN(ROWS, WIDE)                                                                   \
+        if (NARROW > 1) GEMM_RUN(ROWS, NARROW)                                                               \
+        GEMM_RUN(ROWS, 1)                                                                                    \
+        if (n > 0) gemm_tile(ROWS, 1, n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);         \
+    }
+GEMM_TILES(GEMM_BLOCK)
+
+#define GEMM_NAME(ROWS, WIDE, NARROW) gemm_rows_##ROWS,
+static gemm_rows *const gemm_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME)};
+
+/* Rows go in blocks of nearly equal height: 16 as 6 5 5, not 6 6 4. */
+static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b,
+                 ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
+    for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
+        int rows = (m + blocks - 1) / blocks;
+        gemm_blocks[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);
+        a += rows * a_row;
+        c += rows * ldc;
+        m -= rows;
+    }
+}
+
+static void transpose(int m, int n, const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
+    enum { BLOCK = 16 };
+    for (int i0 = 0; i0 < m; i0 += BLOCK) {
+        int i1 = i0 + BLOCK < m ? i0 + BLOCK : m;
+        for (int j0 = 0; j0 < n; j0 += BLOCK) {
+            int j1 = j0 + BLOCK < n ? j0 + BLOCK : n;
+            for (int j = j0; j < j1; j++)
+                for (int i = i0; i < i1; i++) dst[j * ld_dst + i] = src[i * ld_src + j];
+        }
+    }
+}
+
+static void pack(int n, int k, const float *src, ptrdiff_t src_row, ptrdiff_t src_col, float *dst) {
+    for (; n > 0; n -= 16) {
+        int columns = n < 16 ? n : 16;
+        if (src_col == 1) {
+            for (int i = 0; i < k; i++) v16_store(dst + 16 * i, v16_load_n(src + i * src_row, columns));
+        } else {
+            if (columns < 16)
+                for (int i = 0; i < k; i++) v16_store(dst + 16 * i, v16_zero());
+            transpose(columns, k, src, src_col, dst, 16);
+        }
+        src += 16 * src_col;
+        dst += (ptrdiff_t)16 * k;
+    }
+}

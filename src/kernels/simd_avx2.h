@@ -1,0 +1,94 @@
+/* simd_avx2.h: the 16-lane type as two AVX2 registers. Meanings: simd_portable.h. */
+#ifndef IL_KERNELS_SIMD_AVX2_H
+#define IL_KERNELS_SIMD_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#define IL_INLINE static inline __attribute__((always_inline, unused))
+
+typedef struct v16 {
+    __m256 lo, hi;
+} v16;
+
+/* 16 registers: 6 rows x 16 columns are 12 sums, leaving 2 for the panel and 2 for the row's number. One row:
+ * four panels, 8 sums, as many as two multiply-add units of latency 4 need. */
+enum { GEMM_ROWS = 6 };
+#define GEMM_TILES(STEP)                                                                                     \
+    STEP(1, 4, 1)                                                                                            \
+    STEP(2, 3, 1)                                                                                            \
+    STEP(3, 2, 1)                                                                                            \
+    STEP(4, 1, 1)                                                                                            \
+    STEP(5, 1, 1)                                                                                            \
+    STEP(6, 1, 1)
+
+static const int32_t v16_mask_[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+
+/* Sign bits set in lanes half .. half+7 that are below n. */
+IL_INLINE __m256i v16_mask(int n, int half) {
+    return _mm256_loadu_si256((const __m256i *)(const void *)(v16_mask_ + 16 - n + half));
+}
+
+IL_INLINE v16 v16_zero(void) { return (v16){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+IL_INLINE v16 v16_set1(float x) { return (v16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+IL_INLINE v16 v16_load(const float *p) { return (v16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+IL_INLINE void v16_store(float *p, v16 a) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+IL_INLINE v16 v16_load_n(const float *p, int n) {
+    return (v16){_mm256_maskload_ps(p, v16_mask(n, 0)), _mm256_maskload_ps(p + 8, v16_mask(n, 8))};
+}
+IL_INLINE void v16_store_n(float *p, int n, v16 a) {
+    _mm256_maskstore_ps(p, v16_mask(n, 0), a.lo);
+    _mm256_maskstore_ps(p + 8, v16_mask(n, 8), a.hi);
+}
+IL_INLINE v16 v16_first(int n, v16 a, v16 b) {
+    return (v16){_mm256_blendv_ps(b.lo, a.lo, _mm256_castsi256_ps(v16_mask(n, 0))),
+                 _mm256_blendv_ps(b.hi, a.hi, _mm256_castsi256_ps(v16_mask(n, 8)))};
+}
+
+IL_INLINE v16 v16_add(v16 a, v16 b) { return (v16){_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+IL_INLINE v16 v16_sub(v16 a, v16 b) { return (v16){_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+IL_INLINE v16 v16_mul(v16 a, v16 b) { return (v16){_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+IL_INLINE v16 v16_div(v16 a, v16 b) { return (v16){_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+IL_INLINE v16 v16_sqrt(v16 a) { return (v16){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+IL_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    return (v16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+IL_INLINE v16 v16_fnma(v16 a, v16 b, v16 c) {
+    return (v16){_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+}
+IL_INLINE v16 v16_max(v16 a, v16 b) { return (v16){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+IL_INLINE v16 v16_min(v16 a, v16 b) { return (v16){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+IL_INLINE __m256 v16_pow2_(__m256 a) {
+    __m256 t = _mm256_add_ps(a, _mm256_set1_ps(12582912.0f + 127.0f));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));
+}
+IL_INLINE v16 v16_pow2(v16 a) { return (v16){v16_pow2_(a.lo), v16_pow2_(a.hi)}; }
+IL_INLINE v16 v16_swap(v16 a) { return (v16){_mm256_permute_ps(a.lo, 0xB1), _mm256_permute_ps(a.hi, 0xB1)}; }
+IL_INLINE __m256 v16_twice_(__m128 a) {
+    return _mm256_set_m128(_mm_unpackhi_ps(a, a), _mm_unpacklo_ps(a, a));
+}
+IL_INLINE v16 v16_load_twice(const float *p) {
+    return (v16){v16_twice_(_mm_loadu_ps(p)), v16_twice_(_mm_loadu_ps(p + 4))};
+}
+IL_INLINE float v16_sum(v16 a) {
+    __m256 s8 = _mm256_add_ps(a.lo, a.hi);
+    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+IL_INLINE float v16_largest(v16 a) {
+    __m256 s8 = _mm256_max_ps(a.lo, a.hi);
+    __m128 s4 = _mm_max_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    __m128 s2 = _mm_max_ps(s4, _mm_movehl_ps(s4, s4));
+    return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
+}
+IL_INLINE __m256 v16_bf16_(const uint16_t *p) {
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+IL_INLINE v16 v16_load_bf16(const uint16_t *p) { return (v16){v16_bf16_(p), v16_bf16_(p + 8)}; }
+
+#endif

@@ -1,0 +1,78 @@
+/* simd_avx512.h: the 16-lane type as one AVX-512 register. Meanings: simd_portable.h. */
+#ifndef IL_KERNELS_SIMD_AVX512_H
+#define IL_KERNELS_SIMD_AVX512_H
+
+#ifndef IL_ISA_SIMDE /* tests compile this file on CPUs without AVX-512, through SIMDe */
+#include <immintrin.h>
+#endif
+#include <stdint.h>
+
+#define IL_INLINE static inline __attribute__((always_inline, unused))
+
+typedef __m512 v16;
+
+/* 32 registers: 12 rows x 2 panels are 24 sums. Few rows take more panels, for at least 8 sums in flight. */
+enum { GEMM_ROWS = 12 };
+#define GEMM_TILES(STEP)                                                                                     \
+    STEP(1, 8, 2)                                                                                            \
+    STEP(2, 4, 2)                                                                                            \
+    STEP(3, 4, 2)                                                                                            \
+    STEP(4, 4, 2)                                                                                            \
+    STEP(5, 2, 1)                                                                                            \
+    STEP(6, 2, 1)                                                                                            \
+    STEP(7, 2, 1)                                                                                            \
+    STEP(8, 2, 1)                                                                                            \
+    STEP(9, 2, 1)                                                                                            \
+    STEP(10, 2, 1)                                                                                           \
+    STEP(11, 2, 1)                                                                                           \
+    STEP(12, 2, 1)
+
+IL_INLINE __mmask16 v16_mask(int n) { return (__mmask16)((1u << n) - 1u); }
+
+IL_INLINE v16 v16_zero(void) { return _mm512_setzero_ps(); }
+IL_INLINE v16 v16_set1(float x) { return _mm512_set1_ps(x); }
+IL_INLINE v16 v16_load(const float *p) { return _mm512_loadu_ps(p); }
+IL_INLINE void v16_store(float *p, v16 a) { _mm512_storeu_ps(p, a); }
+IL_INLINE v16 v16_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v16_mask(n), p); }
+IL_INLINE void v16_store_n(float *p, int n, v16 a) { _mm512_mask_storeu_ps(p, v16_mask(n), a); }
+IL_INLINE v16 v16_first(int n, v16 a, v16 b) { return _mm512_mask_mov_ps(b, v16_mask(n), a); }
+
+IL_INLINE v16 v16_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
+IL_INLINE v16 v16_sub(v16 a, v16 b) { return _mm512_sub_ps(a, b); }
+IL_INLINE v16 v16_mul(v16 a, v16 b) { return _mm512_mul_ps(a, b); }
+IL_INLINE v16 v16_div(v16 a, v16 b) { return _mm512_div_ps(a, b); }
+IL_INLINE v16 v16_sqrt(v16 a) { return _mm512_sqrt_ps(a); }
+IL_INLINE v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
+IL_INLINE v16 v16_fnma(v16 a, v16 b, v16 c) { return _mm512_fnmadd_ps(a, b, c); }
+IL_INLINE v16 v16_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }
+IL_INLINE v16 v16_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
+IL_INLINE v16 v16_pow2(v16 a) {
+    __m512 t = _mm512_add_ps(a, _mm512_set1_ps(12582912.0f + 127.0f));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));
+}
+IL_INLINE v16 v16_swap(v16 a) { return _mm512_permute_ps(a, 0xB1); }
+IL_INLINE v16 v16_load_twice(const float *p) {
+    const __m512i index = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+    return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+}
+IL_INLINE __m256 v16_upper_(v16 a) {
+    return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
+}
+IL_INLINE float v16_sum(v16 a) {
+    __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a), v16_upper_(a));
+    __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
+    return _mm_cvtss_f32(_mm_add_ss(s2, _mm_movehdup_ps(s2)));
+}
+IL_INLINE float v16_largest(v16 a) {
+    __m256 s8 = _mm256_max_ps(_mm512_castps512_ps256(a), v16_upper_(a));
+    __m128 s4 = _mm_max_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+    __m128 s2 = _mm_max_ps(s4, _mm_movehl_ps(s4, s4));
+    return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
+}
+IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+#endif

@@ -1,0 +1,140 @@
+/* simd_portable.h: the 16-lane type in plain C. The meaning of every operation: the other simd_*.h give the
+ * same bits. Knows lanes only; no kernel and no loop over a row belongs here. */
+#ifndef IL_KERNELS_SIMD_PORTABLE_H
+#define IL_KERNELS_SIMD_PORTABLE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define IL_INLINE static inline __attribute__((always_inline, unused))
+
+typedef struct v16 {
+    float lane[16];
+} v16;
+
+enum { GEMM_ROWS = 4 };
+/* Panels that a tile of that many rows takes at once, widest first (see products.inc.h). */
+#define GEMM_TILES(STEP)                                                                                     \
+    STEP(1, 2, 1)                                                                                            \
+    STEP(2, 1, 1)                                                                                            \
+    STEP(3, 1, 1)                                                                                            \
+    STEP(4, 1, 1)
+
+#define EACH_LANE for (int i = 0; i < 16; i++)
+
+IL_INLINE v16 v16_set1(float x) {
+    v16 y;
+    EACH_LANE y.lane[i] = x;
+    return y;
+}
+IL_INLINE v16 v16_zero(void) { return v16_set1(0.0f); }
+/* Any alignment. */
+IL_INLINE v16 v16_load(const float *p) {
+    v16 y;
+    memcpy(y.lane, p, sizeof y.lane);
+    return y;
+}
+IL_INLINE void v16_store(float *p, v16 a) { memcpy(p, a.lane, sizeof a.lane); }
+/* Lanes 0 .. n-1 from memory, 0 elsewhere, where memory is not touched. n in 0 .. 16. */
+IL_INLINE v16 v16_load_n(const float *p, int n) {
+    v16 y;
+    EACH_LANE y.lane[i] = i < n ? p[i] : 0.0f;
+    return y;
+}
+IL_INLINE void v16_store_n(float *p, int n, v16 a) {
+    for (int i = 0; i < n; i++) p[i] = a.lane[i];
+}
+/* Lanes 0 .. n-1 of a, the others of b. */
+IL_INLINE v16 v16_first(int n, v16 a, v16 b) {
+    EACH_LANE if (i >= n) a.lane[i] = b.lane[i];
+    return a;
+}
+
+IL_INLINE v16 v16_add(v16 a, v16 b) {
+    EACH_LANE a.lane[i] += b.lane[i];
+    return a;
+}
+IL_INLINE v16 v16_sub(v16 a, v16 b) {
+    EACH_LANE a.lane[i] -= b.lane[i];
+    return a;
+}
+IL_INLINE v16 v16_mul(v16 a, v16 b) {
+    EACH_LANE a.lane[i] *= b.lane[i];
+    return a;
+}
+IL_INLINE v16 v16_div(v16 a, v16 b) {
+    EACH_LANE a.lane[i] /= b.lane[i];
+    return a;
+}
+IL_INLINE v16 v16_sqrt(v16 a) {
+    EACH_LANE a.lane[i] = sqrtf(a.lane[i]);
+    return a;
+}
+/* a*b + c and c - a*b, rounded once. */
+IL_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    EACH_LANE c.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
+    return c;
+}
+IL_INLINE v16 v16_fnma(v16 a, v16 b, v16 c) {
+    EACH_LANE c.lane[i] = fmaf(-a.lane[i], b.lane[i], c.lane[i]);
+    return c;
+}
+/* As x86 has them: b when either is NaN or both are zero, so a limit goes first and NaN comes through. */
+IL_INLINE v16 v16_max(v16 a, v16 b) {
+    EACH_LANE a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+    return a;
+}
+IL_INLINE v16 v16_min(v16 a, v16 b) {
+    EACH_LANE a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
+    return a;
+}
+/* 2^a for integers a in -126 .. 127. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits, biased by
+ * 127 here; the shift makes it the exponent field and drops everything else. Other a: any number. */
+IL_INLINE v16 v16_pow2(v16 a) {
+    EACH_LANE {
+        float t = a.lane[i] + (12582912.0f + 127.0f);
+        uint32_t bits;
+        memcpy(&bits, &t, sizeof bits);
+        bits <<= 23;
+        memcpy(&a.lane[i], &bits, sizeof bits);
+    }
+    return a;
+}
+/* Neighbours exchanged: lanes 1 0 3 2 … */
+IL_INLINE v16 v16_swap(v16 a) {
+    v16 y;
+    EACH_LANE y.lane[i] = a.lane[i ^ 1];
+    return y;
+}
+/* p[0] p[0] p[1] p[1] …: 8 numbers, each in two lanes. */
+IL_INLINE v16 v16_load_twice(const float *p) {
+    v16 y;
+    EACH_LANE y.lane[i] = p[i / 2];
+    return y;
+}
+/* The fixed tree of every sum: halves added until one is left. */
+IL_INLINE float v16_sum(v16 a) {
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) a.lane[i] = a.lane[i] + a.lane[i + half];
+    return a.lane[0];
+}
+/* The largest lane, by v16_max over the same tree. */
+IL_INLINE float v16_largest(v16 a) {
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
+    return a.lane[0];
+}
+/* bfloat16 in memory: the upper half of a float. */
+IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
+    v16 y;
+    EACH_LANE {
+        uint32_t bits = (uint32_t)p[i] << 16;
+        memcpy(&y.lane[i], &bits, sizeof bits);
+    }
+    return y;
+}
+
+#undef EACH_LANE
+#endif

@@ -1,0 +1,95 @@
+/* Matrix products against a scalar fmaf loop, bit for bit: every instruction set, thread count and odd shape.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "kernels/gemm.h"
+
+static uint32_t state = 1;
+static float draw(void) {
+    state = state * 1664525u + 1013904223u;
+    return (float)(int32_t)(state >> 8 & 0xFFFFu) / 32768.0f - 1.0f;
+}
+static float *numbers(size_t n) {
+    float *x = malloc((n ? n : 1) * sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < n; i++) x[i] = draw();
+    return x;
+}
+
+static void reference(int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,
+                      ptrdiff_t ldc, int accumulate) {
+    for (int i = 0; i < m; i++)
+        for (int j = 0; j < n; j++) {
+            float acc = accumulate ? c[i * ldc + j] : 0.0f;
+            for (int q = 0; q < k; q++)
+                acc = fmaf(a.data[i * a.row + q * a.col], b.data[q * b.row + j * b.col], acc);
+            c[i * ldc + j] = bias ? acc + bias[j] : acc;
+        }
+}
+
+/* One product by il_gemm and il_gemm_packed in the four layouts of a and b. */
+static void check(il_engine *engine, int m, int n, int k) {
+    ptrdiff_t ldc = n + 3;
+    size_t c_count = (size_t)(m ? m : 1) * (size_t)ldc;
+    float *a = numbers((size_t)(m + 2) * (size_t)(k + 2)), *b = numbers((size_t)(k + 2) * (size_t)(n + 2));
+    float *bias = numbers((size_t)n), *c0 = numbers(c_count), *want = malloc(c_count * sizeof *want);
+    float *got = malloc(c_count * sizeof *got),
+          *packed = malloc((il_packed_floats(n, k) + 1) * sizeof *packed);
+    for (int layout = 0; layout < 8; layout++) {
+        il_matrix left = layout & 1 ? (il_matrix){a, 1, m + 2} : (il_matrix){a, k + 1, 1};
+        il_matrix right = layout & 2 ? (il_matrix){b, 1, k + 1} : (il_matrix){b, n + 2, 1};
+        int accumulate = layout >> 2;
+        const float *add = layout == 1 || layout == 6 ? bias : NULL;
+        memcpy(want, c0, c_count * sizeof *want);
+        reference(m, n, k, left, right, add, want, ldc, accumulate);
+        memcpy(got, c0, c_count * sizeof *got);
+        il_gemm(engine, m, n, k, left, right, add, got, ldc, accumulate);
+        if (memcmp(got, want, c_count * sizeof *got))
+            fail_msg("il_gemm %s %dx%dx%d layout %d", engine->kernels->name, m, n, k, layout);
+        engine->kernels->pack(n, k, right.data, right.row, right.col, packed);
+        memcpy(got, c0, c_count * sizeof *got);
+        il_gemm_packed(engine, m, n, k, left, packed, add, got, ldc, accumulate);
+        if (memcmp(got, want, c_count * sizeof *got))
+            fail_msg("il_gemm_packed %s %dx%dx%d layout %d", engine->kernels->name, m, n, k, layout);
+    }
+    free(a), free(b), free(bias), free(c0), free(want), free(got), free(packed);
+}
+
+static const char *const names[] = {"portable", "avx2", "avx512"};
+
+static void test_products(void **unused) {
+    (void)unused;
+    static const int shapes[][3] = {{0, 5, 4},     {3, 0, 4},      {3, 5, 0},    {1, 1, 1},     {1, 17, 3},
+                                    {1, 200, 50},  {2, 33, 65},    {5, 16, 16},  {6, 15, 31},   {7, 70, 9},
+                                    {13, 47, 64},  {25, 64, 5},    {16, 64, 64}, {64, 100, 70}, {3, 40, 1000},
+                                    {97, 31, 385}, {40, 130, 384}, {31, 65, 769}};
+    static const int threads[] = {1, 2, 3, 5};
+    for (size_t isa = 0; isa < 3; isa++) {
+        if (!il_kernels_pick(names[isa])) continue;
+        for (size_t t = 0; t < 4; t++) {
+            il_engine_options options;
+            il_engine *engine;
+            il_engine_options_default(&options);
+            options.kernels = names[isa];
+            options.threads = threads[t];
+            assert_int_equal(il_engine_open(&options, &engine, NULL), IL_OK);
+            for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+                check(engine, shapes[s][0], shapes[s][1], shapes[s][2]);
+            il_engine_close(engine);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
