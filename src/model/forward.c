@@ -69,7 +69,7 @@ void il_history(const il_state *state, const float *ring, int layer, float *hist
 typedef struct {
     const il_pass *pass;
     const il_stretch *stretch;
-    const float *x, *w, *bias;
+    const float *x, *w, *bias, *history;
     float *y;
 } conv_work;
 
@@ -81,7 +81,7 @@ static void run_conv(void *context, int item, int worker) {
     int n = width - from < IL_CHANNELS ? width - from : IL_CHANNELS;
     ptrdiff_t at = (ptrdiff_t)c->stretch->first * width + from;
     c->pass->model->engine->kernels->conv(c->stretch->n, n, taps, c->x + at, width,
-                                          c->pass->work->history + (ptrdiff_t)from * (taps - 1),
+                                          c->history + (ptrdiff_t)from * (taps - 1),
                                           c->w + (ptrdiff_t)from * taps, c->bias + from, c->y + at, width, 0);
 }
 
@@ -90,8 +90,9 @@ void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t
     const il_model *m = pass->model;
     for (int s = 0; s < pass->n_stretches; s++) {
         const il_stretch *stretch = &pass->stretches[s];
-        il_history(stretch->state, ring_of(stretch->state, qk), layer, pass->work->history);
-        conv_work c = {pass, stretch, x, il_weight(m, weight), il_weight(m, bias), y};
+        float *history = pass->tape ? il_tape_history(pass->tape, m, qk, layer, s) : pass->work->history;
+        il_history(stretch->state, ring_of(stretch->state, qk), layer, history);
+        conv_work c = {pass, stretch, x, il_weight(m, weight), il_weight(m, bias), history, y};
         il_pool_run(m->engine->pool, (m->config.width + IL_CHANNELS - 1) / IL_CHANNELS, run_conv, &c);
     }
 }

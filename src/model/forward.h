@@ -43,6 +43,8 @@ typedef struct il_tape {
     float *rows;                 /* [layers, stretches, mini_batches, H, shape.rows] */
     float *carries;              /* [layers, stretches, ceil(mini_batches/4), H, shape.carry] */
     float *x_last;               /* [T,D] input of the final norm */
+    float
+        *history; /* [2, layers, stretches, (taps-1) D]: columns before the pass; NULL without convolutions */
     void *block;
 } il_tape;
 
@@ -58,6 +60,14 @@ static inline float *il_tape_carry(const il_tape *t, const il_model *m, int laye
     size_t groups = ((size_t)t->mini_batches + IL_CARRY_EVERY - 1) / IL_CARRY_EVERY;
     size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * groups + (size_t)group;
     return t->carries + (at * (size_t)m->config.heads + (size_t)head) * m->shape.carry;
+}
+
+/* What a stretch's convolutions saw before its first token, laid out as il_history does (pass.h): rms(x) of
+ * pre_conv, or (qk) xqk of conv_q and conv_k. */
+static inline float *il_tape_history(const il_tape *t, const il_model *m, int qk, int layer, int stretch) {
+    size_t at =
+        ((size_t)qk * (size_t)m->config.layers + (size_t)layer) * (size_t)t->stretches + (size_t)stretch;
+    return t->history + at * (size_t)(m->config.conv_kernel - 1) * (size_t)m->config.width;
 }
 
 /* Scratch of a pass over at most `tokens` tokens. One allocation, owned by the model (il_model.work) or a
@@ -111,10 +121,14 @@ void il_forward(il_pass *pass, const int32_t *tokens);
 void il_mixer_ttt_forward(const il_pass *pass, int layer);
 void il_mixer_attention_forward(const il_pass *pass, int layer);
 
-/* [T,D] arrays of the caller that a mixer's backward may overwrite. */
+/* Arrays of the caller that a mixer's backward may overwrite. */
 typedef struct il_back_buffers {
     float *a, *b, *c, *e, *f; /* [T,D] each */
     float *lr;                /* [T,H] */
+    float *tok;               /* [H,b] (TTT) */
+    float *partial;           /* [ceil(T / IL_BACK_ROWS), 2, D] sums over rows of norm gradients */
+    size_t scratch_floats;
+    float *scratch; /* [threads, scratch_floats], one a worker */
 } il_back_buffers;
 /* Backward: dmix [T,D] -> dxn [T,D] (=); gradients of the layer's mixer tensors += into grad [table.floats].
  * After a forward pass with a tape; of the states only the KV blocks are read. The order of every sum is

@@ -1,0 +1,163 @@
+/* mixer_attention.c: causal self-attention over the state's key blocks. Forward only; the backward is next
+ * door.
+ *
+ * One answer: a query's output is a chain over key blocks at absolute positions, ascending from block 0, and
+ * inside a block over the keys up to its own. Queries that share a key block are computed together (a tile);
+ * which of them are in this call changes no bit, because keys after a query are never multiplied into it, not
+ * even by zero. */
+#include "base/maths.h"
+#include "model/attention.h"
+#include <math.h>
+#include <string.h>
+
+enum {
+    TRIANGLE = 16
+}; /* rows of the diagonal block that share a product before each adds its own last keys */
+
+typedef struct attention_job {
+    const il_pass *pass;
+    int layer, fused;
+} attention_job;
+
+size_t il_mixer_attention_scratch(const il_model *model) {
+    size_t d = (size_t)(model->config.width / model->config.heads), n = IL_KEY_BLOCK;
+    return n * n + n * ((d + 15) & ~(size_t)15) + 3 * n; /* scores, outputs; maxima, sums, corrections */
+}
+
+int il_attention_tiles(uint64_t start, int n) {
+    return n < 1 ? 0 : (int)((start + (uint64_t)n - 1) / IL_KEY_BLOCK - start / IL_KEY_BLOCK) + 1;
+}
+
+/* RoPE on the new queries and keys of one head of a stretch; keys and values go into the state's blocks. */
+static void keys_store(const il_pass *pass, int layer, const il_stretch *stretch, int head) {
+    const il_model *model = pass->model;
+    const il_kernels *kernels = model->engine->kernels;
+    const il_acts *acts = il_pass_acts(pass, layer);
+    int width = model->config.width, d = width / model->config.heads, half = d / 2;
+    size_t at = (size_t)stretch->first * (size_t)width + (size_t)head * (size_t)d;
+    const float *cosine = pass->work->cosine + (size_t)stretch->first * (size_t)half;
+    const float *sine = pass->work->sine + (size_t)stretch->first * (size_t)half;
+    kernels->rope_half(stretch->n, d, acts->q + at, width, cosine, sine, half, 0);
+    kernels->rope_half(stretch->n, d, acts->k + at, width, cosine, sine, half, 0);
+    for (int t = 0; t < stretch->n;) {
+        uint64_t position = stretch->state->position + (uint64_t)t;
+        int offset = (int)(position % IL_KEY_BLOCK), n = IL_KEY_BLOCK - offset;
+        if (n > stretch->n - t) n = stretch->n - t;
+        float *keys = il_state_keys(stretch->state, position, layer, head);
+        float *values = keys + (size_t)d * IL_KEY_BLOCK + (size_t)offset * (size_t)d;
+        size_t from = at + (size_t)t * (size_t)width;
+        kernels->transpose(n, d, acts->k + from, width, keys + offset, IL_KEY_BLOCK);
+        for (int i = 0; i < n; i++)
+            memcpy(values + (size_t)i * (size_t)d, acts->v + from + (size_t)i * (size_t)width,
+                   (size_t)d * sizeof(float));
+        t += n;
+    }
+}
+
+/* out [rows,d] += P · V in the block that holds the queries: row r may see keys 0 .. offset+r. */
+static void diagonal_values(const il_kernels *kernels, int rows, int offset, int d, const float *p,
+                            const float *v, float *out) {
+    for (int r0 = 0; r0 < rows; r0 += TRIANGLE) {
+        int n = rows - r0 < TRIANGLE ? rows - r0 : TRIANGLE, shared = offset + r0 + 1;
+        const float *p0 = p + (size_t)r0 * IL_KEY_BLOCK;
+        float *out0 = out + (size_t)r0 * (size_t)d;
+        kernels->gemm(n, d, shared, p0, IL_KEY_BLOCK, 1, v, d, IL_LANES, out0, d, 1);
+        for (int r = 1; r < n; r++)
+            kernels->gemm(1, d, r, p0 + (size_t)r * IL_KEY_BLOCK + shared, IL_KEY_BLOCK, 1,
+                          v + (size_t)shared * (size_t)d, d, IL_LANES, out0 + (size_t)r * (size_t)d, d, 1);
+    }
+}
+
+/* The queries of one head that lie in one key block: z = softmax(q K^T / sqrt(d)) V, online over blocks. */
+static void tile_attend(const il_pass *pass, int layer, const il_stretch *stretch, int head, int tile,
+                        float *scratch) {
+    const il_model *model = pass->model;
+    const il_kernels *kernels = model->engine->kernels;
+    const il_acts *acts = il_pass_acts(pass, layer);
+    int width = model->config.width, heads = model->config.heads, d = width / heads;
+    il_attention_tile at = il_attention_tile_at(stretch, stretch->state->position, tile);
+    size_t from = (size_t)at.row * (size_t)width + (size_t)head * (size_t)d;
+    float scale = (float)(1.0 / sqrt((double)d));
+    float *scores = scratch, *out = scores + IL_KEY_BLOCK * IL_KEY_BLOCK;
+    float *top = out + (size_t)IL_KEY_BLOCK * (((size_t)d + 15) & ~(size_t)15);
+    float *sum = top + IL_KEY_BLOCK, *correction = sum + IL_KEY_BLOCK;
+    int valid[IL_KEY_BLOCK];
+    for (int r = 0; r < at.n; r++) {
+        top[r] = -INFINITY;
+        sum[r] = 0;
+        valid[r] = IL_KEY_BLOCK;
+    }
+    memset(out, 0, (size_t)at.n * (size_t)d * sizeof(float));
+    for (uint64_t block = 0; block <= at.block; block++) {
+        const float *keys = il_state_keys(stretch->state, block * IL_KEY_BLOCK, layer, head);
+        const float *values = keys + (size_t)d * IL_KEY_BLOCK;
+        int n = IL_KEY_BLOCK;
+        if (block == at.block) {
+            n = at.offset + at.n; /* what lies behind is not this sequence's yet */
+            for (int r = 0; r < at.n; r++) valid[r] = at.offset + r + 1;
+        }
+        kernels->gemm(at.n, n, d, acts->q + from, width, 1, keys, IL_KEY_BLOCK, IL_LANES, scores,
+                      IL_KEY_BLOCK, 0);
+        kernels->softmax_block(at.n, n, valid, scale, scores, IL_KEY_BLOCK, top, sum, correction);
+        for (int r = 0; r < at.n; r++) {
+            float *row = out + (size_t)r * (size_t)d;
+            if (correction[r] != 1.0f) kernels->scale((size_t)d, correction[r], row, row);
+        }
+        if (block == at.block)
+            diagonal_values(kernels, at.n, at.offset, d, scores, values, out);
+        else
+            kernels->gemm(at.n, d, n, scores, IL_KEY_BLOCK, 1, values, d, IL_LANES, out, d, 1);
+    }
+    for (int r = 0; r < at.n; r++) {
+        kernels->scale((size_t)d, 1.0f / sum[r], out + (size_t)r * (size_t)d,
+                       acts->z + from + (size_t)r * (size_t)width);
+        if (pass->tape)
+            acts->lse[(size_t)(at.row + r) * (size_t)heads + (size_t)head] =
+                (float)((double)top[r] + il_log_d((double)sum[r]));
+    }
+}
+
+static void keys_run(void *context, int item, int worker) {
+    const attention_job *job = context;
+    int heads = job->pass->model->config.heads;
+    (void)worker;
+    keys_store(job->pass, job->layer, &job->pass->stretches[item / heads], item % heads);
+}
+
+/* Item order: stretch, tile from the last (the longest) down, head. */
+static void attend_run(void *context, int item, int worker) {
+    const attention_job *job = context;
+    const il_pass *pass = job->pass;
+    int heads = pass->model->config.heads;
+    const il_stretch *stretch = pass->stretches;
+    int tiles = il_attention_tiles(stretch->state->position, stretch->n);
+    while (item >= tiles * heads) {
+        item -= tiles * heads;
+        stretch++;
+        tiles = il_attention_tiles(stretch->state->position, stretch->n);
+    }
+    if (job->fused) keys_store(pass, job->layer, stretch, item % heads);
+    tile_attend(pass, job->layer, stretch, item % heads, tiles - 1 - item / heads,
+                pass->work->scratch + (size_t)worker * pass->work->scratch_floats);
+}
+
+void il_mixer_attention_forward(const il_pass *pass, int layer) {
+    il_model *model = pass->model;
+    const il_layer *at = &model->layers[layer];
+    const il_acts *acts = il_pass_acts(pass, layer);
+    int width = model->config.width, heads = model->config.heads, items = 0, most = 0;
+    il_linear_forward(model, &at->wq, pass->tokens, acts->xn, width, acts->q, width);
+    il_linear_forward(model, &at->wk, pass->tokens, acts->xn, width, acts->k, width);
+    il_linear_forward(model, &at->wv, pass->tokens, acts->xn, width, acts->v, width);
+    for (int i = 0; i < pass->n_stretches; i++) {
+        int tiles = il_attention_tiles(pass->stretches[i].state->position, pass->stretches[i].n);
+        items += tiles * heads;
+        if (tiles > most) most = tiles;
+    }
+    /* A head whose queries are all one tile stores its own keys: decode then needs one hand-over between
+     * threads. */
+    attention_job job = {pass, layer, most <= 1};
+    if (!job.fused) il_pool_run(model->engine->pool, pass->n_stretches * heads, keys_run, &job);
+    il_pool_run(model->engine->pool, items, attend_run, &job);
+    il_linear_forward(model, &at->wo, pass->tokens, acts->z, width, pass->work->mix, width);
+}

@@ -1,0 +1,121 @@
+/* mixer_attention_backward.c: gradient of causal self-attention. Probabilities are recomputed block by block
+ * from the log-sum-exp the forward kept, so memory does not grow with T². Keys of earlier windows take part
+ * but get no gradient. */
+#include "model/attention.h"
+#include "model/backward.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct attention_back {
+    const il_pass *pass;
+    int layer;
+    const float *dz;
+    float *dq, *dk, *dv;
+    const il_back_buffers *buffers;
+} attention_back;
+
+enum { TILE = IL_KEY_BLOCK * IL_KEY_BLOCK };
+
+size_t il_mixer_attention_backward_scratch(const il_model *model) {
+    size_t d = (size_t)(model->config.width / model->config.heads), d16 = (d + 15) & ~(size_t)15;
+    return 2 * (size_t)TILE + 2 * IL_KEY_BLOCK * d16; /* P, dP; packed K and V^T */
+}
+
+/* P [n, keys] of a tile against a block: exp(scale q·k - lse), 0 for keys after the query. */
+static void probabilities(const attention_back *job, const il_attention_tile *at, int head, uint64_t block,
+                          int n_keys, const float *keys, float *p) {
+    const il_model *model = job->pass->model;
+    const il_kernels *kernels = model->engine->kernels;
+    const il_acts *acts = il_pass_acts(job->pass, job->layer);
+    int width = model->config.width, heads = model->config.heads, d = width / heads;
+    float scale = (float)(1.0 / sqrt((double)d)), lse[IL_KEY_BLOCK];
+    for (int r = 0; r < at->n; r++) lse[r] = acts->lse[(size_t)(at->row + r) * (size_t)heads + (size_t)head];
+    const float *q = acts->q + (size_t)at->row * (size_t)width + (size_t)head * (size_t)d;
+    kernels->gemm(at->n, n_keys, d, q, width, 1, keys, IL_KEY_BLOCK, IL_LANES, p, IL_KEY_BLOCK, 0);
+    for (int r = 0; r < at->n; r++) {
+        float *row = p + r * IL_KEY_BLOCK;
+        kernels->scale((size_t)n_keys, scale, row, row);
+    }
+    kernels->exp_shift(at->n, n_keys, p, IL_KEY_BLOCK, lse);
+    if (block == at->block)
+        for (int r = 0; r < at->n; r++)
+            for (int j = at->offset + r + 1; j < n_keys; j++) p[r * IL_KEY_BLOCK + j] = 0;
+}
+
+/* One head of one stretch: dq chains over key blocks, dk and dv over query tiles, all ascending. */
+static void head_back(const attention_back *job, const il_stretch *stretch, int head, float *scratch) {
+    const il_pass *pass = job->pass;
+    const il_model *model = pass->model;
+    const il_kernels *kernels = model->engine->kernels;
+    const il_acts *acts = il_pass_acts(pass, job->layer);
+    int width = model->config.width, d = width / model->config.heads;
+    size_t d16 = ((size_t)d + 15) & ~(size_t)15, column = (size_t)head * (size_t)d;
+    uint64_t stop = stretch->state->position, start = stop - (uint64_t)stretch->n;
+    int tiles = il_attention_tiles(start, stretch->n);
+    float scale = (float)(1.0 / sqrt((double)d)), delta[IL_KEY_BLOCK];
+    float *p = scratch, *dp = p + TILE, *k_packed = dp + TILE, *v_packed = k_packed + IL_KEY_BLOCK * d16;
+    for (uint64_t block = 0; block * IL_KEY_BLOCK < stop; block++) {
+        uint64_t left = stop - block * IL_KEY_BLOCK;
+        int n_keys = left < IL_KEY_BLOCK ? (int)left : IL_KEY_BLOCK;
+        const float *keys = il_state_keys(stretch->state, block * IL_KEY_BLOCK, job->layer, head);
+        const float *values = keys + (size_t)d * IL_KEY_BLOCK;
+        kernels->pack(d, n_keys, keys, 1, IL_KEY_BLOCK, k_packed);
+        kernels->pack(n_keys, d, values, 1, d, v_packed);
+        /* the keys of this block that are in the window: the rows of the tile with the same block */
+        int first = block < start / IL_KEY_BLOCK ? 0 : (int)(block - start / IL_KEY_BLOCK);
+        int learns = block >= start / IL_KEY_BLOCK;
+        il_attention_tile own = il_attention_tile_at(stretch, start, first);
+        float *dk = job->dk + (size_t)own.row * (size_t)width + column;
+        float *dv = job->dv + (size_t)own.row * (size_t)width + column;
+        for (int tile = first; tile < tiles; tile++) {
+            il_attention_tile at = il_attention_tile_at(stretch, start, tile);
+            size_t from = (size_t)at.row * (size_t)width + column;
+            const float *dz = job->dz + from;
+            probabilities(job, &at, head, block, n_keys, keys, p);
+            kernels->gemm(at.n, n_keys, d, dz, width, 1, v_packed, IL_LANES, (ptrdiff_t)IL_LANES * d, dp,
+                          IL_KEY_BLOCK, 0);
+            kernels->row_dot(at.n, d, dz, width, acts->z + from, width, delta);
+            if (learns)
+                kernels->gemm(own.n, d, at.n, p + own.offset, 1, IL_KEY_BLOCK, dz, width, IL_LANES, dv, width,
+                              tile > first);
+            for (int r = 0; r < at.n; r++) /* dS = P (dP - dz·z), with the factor of q and k */
+                for (int j = 0; j < n_keys; j++) {
+                    int i = r * IL_KEY_BLOCK + j;
+                    dp[i] = p[i] * (dp[i] - delta[r]) * scale;
+                }
+            if (learns)
+                kernels->gemm(own.n, d, at.n, dp + own.offset, 1, IL_KEY_BLOCK, acts->q + from, width,
+                              IL_LANES, dk, width, tile > first);
+            kernels->gemm(at.n, d, n_keys, dp, IL_KEY_BLOCK, 1, k_packed, IL_LANES,
+                          (ptrdiff_t)IL_LANES * n_keys, job->dq + from, width, block > 0);
+        }
+    }
+    size_t at = (size_t)stretch->first * (size_t)width + column,
+           angle = (size_t)stretch->first * (size_t)(d / 2);
+    const float *cosine = pass->work->cosine + angle, *sine = pass->work->sine + angle;
+    kernels->rope_half(stretch->n, d, job->dq + at, width, cosine, sine, d / 2, 1);
+    kernels->rope_half(stretch->n, d, job->dk + at, width, cosine, sine, d / 2, 1);
+}
+
+static void back_run(void *context, int item, int worker) {
+    const attention_back *job = context;
+    int heads = job->pass->model->config.heads;
+    const il_stretch *stretch = &job->pass->stretches[item / heads];
+    if (stretch->n > 0)
+        head_back(job, stretch, item % heads,
+                  job->buffers->scratch + (size_t)worker * job->buffers->scratch_floats);
+}
+
+void il_mixer_attention_backward(const il_pass *pass, int layer, const float *dmix, float *dxn, float *grad,
+                                 const il_back_buffers *buffers) {
+    il_model *model = pass->model;
+    const il_layer *at = &model->layers[layer];
+    const il_acts *acts = il_pass_acts(pass, layer);
+    int width = model->config.width, tokens = pass->tokens;
+    il_back_linear(model, &at->wo, tokens, acts->z, width, dmix, width, buffers->a, width, 0, grad);
+    attention_back job = {pass, layer, buffers->a, buffers->b, buffers->c, buffers->e, buffers};
+    il_pool_run(model->engine->pool, pass->n_stretches * model->config.heads, back_run, &job);
+    il_back_linear(model, &at->wq, tokens, acts->xn, width, job.dq, width, dxn, width, 0, grad);
+    il_back_linear(model, &at->wk, tokens, acts->xn, width, job.dk, width, dxn, width, 1, grad);
+    il_back_linear(model, &at->wv, tokens, acts->xn, width, job.dv, width, dxn, width, 1, grad);
+}
