@@ -8,14 +8,12 @@
 
 static int chunks_of(int n, int size) { return (n + size - 1) / size; }
 
-/* ---- buffers
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- buffers ---- */
 
 static void buffers_take(il_arena *arena, const il_model *model, size_t tokens, il_backspace *space) {
     const il_config *c = &model->config;
     size_t width = (size_t)c->width, heads = (size_t)c->heads;
-    size_t scratch = il_back_scratch(model);
-    size_t mixer =
+    size_t scratch =
         model->rule ? il_mixer_ttt_backward_scratch(model) : il_mixer_attention_backward_scratch(model);
     il_back_buffers *b = &space->buffers;
     float **wide[] = {&space->dx, &b->a, &b->b, &b->c, &b->e, &b->f};
@@ -52,8 +50,7 @@ void il_backspace_close(il_backspace *space) {
     memset(space, 0, sizeof *space);
 }
 
-/* ---- pieces
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- pieces ---- */
 
 void il_back_linear(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx,
                     const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *grad) {
@@ -144,8 +141,7 @@ void il_back_conv(const il_pass *pass, int layer, int qk, size_t w, size_t b, co
     il_pool_run(pass->model->engine->pool, chunks_of(pass->model->config.width, IL_CHANNELS), conv_run, &job);
 }
 
-/* ---- the feed-forward network
- * ---------------------------------------------------------------------------------------- */
+/* ---- the feed-forward network ---- */
 
 typedef struct ffn_job {
     const il_pass *pass;
@@ -176,10 +172,7 @@ static void ffn_back(const il_pass *pass, int layer, float *grad, il_backspace *
     float *u = pass->work->ffn, *dfn = space->buffers.a;
     ffn_job job = {pass, acts->h1, acts->h3, u, 0};
     il_pass_rows(pass, ffn_run, &job);
-    il_matrix dy_columns = {space->dx, 1, width}, dy_rows = {space->dx, width, 1}, u_rows = {u, ffn, 1};
-    il_matrix w2 = {model->weights + at->w2.at, ffn, 1};
-    il_gemm(model->engine, width, ffn, tokens, dy_columns, u_rows, NULL, grad + at->w2.at, ffn, 1);
-    il_gemm(model->engine, tokens, ffn, width, dy_rows, w2, NULL, u, ffn, 0);
+    il_back_linear(model, &at->w2, tokens, u, ffn, space->dx, width, u, ffn, 0, grad);
     job.back = 1;
     il_pass_rows(pass, ffn_run, &job);
     il_back_linear(model, &at->w1, tokens, acts->fn, width, acts->h1, ffn, dfn, width, 0, grad);
@@ -187,8 +180,7 @@ static void ffn_back(const il_pass *pass, int layer, float *grad, il_backspace *
     il_back_rms(pass, at->ffn_norm, acts->x2, dfn, space->dx, 1, grad, &space->buffers);
 }
 
-/* ---- embedding
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- embedding ---- */
 
 typedef struct embed_job {
     const il_kernels *kernels;
@@ -211,9 +203,7 @@ static void embed_run(void *context, int item, int worker) {
     }
 }
 
-/* ---- the model
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- the model ---- */
 
 void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, float *grad,
                  il_backspace *space) {

@@ -27,7 +27,7 @@ void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, flo
                  il_backspace *space);
 
 /* ---- pieces ---- */
-/* y = x W^T, m rows: grad += dy^T x, and dx = dy W, or dx += (chain) with add. */
+/* y = x W^T, m rows: grad += dy^T x, and dx = dy W, or dx += (chain) with add. dx may be x. */
 void il_back_linear(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx,
                     const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *grad);
 /* y = rms(x) [T,D] with the norm scale at w: dx = or +=, grad[w] +=. */
