@@ -1,0 +1,370 @@
+/* model_files.c: model directories in the Hugging Face layout, and the fingerprint of a model. Owns the match
+ * between config.json and the tensors of the files: nothing is allocated for weights before every name, dtype
+ * and shape fits. Refuses tensors that are missing, unknown, misshapen or not finite, by name. */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* the hash state lives on the stack */
+#include <xxhash.h>
+
+#include "base/error.h"
+#include "model/model.h"
+#include "tensor/safetensors.h"
+
+enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024 };
+
+static const char CONFIG[] = "config.json", GENERATION[] = "generation_config.json",
+                  WEIGHTS[] = "model.safetensors", INDEX[] = "model.safetensors.index.json",
+                  HEAD[] = "lm_head.weight";
+
+#define WHERE "%s: tensor %.150s: "
+
+/* ---- loading ---- */
+
+typedef struct shard {
+    char *path;
+    il_st st;
+} shard;
+
+/* Where a tensor of the table comes from. */
+typedef struct source {
+    const il_st_tensor *tensor;
+    const char *path;
+} source;
+
+typedef struct loader {
+    const il_allocator *memory;
+    il_model *model;
+    char *path; /* the one file, or the index */
+    json_t *index;
+    json_t *weight_map; /* in index; NULL: one file */
+    shard *shards;
+    size_t n_shards, capacity;
+    source *sources;   /* [table.n] */
+    source tied_head;  /* a tied file's copy of the embedding, if it has one */
+    atomic_size_t bad; /* lowest tensor that is not finite; SIZE_MAX: none */
+} loader;
+
+/* Buffers that older transformers wrote and nobody needs: the RoPE frequencies. */
+static int is_ignored(const char *name) {
+    static const char tail[] = "rotary_emb.inv_freq";
+    size_t n = strlen(name), m = sizeof tail - 1;
+    return n >= m && strcmp(name + n - m, tail) == 0 && (n == m || name[n - m - 1] == '.');
+}
+
+static int is_tied_head(const loader *l, const char *name) {
+    return l->model->config.tie_word_embeddings && strcmp(name, HEAD) == 0;
+}
+
+/* "[48, 1, 4]" */
+static const char *shape_text(int rank, const size_t *shape, char text[100]) {
+    int n = snprintf(text, 100, "[");
+    for (int i = 0; i < rank && n < 80; i++)
+        n += snprintf(text + n, 100 - (size_t)n, "%s%zu", i ? ", " : "", shape[i]);
+    snprintf(text + (n < 98 ? n : 98), 2, "]");
+    return text;
+}
+
+static il_status check_tensor(const char *path, const il_st_tensor *tensor, const il_table_entry *entry,
+                              il_error *error) {
+    char have[100], need[100];
+    if (tensor->dtype != IL_F32 && tensor->dtype != IL_BF16 && tensor->dtype != IL_F16)
+        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "dtype %s, where F32, BF16 or F16 must be", path,
+                       tensor->name, il_dtype_name(tensor->dtype));
+    int same = tensor->rank == entry->rank;
+    for (int i = 0; same && i < entry->rank; i++) same = tensor->shape[i] == entry->shape[i];
+    if (same) return IL_OK;
+    return il_fail(error, IL_ERR_MISMATCH, WHERE "shape %s, but %s makes it %s", path, tensor->name,
+                   shape_text(tensor->rank, tensor->shape, have), CONFIG,
+                   shape_text(entry->rank, entry->shape, need));
+}
+
+static il_status unknown_tensor(const char *path, const char *name, il_error *error) {
+    return il_fail(error, IL_ERR_MISMATCH, WHERE "a model of this %s has no such tensor", path, name, CONFIG);
+}
+
+/* Finds the place of every tensor of a shard. */
+static il_status claim(loader *l, const shard *from, const char *shard_name, il_error *error) {
+    const il_table *table = &l->model->table;
+    for (size_t i = 0; i < from->st.n; i++) {
+        const il_st_tensor *tensor = &from->st.tensors[i];
+        if (is_ignored(tensor->name)) continue;
+        int tied_head = is_tied_head(l, tensor->name);
+        const il_table_entry *entry = tied_head ? &table->entries[0] : il_table_find(table, tensor->name);
+        if (!entry) return unknown_tensor(from->path, tensor->name, error);
+        IL_TRY(check_tensor(from->path, tensor, entry, error));
+        if (l->weight_map) {
+            const char *place = json_string_value(json_object_get(l->weight_map, tensor->name));
+            if (!place || strcmp(place, shard_name) != 0)
+                return il_fail(error, IL_ERR_FORMAT, WHERE "%s says it is in %.100s", from->path,
+                               tensor->name, INDEX, place ? place : "no file");
+        }
+        source *to = tied_head ? &l->tied_head : &l->sources[entry - table->entries];
+        *to = (source){tensor, from->path};
+    }
+    return IL_OK;
+}
+
+static il_status open_shard(loader *l, const char *dir, const char *name, il_error *error) {
+    void *block = l->shards;
+    if (!il_grow(l->memory, &block, &l->capacity, l->n_shards, l->n_shards + 1, sizeof *l->shards))
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    l->shards = block;
+    shard *s = &l->shards[l->n_shards];
+    *s = (shard){.path = il_path_join(l->memory, dir, name)};
+    if (!s->path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    il_status status = il_st_open(l->memory, s->path, &s->st, error);
+    if (status != IL_OK) {
+        il_free(l->memory, s->path);
+        return status;
+    }
+    l->n_shards++;
+    return claim(l, s, name, error);
+}
+
+/* A shard lies beside its index: its name leads nowhere else. */
+static int is_plain_name(const char *name) {
+    return *name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\') && !strstr(name, "..") &&
+           strlen(name) < 256;
+}
+
+static il_status open_index(loader *l, const char *dir, il_error *error) {
+    il_map map;
+    json_error_t trouble;
+    const char *name;
+    json_t *value;
+    IL_TRY(il_map_open(l->path, &map, error));
+    if (map.bytes > INDEX_BYTES_MAX) {
+        il_map_close(&map);
+        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes are too many for an index", l->path, map.bytes);
+    }
+    l->index =
+        json_loadb(map.bytes ? (const char *)map.data : "", map.bytes, JSON_REJECT_DUPLICATES, &trouble);
+    il_map_close(&map);
+    if (!l->index && json_error_code(&trouble) == json_error_out_of_memory)
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", l->path);
+    if (!l->index)
+        return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", l->path, trouble.line, trouble.text);
+    l->weight_map = json_object_get(l->index, "weight_map");
+    if (!json_is_object(l->weight_map)) {
+        l->weight_map = NULL;
+        return il_fail(error, IL_ERR_FORMAT, "%s: weight_map is missing or no object", l->path);
+    }
+    json_object_foreach(l->weight_map, name, value) {
+        const char *file = json_string_value(value);
+        size_t seen = 0;
+        if (is_ignored(name)) continue;
+        if (!is_tied_head(l, name) && !il_table_find(&l->model->table, name))
+            return unknown_tensor(l->path, name, error);
+        if (!file || !is_plain_name(file))
+            return il_fail(error, IL_ERR_FORMAT, WHERE "its place is no plain file name", l->path, name);
+        size_t head = strlen(l->path) - (sizeof INDEX - 1);
+        while (seen < l->n_shards && strcmp(l->shards[seen].path + head, file) != 0) seen++;
+        if (seen < l->n_shards) continue;
+        if (l->n_shards == SHARDS_MAX)
+            return il_fail(error, IL_ERR_UNSUPPORTED, "%s: more than %d files", l->path, SHARDS_MAX);
+        IL_TRY(open_shard(l, dir, file, error));
+    }
+    return IL_OK;
+}
+
+static il_status open_files(loader *l, const char *dir, il_error *error) {
+    l->path = il_path_join(l->memory, dir, WEIGHTS);
+    if (!l->path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    if (il_path_exists(l->path)) return open_shard(l, dir, WEIGHTS, error);
+    il_free(l->memory, l->path);
+    l->path = il_path_join(l->memory, dir, INDEX);
+    if (!l->path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    if (il_path_exists(l->path)) return open_index(l, dir, error);
+    return il_fail(error, IL_ERR_IO, "%s: holds neither %s nor %s", dir, WEIGHTS, INDEX);
+}
+
+static void read_one(void *context, int item, int worker) {
+    loader *l = context;
+    const il_table_entry *entry = &l->model->table.entries[item];
+    float *to = l->model->weights + entry->offset;
+    (void)worker;
+    size_t lowest = atomic_load(&l->bad);
+    /* The dtype was checked: converting cannot fail. */
+    if (il_st_to_f32(l->sources[item].tensor, to, NULL) == IL_OK &&
+        l->model->engine->kernels->all_finite(entry->count, to))
+        return;
+    while ((size_t)item < lowest && !atomic_compare_exchange_weak(&l->bad, &lowest, (size_t)item)) {}
+}
+
+static il_status read_all(loader *l, il_error *error) {
+    il_model *model = l->model;
+    for (size_t i = 0; i < model->table.n; i++)
+        if (!l->sources[i].tensor)
+            return il_fail(error, IL_ERR_MISMATCH, WHERE "is missing", l->path, model->table.entries[i].name);
+    IL_TRY(il_model_allocate(model, error));
+    atomic_init(&l->bad, SIZE_MAX);
+    il_pool_run(model->engine->pool, (int)model->table.n, read_one, l);
+    size_t bad = atomic_load(&l->bad), at = 0;
+    if (bad == SIZE_MAX) return IL_OK;
+    const il_table_entry *entry = &model->table.entries[bad];
+    while (at + 1 < entry->count &&
+           model->engine->kernels->all_finite(1, model->weights + entry->offset + at))
+        at++;
+    return il_fail(error, IL_ERR_NONFINITE, WHERE "element %zu is %f", l->sources[bad].path, entry->name, at,
+                   (double)model->weights[entry->offset + at]);
+}
+
+/* A tied file may hold the head as well, if it is the embedding. */
+static il_status check_tied_head(const loader *l, il_error *error) {
+    const il_st_tensor *head = l->tied_head.tensor;
+    const float *embed = il_weight(l->model, l->model->embed);
+    float part[1024];
+    if (!head) return IL_OK;
+    size_t size = il_dtype_bytes(head->dtype), step = sizeof part / sizeof part[0];
+    for (size_t i = 0; i < head->count; i += step) {
+        il_st_tensor piece = *head;
+        piece.count = head->count - i < step ? head->count - i : step;
+        piece.bytes = piece.count * size;
+        piece.data = head->data + i * size;
+        IL_TRY(il_st_to_f32(&piece, part, error));
+        if (memcmp(part, embed + i, piece.count * sizeof *part) != 0)
+            return il_fail(error, IL_ERR_MISMATCH, WHERE "differs from the embedding, but %s ties them",
+                           l->tied_head.path, HEAD, CONFIG);
+    }
+    return IL_OK;
+}
+
+static void close_files(loader *l) {
+    for (size_t i = 0; i < l->n_shards; i++) {
+        il_st_close(&l->shards[i].st);
+        il_free(l->memory, l->shards[i].path);
+    }
+    il_free(l->memory, l->shards);
+    il_free(l->memory, l->sources);
+    il_free(l->memory, l->path);
+    if (l->index) json_decref(l->index);
+}
+
+il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error) {
+    il_config config;
+    loader l = {.memory = &engine->memory};
+    *model = NULL;
+    IL_TRY(il_config_load(engine, dir, &config, error));
+    il_status status = il_model_declare(engine, &config, &l.model, error);
+    if (status != IL_OK) return status;
+    l.sources = il_alloc(l.memory, l.model->table.n, sizeof *l.sources);
+    status = l.sources ? open_files(&l, dir, error) : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    if (status == IL_OK) status = read_all(&l, error);
+    if (status == IL_OK) status = check_tied_head(&l, error);
+    close_files(&l);
+    if (status != IL_OK) {
+        il_model_unref(l.model);
+        return status;
+    }
+    *model = l.model;
+    return IL_OK;
+}
+
+/* ---- saving ---- */
+
+static il_status save_text(const il_allocator *memory, const char *dir, const char *name, const char *text,
+                           il_error *error) {
+    char *path = il_path_join(memory, dir, name);
+    if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    il_status status = il_file_replace(memory, path, text, strlen(text), error);
+    il_free(memory, path);
+    return status;
+}
+
+static il_status save_weights(const il_model *model, const char *dir, il_error *error) {
+    const il_allocator *memory = &model->engine->memory;
+    const il_table *table = &model->table;
+    char fingerprint[33];
+    char *path = il_path_join(memory, dir, WEIGHTS);
+    il_st_item *items = il_alloc(memory, table->n, sizeof *items);
+    il_status status;
+    if (!path || !items) {
+        status = il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    } else {
+        for (size_t i = 0; i < table->n; i++) {
+            const il_table_entry *entry = &table->entries[i];
+            items[i] = (il_st_item){entry->name, IL_F32, entry->rank, {0}, model->weights + entry->offset};
+            memcpy(items[i].shape, entry->shape, sizeof entry->shape);
+        }
+        il_model_fingerprint(model, fingerprint);
+        il_st_pair metadata[] = {{"format", "pt"},
+                                 {"fingerprint", fingerprint}}; /* transformers wants the first */
+        status = il_st_write(memory, path, items, table->n, metadata, 2, error);
+    }
+    il_free(memory, items);
+    il_free(memory, path);
+    return status;
+}
+
+static void token_line(const char *key, int token, char text[64]) {
+    text[0] = 0;
+    if (token >= 0) snprintf(text, 64, ",\n  \"%s\": %d", key, token);
+}
+
+/* The weights come first: they are what a full disk refuses. */
+il_status il_model_save(const il_model *model, const char *dir, il_error *error) {
+    const il_allocator *memory = &model->engine->memory;
+    char bos[64], eos[64], generation[256], *config;
+    IL_TRY(il_config_text(memory, &model->config, &config, error));
+    token_line("bos_token_id", model->config.bos_token, bos);
+    token_line("eos_token_id", model->config.eos_token, eos);
+    snprintf(generation, sizeof generation, "{\n  \"_from_model_config\": true%s%s\n}\n", bos, eos);
+    il_status status = il_dir_make(memory, dir, error);
+    if (status == IL_OK) status = save_weights(model, dir, error);
+    if (status == IL_OK) status = save_text(memory, dir, CONFIG, config, error);
+    if (status == IL_OK) status = save_text(memory, dir, GENERATION, generation, error);
+    il_free(memory, config);
+    return status;
+}
+
+/* ---- fingerprint ---- */
+
+static void hash_number(XXH3_state_t *state, uint64_t x) { XXH3_128bits_update(state, &x, sizeof x); }
+
+static void hash_real(XXH3_state_t *state, double x) { XXH3_128bits_update(state, &x, sizeof x); }
+
+static void hash_text(XXH3_state_t *state, const char *text) {
+    XXH3_128bits_update(state, text, strlen(text) + 1);
+}
+
+/* What the model computes, nothing else: token ids that only steer losses and sampling are left out.
+ * Little-endian. The order is part of every state file: append, never change. */
+static void hash_model(XXH3_state_t *state, const il_model *model) {
+    const il_config *c = &model->config;
+    hash_text(state, il_mixer_name(c->mixer));
+    const int sizes[] = {c->vocab_size, c->width, c->ffn_width,
+                         c->layers,     c->heads, !!c->tie_word_embeddings};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) hash_number(state, (uint64_t)sizes[i]);
+    hash_real(state, c->rope_theta);
+    hash_real(state, c->rms_norm_eps);
+    if (model->rule) {
+        const int inner[] = {c->mini_batch, c->conv_kernel, !!c->share_qk, !!c->use_gate, !!c->pre_conv};
+        for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) hash_number(state, (uint64_t)inner[i]);
+        hash_real(state, c->ttt_base_lr);
+    }
+    for (size_t i = 0; i < model->table.n; i++) {
+        const il_table_entry *entry = &model->table.entries[i];
+        hash_text(state, entry->name);
+        hash_number(state, (uint64_t)entry->rank);
+        for (int k = 0; k < entry->rank; k++) hash_number(state, entry->shape[k]);
+        XXH3_128bits_update(state, model->weights + entry->offset, entry->count * sizeof(float));
+    }
+}
+
+void il_model_fingerprint(const il_model *model, char hex[33]) {
+    il_model *cache = (il_model *)(uintptr_t)model; /* only the cached text changes */
+    pthread_mutex_lock(&cache->fingerprint_lock);
+    if (cache->fingerprint_version != model->version) {
+        XXH3_state_t state;
+        XXH3_INITSTATE(&state);
+        XXH3_128bits_reset(&state);
+        hash_model(&state, model);
+        XXH128_hash_t hash = XXH3_128bits_digest(&state);
+        snprintf(cache->fingerprint, sizeof cache->fingerprint, "%016llx%016llx",
+                 (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+        cache->fingerprint_version = model->version;
+    }
+    memcpy(hex, cache->fingerprint, sizeof cache->fingerprint);
+    pthread_mutex_unlock(&cache->fingerprint_lock);
+}
