@@ -1,0 +1,207 @@
+/* gradient.c: passes over a batch, forward and backward, summed into one loss and one gradient. */
+#include "train/gradient.h"
+
+#include "base/error.h"
+#include "model/loss.h"
+#include "train/tape.h"
+#include <math.h>
+#include <string.h>
+
+static void lay_out(il_gradient *g, il_arena *arena) {
+    size_t tokens = (size_t)g->micro * (size_t)g->length, width = (size_t)g->model->config.width;
+    if (g->backward) {
+        g->gradient = il_arena_take(arena, g->model->table.floats, sizeof(float));
+        g->dhidden = il_arena_take(arena, tokens * width, sizeof(float));
+    }
+    g->weight = il_arena_take(arena, tokens, sizeof(float));
+    g->nll = il_arena_take(arena, tokens, sizeof(float));
+    g->inputs = il_arena_take(arena, tokens, sizeof(int32_t));
+    g->targets = il_arena_take(arena, tokens, sizeof(int32_t));
+    g->stretches = il_arena_take(arena, (size_t)g->micro, sizeof *g->stretches);
+    g->states = il_arena_take(arena, (size_t)g->n_states, sizeof *g->states);
+}
+
+il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward,
+                           il_gradient *gradient, il_error *error) {
+    il_gradient *g = gradient;
+    *g = (il_gradient){.model = model, .length = length, .carry = carry, .backward = backward};
+    if (carry && !model->rule)
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       "carry needs a recurrent mixer: self-attention has no state of constant size");
+    if (carry && length % model->config.mini_batch)
+        return il_fail(error, IL_ERR_ARG,
+                       "carry needs sequences of whole mini-batches: %d is no multiple of %d", length,
+                       model->config.mini_batch);
+    g->micro = length < IL_MICRO_TOKENS ? IL_MICRO_TOKENS / length : 1;
+    if (g->micro > sequences) g->micro = sequences;
+    g->n_states = carry ? sequences : g->micro;
+    int tokens = g->micro * length;
+
+    il_arena arena = {0};
+    lay_out(g, &arena);
+    g->block = il_alloc(&model->engine->memory, arena.used, 1);
+    if (!g->block) return il_fail(error, IL_ERR_NOMEM, "no memory for gradients: %zu bytes", arena.used);
+    arena = (il_arena){.base = g->block};
+    lay_out(g, &arena);
+
+    pthread_mutex_lock(&model->lock);
+    il_status status = il_model_refresh(model, 0, error); /* opening a state reads the tok table */
+    pthread_mutex_unlock(&model->lock);
+    if (status == IL_OK) status = il_workspace_open(model, tokens, &g->work, error);
+    if (status == IL_OK && backward) status = il_tape_open(model, g->micro, length, &g->tape, error);
+    if (status == IL_OK && backward) status = il_backspace_open(model, tokens, &g->space, error);
+    for (int i = 0; i < g->n_states && status == IL_OK; i++) {
+        status = il_state_open(model, 0, &g->states[i], error);
+        if (status == IL_OK) status = il_state_reserve(&g->states[i], (uint64_t)length, error);
+    }
+    if (status != IL_OK) il_gradient_close(g);
+    return status;
+}
+
+void il_gradient_close(il_gradient *gradient) {
+    il_gradient *g = gradient;
+    if (g->states)
+        for (int i = 0; i < g->n_states; i++) il_state_close(&g->states[i]);
+    il_backspace_close(&g->space);
+    il_tape_close(&g->tape);
+    il_workspace_close(&g->work);
+    if (g->model) il_free(&g->model->engine->memory, g->block);
+    *g = (il_gradient){0};
+}
+
+/* Inputs, targets and weights of sequences first .. first+n-1, and their states. */
+static il_pass prepare(il_gradient *g, const int32_t *tokens, const unsigned char *fresh, int first, int n,
+                       int sequences) {
+    int length = g->length, bos = g->model->config.bos_token;
+    for (int s = 0; s < n; s++) {
+        const int32_t *sequence = tokens + (size_t)(first + s) * (size_t)(length + 1);
+        il_state *state = &g->states[g->carry ? first + s : s];
+        if (!g->carry || !fresh || fresh[first + s]) il_state_reset(state);
+        g->stretches[s] = (il_stretch){.first = s * length, .n = length, .state = state};
+        memcpy(g->inputs + (size_t)s * (size_t)length, sequence, (size_t)length * sizeof *sequence);
+        memcpy(g->targets + (size_t)s * (size_t)length, sequence + 1, (size_t)length * sizeof *sequence);
+        int valid = 0;
+        for (int t = 1; t <= length; t++) valid += sequence[t] != bos;
+        float weight = valid ? (float)(1.0 / ((double)valid * (double)sequences)) : 0;
+        for (int t = 1; t <= length; t++) g->weight[s * length + t - 1] = sequence[t] != bos ? weight : 0;
+    }
+    return (il_pass){.model = g->model,
+                     .work = &g->work,
+                     .stretches = g->stretches,
+                     .n_stretches = n,
+                     .tokens = n * length,
+                     .inner_lr = 1.0F};
+}
+
+/* Adds the loss of the sequences of a pass, from nll. */
+static void add_loss(const il_gradient *g, int n, int sequences, double *loss) {
+    for (int s = 0; s < n; s++) {
+        double total = 0;
+        int valid = 0;
+        for (int t = s * g->length; t < (s + 1) * g->length; t++) {
+            if (g->weight[t] == 0) continue;
+            total += (double)g->nll[t];
+            valid++;
+        }
+        if (valid) *loss += total / (double)valid / (double)sequences;
+    }
+}
+
+/* Where the first non-finite number of a forward pass stands. */
+static il_status blame_forward(const il_gradient *g, int tokens, il_error *error) {
+    const il_kernels *kernels = g->model->engine->kernels;
+    size_t n = (size_t)tokens * (size_t)g->model->config.width;
+    int layers = g->model->config.layers;
+    for (int i = 0; i < layers; i++) {
+        const il_acts *a = &g->tape.layers[i];
+        const char *part = NULL;
+        if (!kernels->all_finite(n, a->x0))
+            part = i ? NULL : "the embedding";
+        else if (!kernels->all_finite(n, a->xn))
+            part = "before the mixer";
+        else if (!kernels->all_finite(n, a->z))
+            part = "the inner loop";
+        else if (!kernels->all_finite(n, a->x2))
+            part = "the mixer's output";
+        else if (!kernels->all_finite(n, i + 1 < layers ? g->tape.layers[i + 1].x0 : g->tape.x_last))
+            part = "the feed-forward part";
+        if (part) return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: layer %d, %s", i, part);
+    }
+    return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: output head, after layer %d",
+                   layers - 1);
+}
+
+static il_status blame_backward(const il_gradient *g, il_error *error) {
+    const il_table *table = &g->model->table;
+    for (size_t i = table->n; i-- > 0;) /* from the output back, as the gradient went */
+        if (!g->model->engine->kernels->all_finite(table->entries[i].count,
+                                                   g->gradient + table->entries[i].offset))
+            return il_fail(error, IL_ERR_NONFINITE, "the gradient of %s is not finite",
+                           table->entries[i].name);
+    return IL_OK;
+}
+
+static il_status refresh(il_gradient *g, il_error *error) {
+    pthread_mutex_lock(&g->model->lock);
+    il_status status = il_model_refresh(g->model, 0, error);
+    pthread_mutex_unlock(&g->model->lock);
+    return status;
+}
+
+il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
+                            int sequences, float inner_lr, double *loss, il_error *error) {
+    il_gradient *g = gradient;
+    IL_TRY(refresh(g, error));
+    memset(g->gradient, 0, g->model->table.floats * sizeof(float));
+    *loss = 0;
+    for (int first = 0; first < sequences; first += g->micro) {
+        int n = sequences - first < g->micro ? sequences - first : g->micro;
+        il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
+        pass.tape = &g->tape;
+        pass.inner_lr = inner_lr;
+        il_forward(&pass, g->inputs);
+        il_head_loss(g->model, &g->work, pass.tokens, g->work.hidden, g->targets, g->weight, g->nll,
+                     g->dhidden, g->gradient);
+        add_loss(g, n, sequences, loss);
+        if (!isfinite(*loss)) return blame_forward(g, pass.tokens, error);
+        il_backward(&pass, g->inputs, g->dhidden, g->gradient, &g->space);
+    }
+    return blame_backward(g, error);
+}
+
+il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
+                           int sequences, double *loss, il_error *error) {
+    il_gradient *g = gradient;
+    IL_TRY(refresh(g, error));
+    *loss = 0;
+    for (int first = 0; first < sequences; first += g->micro) {
+        int n = sequences - first < g->micro ? sequences - first : g->micro;
+        il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
+        il_forward(&pass, g->inputs);
+        il_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets,
+                    g->nll);
+        add_loss(g, n, sequences, loss);
+    }
+    return isfinite(*loss) ? IL_OK : il_fail(error, IL_ERR_NONFINITE, "the loss is not finite");
+}
+
+il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length,
+                            double *loss, float *gradient, il_error *error) {
+    const il_table *table = &model->table;
+    if (!sequences || !length || sequences > 1 << 20 || length > 1 << 20)
+        return il_fail(error, IL_ERR_ARG, "%zu sequences of length %zu: both go from 1 to 2^20", sequences,
+                       length);
+    for (size_t i = 0; i < sequences * (length + 1); i++)
+        if (tokens[i] < 0 || tokens[i] >= model->config.vocab_size)
+            return il_fail(error, IL_ERR_ARG, "token %zu is %d: ids go from 0 to %d", i, tokens[i],
+                           model->config.vocab_size - 1);
+    il_gradient g;
+    IL_TRY(il_gradient_open(model, (int)sequences, (int)length, 0, 1, &g, error));
+    il_status status = il_gradient_batch(&g, tokens, NULL, (int)sequences, 1.0F, loss, error);
+    for (size_t i = 0; i < table->n && status == IL_OK; i++) {
+        memcpy(gradient, g.gradient + table->entries[i].offset, table->entries[i].count * sizeof(float));
+        gradient += table->entries[i].count;
+    }
+    il_gradient_close(&g);
+    return status;
+}

@@ -1,0 +1,44 @@
+/* gradient.h: the recipe's loss over a batch of sequences and its gradient, a few sequences at a time. Owns
+ * all memory that takes; knows nothing of optimizers or files. */
+#ifndef IL_TRAIN_GRADIENT_H
+#define IL_TRAIN_GRADIENT_H
+
+#include "model/backward.h"
+#include "model/forward.h"
+
+/* Sequences go through a pass together as long as they have at most this many tokens: enough rows for the
+ * products, few enough for memory. Part of the order of every sum over tokens: changing it changes bits. */
+enum { IL_MICRO_TOKENS = 2048 };
+
+typedef struct il_gradient {
+    il_model *model;
+    int length, micro; /* tokens a sequence, sequences a pass */
+    int backward;
+    int carry; /* each sequence of a batch goes on from its lane's state unless it is fresh */
+    il_workspace work;
+    il_tape tape;
+    il_backspace space;
+    il_state *states; /* [carry ? sequences : micro] */
+    int n_states;
+    void *block;
+    float *gradient;           /* [table.floats] of the last batch */
+    float *dhidden;            /* [T,D] */
+    float *weight, *nll;       /* [T] */
+    int32_t *inputs, *targets; /* [T] */
+    il_stretch *stretches;     /* [micro] */
+} il_gradient;
+
+/* With backward = 0 only il_gradient_loss may be called, and the memory for gradients is saved. */
+il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward,
+                           il_gradient *gradient, il_error *error);
+void il_gradient_close(il_gradient *gradient);
+/* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets,
+ * then over sequences. IL_ERR_NONFINITE names the layer or tensor where the first non-finite number stands.
+ */
+il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
+                            int sequences, float inner_lr, double *loss, il_error *error);
+/* The same loss without gradient and with eta as in inference; states are those of gradient. */
+il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
+                           int sequences, double *loss, il_error *error);
+
+#endif

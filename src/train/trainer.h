@@ -1,0 +1,17 @@
+/* trainer.h: what il_trainer holds. */
+#ifndef IL_TRAIN_TRAINER_H
+#define IL_TRAIN_TRAINER_H
+
+#include "train/gradient.h"
+#include "train/optimizer.h"
+
+struct il_trainer {
+    il_model *model; /* a reference */
+    il_data *data;   /* the caller's */
+    il_trainer_options options;
+    uint64_t done; /* updates made */
+    il_gradient gradient;
+    il_optimizer optimizer;
+};
+
+#endif
