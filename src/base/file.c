@@ -82,6 +82,7 @@ il_status il_writer_open(const il_allocator *allocator, const char *path, il_wri
     struct stat info;
     char real[PATH_MAX];
     *writer = (il_writer){.fd = -1, .allocator = allocator};
+    if (!*path) return il_fail(error, IL_ERR_ARG, "a file needs a name");
     int exists = stat(path, &info) == 0;
     if (exists && !S_ISREG(info.st_mode))
         return il_fail(error, IL_ERR_IO, "%s: %s, not a file", path,

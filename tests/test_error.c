@@ -1,0 +1,72 @@
+/* test_error.c: what ends up in an il_error. */
+#include "support_test.h"
+
+#include <errno.h>
+
+#include "base/error.h"
+
+static void status_and_text_are_filled(void **state) {
+    (void)state;
+    il_error error;
+    assert_int_equal(il_fail(&error, IL_ERR_FORMAT, "%s: field %d", "file", 7), IL_ERR_FORMAT);
+    assert_int_equal(error.status, IL_ERR_FORMAT);
+    assert_string_equal(error.message, "file: field 7");
+    assert_int_equal(il_fail(NULL, IL_ERR_ARG, "x"), IL_ERR_ARG);
+    errno = ENOENT;
+    assert_int_equal(il_fail_errno(&error, IL_ERR_IO, "a"), IL_ERR_IO);
+    assert_string_equal(error.message, "a: No such file or directory");
+    assert_int_equal(il_fail_errno(NULL, IL_ERR_IO, "a"), IL_ERR_IO);
+}
+
+static void a_message_is_one_line_of_utf8(void **state) {
+    (void)state;
+    il_error error;
+    static const char *cases[][2] = {
+        {"a\nb\tc\x1b[0m\x7f", "a?b?c?[0m?"},
+        {"sch\xc3\xb6n \xe2\x82\xac \xf0\x9f\x98\x80", "sch\xc3\xb6n \xe2\x82\xac \xf0\x9f\x98\x80"},
+        {"cut \xe2\x82", "cut ??"},
+        {"\xff\xfe\x80\xc0\xaf", "?????"},
+        {"\xed\xa0\x80 \xe0\x80\x80 \xf0\x80\x80\x80 \xf4\x90\x80\x80", "??? ??? ???? ????"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        il_fail(&error, IL_ERR_ARG, "%s", cases[i][0]);
+        assert_string_equal(error.message, cases[i][1]);
+    }
+}
+
+static void long_text_is_cut(void **state) {
+    (void)state;
+    il_error error;
+    char text[2000];
+    memset(text, 'x', sizeof text);
+    memcpy(text + 497, "\xe2\x82\xac", 3); /* the cut falls into this character */
+    text[sizeof text - 1] = 0;
+    il_fail(&error, IL_ERR_ARG, "%s", text);
+    assert_int_equal(strlen(error.message), sizeof error.message - 1);
+    assert_string_equal(error.message + 495, "xx??");
+    errno = EIO;
+    il_fail_errno(&error, IL_ERR_IO, "%s", text);
+    assert_int_equal(strlen(error.message), sizeof error.message - 1);
+}
+
+static void every_status_has_a_name(void **state) {
+    (void)state;
+    for (int a = IL_OK; a <= IL_ERR_END; a++) {
+        assert_non_null(il_status_name((il_status)a));
+        assert_string_not_equal(il_status_name((il_status)a), "unknown status");
+        for (int b = IL_OK; b < a; b++)
+            assert_string_not_equal(il_status_name((il_status)a), il_status_name((il_status)b));
+    }
+    assert_string_equal(il_status_name((il_status)(IL_ERR_END + 1)), "unknown status");
+    assert_string_equal(il_version(), "0.1.0");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(status_and_text_are_filled),
+        cmocka_unit_test(a_message_is_one_line_of_utf8),
+        cmocka_unit_test(long_text_is_cut),
+        cmocka_unit_test(every_status_has_a_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
