@@ -251,20 +251,30 @@ IL_API il_status il_tokenizer_save(const il_tokenizer *tokenizer, const char *di
 typedef struct il_tokens {
     int32_t *ids; /* [n], released by il_tokens_free */
     size_t n, capacity;
+    il_allocator allocator; /* filled by the first call that appends: the tokenizer's */
 } il_tokens;
-/* Appends the tokens of text [bytes] (any bytes, NUL included; no BOS or EOS is added) to tokens. */
+/* Appends the tokens of text [bytes] (any bytes, NUL included; no BOS or EOS is added) to tokens, zero-initialised before
+ * the first call; on failure they are as they were. Bytes that are no UTF-8 become byte pieces, or the unknown piece where
+ * a SentencePiece model has none. */
 IL_API il_status il_tokenizer_encode(const il_tokenizer *tokenizer, const char *text, size_t bytes, il_tokens *tokens,
                                      il_error *error);
 IL_API void il_tokens_free(il_tokens *tokens);
 
-/* Streaming decode: turns tokens into text piece by piece, holding back an unfinished UTF-8 character. Zero-initialise. */
+/* Streaming decode: turns tokens into text piece by piece. Zero-initialise; then set form, and started = 1 where the tokens
+ * go on from earlier text (else the space that Llama's tokenizer puts before a text is taken away). */
+typedef enum il_decode_form {
+    IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for sentencepiece */
+    IL_DECODE_EXACT, /* the very bytes that were encoded, nothing held back */
+    IL_DECODE_UTF8   /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD */
+} il_decode_form;
 typedef struct il_decoder {
     int started;
     int n_pending;
     unsigned char pending[4];
+    il_decode_form form;
 } il_decoder;
 /* Writes the text that token completes into text (capacity ≥ il_tokenizer_piece_bytes_max) and its size into bytes; may be
- * 0. BOS and EOS give nothing. token = -1 flushes what is pending (broken characters come out as U+FFFD). */
+ * 0. BOS, EOS and other control tokens give no text of their own but flush what is pending, as token = -1 does. */
 IL_API il_status il_tokenizer_decode(const il_tokenizer *tokenizer, il_decoder *decoder, int32_t token, char *text,
                                      size_t capacity, size_t *bytes, il_error *error);
 IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
@@ -285,6 +295,7 @@ typedef struct il_data_options {
     uint64_t seed;
     int loop;             /* 1: begin again at the end (training); 0: IL_ERR_END */
     const char *cache_dir; /* where tokenized text is kept; NULL: in memory only */
+    int bos_token;        /* begins a document in token shards; default -1: the tokenizer's, if it has one */
 } il_data_options;
 
 typedef struct il_batch {

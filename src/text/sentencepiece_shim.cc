@@ -1,0 +1,195 @@
+/* sentencepiece_shim.cc: see sentencepiece_shim.h. */
+#include "text/sentencepiece_shim.h"
+
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <new>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+extern "C" {
+#include "text/utf8.h"
+}
+
+/* Exported by the library but in none of its installed headers. */
+namespace sentencepiece {
+namespace logging {
+void SetMinLogLevel(int level);
+}
+} // namespace sentencepiece
+
+using sentencepiece::SentencePieceProcessor;
+using sentencepiece::SentencePieceTrainer;
+using sentencepiece::util::Status;
+using sentencepiece::util::StatusCode;
+
+struct il_sp {
+    SentencePieceProcessor processor;
+};
+
+struct il_sp_trainer {
+    std::unordered_map<std::string, int64_t> words;
+};
+
+namespace {
+
+enum { LOG_NOTHING_BUT_FATAL = 3, WORD_BYTES_MAX = 1024 };
+
+void silence() { sentencepiece::logging::SetMinLogLevel(LOG_NOTHING_BUT_FATAL); }
+
+il_sp_result failed(const char *text, char *message, size_t capacity) {
+    /* The library's texts begin with its source line, "bpe_model_trainer.cc(203) [a >= b] ": of no use to a
+     * reader. */
+    const char *end = std::strstr(text, "] ");
+    std::snprintf(message, capacity, "%s", end && end[2] ? end + 2 : text);
+    return IL_SP_FAILED;
+}
+
+/* Runs work and turns whatever it throws into a result. */
+template <typename Work> il_sp_result guarded(char *message, size_t capacity, Work work) {
+    try {
+        silence();
+        return work();
+    } catch (const std::bad_alloc &) { return IL_SP_NOMEM; } catch (const std::exception &problem) {
+        return message ? failed(problem.what(), message, capacity) : IL_SP_FAILED;
+    } catch (...) { return message ? failed("unknown exception", message, capacity) : IL_SP_FAILED; }
+}
+
+/* Hands the counted words to the trainer as "word<TAB>count", in sorted order so that training is repeatable.
+ */
+class Words : public sentencepiece::SentenceIterator {
+  public:
+    explicit Words(const std::unordered_map<std::string, int64_t> &words) {
+        sorted_.reserve(words.size());
+        for (const auto &entry : words) sorted_.push_back(&entry);
+        std::sort(sorted_.begin(), sorted_.end(), [](auto *a, auto *b) { return a->first < b->first; });
+        show();
+    }
+    bool done() const override { return at_ >= sorted_.size(); }
+    void Next() override {
+        ++at_;
+        show();
+    }
+    const std::string &value() const override { return line_; }
+    Status status() const override { return Status(); }
+
+  private:
+    void show() {
+        if (!done()) line_ = sorted_[at_]->first + "\t" + std::to_string(sorted_[at_]->second);
+    }
+    std::vector<const std::pair<const std::string, int64_t> *> sorted_;
+    size_t at_ = 0;
+    std::string line_;
+};
+
+bool separates(const char *text, int length) {
+    return length == 0 || static_cast<unsigned char>(*text) < 0x20 || *text == 0x7F ||
+           (length == 3 && (!std::memcmp(text, "\xE2\x96\x81", 3) || !std::memcmp(text, "\xE2\x96\x85", 3)));
+}
+
+} // namespace
+
+il_sp_result il_sp_open(const void *model, size_t bytes, il_sp **sp, char *message, size_t capacity) {
+    *sp = nullptr;
+    return guarded(message, capacity, [&] {
+        auto made = std::make_unique<il_sp>();
+        Status status = made->processor.LoadFromSerializedProto(
+            std::string_view(static_cast<const char *>(model), bytes));
+        if (!status.ok()) return failed(status.message(), message, capacity);
+        *sp = made.release();
+        return IL_SP_OK;
+    });
+}
+
+void il_sp_close(il_sp *sp) { delete sp; }
+
+void il_sp_special(const il_sp *sp, int *unk, int *bos, int *eos) {
+    *unk = sp->processor.unk_id();
+    *bos = sp->processor.bos_id();
+    *eos = sp->processor.eos_id();
+}
+
+il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int prefix, il_sp_ids emit,
+                          void *context) {
+    return guarded(nullptr, 0, [&] {
+        std::vector<int> ids;
+        Status status;
+        if (prefix) {
+            std::string prefixed(" ");
+            prefixed.append(text, bytes);
+            status = sp->processor.Encode(prefixed, &ids);
+        } else {
+            status = sp->processor.Encode(std::string_view(text, bytes), &ids);
+        }
+        if (!status.ok()) return IL_SP_FAILED;
+        return emit(context, ids.data(), ids.size()) ? IL_SP_OK : IL_SP_STOPPED;
+    });
+}
+
+il_sp_result il_sp_trainer_open(il_sp_trainer **trainer) {
+    *trainer = nullptr;
+    return guarded(nullptr, 0, [&] {
+        *trainer = new il_sp_trainer;
+        return IL_SP_OK;
+    });
+}
+
+void il_sp_trainer_close(il_sp_trainer *trainer) { delete trainer; }
+
+size_t il_sp_trainer_words(const il_sp_trainer *trainer) { return trainer->words.size(); }
+
+il_sp_result il_sp_trainer_add(il_sp_trainer *trainer, const char *text, size_t bytes) {
+    return guarded(nullptr, 0, [&] {
+        std::string word;
+        auto finish = [&] {
+            if (!word.empty()) ++trainer->words[word];
+            word.clear();
+        };
+        for (size_t at = 0; at < bytes;) {
+            int length = il_utf8_length(text + at, bytes - at);
+            bool apart = separates(text + at, length);
+            size_t step = length ? static_cast<size_t>(length) : 1;
+            if (apart || word.size() >= WORD_BYTES_MAX)
+                finish();
+            else if (text[at] == ' ' && !word.empty() && word.back() != ' ')
+                finish();
+            if (!apart) word.append(text + at, step);
+            at += step;
+        }
+        finish();
+        return IL_SP_OK;
+    });
+}
+
+il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threads, il_sp_bytes emit,
+                               void *context, char *message, size_t capacity) {
+    return guarded(message, capacity, [&] {
+        ++trainer->words[" "]; /* the space must have a piece of its own, whatever the text */
+        Words words(trainer->words);
+        std::string model;
+        Status status = SentencePieceTrainer::Train({{"model_type", "bpe"},
+                                                     {"vocab_size", std::to_string(vocab_size)},
+                                                     {"input_format", "tsv"},
+                                                     {"normalization_rule_name", "identity"},
+                                                     {"add_dummy_prefix", "false"},
+                                                     {"remove_extra_whitespaces", "false"},
+                                                     {"byte_fallback", "true"},
+                                                     {"split_digits", "true"},
+                                                     {"allow_whitespace_only_pieces", "true"},
+                                                     {"character_coverage", "0.9999"},
+                                                     {"max_sentence_length", "65536"},
+                                                     {"num_threads", std::to_string(threads)},
+                                                     {"minloglevel", "3"}},
+                                                    &words, &model);
+        if (!status.ok()) return failed(status.message(), message, capacity);
+        return emit(context, model.data(), model.size()) ? IL_SP_OK : IL_SP_STOPPED;
+    });
+}

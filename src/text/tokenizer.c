@@ -1,0 +1,362 @@
+/* tokenizer.c: il_tokenizer. Two kinds: "bytes", and "sentencepiece", whose encoding is libsentencepiece's
+ * and whose decoding is ours, a piece at a time.
+ *
+ * A SentencePiece model is *plain* when it rewrites nothing (no replacement table, no removed spaces, spaces
+ * written as U+2581). Plain models, Llama's and ours among them, are made lossless here: what the library
+ * could not give back goes around it as byte pieces, namely broken UTF-8, U+2581 itself (which the format
+ * confuses with a space) and spaces of a model without a piece for them. Long texts are cut into chunks, at a
+ * space after 64 KiB where no piece can reach across; only a run of 1 MiB without any space is cut through.
+ * Other models get the whole text as it is and lose what they lose. */
+#include "text/tokenizer.h"
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "kernels/engine.h"
+#include "text/sentencepiece_model.h"
+#include "text/sentencepiece_shim.h"
+#include "text/utf8.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+#define FILE_NAME "tokenizer.model"
+#define SPACE "\xE2\x96\x81"
+
+enum {
+    CHUNK_SOFT = 64 << 10, /* bytes after which the next good place is used */
+    CHUNK_HARD = 1 << 20,
+    MODEL_BYTES_MAX = 1 << 30,
+    PIECE_BYTES_MIN = 16 /* room for a flush of broken bytes, and then some */
+};
+
+struct il_tokenizer {
+    il_allocator memory;
+    il_tokenizer_info info;
+    char fingerprint[33];
+    size_t piece_bytes_max;
+    /* kind sentencepiece; NULL and zero for bytes */
+    unsigned char *file; /* [file_bytes] */
+    size_t file_bytes;
+    il_sp_model model; /* points into file */
+    il_sp *sp;
+    int plain;
+};
+
+/* ---- load, save, close ---- */
+
+static void hash_hex(const void *data, size_t bytes, char hex[33]) {
+    static const char digits[] = "0123456789abcdef";
+    XXH128_canonical_t canonical;
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, bytes));
+    for (int i = 0; i < 16; i++) {
+        hex[2 * i] = digits[canonical.digest[i] >> 4];
+        hex[2 * i + 1] = digits[canonical.digest[i] & 15];
+    }
+    hex[32] = 0;
+}
+
+static il_status open_library(il_tokenizer *t, const char *path, il_error *error) {
+    /* A later normalizer_spec {add_dummy_prefix: false} overrides the file's: the prefix is ours to add, once
+     * a text. */
+    static const unsigned char no_prefix[] = {0x1A, 0x02, 0x18, 0x00};
+    char message[300] = "";
+    unsigned char *bytes = il_alloc_raw(&t->memory, t->file_bytes + sizeof no_prefix, 1);
+    if (!bytes) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for the tokenizer", path);
+    memcpy(bytes, t->file, t->file_bytes);
+    memcpy(bytes + t->file_bytes, no_prefix, sizeof no_prefix);
+    il_sp_result result =
+        il_sp_open(bytes, t->file_bytes + (t->plain ? sizeof no_prefix : 0), &t->sp, message, sizeof message);
+    il_free(&t->memory, bytes);
+    if (result == IL_SP_NOMEM) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for the tokenizer", path);
+    if (result != IL_SP_OK) return il_fail(error, IL_ERR_FORMAT, "%s: %s", path, message);
+    return IL_OK;
+}
+
+static il_status load_sentencepiece(il_tokenizer *t, const char *path, il_error *error) {
+    il_map map;
+    IL_TRY(il_map_open(path, &map, error));
+    il_status status = IL_OK;
+    if (map.bytes > MODEL_BYTES_MAX) {
+        status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, too large for a SentencePiece model", path,
+                         map.bytes);
+    } else if (!(t->file = il_alloc_raw(&t->memory, map.bytes, 1))) {
+        status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu bytes", path, map.bytes);
+    } else {
+        memcpy(t->file, map.data, map.bytes);
+        t->file_bytes = map.bytes;
+    }
+    il_map_close(&map);
+    IL_TRY(status);
+
+    il_sp_model *m = &t->model;
+    IL_TRY(il_sp_model_parse(&t->memory, path, t->file, t->file_bytes, m, error));
+    t->plain = !m->normalizes && !m->remove_extra_whitespaces && m->escape_whitespaces &&
+               !m->treat_whitespace_as_suffix;
+    IL_TRY(open_library(t, path, error));
+    t->info = (il_tokenizer_info){.kind = "sentencepiece", .vocab_size = m->n};
+    il_sp_special(t->sp, &t->info.unk, &t->info.bos, &t->info.eos);
+    hash_hex(t->file, t->file_bytes, t->fingerprint);
+    size_t longest = m->unk_surface_bytes;
+    for (int i = 0; i < m->n; i++)
+        if (m->pieces[i].bytes > longest) longest = m->pieces[i].bytes;
+    t->piece_bytes_max = longest + PIECE_BYTES_MIN;
+    return IL_OK;
+}
+
+il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error) {
+    *tokenizer = NULL;
+    il_tokenizer *t = il_alloc(&engine->memory, 1, sizeof *t);
+    if (!t) return il_fail(error, IL_ERR_NOMEM, "no memory for a tokenizer");
+    t->memory = engine->memory;
+    if (strcmp(path, "bytes") == 0) {
+        t->info = (il_tokenizer_info){"bytes", IL_BYTES_VOCAB, IL_BYTES_BOS, IL_BYTES_EOS, -1};
+        t->piece_bytes_max = PIECE_BYTES_MIN;
+        hash_hex("bytes", 5, t->fingerprint);
+    } else {
+        il_status status = load_sentencepiece(t, path, error);
+        if (status != IL_OK) {
+            il_tokenizer_close(t);
+            return status;
+        }
+    }
+    *tokenizer = t;
+    return IL_OK;
+}
+
+il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
+                                      il_tokenizer **tokenizer, il_error *error) {
+    *tokenizer = NULL;
+    char *path = il_path_join(&engine->memory, dir, FILE_NAME);
+    if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+    il_tokenizer *t;
+    il_status status = il_tokenizer_load(engine, il_path_exists(path) ? path : "bytes", &t, error);
+    il_free(&engine->memory, path);
+    IL_TRY(status);
+    if (t->info.vocab_size > config->vocab_size) {
+        status =
+            il_fail(error, IL_ERR_MISMATCH, "%s: the %s tokenizer has %d tokens, the model's vocabulary %d",
+                    dir, t->info.kind, t->info.vocab_size, config->vocab_size);
+        il_tokenizer_close(t);
+        return status;
+    }
+    *tokenizer = t;
+    return IL_OK;
+}
+
+void il_tokenizer_close(il_tokenizer *t) {
+    if (!t) return;
+    il_allocator memory = t->memory;
+    il_sp_close(t->sp);
+    il_sp_model_free(&memory, &t->model);
+    il_free(&memory, t->file);
+    il_free(&memory, t);
+}
+
+il_status il_tokenizer_save(const il_tokenizer *t, const char *dir, il_error *error) {
+    if (!t->sp) return IL_OK;
+    char *path = il_path_join(&t->memory, dir, FILE_NAME);
+    if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+    il_status status = il_file_replace(&t->memory, path, t->file, t->file_bytes, error);
+    il_free(&t->memory, path);
+    return status;
+}
+
+void il_tokenizer_get_info(const il_tokenizer *t, il_tokenizer_info *info) { *info = t->info; }
+void il_tokenizer_fingerprint(const il_tokenizer *t, char hex[33]) { memcpy(hex, t->fingerprint, 33); }
+size_t il_tokenizer_piece_bytes_max(const il_tokenizer *t) { return t->piece_bytes_max; }
+
+/* ---- encode ---- */
+
+int il_tokens_reserve(const il_allocator *allocator, il_tokens *tokens, size_t more) {
+    if (!tokens->allocator.allocate) tokens->allocator = *allocator;
+    if (more > SIZE_MAX - tokens->n) return 0;
+    void *ids = tokens->ids;
+    int grown = il_grow(&tokens->allocator, &ids, &tokens->capacity, tokens->n, tokens->n + more,
+                        sizeof *tokens->ids);
+    tokens->ids = ids;
+    return grown;
+}
+
+void il_tokens_free(il_tokens *tokens) {
+    if (tokens->ids) il_free(&tokens->allocator, tokens->ids);
+    *tokens = (il_tokens){0};
+}
+
+typedef struct sink {
+    const il_allocator *memory;
+    il_tokens *tokens;
+} sink;
+
+static int sink_put(void *context, const int *ids, size_t n) {
+    sink *s = context;
+    if (!il_tokens_reserve(s->memory, s->tokens, n)) return 0;
+    for (size_t i = 0; i < n; i++) s->tokens->ids[s->tokens->n++] = ids[i];
+    return 1;
+}
+
+static il_sp_result put_byte(const il_tokenizer *t, sink *s, char byte) {
+    int id = t->model.byte_ids[(unsigned char)byte];
+    return sink_put(s, id >= 0 ? &id : &t->info.unk, 1) ? IL_SP_OK : IL_SP_STOPPED;
+}
+
+/* Bytes at text that must not pass through the library: a broken byte, a U+2581, a space without a piece. 0:
+ * none. */
+static size_t detour(const il_tokenizer *t, const char *text, size_t bytes, size_t *length) {
+    *length = (size_t)il_utf8_length(text, bytes);
+    if (*length == 0) return 1;
+    if (!t->model.byte_fallback) return 0;
+    if (*length == 3 && memcmp(text, SPACE, 3) == 0) return 3;
+    return *text == ' ' && t->model.space_id < 0;
+}
+
+/* The stretch of text from `at` on that the library gets in one call. */
+static size_t stretch_end(const il_tokenizer *t, const char *text, size_t bytes, size_t at) {
+    size_t end = at, length;
+    while (end < bytes) {
+        size_t done = end - at;
+        int good_place = done && text[end] == ' ' && text[end - 1] != ' ';
+        if ((done >= CHUNK_SOFT && good_place) || done >= CHUNK_HARD) break;
+        if (detour(t, text + end, bytes - end, &length)) break;
+        end += length;
+    }
+    return end;
+}
+
+static il_sp_result encode_plain(const il_tokenizer *t, const char *text, size_t bytes, sink *s) {
+    int prefix = t->model.add_dummy_prefix;
+    il_sp_result result = IL_SP_OK;
+    if (prefix && t->model.space_id < 0 && t->model.byte_fallback) prefix = 0;
+    for (size_t at = 0; at < bytes && result == IL_SP_OK;) {
+        size_t end = stretch_end(t, text, bytes, at), length;
+        if (end > at || prefix) result = il_sp_encode(t->sp, text + at, end - at, prefix, sink_put, s);
+        prefix = 0;
+        at = end;
+        while (at < bytes && result == IL_SP_OK) {
+            size_t around = detour(t, text + at, bytes - at, &length);
+            if (around == 0) break;
+            for (size_t i = 0; i < around && result == IL_SP_OK; i++) result = put_byte(t, s, text[at + i]);
+            at += around;
+        }
+    }
+    return result;
+}
+
+il_status il_tokenizer_encode(const il_tokenizer *t, const char *text, size_t bytes, il_tokens *tokens,
+                              il_error *error) {
+    size_t before = tokens->n;
+    sink s = {&t->memory, tokens};
+    il_sp_result result = IL_SP_OK;
+    if (!t->sp) {
+        if (il_tokens_reserve(&t->memory, tokens, bytes))
+            for (size_t i = 0; i < bytes; i++) tokens->ids[tokens->n++] = (unsigned char)text[i];
+        else
+            result = IL_SP_NOMEM;
+    } else if (t->plain) {
+        result = encode_plain(t, text, bytes, &s);
+    } else if (bytes) {
+        result = il_sp_encode(t->sp, text, bytes, 0, sink_put, &s);
+    }
+    if (result == IL_SP_OK) return IL_OK;
+    tokens->n = before;
+    if (result == IL_SP_FAILED)
+        return il_fail(error, IL_ERR_FORMAT, "the tokenizer's model cannot encode this text");
+    return il_fail(error, IL_ERR_NOMEM, "no memory for the tokens of %zu bytes of text", bytes);
+}
+
+/* ---- decode ---- */
+
+typedef struct out {
+    char *text;
+    size_t bytes;
+} out;
+
+static void put(out *o, const char *text, size_t bytes) {
+    memcpy(o->text + o->bytes, text, bytes);
+    o->bytes += bytes;
+}
+
+/* Writes the characters that pending holds complete, and U+FFFD for each byte that cannot begin one; with
+ * `all` also for an unfinished one. */
+static void settle(il_decoder *d, out *o, int all) {
+    size_t at = 0, n = (size_t)d->n_pending;
+    const char *pending = (const char *)d->pending;
+    while (at < n) {
+        size_t length = (size_t)il_utf8_length(pending + at, n - at);
+        if (length) {
+            put(o, pending + at, length);
+        } else if (!all && il_utf8_unfinished(pending + at, n - at)) {
+            break;
+        } else {
+            put(o, IL_UTF8_REPLACEMENT, 3);
+            length = 1;
+        }
+        at += length;
+    }
+    memmove(d->pending, d->pending + at, n - at);
+    d->n_pending = (int)(n - at);
+}
+
+static void decode_byte(il_decoder *d, out *o, unsigned char byte, int exact) {
+    if (exact) {
+        put(o, (const char *)&byte, 1);
+        return;
+    }
+    d->pending[d->n_pending++] = byte; /* 3 at most are ever left unfinished */
+    settle(d, o, 0);
+}
+
+/* A piece's text: U+2581 is a space, and the one that add_dummy_prefix put before the whole text is taken
+ * away. */
+static void decode_piece(const il_tokenizer *t, il_decoder *d, out *o, const il_sp_piece *piece) {
+    const char *text = piece->text;
+    size_t bytes = piece->bytes;
+    if (!d->started && (t->model.add_dummy_prefix || t->model.remove_extra_whitespaces) && bytes >= 3 &&
+        memcmp(text, SPACE, 3) == 0) {
+        text += 3, bytes -= 3;
+        if (!t->model.remove_extra_whitespaces) d->started = 1;
+    }
+    while (bytes) {
+        int space = bytes >= 3 && memcmp(text, SPACE, 3) == 0;
+        size_t step = space ? 3 : 1;
+        if (space)
+            put(o, " ", 1);
+        else
+            put(o, text, 1);
+        text += step, bytes -= step;
+    }
+}
+
+il_status il_tokenizer_decode(const il_tokenizer *t, il_decoder *d, int32_t token, char *text,
+                              size_t capacity, size_t *bytes, il_error *error) {
+    out o = {text, 0};
+    *bytes = 0;
+    if (capacity < t->piece_bytes_max)
+        return il_fail(error, IL_ERR_ARG, "room for %zu bytes of text, a piece may need %zu", capacity,
+                       t->piece_bytes_max);
+    if (token < -1 || token >= t->info.vocab_size)
+        return il_fail(error, IL_ERR_ARG, "token %d is outside the tokenizer's vocabulary of %d", token,
+                       t->info.vocab_size);
+    if (d->n_pending < 0 || d->n_pending > 3)
+        return il_fail(error, IL_ERR_ARG, "the decoder was not initialised");
+
+    int exact = d->form == IL_DECODE_EXACT || (d->form == IL_DECODE_USUAL && !t->sp);
+    if (token >= 0 && !t->sp && token < 256) {
+        decode_byte(d, &o, (unsigned char)token, exact);
+    } else if (token >= 0 && t->sp && t->model.pieces[token].type == IL_SP_BYTE) {
+        decode_byte(d, &o, t->model.pieces[token].value, exact);
+    } else {
+        settle(d, &o, 1);
+        if (o.bytes) d->started = 1;
+        if (token >= 0 && t->sp) {
+            const il_sp_piece *piece = &t->model.pieces[token];
+            if (piece->type == IL_SP_UNKNOWN)
+                put(&o, t->model.unk_surface, t->model.unk_surface_bytes);
+            else if (piece->type != IL_SP_CONTROL)
+                decode_piece(t, d, &o, piece);
+        }
+    }
+    if (o.bytes) d->started = 1;
+    *bytes = o.bytes;
+    return IL_OK;
+}

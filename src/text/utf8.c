@@ -1,0 +1,32 @@
+/* utf8.c: see utf8.h. */
+#include "text/utf8.h"
+
+/* Total length that a lead byte announces (0: no lead byte) and the range of the byte after it; the rest are
+ * 80 .. BF. */
+static int announced(unsigned char lead, unsigned char *low, unsigned char *high) {
+    *low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    *high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    if (lead < 0x80) return 1;
+    if (lead < 0xC2 || lead > 0xF4) return 0;
+    return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
+
+/* Length of the character when its first min(length, bytes) bytes are as they must be, else 0. */
+static int fits(const char *text, size_t bytes) {
+    unsigned char low, high;
+    if (bytes == 0) return 0;
+    int length = announced((unsigned char)text[0], &low, &high);
+    for (int i = 1; i < length && (size_t)i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c < low || c > high) return 0;
+        low = 0x80, high = 0xBF;
+    }
+    return length;
+}
+
+int il_utf8_length(const char *text, size_t bytes) {
+    int length = fits(text, bytes);
+    return (size_t)length <= bytes ? length : 0;
+}
+
+int il_utf8_unfinished(const char *text, size_t bytes) { return (size_t)fits(text, bytes) > bytes; }

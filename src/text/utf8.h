@@ -1,0 +1,15 @@
+/* utf8.h: where well-formed UTF-8 characters begin and end (Unicode 15, table 3-7). Knows nothing of tokens.
+ */
+#ifndef IL_TEXT_UTF8_H
+#define IL_TEXT_UTF8_H
+
+#include <stddef.h>
+
+/* Bytes of the well-formed character at text (bytes left), 1 .. 4; 0 when there is none. */
+int il_utf8_length(const char *text, size_t bytes);
+/* 1 when text is a proper beginning of some well-formed character, which more bytes could complete. */
+int il_utf8_unfinished(const char *text, size_t bytes);
+
+#define IL_UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, stands for one broken byte */
+
+#endif
