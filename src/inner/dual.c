@@ -35,7 +35,9 @@ void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in;
     const float *lr = dual->lr;
-    k->gemm(n, r0 + n, in, a, in, 1, dual->xt, pad, 16, s, pad, 0);
+    /* Whole panels: the columns of tokens not read yet are computed from whatever lies there and never looked
+     * at. */
+    k->gemm(n, il_pad16(r0 + n), in, a, in, 1, dual->xt, pad, 16, s, pad, 0);
     for (int i = 0; i < n; i++) {
         float *c = s + i * pad, minus_tok = -head->tok[r0 + i];
         for (int j = 0; j <= r0 + i; j++) c[j] = minus_tok * lr[j] * (c[j] + 1.0f);

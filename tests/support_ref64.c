@@ -1,0 +1,459 @@
+/* support_ref64.c: the reference of support_ref64.h. Written for reading against the definition of the
+ * models; nothing here is fast, and nothing is shared with the library. */
+#include "support_ref64.h"
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Noreturn void give_up(const char *what, const char *name) {
+    fprintf(stderr, "ref64: %s %s\n", what, name);
+    abort();
+}
+
+static double *zeros(size_t n) {
+    double *x = calloc(n ? n : 1, sizeof *x);
+    if (!x) give_up("out of memory", "");
+    return x;
+}
+
+static double *copy(const double *from, size_t n) { return memcpy(zeros(n), from, n * sizeof *from); }
+
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+static double gelu(double x) {
+    return 0.5 * x * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
+}
+
+static double gelu_slope(double x) {
+    double c = sqrt(2.0 / acos(-1.0)), t = tanh(c * (x + 0.044715 * x * x * x));
+    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * c * (1.0 + 3.0 * 0.044715 * x * x);
+}
+
+/* ---- one head's inner loop
+ * ------------------------------------------------------------------------------------------ */
+
+#define INNER_EPS 1e-6
+
+/* y = x W + bias, W [in, out]; bias NULL: none */
+static void affine(int in, int out, const double *x, const double *w, const double *bias, double *y) {
+    for (int c = 0; c < out; c++) {
+        y[c] = bias ? bias[c] : 0.0;
+        for (int r = 0; r < in; r++) y[c] += x[r] * w[r * out + c];
+    }
+}
+
+/* xhat = (z - mean) / s; returns s */
+static double normalize(int d, const double *z, double *xhat) {
+    double mean = 0.0, var = 0.0;
+    for (int c = 0; c < d; c++) mean += z[c] / d;
+    for (int c = 0; c < d; c++) var += (z[c] - mean) * (z[c] - mean) / d;
+    double s = sqrt(var + INNER_EPS);
+    for (int c = 0; c < d; c++) xhat[c] = (z[c] - mean) / s;
+    return s;
+}
+
+/* g = d/dz of 1/2 |norm(z) - target|² */
+static void loss_gradient(const ref64_rule *r, const double *z, const double *target, double *g) {
+    int d = r->d;
+    if (r->no_ln) {
+        for (int c = 0; c < d; c++) g[c] = z[c] - target[c];
+        return;
+    }
+    double *xhat = zeros((size_t)d), mean = 0.0, dot = 0.0, s = normalize(d, z, xhat);
+    for (int c = 0; c < d; c++) {
+        g[c] = (r->gamma[c] * xhat[c] + r->beta[c] - target[c]) * r->gamma[c];
+        mean += g[c] / d;
+        dot += g[c] * xhat[c] / d;
+    }
+    for (int c = 0; c < d; c++) g[c] = (g[c] - mean - xhat[c] * dot) / s;
+    free(xhat);
+}
+
+/* The fast weights of a head: one layer or two, or a gradient of the same shape. */
+typedef struct fast {
+    int layers;
+    int in[2], out[2];
+    double *w[2], *bias[2];
+    size_t count;
+    double *block;
+} fast;
+
+static fast fast_new(const ref64_rule *r) {
+    int h = r->mlp ? 4 * r->d : r->d;
+    fast f = {.layers = r->mlp ? 2 : 1, .in = {r->d, h}, .out = {h, r->d}};
+    for (int l = 0; l < f.layers; l++) f.count += (size_t)(f.in[l] + 1) * (size_t)f.out[l];
+    double *at = f.block = zeros(f.count);
+    for (int l = 0; l < f.layers; l++) {
+        f.w[l] = at;
+        f.bias[l] = at + f.in[l] * f.out[l];
+        at = f.bias[l] + f.out[l];
+    }
+    return f;
+}
+
+size_t ref64_state_count(const ref64_rule *rule) {
+    fast f = fast_new(rule);
+    free(f.block);
+    return f.count;
+}
+
+static void fast_start(const ref64_rule *r, fast *f) {
+    const double *w[2] = {r->w1, r->w2}, *bias[2] = {r->b1, r->b2};
+    for (int l = 0; l < f->layers; l++) {
+        memcpy(f->w[l], w[l], (size_t)(f->in[l] * f->out[l]) * sizeof(double));
+        if (!r->no_bias) memcpy(f->bias[l], bias[l], (size_t)f->out[l] * sizeof(double));
+    }
+}
+
+/* total += scale * (gradient of the layer's weights: x^T g, and g for the bias) */
+static void add_outer(const ref64_rule *r, fast *total, int layer, double scale, const double *x,
+                      const double *g) {
+    int in = total->in[layer], out = total->out[layer];
+    for (int i = 0; i < in; i++)
+        for (int c = 0; c < out; c++) total->w[layer][i * out + c] += scale * x[i] * g[c];
+    for (int c = 0; c < out && !r->no_bias; c++) total->bias[layer][c] += scale * g[c];
+}
+
+/* total += lr * d loss(token) / d weights at w */
+static void add_gradient(const ref64_rule *r, const fast *w, double lr, const double *k, const double *v,
+                         fast *total) {
+    int d = r->d, h = w->out[0];
+    double *target = zeros((size_t)d), *z1 = zeros((size_t)h), *x2 = zeros((size_t)h), *z2 = zeros((size_t)d);
+    double *g = zeros((size_t)d), *g1 = zeros((size_t)h);
+    for (int c = 0; c < d; c++) target[c] = v[c] - (r->no_residual ? 0.0 : k[c]);
+    affine(d, h, k, w->w[0], w->bias[0], z1);
+    if (!r->mlp) {
+        loss_gradient(r, z1, target, g);
+        add_outer(r, total, 0, lr, k, g);
+    } else {
+        for (int c = 0; c < h; c++) x2[c] = gelu(z1[c]);
+        affine(h, d, x2, w->w[1], w->bias[1], z2);
+        loss_gradient(r, z2, target, g);
+        for (int i = 0; i < h; i++) {
+            for (int c = 0; c < d; c++) g1[i] += g[c] * w->w[1][i * d + c];
+            g1[i] *= gelu_slope(z1[i]);
+        }
+        add_outer(r, total, 0, lr, k, g1);
+        add_outer(r, total, 1, lr, x2, g);
+    }
+    free(target), free(z1), free(x2), free(z2), free(g), free(g1);
+}
+
+/* out = q + norm(network(q)) */
+static void answer(const ref64_rule *r, const fast *w, const double *q, double *out) {
+    int d = r->d, h = w->out[0];
+    double *z1 = zeros((size_t)h), *z = zeros((size_t)d), *xhat = zeros((size_t)d);
+    affine(d, h, q, w->w[0], w->bias[0], z1);
+    if (r->mlp) {
+        for (int c = 0; c < h; c++) z1[c] = gelu(z1[c]);
+        affine(h, d, z1, w->w[1], w->bias[1], z);
+    } else {
+        memcpy(z, z1, (size_t)d * sizeof *z);
+    }
+    if (!r->no_ln) normalize(d, z, xhat);
+    for (int c = 0; c < d; c++) {
+        out[c] = r->no_ln ? z[c] : r->gamma[c] * xhat[c] + r->beta[c];
+        if (!r->no_residual) out[c] += q[c];
+    }
+    free(z1), free(z), free(xhat);
+}
+
+void ref64_inner(const ref64_rule *r, int n, const double *q, const double *k, const double *v,
+                 const double *gate, double *out, double *state) {
+    fast start = fast_new(r), total = fast_new(r), now = fast_new(r);
+    fast_start(r, &start);
+    for (int t = 0; t < n; t++) {
+        int i = t % r->b;
+        double lr = r->lr_scale * sigmoid(gate[t]);
+        if (i == 0) memset(total.block, 0, total.count * sizeof(double));
+        add_gradient(r, &start, lr, k + t * r->d, v + t * r->d, &total);
+        for (size_t e = 0; e < now.count; e++) now.block[e] = start.block[e] - r->tok[i] * total.block[e];
+        answer(r, &now, q + t * r->d, out + t * r->d);
+        if (i == r->b - 1) memcpy(start.block, now.block, now.count * sizeof(double));
+    }
+    if (state) memcpy(state, start.block, start.count * sizeof(double));
+    free(start.block), free(total.block), free(now.block);
+}
+
+/* ---- weights by name
+ * ------------------------------------------------------------------------------------------------ */
+
+double *ref64_weights_add(ref64_weights *w, const char *name, size_t count) {
+    ref64_tensor *grown = realloc(w->tensors, (w->n + 1) * sizeof *grown);
+    if (!grown) give_up("out of memory for", name);
+    w->tensors = grown;
+    ref64_tensor *t = &w->tensors[w->n++];
+    snprintf(t->name, sizeof t->name, "%s", name);
+    t->count = count;
+    t->data = zeros(count);
+    return t->data;
+}
+
+double *ref64_weights_add_f32(ref64_weights *w, const char *name, size_t count, const float *data) {
+    double *to = ref64_weights_add(w, name, count);
+    for (size_t i = 0; i < count; i++) to[i] = (double)data[i];
+    return to;
+}
+
+double *ref64_weights_get(const ref64_weights *w, const char *name, size_t *count) {
+    for (size_t i = 0; i < w->n; i++)
+        if (!strcmp(w->tensors[i].name, name)) {
+            if (count) *count = w->tensors[i].count;
+            return w->tensors[i].data;
+        }
+    return NULL;
+}
+
+void ref64_weights_free(ref64_weights *w) {
+    for (size_t i = 0; i < w->n; i++) free(w->tensors[i].data);
+    free(w->tensors);
+    *w = (ref64_weights){0};
+}
+
+/* ---- the whole model
+ * ---------------------------------------------------------------------------------------------------- */
+
+static const double *weight(const ref64_model *m, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static const double *weight(const ref64_model *m, const char *format, ...) {
+    char name[128];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    const double *data = m->lookup ? m->lookup(m->user, name) : ref64_weights_get(m->user, name, NULL);
+    if (!data) give_up("the model has no tensor", name);
+    return data;
+}
+
+/* y [n, out] = x [n, in] W^T, W [out, in] */
+static double *project(int n, int in, int out, const double *x, const double *w) {
+    double *y = zeros((size_t)n * (size_t)out);
+    for (int t = 0; t < n; t++)
+        for (int o = 0; o < out; o++)
+            for (int i = 0; i < in; i++) y[t * out + o] += x[t * in + i] * w[o * in + i];
+    return y;
+}
+
+static double *rms_norm(int n, int width, const double *x, const double *w, double eps) {
+    double *y = zeros((size_t)n * (size_t)width);
+    for (int t = 0; t < n; t++) {
+        const double *from = x + t * width;
+        double square = 0.0;
+        for (int c = 0; c < width; c++) square += from[c] * from[c] / width;
+        for (int c = 0; c < width; c++) y[t * width + c] = w[c] * from[c] / sqrt(square + eps);
+    }
+    return y;
+}
+
+/* y[t] = bias + sum_k w[:,0,k] x[t-taps+1+k], x = 0 before the first token */
+static double *convolve(int n, int width, int taps, const double *x, const double *w, const double *bias) {
+    double *y = zeros((size_t)n * (size_t)width);
+    for (int t = 0; t < n; t++)
+        for (int c = 0; c < width; c++) {
+            y[t * width + c] = bias[c];
+            for (int k = 0; k < taps; k++) {
+                int from = t - taps + 1 + k;
+                if (from >= 0) y[t * width + c] += w[c * taps + k] * x[from * width + c];
+            }
+        }
+    return y;
+}
+
+static void add(size_t n, double *x, const double *y) {
+    for (size_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+/* Rotates the pair (x[a], x[b]) number m of d/2 by position * theta^(-2m/d). */
+static void rotate(const il_config *c, int d, int position, int m, double *a, double *b) {
+    double angle = position * pow(c->rope_theta, -2.0 * m / d), x = *a, y = *b;
+    *a = x * cos(angle) - y * sin(angle);
+    *b = x * sin(angle) + y * cos(angle);
+}
+
+/* x [n, D]: x is the mixer's normed input -> the heads' outputs after post norm and gate, before the output
+ * projection */
+static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x) {
+    const il_config *c = &m->config;
+    int width = c->width, heads = c->heads, d = width / heads, b = c->mini_batch, taps = c->conv_kernel;
+    size_t total = (size_t)n * (size_t)width;
+    char p[64];
+    snprintf(p, sizeof p, "model.layers.%d.seq_modeling_block", layer);
+    double *xq = project(n, width, width, x, weight(m, "%s.q_proj.weight", p)), *q, *k;
+    if (c->share_qk) {
+        q = convolve(n, width, taps, xq, weight(m, "%s.conv_q.weight", p), weight(m, "%s.conv_q.bias", p));
+        k = convolve(n, width, taps, xq, weight(m, "%s.conv_k.weight", p), weight(m, "%s.conv_k.bias", p));
+    } else {
+        q = copy(xq, total);
+        k = project(n, width, width, x, weight(m, "%s.k_proj.weight", p));
+    }
+    double *v = project(n, width, width, x, weight(m, "%s.v_proj.weight", p));
+    double *gate = project(n, width, heads, x, weight(m, "%s.learnable_ttt_lr_weight", p));
+    const double *gate_bias = weight(m, "%s.learnable_ttt_lr_bias", p),
+                 *idx = weight(m, "%s.learnable_token_idx", p);
+    double *tok = zeros((size_t)b), *z = zeros(total);
+    for (int i = 0; i < b; i++) tok[i] = fmax(0.0, 1.0 / (i + 1) + idx[i]);
+
+    int mlp = c->mixer == IL_MIXER_TTT_MLP, h = mlp ? 4 * d : d;
+    size_t per_head = (size_t)n * (size_t)d;
+    double *hq = zeros(per_head), *hk = zeros(per_head), *hv = zeros(per_head), *hg = zeros((size_t)n);
+    double *hz = zeros(per_head);
+    for (int head = 0; head < heads; head++) {
+        for (int t = 0; t < n; t++) {
+            for (int e = 0; e < d; e++) {
+                hq[t * d + e] = q[t * width + head * d + e];
+                hk[t * d + e] = k[t * width + head * d + e];
+                hv[t * d + e] = v[t * width + head * d + e];
+            }
+            for (int e = 0; e < d / 2; e++) { /* interleaved pairs, position inside the mini-batch */
+                rotate(c, d, t % b, e, &hq[t * d + 2 * e], &hq[t * d + 2 * e + 1]);
+                rotate(c, d, t % b, e, &hk[t * d + 2 * e], &hk[t * d + 2 * e + 1]);
+            }
+            hg[t] = gate[t * heads + head] + gate_bias[head];
+        }
+        ref64_rule r = {.mlp = mlp, .d = d, .b = b, .lr_scale = m->inner_lr * c->ttt_base_lr / d, .tok = tok};
+        r.w1 = weight(m, "%s.W1", p) + head * d * h;
+        r.b1 = weight(m, "%s.b1", p) + head * h;
+        r.w2 = mlp ? weight(m, "%s.W2", p) + head * h * d : NULL;
+        r.b2 = mlp ? weight(m, "%s.b2", p) + head * d : NULL;
+        r.gamma = weight(m, "%s.ttt_norm_weight", p) + head * d;
+        r.beta = weight(m, "%s.ttt_norm_bias", p) + head * d;
+        ref64_inner(&r, n, hq, hk, hv, hg, hz, NULL);
+        for (int t = 0; t < n; t++) memcpy(z + t * width + head * d, hz + t * d, (size_t)d * sizeof *z);
+    }
+
+    const double *norm_w = weight(m, "%s.post_norm.weight", p), *norm_b = weight(m, "%s.post_norm.bias", p);
+    double *xhat = zeros((size_t)width);
+    for (int t = 0; t < n; t++) {
+        normalize(width, z + t * width, xhat);
+        for (int e = 0; e < width; e++) z[t * width + e] = norm_w[e] * xhat[e] + norm_b[e];
+    }
+    if (c->use_gate) {
+        double *g = project(n, width, width, x, weight(m, "%s.g_proj.weight", p));
+        for (size_t i = 0; i < total; i++) z[i] *= gelu(g[i]);
+        free(g);
+    }
+    free(xq), free(q), free(k), free(v), free(gate), free(tok), free(hq), free(hk), free(hv), free(hg),
+        free(hz);
+    free(xhat);
+    return z;
+}
+
+static double *attention_mixer(const ref64_model *m, int layer, int n, const double *x) {
+    const il_config *c = &m->config;
+    int width = c->width, d = width / c->heads;
+    double *q = project(n, width, width, x, weight(m, "model.layers.%d.self_attn.q_proj.weight", layer));
+    double *k = project(n, width, width, x, weight(m, "model.layers.%d.self_attn.k_proj.weight", layer));
+    double *v = project(n, width, width, x, weight(m, "model.layers.%d.self_attn.v_proj.weight", layer));
+    double *z = zeros((size_t)n * (size_t)width), *p = zeros((size_t)n);
+    for (int t = 0; t < n; t++)
+        for (int head = 0; head < c->heads; head++)
+            for (int e = 0; e < d / 2; e++) { /* half-split pairs, position in the sequence */
+                int at = t * width + head * d + e;
+                rotate(c, d, t, e, &q[at], &q[at + d / 2]);
+                rotate(c, d, t, e, &k[at], &k[at + d / 2]);
+            }
+    for (int head = 0; head < c->heads; head++)
+        for (int t = 0; t < n; t++) {
+            double most = -HUGE_VAL, sum = 0.0;
+            for (int s = 0; s <= t; s++) {
+                p[s] = 0.0;
+                for (int e = head * d; e < (head + 1) * d; e++)
+                    p[s] += q[t * width + e] * k[s * width + e] / sqrt(d);
+                most = fmax(most, p[s]);
+            }
+            for (int s = 0; s <= t; s++) sum += p[s] = exp(p[s] - most);
+            for (int s = 0; s <= t; s++)
+                for (int e = head * d; e < (head + 1) * d; e++)
+                    z[t * width + e] += p[s] / sum * v[s * width + e];
+        }
+    free(q), free(k), free(v), free(p);
+    return z;
+}
+
+void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *logits) {
+    const il_config *c = &m->config;
+    int width = c->width, ffn = c->ffn_width, attention = c->mixer == IL_MIXER_SELF_ATTENTION;
+    size_t total = (size_t)n * (size_t)width;
+    double eps = c->rms_norm_eps;
+    const double *embed = weight(m, "model.embed_tokens.weight");
+    double *x = zeros(total);
+    for (int t = 0; t < n; t++)
+        memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
+    for (int l = 0; l < c->layers; l++) {
+        char p[32];
+        snprintf(p, sizeof p, "model.layers.%d", l);
+        if (c->pre_conv) {
+            double *norm = rms_norm(n, width, x, weight(m, "%s.conv.norm.weight", p), eps);
+            double *y = convolve(n, width, c->conv_kernel, norm, weight(m, "%s.conv.conv.weight", p),
+                                 weight(m, "%s.conv.conv.bias", p));
+            add(total, x, y);
+            free(norm), free(y);
+        }
+        double *norm = rms_norm(
+            n, width, x, weight(m, "%s.%s.weight", p, attention ? "input_layernorm" : "seq_norm"), eps);
+        double *z = attention ? attention_mixer(m, l, n, norm) : ttt_mixer(m, l, n, norm);
+        double *y =
+            project(n, width, width, z,
+                    weight(m, "%s.%s.o_proj.weight", p, attention ? "self_attn" : "seq_modeling_block"));
+        add(total, x, y);
+        free(norm), free(z), free(y);
+
+        norm =
+            rms_norm(n, width, x,
+                     weight(m, "%s.%s.weight", p, attention ? "post_attention_layernorm" : "ffn_norm"), eps);
+        double *h1 = project(n, width, ffn, norm, weight(m, "%s.mlp.gate_proj.weight", p));
+        double *h3 = project(n, width, ffn, norm, weight(m, "%s.mlp.up_proj.weight", p));
+        for (size_t i = 0; i < (size_t)n * (size_t)ffn; i++) h1[i] *= sigmoid(h1[i]) * h3[i];
+        y = project(n, ffn, width, h1, weight(m, "%s.mlp.down_proj.weight", p));
+        add(total, x, y);
+        free(norm), free(h1), free(h3), free(y);
+    }
+    double *norm = rms_norm(n, width, x, weight(m, "model.norm.weight"), eps);
+    double *y =
+        project(n, width, c->vocab_size, norm, c->tie_word_embeddings ? embed : weight(m, "lm_head.weight"));
+    memcpy(logits, y, (size_t)n * (size_t)c->vocab_size * sizeof *y);
+    free(x), free(norm), free(y);
+}
+
+void ref64_nll(const ref64_model *m, const int32_t *tokens, int n, double *nll) {
+    int vocab = m->config.vocab_size;
+    double *logits = zeros((size_t)n * (size_t)vocab);
+    ref64_logits(m, tokens, n, logits);
+    for (int t = 0; t < n; t++) {
+        const double *row = logits + t * vocab;
+        double most = -HUGE_VAL, sum = 0.0;
+        for (int o = 0; o < vocab; o++) most = fmax(most, row[o]);
+        for (int o = 0; o < vocab; o++) sum += exp(row[o] - most);
+        nll[t] = log(sum) + most - row[tokens[t + 1]];
+    }
+    free(logits);
+}
+
+double ref64_loss(const ref64_model *m, const int32_t *tokens, int sequences, int length) {
+    double *nll = zeros((size_t)length), loss = 0.0;
+    for (int s = 0; s < sequences; s++) {
+        const int32_t *sequence = tokens + (ptrdiff_t)s * (length + 1);
+        double sum = 0.0;
+        int valid = 0;
+        ref64_nll(m, sequence, length, nll);
+        for (int t = 0; t < length; t++)
+            if (sequence[t + 1] != m->config.bos_token) sum += nll[t], valid++;
+        if (valid) loss += sum / valid / sequences;
+    }
+    free(nll);
+    return loss;
+}
+
+double ref64_slope(const ref64_model *m, const int32_t *tokens, int sequences, int length, double *entry,
+                   double h) {
+    double at = *entry;
+    *entry = at + h;
+    double up = ref64_loss(m, tokens, sequences, length);
+    *entry = at - h;
+    double down = ref64_loss(m, tokens, sequences, length);
+    *entry = at;
+    return (up - down) / (2.0 * h);
+}
