@@ -1,0 +1,63 @@
+/* args.h: the command line of one verb, from a table of its options: parsing, checking, and --help. It knows the text of
+ * options, not what they do. Every wrong use is one line on stderr that names the option, and exit status 2. */
+#ifndef CLI_ARGS_H
+#define CLI_ARGS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define ARG_SEED_MAX 18446744073709551615.0
+
+typedef enum arg_kind {
+    ARG_FLAG,   /* int: 1 when given */
+    ARG_TEXT,   /* const char * */
+    ARG_CHOICE, /* const char *, one of the words in metavar, "{blocks,none}" */
+    ARG_COUNT,  /* uint64_t in low .. high */
+    ARG_REAL,   /* double in low .. high */
+    ARG_REPEAT, /* arg_list: one value each time the option is given */
+    ARG_LIST    /* arg_list: every word up to the next option */
+} arg_kind;
+
+typedef struct arg_list {
+    const char **items; /* [n], words of argv */
+    size_t n;
+} arg_list;
+
+typedef struct arg_option {
+    const char *name; /* "--lr" */
+    arg_kind kind;
+    void *value;         /* what kind says; left alone when the option is not given */
+    const char *metavar; /* "F"; NULL for flags */
+    const char *help;    /* one line, with the default */
+    double low, high;    /* both 0: no limits */
+    int required;
+    int given; /* out */
+} arg_option;
+
+/* A row of a verb's table; RANGE and .required = 1 may follow. */
+#define ARG(option, what, where, shown, text, ...) \
+    { .name = option, .kind = what, .value = where, .metavar = shown, .help = text, __VA_ARGS__ }
+#define RANGE(least, most) .low = least, .high = most
+
+typedef struct arg_spec {
+    const char *verb, *summary, *example; /* example: lines without indentation */
+    arg_option *options;
+    size_t n_options;
+    const char *operand; /* "FILE"; NULL: takes none */
+    const char *operand_help;
+    size_t operands_min, operands_max;
+    arg_list operands; /* out */
+    int json;          /* out: the options every verb has */
+    uint64_t threads;  /* out: 0 when not given */
+} arg_spec;
+
+/* Returns 1 to go on, or 0 with *code the exit status: 0 after --help, 2 after a complaint. */
+int arg_parse(arg_spec *spec, int argc, char **argv, int *code);
+void arg_release(arg_spec *spec);
+/* Whether an option of the table was given. name must be in it. */
+int arg_given(const arg_spec *spec, const char *name);
+/* The word of table [n] (row size stride, a char pointer first) nearest to word, or NULL when none is near. */
+const char *arg_nearest(const char *word, const void *table, size_t n, size_t stride);
+
+#endif

@@ -1,0 +1,37 @@
+/* command.c: beginning and end of every verb. */
+#include "command.h"
+#include "interrupt.h"
+#include "output.h"
+
+il_status command_open(cli_command *command, arg_spec *spec) {
+    il_engine_options options;
+    *command = (cli_command){.verb = spec->verb, .spec = spec};
+    il_engine_options_default(&options);
+    options.threads = (int)spec->threads;
+    options.log = cli_log;
+    options.log_user = (void *)(uintptr_t)spec->verb; /* read only */
+    return il_engine_open(&options, &command->engine, &command->error);
+}
+
+int command_close(cli_command *command, il_status status) {
+    int code = status ? 1 : 0;
+    il_engine_close(command->engine);
+    arg_release(command->spec);
+    if (cli_interrupted() && (!status || status == IL_ERR_CANCELLED))
+        code = cli_interrupted();
+    else if (status)
+        cli_error(command->verb, "%s", command->error.message);
+    return cli_finish_output(command->verb, code);
+}
+
+il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
+    *tokenizer = NULL;
+    il_status status = il_model_load(command->engine, dir, model, &command->error);
+    if (status) return status;
+    status = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer, &command->error);
+    if (status) {
+        il_model_unref(*model);
+        *model = NULL;
+    }
+    return status;
+}

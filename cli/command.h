@@ -1,0 +1,34 @@
+/* command.h: the verbs, and what each of them does first and last. */
+#ifndef CLI_COMMAND_H
+#define CLI_COMMAND_H
+
+#include "args.h"
+#include "innerloop.h"
+
+/* Each is one file; argv[0] is the verb's name; returns the exit status. */
+int verb_init(int argc, char **argv);
+int verb_train_tokenizer(int argc, char **argv);
+int verb_tokenize(int argc, char **argv);
+int verb_train(int argc, char **argv);
+int verb_eval(int argc, char **argv);
+int verb_generate(int argc, char **argv);
+int verb_inspect(int argc, char **argv);
+
+/* A verb under way. */
+typedef struct cli_command {
+    const char *verb;
+    arg_spec *spec;
+    il_engine *engine;
+    il_error error;
+} cli_command;
+
+/* Opens the engine with --threads and the log on stderr. The command must be closed even after a failure. */
+il_status command_open(cli_command *command, arg_spec *spec);
+/* Closes the engine, releases what arg_parse made and flushes stdout. A failed status is reported; returns the exit
+ * status: 0, 1, or that of the signal that stopped the work. */
+int command_close(cli_command *command, il_status status);
+
+/* The model of a directory and its tokenizer. Both are the caller's. */
+il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
+
+#endif

@@ -1,0 +1,312 @@
+/* eval.c: `innerloop eval`: loss and perplexity of a model on text, by position, by token, with the controls.
+ *
+ * Sequence i is tokens [iL, iL+L]: L inputs and L targets from a fresh state. All L+1 tokens are fed, the last one only
+ * to be scored: every loss then comes from the same computation, at the price of 1/L more work. */
+#include "command.h"
+#include "files.h"
+#include "interrupt.h"
+#include "output.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PIECE = 2048, LOGITS_PIECE_FLOATS = 1 << 24, BUCKETS = 65 };
+
+typedef struct eval_options {
+    const char *model, *data, *per_token, *logits, *grads;
+    uint64_t length, tokens_max, feed;
+    int frozen, by_position;
+} eval_options;
+
+typedef struct evaluation {
+    cli_command *command;
+    const eval_options *options;
+    il_model *model;
+    il_tokenizer *tokenizer;
+    il_data *data;
+    const int32_t *tokens; /* [n_tokens]: the whole stream */
+    size_t n_tokens, vocabulary, length, sequences, piece;
+    float *nll, *logits; /* [piece], [piece, vocabulary] or NULL */
+    cli_file per_token, logits_file;
+    /* results */
+    double total, totals[BUCKETS]; /* sums of nll; bucket k holds positions 2^(k-1) .. 2^k - 1, bucket 0 position 0 */
+    uint64_t counted, counts[BUCKETS];
+    double gradient_loss, seconds;
+    uint64_t bytes;
+    int bytes_known;
+} evaluation;
+
+static size_t bucket_from(size_t k) { return k ? (size_t)1 << (k - 1) : 0; }
+
+static size_t bucket_of(size_t position) {
+    size_t k = 0;
+    for (; position; position >>= 1) k++;
+    return k;
+}
+
+/* How the stream is cut. --max-tokens keeps whole sequences, or a part of the only one. */
+static il_status cut(evaluation *e) {
+    size_t available = e->n_tokens ? e->n_tokens - 1 : 0;
+    if (!available)
+        return cli_fail(&e->command->error, IL_ERR_ARG, "%s holds %zu tokens; at least 2 are needed",
+                        e->options->data, e->n_tokens);
+    if (e->options->tokens_max && e->options->tokens_max < available) available = (size_t)e->options->tokens_max;
+    e->length = e->options->length && e->options->length < available ? (size_t)e->options->length : available;
+    e->sequences = available / e->length;
+    e->piece = e->length + 1;
+    size_t most = PIECE;
+    if (e->options->logits && LOGITS_PIECE_FLOATS / e->vocabulary < most) most = LOGITS_PIECE_FLOATS / e->vocabulary;
+    if (!most) most = 1;
+    if (e->options->feed) most = e->options->feed < SIZE_MAX / 8 ? (size_t)e->options->feed : SIZE_MAX / 8;
+    if (e->piece > most) e->piece = most;
+    return IL_OK;
+}
+
+static il_status open_outputs(evaluation *e) {
+    il_error *error = &e->command->error;
+    size_t shape[3] = {e->sequences, e->length, e->vocabulary};
+    il_status status = IL_OK;
+    e->nll = cli_alloc(e->piece, sizeof *e->nll);
+    if (e->options->logits) e->logits = cli_alloc(e->piece * e->vocabulary, sizeof *e->logits);
+    if (e->options->per_token) {
+        status = cli_file_open(&e->per_token, e->options->per_token, error);
+        if (!status) status = cli_npy_begin(&e->per_token, shape, 2, error);
+    }
+    if (e->options->logits && !status) {
+        status = cli_file_open(&e->logits_file, e->options->logits, error);
+        if (!status) status = cli_npy_begin(&e->logits_file, shape, 3, error);
+    }
+    return status;
+}
+
+/* Takes in the losses of n tokens that begin at index `at` of their sequence. */
+static il_status count(evaluation *e, const int32_t *tokens, size_t at, size_t n) {
+    il_error *error = &e->command->error;
+    int bos = il_model_config(e->model)->bos_token;
+    il_status status = IL_OK;
+    for (size_t i = at ? 0 : 1; i < n; i++) { /* nothing predicts a sequence's first token */
+        if (tokens[i] == bos) {
+            e->nll[i] = NAN;
+            continue;
+        }
+        size_t k = bucket_of(at + i - 1);
+        e->total += e->nll[i];
+        e->totals[k] += e->nll[i];
+        e->counted++;
+        e->counts[k]++;
+    }
+    size_t first = at ? 0 : 1;
+    if (e->options->per_token && n > first)
+        status = cli_file_write(&e->per_token, e->nll + first, (n - first) * sizeof *e->nll, error);
+    size_t rows = at + n > e->length ? e->length - at : n; /* what follows the last target is not asked for */
+    if (e->options->logits && !status)
+        status = cli_file_write(&e->logits_file, e->logits, rows * e->vocabulary * sizeof *e->logits, error);
+    return status;
+}
+
+static il_status read_sequence(evaluation *e, size_t index, cli_progress *progress) {
+    il_error *error = &e->command->error;
+    const int32_t *tokens = e->tokens + index * e->length;
+    il_session *session = NULL;
+    il_session_options options;
+    il_session_options_default(&options);
+    options.frozen = e->options->frozen;
+    il_status status = il_session_open(e->model, &options, &session, error);
+    if (status) return status;
+    cli_interrupt_cancels(session);
+    for (size_t at = 0; at <= e->length && !status; at += e->piece) {
+        size_t n = e->length + 1 - at < e->piece ? e->length + 1 - at : e->piece;
+        il_feed feed = {.session = session, .tokens = tokens + at, .n = n, .nll = e->nll, .logits = e->logits};
+        status = cli_interrupted() ? cli_fail(error, IL_ERR_CANCELLED, "interrupted") : il_feed_many(&feed, 1, error);
+        if (!status) status = count(e, tokens + at, at, n);
+        if (status) break;
+        char detail[64];
+        uint64_t done = (uint64_t)index * e->length + (at + n > e->length ? e->length : at + n);
+        snprintf(detail, sizeof detail, "loss %.4f, %.0f tokens/s", e->counted ? e->total / (double)e->counted : 0.0,
+                 (double)done / (cli_seconds() - progress->started));
+        cli_progress_show(progress, done, detail);
+    }
+    cli_interrupt_cancels(NULL);
+    il_session_close(session);
+    return status;
+}
+
+static il_status read_all(evaluation *e) {
+    cli_progress progress;
+    il_status status = IL_OK;
+    cli_progress_begin(&progress, e->command->verb, "token", 0, (uint64_t)e->sequences * e->length);
+    for (size_t i = 0; i < e->sequences && !status; i++) status = read_sequence(e, i, &progress);
+    cli_progress_end(&progress);
+    e->seconds = cli_seconds() - progress.started;
+    if (!status && e->options->per_token) status = cli_file_finish(&e->per_token, &e->command->error);
+    if (!status && e->options->logits) status = cli_file_finish(&e->logits_file, &e->command->error);
+    return status;
+}
+
+/* Bytes of the text that the scored targets stand for. The targets of all sequences are one run of the stream (a
+ * sequence's last target is the next one's first input), so one decoder goes through them; BOS gives no text. */
+static void count_bytes(evaluation *e) {
+    size_t n = e->sequences * e->length + 1;
+    int bos = il_model_config(e->model)->bos_token;
+    il_tokenizer_info info;
+    il_tokenizer_get_info(e->tokenizer, &info);
+    if (n == e->n_tokens && e->tokens[0] == bos && il_data_text_bytes(e->data)) { /* all of the text is scored */
+        e->bytes = il_data_text_bytes(e->data);
+        e->bytes_known = 1;
+        return;
+    }
+    /* Shards of a model that came without its tokenizer: the bytes tokenizer stands in, but did not make them. */
+    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary) return;
+    il_decoder decoder = {0};
+    size_t capacity = il_tokenizer_piece_bytes_max(e->tokenizer), bytes, pending = 0;
+    char *text = cli_alloc(capacity, 1);
+    e->bytes_known = 1;
+    for (size_t i = 0; i < n && e->bytes_known; i++) {
+        if (il_tokenizer_decode(e->tokenizer, &decoder, e->tokens[i], text, capacity, &bytes, NULL)) e->bytes_known = 0;
+        else if (i) e->bytes += bytes;
+        else pending = (size_t)decoder.n_pending; /* of a character that the first, unscored token began */
+    }
+    e->bytes += (size_t)decoder.n_pending;
+    e->bytes -= pending < e->bytes ? pending : e->bytes;
+    free(text);
+}
+
+static il_status write_gradient(evaluation *e) {
+    il_error *error = &e->command->error;
+    size_t row = e->length + 1;
+    int32_t *tokens = cli_alloc(e->sequences * row, sizeof *tokens);
+    float *gradient = cli_alloc((size_t)il_model_parameters(e->model), sizeof *gradient);
+    for (size_t i = 0; i < e->sequences; i++)
+        memcpy(tokens + i * row, e->tokens + i * e->length, row * sizeof *tokens);
+    il_status status =
+        il_model_gradient(e->model, tokens, e->sequences, e->length, &e->gradient_loss, gradient, error);
+    if (!status) status = cli_safetensors_write(e->options->grads, e->model, gradient, error);
+    free(gradient);
+    free(tokens);
+    return status;
+}
+
+static double mean(double total, uint64_t n) { return n ? total / (double)n : NAN; }
+
+static void print_json(const evaluation *e, double nll, double bits_per_byte) {
+    json_t *positions = json_array();
+    for (size_t k = 0; k < BUCKETS && e->options->by_position; k++) {
+        if (!e->counts[k]) continue;
+        size_t to = k + 1 < BUCKETS && bucket_from(k + 1) < e->length ? bucket_from(k + 1) : e->length;
+        json_array_append_new(positions,
+                              json_pack("{s:I, s:I, s:o, s:I}", "from", (json_int_t)bucket_from(k), "to",
+                                        (json_int_t)to, "nll", cli_json_real(mean(e->totals[k], e->counts[k])),
+                                        "tokens", (json_int_t)e->counts[k]));
+    }
+    json_t *object = json_pack(
+        "{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "tokens", (json_int_t)e->counted, "nll",
+        cli_json_real(nll), "ppl", cli_json_real(exp(nll)), "bits_per_byte", cli_json_real(bits_per_byte), "bytes",
+        e->bytes_known ? json_integer((json_int_t)e->bytes) : json_null(), "sequences", (json_int_t)e->sequences,
+        "seq_len", (json_int_t)e->length, "frozen", e->options->frozen, "seconds", cli_json_real(e->seconds),
+        "tokens_per_s", cli_json_real((double)(e->sequences * e->length) / e->seconds));
+    if (e->options->grads) json_object_set_new(object, "loss", cli_json_real(e->gradient_loss));
+    json_object_set_new(object, "positions", positions);
+    cli_json_print(object);
+}
+
+static void print_text(const evaluation *e, double nll, double bits_per_byte) {
+    printf("tokens          %llu in %zu sequences of %zu\n", (unsigned long long)e->counted, e->sequences, e->length);
+    printf("nll             %.6f\n", nll);
+    printf("ppl             %.4f\n", exp(nll));
+    if (isfinite(bits_per_byte)) printf("bits per byte   %.6f\n", bits_per_byte);
+    printf("speed           %.0f tokens/s\n", (double)(e->sequences * e->length) / e->seconds);
+    if (e->options->grads) printf("recipe's loss   %.6f\n", e->gradient_loss);
+    if (e->options->by_position) printf("\n%12s %12s %12s %12s\n", "from", "to", "tokens", "nll");
+    for (size_t k = 0; k < BUCKETS && e->options->by_position; k++) {
+        if (!e->counts[k]) continue;
+        size_t to = k + 1 < BUCKETS && bucket_from(k + 1) < e->length ? bucket_from(k + 1) : e->length;
+        printf("%12zu %12zu %12llu %12.6f\n", bucket_from(k), to, (unsigned long long)e->counts[k],
+               mean(e->totals[k], e->counts[k]));
+    }
+}
+
+static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
+    cli_command *command = e->command;
+    il_data_options data_options;
+    il_status status = command_model(command, e->options->model, &e->model, &e->tokenizer);
+    if (status) return status;
+    e->vocabulary = (size_t)il_model_config(e->model)->vocab_size;
+    il_data_options_default(&data_options);
+    data_options.length = 1; /* only the stream is used; eval cuts it itself */
+    data_options.sequences = 1;
+    data_options.shuffle = 0;
+    data_options.loop = 0;
+    status = il_data_open(command->engine, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary, &data_options,
+                          &e->data, &command->error);
+    if (status) return status;
+    e->tokens = il_data_stream(e->data);
+    e->n_tokens = (size_t)il_data_tokens(e->data);
+    status = cut(e);
+    if (!status) status = open_outputs(e);
+    cli_interrupt_catch();
+    if (!status) status = read_all(e);
+    if (!status && e->options->grads) status = write_gradient(e);
+    if (status) return status;
+    count_bytes(e);
+    double nll = mean(e->total, e->counted);
+    double bits_per_byte = e->bytes_known && e->bytes ? e->total / log(2) / (double)e->bytes : NAN;
+    if (command->spec->json)
+        print_json(e, nll, bits_per_byte);
+    else
+        print_text(e, nll, bits_per_byte);
+    return IL_OK;
+}
+
+int verb_eval(int argc, char **argv) {
+    eval_options options = {0};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory", .required = 1),
+        ARG("--data", ARG_TEXT, &options.data, "FILE",
+         "token shard (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)", .required = 1),
+        ARG("--seq-len", ARG_COUNT, &options.length, "L",
+         "tokens of a sequence, each from a fresh state (default: the whole file is one)", RANGE(1, 1e15)),
+        ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N",
+         "predict at most N tokens, in whole sequences if there is one (default: all)", RANGE(1, 1e15)),
+        ARG("--feed", ARG_COUNT, &options.feed, "N", "read in pieces of N tokens; the results are the same bits", RANGE(1, 1e15)),
+        ARG("--frozen", ARG_FLAG, &options.frozen, NULL, "commit no inner update: the control for learning while reading"),
+        ARG("--by-position", ARG_FLAG, &options.by_position, NULL, "loss by position in the sequence"),
+        ARG("--per-token", ARG_TEXT, &options.per_token, "OUT.npy",
+         "write every loss, fp32 [sequences, L], NaN where left out"),
+        ARG("--logits", ARG_TEXT, &options.logits, "OUT.npy", "write all logits, fp32 [sequences, L, vocabulary]"),
+        ARG("--grads", ARG_TEXT, &options.grads, "OUT.safetensors",
+         "write the gradient of the recipe's loss for every tensor"),
+    };
+    arg_spec spec = {.verb = "eval",
+                     .summary = "measure loss and perplexity, also by position",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop eval --model model --data book.txt --seq-len 2048 --by-position\n"
+                                "innerloop eval --model model --data book.txt --seq-len 2048 --frozen --json"};
+    cli_command command;
+    cli_inputs inputs = {0};
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    if (options.grads && options.frozen) {
+        cli_error(spec.verb, "--grads and --frozen exclude each other: the gradient is that of the learning model");
+        arg_release(&spec);
+        return 2;
+    }
+    il_status status = command_open(&command, &spec);
+    evaluation *e = cli_alloc(1, sizeof *e);
+    e->command = &command;
+    e->options = &options;
+    if (!status) status = cli_inputs_open(&options.data, 1, &inputs, &command.error);
+    if (!status) status = evaluate(e, &inputs);
+    cli_file_abandon(&e->per_token);
+    cli_file_abandon(&e->logits_file);
+    il_data_close(e->data);
+    il_tokenizer_close(e->tokenizer);
+    il_model_unref(e->model);
+    cli_inputs_close(&inputs);
+    free(e->nll);
+    free(e->logits);
+    free(e);
+    return command_close(&command, status);
+}

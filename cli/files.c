@@ -1,0 +1,201 @@
+/* files.c: prompts, standard input, and whole-or-nothing output files. */
+#include "files.h"
+#include "output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static il_status io_error(il_error *error, const char *path) {
+    return cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
+}
+
+static const char *shown(const char *path) { return strcmp(path, "-") ? path : "standard input"; }
+
+static FILE *open_input(const char *path) { return strcmp(path, "-") ? fopen(path, "rb") : stdin; }
+
+static void close_input(FILE *stream) {
+    if (stream && stream != stdin) fclose(stream);
+}
+
+il_status cli_read(const char *path, char **text, size_t *bytes, il_error *error) {
+    size_t capacity = 1 << 16, n = 0, got;
+    *text = NULL;
+    *bytes = 0;
+    FILE *stream = open_input(path);
+    if (!stream) return io_error(error, path);
+    char *block = cli_alloc(capacity, 1);
+    while ((got = fread(block + n, 1, capacity - n - 1, stream)) > 0) {
+        n += got;
+        if (n < capacity - 1) continue;
+        char *larger = realloc(block, capacity *= 2);
+        if (!larger) {
+            free(block);
+            close_input(stream);
+            return cli_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu bytes", shown(path), capacity);
+        }
+        block = larger;
+    }
+    if (ferror(stream)) {
+        il_status status = io_error(error, shown(path));
+        free(block);
+        close_input(stream);
+        return status;
+    }
+    close_input(stream);
+    block[n] = 0;
+    *text = block;
+    *bytes = n;
+    return IL_OK;
+}
+
+int cli_exists(const char *dir, const char *name) {
+    char *path = name ? cli_text("%s/%s", dir, name) : cli_text("%s", dir);
+    struct stat info;
+    int exists = !stat(path, &info);
+    free(path);
+    return exists;
+}
+
+/* Copies standard input to path. */
+static il_status spool(const char *path, il_error *error) {
+    char block[1 << 14];
+    size_t got;
+    FILE *stream = fopen(path, "wb");
+    if (!stream) return io_error(error, path);
+    while ((got = fread(block, 1, sizeof block, stdin)) > 0)
+        if (fwrite(block, 1, got, stream) != got) break;
+    il_status status = IL_OK;
+    if (ferror(stdin)) status = io_error(error, "standard input");
+    else if (ferror(stream)) status = io_error(error, path);
+    if (fclose(stream) && !status) status = io_error(error, path);
+    return status;
+}
+
+il_status cli_inputs_open(const char *const *words, size_t n, cli_inputs *inputs, il_error *error) {
+    *inputs = (cli_inputs){.paths = cli_alloc(n, sizeof *inputs->paths), .n = n};
+    for (size_t i = 0; i < n; i++) {
+        inputs->paths[i] = words[i];
+        if (strcmp(words[i], "-")) continue;
+        if (inputs->file) return cli_fail(error, IL_ERR_ARG, "standard input ('-') can be read only once");
+        const char *base = getenv("TMPDIR");
+        inputs->dir = cli_text("%s/innerloop-XXXXXX", base && base[0] ? base : "/tmp");
+        if (!mkdtemp(inputs->dir)) {
+            il_status status = io_error(error, inputs->dir);
+            free(inputs->dir);
+            inputs->dir = NULL;
+            return status;
+        }
+        inputs->file = cli_text("%s/stdin.txt", inputs->dir);
+        inputs->paths[i] = inputs->file;
+        il_status status = spool(inputs->file, error);
+        if (status) return status;
+    }
+    return IL_OK;
+}
+
+void cli_inputs_close(cli_inputs *inputs) {
+    if (inputs->file) unlink(inputs->file);
+    if (inputs->dir) rmdir(inputs->dir);
+    free(inputs->file);
+    free(inputs->dir);
+    free(inputs->paths);
+    *inputs = (cli_inputs){0};
+}
+
+il_status cli_file_open(cli_file *file, const char *path, il_error *error) {
+    *file = (cli_file){.path = path, .temporary = cli_text("%s.%ld.tmp", path, (long)getpid())};
+    file->stream = fopen(file->temporary, "wb");
+    if (file->stream) return IL_OK;
+    il_status status = io_error(error, path);
+    cli_file_abandon(file);
+    return status;
+}
+
+il_status cli_file_write(cli_file *file, const void *data, size_t bytes, il_error *error) {
+    if (!bytes || fwrite(data, 1, bytes, file->stream) == bytes) return IL_OK;
+    return io_error(error, file->path);
+}
+
+il_status cli_file_finish(cli_file *file, il_error *error) {
+    il_status status = IL_OK;
+    int failed = fflush(file->stream) || fsync(fileno(file->stream));
+    if (failed) status = io_error(error, file->path);
+    if (fclose(file->stream) && !status) status = io_error(error, file->path);
+    file->stream = NULL;
+    if (!status && rename(file->temporary, file->path)) status = io_error(error, file->path);
+    if (status) {
+        cli_file_abandon(file);
+        return status;
+    }
+    free(file->temporary);
+    *file = (cli_file){0};
+    return IL_OK;
+}
+
+void cli_file_abandon(cli_file *file) {
+    if (file->stream) fclose(file->stream);
+    if (file->temporary) unlink(file->temporary);
+    free(file->temporary);
+    *file = (cli_file){0};
+}
+
+il_status cli_npy_begin(cli_file *file, const size_t *shape, int rank, il_error *error) {
+    enum { PREFIX = 10, ALIGNMENT = 64 }; /* the format: magic, version, length; then a header padded to 64 */
+    char header[256], block[320];
+    int n = snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
+    for (int i = 0; i < rank; i++)
+        n += snprintf(header + n, sizeof header - (size_t)n, "%zu,%s", shape[i], i + 1 < rank ? " " : "");
+    n += snprintf(header + n, sizeof header - (size_t)n, "), }");
+    size_t total = (PREFIX + (size_t)n + 1 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, length = total - PREFIX;
+    memset(block, ' ', sizeof block);
+    memcpy(block, "\x93NUMPY\x01\x00", 8);
+    block[8] = (char)(length & 0xFF);
+    block[9] = (char)(length >> 8);
+    memcpy(block + PREFIX, header, (size_t)n);
+    block[total - 1] = '\n';
+    return cli_file_write(file, block, total, error);
+}
+
+il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error) {
+    cli_file file = {0};
+    json_t *header = json_object();
+    char *text = NULL;
+    uint64_t at = 0;
+    il_status status = IL_OK;
+    for (size_t i = 0; i < il_model_tensor_count(model) && !status; i++) {
+        il_tensor tensor;
+        status = il_model_tensor_at(model, i, &tensor, error);
+        if (status) break;
+        json_t *shape = json_array();
+        for (int k = 0; k < tensor.rank; k++) json_array_append_new(shape, json_integer((json_int_t)tensor.shape[k]));
+        uint64_t end = at + 4 * (uint64_t)tensor.count;
+        json_object_set_new(header, tensor.name,
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
+                                      (json_int_t)at, (json_int_t)end));
+        at = end;
+    }
+    if (!status) {
+        text = json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        if (!text) status = cli_fail(error, IL_ERR_NOMEM, "%s: no memory for the header", path);
+    }
+    if (!status) status = cli_file_open(&file, path, error);
+    if (!status) {
+        static const char spaces[8] = "       ";
+        uint64_t n = strlen(text), padding = (8 - n % 8) % 8, length = n + padding;
+        unsigned char prefix[8];
+        for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)(length >> 8 * i);
+        status = cli_file_write(&file, prefix, sizeof prefix, error);
+        if (!status) status = cli_file_write(&file, text, n, error);
+        if (!status) status = cli_file_write(&file, spaces, padding, error);
+    }
+    if (!status) status = cli_file_write(&file, values, at, error);
+    if (!status) status = cli_file_finish(&file, error);
+    cli_file_abandon(&file);
+    json_decref(header);
+    free(text);
+    return status;
+}

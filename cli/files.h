@@ -1,0 +1,41 @@
+/* files.h: the files the command itself reads and writes: prompts, "-" for standard input, and the .npy and .safetensors
+ * files eval makes. Files of the library's own formats are the library's. */
+#ifndef CLI_FILES_H
+#define CLI_FILES_H
+
+#include "args.h"
+#include "innerloop.h"
+
+#include <stdio.h>
+
+/* The whole of path ("-": standard input) with a NUL after it, released by free. */
+il_status cli_read(const char *path, char **text, size_t *bytes, il_error *error);
+int cli_exists(const char *dir, const char *name); /* name may be NULL */
+
+/* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input. */
+typedef struct cli_inputs {
+    const char **paths; /* [n] */
+    size_t n;
+    char *dir, *file; /* the temporary ones; NULL: none */
+} cli_inputs;
+/* words must outlive inputs, which must be closed even after a failure. */
+il_status cli_inputs_open(const char *const *words, size_t n, cli_inputs *inputs, il_error *error);
+void cli_inputs_close(cli_inputs *inputs);
+
+/* A file that appears under its name only when it is complete. */
+typedef struct cli_file {
+    FILE *stream;
+    const char *path; /* the caller's */
+    char *temporary;
+} cli_file;
+il_status cli_file_open(cli_file *file, const char *path, il_error *error);
+il_status cli_file_write(cli_file *file, const void *data, size_t bytes, il_error *error);
+il_status cli_file_finish(cli_file *file, il_error *error); /* after success nothing is owed */
+void cli_file_abandon(cli_file *file);                      /* also of a zeroed or finished file */
+
+/* The header of an fp32 array in NumPy's format, version 1.0; the elements follow by cli_file_write. */
+il_status cli_npy_begin(cli_file *file, const size_t *shape, int rank, il_error *error);
+/* values [il_model_parameters], laid out as the tensors of model, as a safetensors file with their names. */
+il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error);
+
+#endif

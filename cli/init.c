@@ -1,0 +1,104 @@
+/* init.c: `innerloop init`: a model directory with fresh weights. */
+#include "command.h"
+#include "files.h"
+#include "output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct init_options {
+    const char *preset, *mixer, *backbone, *tokenizer, *out;
+    arg_list set;
+    uint64_t seed;
+    int force;
+} init_options;
+
+/* Preset, then the tokenizer's numbers, then --set. *usage is set when the fault is in how the command was called. */
+static il_status make_config(cli_command *command, const init_options *options, const il_tokenizer *tokenizer,
+                             il_config *config, int *usage) {
+    il_tokenizer_info info;
+    *usage = 1;
+    il_status status = il_config_preset(options->preset, options->mixer, options->backbone, config, &command->error);
+    if (status) return status;
+    il_tokenizer_get_info(tokenizer, &info);
+    config->vocab_size = info.vocab_size;
+    config->bos_token = info.bos;
+    config->eos_token = info.eos;
+    for (size_t i = 0; i < options->set.n; i++) {
+        const char *word = options->set.items[i], *equals = strchr(word, '=');
+        if (!equals || equals == word)
+            return cli_fail(&command->error, IL_ERR_ARG, "--set: '%s' is not key=value", word);
+        char *key = cli_text("%.*s", (int)(equals - word), word);
+        status = il_config_set(config, key, equals + 1, &command->error);
+        free(key);
+        if (status) return status;
+    }
+    status = il_config_check(config, &command->error);
+    if (!status && config->vocab_size < info.vocab_size)
+        status = cli_fail(&command->error, IL_ERR_ARG, "--set: vocab_size %d is smaller than the tokenizer's %d",
+                          config->vocab_size, info.vocab_size);
+    if (!status) *usage = 0;
+    return status;
+}
+
+static il_status make_model(cli_command *command, const init_options *options, const il_tokenizer *tokenizer,
+                            const il_config *config) {
+    il_model *model = NULL;
+    char *vocabulary = cli_text("%s/tokenizer.model", options->out);
+    il_status status = il_model_init(command->engine, config, options->seed, &model, &command->error);
+    if (!status) status = il_model_save(model, options->out, &command->error);
+    /* --force over a model with another tokenizer must not leave that one behind. */
+    if (!status) remove(vocabulary);
+    if (!status) status = il_tokenizer_save(tokenizer, options->out, &command->error);
+    if (!status) {
+        char fingerprint[33];
+        il_model_fingerprint(model, fingerprint);
+        if (command->spec->json)
+            cli_json_print(json_pack("{s:o, s:I, s:i, s:s}", "out", cli_json_string(options->out), "parameters",
+                                     (json_int_t)il_model_parameters(model), "vocab_size", config->vocab_size,
+                                     "fingerprint", fingerprint));
+        else
+            printf("%s: %llu parameters, vocabulary %d, fingerprint %s\n", options->out,
+                   (unsigned long long)il_model_parameters(model), config->vocab_size, fingerprint);
+    }
+    il_model_unref(model);
+    free(vocabulary);
+    return status;
+}
+
+int verb_init(int argc, char **argv) {
+    init_options options = {.mixer = "ttt_linear", .tokenizer = "bytes"};
+    arg_option table[] = {
+        ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}", "size", .required = 1),
+        ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
+        ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_mlp,self_attention}",
+         "sequence layer (default ttt_linear)"),
+        ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
+         "block around it (default mamba; transformer for self_attention)"),
+        ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
+         "SentencePiece file, or bytes (default bytes); sets vocab_size and the BOS and EOS ids"),
+        ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE", "set a key of config.json; may be repeated"),
+        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the weights (default 0)", RANGE(0, ARG_SEED_MAX)),
+        ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in DIR if there is one"),
+    };
+    arg_spec spec = {
+        .verb = "init", .summary = "make a model with fresh weights", .options = table, .n_options = COUNT_OF(table),
+        .example = "innerloop init --preset tiny --mixer ttt_mlp --tokenizer bytes --seed 1 --out model\n"
+                   "innerloop init --preset small --set num_hidden_layers=4 --out shallow"};
+    cli_command command;
+    il_config config;
+    il_tokenizer *tokenizer = NULL;
+    int code, usage = 0;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    il_status status = command_open(&command, &spec);
+    if (!status) status = il_tokenizer_load(command.engine, options.tokenizer, &tokenizer, &command.error);
+    if (!status) status = make_config(&command, &options, tokenizer, &config, &usage);
+    if (!status && !options.force &&
+        (cli_exists(options.out, "config.json") || cli_exists(options.out, "model.safetensors")))
+        status = cli_fail(&command.error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options.out);
+    if (!status) status = make_model(&command, &options, tokenizer, &config);
+    il_tokenizer_close(tokenizer);
+    code = command_close(&command, status);
+    return usage ? 2 : code;
+}

@@ -1,0 +1,35 @@
+/* interrupt.c: signals become a mark that the work looks at. */
+#include "interrupt.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t caught;
+static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
+
+static void on_signal(int number) {
+    static const char text[] = "\ninnerloop: stopping in good order; again to stop at once\n";
+    caught = number;
+    il_session *session = atomic_load(&cancelled);
+    if (session) il_session_cancel(session);
+    if (isatty(STDERR_FILENO)) {
+        ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+        (void)ignored;
+    }
+}
+
+void cli_interrupt_catch(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+void cli_interrupt_cancels(il_session *session) {
+    atomic_store(&cancelled, session);
+    if (session && caught) il_session_cancel(session); /* the signal came first */
+}
+
+int cli_interrupted(void) { return caught ? 128 + (int)caught : 0; }

@@ -1,0 +1,186 @@
+/* output.c: stderr, stdout and progress. */
+#include "output.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BAR_WIDTH = 24, LINE_MAX_BYTES = 1024 };
+static const double PLAIN_EVERY_S = 10, BAR_EVERY_S = 0.1;
+
+static int bar_open; /* the cursor stands in a progress bar */
+
+void *cli_alloc(size_t count, size_t size) {
+    void *block = calloc(count ? count : 1, size ? size : 1);
+    if (!block) {
+        fprintf(stderr, "innerloop: out of memory (%zu × %zu bytes)\n", count, size);
+        exit(1);
+    }
+    return block;
+}
+
+char *cli_text(const char *format, ...) {
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = cli_alloc((size_t)(n > 0 ? n : 0) + 1, 1);
+    vsnprintf(text, (size_t)(n > 0 ? n : 0) + 1, format, again);
+    va_end(again);
+    return text;
+}
+
+/* One line, whatever the message holds. */
+static void print_line(const char *verb, const char *kind, const char *format, va_list args) {
+    char line[LINE_MAX_BYTES];
+    vsnprintf(line, sizeof line, format, args);
+    for (char *c = line; *c; c++)
+        if ((unsigned char)*c < 32 || *c == 127) *c = '?';
+    if (bar_open) fputs("\r\033[K", stderr);
+    bar_open = 0;
+    fprintf(stderr, "innerloop%s%s: %s%s\n", verb[0] ? " " : "", verb, kind, line);
+}
+
+void cli_error(const char *verb, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    print_line(verb, "", format, args);
+    va_end(args);
+}
+
+void cli_note(const char *verb, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    print_line(verb, "", format, args);
+    va_end(args);
+}
+
+static void log_line(const char *verb, const char *kind, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    print_line(verb, kind, format, args);
+    va_end(args);
+}
+
+void cli_log(void *user, il_log_level level, const char *line) {
+    if (level == IL_LOG_DEBUG) return;
+    log_line(user, level == IL_LOG_WARN ? "warning: " : "", "%s", line);
+}
+
+il_status cli_fail(il_error *error, il_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    error->status = status;
+    vsnprintf(error->message, sizeof error->message, format, args);
+    va_end(args);
+    return status;
+}
+
+double cli_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+void cli_progress_begin(cli_progress *progress, const char *verb, const char *unit, uint64_t first, uint64_t total) {
+    const char *term = getenv("TERM");
+    *progress = (cli_progress){.verb = verb, .unit = unit, .first = first, .total = total, .started = cli_seconds()};
+    progress->shown = -1;
+    progress->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+}
+
+static int terminal_columns(void) {
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) || size.ws_col < 20) return 80;
+    return size.ws_col;
+}
+
+static void format_time(double seconds, char *text, size_t capacity) {
+    long s = seconds < 1e8 ? (long)(seconds + 0.5) : 99999999;
+    if (s >= 3600)
+        snprintf(text, capacity, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(text, capacity, "%ld:%02ld", s / 60, s % 60);
+}
+
+void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail) {
+    double now = cli_seconds(), elapsed = now - progress->started;
+    double every = progress->terminal ? BAR_EVERY_S : PLAIN_EVERY_S;
+    if (progress->shown >= 0 && now - progress->shown < every && done < progress->total) return;
+    progress->shown = now;
+    double fraction = progress->total ? (double)done / (double)progress->total : 1;
+    double left = done > progress->first ? elapsed * (double)(progress->total - done) / (double)(done - progress->first) : 0;
+    char time[32], line[LINE_MAX_BYTES];
+    format_time(done < progress->total ? left : elapsed, time, sizeof time);
+    snprintf(line, sizeof line, "%s %llu/%llu%s%s, %s %s", progress->unit, (unsigned long long)done,
+             (unsigned long long)progress->total, detail[0] ? ", " : "", detail, time,
+             done < progress->total ? "left" : "in all");
+    if (!progress->terminal) {
+        cli_note(progress->verb, "%s", line);
+        return;
+    }
+    char bar[BAR_WIDTH + 1];
+    size_t filled = (size_t)(fraction * BAR_WIDTH);
+    memset(bar, '.', BAR_WIDTH);
+    memset(bar, '#', filled < BAR_WIDTH ? filled : BAR_WIDTH);
+    bar[BAR_WIDTH] = 0;
+    int room = terminal_columns() - BAR_WIDTH - 4;
+    fprintf(stderr, "\r\033[K[%s] %.*s", bar, room > 0 ? room : 0, line);
+    fflush(stderr);
+    bar_open = 1;
+}
+
+void cli_progress_end(cli_progress *progress) {
+    if (progress->terminal && bar_open) fputc('\n', stderr);
+    bar_open = 0;
+}
+
+json_t *cli_json_real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
+
+/* Length of the UTF-8 character at text, 0 when it is none. */
+static size_t character(const unsigned char *text, size_t n) {
+    size_t size = text[0] < 0x80 ? 1 : text[0] < 0xC2 ? 0 : text[0] < 0xE0 ? 2 : text[0] < 0xF0 ? 3 : text[0] < 0xF5 ? 4 : 0;
+    if (size > n) return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((text[i] & 0xC0) != 0x80) return 0;
+    if (size == 3 && text[0] == 0xE0 && text[1] < 0xA0) return 0;
+    if (size == 3 && text[0] == 0xED && text[1] > 0x9F) return 0; /* surrogates */
+    if (size == 4 && text[0] == 0xF0 && text[1] < 0x90) return 0;
+    if (size == 4 && text[0] == 0xF4 && text[1] > 0x8F) return 0;
+    return size;
+}
+
+json_t *cli_json_text(const char *text, size_t bytes) {
+    char *clean = cli_alloc(3 * bytes + 1, 1);
+    size_t n = 0;
+    for (size_t i = 0; i < bytes;) {
+        size_t size = character((const unsigned char *)text + i, bytes - i);
+        memcpy(clean + n, size ? text + i : "\xEF\xBF\xBD", size ? size : 3);
+        n += size ? size : 3;
+        i += size ? size : 1;
+    }
+    json_t *string = json_stringn(clean, n);
+    free(clean);
+    return string;
+}
+
+json_t *cli_json_string(const char *text) { return text ? cli_json_text(text, strlen(text)) : json_null(); }
+
+void cli_json_print(json_t *object) {
+    json_dumpf(object, stdout, JSON_COMPACT);
+    fputc('\n', stdout);
+    json_decref(object);
+}
+
+int cli_finish_output(const char *verb, int code) {
+    if (!fflush(stdout) && !ferror(stdout)) return code;
+    cli_error(verb, "standard output: %s", strerror(errno));
+    return 1;
+}
