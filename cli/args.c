@@ -51,13 +51,17 @@ const char *arg_nearest(const char *word, const void *table, size_t n, size_t st
     return best;
 }
 
+/* Two columns; the left one is padded by characters, not bytes. */
 static void print_row(const char *name, const char *metavar, const char *help, int required) {
     char left[96];
+    int width = 0;
     snprintf(left, sizeof left, "%s%s%s", name, metavar ? " " : "", metavar ? metavar : "");
-    if (strlen(left) >= COLUMN)
-        printf("  %s\n  %*s %s%s\n", left, COLUMN, "", help, required ? " (required)" : "");
+    for (const char *c = left; *c; c++) width += (*c & 0xC0) != 0x80;
+    if (width >= COLUMN)
+        printf("  %s\n  %*s %s", left, COLUMN, "", help);
     else
-        printf("  %-*s %s%s\n", COLUMN, left, help, required ? " (required)" : "");
+        printf("  %s%*s %s", left, COLUMN - width, "", help);
+    printf("%s\n", required ? " (required)" : "");
 }
 
 static const char *many(const arg_option *option) { return option->kind == ARG_LIST ? "…" : ""; }
@@ -239,8 +243,12 @@ int arg_parse(arg_spec *spec, int argc, char **argv, int *code) {
     arg_option *all = cli_alloc(n_all, sizeof *all);
     memcpy(all, spec->options, spec->n_options * sizeof *all);
     all[n_all - 2] = (arg_option){.name = "--json", .kind = ARG_FLAG, .value = &spec->json};
-    all[n_all - 1] = (arg_option){
-        .name = "--threads", .kind = ARG_COUNT, .value = &spec->threads, .metavar = "N", .low = 1, .high = 256};
+    all[n_all - 1] = (arg_option){.name = "--threads",
+                                  .kind = ARG_COUNT,
+                                  .value = &spec->threads,
+                                  .metavar = "N",
+                                  .low = 1,
+                                  .high = 256};
     int ok = parse(spec, all, n_all, argc, argv);
     memcpy(spec->options, all, spec->n_options * sizeof *all);
     free(all);

@@ -1,5 +1,6 @@
-/* args.h: the command line of one verb, from a table of its options: parsing, checking, and --help. It knows the text of
- * options, not what they do. Every wrong use is one line on stderr that names the option, and exit status 2. */
+/* args.h: the command line of one verb, from a table of its options: parsing, checking, and --help. It knows
+ * the text of options, not what they do. Every wrong use is one line on stderr that names the option, and
+ * exit status 2. */
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
 
@@ -36,7 +37,7 @@ typedef struct arg_option {
 } arg_option;
 
 /* A row of a verb's table; RANGE and .required = 1 may follow. */
-#define ARG(option, what, where, shown, text, ...) \
+#define ARG(option, what, where, shown, text, ...)                                                           \
     { .name = option, .kind = what, .value = where, .metavar = shown, .help = text, __VA_ARGS__ }
 #define RANGE(least, most) .low = least, .high = most
 
@@ -57,7 +58,8 @@ int arg_parse(arg_spec *spec, int argc, char **argv, int *code);
 void arg_release(arg_spec *spec);
 /* Whether an option of the table was given. name must be in it. */
 int arg_given(const arg_spec *spec, const char *name);
-/* The word of table [n] (row size stride, a char pointer first) nearest to word, or NULL when none is near. */
+/* The word of table [n] (row size stride, a char pointer first) nearest to word, or NULL when none is near.
+ */
 const char *arg_nearest(const char *word, const void *table, size_t n, size_t stride);
 
 #endif

@@ -24,8 +24,8 @@ typedef struct cli_command {
 
 /* Opens the engine with --threads and the log on stderr. The command must be closed even after a failure. */
 il_status command_open(cli_command *command, arg_spec *spec);
-/* Closes the engine, releases what arg_parse made and flushes stdout. A failed status is reported; returns the exit
- * status: 0, 1, or that of the signal that stopped the work. */
+/* Closes the engine, releases what arg_parse made and flushes stdout. A failed status is reported; returns
+ * the exit status: 0, 1, or that of the signal that stopped the work. */
 int command_close(cli_command *command, il_status status);
 
 /* The model of a directory and its tokenizer. Both are the caller's. */

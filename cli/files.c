@@ -69,8 +69,10 @@ static il_status spool(const char *path, il_error *error) {
     while ((got = fread(block, 1, sizeof block, stdin)) > 0)
         if (fwrite(block, 1, got, stream) != got) break;
     il_status status = IL_OK;
-    if (ferror(stdin)) status = io_error(error, "standard input");
-    else if (ferror(stream)) status = io_error(error, path);
+    if (ferror(stdin))
+        status = io_error(error, "standard input");
+    else if (ferror(stream))
+        status = io_error(error, path);
     if (fclose(stream) && !status) status = io_error(error, path);
     return status;
 }
@@ -158,44 +160,4 @@ il_status cli_npy_begin(cli_file *file, const size_t *shape, int rank, il_error 
     memcpy(block + PREFIX, header, (size_t)n);
     block[total - 1] = '\n';
     return cli_file_write(file, block, total, error);
-}
-
-il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error) {
-    cli_file file = {0};
-    json_t *header = json_object();
-    char *text = NULL;
-    uint64_t at = 0;
-    il_status status = IL_OK;
-    for (size_t i = 0; i < il_model_tensor_count(model) && !status; i++) {
-        il_tensor tensor;
-        status = il_model_tensor_at(model, i, &tensor, error);
-        if (status) break;
-        json_t *shape = json_array();
-        for (int k = 0; k < tensor.rank; k++) json_array_append_new(shape, json_integer((json_int_t)tensor.shape[k]));
-        uint64_t end = at + 4 * (uint64_t)tensor.count;
-        json_object_set_new(header, tensor.name,
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                                      (json_int_t)at, (json_int_t)end));
-        at = end;
-    }
-    if (!status) {
-        text = json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        if (!text) status = cli_fail(error, IL_ERR_NOMEM, "%s: no memory for the header", path);
-    }
-    if (!status) status = cli_file_open(&file, path, error);
-    if (!status) {
-        static const char spaces[8] = "       ";
-        uint64_t n = strlen(text), padding = (8 - n % 8) % 8, length = n + padding;
-        unsigned char prefix[8];
-        for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)(length >> 8 * i);
-        status = cli_file_write(&file, prefix, sizeof prefix, error);
-        if (!status) status = cli_file_write(&file, text, n, error);
-        if (!status) status = cli_file_write(&file, spaces, padding, error);
-    }
-    if (!status) status = cli_file_write(&file, values, at, error);
-    if (!status) status = cli_file_finish(&file, error);
-    cli_file_abandon(&file);
-    json_decref(header);
-    free(text);
-    return status;
 }

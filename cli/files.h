@@ -1,5 +1,5 @@
-/* files.h: the files the command itself reads and writes: prompts, "-" for standard input, and the .npy and .safetensors
- * files eval makes. Files of the library's own formats are the library's. */
+/* files.h: the files the command itself reads and writes: prompts, "-" for standard input, and the .npy and
+ * .safetensors files eval makes. Files of the library's own formats are the library's. */
 #ifndef CLI_FILES_H
 #define CLI_FILES_H
 
@@ -12,7 +12,8 @@
 il_status cli_read(const char *path, char **text, size_t *bytes, il_error *error);
 int cli_exists(const char *dir, const char *name); /* name may be NULL */
 
-/* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input. */
+/* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input.
+ */
 typedef struct cli_inputs {
     const char **paths; /* [n] */
     size_t n;
@@ -35,7 +36,5 @@ void cli_file_abandon(cli_file *file);                      /* also of a zeroed 
 
 /* The header of an fp32 array in NumPy's format, version 1.0; the elements follow by cli_file_write. */
 il_status cli_npy_begin(cli_file *file, const size_t *shape, int rank, il_error *error);
-/* values [il_model_parameters], laid out as the tensors of model, as a safetensors file with their names. */
-il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error);
 
 #endif

@@ -1,4 +1,5 @@
-/* interrupt.h: Ctrl-C and SIGTERM. The first asks the work to stop in good order; a second one ends the command at once. */
+/* interrupt.h: Ctrl-C and SIGTERM. The first asks the work to stop in good order; a second one ends the
+ * command at once. */
 #ifndef CLI_INTERRUPT_H
 #define CLI_INTERRUPT_H
 
