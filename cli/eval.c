@@ -153,38 +153,28 @@ static il_status read_all(evaluation *e) {
     return status;
 }
 
-/* Bytes of the text that the scored targets stand for. The targets of all sequences are one run of the stream
- * (a sequence's last target is the next one's first input), so one decoder goes through them; BOS gives no
- * text. */
+/* Bytes of the text that the scored targets stand for, byte for byte as it was encoded. The targets of all sequences are
+ * one run of the stream (a sequence's last target is the next one's first input), so one decoder goes through them. */
 static void count_bytes(evaluation *e) {
-    size_t n = e->sequences * e->length + 1;
+    size_t n = e->sequences * e->length + 1, capacity = il_tokenizer_piece_bytes_max(e->tokenizer), bytes;
     int bos = il_model_config(e->model)->bos_token;
+    il_decoder decoder = {.form = IL_DECODE_EXACT};
     il_tokenizer_info info;
     il_tokenizer_get_info(e->tokenizer, &info);
-    if (n == e->n_tokens && e->tokens[0] == bos &&
-        il_data_text_bytes(e->data)) { /* all of the text is scored */
-        e->bytes = il_data_text_bytes(e->data);
-        e->bytes_known = 1;
-        return;
-    }
-    /* Shards of a model that came without its tokenizer: the bytes tokenizer stands in, but did not make
-     * them. */
-    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary)
-        return;
-    il_decoder decoder = {0};
-    size_t capacity = il_tokenizer_piece_bytes_max(e->tokenizer), bytes, pending = 0;
+    /* Shards of a model that came without its tokenizer: the bytes tokenizer stands in, but did not make them. */
+    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary) return;
     char *text = cli_alloc(capacity, 1);
     e->bytes_known = 1;
     for (size_t i = 0; i < n && e->bytes_known; i++) {
+        if (e->tokens[i] == bos) {
+            decoder = (il_decoder){.form = IL_DECODE_EXACT}; /* a document begins */
+            continue;
+        }
         if (il_tokenizer_decode(e->tokenizer, &decoder, e->tokens[i], text, capacity, &bytes, NULL))
-            e->bytes_known = 0;
+            e->bytes_known = 0; /* a token the tokenizer does not have: a padded vocabulary */
         else if (i)
             e->bytes += bytes;
-        else
-            pending = (size_t)decoder.n_pending; /* of a character that the first, unscored token began */
     }
-    e->bytes += (size_t)decoder.n_pending;
-    e->bytes -= pending < e->bytes ? pending : e->bytes;
     free(text);
 }
 

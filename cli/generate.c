@@ -123,6 +123,7 @@ static il_status make_prompt(generation *g) {
         g->prompt = cli_alloc(g->n_prompt, sizeof *g->prompt);
         if (begins) g->prompt[0] = bos;
         if (tokens.n) memcpy(g->prompt + begins, tokens.ids, tokens.n * sizeof *g->prompt);
+        g->decoder = (il_decoder){.form = IL_DECODE_UTF8, .started = tokens.n > 0};
         g->eos[0] = info.eos;
         g->eos[1] = config->eos_token;
         if (!g->n_prompt)

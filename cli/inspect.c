@@ -27,18 +27,23 @@ static json_t *shape_of(const size_t *shape, int rank) {
     return array;
 }
 
-/* The keys of config.json, as il_config_set takes them. */
+static json_t *token_or_null(int token) { return token < 0 ? json_null() : json_integer(token); }
+
+/* What the keys of config.json come to, those left out included. */
 static json_t *config_object(const il_config *config) {
     static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b, s:b, s:b, s:b, s:i, s:i, s:f, s:f, s:f}",
-                     "mixer", mixers[config->mixer], "vocab_size", config->vocab_size, "hidden_size",
-                     config->width, "intermediate_size", config->ffn_width, "num_hidden_layers",
-                     config->layers, "num_attention_heads", config->heads, "mini_batch_size",
-                     config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk", config->share_qk,
-                     "use_gate", config->use_gate, "pre_conv", config->pre_conv, "tie_word_embeddings",
-                     config->tie_word_embeddings, "bos_token_id", config->bos_token, "eos_token_id",
-                     config->eos_token, "rope_theta", config->rope_theta, "rms_norm_eps",
-                     config->rms_norm_eps, "ttt_base_lr", config->ttt_base_lr);
+    json_t *object = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "mixer", mixers[config->mixer],
+                               "vocab_size", config->vocab_size, "hidden_size", config->width, "intermediate_size",
+                               config->ffn_width, "num_hidden_layers", config->layers, "num_attention_heads",
+                               config->heads, "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
+                               token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
+                               "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
+    if (config->mixer != IL_MIXER_SELF_ATTENTION)
+        json_object_update_new(object, json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size", config->mini_batch,
+                                                 "conv_kernel", config->conv_kernel, "share_qk", config->share_qk,
+                                                 "use_gate", config->use_gate, "pre_conv", config->pre_conv,
+                                                 "ttt_base_lr", config->ttt_base_lr));
+    return object;
 }
 
 static json_t *tokenizer_object(const il_tokenizer *tokenizer) {
@@ -104,7 +109,7 @@ static il_status decode_first(inspection *in, const int32_t *tokens, size_t n) {
     il_error *error = &in->command->error;
     il_tokenizer *tokenizer;
     il_tokenizer_info info;
-    il_decoder decoder = {0};
+    il_decoder decoder = {.form = IL_DECODE_UTF8};
     il_status status = il_tokenizer_load(in->command->engine, in->tokenizer_path, &tokenizer, error);
     if (status) return status;
     il_tokenizer_get_info(tokenizer, &info);

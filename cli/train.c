@@ -42,6 +42,7 @@ static il_status open_data(training *t, const cli_inputs *inputs, int is_val, il
     o.carry = options->carry;
     o.seed = options->seed;
     o.cache_dir = t->cache;
+    o.bos_token = il_model_config(t->model)->bos_token;
     /* Validation reads one sequence at a time, so that none is dropped with an incomplete batch. */
     o.sequences = is_val ? 1 : (size_t)(options->batch_tokens / options->length);
     o.shuffle = !is_val && !strcmp(options->shuffle, "blocks");
@@ -121,10 +122,7 @@ static il_status write_log(training *t, int validated) {
 }
 
 static il_status validate(training *t) {
-    il_cursor start = {0};
-    il_status status = il_data_seek(t->val, &start, &t->command->error);
-    if (!status) status = il_trainer_eval(t->trainer, t->val, 0, &t->val_loss, &t->command->error);
-    return status;
+    return il_trainer_eval(t->trainer, t->val, 0, &t->val_loss, &t->command->error);
 }
 
 static il_status save(training *t) {
@@ -243,30 +241,30 @@ int verb_train(int argc, char **argv) {
             .required = 1),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "where checkpoints go: step-N, and latest",
             .required = 1),
-        ARG("--steps", ARG_COUNT, &recipe->steps, "N", "updates, the length of the schedule", RANGE(1, 1e15),
+        ARG("--steps", ARG_COUNT, &recipe->steps, "N", "updates, the length of the schedule", RANGE(1, 1e9),
             .required = 1),
         ARG("--batch-tokens", ARG_COUNT, &options.batch_tokens, "N", "tokens of a step", RANGE(1, 1e12),
             .required = 1),
-        ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens of a sequence", RANGE(1, 1e12),
+        ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens of a sequence", RANGE(1, 1 << 20),
             .required = 1),
         ARG("--carry", ARG_FLAG, &options.carry, NULL,
             "a document's next window goes on from the state of the last (default: fresh)"),
         ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
             "order of sequences, or with --carry documents (default blocks)"),
-        ARG("--lr", ARG_REAL, &recipe->lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e6)),
+        ARG("--lr", ARG_REAL, &recipe->lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
         ARG("--end-lr", ARG_REAL, &recipe->end_lr, "F", "learning rate at the end (default 1e-5)",
-            RANGE(0, 1e6)),
+            RANGE(0, 1e3)),
         ARG("--warmup", ARG_COUNT, &options.warmup, "N", "steps of warm-up (default: a tenth of --steps)",
             RANGE(0, 1e15)),
-        ARG("--beta1", ARG_REAL, &recipe->beta1, "F", "AdamW (default 0.9)", RANGE(0, 1)),
-        ARG("--beta2", ARG_REAL, &recipe->beta2, "F", "AdamW (default 0.95)", RANGE(0, 1)),
+        ARG("--beta1", ARG_REAL, &recipe->beta1, "F", "AdamW (default 0.9)", RANGE(0, 0.999999)),
+        ARG("--beta2", ARG_REAL, &recipe->beta2, "F", "AdamW (default 0.95)", RANGE(0, 0.999999999)),
         ARG("--eps", ARG_REAL, &recipe->eps, "F", "AdamW (default 1e-8)", RANGE(0, 1)),
         ARG("--weight-decay", ARG_REAL, &recipe->weight_decay, "F", "on every tensor (default 0.1)",
-            RANGE(0, 1e6)),
+            RANGE(0, 1e3)),
         ARG("--clip", ARG_REAL, &recipe->clip, "F", "largest norm of the gradient (default 1)",
-            RANGE(0, 1e30)),
+            RANGE(1e-12, 1e30)),
         ARG("--inner-lr-start", ARG_REAL, &recipe->inner_lr_start, "F",
-            "factor on the inner learning rate at the first step (default 1, TTT-MLP 0.1)", RANGE(0, 1)),
+            "factor on the inner learning rate at the first step (default 1, TTT-MLP 0.1)", RANGE(0, 1e3)),
         ARG("--inner-lr-warmup", ARG_COUNT, &options.inner_lr_warmup, "N",
             "steps until that factor is 1 (default: as --warmup)", RANGE(0, 1e15)),
         ARG("--val", ARG_TEXT, &options.val, "FILE", "validate on this data"),
