@@ -153,16 +153,19 @@ static il_status read_all(evaluation *e) {
     return status;
 }
 
-/* Bytes of the text that the scored targets stand for, byte for byte as it was encoded. The targets of all sequences are
- * one run of the stream (a sequence's last target is the next one's first input), so one decoder goes through them. */
+/* Bytes of the text that the scored targets stand for, byte for byte as it was encoded. The targets of all
+ * sequences are one run of the stream (a sequence's last target is the next one's first input), so one
+ * decoder goes through them. */
 static void count_bytes(evaluation *e) {
     size_t n = e->sequences * e->length + 1, capacity = il_tokenizer_piece_bytes_max(e->tokenizer), bytes;
     int bos = il_model_config(e->model)->bos_token;
     il_decoder decoder = {.form = IL_DECODE_EXACT};
     il_tokenizer_info info;
     il_tokenizer_get_info(e->tokenizer, &info);
-    /* Shards of a model that came without its tokenizer: the bytes tokenizer stands in, but did not make them. */
-    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary) return;
+    /* Shards of a model that came without its tokenizer: the bytes tokenizer stands in, but did not make
+     * them. */
+    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary)
+        return;
     char *text = cli_alloc(capacity, 1);
     e->bytes_known = 1;
     for (size_t i = 0; i < n && e->bytes_known; i++) {

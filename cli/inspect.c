@@ -32,17 +32,19 @@ static json_t *token_or_null(int token) { return token < 0 ? json_null() : json_
 /* What the keys of config.json come to, those left out included. */
 static json_t *config_object(const il_config *config) {
     static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
-    json_t *object = json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "mixer", mixers[config->mixer],
-                               "vocab_size", config->vocab_size, "hidden_size", config->width, "intermediate_size",
-                               config->ffn_width, "num_hidden_layers", config->layers, "num_attention_heads",
-                               config->heads, "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
-                               token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
-                               "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
+    json_t *object =
+        json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "mixer", mixers[config->mixer],
+                  "vocab_size", config->vocab_size, "hidden_size", config->width, "intermediate_size",
+                  config->ffn_width, "num_hidden_layers", config->layers, "num_attention_heads",
+                  config->heads, "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
+                  token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
+                  "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
     if (config->mixer != IL_MIXER_SELF_ATTENTION)
-        json_object_update_new(object, json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size", config->mini_batch,
-                                                 "conv_kernel", config->conv_kernel, "share_qk", config->share_qk,
-                                                 "use_gate", config->use_gate, "pre_conv", config->pre_conv,
-                                                 "ttt_base_lr", config->ttt_base_lr));
+        json_object_update_new(object,
+                               json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size",
+                                         config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk",
+                                         config->share_qk, "use_gate", config->use_gate, "pre_conv",
+                                         config->pre_conv, "ttt_base_lr", config->ttt_base_lr));
     return object;
 }
 

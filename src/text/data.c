@@ -217,6 +217,7 @@ il_status il_data_seek(il_data *d, const il_cursor *cursor, il_error *error) {
     return IL_OK;
 }
 
+const il_data_options *il_data_get_options(const il_data *d) { return &d->options; }
 uint64_t il_data_tokens(const il_data *d) { return d->corpus.tokens.n; }
 uint64_t il_data_batches_per_epoch(const il_data *d) { return d->batches; }
 uint64_t il_data_text_bytes(const il_data *d) { return d->corpus.text_bytes; }
