@@ -1,0 +1,553 @@
+/* test_config.c: presets and their sizes, config.json both ways, every key's bounds, and what is refused, by
+ * name. */
+#include "support_test.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "model/config.h"
+#include "model/model.h"
+#include "support_alloc.h"
+#include "support_files.h"
+
+static il_engine *engine;
+
+static int setup(void **state) {
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 1;
+    (void)state;
+    return il_engine_open(&options, &engine, NULL) == IL_OK ? 0 : -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    il_engine_close(engine);
+    return 0;
+}
+
+/* ---- presets ---- */
+
+static const char *const preset_names[] = {"tiny", "small", "125m", "350m", "760m", "1b"};
+static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
+
+static uint64_t count(const il_config *config) {
+    il_model *model;
+    il_error error;
+    assert_ok(il_model_declare(engine, config, &model, &error), error); /* no memory for weights is taken */
+    uint64_t n = il_model_parameters(model);
+    il_model_unref(model);
+    return n;
+}
+
+/* The sizes of the published models with the Mamba backbone. */
+static void presets_have_the_published_sizes(void **state) {
+    static const struct {
+        const char *preset;
+        uint64_t linear, mlp;
+    } published[] = {
+        {"125m", 110424144, 114589776},
+        {"350m", 337684224, 348792576},
+        {"760m", 733608192, 758528256},
+        {"1b", 1285639296, 1307856000},
+    };
+    il_config config;
+    il_error error;
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        assert_ok(il_config_preset(published[i].preset, "ttt_linear", "mamba", &config, &error), error);
+        assert_int_equal(count(&config), published[i].linear);
+        assert_true(config.ttt_base_lr == 1.0);
+        assert_ok(il_config_preset(published[i].preset, "ttt_mlp", NULL, &config, &error), error);
+        assert_int_equal(count(&config), published[i].mlp);
+        assert_true(config.ttt_base_lr == 0.1);
+        assert_true(config.share_qk && config.use_gate && config.pre_conv && config.tie_word_embeddings);
+    }
+}
+
+static void self_attention_is_as_large_as_ttt_linear(void **state) {
+    il_config config;
+    il_error error;
+    (void)state;
+    for (size_t i = 0; i < 6; i++) {
+        assert_ok(il_config_preset(preset_names[i], "ttt_linear", NULL, &config, &error), error);
+        double goal = (double)count(&config);
+        assert_ok(il_config_preset(preset_names[i], "self_attention", NULL, &config, &error), error);
+        assert_true(fabs((double)count(&config) / goal - 1) < 1e-3);
+        assert_true(!config.share_qk && !config.use_gate && !config.pre_conv && config.tie_word_embeddings);
+    }
+}
+
+static void preset_arguments(void **state) {
+    il_config config = {.layers = 5};
+    il_error error;
+    (void)state;
+    assert_fails(il_config_preset("2b", "ttt_mlp", NULL, &config, &error), IL_ERR_ARG, error, "\"2b\"");
+    assert_fails(il_config_preset(NULL, "ttt_mlp", NULL, &config, &error), IL_ERR_ARG, error, "preset");
+    assert_fails(il_config_preset("tiny", "mamba", NULL, &config, &error), IL_ERR_ARG, error, "\"mamba\"");
+    assert_fails(il_config_preset("tiny", NULL, NULL, &config, &error), IL_ERR_ARG, error, "mixer");
+    assert_fails(il_config_preset("tiny", "ttt_mlp", "rwkv", &config, &error), IL_ERR_ARG, error, "\"rwkv\"");
+    assert_fails(il_config_preset("tiny", "self_attention", "mamba", &config, &error), IL_ERR_UNSUPPORTED,
+                 error, "self_attention");
+    assert_int_equal(config.layers, 5); /* untouched by failures */
+    assert_ok(il_config_preset("tiny", "self_attention", "transformer", &config, &error), error);
+    assert_ok(il_config_preset("tiny", "ttt_linear", "transformer", &config, &error), error);
+    assert_true(!config.share_qk && !config.use_gate && !config.pre_conv);
+    assert_int_equal(il_config_preset("2b", "ttt_mlp", NULL, &config, NULL), IL_ERR_ARG);
+}
+
+/* Every entry of the table, with all the flags, against the closed form that bounds a configuration. */
+static void sizes_of_all_variants(void **state) {
+    il_config config;
+    il_error error;
+    (void)state;
+    for (int variant = 0; variant < 64; variant++) {
+        assert_ok(il_config_preset("tiny", mixers[variant & 1], NULL, &config, &error), error);
+        config.share_qk = variant >> 1 & 1;
+        config.use_gate = variant >> 2 & 1;
+        config.pre_conv = variant >> 3 & 1;
+        config.tie_word_embeddings = variant >> 4 & 1;
+        config.conv_kernel = variant & 32 ? 3 : 4;
+        config.vocab_size = 100;
+        uint64_t with = count(&config), D = 128, taps = (uint64_t)config.conv_kernel, L = 4;
+        il_config plain = config;
+        plain.share_qk = plain.use_gate = plain.pre_conv = 0;
+        plain.tie_word_embeddings = 1;
+        uint64_t wanted = count(&plain);
+        if (config.share_qk) wanted = wanted - L * D * D + L * 2 * D * (taps + 1);
+        if (config.use_gate) wanted += L * D * D;
+        if (config.pre_conv) wanted += L * D * (taps + 2);
+        if (!config.tie_word_embeddings) wanted += 100 * D;
+        assert_int_equal(with, wanted);
+    }
+}
+
+static void flops(void **state) {
+    il_config config;
+    il_error error;
+    (void)state;
+    assert_ok(il_config_preset("125m", "ttt_linear", NULL, &config, &error), error);
+    double prefill = il_config_flops_per_token(&config, 12345, 0);
+    double matrices = 12.0 * (4 * 768 * 768 + 3 * 768 * 2048 + 12 * 768);
+    assert_true(prefill == 2 * matrices + 12.0 * 12 * (6 * 64 * 64 + 6 * 16 * 64));
+    assert_int_equal((int)lround(prefill / 1e6), 175);
+    assert_true(il_config_flops_per_token(&config, 0, 1) - prefill == 2.0 * 32000 * 768);
+    assert_ok(il_config_preset("125m", "ttt_mlp", NULL, &config, &error), error);
+    assert_true(il_config_flops_per_token(&config, 0, 0) ==
+                2 * matrices + 12.0 * 12 * (56 * 64 * 64 + 30 * 16 * 64));
+    assert_ok(il_config_preset("125m", "self_attention", NULL, &config, &error), error);
+    assert_true(il_config_flops_per_token(&config, 1000, 0) - il_config_flops_per_token(&config, 0, 0) ==
+                12.0 * 4 * 768 * 1000);
+}
+
+/* ---- text ---- */
+
+static il_status parse(const char *text, il_config *config, il_error *error) {
+    return il_config_parse("dir/config.json", text, strlen(text), config, error);
+}
+
+static void absent_keys_have_documented_defaults(void **state) {
+    il_config c;
+    il_error error;
+    (void)state;
+    assert_ok(parse("{\"model_type\": \"ttt\"}", &c, &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_TTT_LINEAR);
+    assert_int_equal(c.vocab_size, 32000);
+    assert_int_equal(c.width, 2048);
+    assert_int_equal(c.ffn_width, 5504);
+    assert_int_equal(c.layers, 24);
+    assert_int_equal(c.heads, 32);
+    assert_int_equal(c.mini_batch, 16);
+    assert_int_equal(c.conv_kernel, 4);
+    assert_true(!c.share_qk && !c.use_gate && !c.pre_conv && c.tie_word_embeddings);
+    assert_int_equal(c.bos_token, 1);
+    assert_int_equal(c.eos_token, 2);
+    assert_true(c.rope_theta == 1e4 && c.rms_norm_eps == 1e-6 && c.ttt_base_lr == 1.0);
+    assert_ok(parse("{\"model_type\": \"llama\"}", &c, &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_SELF_ATTENTION);
+    assert_int_equal(c.width, 4096);
+    assert_int_equal(c.ffn_width, 11008);
+    assert_int_equal(c.layers, 32);
+    assert_int_equal(c.tie_word_embeddings, 0);
+}
+
+static void every_key_is_read(void **state) {
+    il_config c;
+    il_error error;
+    (void)state;
+    assert_ok(
+        parse(
+            "{\"ttt_layer_type\":\"mlp\",\"model_type\":\"ttt\",\"vocab_size\":300,\"hidden_size\":96,"
+            "\"intermediate_size\":77,\"num_hidden_layers\":3,\"num_attention_heads\":4,\"mini_batch_size\":"
+            "8,"
+            "\"conv_kernel\":5,\"share_qk\":true,\"use_gate\":true,\"pre_conv\":true,"
+            "\"tie_word_embeddings\":false,\"bos_token_id\":null,\"eos_token_id\":299,\"rope_theta\":500000,"
+            "\"rms_norm_eps\":1e-5,\"ttt_base_lr\":0.25}",
+            &c, &error),
+        error);
+    assert_int_equal(c.mixer, IL_MIXER_TTT_MLP);
+    assert_int_equal(c.vocab_size, 300);
+    assert_int_equal(c.width, 96);
+    assert_int_equal(c.ffn_width, 77);
+    assert_int_equal(c.layers, 3);
+    assert_int_equal(c.heads, 4);
+    assert_int_equal(c.mini_batch, 8);
+    assert_int_equal(c.conv_kernel, 5);
+    assert_true(c.share_qk && c.use_gate && c.pre_conv && !c.tie_word_embeddings);
+    assert_int_equal(c.bos_token, -1);
+    assert_int_equal(c.eos_token, 299);
+    assert_true(c.rope_theta == 500000 && c.rms_norm_eps == 1e-5 && c.ttt_base_lr == 0.25);
+}
+
+/* What transformers writes beside a model's own keys. */
+static void bookkeeping_is_ignored(void **state) {
+    il_config c;
+    il_error error;
+    (void)state;
+    assert_ok(
+        parse("{\"_name_or_path\":\"x\",\"architectures\":[\"TTTForCausalLM\"],\"auto_map\":{},\"model_"
+              "type\":\"ttt\","
+              "\"torch_dtype\":\"bfloat16\",\"transformers_version\":\"4.45.2\",\"initializer_range\":0.02,"
+              "\"use_cache\":false,\"pad_token_id\":null,\"hidden_act\":\"silu\",\"max_position_embeddings\":"
+              "2048,"
+              "\"attention_dropout\":0.0,\"scan_checkpoint_group_size\":4,\"pretraining_tp\":1,"
+              "\"num_key_value_heads\":32,\"attention_bias\":false,\"mlp_bias\":false,\"rope_scaling\":null,"
+              "\"head_dim\":64}",
+              &c, &error),
+        error);
+    assert_ok(parse("{\"model_type\":\"llama\",\"num_key_value_heads\":null,\"head_dim\":128,\"quantization_"
+                    "config\":null}",
+                    &c, &error),
+              error);
+}
+
+static void refused(const char *text, il_status status, const char *says) {
+    il_config config = {.layers = -3};
+    il_error error;
+    assert_fails(parse(text, &config, &error), status, error, says);
+    assert_true(strstr(error.message, "dir/config.json: ") == error.message); /* the file is named */
+    assert_int_equal(config.layers, -3);                                      /* and nothing is set */
+}
+
+static void unsupported_values_are_named(void **state) {
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"\"hidden_act\":\"gelu\"", "hidden_act"},
+        {"\"num_key_value_heads\":8", "num_key_value_heads"},
+        {"\"head_dim\":32", "head_dim"},
+        {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}", "rope_scaling"},
+        {"\"attention_bias\":true", "attention_bias"},
+        {"\"mlp_bias\":true", "mlp_bias"},
+        {"\"pretraining_tp\":2", "pretraining_tp"},
+        {"\"sliding_window\":4096", "sliding_window"},
+        {"\"quantization_config\":{\"bits\":4}", "quantization_config"},
+        {"\"eos_token_id\":[1,2]", "eos_token_id"},
+        {"\"no_such_key\":1", "no_such_key"},
+    };
+    char text[200];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(text, sizeof text, "{\"model_type\":\"ttt\",%s}", cases[i].text);
+        refused(text, IL_ERR_UNSUPPORTED, cases[i].says);
+        snprintf(text, sizeof text, "{\"model_type\":\"llama\",%s}", cases[i].text);
+        refused(text, IL_ERR_UNSUPPORTED, cases[i].says);
+    }
+    refused("{\"model_type\":\"mistral\"}", IL_ERR_UNSUPPORTED, "model_type: \"mistral\"");
+    refused("{\"model_type\":\"ttt\",\"ttt_layer_type\":\"conv\"}", IL_ERR_UNSUPPORTED,
+            "ttt_layer_type: \"conv\"");
+    refused("{\"model_type\":\"llama\",\"use_gate\":false}", IL_ERR_UNSUPPORTED, "use_gate");
+    refused("{\"model_type\":\"llama\",\"ttt_layer_type\":\"mlp\"}", IL_ERR_UNSUPPORTED, "ttt_layer_type");
+}
+
+static void damaged_text_is_refused(void **state) {
+    char *deep = malloc(5001);
+    (void)state;
+    refused("", IL_ERR_FORMAT, "line");
+    refused("nonsense", IL_ERR_FORMAT, "line 1");
+    refused("{\"model_type\":\"ttt\"", IL_ERR_FORMAT, "line 1");
+    refused("{\"model_type\":\"ttt\"}x", IL_ERR_FORMAT, "line 1");
+    refused("[]", IL_ERR_FORMAT, "object");
+    refused("{}", IL_ERR_FORMAT, "model_type is missing");
+    refused("{\"hidden_size\":64}", IL_ERR_FORMAT, "model_type is missing");
+    refused("{\"model_type\":3}", IL_ERR_FORMAT, "model_type");
+    refused("{\"model_type\":\"ttt\",\"model_type\":\"ttt\"}", IL_ERR_FORMAT, "uplicate");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":64,\"hidden_size\":64}", IL_ERR_FORMAT, "uplicate");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":\"64\"}", IL_ERR_FORMAT, "hidden_size");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":64.0}", IL_ERR_FORMAT, "hidden_size");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":null}", IL_ERR_FORMAT, "hidden_size");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":9999999999}", IL_ERR_FORMAT, "hidden_size");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":99999999999999999999}", IL_ERR_FORMAT, "line 1");
+    refused("{\"model_type\":\"ttt\",\"use_gate\":1}", IL_ERR_FORMAT, "use_gate");
+    refused("{\"model_type\":\"ttt\",\"rope_theta\":\"big\"}", IL_ERR_FORMAT, "rope_theta");
+    refused("{\"model_type\":\"ttt\",\"rope_theta\":1e999}", IL_ERR_FORMAT, "line 1");
+    refused("{\"model_type\":\"ttt\",\"bos_token_id\":1.5}", IL_ERR_FORMAT, "bos_token_id");
+    refused("{\"model_type\":\"ttt\xff\"}", IL_ERR_FORMAT, "line 1");
+    assert_non_null(deep);
+    memset(deep, '[', 5000);
+    deep[5000] = 0;
+    refused(deep, IL_ERR_FORMAT, "line 1");
+    free(deep);
+
+    il_config config;
+    il_error error;
+    size_t bytes = (1 << 20) + 1;
+    char *large = calloc(bytes, 1);
+    assert_non_null(large);
+    memset(large, ' ', bytes);
+    assert_fails(il_config_parse("c", large, bytes, &config, &error), IL_ERR_FORMAT, error, "too many");
+    free(large);
+}
+
+/* ---- bounds ---- */
+
+static void every_number_is_bounded(void **state) {
+    static const struct {
+        const char *key, *low, *high, *below, *above;
+    } cases[] = {
+        {"vocab_size", "2", "16777216", "1", "16777217"},
+        {"hidden_size", "8", "65536", "0", "65544"},
+        {"intermediate_size", "1", "1048576", "0", "1048577"},
+        {"num_hidden_layers", "1", "256", "0", "257"},
+        {"num_attention_heads", "2", "64", "0", "-1"},
+        {"mini_batch_size", "1", "1024", "0", "1025"},
+        {"conv_kernel", "1", "16", "0", "17"},
+        {"bos_token_id", "-1", "99", "-2", "100"},
+        {"eos_token_id", "null", "99", "-2", "100"},
+        {"rope_theta", "1", "1e12", "0.5", "1e13"},
+        {"rms_norm_eps", "1e-12", "1.0", "0", "2"},
+        {"ttt_base_lr", "0", "1e4", "-0.1", "1e5"},
+    };
+    il_config base, config;
+    il_error error;
+    (void)state;
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &base, &error), error);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *const values[] = {cases[i].low, cases[i].high, cases[i].below, cases[i].above};
+        for (int v = 0; v < 4; v++) {
+            config = base;
+            config.vocab_size = 100;
+            config.layers = 1;
+            if (strcmp(cases[i].key, "hidden_size") == 0 && v % 2) config.heads = 64;
+            if (strcmp(cases[i].key, "vocab_size") == 0) config.bos_token = config.eos_token = -1;
+            assert_ok(il_config_set(&config, cases[i].key, values[v], &error), error);
+            if (v < 2)
+                assert_ok(il_config_check(&config, &error), error);
+            else
+                assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, cases[i].key);
+        }
+    }
+    config = base;
+    config.rope_theta = NAN;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "rope_theta");
+    config = base;
+    config.rms_norm_eps = INFINITY;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "rms_norm_eps");
+    config = base;
+    config.use_gate = 2;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "use_gate");
+    config = base;
+    config.mixer = (il_mixer)3;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "mixer");
+    assert_string_equal(il_mixer_name((il_mixer)3), "?");
+}
+
+static void sizes_must_fit_together(void **state) {
+    il_config config;
+    il_error error;
+    (void)state;
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &config, &error), error);
+    config.heads = 3;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "hidden_size 128 is no multiple");
+    config.width = 9;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "even number");
+    config.width = 4096;
+    config.heads = 2;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "even number");
+    config.width = config.ffn_width = 65536;
+    config.heads = 64;
+    config.layers = 256;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "parameters");
+    assert_ok(il_config_preset("tiny", "self_attention", NULL, &config, &error), error);
+    config.pre_conv = 1;
+    assert_fails(il_config_check(&config, &error), IL_ERR_UNSUPPORTED, error, "pre_conv");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":60,\"num_attention_heads\":7}", IL_ERR_FORMAT,
+            "hidden_size 60");
+    refused("{\"model_type\":\"ttt\",\"vocab_size\":0}", IL_ERR_FORMAT, "vocab_size is 0");
+    refused("{\"model_type\":\"ttt\",\"num_hidden_layers\":100000}", IL_ERR_FORMAT,
+            "num_hidden_layers is 100000");
+}
+
+/* ---- setting ---- */
+
+static void set_reads_values_as_json_or_plain(void **state) {
+    il_config c;
+    il_error error;
+    (void)state;
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &c, &error), error);
+    assert_ok(il_config_set(&c, "num_hidden_layers", "7", &error), error);
+    assert_int_equal(c.layers, 7);
+    assert_ok(il_config_set(&c, "ttt_layer_type", "mlp", &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_TTT_MLP);
+    assert_ok(il_config_set(&c, "ttt_layer_type", "\"linear\"", &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_TTT_LINEAR);
+    assert_ok(il_config_set(&c, "use_gate", "false", &error), error);
+    assert_int_equal(c.use_gate, 0);
+    assert_ok(il_config_set(&c, "ttt_base_lr", "2.5e-1", &error), error);
+    assert_true(c.ttt_base_lr == 0.25);
+    assert_ok(il_config_set(&c, "bos_token_id", "null", &error), error);
+    assert_int_equal(c.bos_token, -1);
+    assert_fails(il_config_set(&c, "num_hidden_layers", "7x", &error), IL_ERR_ARG, error,
+                 "num_hidden_layers");
+    assert_fails(il_config_set(&c, "num_hidden_layers", "", &error), IL_ERR_ARG, error, "num_hidden_layers");
+    assert_fails(il_config_set(&c, "use_gate", "yes", &error), IL_ERR_ARG, error, "use_gate");
+    assert_fails(il_config_set(&c, "ttt_layer_type", "conv", &error), IL_ERR_UNSUPPORTED, error, "conv");
+    assert_fails(il_config_set(&c, "layers", "7", &error), IL_ERR_ARG, error, "layers");
+    assert_fails(il_config_set(&c, "hidden_act", "silu", &error), IL_ERR_ARG, error, "hidden_act");
+    assert_fails(il_config_set(&c, "use_gate", "\xff", &error), IL_ERR_ARG, error, "use_gate");
+    assert_fails(il_config_set(&c, NULL, "1", &error), IL_ERR_ARG, error, "key");
+    assert_fails(il_config_set(&c, "use_gate", NULL, &error), IL_ERR_ARG, error, "value");
+    assert_int_equal(il_config_set(&c, "use_gate", "yes", NULL), IL_ERR_ARG);
+    assert_int_equal(c.layers, 7);
+    assert_ok(il_config_set(&c, "model_type", "llama", &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_SELF_ATTENTION);
+    assert_fails(il_config_set(&c, "mini_batch_size", "8", &error), IL_ERR_ARG, error, "mini_batch_size");
+    assert_ok(il_config_set(&c, "model_type", "ttt", &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_TTT_LINEAR);
+}
+
+/* ---- writing ---- */
+
+static void expect_same(const il_config *a, const il_config *b) {
+    assert_int_equal(a->mixer, b->mixer);
+    assert_int_equal(a->vocab_size, b->vocab_size);
+    assert_int_equal(a->width, b->width);
+    assert_int_equal(a->ffn_width, b->ffn_width);
+    assert_int_equal(a->layers, b->layers);
+    assert_int_equal(a->heads, b->heads);
+    assert_int_equal(a->mini_batch, b->mini_batch);
+    assert_int_equal(a->conv_kernel, b->conv_kernel);
+    assert_int_equal(a->share_qk, b->share_qk);
+    assert_int_equal(a->use_gate, b->use_gate);
+    assert_int_equal(a->pre_conv, b->pre_conv);
+    assert_int_equal(a->tie_word_embeddings, b->tie_word_embeddings);
+    assert_int_equal(a->bos_token, b->bos_token);
+    assert_int_equal(a->eos_token, b->eos_token);
+    assert_true(a->rope_theta == b->rope_theta && a->rms_norm_eps == b->rms_norm_eps &&
+                a->ttt_base_lr == b->ttt_base_lr);
+}
+
+static void there_and_back(const il_config *config) {
+    il_allocator memory = il_allocator_default();
+    il_config again;
+    il_error error;
+    char *text;
+    assert_ok(il_config_text(&memory, config, &text, &error), error);
+    assert_ok(parse(text, &again, &error), error);
+    expect_same(config, &again);
+    il_free(&memory, text);
+}
+
+static void text_reads_back_the_same(void **state) {
+    static const double awkward[] = {1e-6,           0.1,   1.0 / 3.0,          9.9999999999999995e-07,
+                                     1234567.890123, 1e-12, 0.30000000000000004};
+    il_config config;
+    il_error error;
+    (void)state;
+    for (size_t p = 0; p < 6; p++)
+        for (size_t m = 0; m < 3; m++)
+            for (int backbone = 0; backbone < 2; backbone++) {
+                if (backbone && m == 2) continue;
+                assert_ok(il_config_preset(preset_names[p], mixers[m], backbone ? "mamba" : "transformer",
+                                           &config, &error),
+                          error);
+                there_and_back(&config);
+            }
+    assert_ok(il_config_preset("tiny", "ttt_mlp", NULL, &config, &error), error);
+    for (size_t i = 0; i < sizeof awkward / sizeof awkward[0]; i++) {
+        config.ttt_base_lr = awkward[i] < 1e4 ? awkward[i] : 1;
+        config.rms_norm_eps = awkward[i] < 1 ? awkward[i] : 1;
+        config.rope_theta = awkward[i] + 1;
+        config.bos_token = -1;
+        config.eos_token = 31999;
+        config.tie_word_embeddings = 0;
+        config.conv_kernel = 3;
+        there_and_back(&config);
+    }
+}
+
+/* A decimal comma in the program's locale must not reach a file. */
+static void text_ignores_the_locale(void **state) {
+    static const char *const locales[] = {"de_DE.UTF-8", "de_DE.utf8", "fr_FR.UTF-8", "de_DE"};
+    il_config config;
+    il_error error;
+    size_t i = 0;
+    (void)state;
+    while (i < 4 && !setlocale(LC_NUMERIC, locales[i])) i++;
+    if (i == 4) skip(); /* none is installed */
+    assert_ok(il_config_preset("tiny", "ttt_mlp", NULL, &config, &error), error);
+    config.rope_theta = 1234.5;
+    there_and_back(&config);
+    assert_ok(il_config_set(&config, "ttt_base_lr", "0.5", &error), error);
+    assert_true(config.ttt_base_lr == 0.5);
+    setlocale(LC_NUMERIC, "C");
+}
+
+static il_status make_text(const il_allocator *allocator, void *context, il_error *error) {
+    char *text;
+    il_status status = il_config_text(allocator, context, &text, error);
+    if (status == IL_OK) il_free(allocator, text);
+    return status;
+}
+
+static il_status load(const il_allocator *allocator, void *context, il_error *error) {
+    il_engine fake = {.memory = *allocator}; /* all that loading a config uses of an engine */
+    il_config config;
+    return il_config_load(&fake, context, &config, error);
+}
+
+static void loading_from_a_folder(void **state) {
+    il_config config;
+    il_error error;
+    support_alloc alloc;
+    char *folder = support_folder_make();
+    (void)state;
+    assert_fails(il_config_load(engine, folder, &config, &error), IL_ERR_IO, error, "config.json");
+    support_write(support_path(folder, "config.json"), "{\"model_type\":\"ttt\",\"hidden_size\":-4}", 37);
+    assert_fails(il_config_load(engine, folder, &config, &error), IL_ERR_FORMAT, error,
+                 "config.json: hidden_size is -4");
+    support_write(support_path(folder, "config.json"), "", 0);
+    assert_fails(il_config_load(engine, folder, &config, &error), IL_ERR_FORMAT, error, "config.json: line");
+    support_write(support_path(folder, "config.json"), "{\"model_type\":\"ttt\"}", 20);
+    assert_ok(il_config_load(engine, folder, &config, &error), error);
+    assert_int_equal(config.width, 2048);
+
+    support_alloc_begin(&alloc);
+    assert_int_equal(support_alloc_fail_each(&alloc, load, folder), 1);
+    assert_int_equal(support_alloc_fail_each(&alloc, make_text, &config), 1);
+    support_folder_remove(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(presets_have_the_published_sizes),
+        cmocka_unit_test(self_attention_is_as_large_as_ttt_linear),
+        cmocka_unit_test(preset_arguments),
+        cmocka_unit_test(sizes_of_all_variants),
+        cmocka_unit_test(flops),
+        cmocka_unit_test(absent_keys_have_documented_defaults),
+        cmocka_unit_test(every_key_is_read),
+        cmocka_unit_test(bookkeeping_is_ignored),
+        cmocka_unit_test(unsupported_values_are_named),
+        cmocka_unit_test(damaged_text_is_refused),
+        cmocka_unit_test(every_number_is_bounded),
+        cmocka_unit_test(sizes_must_fit_together),
+        cmocka_unit_test(set_reads_values_as_json_or_plain),
+        cmocka_unit_test(text_reads_back_the_same),
+        cmocka_unit_test(text_ignores_the_locale),
+        cmocka_unit_test(loading_from_a_folder),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
