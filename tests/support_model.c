@@ -1,0 +1,71 @@
+/* support_model.c: see support_model.h. */
+#include "support_model.h"
+
+#include "support_test.h"
+
+#include <stdlib.h>
+
+#include "support_files.h"
+
+il_config support_config(const char *mixer, const char *backbone) {
+    il_config config;
+    il_error error;
+    assert_ok(il_config_preset("tiny", mixer, backbone, &config, &error), error);
+    config.vocab_size = 20;
+    config.width = 16;
+    config.heads = 2;
+    config.ffn_width = 24;
+    config.layers = 2;
+    config.mini_batch = 4;
+    return config;
+}
+
+il_model *support_model(il_engine *engine, const il_config *config, uint64_t seed) {
+    il_model *model;
+    il_error error;
+    assert_ok(il_model_init(engine, config, seed, &model, &error), error);
+    return model;
+}
+
+il_st_item *support_items(const il_model *model) {
+    il_st_item *items = calloc(model->table.n, sizeof *items);
+    assert_non_null(items);
+    for (size_t i = 0; i < model->table.n; i++) {
+        const il_table_entry *e = &model->table.entries[i];
+        items[i] = (il_st_item){.name = e->name, .rank = e->rank, .data = model->weights + e->offset};
+        memcpy(items[i].shape, e->shape, sizeof e->shape);
+    }
+    return items;
+}
+
+void support_write_items(const char *dir, const char *name, const il_st_item *items, size_t n) {
+    il_allocator memory = il_allocator_default();
+    il_error error;
+    assert_ok(il_st_write(&memory, support_path(dir, name), items, n, NULL, 0, &error), error);
+}
+
+void support_write_config(const char *dir, const il_config *config) {
+    il_allocator memory = il_allocator_default();
+    il_error error;
+    char *text;
+    assert_ok(il_config_text(&memory, config, &text, &error), error);
+    support_write(support_path(dir, "config.json"), text, strlen(text));
+    il_free(&memory, text);
+}
+
+uint16_t *support_half(il_dtype dtype, const float *x, size_t n) {
+    uint16_t *half = calloc(n ? n : 1, sizeof *half);
+    assert_non_null(half);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        uint32_t exponent = bits >> 23 & 0xff;
+        if (dtype == IL_BF16)
+            half[i] = (uint16_t)(bits >> 16);
+        else if (exponent > 112 && exponent < 143) /* 2^-14 .. 2^15 */
+            half[i] = (uint16_t)((bits >> 16 & 0x8000) | (exponent - 112) << 10 | (bits >> 13 & 0x3ff));
+        else
+            half[i] = (uint16_t)(bits >> 16 & 0x8000); /* too small: zero */
+    }
+    return half;
+}
