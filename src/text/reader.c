@@ -86,16 +86,12 @@ static il_status take_bytes(reader *r, const char *data, size_t bytes, il_error 
     return IL_OK;
 }
 
-static il_status read_jsonl(reader *r, const il_map *map, il_error *error) {
-    return take_bytes(r, (const char *)map->data, map->bytes, error);
-}
-
-static il_status read_zst(reader *r, const il_map *map, il_error *error) {
+static il_status read_zst(reader *r, const il_map *file, il_error *error) {
     il_status status = IL_ERR_NOMEM;
     size_t capacity = ZSTD_DStreamOutSize(), left = 0;
     ZSTD_DStream *stream = ZSTD_createDStream();
     char *block = il_alloc_raw(r->allocator, capacity, 1);
-    ZSTD_inBuffer in = {map->data, map->bytes, 0};
+    ZSTD_inBuffer in = {file->data, file->bytes, 0};
     ZSTD_outBuffer out = {block, capacity, 0};
     if (!stream || !block) {
         il_fail(error, status, "%s: no memory to decompress it", r->path);
@@ -122,31 +118,33 @@ done:
     return status;
 }
 
-il_status il_reader_run(const il_allocator *allocator, const char *path, size_t line_bytes_max,
-                        il_document_take take, void *context, il_error *error) {
+il_status il_reader_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes,
+                          size_t line_bytes_max, il_document_take take, void *context, il_error *error) {
     reader r = {.allocator = allocator, .path = path, .take = take, .context = context};
+    il_map file = {data, bytes};
+    il_status status;
     r.line_bytes_max = line_bytes_max ? line_bytes_max : IL_LINE_BYTES_MAX;
-    il_map map;
     if (!il_reader_is(path))
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: text files are .txt, .jsonl or .jsonl.zst", path);
-    IL_TRY(il_map_open(path, &map, error));
-    il_status status;
-    if (map.bytes == 0) {
-        status = il_fail(error, IL_ERR_FORMAT, "%s: the file is empty", path);
-    } else if (ends_with(path, ".txt")) {
-        r.documents = 1;
-        status = take(context, (const char *)map.data, map.bytes, error);
-    } else {
-        status = ends_with(path, ".zst") ? read_zst(&r, &map, error) : read_jsonl(&r, &map, error);
-        if (status == IL_OK && r.n_held) { /* the last line has no newline */
-            size_t n = r.n_held;
-            r.n_held = 0;
-            status = take_line(&r, r.held, n, error);
-        }
-        if (status == IL_OK && r.documents == 0)
-            status = il_fail(error, IL_ERR_FORMAT, "%s: no documents in it", path);
-    }
+    if (bytes == 0) return il_fail(error, IL_ERR_FORMAT, "%s: the file is empty", path);
+    if (ends_with(path, ".txt")) return take(context, data, bytes, error);
+
+    status = ends_with(path, ".zst") ? read_zst(&r, &file, error) : take_bytes(&r, data, bytes, error);
+    if (status == IL_OK && r.n_held)
+        status = take_line(&r, r.held, r.n_held, error); /* no newline at the end */
+    if (status == IL_OK && r.documents == 0)
+        status = il_fail(error, IL_ERR_FORMAT, "%s: no documents in it", path);
     il_free(allocator, r.held);
+    return status;
+}
+
+il_status il_reader_run(const il_allocator *allocator, const char *path, size_t line_bytes_max,
+                        il_document_take take, void *context, il_error *error) {
+    il_map map;
+    if (!il_reader_is(path)) return il_reader_parse(allocator, path, NULL, 0, 0, take, context, error);
+    IL_TRY(il_map_open(path, &map, error));
+    il_status status =
+        il_reader_parse(allocator, path, map.data, map.bytes, line_bytes_max, take, context, error);
     il_map_close(&map);
     return status;
 }

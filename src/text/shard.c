@@ -57,14 +57,14 @@ static il_status append(const il_allocator *allocator, const char *path, const u
     return IL_OK;
 }
 
-static il_status read_bin(const il_allocator *allocator, const char *path, const il_map *map, int vocab_size,
+static il_status read_bin(const il_allocator *allocator, const char *path, const il_map *file, int vocab_size,
                           il_tokens *tokens, il_shard_info *info, il_error *error) {
-    const unsigned char *h = map->data;
-    if (map->bytes < HEADER_BYTES)
+    const unsigned char *h = file->data;
+    if (file->bytes < HEADER_BYTES)
         return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, shorter than a shard's header", path,
-                       map->bytes);
+                       file->bytes);
     uint32_t magic = load_u32(h), version = load_u32(h + 4), count = load_u32(h + 8);
-    size_t width = magic == MAGIC_16 ? 2 : 4, body = map->bytes - HEADER_BYTES;
+    size_t width = magic == MAGIC_16 ? 2 : 4, body = file->bytes - HEADER_BYTES;
     if (magic != MAGIC_16 && magic != MAGIC_32)
         return il_fail(error, IL_ERR_FORMAT, "%s: not a token shard: magic %u", path, magic);
     if (version != (magic == MAGIC_16 ? VERSION_16 : VERSION_32))
@@ -207,18 +207,18 @@ static const char *parse_npy(text t, char descr[16], uint64_t *count) {
     return seen[0] && seen[1] && seen[2] ? NULL : "its header lacks a key";
 }
 
-static il_status read_npy(const il_allocator *allocator, const char *path, const il_map *map, int vocab_size,
+static il_status read_npy(const il_allocator *allocator, const char *path, const il_map *file, int vocab_size,
                           il_tokens *tokens, il_shard_info *info, il_error *error) {
     char descr[16] = "";
     uint64_t count = 0;
-    const unsigned char *p = map->data;
-    if (map->bytes < 12 || memcmp(p, "\x93NUMPY", 6) != 0)
+    const unsigned char *p = file->data;
+    if (file->bytes < 12 || memcmp(p, "\x93NUMPY", 6) != 0)
         return il_fail(error, IL_ERR_FORMAT, "%s: not a .npy file", path);
     if (p[6] < 1 || p[6] > 3 || p[7] != 0)
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: .npy version %d.%d", path, p[6], p[7]);
     size_t start = p[6] == 1 ? 10 : 12;
     size_t header = p[6] == 1 ? (size_t)p[8] | (size_t)p[9] << 8 : load_u32(p + 8);
-    if (header > map->bytes - start)
+    if (header > file->bytes - start)
         return il_fail(error, IL_ERR_FORMAT, "%s: its header ends after the file", path);
     const char *from = (const char *)p + start;
     const char *why = parse_npy((text){from, from + header}, descr, &count);
@@ -227,7 +227,7 @@ static il_status read_npy(const il_allocator *allocator, const char *path, const
     if (!width)
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: numbers of type %s; tokens are <u2 or <i4", path,
                        descr);
-    size_t body = map->bytes - start - header;
+    size_t body = file->bytes - start - header;
     if (count > body / width || body != count * width)
         return il_fail(error, IL_ERR_FORMAT, "%s: %llu tokens promised, %zu bytes of tokens there", path,
                        (unsigned long long)count, body);
@@ -235,16 +235,22 @@ static il_status read_npy(const il_allocator *allocator, const char *path, const
     return append(allocator, path, p + start + header, (size_t)count, width, vocab_size, tokens, error);
 }
 
-il_status il_shard_read(const il_allocator *allocator, const char *path, int vocab_size, il_tokens *tokens,
-                        il_shard_info *info, il_error *error) {
+il_status il_shard_parse(const il_allocator *allocator, const char *path, const unsigned char *data,
+                         size_t bytes, int vocab_size, il_tokens *tokens, il_shard_info *info,
+                         il_error *error) {
+    il_map file = {data, bytes};
     il_shard_info ignored;
-    il_map map;
     if (!info) info = &ignored;
     *info = (il_shard_info){0};
+    if (ends_with(path, ".npy")) return read_npy(allocator, path, &file, vocab_size, tokens, info, error);
+    return read_bin(allocator, path, &file, vocab_size, tokens, info, error);
+}
+
+il_status il_shard_read(const il_allocator *allocator, const char *path, int vocab_size, il_tokens *tokens,
+                        il_shard_info *info, il_error *error) {
+    il_map map;
     IL_TRY(il_map_open(path, &map, error));
-    il_status status = ends_with(path, ".npy")
-                           ? read_npy(allocator, path, &map, vocab_size, tokens, info, error)
-                           : read_bin(allocator, path, &map, vocab_size, tokens, info, error);
+    il_status status = il_shard_parse(allocator, path, map.data, map.bytes, vocab_size, tokens, info, error);
     il_map_close(&map);
     return status;
 }
