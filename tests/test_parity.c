@@ -1,0 +1,262 @@
+/* test_parity.c: against the official code. Every fixture is a small random model and what ttt-lm-pytorch, ttt-lm-jax or
+ * transformers computed from it (tests/fixtures/README.md): logits of whole sequences and of cached decode, losses,
+ * gradients, ten steps of the official optimizer. Bounds are those seen between the official codes and float64. */
+#include "support_test.h"
+
+#include "support_files.h"
+#include "base/memory.h"
+#include "tensor/safetensors.h"
+#include <dirent.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct {
+    char name[64], dir[512];
+    il_engine *engine;
+    il_model *model;
+    il_allocator memory;
+    il_st expect;
+    json_t *meta;
+    const int32_t *tokens; /* [sequences, length+1] */
+    size_t sequences, length, vocab;
+} fixture;
+
+static const il_st_tensor *expected(const fixture *f, const char *name) {
+    const il_st_tensor *t = il_st_find(&f->expect, name);
+    if (!t) fail_msg("%s: no %s", f->name, name);
+    return t;
+}
+
+static float *floats(const fixture *f, const char *name) {
+    const il_st_tensor *t = expected(f, name);
+    float *out = malloc(t->count * sizeof *out);
+    il_error error;
+    assert_ok(il_st_to_f32(t, out, &error), error);
+    return out;
+}
+
+static double number(const fixture *f, const char *object, const char *key, double otherwise) {
+    const json_t *o = object ? json_object_get(f->meta, object) : f->meta, *v = json_object_get(o, key);
+    return v ? json_number_value(v) : otherwise;
+}
+
+static double rms(const float *x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sqrt(sum / (double)n);
+}
+
+/* max |a - b| ≤ bound */
+static void assert_near(const fixture *f, const char *what, const float *a, const float *b, size_t n, double bound) {
+    double worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        double delta = fabs((double)a[i] - (double)b[i]);
+        if (!(delta <= worst)) worst = delta;
+    }
+    if (!(worst <= bound)) fail_msg("%s: %s: max |delta| is %.3g, bound %.3g", f->name, what, worst, bound);
+}
+
+static void open_fixture(const char *name, fixture *f) {
+    *f = (fixture){0};
+    snprintf(f->name, sizeof f->name, "%s", name);
+    snprintf(f->dir, sizeof f->dir, "%s/%s", FIXTURES, name);
+    f->memory = il_allocator_default();
+    il_error error;
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    assert_ok(il_engine_open(&options, &f->engine, &error), error);
+    assert_ok(il_model_load(f->engine, f->dir, &f->model, &error), error);
+    char path[600];
+    snprintf(path, sizeof path, "%s/expect.safetensors", f->dir);
+    assert_ok(il_st_open(&f->memory, path, &f->expect, &error), error);
+    snprintf(path, sizeof path, "%s/meta.json", f->dir);
+    f->meta = json_load_file(path, 0, NULL);
+    assert_non_null(f->meta);
+    const il_st_tensor *tokens = expected(f, "tokens");
+    assert_int_equal(tokens->rank, 2);
+    f->tokens = (const int32_t *)(const void *)tokens->data;
+    f->sequences = tokens->shape[0];
+    f->length = tokens->shape[1] - 1;
+    f->vocab = (size_t)il_model_config(f->model)->vocab_size;
+}
+
+static void close_fixture(fixture *f) {
+    json_decref(f->meta);
+    il_st_close(&f->expect);
+    il_model_unref(f->model);
+    il_engine_close(f->engine);
+}
+
+static void check_logits(const fixture *f) {
+    il_error error;
+    float *want = floats(f, "logits"), *nll_want = floats(f, "nll");
+    size_t n = f->length * f->vocab;
+    float *logits = malloc(n * sizeof *logits), *nll = malloc((f->length + 1) * sizeof *nll);
+    for (size_t s = 0; s < f->sequences; s++) {
+        il_session *session;
+        assert_ok(il_session_open(f->model, NULL, &session, &error), error);
+        const int32_t *tokens = f->tokens + s * (f->length + 1);
+        il_feed feed = {.session = session, .tokens = tokens, .n = f->length, .nll = nll, .logits = logits};
+        assert_ok(il_feed_many(&feed, 1, &error), error);
+        assert_near(f, "logits", logits, want + s * n, n, 2e-5 * rms(want, n * f->sequences));
+        assert_ok(il_session_feed(session, tokens + f->length, 1, nll + f->length, NULL, &error), error);
+        assert_near(f, "nll", nll + 1, nll_want + s * f->length, f->length, 1e-5);
+        il_session_close(session);
+    }
+    free(want);
+    free(nll_want);
+    free(logits);
+    free(nll);
+}
+
+static void check_decode(const fixture *f) {
+    il_error error;
+    float *want = floats(f, "decode_logits");
+    size_t prefill = (size_t)number(f, NULL, "decode_prefill", 0), n = f->length * f->vocab;
+    float *logits = malloc(n * sizeof *logits);
+    il_session *session;
+    assert_ok(il_session_open(f->model, NULL, &session, &error), error);
+    for (size_t t = 0; t < f->length;) {
+        il_feed feed = {.session = session, .tokens = f->tokens + t, .n = t ? 1 : prefill, .logits = logits + t * f->vocab};
+        assert_ok(il_feed_many(&feed, 1, &error), error);
+        t += feed.n;
+    }
+    assert_near(f, "decode logits", logits, want, n, 2e-5 * rms(want, n));
+    il_session_close(session);
+    free(want);
+    free(logits);
+}
+
+static void check_gradients(const fixture *f) {
+    il_error error;
+    double loss, all = 0, all_norm = 0;
+    float *gradient = malloc(il_model_parameters(f->model) * sizeof *gradient), *at = gradient;
+    assert_ok(il_model_gradient(f->model, f->tokens, f->sequences, f->length, &loss, gradient, &error), error);
+    float loss_ours = (float)loss, *loss_want = floats(f, "loss");
+    assert_near(f, "loss", &loss_ours, loss_want, 1, 5e-6);
+    free(loss_want);
+    const json_t *norms = json_object_get(f->meta, "grad_l2_f64");
+    for (size_t i = 0; i < il_model_tensor_count(f->model); i++) {
+        il_tensor tensor;
+        assert_ok(il_model_tensor_at(f->model, i, &tensor, &error), error);
+        char name[160];
+        snprintf(name, sizeof name, "grad.%s", tensor.name);
+        size_t stride = 1;
+        if (!il_st_find(&f->expect, name)) {
+            size_t most = (size_t)number(f, NULL, "grad_sample_max", 0);
+            assert_true(most > 0);
+            stride = (tensor.count + most - 1) / most;
+            snprintf(name, sizeof name, "grad_sample.%s", tensor.name);
+        }
+        float *want = floats(f, name);
+        double delta = 0, norm = 0, full = 0;
+        size_t n = expected(f, name)->count;
+        assert_int_equal(n, (tensor.count + stride - 1) / stride);
+        for (size_t j = 0; j < tensor.count; j++) full += (double)at[j] * (double)at[j];
+        for (size_t j = 0; j < n; j++) {
+            double d = (double)at[j * stride] - (double)want[j];
+            delta += d * d;
+            norm += (double)want[j] * (double)want[j];
+        }
+        free(want);
+        if (norm == 0 && strstr(tensor.name, "learnable_token_idx") == NULL) fail_msg("%s: %s has no gradient", f->name, tensor.name);
+        if (!(sqrt(delta) <= 1e-4 * sqrt(norm)))
+            fail_msg("%s: gradient of %s: relative L2 error %.3g", f->name, tensor.name, sqrt(delta / norm));
+        double norm_want = json_number_value(json_object_get(norms, tensor.name));
+        if (!(fabs(sqrt(full) - norm_want) <= 1e-4 * norm_want))
+            fail_msg("%s: norm of the gradient of %s is %.9g, expected %.9g", f->name, tensor.name, sqrt(full), norm_want);
+        all += delta;
+        all_norm += norm;
+        at += tensor.count;
+    }
+    if (!(sqrt(all) <= 5e-6 * sqrt(all_norm))) fail_msg("%s: all gradients: relative L2 error %.3g", f->name, sqrt(all / all_norm));
+    free(gradient);
+}
+
+/* Ten steps of the official recipe from a token shard made of the fixture's stream. */
+static void check_training(const fixture *f) {
+    il_error error;
+    const il_st_tensor *stream = expected(f, "stream"), *losses = expected(f, "train_losses_f64");
+    assert_int_equal(losses->dtype, IL_F64);
+    const double *want = (const double *)(const void *)losses->data;
+    char *folder = support_folder_make();
+    const char *path = support_path(folder, "stream.npy");
+    FILE *file = fopen(path, "wb");
+    char header[118];
+    int n = snprintf(header, sizeof header, "{'descr': '<i4', 'fortran_order': False, 'shape': (%zu,), }", stream->count);
+    memset(header + n, ' ', sizeof header - (size_t)n);
+    header[sizeof header - 1] = '\n';
+    fwrite("\x93NUMPY\x01\x00\x76\x00", 1, 10, file);
+    fwrite(header, 1, sizeof header, file);
+    fwrite(stream->data, 1, stream->bytes, file);
+    fclose(file);
+
+    il_data_options data_options;
+    il_data_options_default(&data_options);
+    data_options.length = f->length;
+    data_options.sequences = f->sequences;
+    data_options.shuffle = 0;
+    il_data *data;
+    assert_ok(il_data_open(f->engine, &path, 1, NULL, (int)f->vocab, &data_options, &data, &error), error);
+    il_trainer_options options;
+    il_trainer_options_default(il_model_config(f->model), &options);
+    options.steps = (uint64_t)number(f, "recipe", "steps", 0);
+    options.lr = number(f, "recipe", "lr", 0);
+    options.end_lr = number(f, "recipe", "end_lr", 0);
+    options.warmup = number(f, "recipe", "lr_warmup_steps", 0);
+    options.inner_lr_warmup = number(f, "recipe", "ttt_base_lr_warmup", 0);
+    il_trainer *trainer;
+    assert_ok(il_trainer_open(f->model, data, &options, &trainer, &error), error);
+    for (size_t i = 0; i < losses->count; i++) {
+        il_step step;
+        assert_ok(il_trainer_step(trainer, &step, &error), error);
+        if (!(fabs(step.loss - want[i]) <= 5e-6)) fail_msg("%s: step %zu: loss %.9g, expected %.9g", f->name, i + 1, step.loss, want[i]);
+        double lr = json_number_value(json_array_get(json_object_get(f->meta, "train_lr"), i));
+        assert_true(fabs(step.lr - lr) <= 1e-9);
+    }
+    il_trainer_close(trainer);
+    il_data_close(data);
+    support_folder_remove(folder);
+}
+
+static void each_fixture(void (*check)(const fixture *)) {
+    DIR *dir = opendir(FIXTURES);
+    assert_non_null(dir);
+    int n = 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        if (entry->d_name[0] == '.' || strchr(entry->d_name, '.') || strstr(entry->d_name, "__")) continue;
+        fixture f;
+        open_fixture(entry->d_name, &f);
+        check(&f);
+        close_fixture(&f);
+        n++;
+    }
+    closedir(dir);
+    assert_true(n > 0);
+}
+
+static void logits_and_losses(void **state) {
+    (void)state;
+    each_fixture(check_logits);
+}
+static void cached_decode(void **state) {
+    (void)state;
+    each_fixture(check_decode);
+}
+static void gradients(void **state) {
+    (void)state;
+    each_fixture(check_gradients);
+}
+static void ten_optimizer_steps(void **state) {
+    (void)state;
+    each_fixture(check_training);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_and_losses), cmocka_unit_test(cached_decode),
+                                       cmocka_unit_test(gradients), cmocka_unit_test(ten_optimizer_steps)};
+    return cmocka_run_group_tests_name("parity", tests, NULL, NULL);
+}
