@@ -1,0 +1,60 @@
+#include "support_test.h"
+
+#include "support_lively.h"
+#include "base/philox.h"
+#include "model/model.h"
+
+il_engine *lively_engine(int threads, const char *kernels) {
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = threads;
+    options.kernels = kernels;
+    il_engine *engine;
+    il_error error;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
+    return engine;
+}
+
+il_config lively_config(il_mixer mixer, int mini_batch) {
+    int ttt = mixer != IL_MIXER_SELF_ATTENTION;
+    return (il_config){.mixer = mixer,
+                       .vocab_size = 61,
+                       .width = 48,
+                       .ffn_width = 40,
+                       .layers = 2,
+                       .heads = 3,
+                       .mini_batch = mini_batch,
+                       .conv_kernel = 4,
+                       .share_qk = ttt,
+                       .use_gate = ttt,
+                       .pre_conv = ttt,
+                       .tie_word_embeddings = 1,
+                       .bos_token = -1,
+                       .eos_token = -1,
+                       .rope_theta = 1e4,
+                       .rms_norm_eps = 1e-6,
+                       .ttt_base_lr = mixer == IL_MIXER_TTT_MLP ? 0.3 : 1.0};
+}
+
+il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed) {
+    il_model *model;
+    il_error error;
+    assert_ok(il_model_init(engine, config, seed, &model, &error), error);
+    for (size_t i = 0; i < model->table.n; i++) {
+        const il_table_entry *e = &model->table.entries[i];
+        for (size_t j = 0; j < e->count; j++)
+            model->weights[e->offset + j] += 0.12F * (float)il_normal(seed + 1, IL_PURPOSE_TEST, (uint32_t)i, j);
+    }
+    model->version++;
+    return model;
+}
+
+uint32_t lively_random(uint64_t seed, uint64_t index, uint32_t below) {
+    uint32_t out[4];
+    il_philox(seed, IL_PURPOSE_TEST, 7, index, out);
+    return out[0] % below;
+}
+
+void lively_tokens(int32_t *tokens, size_t n, int vocab, uint64_t seed) {
+    for (size_t i = 0; i < n; i++) tokens[i] = (int32_t)lively_random(seed, i, (uint32_t)vocab);
+}

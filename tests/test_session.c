@@ -1,0 +1,521 @@
+/* test_session.c: one answer. A session's logits and state are the same bits for every chunking, neighbourhood, thread count
+ * and instruction set; fork, rewind, freezing, cancelling and numbers that go wrong. */
+#include "support_test.h"
+
+#include "support_alloc.h"
+#include "support_lively.h"
+#include "session/session.h"
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { N = 150, VOCAB = 61 };
+
+static const struct {
+    const char *name;
+    il_mixer mixer;
+    int mini_batch;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5},
+             {"mlp", IL_MIXER_TTT_MLP, 16},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16}};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+typedef struct {
+    il_model *model;
+    int32_t tokens[N];
+    float logits[N * VOCAB], nll[N]; /* of one feed of all tokens */
+    il_state state;                  /* after it */
+} reference;
+
+static void feed(il_session *session, const int32_t *tokens, size_t n, float *logits, float *nll) {
+    il_error error;
+    il_feed f = {.session = session, .tokens = tokens, .n = n, .logits = logits, .nll = nll};
+    assert_ok(il_feed_many(&f, 1, &error), error);
+    assert_int_equal(f.consumed, n);
+}
+
+static il_session *open_session(il_model *model, int frozen) {
+    il_session_options options = {.frozen = frozen};
+    il_session *session;
+    il_error error;
+    assert_ok(il_session_open(model, &options, &session, &error), error);
+    return session;
+}
+
+static reference *make_reference(il_engine *engine, int kind) {
+    reference *r = calloc(1, sizeof *r);
+    il_error error;
+    il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+    r->model = lively_model(engine, &config, 11);
+    lively_tokens(r->tokens, N, VOCAB, 5);
+    il_session *s = open_session(r->model, 0);
+    feed(s, r->tokens, N, r->logits, r->nll);
+    assert_ok(il_state_open(r->model, 0, &r->state, &error), error);
+    assert_ok(il_state_copy(&r->state, &s->state, &error), error);
+    il_session_close(s);
+    return r;
+}
+
+static void free_reference(reference *r) {
+    il_state_close(&r->state);
+    il_model_unref(r->model);
+    free(r);
+}
+
+/* The parts of a state that the future depends on. */
+static void assert_same_state(const il_state *a, const il_state *b) {
+    const il_model *m = a->model;
+    assert_int_equal(a->position, b->position);
+    uint64_t mini = (uint64_t)m->config.mini_batch, now = a->position / mini;
+    size_t heads = (size_t)m->config.layers * (size_t)m->config.heads;
+    if (m->rule)
+        assert_memory_equal(il_state_carry(a, now, 0, 0), il_state_carry(b, now, 0, 0), heads * m->shape.carry * sizeof(float));
+    size_t ring = (size_t)m->config.layers * (size_t)a->ring * (size_t)m->config.width * sizeof(float);
+    if (a->ring_pre) assert_memory_equal(a->ring_pre, b->ring_pre, ring);
+    if (a->ring_qk) assert_memory_equal(a->ring_qk, b->ring_qk, ring);
+    assert_memory_equal(a->hidden, b->hidden, (size_t)a->ring_hidden * (size_t)m->config.width * sizeof(float));
+    for (size_t i = 0; i < a->n_chunks && i < b->n_chunks; i++)
+        assert_memory_equal(a->chunks[i], b->chunks[i], 2 * (size_t)IL_KV_CHUNK * (size_t)m->config.layers * (size_t)m->config.width * sizeof(float));
+}
+
+static void any_chunking(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(2, NULL);
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        float logits[N * VOCAB], nll[N];
+        for (uint64_t trial = 0; trial < 200; trial++) {
+            il_session *s = open_session(r->model, 0);
+            uint32_t longest = trial == 0 ? 1 : trial == 1 ? 16 : 1 + lively_random(trial, 1000, 60);
+            for (size_t at = 0; at < N;) {
+                size_t n = trial < 2 ? longest : 1 + lively_random(trial, at, longest);
+                if (n > N - at) n = N - at;
+                feed(s, r->tokens + at, n, logits + at * VOCAB, nll + at);
+                at += n;
+            }
+            assert_memory_equal(logits, r->logits, sizeof logits);
+            assert_memory_equal(nll, r->nll, sizeof nll);
+            assert_same_state(&s->state, &r->state);
+            il_session_close(s);
+        }
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+static void any_thread_count_and_instruction_set(void **unused) {
+    (void)unused;
+    const char *sets[] = {"portable", "avx2", "avx512"};
+    const int threads[] = {1, 2, 3, 5};
+    for (int kind = 0; kind < KINDS; kind++) {
+        il_engine *engine = lively_engine(1, "portable");
+        reference *r = make_reference(engine, kind);
+        for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+            if (!il_kernels_pick(sets[i])) {
+                print_message("%s cannot run here: left out\n", sets[i]);
+                continue;
+            }
+            for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+                il_engine *other = lively_engine(threads[t], sets[i]);
+                reference *o = make_reference(other, kind);
+                assert_memory_equal(o->logits, r->logits, sizeof r->logits);
+                assert_memory_equal(o->nll, r->nll, sizeof r->nll);
+                assert_same_state(&o->state, &r->state);
+                free_reference(o);
+                il_engine_close(other);
+            }
+        }
+        free_reference(r);
+        il_engine_close(engine);
+    }
+}
+
+static void any_neighbours(void **unused) {
+    (void)unused;
+    enum { NEIGHBOURS = 7 };
+    il_engine *engine = lively_engine(2, NULL);
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        float logits[N * VOCAB], nll[N];
+        int32_t others[700];
+        lively_tokens(others, 700, VOCAB, 77);
+        il_feed feeds[NEIGHBOURS + 1];
+        il_session *sessions[NEIGHBOURS + 1];
+        for (int i = 0; i <= NEIGHBOURS; i++) sessions[i] = open_session(r->model, 0);
+        size_t place = 3;
+        for (size_t at = 0, round = 0; at < N; round++) {
+            for (size_t i = 0; i <= NEIGHBOURS; i++)
+                feeds[i] = (il_feed){.session = sessions[i], .tokens = others + i, .n = lively_random(i, round, 90)};
+            size_t n = 1 + lively_random(9, at, 70);
+            if (n > N - at) n = N - at;
+            feeds[place] = (il_feed){.session = sessions[place], .tokens = r->tokens + at, .n = n, .nll = nll + at, .logits = logits + at * VOCAB};
+            il_error error;
+            assert_ok(il_feed_many(feeds, NEIGHBOURS + 1, &error), error);
+            at += n;
+        }
+        assert_memory_equal(logits, r->logits, sizeof logits);
+        assert_memory_equal(nll, r->nll, sizeof nll);
+        assert_same_state(&sessions[place]->state, &r->state);
+        for (int i = 0; i <= NEIGHBOURS; i++) il_session_close(sessions[i]);
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+static void losses_are_those_of_the_logits(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(1, NULL);
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        assert_true(isnan(r->nll[0]));
+        for (size_t t = 1; t < N; t++) {
+            const float *x = r->logits + (t - 1) * VOCAB;
+            double sum = 0;
+            for (int i = 0; i < VOCAB; i++) sum += exp((double)x[i]);
+            assert_true(fabs((double)r->nll[t] - (log(sum) - (double)x[r->tokens[t]])) < 2e-6);
+        }
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+static void the_future_changes_nothing_before_it(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(1, NULL);
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        float logits[N * VOCAB];
+        int32_t tokens[N];
+        const size_t changes[] = {0, 1, 7, 15, 16, 17, 63, 64, 100, N - 1};
+        for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+            size_t t = changes[i];
+            memcpy(tokens, r->tokens, sizeof tokens);
+            tokens[t] = (tokens[t] + 1) % VOCAB;
+            il_session *s = open_session(r->model, 0);
+            feed(s, tokens, N, logits, NULL);
+            assert_memory_equal(logits, r->logits, t * VOCAB * sizeof(float));
+            assert_memory_not_equal(logits + t * VOCAB, r->logits + t * VOCAB, VOCAB * sizeof(float));
+            if (t + 40 < N) /* it is remembered, beyond convolutions and mini-batch */
+                assert_memory_not_equal(logits + (t + 40) * VOCAB, r->logits + (t + 40) * VOCAB, VOCAB * sizeof(float));
+            il_session_close(s);
+        }
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+static void forks_go_their_own_way(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(2, NULL);
+    il_error error;
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        float logits[N * VOCAB];
+        int32_t others[40];
+        lively_tokens(others, 40, VOCAB, 99);
+        for (size_t at = 1; at < N; at += 13) {
+            il_session *s = open_session(r->model, 0), *fork;
+            feed(s, r->tokens, at, logits, NULL);
+            assert_ok(il_session_fork(s, &fork, &error), error);
+            feed(fork, others, 40, NULL, NULL);
+            feed(s, r->tokens + at, N - at, logits + at * VOCAB, NULL);
+            assert_memory_equal(logits, r->logits, sizeof logits);
+            il_session_close(fork);
+            /* and a fork that outlives its parent goes on like it */
+            il_session *t = open_session(r->model, 0);
+            feed(t, r->tokens, at, logits, NULL);
+            assert_ok(il_session_fork(t, &fork, &error), error);
+            il_session_close(t);
+            feed(fork, r->tokens + at, N - at, logits + at * VOCAB, NULL);
+            assert_memory_equal(logits, r->logits, sizeof logits);
+            il_session_stats stats;
+            il_session_get_stats(fork, &stats);
+            assert_int_equal(stats.tokens_fed, N - at);
+            assert_int_equal(stats.position, N);
+            il_session_close(fork);
+            il_session_close(s);
+        }
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+static void rewound_sessions_say_the_same(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(2, NULL);
+    il_error error;
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        float logits[N * VOCAB], one[VOCAB];
+        int32_t others[64];
+        lively_tokens(others, 64, VOCAB, 3);
+        uint64_t b = (uint64_t)kinds[kind].mini_batch;
+        for (size_t to = 0; to < 100; to += 3)
+            for (size_t past = 0; past <= 2 * b; past += 1 + b / 4) {
+                il_session *s = open_session(r->model, 0);
+                feed(s, r->tokens, to, NULL, NULL);
+                feed(s, others, past, NULL, NULL);
+                uint64_t limit = il_session_rewind_limit(s), position = to + past;
+                assert_true(limit <= (position > b ? position - b : 0));
+                if (limit > to) {
+                    assert_fails(il_session_rewind(s, limit - 1, &error), IL_ERR_ARG, error, "cannot rewind");
+                    il_session_close(s);
+                    continue;
+                }
+                assert_ok(il_session_rewind(s, to, &error), error);
+                assert_int_equal(il_session_position(s), to);
+                if (to) {
+                    assert_ok(il_session_logits(s, one, &error), error);
+                    assert_memory_equal(one, r->logits + (to - 1) * VOCAB, sizeof one);
+                }
+                feed(s, r->tokens + to, N - to, logits + to * VOCAB, NULL);
+                assert_memory_equal(logits + to * VOCAB, r->logits + to * VOCAB, (N - to) * VOCAB * sizeof(float));
+                assert_fails(il_session_rewind(s, N + 1, &error), IL_ERR_ARG, error, "cannot rewind");
+                il_session_close(s);
+            }
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+static void frozen_sessions_do_not_learn(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(1, NULL);
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        float logits[N * VOCAB], again[N * VOCAB];
+        size_t b = (size_t)kinds[kind].mini_batch;
+        il_session *s = open_session(r->model, 1);
+        feed(s, r->tokens, N, logits, NULL);
+        int ttt = r->model->rule != NULL;
+        /* the first mini-batch starts from the same weights; from the second on the learner is ahead */
+        assert_memory_equal(logits, r->logits, b * VOCAB * sizeof(float));
+        if (ttt)
+            assert_memory_not_equal(logits + b * VOCAB, r->logits + b * VOCAB, VOCAB * sizeof(float));
+        else
+            assert_memory_equal(logits, r->logits, sizeof logits);
+        il_session *t = open_session(r->model, 1);
+        for (size_t i = 0; i < N; i++) feed(t, r->tokens + i, 1, again + i * VOCAB, NULL);
+        assert_memory_equal(logits, again, sizeof logits);
+        il_session_close(s);
+        il_session_close(t);
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+static void wrong_arguments_are_refused(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(1, NULL);
+    reference *r = make_reference(engine, 0), *q = make_reference(engine, 0);
+    il_error error;
+    float logits[VOCAB];
+    size_t consumed = 9;
+    il_session *s = open_session(r->model, 0), *t = open_session(q->model, 0);
+    assert_fails(il_session_logits(s, logits, &error), IL_ERR_ARG, error, "before the first token");
+    const int32_t bad[] = {1, 2, VOCAB}, negative[] = {-1};
+    assert_fails(il_session_feed(s, bad, 3, NULL, &consumed, &error), IL_ERR_ARG, error, "token 2 is 61");
+    assert_int_equal(consumed, 0);
+    assert_int_equal(il_session_position(s), 0);
+    assert_fails(il_session_feed(s, negative, 1, NULL, NULL, &error), IL_ERR_ARG, error, "token 0 is -1");
+    il_feed two[2] = {{.session = s, .tokens = bad, .n = 1}, {.session = s, .tokens = bad, .n = 1}};
+    assert_fails(il_feed_many(two, 2, &error), IL_ERR_ARG, error, "same session");
+    two[1].session = t;
+    assert_fails(il_feed_many(two, 2, &error), IL_ERR_ARG, error, "another model");
+    assert_ok(il_session_feed(s, bad, 0, NULL, &consumed, &error), error);
+    assert_ok(il_feed_many(two, 0, &error), error);
+    assert_int_equal(il_session_feed(s, negative, 1, NULL, NULL, NULL), IL_ERR_ARG); /* error may be NULL */
+    il_session_close(s);
+    il_session_close(t);
+    il_session_close(NULL);
+    free_reference(r);
+    free_reference(q);
+    il_engine_close(engine);
+}
+
+/* A token whose embedding is infinite makes numbers go wrong once read: the session must stop before its mini-batch. */
+static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(2, NULL);
+    il_error error;
+    for (int kind = 0; kind < KINDS; kind++) {
+        il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+        il_model *model = lively_model(engine, &config, 11);
+        int32_t tokens[N];
+        for (size_t i = 0; i < N; i++) tokens[i] = (int32_t)lively_random(1, i, VOCAB - 1);
+        const size_t wrong = 100, b = (size_t)kinds[kind].mini_batch;
+        il_session *good = open_session(model, 0);
+        float want[N * VOCAB], logits[N * VOCAB], last[VOCAB], nll[N];
+        feed(good, tokens, N, want, NULL);
+        tokens[wrong] = VOCAB - 1;
+        for (int i = 0; i < config.width; i++) model->weights[model->embed + (size_t)(VOCAB - 1) * (size_t)config.width + (size_t)i] = INFINITY;
+        model->version++;
+        const size_t steps[] = {N, 1, 7};
+        for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+            il_session *s = open_session(model, 0);
+            il_status status = IL_OK;
+            for (size_t at = 0; at < N && status == IL_OK; at += steps[i]) {
+                size_t n = N - at < steps[i] ? N - at : steps[i];
+                il_feed f = {.session = s, .tokens = tokens + at, .n = n, .nll = nll};
+                status = il_feed_many(&f, 1, &error);
+            }
+            assert_int_equal(status, IL_ERR_NONFINITE);
+            size_t start = wrong / b * b;
+            assert_int_equal(il_session_position(s), start);
+            assert_ok(il_session_logits(s, last, &error), error);
+            for (int j = 0; j < VOCAB - 1; j++) assert_true(last[j] == want[(start - 1) * VOCAB + (size_t)j]);
+            int32_t rest[N];
+            memcpy(rest, tokens, sizeof rest);
+            rest[wrong] = (int32_t)lively_random(1, wrong, VOCAB - 1);
+            feed(s, rest + start, N - start, logits + start * VOCAB, NULL);
+            for (size_t t = start; t < N; t++)
+                for (size_t j = 0; j < VOCAB - 1; j++) assert_true(logits[t * VOCAB + j] == want[t * VOCAB + j]);
+            il_session_close(s);
+        }
+        il_session_close(good);
+        il_model_unref(model);
+    }
+    il_engine_close(engine);
+}
+
+static void cancelled_feeds_can_go_on(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(1, NULL);
+    reference *r = make_reference(engine, 0);
+    il_error error;
+    float logits[N * VOCAB];
+    size_t consumed;
+    il_session *s = open_session(r->model, 0);
+    feed(s, r->tokens, 20, logits, NULL);
+    il_session_cancel(s);
+    assert_fails(il_session_feed(s, r->tokens + 20, N - 20, NULL, &consumed, &error), IL_ERR_CANCELLED, error, "cancelled");
+    assert_int_equal(consumed, 0);
+    feed(s, r->tokens + 20, N - 20, logits + 20 * VOCAB, NULL);
+    assert_memory_equal(logits, r->logits, sizeof logits);
+    il_session_close(s);
+    free_reference(r);
+    il_engine_close(engine);
+}
+
+/* ---- memory ---- */
+
+static void feeding_allocates_nothing(void **unused) {
+    (void)unused;
+    support_alloc alloc;
+    support_alloc_begin(&alloc);
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = alloc.allocator;
+    il_engine *engine;
+    il_error error;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
+    for (int kind = 0; kind < KINDS; kind++) {
+        il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+        il_model *model = lively_model(engine, &config, 11);
+        il_session *s = open_session(model, 0);
+        int32_t tokens[300];
+        float logits[VOCAB], nll[300];
+        lively_tokens(tokens, 300, VOCAB, 5);
+        feed(s, tokens, 1, NULL, NULL); /* self-attention takes its first 512 positions */
+        long before = atomic_load(&alloc.calls);
+        il_session_stats stats, later;
+        il_session_get_stats(s, &stats);
+        feed(s, tokens, 300, NULL, nll);
+        for (int i = 0; i < 40; i++) feed(s, tokens + i, 1, logits, NULL);
+        assert_ok(il_session_logits(s, logits, &error), error);
+        il_session_get_stats(s, &later);
+        assert_int_equal(atomic_load(&alloc.calls), before);
+        assert_int_equal(stats.state_bytes, later.state_bytes);
+        il_session_close(s);
+        il_model_unref(model);
+    }
+    il_engine_close(engine);
+    assert_int_equal(atomic_load(&alloc.live), 0);
+}
+
+static il_status short_life(const il_allocator *allocator, void *context, il_error *error) {
+    int kind = *(const int *)context;
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = *allocator;
+    il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+    int32_t tokens[600];
+    lively_tokens(tokens, 600, VOCAB, 5);
+    il_engine *engine = NULL;
+    il_model *model = NULL;
+    il_session *s = NULL, *fork = NULL;
+    il_status status = il_engine_open(&options, &engine, error);
+    if (status == IL_OK) status = il_model_init(engine, &config, 1, &model, error);
+    if (status == IL_OK) status = il_session_open(model, NULL, &s, error);
+    if (status == IL_OK) status = il_session_feed(s, tokens, 600, NULL, NULL, error);
+    if (status == IL_OK) status = il_session_fork(s, &fork, error);
+    if (status == IL_OK) status = il_session_feed(fork, tokens, 600, NULL, NULL, error);
+    il_session_close(fork);
+    il_session_close(s);
+    il_model_unref(model);
+    il_engine_close(engine);
+    return status;
+}
+
+static void every_failed_allocation_is_survived(void **unused) {
+    (void)unused;
+    support_alloc alloc;
+    support_alloc_begin(&alloc);
+    for (int kind = 0; kind < KINDS; kind++) assert_true(support_alloc_fail_each(&alloc, short_life, &kind) > 5);
+}
+
+/* Sessions of one model in several threads at once. */
+static void *read_in_a_thread(void *argument) {
+    reference *r = argument;
+    float *logits = malloc(sizeof r->logits);
+    il_session *s;
+    int same = il_session_open(r->model, NULL, &s, NULL) == IL_OK;
+    for (size_t at = 0; same && at < N; at += 10) {
+        il_feed f = {.session = s, .tokens = r->tokens + at, .n = 10, .logits = logits + at * VOCAB};
+        same = il_feed_many(&f, 1, NULL) == IL_OK;
+    }
+    same = same && memcmp(logits, r->logits, sizeof r->logits) == 0;
+    il_session_close(s);
+    free(logits);
+    return same ? argument : NULL;
+}
+
+static void threads_share_a_model(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(2, NULL);
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        pthread_t threads[4];
+        for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, read_in_a_thread, r), 0);
+        for (int i = 0; i < 4; i++) {
+            void *result;
+            pthread_join(threads[i], &result);
+            assert_non_null(result);
+        }
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_chunking),
+        cmocka_unit_test(any_thread_count_and_instruction_set),
+        cmocka_unit_test(any_neighbours),
+        cmocka_unit_test(losses_are_those_of_the_logits),
+        cmocka_unit_test(the_future_changes_nothing_before_it),
+        cmocka_unit_test(forks_go_their_own_way),
+        cmocka_unit_test(rewound_sessions_say_the_same),
+        cmocka_unit_test(frozen_sessions_do_not_learn),
+        cmocka_unit_test(wrong_arguments_are_refused),
+        cmocka_unit_test(numbers_that_go_wrong_stop_the_session_in_time),
+        cmocka_unit_test(cancelled_feeds_can_go_on),
+        cmocka_unit_test(feeding_allocates_nothing),
+        cmocka_unit_test(every_failed_allocation_is_survived),
+        cmocka_unit_test(threads_share_a_model),
+    };
+    return cmocka_run_group_tests_name("session", tests, NULL, NULL);
+}

@@ -1,0 +1,454 @@
+/* test_trainer.c: outer training. The same weights for any thread count; interrupted and resumed, killed and resumed runs equal
+ * the uninterrupted one bit for bit; schedules; what goes wrong is said and leaves the last good checkpoint. */
+#include "support_test.h"
+
+#include "support_alloc.h"
+#include "support_files.h"
+#include "support_lively.h"
+#include "train/schedule.h"
+#include "train/trainer.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STEPS = 20, LENGTH = 32, SEQUENCES = 3, TOKENS = 4000, VOCAB = 61 };
+
+static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_MLP, IL_MIXER_SELF_ATTENTION};
+
+/* A shard of tokens with something to learn: each follows from the one before, mostly. */
+static const char *make_shard(const char *folder) {
+    const char *path = support_path(folder, "tokens.bin");
+    int32_t header[256] = {20240520, 1, TOKENS};
+    uint16_t tokens[TOKENS];
+    tokens[0] = 7;
+    for (int i = 1; i < TOKENS; i++) {
+        uint32_t r = lively_random(1, (uint64_t)i, 100);
+        tokens[i] = (uint16_t)(i % 700 == 0 ? 1 : r < 80 ? 2 + (tokens[i - 1] * 7 + 3) % (VOCAB - 2) : 2 + r % (VOCAB - 2));
+    }
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fwrite(header, sizeof header, 1, file);
+    fwrite(tokens, sizeof tokens, 1, file);
+    fclose(file);
+    return path;
+}
+
+typedef struct {
+    il_engine *engine;
+    il_model *model;
+    il_data *data;
+    il_trainer *trainer;
+} run;
+
+static void open_run(run *r, const char *shard, il_mixer mixer, int threads, int carry) {
+    il_error error;
+    r->engine = lively_engine(threads, NULL);
+    il_config config = lively_config(mixer, 16);
+    config.bos_token = 1;
+    assert_ok(il_model_init(r->engine, &config, 3, &r->model, &error), error);
+    il_data_options data;
+    il_data_options_default(&data);
+    data.length = LENGTH;
+    data.sequences = SEQUENCES;
+    data.shuffle = 1;
+    data.carry = carry;
+    data.seed = 5;
+    data.loop = 1;
+    data.bos_token = 1;
+    assert_ok(il_data_open(r->engine, &shard, 1, NULL, VOCAB, &data, &r->data, &error), error);
+    il_trainer_options options;
+    il_trainer_options_default(&config, &options);
+    options.steps = STEPS;
+    options.lr = 1e-2;
+    assert_ok(il_trainer_open(r->model, r->data, &options, &r->trainer, &error), error);
+}
+
+static void close_run(run *r) {
+    il_trainer_close(r->trainer);
+    il_data_close(r->data);
+    il_model_unref(r->model);
+    il_engine_close(r->engine);
+}
+
+static double steps(run *r, int n) {
+    il_step step = {0};
+    il_error error;
+    for (int i = 0; i < n; i++) assert_ok(il_trainer_step(r->trainer, &step, &error), error);
+    return step.loss;
+}
+
+static void assert_same_weights(const run *a, const run *b) {
+    assert_memory_equal(a->model->weights, b->model->weights, a->model->table.floats * sizeof(float));
+}
+
+static void any_thread_count_gives_the_same_weights(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make();
+    const char *shard = make_shard(folder);
+    for (size_t i = 0; i < 3; i++) {
+        run one, other;
+        open_run(&one, shard, mixers[i], 1, 0);
+        double first = steps(&one, 1), last = steps(&one, STEPS - 1);
+        assert_true(last < first - 0.3); /* and it learned */
+        const int threads[] = {2, 5};
+        for (int t = 0; t < 2; t++) {
+            open_run(&other, shard, mixers[i], threads[t], 0);
+            steps(&other, STEPS);
+            assert_same_weights(&one, &other);
+            close_run(&other);
+        }
+        close_run(&one);
+    }
+    support_folder_remove(folder);
+}
+
+static void a_resumed_run_is_the_uninterrupted_one(void **unused) {
+    (void)unused;
+    il_error error;
+    for (int carry = 0; carry < 2; carry++)
+        for (size_t i = 0; i < (carry ? 2 : 3); i++) {
+            char *folder = support_folder_make();
+            char out[512];
+            snprintf(out, sizeof out, "%s", support_path(folder, "out"));
+            const char *shard = make_shard(folder);
+            run whole, part;
+            open_run(&whole, shard, mixers[i], 2, carry);
+            steps(&whole, STEPS);
+            open_run(&part, shard, mixers[i], 1, carry);
+            steps(&part, 7);
+            assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error);
+            assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error); /* again, over itself */
+            steps(&part, 3);                                                    /* not saved: done again below */
+            close_run(&part);
+            open_run(&part, shard, mixers[i], 2, carry);
+            assert_ok(il_trainer_resume(part.trainer, out, &error), error);
+            assert_int_equal(il_trainer_steps_done(part.trainer), 7);
+            steps(&part, STEPS - 7);
+            assert_same_weights(&whole, &part);
+            il_step step;
+            assert_fails(il_trainer_step(part.trainer, &step, &error), IL_ERR_END, error, "all 20 steps");
+            /* a checkpoint is a model directory */
+            il_model *model;
+            assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error);
+            char latest[600];
+            snprintf(latest, sizeof latest, "%s/latest", out);
+            assert_ok(il_model_load(part.engine, latest, &model, &error), error);
+            assert_memory_equal(model->weights, part.model->weights, model->table.floats * sizeof(float));
+            il_model_unref(model);
+            assert_int_equal(support_folder_count(out), 3); /* step-7, step-20, latest: nothing half-written */
+            close_run(&part);
+            close_run(&whole);
+            support_folder_remove(folder);
+        }
+}
+
+/* Killed at any moment of training and saving, the last checkpoint is whole and leads to the same weights. */
+static void a_killed_run_resumes(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make();
+    char out[512], latest[600];
+    snprintf(out, sizeof out, "%s", support_path(folder, "out"));
+    snprintf(latest, sizeof latest, "%s/latest", out);
+    const char *shard = make_shard(folder);
+    run whole;
+    open_run(&whole, shard, mixers[0], 1, 0);
+    steps(&whole, STEPS);
+    int kills = 0;
+    for (int life = 0;; life++) {
+        pid_t child = fork();
+        if (child == 0) {
+            run r;
+            open_run(&r, shard, mixers[0], 1, 0);
+            if (access(latest, F_OK) == 0 && il_trainer_resume(r.trainer, out, NULL) != IL_OK) _exit(3);
+            il_step step;
+            while (il_trainer_steps_done(r.trainer) < STEPS) {
+                if (il_trainer_step(r.trainer, &step, NULL) != IL_OK) _exit(4);
+                if (il_trainer_save(r.trainer, NULL, out, NULL) != IL_OK) _exit(5);
+            }
+            _exit(0);
+        }
+        assert_true(child > 0);
+        usleep(20000 + 3000 * (useconds_t)lively_random(2, (uint64_t)life, 40) + (useconds_t)life * 10000);
+        kill(child, SIGKILL);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (WIFEXITED(status)) {
+            assert_int_equal(WEXITSTATUS(status), 0);
+            break;
+        }
+        kills++;
+        assert_true(life < 200);
+    }
+    print_message("killed %d times\n", kills);
+    run r;
+    open_run(&r, shard, mixers[0], 1, 0);
+    il_error error;
+    assert_ok(il_trainer_resume(r.trainer, out, &error), error);
+    assert_same_weights(&whole, &r);
+    close_run(&r);
+    close_run(&whole);
+    support_folder_remove(folder);
+}
+
+static void damaged_checkpoints_are_refused(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make();
+    char out[512], path[700];
+    snprintf(out, sizeof out, "%s", support_path(folder, "out"));
+    const char *shard = make_shard(folder);
+    run r;
+    open_run(&r, shard, mixers[0], 1, 0);
+    assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_IO, error, "no checkpoint");
+    steps(&r, 2);
+    assert_ok(il_trainer_save(r.trainer, NULL, out, &error), error);
+    snprintf(path, sizeof path, "%s/latest/trainer.json", out);
+    size_t bytes;
+    char *good = support_read(path, &bytes);
+    struct {
+        const char *from, *to, *message;
+        il_status status;
+    } cases[] = {{"\"step\"", "\"stop\"", "step is missing", IL_ERR_FORMAT},
+                 {"\"format\": 1", "\"format\": 9", "format 9", IL_ERR_UNSUPPORTED},
+                 {"\"length\": 32", "\"length\": 64", "length was 64", IL_ERR_MISMATCH},
+                 {"{", "", "line", IL_ERR_FORMAT}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *at = strstr(good, cases[i].from), text[4096];
+        assert_non_null(at);
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - good), good, cases[i].to, at + strlen(cases[i].from));
+        support_write(path, text, strlen(text));
+        assert_fails(il_trainer_resume(r.trainer, out, &error), cases[i].status, error, cases[i].message);
+    }
+    support_write(path, good, bytes);
+    free(good);
+    assert_ok(il_trainer_resume(r.trainer, out, &error), error);
+    snprintf(path, sizeof path, "%s/latest/trainer.safetensors", out);
+    good = support_read(path, &bytes);
+    support_write(path, good, bytes / 2);
+    assert_int_equal(il_trainer_resume(r.trainer, out, &error), IL_ERR_FORMAT);
+    assert_non_null(strstr(error.message, "trainer.safetensors"));
+    free(good);
+    close_run(&r);
+    support_folder_remove(folder);
+}
+
+static void a_loss_that_is_no_number_stops(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make();
+    const char *shard = make_shard(folder);
+    for (size_t i = 0; i < 3; i++) {
+        run r;
+        il_step step;
+        open_run(&r, shard, mixers[i], 2, 0);
+        steps(&r, 2);
+        r.model->weights[r.model->layers[1].w1.at] = INFINITY;
+        r.model->version++;
+        float *before = malloc(r.model->table.floats * sizeof(float));
+        memcpy(before, r.model->weights, r.model->table.floats * sizeof(float));
+        assert_fails(il_trainer_step(r.trainer, &step, &error), IL_ERR_NONFINITE, error, "step 3: ");
+        assert_non_null(strstr(error.message, "layer 1"));
+        assert_memory_equal(before, r.model->weights, r.model->table.floats * sizeof(float));
+        assert_int_equal(il_trainer_steps_done(r.trainer), 2);
+        free(before);
+        close_run(&r);
+    }
+    support_folder_remove(folder);
+}
+
+static void validation_changes_nothing(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make();
+    const char *shard = make_shard(folder);
+    run a, b;
+    open_run(&a, shard, mixers[1], 2, 0);
+    open_run(&b, shard, mixers[1], 2, 0);
+    il_data_options options;
+    il_data_options_default(&options);
+    options.length = 48;
+    options.sequences = 2;
+    il_data *data;
+    assert_ok(il_data_open(a.engine, &shard, 1, NULL, VOCAB, &options, &data, &error), error);
+    double loss[2], one;
+    for (int i = 0; i < 2; i++) {
+        assert_ok(il_trainer_eval(a.trainer, data, 0, &loss[i], &error), error);
+        steps(&a, 5);
+        steps(&b, 5);
+    }
+    assert_true(loss[1] < loss[0] - 0.1);
+    assert_ok(il_trainer_eval(a.trainer, data, 1, &one, &error), error);
+    assert_true(one > 0 && one != loss[1]);
+    assert_same_weights(&a, &b);
+    il_data_close(data);
+    close_run(&a);
+    close_run(&b);
+    support_folder_remove(folder);
+}
+
+static void carry_needs_a_state_of_constant_size(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make();
+    const char *shard = make_shard(folder);
+    run r;
+    open_run(&r, shard, mixers[0], 1, 1);
+    il_config config = lively_config(IL_MIXER_SELF_ATTENTION, 16);
+    il_model *attention;
+    il_trainer *trainer;
+    assert_ok(il_model_init(r.engine, &config, 1, &attention, &error), error);
+    assert_fails(il_trainer_open(attention, r.data, NULL, &trainer, &error), IL_ERR_UNSUPPORTED, error, "recurrent mixer");
+    assert_null(trainer);
+    il_model_unref(attention);
+    config = lively_config(IL_MIXER_TTT_LINEAR, 5);
+    assert_ok(il_model_init(r.engine, &config, 1, &attention, &error), error);
+    assert_fails(il_trainer_open(attention, r.data, NULL, &trainer, &error), IL_ERR_ARG, error, "no multiple of 5");
+    il_model_unref(attention);
+    close_run(&r);
+    support_folder_remove(folder);
+}
+
+static void options_out_of_range_are_named(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make();
+    const char *shard = make_shard(folder);
+    run r;
+    open_run(&r, shard, mixers[0], 1, 0);
+    struct {
+        const char *name;
+        size_t at;
+        double value;
+    } cases[] = {{"lr", offsetof(il_trainer_options, lr), -1},       {"beta1", offsetof(il_trainer_options, beta1), 1},
+                 {"beta2", offsetof(il_trainer_options, beta2), NAN}, {"eps", offsetof(il_trainer_options, eps), -1},
+                 {"clip", offsetof(il_trainer_options, clip), 0},     {"weight_decay", offsetof(il_trainer_options, weight_decay), -0.1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        il_trainer_options options;
+        il_trainer_options_default(il_model_config(r.model), &options);
+        memcpy((char *)&options + cases[i].at, &cases[i].value, sizeof(double));
+        il_trainer *trainer;
+        assert_fails(il_trainer_open(r.model, r.data, &options, &trainer, &error), IL_ERR_ARG, error, cases[i].name);
+    }
+    close_run(&r);
+    support_folder_remove(folder);
+}
+
+/* REFERENCE figures: first update 0, peak at w+1, last step end_lr nearly; the inner factor in bfloat16. */
+static void schedules(void **unused) {
+    (void)unused;
+    il_trainer_options o = {.steps = 4800, .lr = 3e-3, .end_lr = 1e-5, .warmup = 480, .inner_lr_start = 0.1, .inner_lr_warmup = 480};
+    assert_true(il_schedule_lr(&o, 1) == 0);
+    assert_true(fabs(il_schedule_lr(&o, 241) - 1.5e-3) < 1e-12);
+    assert_true(fabs(il_schedule_lr(&o, 481) - 3e-3) < 1e-12);
+    assert_true(fabs(il_schedule_lr(&o, 480 + 2160 + 1) - (3e-3 + 1e-5) / 2) < 1e-9);
+    double last = il_schedule_lr(&o, 4800);
+    assert_true(last > 1e-5 && last < 1.01e-5);
+    for (uint64_t n = 482; n <= 4800; n++) assert_true(il_schedule_lr(&o, n) < il_schedule_lr(&o, n - 1));
+    assert_true(il_schedule_inner_lr(&o, 0.1, 1) == 0.10009765625F);
+    assert_true(il_schedule_inner_lr(&o, 0.1, 481) == 1.0F);
+    assert_true(il_schedule_inner_lr(&o, 0.1, 9999) == 1.0F);
+    o.warmup = o.inner_lr_warmup = 0;
+    assert_true(fabs(il_schedule_lr(&o, 1) - 3e-3) < 1e-12);
+    assert_true(il_schedule_inner_lr(&o, 0.1, 1) == 1.0F);
+}
+
+static il_status short_training(const il_allocator *allocator, void *context, il_error *error) {
+    const char *shard = context;
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = *allocator;
+    il_config config = lively_config(IL_MIXER_TTT_LINEAR, 16);
+    il_engine *engine = NULL;
+    il_model *model = NULL;
+    il_data *data = NULL;
+    il_trainer *trainer = NULL;
+    il_data_options d;
+    il_data_options_default(&d);
+    d.length = LENGTH;
+    d.sequences = SEQUENCES;
+    d.loop = 1;
+    char out[600];
+    snprintf(out, sizeof out, "%.500s.out", shard);
+    il_step step;
+    double loss;
+    il_status status = il_engine_open(&options, &engine, error);
+    if (status == IL_OK) status = il_model_init(engine, &config, 1, &model, error);
+    if (status == IL_OK) status = il_data_open(engine, &shard, 1, NULL, VOCAB, &d, &data, error);
+    if (status == IL_OK) status = il_trainer_open(model, data, NULL, &trainer, error);
+    if (status == IL_OK) status = il_trainer_step(trainer, &step, error);
+    if (status == IL_OK) status = il_trainer_save(trainer, NULL, out, error);
+    if (status == IL_OK) status = il_trainer_resume(trainer, out, error);
+    if (status == IL_OK) status = il_trainer_eval(trainer, data, 1, &loss, error);
+    il_trainer_close(trainer);
+    il_data_close(data);
+    il_model_unref(model);
+    il_engine_close(engine);
+    return status;
+}
+
+static void every_failed_allocation_is_survived(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make();
+    const char *shard = make_shard(folder);
+    support_alloc alloc;
+    support_alloc_begin(&alloc);
+    assert_true(support_alloc_fail_each(&alloc, short_training, (void *)(uintptr_t)shard) > 20);
+    support_folder_remove(folder);
+}
+
+static void steps_allocate_nothing(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make();
+    const char *shard = make_shard(folder);
+    il_error error;
+    support_alloc alloc;
+    support_alloc_begin(&alloc);
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = alloc.allocator;
+    il_engine *engine;
+    il_model *model;
+    il_data *data;
+    il_trainer *trainer;
+    il_config config = lively_config(IL_MIXER_TTT_MLP, 16);
+    il_data_options d;
+    il_data_options_default(&d);
+    d.length = LENGTH;
+    d.sequences = SEQUENCES;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
+    assert_ok(il_model_init(engine, &config, 1, &model, &error), error);
+    assert_ok(il_data_open(engine, &shard, 1, NULL, VOCAB, &d, &data, &error), error);
+    assert_ok(il_trainer_open(model, data, NULL, &trainer, &error), error);
+    long before = atomic_load(&alloc.calls);
+    il_step step;
+    for (int i = 0; i < 3; i++) assert_ok(il_trainer_step(trainer, &step, &error), error);
+    assert_int_equal(atomic_load(&alloc.calls), before);
+    il_trainer_close(trainer);
+    il_data_close(data);
+    il_model_unref(model);
+    il_engine_close(engine);
+    support_folder_remove(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_thread_count_gives_the_same_weights),
+        cmocka_unit_test(a_resumed_run_is_the_uninterrupted_one),
+        cmocka_unit_test(a_killed_run_resumes),
+        cmocka_unit_test(damaged_checkpoints_are_refused),
+        cmocka_unit_test(a_loss_that_is_no_number_stops),
+        cmocka_unit_test(validation_changes_nothing),
+        cmocka_unit_test(carry_needs_a_state_of_constant_size),
+        cmocka_unit_test(options_out_of_range_are_named),
+        cmocka_unit_test(schedules),
+        cmocka_unit_test(every_failed_allocation_is_survived),
+        cmocka_unit_test(steps_allocate_nothing),
+    };
+    return cmocka_run_group_tests_name("trainer", tests, NULL, NULL);
+}
