@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 typedef struct {
-    char name[64], dir[512];
+    char name[256], dir[512];
     il_engine *engine;
     il_model *model;
     il_allocator memory;
