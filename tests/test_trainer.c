@@ -27,7 +27,7 @@ static const char *make_shard(const char *folder) {
     tokens[0] = 7;
     for (int i = 1; i < TOKENS; i++) {
         uint32_t r = lively_random(1, (uint64_t)i, 100);
-        tokens[i] = (uint16_t)(i % 700 == 0 ? 1 : r < 80 ? 2 + (tokens[i - 1] * 7 + 3) % (VOCAB - 2) : 2 + r % (VOCAB - 2));
+        tokens[i] = (uint16_t)(i % 700 == 0 ? 1 : 2 + (r < 80 ? (uint32_t)tokens[i - 1] * 7 + 3 : r) % (VOCAB - 2));
     }
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
