@@ -1,0 +1,48 @@
+/* support_cli.h: running the built command from a test: its status and what it printed. The group runs in a
+ * folder of its own, so that paths are short. Every call fails the running test when it cannot do its work.
+ */
+#ifndef IL_SUPPORT_CLI_H
+#define IL_SUPPORT_CLI_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The command's path; a group sets it to INNERLOOP before anything else. */
+extern const char *support_command;
+
+/* Group setup and teardown: an empty working folder, and the way back out of it. */
+int support_cli_begin(void **state);
+int support_cli_end(void **state);
+
+typedef struct support_run {
+    int code;        /* exit status, or -signal */
+    char *out, *err; /* [out_bytes], [err_bytes] and a NUL; released by support_run_free */
+    size_t out_bytes, err_bytes;
+} support_run;
+
+/* line: the words after "innerloop", parted by spaces; '…' keeps spaces. input: standard input, NULL: none.
+ */
+support_run support_cli(const char *input, const char *line, ...) __attribute__((format(printf, 2, 3)));
+void support_run_free(support_run *run);
+/* Starts the same without waiting; stdout and stderr go to the files out and err. */
+pid_t support_cli_start(const char *line, ...) __attribute__((format(printf, 1, 2)));
+int support_cli_wait(pid_t child); /* exit status, or -signal */
+
+/* Runs with --json; status 0, one line on stdout, an object, which the caller releases. */
+json_t *support_json(const char *line, ...) __attribute__((format(printf, 1, 2)));
+/* Runs and expects success; returns stdout, released by free. */
+char *support_done(const char *line, ...) __attribute__((format(printf, 1, 2)));
+/* Runs and expects this status, nothing on stdout and, for wrong usage, one line on stderr; stderr holds
+ * text. */
+void support_refused(int code, const char *text, const char *line, ...) __attribute__((format(printf, 3, 4)));
+
+/* object.a.b… by path "a.b"; the test fails when there is no such number or text. */
+double support_number(const json_t *object, const char *path);
+const char *support_string(const json_t *object, const char *path);
+/* The whole file as text, released by free. */
+char *support_text_of(const char *path);
+/* The fingerprint of a model directory, released by free. */
+char *support_fingerprint(const char *dir);
+
+#endif

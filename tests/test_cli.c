@@ -1,0 +1,366 @@
+/* test_cli.c: the command: usage, init, tokenizers, shards, inspect, and what every verb promises of its
+ * output. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_text.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SHAPE                                                                                                \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+    "--set mini_batch_size=4"
+enum { BOOK_BYTES = 3000 };
+
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    if (support_cli_begin(state)) return 1;
+    support_seed(1);
+    char *prose = support_prose(BOOK_BYTES);
+    support_write("book.txt", prose, BOOK_BYTES);
+    free(prose);
+    free(support_done("init --preset tiny %s --seed 3 --out m", SHAPE));
+    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
+    return 0;
+}
+
+static int exists(const char *path) {
+    struct stat info;
+    return !stat(path, &info);
+}
+
+/* ---- usage ---- */
+
+static void test_usage(void **state) {
+    (void)state;
+    static const char *const verbs[] = {"init", "train-tokenizer", "tokenize", "train",
+                                        "eval", "generate",        "inspect"};
+    char *help = support_done("--help");
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        if (!strstr(help, verbs[i])) fail_msg("--help lacks %s", verbs[i]);
+        char *text = support_done("%s --help", verbs[i]);
+        assert_non_null(strstr(text, "example:\n  innerloop "));
+        assert_non_null(strstr(text, "--json"));
+        assert_non_null(strstr(text, "--threads N"));
+        free(text);
+        support_refused(2, "unknown option --nonsense", "%s --nonsense", verbs[i]);
+        support_refused(2, "--threads: '0x2' is not a whole number", "%s --threads 0x2", verbs[i]);
+        support_refused(2, "--threads: 0 is not in 1 .. 256", "%s --threads 0", verbs[i]);
+        support_refused(2, "--json takes no value", "%s --json=1", verbs[i]);
+        support_refused(2, "is missing", "%s", verbs[i]);
+    }
+    free(help);
+    char *version = support_done("--version");
+    assert_string_equal(version, "innerloop 0.1.0\n");
+    free(version);
+    support_run bare = support_cli(NULL, " ");
+    assert_int_equal(bare.code, 2);
+    assert_int_equal(bare.out_bytes, 0);
+    support_run_free(&bare);
+    support_refused(2, "unknown verb 'tran', did you mean train", "tran");
+    support_refused(2, "unknown verb 'xyzzy'", "xyzzy");
+    support_refused(2, "unknown option '--verson'", "--verson --help");
+}
+
+static void test_option_errors(void **state) {
+    (void)state;
+    support_refused(2, "--preset: 'huge' is not one of {tiny,", "init --preset huge --out x");
+    support_refused(2, "--preset: 'tiny,small' is not one of", "init --preset tiny,small --out x");
+    support_refused(2, "--preset: '' is not one of", "init --preset= --out x");
+    support_refused(2, "--seed is given twice", "init --preset tiny --out x --seed 1 --seed=1");
+    support_refused(2, "--out needs a value (DIR)", "init --preset tiny --out");
+    support_refused(2, "--out needs a value (DIR)", "init --preset tiny --out --json");
+    support_refused(2, "--out needs a value (DIR)", "init --out --seed=4 --preset tiny");
+    support_refused(2, "--out DIR is missing", "init --preset tiny");
+    support_refused(2, "unknown option --seeds, did you mean --seed", "init --preset tiny --out x --seeds 1");
+    support_refused(2, "unknown option -o", "init --preset tiny -o x");
+    support_refused(2, "unexpected operand 'x'", "init --preset tiny --out y x");
+    support_refused(2, "unexpected operand '--seed'", "init --preset tiny --out y -- --seed");
+    support_refused(2, "--seed: '-1' is not a whole number", "init --preset tiny --out x --seed -1");
+    support_refused(2, "--seed: '1.5' is not a whole number", "init --preset tiny --out x --seed 1.5");
+    support_refused(2, "--seed: '' is not a whole number", "init --preset tiny --out x --seed=");
+    support_refused(2, "--seed: '18446744073709551616' is not",
+                    "init --preset tiny --out x --seed 18446744073709551616");
+    support_refused(2, "--temperature: 'nan' is not a number",
+                    "generate --model m --prompt x --temperature nan");
+    support_refused(2, "--temperature: '1e999' is not a number",
+                    "generate --model m --prompt x --temperature 1e999");
+    support_refused(2, "--temperature: '1x' is not a number",
+                    "generate --model m --prompt x --temperature 1x");
+    support_refused(2, "--temperature: -1 is not in 0 .. 100",
+                    "generate --model m --prompt x --temperature -1");
+    support_refused(2, "FILE is missing", "tokenize --tokenizer bytes --out d");
+    support_refused(2, "unexpected operand 'b'", "inspect a b");
+    assert_false(exists("x"));
+    assert_false(exists("y"));
+}
+
+/* A message is one line whatever stands in the words it repeats. */
+static void test_messages_are_one_line(void **state) {
+    (void)state;
+    support_refused(2, "unknown option --a?b", "eval --a\nb");
+    support_run run = support_cli(NULL, "inspect 'no\nfile'");
+    assert_int_equal(run.code, 1);
+    assert_ptr_equal(strchr(run.err, '\n'), run.err + run.err_bytes - 1);
+    support_run_free(&run);
+}
+
+static void test_output_that_cannot_be_written(void **state) {
+    (void)state;
+    int status = system(INNERLOOP " inspect m --json > /dev/full 2> err");
+    assert_int_equal(WEXITSTATUS(status), 1);
+    char *text = support_text_of("err");
+    assert_non_null(strstr(text, "standard output"));
+    free(text);
+}
+
+/* ---- init ---- */
+
+static void test_init_shape(void **state) {
+    (void)state;
+    json_t *made =
+        support_json("init --preset small --mixer ttt_mlp --backbone transformer --set num_hidden_layers=1 "
+                     "--set bos_token_id=null --out shaped");
+    json_t *object = support_json("inspect shaped");
+    assert_string_equal(support_string(object, "kind"), "model");
+    assert_string_equal(support_string(object, "config.mixer"), "ttt_mlp");
+    assert_true(json_is_false(json_object_get(json_object_get(object, "config"), "share_qk")));
+    assert_true(json_is_null(json_object_get(json_object_get(object, "config"), "bos_token_id")));
+    assert_int_equal(support_number(object, "config.num_hidden_layers"), 1);
+    assert_int_equal(support_number(object, "config.vocab_size"), 258);
+    assert_int_equal(support_number(object, "config.eos_token_id"), 257);
+    assert_true(support_number(object, "parameters") == support_number(made, "parameters"));
+    assert_string_equal(support_string(object, "fingerprint"), support_string(made, "fingerprint"));
+    json_t *tiny = support_json("init --preset tiny --mixer self_attention --out baseline");
+    assert_true(support_number(tiny, "parameters") != support_number(made, "parameters"));
+    json_decref(object);
+    object = support_json("inspect baseline");
+    assert_string_equal(support_string(object, "config.mixer"), "self_attention");
+    json_decref(object);
+    json_decref(made);
+    json_decref(tiny);
+}
+
+static void test_init_defaults(void **state) {
+    (void)state;
+    free(support_done("init --preset tiny --out plain"));
+    free(support_done(
+        "init --preset tiny --mixer ttt_linear --backbone mamba --tokenizer bytes --seed 0 --out spelled"));
+    char *plain = support_fingerprint("plain"), *spelled = support_fingerprint("spelled");
+    assert_string_equal(plain, spelled);
+    free(plain);
+    free(spelled);
+}
+
+static void test_init_seed_and_force(void **state) {
+    (void)state;
+    char *first = support_fingerprint("m"), *again;
+    support_refused(1, "m already holds a model; --force replaces it", "init --preset tiny %s --out m",
+                    SHAPE);
+    again = support_fingerprint("m");
+    assert_string_equal(first, again);
+    free(again);
+    free(support_done("init --preset tiny %s --seed 3 --out same", SHAPE));
+    again = support_fingerprint("same");
+    assert_string_equal(first, again);
+    free(again);
+    free(support_done("init --preset tiny %s --tokenizer t.model --out same --force", SHAPE));
+    assert_true(exists("same/tokenizer.model"));
+    free(support_done("init --preset tiny %s --seed 4 --out same --force", SHAPE));
+    assert_false(exists("same/tokenizer.model")); /* the bytes tokenizer has no file */
+    again = support_fingerprint("same");
+    assert_string_not_equal(first, again);
+    free(again);
+    free(first);
+}
+
+static void test_init_refusals(void **state) {
+    (void)state;
+    support_refused(2, "self_attention",
+                    "init --preset tiny --mixer self_attention --backbone mamba --out x");
+    support_refused(2, "use_gate", "init --preset tiny --mixer self_attention --set use_gate=true --out x");
+    support_refused(2, "--set: 'layers' is not key=value", "init --preset tiny --set layers --out x");
+    support_refused(2, "--set: '=3' is not key=value", "init --preset tiny --set =3 --out x");
+    support_refused(2, "nonsense", "init --preset tiny --set nonsense=3 --out x");
+    support_refused(2, "hidden_size", "init --preset tiny --set hidden_size=-5 --out x");
+    support_refused(2, "num_attention_heads", "init --preset tiny --set num_attention_heads=7 --out x");
+    support_refused(
+        2, "vocab_size 20 is smaller than the tokenizer's 258",
+        "init --preset tiny --set vocab_size=20 --set bos_token_id=1 --set eos_token_id=2 --out x");
+    support_refused(1, "no-such.model", "init --preset tiny --tokenizer no-such.model --out x");
+    support_refused(1, "book.txt", "init --preset tiny --tokenizer book.txt --out x");
+    support_refused(1, "book.txt", "init --preset tiny --out book.txt/x");
+    assert_false(exists("x"));
+}
+
+/* ---- tokenizers and shards ---- */
+
+static void test_tokenizer(void **state) {
+    (void)state;
+    json_t *object = support_json("inspect t.model");
+    assert_string_equal(support_string(object, "kind"), "tokenizer");
+    assert_int_equal(support_number(object, "tokenizer.vocab_size"), 300);
+    json_decref(object);
+    object = support_json("train-tokenizer --vocab 310 --out u.model book.txt");
+    assert_int_equal(support_number(object, "vocab_size"), 310);
+    json_decref(object);
+    assert_true(exists("u.model"));
+}
+
+static void test_tokenize(void **state) {
+    (void)state;
+    json_t *bytes = support_json("tokenize --tokenizer bytes --out shards book.txt");
+    assert_int_equal(support_number(bytes, "tokens"), BOOK_BYTES + 1); /* BOS before the document */
+    json_t *pieces = support_json("tokenize --tokenizer t.model --out pieces book.txt");
+    assert_true(support_number(pieces, "tokens") < BOOK_BYTES);
+    json_t *shard = support_json("inspect shards/book.bin --tokenizer bytes");
+    assert_string_equal(support_string(shard, "kind"), "tokens");
+    assert_int_equal(support_number(shard, "tokens"), BOOK_BYTES + 1);
+    assert_int_equal(support_number(shard, "largest"), 256);
+    char *book = support_text_of("book.txt");
+    assert_memory_equal(support_string(shard, "text"), book, 15);
+    assert_int_equal(strlen(support_string(shard, "text")), 15);
+    free(book);
+    json_decref(bytes);
+    json_decref(pieces);
+    json_decref(shard);
+    support_run run = support_cli("twelve bytes", "tokenize --tokenizer bytes --out shards - --json");
+    assert_int_equal(run.code, 0);
+    support_run_free(&run);
+    shard = support_json("inspect shards/stdin.bin");
+    assert_int_equal(support_number(shard, "tokens"), 13);
+    assert_null(json_object_get(shard, "text"));
+    json_decref(shard);
+    support_refused(1, "no-such.txt", "tokenize --tokenizer bytes --out shards no-such.txt");
+    support_refused(1, "only once", "tokenize --tokenizer bytes --out shards - -");
+    support_refused(1, "but bytes has only 258", "inspect pieces/book.bin --tokenizer bytes");
+}
+
+static void test_train_tokenizer(void **state) {
+    (void)state;
+    char *book = support_text_of("book.txt");
+    support_run run = support_cli(book, "train-tokenizer --vocab 290 --out stdin.model -");
+    assert_int_equal(run.code, 0);
+    support_run_free(&run);
+    free(book);
+    json_t *object = support_json("inspect stdin.model");
+    assert_int_equal(support_number(object, "tokenizer.vocab_size"), 290);
+    json_decref(object);
+    support_refused(1, "no-such.txt", "train-tokenizer --vocab 300 --out x.model no-such.txt");
+    support_refused(2, "--vocab: 1 is not in 2 ..", "train-tokenizer --vocab 1 --out x.model book.txt");
+    support_refused(2, "FILE is missing", "train-tokenizer --vocab 300 --out x.model");
+    assert_false(exists("x.model"));
+}
+
+/* ---- inspect ---- */
+
+static void test_inspect_model(void **state) {
+    (void)state;
+    json_t *object = support_json("inspect m");
+    json_t *tensors = json_object_get(object, "tensors"), *tensor;
+    size_t i;
+    double sum = 0;
+    json_array_foreach(tensors, i, tensor) {
+        double count = 1;
+        json_t *size;
+        size_t k;
+        json_array_foreach(json_object_get(tensor, "shape"), k, size) count *= json_number_value(size);
+        sum += count;
+    }
+    assert_true(sum == support_number(object, "parameters"));
+    json_t *file = support_json("inspect m/model.safetensors");
+    assert_string_equal(support_string(file, "kind"), "safetensors");
+    assert_int_equal(json_array_size(json_object_get(file, "tensors")), json_array_size(tensors));
+    char *text = support_done("inspect m");
+    assert_non_null(strstr(text, support_string(object, "fingerprint")));
+    assert_non_null(strstr(text, "model.embed_tokens.weight"));
+    free(text);
+    json_decref(file);
+    json_decref(object);
+}
+
+static void test_inspect_refusals(void **state) {
+    (void)state;
+    static const unsigned char long_header[] = "\xff\xff\xff\xff\xff\xff\xff\x7f{}";
+    static const unsigned char bad_entry[] = "\x11\0\0\0\0\0\0\0{\"a\":{\"dtype\":1}}";
+    support_write("long.safetensors", long_header, sizeof long_header - 1);
+    support_write("short.safetensors", "abc", 3);
+    support_write("entry.safetensors", bad_entry, sizeof bad_entry - 1);
+    support_write("bad.bin", "abc", 3);
+    support_write("bad.npy", "abc", 3);
+    support_write("bad.model", "abc", 3);
+    mkdir("empty", 0777);
+    support_refused(1, "long.safetensors: not a safetensors file", "inspect long.safetensors");
+    support_refused(1, "short.safetensors: not a safetensors file", "inspect short.safetensors");
+    support_refused(1, "entry.safetensors: bad entry 'a'", "inspect entry.safetensors");
+    support_refused(1, "bad.bin", "inspect bad.bin");
+    support_refused(1, "bad.npy", "inspect bad.npy");
+    support_refused(1, "bad.model", "inspect bad.model");
+    support_refused(1, "empty holds neither a model", "inspect empty");
+    support_refused(1, "missing: no such file", "inspect missing");
+    support_refused(1, "book.txt: not a directory", "inspect book.txt");
+}
+
+/* ---- progress ---- */
+
+/* With a terminal for stderr there is a bar that is redrawn; elsewhere plain lines. */
+static void test_progress(void **state) {
+    (void)state;
+    support_run run = support_cli(NULL, "eval --model m --data book.txt --seq-len 100");
+    assert_int_equal(run.code, 0);
+    assert_null(strchr(run.err, '\r'));
+    assert_non_null(strstr(run.err, "innerloop eval: token 3000/3000, loss "));
+    support_run_free(&run);
+    int master, slave;
+    char text[1 << 16];
+    size_t n = 0;
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+    pid_t child = fork();
+    if (!child) {
+        setenv("TERM", "xterm", 1);
+        int out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0666);
+        if (dup2(out, STDOUT_FILENO) < 0 || dup2(slave, STDERR_FILENO) < 0) _exit(125);
+        execl(INNERLOOP, INNERLOOP, "eval", "--model", "m", "--data", "book.txt", "--json", (char *)NULL);
+        _exit(126);
+    }
+    close(slave);
+    for (ssize_t got; n < sizeof text - 1 && (got = read(master, text + n, sizeof text - 1 - n)) > 0;)
+        n += (size_t)got;
+    text[n] = 0;
+    close(master);
+    assert_int_equal(support_cli_wait(child), 0);
+    assert_non_null(strstr(text, "\r\033[K[########################] token 3000/3000, loss "));
+    char *out = support_text_of("out");
+    json_t *object = json_loads(out, 0, NULL);
+    assert_true(json_is_object(object));
+    json_decref(object);
+    free(out);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_option_errors),
+        cmocka_unit_test(test_messages_are_one_line),
+        cmocka_unit_test(test_output_that_cannot_be_written),
+        cmocka_unit_test(test_init_shape),
+        cmocka_unit_test(test_init_defaults),
+        cmocka_unit_test(test_init_seed_and_force),
+        cmocka_unit_test(test_init_refusals),
+        cmocka_unit_test(test_tokenizer),
+        cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_train_tokenizer),
+        cmocka_unit_test(test_inspect_model),
+        cmocka_unit_test(test_inspect_refusals),
+        cmocka_unit_test(test_progress),
+    };
+    return cmocka_run_group_tests(tests, begin, support_cli_end);
+}

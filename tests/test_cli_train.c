@@ -1,0 +1,376 @@
+/* test_cli_train.c: `innerloop train`: that no option is ignored, that nothing is lost, that a run can be
+ * repeated. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_text.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SHAPE                                                                                                \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+    "--set mini_batch_size=4"
+#define SIZE "--batch-tokens 64 --seq-len 16"
+#define SHORT "--steps 4 --warmup 2 " SIZE
+enum { BOOK_BYTES = 4000 };
+
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    if (support_cli_begin(state)) return 1;
+    support_seed(3);
+    char *prose = support_prose(BOOK_BYTES);
+    support_write("book.txt", prose, BOOK_BYTES);
+    for (char *c = prose; *c; c++)
+        if (*c < ' ' || *c == '"') *c = ' '; /* for JSON */
+    /* documents of different length, for --carry */
+    FILE *file = fopen("docs.jsonl", "w");
+    if (!file) return 1;
+    for (int i = 0; i < 24; i++) fprintf(file, "{\"text\": \"%.*s\"}\n", 20 + 7 * i, prose + 100 * i);
+    fclose(file);
+    support_write("val.txt", prose + 1000, 500);
+    free(prose);
+    free(support_done("init --preset tiny %s --out m", SHAPE));
+    free(support_done("init --preset tiny %s --mixer ttt_mlp --out mlp", SHAPE));
+    return 0;
+}
+
+static int exists(const char *path) {
+    struct stat info;
+    return !stat(path, &info);
+}
+
+/* Trains m on the documents with these options in a new place; returns the fingerprint of what came out. */
+static char *trained(const char *options) {
+    static int runs;
+    free(support_done("train --model m --data docs.jsonl --out run%d %s", ++runs, options));
+    char *latest = malloc(64);
+    assert_non_null(latest);
+    snprintf(latest, 64, "run%d/latest", runs);
+    char *fingerprint = support_fingerprint(latest);
+    free(latest);
+    return fingerprint;
+}
+
+/* The log's objects in order, an array the caller releases. */
+static json_t *read_log(const char *path) {
+    json_t *lines = json_array();
+    char *text = support_text_of(path);
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        json_t *object = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+        if (!json_is_object(object)) fail_msg("%s: %s", path, line);
+        json_array_append_new(lines, object);
+    }
+    free(text);
+    return lines;
+}
+
+static void assert_same_file(const char *a, const char *b) {
+    size_t n, m;
+    char *x = support_read(a, &n), *y = support_read(b, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+}
+
+/* Step by step the same, but for the speed. */
+static void assert_same_log(const char *a, const char *b) {
+    json_t *x = read_log(a), *y = read_log(b), *line;
+    size_t i;
+    json_array_foreach(x, i, line) json_object_del(line, "tokens_per_s");
+    json_array_foreach(y, i, line) json_object_del(line, "tokens_per_s");
+    assert_true(json_equal(x, y));
+    json_decref(x);
+    json_decref(y);
+}
+
+/* ---- options ---- */
+
+static void test_same_options_same_weights(void **state) {
+    (void)state;
+    char *first = trained(SHORT), *again = trained(SHORT " --threads 3 --save-every 1"), *spelled;
+    spelled = trained(SHORT " --shuffle blocks --lr 3e-3 --end-lr 1e-5 --beta1 0.9 --beta2 0.95 --eps 1e-8 "
+                            "--weight-decay 0.1 --clip 1 --inner-lr-start 1 --inner-lr-warmup 2 --seed 0");
+    assert_string_equal(first, again);
+    assert_string_equal(first, spelled);
+    free(spelled);
+    spelled = trained("--steps 20 " SIZE);
+    char *tenth = trained("--steps 20 --warmup 2 " SIZE);
+    assert_string_equal(spelled, tenth);
+    free(tenth);
+    free(spelled);
+    free(again);
+    free(first);
+}
+
+static void test_no_option_is_ignored(void **state) {
+    (void)state;
+    static const char *const changes[] = {
+        SHORT " --lr 1e-2",
+        SHORT " --end-lr 1e-3",
+        SHORT " --beta1 0.5",
+        SHORT " --beta2 0.5",
+        SHORT " --eps 1e-2",
+        SHORT " --weight-decay 0",
+        SHORT " --clip 0.01",
+        SHORT " --inner-lr-start 0.3",
+        SHORT " --seed 5",
+        SHORT " --shuffle none",
+        SHORT " --carry",
+        SHORT " --carry --shuffle none",
+        "--steps 4 --warmup 3 " SIZE,
+        "--steps 5 --warmup 2 " SIZE,
+        "--steps 4 --warmup 2 --batch-tokens 128 --seq-len 16",
+        "--steps 4 --warmup 2 --batch-tokens 64 --seq-len 32",
+        SHORT " --inner-lr-start 0.3 --inner-lr-warmup 4",
+    };
+    enum { N = sizeof changes / sizeof *changes };
+    char *prints[N + 1];
+    prints[N] = trained(SHORT);
+    for (size_t i = 0; i < N; i++) {
+        prints[i] = trained(changes[i]);
+        for (size_t k = 0; k < i; k++)
+            if (!strcmp(prints[i], prints[k])) fail_msg("%s: the same as %s", changes[i], changes[k]);
+        if (!strcmp(prints[i], prints[N])) fail_msg("%s: changes nothing", changes[i]);
+    }
+    for (size_t i = 0; i <= N; i++) free(prints[i]);
+}
+
+/* The inner learning rate of TTT-MLP warms up by itself. */
+static void test_mlp_default(void **state) {
+    (void)state;
+    free(support_done("train --model mlp --data docs.jsonl --out mlp1 %s", SHORT));
+    free(support_done("train --model mlp --data docs.jsonl --out mlp2 %s --inner-lr-start 0.1", SHORT));
+    free(support_done("train --model mlp --data docs.jsonl --out mlp3 %s --inner-lr-start 1", SHORT));
+    assert_same_file("mlp1/latest/model.safetensors", "mlp2/latest/model.safetensors");
+    char *plain = support_fingerprint("mlp1/latest"), *full = support_fingerprint("mlp3/latest");
+    assert_string_not_equal(plain, full);
+    free(plain);
+    free(full);
+}
+
+static void test_log_and_checkpoints(void **state) {
+    (void)state;
+    json_t *result =
+        support_json("train --model m --data book.txt docs.jsonl --out logged --steps 6 --warmup 2 %s --log "
+                     "log.jsonl --val val.txt --val-every 4 --save-every 5",
+                     SIZE);
+    json_t *lines = read_log("log.jsonl"), *line;
+    static const double rates[] = {0, 1.5e-3, 3e-3};
+    size_t i;
+    assert_int_equal(json_array_size(lines), 6);
+    json_array_foreach(lines, i, line) {
+        assert_int_equal(support_number(line, "step"), i + 1);
+        assert_true(support_number(line, "loss") > 4 && support_number(line, "loss") < 7);
+        assert_true(support_number(line, "grad_norm") > 0);
+        assert_true(support_number(line, "tokens_per_s") > 0);
+        if (i < 3) assert_true(support_number(line, "lr") == rates[i]);
+        assert_true((json_object_get(line, "val_loss") != NULL) == (i == 3 || i == 5));
+    }
+    json_t *last = json_array_get(lines, 5);
+    assert_true(support_number(result, "loss") == support_number(last, "loss"));
+    assert_true(support_number(result, "val_loss") == support_number(last, "val_loss"));
+    assert_int_equal(support_number(result, "steps"), 6);
+    assert_int_equal(support_number(result, "tokens"), 6 * 64);
+    assert_true(json_is_false(json_object_get(result, "interrupted")));
+    assert_true(exists("logged/step-5") && exists("logged/step-6") && !exists("logged/step-4"));
+    assert_true(exists("logged.cache")); /* the tokenized text, beside --out */
+    assert_false(exists("logged/cache"));
+    json_t *run = support_json("inspect logged");
+    assert_string_equal(support_string(run, "kind"), "checkpoint");
+    assert_int_equal(support_number(run, "trainer.step"), 6);
+    json_decref(run);
+    json_decref(lines);
+    json_decref(result);
+}
+
+/* The validation loss is eval's: the same sequences, the same bits' worth of loss. */
+static void test_validation_is_eval(void **state) {
+    (void)state;
+    json_t *result = support_json("train --model m --data book.txt --out validated %s --val val.txt", SHORT);
+    json_t *eval = support_json("eval --model validated/latest --data val.txt --seq-len 16");
+    assert_true(support_number(result, "val_loss") - support_number(eval, "nll") < 1e-4);
+    assert_true(support_number(eval, "nll") - support_number(result, "val_loss") < 1e-4);
+    json_decref(eval);
+    json_decref(result);
+}
+
+static void test_data_from_stdin(void **state) {
+    (void)state;
+    char *book = support_text_of("book.txt");
+    support_run run = support_cli(book, "train --model m --data - --out piped %s", SHORT);
+    assert_int_equal(run.code, 0);
+    support_run_free(&run);
+    free(support_done("train --model m --data book.txt --out filed %s", SHORT));
+    assert_same_file("piped/latest/model.safetensors", "filed/latest/model.safetensors");
+    free(book);
+}
+
+static void test_sentencepiece_goes_along(void **state) {
+    (void)state;
+    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out sp", SHAPE));
+    free(support_done("train --model sp --data book.txt --out sprun %s", SHORT));
+    assert_same_file("t.model", "sprun/latest/tokenizer.model");
+    json_t *text = support_json("generate --model sprun/latest --prompt ba --max-tokens 5");
+    assert_int_equal(support_number(text, "tokens"), 5);
+    json_decref(text);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    support_refused(2, "--batch-tokens must be a multiple of --seq-len",
+                    "train --model m --data book.txt --out x --steps 4 --batch-tokens 65 --seq-len 16");
+    support_refused(2, "--model DIR is missing", "train --data book.txt --out x %s", SHORT);
+    support_refused(2, "--data FILE is missing", "train --model m --out x %s", SHORT);
+    support_refused(2, "--data needs a value", "train --model m --out x %s --data", SHORT);
+    support_refused(2, "--shuffle: 'all' is not one of {blocks,none}",
+                    "train --model m --data book.txt --out x %s --shuffle all", SHORT);
+    support_refused(2, "--steps: 0 is not in", "train --model m --data book.txt --out x --steps 0 %s", SIZE);
+    support_refused(2, "--beta1: 1 is not in", "train --model m --data book.txt --out x %s --beta1 1", SHORT);
+    support_refused(1, "no-such.txt", "train --model m --data no-such.txt --out x %s", SHORT);
+    support_refused(1, "no-such", "train --model no-such --data book.txt --out x %s", SHORT);
+    support_refused(1, "500",
+                    "train --model m --data val.txt --out x --steps 1 --batch-tokens 1024 --seq-len 1024");
+    support_refused(1, "x/latest does not exist", "train --model m --data book.txt --out x %s --resume",
+                    SHORT);
+    support_refused(1, "no/log.jsonl: No such file",
+                    "train --model m --data book.txt --out x %s --log no/log.jsonl", SHORT);
+    assert_false(exists("x"));
+}
+
+/* A divergence ends the run with the library's words; the last good checkpoint stays. */
+static void test_divergence(void **state) {
+    (void)state;
+    support_run run =
+        support_cli(NULL,
+                    "train --model m --data book.txt --out diverged --steps 50 --warmup 0 %s --lr 1000 "
+                    "--end-lr 1000 --clip 1e30 --save-every 1",
+                    SIZE);
+    assert_int_equal(run.code, 1);
+    assert_int_equal(run.out_bytes, 0);
+    assert_non_null(strstr(run.err, "innerloop train: step "));
+    assert_non_null(strstr(run.err, "the last checkpoint is diverged/step-"));
+    support_run_free(&run);
+    json_t *object = support_json("inspect diverged");
+    assert_true(support_number(object, "trainer.step") >= 1);
+    json_decref(object);
+}
+
+/* ---- nothing lost ---- */
+
+#define LONG "--steps 150 --batch-tokens 512 --seq-len 64 --save-every 1000 --val val.txt --val-every 50"
+
+/* Waits until the child has logged this many steps. */
+static void wait_for_lines(const char *path, int lines) {
+    for (int tries = 0; tries < 60000; tries++) {
+        int n = 0;
+        FILE *file = fopen(path, "r");
+        for (int c; file && (c = fgetc(file)) != EOF;) n += c == '\n';
+        if (file) fclose(file);
+        if (n >= lines) return;
+        usleep(1000);
+    }
+    fail_msg("%s: %d lines never came", path, lines);
+}
+
+static void uninterrupted(void) {
+    if (exists("whole/latest")) return;
+    free(support_done("train --model m --data docs.jsonl --out whole %s --log whole.jsonl", LONG));
+}
+
+static void assert_goes_on_as_if_never_stopped(const char *out, const char *log) {
+    char path[64];
+    free(support_done("train --resume --data docs.jsonl --out %s %s --log %s", out, LONG, log));
+    snprintf(path, sizeof path, "%s/latest/model.safetensors", out);
+    assert_same_file(path, "whole/latest/model.safetensors");
+    snprintf(path, sizeof path, "%s/latest/trainer.safetensors", out);
+    assert_same_file(path, "whole/latest/trainer.safetensors");
+    assert_same_log(log, "whole.jsonl");
+}
+
+static void test_interrupt_and_resume(void **state) {
+    (void)state;
+    uninterrupted();
+    static const struct {
+        int number, code;
+        const char *out, *log;
+    } signals[] = {{SIGINT, 130, "stopped", "stopped.jsonl"}, {SIGTERM, 143, "ended", "ended.jsonl"}};
+    for (size_t i = 0; i < 2; i++) {
+        pid_t child = support_cli_start("train --model m --data docs.jsonl --out %s %s --log %s --json",
+                                        signals[i].out, LONG, signals[i].log);
+        wait_for_lines(signals[i].log, 4);
+        assert_int_equal(kill(child, signals[i].number), 0);
+        assert_int_equal(support_cli_wait(child), signals[i].code);
+        char *out = support_text_of("out");
+        json_t *result = json_loads(out, 0, NULL), *run = support_json("inspect %s", signals[i].out);
+        json_t *lines = read_log(signals[i].log);
+        assert_true(json_is_true(json_object_get(result, "interrupted")));
+        assert_int_equal(support_number(run, "trainer.step"),
+                         json_array_size(lines)); /* the step it was in is saved */
+        assert_int_equal(support_number(result, "steps"), json_array_size(lines));
+        assert_true(json_array_size(lines) < 150);
+        json_decref(lines);
+        json_decref(run);
+        json_decref(result);
+        free(out);
+        assert_goes_on_as_if_never_stopped(signals[i].out, signals[i].log);
+    }
+}
+
+/* Killed between checkpoints: the log has lines of steps that are made again, and maybe half a line. */
+static void test_kill_and_resume(void **state) {
+    (void)state;
+    uninterrupted();
+    pid_t child = support_cli_start(
+        "train --model m --data docs.jsonl --out killed --steps 150 --batch-tokens 512 --seq-len 64 "
+        "--save-every 7 --val val.txt --val-every 50 --log killed.jsonl");
+    wait_for_lines("killed.jsonl", 10);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(support_cli_wait(child), -SIGKILL);
+    FILE *log = fopen("killed.jsonl", "a");
+    assert_non_null(log);
+    fputs("{\"step\":999,\"lo", log);
+    fclose(log);
+    assert_goes_on_as_if_never_stopped("killed", "killed.jsonl");
+}
+
+static void test_resume_of_a_finished_run(void **state) {
+    (void)state;
+    free(support_done("train --model m --data book.txt --out done %s --log done.jsonl", SHORT));
+    char *before = support_text_of("done.jsonl");
+    json_t *result =
+        support_json("train --model m --resume --data book.txt --out done %s --log done.jsonl", SHORT);
+    assert_int_equal(support_number(result, "tokens"), 0);
+    assert_int_equal(support_number(result, "steps"), 4);
+    char *after = support_text_of("done.jsonl");
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+    json_decref(result);
+    support_refused(1, "done already holds a run", "train --model m --data book.txt --out done %s", SHORT);
+    support_refused(1, "seed", "train --resume --data book.txt --out done %s --seed 8", SHORT);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_options_same_weights),
+        cmocka_unit_test(test_no_option_is_ignored),
+        cmocka_unit_test(test_mlp_default),
+        cmocka_unit_test(test_log_and_checkpoints),
+        cmocka_unit_test(test_validation_is_eval),
+        cmocka_unit_test(test_data_from_stdin),
+        cmocka_unit_test(test_sentencepiece_goes_along),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_interrupt_and_resume),
+        cmocka_unit_test(test_kill_and_resume),
+        cmocka_unit_test(test_resume_of_a_finished_run),
+    };
+    return cmocka_run_group_tests(tests, begin, support_cli_end);
+}
