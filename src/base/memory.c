@@ -20,7 +20,7 @@ il_allocator il_allocator_default(void) { return (il_allocator){default_allocate
 
 void *il_alloc_raw(const il_allocator *allocator, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) return NULL;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX) return NULL;
     return allocator->allocate(allocator->user, bytes ? bytes : 1, IL_ALIGN);
 }
 
