@@ -185,10 +185,28 @@ il_status il_model_new(il_engine *engine, const il_config *config, il_model **mo
     return status;
 }
 
+enum { INIT_PIECES = 16 }; /* a tensor is filled in so many */
+
+typedef struct filling {
+    const il_model *model;
+    uint64_t seed;
+} filling;
+
+static void fill_piece(void *context, int item, int worker) {
+    const filling *f = context;
+    const il_table *table = &f->model->table;
+    size_t tensor = (size_t)item / INIT_PIECES, piece = (size_t)item % INIT_PIECES,
+           count = table->entries[tensor].count;
+    size_t from = count / 2 * piece / INIT_PIECES * 2, to = count / 2 * (piece + 1) / INIT_PIECES * 2;
+    (void)worker;
+    il_table_init_part(table, f->seed, tensor, from, piece + 1 < INIT_PIECES ? to : count, f->model->weights);
+}
+
 il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
                         il_error *error) {
     IL_TRY(il_model_new(engine, config, model, error));
-    il_table_init(&(*model)->table, seed, (*model)->weights);
+    filling f = {*model, seed};
+    il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
     return IL_OK;
 }
 

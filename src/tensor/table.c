@@ -67,28 +67,32 @@ static double conv_weight(uint64_t seed, uint32_t stream, uint64_t index) {
     return il_normal_truncated(seed, IL_PURPOSE_INIT, stream, index, 2.0) * (0.5 / 0.87962566103423978);
 }
 
+void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to,
+                        float *block) {
+    const il_table_entry *entry = &table->entries[tensor];
+    float *out = block + entry->offset;
+    uint32_t stream = (uint32_t)tensor;
+    switch (entry->init) {
+    case IL_INIT_ZEROS: memset(out + from, 0, (to - from) * sizeof *out); break;
+    case IL_INIT_ONES:
+        for (size_t i = from; i < to; i++) out[i] = 1.0f;
+        break;
+    case IL_INIT_NORMAL:
+        for (size_t i = from; i < to; i += 2) {
+            double pair[2];
+            il_normal_pair(seed, IL_PURPOSE_INIT, stream, i / 2, pair);
+            out[i] = (float)(0.02 * pair[0]);
+            if (i + 1 < to) out[i + 1] = (float)(0.02 * pair[1]);
+        }
+        break;
+    case IL_INIT_CONV:
+        for (size_t i = from; i < to; i++) out[i] = (float)conv_weight(seed, stream, i);
+        break;
+    }
+}
+
 void il_table_init(const il_table *table, uint64_t seed, float *block) {
     memset(block, 0, table->floats * sizeof *block);
-    for (size_t t = 0; t < table->n; t++) {
-        const il_table_entry *entry = &table->entries[t];
-        float *out = block + entry->offset;
-        uint32_t stream = (uint32_t)t;
-        switch (entry->init) {
-        case IL_INIT_ZEROS: break;
-        case IL_INIT_ONES:
-            for (size_t i = 0; i < entry->count; i++) out[i] = 1.0f;
-            break;
-        case IL_INIT_NORMAL:
-            for (size_t i = 0; i < entry->count; i += 2) {
-                double pair[2];
-                il_normal_pair(seed, IL_PURPOSE_INIT, stream, i / 2, pair);
-                out[i] = (float)(0.02 * pair[0]);
-                if (i + 1 < entry->count) out[i + 1] = (float)(0.02 * pair[1]);
-            }
-            break;
-        case IL_INIT_CONV:
-            for (size_t i = 0; i < entry->count; i++) out[i] = (float)conv_weight(seed, stream, i);
-            break;
-        }
-    }
+    for (size_t t = 0; t < table->n; t++)
+        il_table_init_part(table, seed, t, 0, table->entries[t].count, block);
 }

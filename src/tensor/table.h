@@ -32,5 +32,7 @@ il_status il_table_add(il_table *table, size_t *offset, il_init init, int rank, 
 const il_table_entry *il_table_find(const il_table *table, const char *name);
 /* Fills block [table->floats] by each entry's init; stream = index of the tensor. Same bits on every machine. */
 void il_table_init(const il_table *table, uint64_t seed, float *block);
+/* The same for the elements from (even) .. to-1 of one tensor, so that threads can share the work. */
+void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *block);
 
 #endif
