@@ -80,24 +80,24 @@ char *support_prose(size_t bytes) {
     return text;
 }
 
-static void put_bytes(support_model *m, const void *data, size_t bytes) {
+static void put_bytes(support_spm *m, const void *data, size_t bytes) {
     assert_true(m->bytes + bytes <= sizeof m->data);
     if (bytes) memcpy(m->data + m->bytes, data, bytes);
     m->bytes += bytes;
 }
 
-static void put_varint(support_model *m, uint64_t value) {
+static void put_varint(support_spm *m, uint64_t value) {
     for (; value >= 0x80; value >>= 7) put_bytes(m, &(unsigned char){(unsigned char)(value | 0x80)}, 1);
     put_bytes(m, &(unsigned char){(unsigned char)value}, 1);
 }
 
-void support_model_field(support_model *m, int number, const void *data, size_t bytes) {
+void support_spm_field(support_spm *m, int number, const void *data, size_t bytes) {
     put_varint(m, (uint64_t)number << 3 | 2);
     put_varint(m, bytes);
     put_bytes(m, data, bytes);
 }
 
-void support_model_piece(support_model *m, const char *piece, float score, int type) {
+void support_spm_piece(support_spm *m, const char *piece, float score, int type) {
     unsigned char body[300];
     size_t length = strlen(piece), n = 0;
     assert_true(length < 128);
@@ -110,29 +110,29 @@ void support_model_piece(support_model *m, const char *piece, float score, int t
     n += 4;
     body[n++] = 3 << 3;
     body[n++] = (unsigned char)type;
-    support_model_field(m, 1, body, n);
+    support_spm_field(m, 1, body, n);
     m->pieces++;
 }
 
-void support_model_begin(support_model *m, int byte_pieces) {
+void support_spm_begin(support_spm *m, int byte_pieces) {
     m->bytes = 0;
     m->pieces = 0;
-    support_model_piece(m, "<unk>", 0, SUPPORT_UNKNOWN);
-    support_model_piece(m, "<s>", 0, SUPPORT_CONTROL);
-    support_model_piece(m, "</s>", 0, SUPPORT_CONTROL);
+    support_spm_piece(m, "<unk>", 0, SUPPORT_UNKNOWN);
+    support_spm_piece(m, "<s>", 0, SUPPORT_CONTROL);
+    support_spm_piece(m, "</s>", 0, SUPPORT_CONTROL);
     for (int i = 0; byte_pieces && i < 256; i++) {
         char piece[8];
         snprintf(piece, sizeof piece, "<0x%02X>", i);
-        support_model_piece(m, piece, 0, SUPPORT_BYTE);
+        support_spm_piece(m, piece, 0, SUPPORT_BYTE);
     }
 }
 
-void support_model_end(support_model *m, int kind, int byte_fallback, int dummy_prefix, int remove_spaces) {
+void support_spm_end(support_spm *m, int kind, int byte_fallback, int dummy_prefix, int remove_spaces) {
     unsigned char trainer[] = {3 << 3, (unsigned char)kind, 0x98, 2,
                                (unsigned char)byte_fallback}; /* fields 3, 35 */
     unsigned char normalizer[] = {3 << 3, (unsigned char)dummy_prefix, 4 << 3, (unsigned char)remove_spaces};
-    support_model_field(m, 2, trainer, sizeof trainer);
-    support_model_field(m, 3, normalizer, sizeof normalizer);
+    support_spm_field(m, 2, trainer, sizeof trainer);
+    support_spm_field(m, 3, normalizer, sizeof normalizer);
 }
 
 il_engine *support_engine(const il_allocator *allocator) {

@@ -15,11 +15,11 @@ size_t support_random_bytes(char *text, size_t bytes);
 char *support_prose(size_t bytes);
 
 /* A ModelProto under construction. */
-typedef struct support_model {
+typedef struct support_spm {
     unsigned char data[1 << 16];
     size_t bytes;
     int pieces;
-} support_model;
+} support_spm;
 
 enum {
     SUPPORT_NORMAL = 1,
@@ -31,14 +31,13 @@ enum {
 };
 enum { SUPPORT_UNIGRAM = 1, SUPPORT_BPE };
 
-void support_model_piece(support_model *model, const char *piece, float score, int type);
+void support_spm_piece(support_spm *model, const char *piece, float score, int type);
 /* <unk> <s> </s> and, if wanted, the 256 byte pieces. */
-void support_model_begin(support_model *model, int byte_pieces);
+void support_spm_begin(support_spm *model, int byte_pieces);
 /* The trainer's and normalizer's settings. */
-void support_model_end(support_model *model, int kind, int byte_fallback, int dummy_prefix,
-                       int remove_spaces);
+void support_spm_end(support_spm *model, int kind, int byte_fallback, int dummy_prefix, int remove_spaces);
 /* A length-delimited field of the message. */
-void support_model_field(support_model *model, int number, const void *data, size_t bytes);
+void support_spm_field(support_spm *model, int number, const void *data, size_t bytes);
 
 /* A single-threaded engine with the allocator (NULL: the C library's). Fails the running test when it cannot.
  */

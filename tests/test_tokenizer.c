@@ -200,7 +200,7 @@ static void decode_refuses(void **state) {
 
 /* ---- models written by hand ---- */
 
-static void hello_pieces(support_model *m) {
+static void hello_pieces(support_spm *m) {
     static const char *const pieces[] = {"\xE2\x96\x81",
                                          "h",
                                          "e",
@@ -213,11 +213,11 @@ static void hello_pieces(support_model *m) {
                                          "\xE2\x96\x81hello",
                                          "\xE2\x96\x81\xE2\x96\x81",
                                          "w"};
-    for (int i = 0; i < 12; i++) support_model_piece(m, pieces[i], (float)-i, SUPPORT_NORMAL);
+    for (int i = 0; i < 12; i++) support_spm_piece(m, pieces[i], (float)-i, SUPPORT_NORMAL);
 }
 enum { SPACE = 259, H, E, L, O, HE, LL, HELL, HELLO, SPACE_HELLO, SPACES, W };
 
-static il_tokenizer *load(const support_model *m) {
+static il_tokenizer *load(const support_spm *m) {
     char *folder = support_folder_make();
     const char *path = support_path(folder, "t.model");
     il_tokenizer *t;
@@ -278,10 +278,10 @@ static void decodes_to(const il_tokenizer *t, const int32_t *ids, size_t n, cons
 
 static void llama_like_model(void **state) {
     (void)state;
-    static support_model m;
-    support_model_begin(&m, 1);
+    static support_spm m;
+    support_spm_begin(&m, 1);
     hello_pieces(&m);
-    support_model_end(&m, SUPPORT_BPE, 1, 1, 0);
+    support_spm_end(&m, SUPPORT_BPE, 1, 1, 0);
     il_tokenizer *t = load(&m);
     il_tokenizer_info info;
     il_tokenizer_get_info(t, &info);
@@ -327,10 +327,10 @@ static void llama_like_model(void **state) {
 
 static void model_without_byte_pieces(void **state) {
     (void)state;
-    static support_model m;
-    support_model_begin(&m, 0);
+    static support_spm m;
+    support_spm_begin(&m, 0);
     hello_pieces(&m); /* from id 3 */
-    support_model_end(&m, SUPPORT_BPE, 0, 0, 0);
+    support_spm_end(&m, SUPPORT_BPE, 0, 0, 0);
     il_tokenizer *t = load(&m);
     encodes(t, "hello", HELLO - 256);
     encodes(t, "h\xFFzh", H - 256, 0, 0, H - 256);
@@ -340,10 +340,10 @@ static void model_without_byte_pieces(void **state) {
 
 static void model_without_a_space(void **state) {
     (void)state;
-    static support_model m;
-    support_model_begin(&m, 1);
-    support_model_piece(&m, "a", -1, SUPPORT_NORMAL);
-    support_model_end(&m, SUPPORT_BPE, 1, 1, 0);
+    static support_spm m;
+    support_spm_begin(&m, 1);
+    support_spm_piece(&m, "a", -1, SUPPORT_NORMAL);
+    support_spm_end(&m, SUPPORT_BPE, 1, 1, 0);
     il_tokenizer *t = load(&m);
     encodes(t, "a a", 259, byte_id(' '), 259);
     decodes(t, "a a", 259, byte_id(' '), 259);
@@ -352,10 +352,10 @@ static void model_without_a_space(void **state) {
 
 static void unigram_model(void **state) {
     (void)state;
-    static support_model m;
-    support_model_begin(&m, 1);
+    static support_spm m;
+    support_spm_begin(&m, 1);
     hello_pieces(&m);
-    support_model_end(&m, SUPPORT_UNIGRAM, 1, 1, 1); /* removes spaces: not plain, the library's own rules */
+    support_spm_end(&m, SUPPORT_UNIGRAM, 1, 1, 1); /* removes spaces: not plain, the library's own rules */
     il_tokenizer *t = load(&m);
     encodes(t, "  w  h ", SPACE, W, SPACE, H);
     decodes(t, "w h", SPACE, W, SPACE, H);
@@ -364,13 +364,13 @@ static void unigram_model(void **state) {
 
 static void bad_models_are_errors(void **state) {
     (void)state;
-    static support_model m;
+    static support_spm m;
     assert_int_equal(try_load("", 0), IL_ERR_FORMAT);
     assert_int_equal(try_load("this is a text file and no model\n", 33), IL_ERR_FORMAT);
 
-    support_model_begin(&m, 1);
+    support_spm_begin(&m, 1);
     hello_pieces(&m);
-    support_model_end(&m, SUPPORT_BPE, 1, 1, 0);
+    support_spm_end(&m, SUPPORT_BPE, 1, 1, 0);
     assert_int_equal(try_load(m.data, m.bytes), IL_OK);
     /* cut short anywhere, or one byte changed: an error or a model, never worse */
     for (size_t n = 0; n < m.bytes; n += 1 + n / 40) try_load(m.data, n);
@@ -388,36 +388,36 @@ static void bad_models_are_errors(void **state) {
         assert_int_equal(try_load(m.data, m.bytes), IL_ERR_FORMAT);                                          \
         if (!strstr(error.message, text)) fail_msg("\"%s\" lacks \"%s\"", error.message, text);              \
     } while (0)
-    support_model_begin(&m, 0);
-    support_model_end(&m, SUPPORT_BPE, 1, 0, 0);
+    support_spm_begin(&m, 0);
+    support_spm_end(&m, SUPPORT_BPE, 1, 0, 0);
     refused("needs 256");
-    support_model_begin(&m, 1);
-    support_model_end(&m, SUPPORT_BPE, 0, 0, 0);
+    support_spm_begin(&m, 1);
+    support_spm_end(&m, SUPPORT_BPE, 0, 0, 0);
     refused("256 byte pieces");
-    support_model_begin(&m, 0);
-    support_model_piece(&m, "<unk2>", 0, SUPPORT_UNKNOWN);
+    support_spm_begin(&m, 0);
+    support_spm_piece(&m, "<unk2>", 0, SUPPORT_UNKNOWN);
     refused("pieces 0 and 3");
-    support_model_begin(&m, 0);
-    support_model_piece(&m, "", 0, SUPPORT_NORMAL);
+    support_spm_begin(&m, 0);
+    support_spm_piece(&m, "", 0, SUPPORT_NORMAL);
     refused("piece 3: empty");
-    support_model_begin(&m, 0);
-    support_model_piece(&m, "\xFF", 0, SUPPORT_NORMAL);
+    support_spm_begin(&m, 0);
+    support_spm_piece(&m, "\xFF", 0, SUPPORT_NORMAL);
     refused("not UTF-8");
-    support_model_begin(&m, 0);
-    support_model_piece(&m, "x", 0, 9);
+    support_spm_begin(&m, 0);
+    support_spm_piece(&m, "x", 0, 9);
     refused("unknown type");
-    support_model_begin(&m, 0);
-    support_model_piece(&m, "<0xGG>", 0, SUPPORT_BYTE);
+    support_spm_begin(&m, 0);
+    support_spm_piece(&m, "<0xGG>", 0, SUPPORT_BYTE);
     refused("<0xHH>");
-    support_model_begin(&m, 0);
-    support_model_piece(&m, "x", __builtin_nanf(""), SUPPORT_NORMAL);
+    support_spm_begin(&m, 0);
+    support_spm_piece(&m, "x", __builtin_nanf(""), SUPPORT_NORMAL);
     refused("finite");
-    support_model_begin(&m, 0);
-    support_model_piece(&m, "x", 0, SUPPORT_NORMAL);
-    support_model_piece(&m, "x", 0, SUPPORT_NORMAL);
+    support_spm_begin(&m, 0);
+    support_spm_piece(&m, "x", 0, SUPPORT_NORMAL);
+    support_spm_piece(&m, "x", 0, SUPPORT_NORMAL);
     refused("already defined");
     m.bytes = 0;
-    support_model_piece(&m, "x", 0, SUPPORT_NORMAL);
+    support_spm_piece(&m, "x", 0, SUPPORT_NORMAL);
     refused("no unknown piece");
 }
 
@@ -433,15 +433,15 @@ static size_t table(unsigned char *out, size_t units, const uint32_t (*set)[2], 
 }
 
 static il_status load_with_table(const unsigned char *data, size_t bytes, int field) {
-    static support_model m;
+    static support_spm m;
     unsigned char spec[8192] = {2 << 3 | 2, (unsigned char)(0x80 | (bytes & 127)),
                                 (unsigned char)(bytes >> 7)};
     assert_true(bytes < 8000 && bytes >> 7 < 128 && bytes >= 128);
     memcpy(spec + 3, data, bytes);
-    support_model_begin(&m, 0);
+    support_spm_begin(&m, 0);
     hello_pieces(&m);
-    support_model_end(&m, SUPPORT_BPE, 0, 0, 0);
-    support_model_field(&m, field, spec, bytes + 3);
+    support_spm_end(&m, SUPPORT_BPE, 0, 0, 0);
+    support_spm_field(&m, field, spec, bytes + 3);
     return try_load(m.data, m.bytes);
 }
 
@@ -487,7 +487,7 @@ static void replacement_tables(void **state) {
 
 static void tokenizer_of_a_model(void **state) {
     (void)state;
-    static support_model m;
+    static support_spm m;
     char *folder = support_folder_make();
     il_config config = {.vocab_size = 258};
     il_tokenizer *t, *again;
@@ -503,9 +503,9 @@ static void tokenizer_of_a_model(void **state) {
                  "258 tokens, the model's vocabulary 257");
     assert_null(t);
 
-    support_model_begin(&m, 1);
+    support_spm_begin(&m, 1);
     hello_pieces(&m);
-    support_model_end(&m, SUPPORT_BPE, 1, 1, 0);
+    support_spm_end(&m, SUPPORT_BPE, 1, 1, 0);
     t = load(&m);
     assert_ok(il_tokenizer_save(t, folder, &error), error);
     size_t bytes;
