@@ -14,7 +14,9 @@
 #endif
 
 /* Loops with constant bounds that must disappear, so that arrays of sums become registers. */
-#if defined(__clang__)
+#if !defined(IL_ISA_AVX2) && !defined(IL_ISA_AVX512)
+#define UNROLL
+#elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
