@@ -1,9 +1,26 @@
 /* gemm.c: big products: cache blocking and threads around il_kernels.gemm. Owns how a product is cut; every
- * element stays one chain, because blocks over k go on from c. */
+ * element stays one chain, because a block further along k goes on from c. */
 #include "kernels/gemm.h"
 
-/* Depth of a block: a panel of 16 columns is then 24 KiB. */
-enum { K_BLOCK = 384 };
+enum {
+    /* A panel of 16 columns this deep is 24 KiB, and stays in the first-level cache while the rows go by. */
+    K_BLOCK = 384,
+    /* Columns that all rows visit before the next are touched; packed they are half of a 512 KiB second-level
+     * cache or more. Where b is packed on the way, or a is, wider, so that the copies pay. */
+    N_BLOCK = 256,
+    N_BLOCK_COPIED = 512,
+    /* At most as many rows as one tile: b is read once, front to back, and blocks would only break the
+       stream. */
+    STREAM_ROWS = 6,
+    /* From here on copying b into panels pays, if it lies by rows. */
+    COPY_ROWS = 32,
+    /* A transposed a is copied in groups of so many rows, as deep as leaves room beside the panel of b. */
+    A_ROWS = 16,
+    A_DEPTH = 192,
+    /* Multiply-adds below which waking a thread costs more than it saves (about 10 microseconds). */
+    WORK_MIN = 1 << 17
+};
+_Static_assert(N_BLOCK_COPIED *K_BLOCK + A_ROWS * K_BLOCK <= IL_GEMM_SCRATCH, "buffers of a worker");
 
 typedef struct job {
     il_engine *engine;
@@ -22,68 +39,127 @@ size_t il_packed_floats(int n, int k) {
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
+/* c [m,columns] from a block of a and panels of b; a transposed is first copied [A_ROWS at a time] into left,
+ * because its columns may lie a power of two apart and fight for the same cache lines. */
+static void multiply(const il_kernels *kernels, int m, int columns, int depth, il_matrix a, const float *b,
+                     ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int go_on, float *left) {
+    if (m < A_ROWS || a.row != 1 || a.col == 1) {
+        kernels->gemm(m, columns, depth, a.data, a.row, a.col, b, b_row, b_panel, c, ldc, go_on);
+        return;
+    }
+    for (int i = 0; i < m; i += A_ROWS) {
+        int rows = min_int(A_ROWS, m - i);
+        kernels->pack(rows, depth, a.data + i, a.col, 1, left);
+        kernels->gemm(rows, columns, depth, left, 1, A_ROWS, b, b_row, b_panel, c + i * ldc, ldc, go_on);
+    }
+}
+
 static void run_part(void *context, int item, int worker) {
     const job *p = context;
     const il_kernels *kernels = p->engine->kernels;
-    int i0 = item % p->m_parts * p->m_step, j0 = item / p->m_parts * p->n_step;
-    int m = min_int(p->m_step, p->m - i0), n = min_int(p->n_step, p->n - j0);
-    float *buffer = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH;
-    const int n_chunk = p->packed ? n : IL_GEMM_SCRATCH / K_BLOCK / 16 * 16;
+    const int i0 = item % p->m_parts * p->m_step, j0 = item / p->m_parts * p->n_step;
+    const int m = min_int(p->m_step, p->m - i0), n = min_int(p->n_step, p->n - j0);
+    float *left = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH,
+          *right = left + A_ROWS * K_BLOCK;
     float *c = p->c + i0 * p->ldc + j0;
-    if (p->k == 0 && !p->accumulate) kernels->gemm(m, n, 0, p->a.data, 0, 0, buffer, 16, 16, c, p->ldc, 0);
-    for (int j = 0; j < n; j += n_chunk) {
-        int columns = min_int(n_chunk, n - j);
-        for (int k0 = 0; k0 < p->k; k0 += K_BLOCK) {
-            int depth = min_int(K_BLOCK, p->k - k0);
+    const int copy_b = !p->packed && (p->b.col != 1 || m >= COPY_ROWS), copy_a = p->a.row == 1 && m >= A_ROWS;
+    const int stream = m <= STREAM_ROWS && !copy_b;
+    const int n_step = stream ? n : copy_a || copy_b ? N_BLOCK_COPIED : N_BLOCK;
+    const int k_step = stream ? p->k : copy_a ? A_DEPTH : K_BLOCK;
+    if (p->k == 0 && !p->accumulate) kernels->gemm(m, n, 0, left, 0, 0, right, 16, 16, c, p->ldc, 0);
+    for (int j = 0; j < n; j += n_step) {
+        const int columns = min_int(n_step, n - j);
+        for (int k0 = 0; k0 < p->k; k0 += k_step) {
+            const int depth = min_int(k_step, p->k - k0);
+            const il_matrix a = {p->a.data + i0 * p->a.row + k0 * p->a.col, p->a.row, p->a.col};
             const float *b;
-            ptrdiff_t panel;
+            ptrdiff_t b_row = 16, b_panel;
             if (p->packed) {
-                panel = (ptrdiff_t)16 * p->k;
-                b = p->packed + (j0 + j) / 16 * panel + (ptrdiff_t)16 * k0;
+                b_panel = (ptrdiff_t)16 * p->k;
+                b = p->packed + (j0 + j) / 16 * b_panel + (ptrdiff_t)16 * k0;
             } else {
-                panel = (ptrdiff_t)16 * depth;
-                kernels->pack(columns, depth, p->b.data + k0 * p->b.row + (j0 + j) * p->b.col, p->b.row,
-                              p->b.col, buffer);
-                b = buffer;
+                b = p->b.data + k0 * p->b.row + (j0 + j) * p->b.col;
+                if (copy_b) {
+                    kernels->pack(columns, depth, b, p->b.row, p->b.col, right);
+                    b = right;
+                    b_panel = (ptrdiff_t)16 * depth;
+                } else {
+                    b_row = p->b.row;
+                    b_panel = 16;
+                }
             }
-            kernels->gemm(m, columns, depth, p->a.data + i0 * p->a.row + k0 * p->a.col, p->a.row, p->a.col, b,
-                          16, panel, c + j, p->ldc, p->accumulate || k0 > 0);
+            multiply(kernels, m, columns, depth, a, b, b_row, b_panel, c + j, p->ldc, p->accumulate || k0 > 0,
+                     left);
         }
     }
     if (p->bias) kernels->add_bias(m, n, p->bias + j0, c, p->ldc);
 }
 
+static int common_divisor(int a, int b) {
+    while (b) {
+        int rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Cuts c into a grid of equal parts, a multiple of the threads. Of the ways to share the threads between rows
+ * and columns the one whose busiest thread has the least to do, counting for every part also the rows of a
+ * and columns of b it has to fetch; few rows are not cut, so that b is read once. */
+static void cut(job *p) {
+    const int panels = (p->n + 15) / 16, threads = il_pool_threads(p->engine->pool);
+    p->m_step = p->m;
+    p->n_step = panels * 16;
+    p->m_parts = 1;
+    if (threads == 1 || (double)p->m * p->n * p->k < WORK_MIN) return;
+    double best = 0;
+    for (int m_parts = 1; m_parts <= threads && (m_parts == 1 || p->m / m_parts >= 2 * STREAM_ROWS);
+         m_parts *= 2) {
+        int n_parts = min_int(panels, threads / common_divisor(threads, m_parts));
+        int m_step = (p->m + m_parts - 1) / m_parts, n_step = (panels + n_parts - 1) / n_parts * 16;
+        int turns = (m_parts * n_parts + threads - 1) / threads;
+        double cost = turns * ((double)m_step * n_step + 16.0 * (m_step + n_step));
+        if (best == 0 || cost < best) {
+            best = cost;
+            p->m_step = m_step;
+            p->n_step = n_step;
+            p->m_parts = (p->m + m_step - 1) / m_step;
+        }
+    }
+}
+
 static void run(job *p) {
     if (p->m <= 0 || p->n <= 0) return;
-    int threads = il_pool_threads(p->engine->pool);
-    if ((double)p->m * p->n * p->k < 65536) threads = 1;
-    int panels = (p->n + 15) / 16;
-    p->m_step = p->m;
-    p->n_step = (panels + threads - 1) / threads * 16;
-    p->m_parts = 1;
-    if (panels < 2 * threads && p->m >= 2 * threads) {
-        p->n_step = panels * 16;
-        p->m_step = (p->m + threads - 1) / threads;
-        p->m_parts = (p->m + p->m_step - 1) / p->m_step;
-    }
+    cut(p);
     int n_parts = (p->n + p->n_step - 1) / p->n_step;
     il_pool_run(p->engine->pool, p->m_parts * n_parts, run_part, p);
 }
 
 void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed,
                     const float *bias, float *c, ptrdiff_t ldc, int accumulate) {
-    job p = {.engine = engine, .m = m, .n = n, .k = k, .a = a, .packed = b_packed, .bias = bias};
-    p.c = c;
-    p.ldc = ldc;
-    p.accumulate = accumulate;
-    run(&p);
+    run(&(job){.engine = engine,
+               .m = m,
+               .n = n,
+               .k = k,
+               .a = a,
+               .packed = b_packed,
+               .bias = bias,
+               .c = c,
+               .ldc = ldc,
+               .accumulate = accumulate});
 }
 
 void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,
              ptrdiff_t ldc, int accumulate) {
-    job p = {.engine = engine, .m = m, .n = n, .k = k, .a = a, .b = b, .bias = bias};
-    p.c = c;
-    p.ldc = ldc;
-    p.accumulate = accumulate;
-    run(&p);
+    run(&(job){.engine = engine,
+               .m = m,
+               .n = n,
+               .k = k,
+               .a = a,
+               .b = b,
+               .bias = bias,
+               .c = c,
+               .ldc = ldc,
+               .accumulate = accumulate});
 }

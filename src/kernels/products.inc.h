@@ -16,6 +16,12 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, in
             if (accumulate) acc[i][p] = columns < 16 ? v16_load_n(from, columns) : v16_load(from);
         }
     }
+    /* c comes into the cache while the chains run. */
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++) __builtin_prefetch(c + i * ldc + 16 * p, 1);
+    }
     for (; k > 0; k--) {
         v16 right[8];
         UNROLL
