@@ -219,6 +219,9 @@ static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *
 static const char *misuse(const train_options *options) {
     if (options->batch_tokens % options->length)
         return "--batch-tokens must be a multiple of --seq-len: a step takes whole sequences";
+    for (size_t i = 0; i < options->data.n; i++)
+        if (options->val && !strcmp(options->val, "-") && !strcmp(options->data.items[i], "-"))
+            return "--data and --val cannot both be standard input";
     if (!options->model && !options->resume) return "--model DIR is missing";
     return NULL;
 }

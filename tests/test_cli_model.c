@@ -9,9 +9,11 @@
 #include "tensor/safetensors.h"
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SHAPE                                                                                                \
     "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
@@ -482,6 +484,56 @@ static void test_generate_ends_at_eos(void **state) {
     json_decref(object);
 }
 
+/* ---- interrupts ---- */
+
+static void wait_for_bytes(const char *path, const char *text) {
+    for (int tries = 0; tries < 60000; tries++) {
+        char *all = exists(path) ? support_text_of(path) : NULL;
+        int found = all && strstr(all, text) != NULL;
+        free(all);
+        if (found) return;
+        usleep(1000);
+    }
+    fail_msg("%s never held \"%s\"", path, text);
+}
+
+static void test_eval_interrupted(void **state) {
+    (void)state;
+    support_seed(4);
+    char *prose = support_prose(1 << 20);
+    support_write("long.txt", prose, 1 << 20);
+    free(prose);
+    unlink("err"); /* an earlier run's */
+    pid_t child = support_cli_start(
+        "eval --model m --data long.txt --feed 8 --per-token cut.npy --logits cut2.npy --json");
+    wait_for_bytes("err", "innerloop eval: token ");
+    assert_int_equal(kill(child, SIGINT), 0);
+    assert_int_equal(support_cli_wait(child), 130);
+    char *out = support_text_of("out");
+    assert_string_equal(out, "");
+    free(out);
+    assert_false(exists("cut.npy"));
+    assert_int_equal(system("ls *.tmp > /dev/null 2>&1") != 0, 1); /* no half-written file stays */
+}
+
+/* What was written before the interrupt stays. */
+static void test_generate_interrupted(void **state) {
+    (void)state;
+    char *greedy = support_done(GREEDY);
+    unlink("out");
+    pid_t child =
+        support_cli_start("generate --model m --prompt 'the ' --max-tokens 100000000 --temperature 0");
+    wait_for_bytes("out", greedy);
+    assert_int_equal(kill(child, SIGINT), 0);
+    assert_int_equal(support_cli_wait(child), 130);
+    char *out = support_text_of("out"), *err = support_text_of("err");
+    assert_memory_equal(out, greedy, strlen(greedy));
+    assert_non_null(strstr(err, "finish: interrupted"));
+    free(out);
+    free(err);
+    free(greedy);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_eval_counts),
@@ -503,6 +555,8 @@ int main(void) {
         cmocka_unit_test(test_generate_prompt),
         cmocka_unit_test(test_generate_stop),
         cmocka_unit_test(test_generate_ends_at_eos),
+        cmocka_unit_test(test_eval_interrupted),
+        cmocka_unit_test(test_generate_interrupted),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -233,6 +233,7 @@ static void test_refusals(void **state) {
                     "train --model m --data book.txt --out x %s --shuffle all", SHORT);
     support_refused(2, "--steps: 0 is not in", "train --model m --data book.txt --out x --steps 0 %s", SIZE);
     support_refused(2, "--beta1: 1 is not in", "train --model m --data book.txt --out x %s --beta1 1", SHORT);
+    support_refused(2, "cannot both be standard input", "train --model m --data - --val - --out x %s", SHORT);
     support_refused(1, "no-such.txt", "train --model m --data no-such.txt --out x %s", SHORT);
     support_refused(1, "no-such", "train --model no-such --data book.txt --out x %s", SHORT);
     support_refused(1, "500",
