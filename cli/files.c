@@ -150,7 +150,10 @@ il_status cli_npy_begin(cli_file *file, const size_t *shape, int rank, il_error 
     char header[256], block[320];
     int n = snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': (");
     for (int i = 0; i < rank; i++)
-        n += snprintf(header + n, sizeof header - (size_t)n, "%zu%s", shape[i], i + 1 < rank ? ", " : rank == 1 ? "," : "");
+        n += snprintf(header + n, sizeof header - (size_t)n, "%zu%s", shape[i],
+                      i + 1 < rank ? ", "
+                      : rank == 1  ? ","
+                                   : "");
     n += snprintf(header + n, sizeof header - (size_t)n, "), }");
     size_t total = (PREFIX + (size_t)n + 1 + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, length = total - PREFIX;
     memset(block, ' ', sizeof block);
