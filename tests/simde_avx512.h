@@ -1,0 +1,46 @@
+/* simde_avx512.h: AVX-512 intrinsics by SIMDe on AVX2, included before isa.c to run simd_avx512.h on CPUs
+ * without it. The few that SIMDe lacks are written here from Intel's description. */
+#ifndef IL_TESTS_SIMDE_AVX512_H
+#define IL_TESTS_SIMDE_AVX512_H
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+#include <stdint.h>
+
+static inline simde__m512 simde_extra_maskz_loadu_ps(uint16_t mask, const float *p) {
+    float lane[16] = {0};
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1) lane[i] = p[i];
+    return simde_mm512_loadu_ps(lane);
+}
+static inline void simde_extra_mask_storeu_ps(float *p, uint16_t mask, simde__m512 a) {
+    float lane[16];
+    simde_mm512_storeu_ps(lane, a);
+    for (int i = 0; i < 16; i++)
+        if (mask >> i & 1) p[i] = lane[i];
+}
+/* In every group of four lanes, lane i takes lane (control >> 2i) & 3. */
+static inline simde__m512 simde_extra_permute_ps(simde__m512 a, int control) {
+    float from[16], to[16];
+    simde_mm512_storeu_ps(from, a);
+    for (int i = 0; i < 16; i++) to[i] = from[i / 4 * 4 + (control >> (2 * (i % 4)) & 3)];
+    return simde_mm512_loadu_ps(to);
+}
+static inline simde__m512i simde_extra_cvtepu16_epi32(__m256i a) {
+    uint16_t from[16];
+    uint32_t to[16];
+    _mm256_storeu_si256((__m256i *)(void *)from, a);
+    for (int i = 0; i < 16; i++) to[i] = from[i];
+    return simde_mm512_loadu_si512(to);
+}
+#undef _mm512_maskz_loadu_ps
+#define _mm512_maskz_loadu_ps simde_extra_maskz_loadu_ps
+#undef _mm512_mask_storeu_ps
+#define _mm512_mask_storeu_ps simde_extra_mask_storeu_ps
+#undef _mm512_permute_ps
+#define _mm512_permute_ps simde_extra_permute_ps
+#undef _mm512_cvtepu16_epi32
+#define _mm512_cvtepu16_epi32 simde_extra_cvtepu16_epi32
+
+#endif
