@@ -89,7 +89,7 @@ typedef struct il_workspace {
         *scratch; /* [threads, scratch_floats], one a worker: inner rule or attention, forward and backward */
 } il_workspace;
 
-enum { IL_LOGIT_ROWS = 64 };
+enum { IL_LOGIT_ROWS = 128 };
 
 il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error);
 void il_workspace_close(il_workspace *work);
