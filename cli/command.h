@@ -13,6 +13,7 @@ int verb_train(int argc, char **argv);
 int verb_eval(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
+int verb_bench(int argc, char **argv);
 
 /* A verb under way. */
 typedef struct cli_command {

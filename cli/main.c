@@ -19,6 +19,7 @@ static const verb verbs[] = {
     {"eval", verb_eval, "measure loss and perplexity, also by position"},
     {"generate", verb_generate, "continue a prompt"},
     {"inspect", verb_inspect, "say what a file or directory holds"},
+    {"bench", verb_bench, "measure speed beside this machine's limits"},
 };
 
 static void print_help(FILE *stream) {
