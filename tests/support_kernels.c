@@ -109,11 +109,13 @@ UNARY(sigmoid)
 UNARY(gelu)
 static void run_axpy(kernel_run *run) {
     const float *x = in(run, run->n);
-    K->axpy(SIZE, kernel_draw(&run->seed), x, out(run, run->n));
+    float s = kernel_draw(&run->seed);
+    K->axpy(SIZE, s, x, out(run, run->n));
 }
 static void run_scale(kernel_run *run) {
     float *x = run->variant ? out(run, run->n) : in(run, run->n);
-    K->scale(SIZE, kernel_draw(&run->seed), x, run->variant ? x : out(run, run->n));
+    float s = kernel_draw(&run->seed);
+    K->scale(SIZE, s, x, run->variant ? x : out(run, run->n));
 }
 static void run_gelu_grad(kernel_run *run) {
     const float *x = in(run, run->n);

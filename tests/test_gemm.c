@@ -1,14 +1,9 @@
 /* Matrix products against a scalar fmaf loop, bit for bit: every instruction set, thread count and odd shape.
  */
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "support_test.h"
 
-#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
 
 #include "base/memory.h"
 #include "kernels/gemm.h"
@@ -65,23 +60,27 @@ static void check(il_engine *engine, int m, int n, int k) {
 }
 
 static const char *const names[] = {"portable", "avx2", "avx512"};
+/* Small ones; then the borders of blocks: 384 (a transposed: 192) along k, 256 and 512 along n, 16 rows of a,
+ * the row counts from which b is streamed or copied. */
+static const int shapes[][3] = {
+    {0, 5, 4},     {3, 0, 4},     {3, 5, 0},     {0, 0, 0},      {1, 1, 1},     {1, 17, 3},    {1, 200, 50},
+    {2, 33, 65},   {5, 16, 16},   {6, 15, 31},   {7, 70, 9},     {13, 47, 64},  {25, 64, 5},   {16, 64, 64},
+    {64, 100, 70}, {3, 40, 1000}, {97, 31, 385}, {40, 130, 384}, {15, 17, 383}, {31, 65, 769}, {32, 3, 193},
+    {17, 1, 192},  {6, 257, 20},  {7, 257, 385}, {33, 513, 40},  {16, 1025, 3}, {1, 1030, 7},  {200, 1, 9}};
 
 static void test_products(void **unused) {
     (void)unused;
-    static const int shapes[][3] = {{0, 5, 4},     {3, 0, 4},      {3, 5, 0},    {1, 1, 1},     {1, 17, 3},
-                                    {1, 200, 50},  {2, 33, 65},    {5, 16, 16},  {6, 15, 31},   {7, 70, 9},
-                                    {13, 47, 64},  {25, 64, 5},    {16, 64, 64}, {64, 100, 70}, {3, 40, 1000},
-                                    {97, 31, 385}, {40, 130, 384}, {31, 65, 769}};
     static const int threads[] = {1, 2, 3, 5};
     for (size_t isa = 0; isa < 3; isa++) {
         if (!il_kernels_pick(names[isa])) continue;
         for (size_t t = 0; t < 4; t++) {
             il_engine_options options;
             il_engine *engine;
+            il_error error;
             il_engine_options_default(&options);
             options.kernels = names[isa];
             options.threads = threads[t];
-            assert_int_equal(il_engine_open(&options, &engine, NULL), IL_OK);
+            assert_ok(il_engine_open(&options, &engine, &error), error);
             for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
                 check(engine, shapes[s][0], shapes[s][1], shapes[s][2]);
             il_engine_close(engine);
@@ -89,7 +88,50 @@ static void test_products(void **unused) {
     }
 }
 
+static void test_packed_floats(void **unused) {
+    (void)unused;
+    assert_int_equal(il_packed_floats(0, 5), 0);
+    assert_int_equal(il_packed_floats(5, 0), 0);
+    assert_int_equal(il_packed_floats(1, 5), 80);
+    assert_int_equal(il_packed_floats(16, 5), 80);
+    assert_int_equal(il_packed_floats(17, 5), 160);
+    assert_true(il_packed_floats(1 << 20, 1 << 20) == (size_t)1 << 40);
+}
+
+/* Blocks of 64 MiB and more are refused: the buffer for DRAM reads. */
+static void *small_only(void *user, size_t bytes, size_t alignment) {
+    (void)user;
+    return bytes < (size_t)64 << 20
+               ? aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)
+               : NULL;
+}
+static void release(void *user, void *block) {
+    (void)user;
+    free(block);
+}
+
+static void test_limits(void **unused) {
+    (void)unused;
+    il_engine_options options;
+    il_engine *engine;
+    il_error error;
+    il_limits limits;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
+    assert_ok(il_engine_limits(engine, &limits, &error), error);
+    assert_true(limits.gflops_kernel > 0 && limits.gflops_onednn >= 0);
+    assert_true(limits.read_gb_s > 0);
+    il_engine_close(engine);
+    options.allocator = (il_allocator){small_only, release, NULL};
+    assert_ok(il_engine_open(&options, &engine, &error), error);
+    assert_fails(il_engine_limits(engine, &limits, &error), IL_ERR_NOMEM, error, "MiB");
+    assert_true(limits.gflops_kernel == 0 && limits.read_gb_s == 0);
+    il_engine_close(engine);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_packed_floats),
+                                       cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
