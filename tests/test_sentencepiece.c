@@ -2,6 +2,7 @@
  */
 #include "support_test.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -112,7 +113,7 @@ static void usual_text_takes_few_tokens(void **state) {
 static int collect(void *context, const int *ids, size_t n) {
     il_tokens *tokens = context;
     tokens->ids = realloc(tokens->ids, (tokens->n + n) * 4 + 4);
-    memcpy(tokens->ids + tokens->n, ids, n * 4);
+    if (n) memcpy(tokens->ids + tokens->n, ids, n * 4);
     tokens->n += n;
     return 1;
 }
@@ -132,6 +133,17 @@ static void chunks_do_not_show(void **state) {
     assert_ok(il_tokenizer_encode(trained, text, 400000, &ours, &error), error);
     assert_int_equal(ours.n, whole.n);
     assert_memory_equal(ours.ids, whole.ids, ours.n * 4);
+    /* nor do the words that are remembered: text of few characters, so that pieces meet in every way */
+    char line[200];
+    for (int round = 0; round < 3000; round++) {
+        size_t n = support_random(sizeof line);
+        for (size_t i = 0; i < n; i++) line[i] = "  etadrsnw\n\t4.<0"[support_random(16)];
+        ours.n = whole.n = 0;
+        assert_int_equal(il_sp_encode(sp, line, n, 0, collect, &whole), IL_SP_OK);
+        assert_ok(il_tokenizer_encode(trained, line, n, &ours, &error), error);
+        assert_int_equal(ours.n, whole.n);
+        if (n) assert_memory_equal(ours.ids, whole.ids, ours.n * 4);
+    }
     il_sp_close(sp);
     free(model);
     free(whole.ids);
@@ -147,6 +159,39 @@ static void chunks_do_not_show(void **state) {
     il_tokens_free(&ours);
     free(back);
     free(run);
+    free(text);
+}
+
+typedef struct reading {
+    const char *text;
+    size_t bytes;
+    il_tokens tokens;
+    il_status status;
+} reading;
+
+static void *encode_in_a_thread(void *context) {
+    reading *r = context;
+    r->status = il_tokenizer_encode(trained, r->text, r->bytes, &r->tokens, NULL);
+    return NULL;
+}
+
+static void threads_share_a_tokenizer(void **state) {
+    (void)state;
+    reading r[4] = {{0}};
+    pthread_t threads[4];
+    support_seed(10);
+    char *text = support_prose(100000);
+    for (int i = 0; i < 4; i++) {
+        r[i].text = text, r[i].bytes = 100000;
+        assert_int_equal(pthread_create(&threads[i], NULL, encode_in_a_thread, &r[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(r[i].status, IL_OK);
+        assert_int_equal(r[i].tokens.n, r[0].tokens.n);
+        assert_memory_equal(r[i].tokens.ids, r[0].tokens.ids, r[0].tokens.n * 4);
+    }
+    for (int i = 0; i < 4; i++) il_tokens_free(&r[i].tokens);
     free(text);
 }
 
@@ -180,6 +225,8 @@ static void training_refuses(void **state) {
     const char *files[] = {support_path(folder, "a.txt")}, *path = support_path(folder, "x.model");
     assert_fails(il_tokenizer_train(engine, files, 1, 100, path, &error), IL_ERR_ARG, error, "100");
     assert_fails(il_tokenizer_train(engine, files, 1, 260, path, &error), IL_ERR_ARG, error, "260");
+    assert_fails(il_tokenizer_train(engine, files, 1, 265, path, &error), IL_ERR_ARG, error,
+                 "required_chars");
     assert_fails(il_tokenizer_train(engine, files, 1, 30000, path, &error), IL_ERR_ARG, error, "too high");
     assert_fails(il_tokenizer_train(engine, files, 0, 400, path, &error), IL_ERR_ARG, error, "no text files");
     const char *missing[] = {support_path(folder, "missing.txt")};
@@ -199,6 +246,7 @@ int main(void) {
         cmocka_unit_test(gives_back_any_bytes_exactly),
         cmocka_unit_test(usual_text_takes_few_tokens),
         cmocka_unit_test(chunks_do_not_show),
+        cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(training_is_repeatable_and_silent),
         cmocka_unit_test(training_refuses),
     };

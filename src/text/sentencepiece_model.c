@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+enum { MODEL_TYPE_BPE = 2 };
 #define SPACE "\xE2\x96\x81" /* U+2581, how the format writes a space */
 
 /* ---- protocol buffers ---- */
@@ -223,6 +224,7 @@ static const char *parse_trainer(span body, il_sp_model *model) {
     field f;
     while (body.at < body.end) {
         if (!read_field(&body, &f)) return "its trainer settings are broken";
+        if (f.number == 3 && f.wire == 0) model->by_words = f.value == MODEL_TYPE_BPE;
         if (f.number == 24 && f.wire == 0) model->treat_whitespace_as_suffix = f.value != 0;
         if (f.number == 35 && f.wire == 0) model->byte_fallback = f.value != 0;
         if (f.number == 44 && f.wire == 2) {
@@ -234,6 +236,27 @@ static const char *parse_trainer(span body, il_sp_model *model) {
         }
     }
     return NULL;
+}
+
+/* Settles by_words, so far "is BPE", and apart. */
+static void find_words(il_sp_model *model) {
+    memset(model->apart, 1, sizeof model->apart);
+    model->apart[' '] = 0;
+    model->by_words = model->by_words && model->byte_fallback;
+    for (int i = 0; i < model->n; i++) {
+        const il_sp_piece *p = &model->pieces[i];
+        int single = (uint32_t)il_utf8_length(p->text, p->bytes) == p->bytes, spaces_so_far = 1;
+        if (single || (p->type != IL_SP_NORMAL && p->type != IL_SP_USER_DEFINED && p->type != IL_SP_UNUSED))
+            continue;
+        for (uint32_t at = 0; at < p->bytes;) {
+            int length = il_utf8_length(p->text + at, p->bytes - at);
+            int space = length == 3 && memcmp(p->text + at, SPACE, 3) == 0;
+            if (length == 1) model->apart[(unsigned char)p->text[at]] = 0;
+            if (space && !spaces_so_far) model->by_words = 0;
+            spaces_so_far = space;
+            at += (uint32_t)length;
+        }
+    }
 }
 
 void il_sp_model_free(const il_allocator *allocator, il_sp_model *model) {
@@ -300,5 +323,6 @@ il_status il_sp_model_parse(const il_allocator *allocator, const char *path, con
     if (model->byte_fallback != (bytes_seen > 0) || (bytes_seen != 0 && bytes_seen != 256))
         return il_fail(error, IL_ERR_FORMAT, "%s: %d byte pieces, byte fallback is %s", path, bytes_seen,
                        model->byte_fallback ? "on, which needs 256" : "off");
+    find_words(model);
     return IL_OK;
 }

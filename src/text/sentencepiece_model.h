@@ -31,7 +31,12 @@ typedef struct il_sp_model {
     int byte_fallback;
     int space_id; /* id of the piece that is one space (U+2581), -1: none */
     int add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, treat_whitespace_as_suffix;
-    int normalizes;          /* has a table of character replacements */
+    int normalizes; /* has a table of character replacements */
+    /* BPE with byte fallback whose pieces never go on after a space that follows something else: then the
+     * words of a text (spaces and what follows them) are encoded one by one, and so are the ASCII characters
+     * that are `apart`, which stand in no piece of several characters. */
+    int by_words;
+    unsigned char apart[128];
     const char *unk_surface; /* [unk_surface_bytes] what an unknown piece is decoded to */
     size_t unk_surface_bytes;
 } il_sp_model;

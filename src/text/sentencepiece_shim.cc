@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <unordered_map>
@@ -33,6 +34,8 @@ using sentencepiece::util::StatusCode;
 
 struct il_sp {
     SentencePieceProcessor processor;
+    mutable std::mutex lock; /* of words */
+    mutable std::unordered_map<std::string, std::vector<int>> words;
 };
 
 struct il_sp_trainer {
@@ -41,9 +44,18 @@ struct il_sp_trainer {
 
 namespace {
 
-enum { LOG_NOTHING_BUT_FATAL = 3, WORD_BYTES_MAX = 1024 };
+enum {
+    LOG_NOTHING_BUT_FATAL = 3,
+    WORD_BYTES_MAX = 1024,
+    KEPT_WORD_BYTES_MAX = 64,
+    KEPT_WORDS_MAX = 1 << 18 /* a few tens of megabytes */
+};
 
-void silence() { sentencepiece::logging::SetMinLogLevel(LOG_NOTHING_BUT_FATAL); }
+/* Once, since the level is a plain global that encoding threads read. */
+void silence() {
+    static const bool silent = (sentencepiece::logging::SetMinLogLevel(LOG_NOTHING_BUT_FATAL), true);
+    (void)silent;
+}
 
 il_sp_result failed(const char *text, char *message, size_t capacity) {
     /* The library's texts begin with its source line, "bpe_model_trainer.cc(203) [a >= b] ": of no use to a
@@ -131,6 +143,43 @@ il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int p
         }
         if (!status.ok()) return IL_SP_FAILED;
         return emit(context, ids.data(), ids.size()) ? IL_SP_OK : IL_SP_STOPPED;
+    });
+}
+
+/* The end of the word that begins at `at`: spaces and what follows them up to the next space; a character
+ * that stands apart is a word by itself. */
+static size_t word_end(const std::string &text, size_t at, const unsigned char apart[128]) {
+    auto alone = [&](size_t i) { return static_cast<unsigned char>(text[i]) < 128 && apart[+text[i]]; };
+    size_t end = at + 1;
+    if (alone(at)) return end;
+    while (end < text.size() && !alone(end) && (text[end] != ' ' || text[end - 1] == ' ')) end++;
+    return end;
+}
+
+il_sp_result il_sp_encode_words(const il_sp *sp, const char *text, size_t bytes, int prefix,
+                                const unsigned char apart[128], il_sp_ids emit, void *context) {
+    std::unique_lock<std::mutex> memory(sp->lock, std::try_to_lock);
+    if (!memory.owns_lock()) return il_sp_encode(sp, text, bytes, prefix, emit, context);
+    return guarded(nullptr, 0, [&] {
+        std::string whole(prefix ? 1 : 0, ' '), word;
+        whole.append(text, bytes);
+        std::vector<int> long_word;
+        for (size_t at = 0, end; at < whole.size(); at = end) {
+            end = word_end(whole, at, apart);
+            word.assign(whole, at, end - at);
+            const std::vector<int> *ids = &long_word;
+            if (auto kept = sp->words.find(word); kept != sp->words.end()) {
+                ids = &kept->second;
+            } else {
+                if (!sp->processor.Encode(word, &long_word).ok()) return IL_SP_FAILED;
+                if (word.size() <= KEPT_WORD_BYTES_MAX) {
+                    if (sp->words.size() >= KEPT_WORDS_MAX) sp->words.clear();
+                    sp->words.emplace(word, long_word);
+                }
+            }
+            if (!emit(context, ids->data(), ids->size())) return IL_SP_STOPPED;
+        }
+        return IL_SP_OK;
     });
 }
 

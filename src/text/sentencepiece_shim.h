@@ -30,6 +30,11 @@ void il_sp_special(const il_sp *sp, int *unk, int *bos, int *eos);
 il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int prefix, il_sp_ids emit,
                           void *context);
 
+/* The same tokens, word by word, remembering the words of earlier calls: for models whose il_sp_model says
+ * by_words. A call made while another thread is in one does without the memory. */
+il_sp_result il_sp_encode_words(const il_sp *sp, const char *text, size_t bytes, int prefix,
+                                const unsigned char apart[128], il_sp_ids emit, void *context);
+
 /* Training: add text as often as wanted, then run once. Text is counted as words (spaces and what follows
  * them), so the memory is that of the distinct words. Everything that cannot be part of a piece (control
  * characters, broken UTF-8, U+2581 and U+2585, which the trainer uses as marks) only separates words. */

@@ -223,13 +223,19 @@ static size_t stretch_end(const il_tokenizer *t, const char *text, size_t bytes,
     return end;
 }
 
+static il_sp_result encode_stretch(const il_tokenizer *t, const char *text, size_t bytes, int prefix,
+                                   sink *s) {
+    if (t->model.by_words) return il_sp_encode_words(t->sp, text, bytes, prefix, t->model.apart, sink_put, s);
+    return il_sp_encode(t->sp, text, bytes, prefix, sink_put, s);
+}
+
 static il_sp_result encode_plain(const il_tokenizer *t, const char *text, size_t bytes, sink *s) {
     int prefix = t->model.add_dummy_prefix;
     il_sp_result result = IL_SP_OK;
     if (prefix && t->model.space_id < 0 && t->model.byte_fallback) prefix = 0;
     for (size_t at = 0; at < bytes && result == IL_SP_OK;) {
         size_t end = stretch_end(t, text, bytes, at), length;
-        if (end > at || prefix) result = il_sp_encode(t->sp, text + at, end - at, prefix, sink_put, s);
+        if (end > at || prefix) result = encode_stretch(t, text + at, end - at, prefix, s);
         prefix = 0;
         at = end;
         while (at < bytes && result == IL_SP_OK) {
