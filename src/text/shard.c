@@ -44,6 +44,7 @@ static il_status append(const il_allocator *allocator, const char *path, const u
                         size_t width, int vocab_size, il_tokens *tokens, il_error *error) {
     if (!il_tokens_reserve(allocator, tokens, n))
         return il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu tokens", path, n);
+    if (n == 0) return IL_OK;
     int32_t *to = tokens->ids + tokens->n;
     for (size_t i = 0; i < n; i++) {
         const unsigned char *p = data + i * width;
