@@ -1,6 +1,7 @@
 /* elementwise.inc.h (part of isa.c): maps over n values, whole-array sums, the optimizer's step, bfloat16. */
 
-/* Runs BODY(i, 16) for whole vectors and BODY(i, rest) for the rest; LOAD and STORE inside take the count. */
+/* EACH16 runs BODY(i, 16) for whole vectors and BODY(i, rest) for the rest; LOAD and STORE inside take the
+ * count. */
 #define LOAD(p, count) ((count) < 16 ? v16_load_n(p, count) : v16_load(p))
 #define STORE(p, count, v)                                                                                   \
     do {                                                                                                     \

@@ -5,8 +5,8 @@
 enum {
     /* A panel of 16 columns this deep is 24 KiB, and stays in the first-level cache while the rows go by. */
     K_BLOCK = 384,
-    /* Columns that all rows visit before the next are touched; packed they are half of a 512 KiB second-level
-     * cache or more. Where b is packed on the way, or a is, wider, so that the copies pay. */
+    /* Columns that all rows visit before the next are touched: 384 KiB of b, within a second-level cache of
+     * 512 KiB. Where b or a is copied on the way, twice as wide, so that the copies pay. */
     N_BLOCK = 256,
     N_BLOCK_COPIED = 512,
     /* At most as many rows as one tile: b is read once, front to back, and blocks would only break the

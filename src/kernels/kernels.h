@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { IL_LANES = 16 };
+enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16 };
 
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512" */
@@ -83,14 +83,14 @@ typedef struct il_kernels {
                       ptrdiff_t ld_table, int inverse);
     /* Depthwise causal convolution: y[t] = bias + sum_{k<taps} w[c,k] * x[t-(taps-1)+k], k ascending from 0 as one
      * chain, bias added after; columns before the first come from history [taps-1, n] (oldest first). x and y do not
-     * overlap. w [n, taps] as on disk. add: y += instead. */
+     * overlap. w [n, taps] as on disk, taps 1 .. IL_CONV_TAPS_MAX. add: y += instead. */
     void (*conv)(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *w,
                  const float *bias, float *y, ptrdiff_t ldy, int add);
     /* dx (+= if add), dw [n,taps] +=, dbias [n] += (rows ascending). history as in conv; gradients that fall into it are
-     * dropped (a sequence's start, or a cut). */
+     * dropped (a sequence's start, or a cut). dx may be dy, not x. */
     void (*conv_back)(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *w,
                       const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *dw, float *dbias);
-    /* y = softmax(x) and returns nothing; n ≥ 1. Loss form: lse[r] = log(sum(exp(x))), max-shifted. */
+    /* lse[r] = log(sum(exp(x))), shifted by the largest; n ≥ 1. */
     void (*log_sum_exp)(int rows, int n, const float *x, ptrdiff_t ldx, float *lse);
     /* x = exp(x - lse[r]) in place: softmax rows from log_sum_exp. */
     void (*exp_shift)(int rows, int n, float *x, ptrdiff_t ldx, const float *lse);

@@ -2,7 +2,6 @@
  * standing next to it. A row is walked several times; what a walk needs again it computes again: rows are
  * short and in cache. */
 
-/* Runs BODY(i, w, acc…) over one row. */
 #define EACH_ROW(r, rows) for (ptrdiff_t r = 0; r < (rows); r++)
 
 static void add_bias(int rows, int n, const float *bias, float *y, ptrdiff_t ld) {

@@ -55,8 +55,19 @@ IL_INLINE void store_strided(float *p, int count, ptrdiff_t stride, v16 a) {
     for (int i = 0; i < count; i++) p[i * stride] = lanes[i];
 }
 
-/* Taps whose weights are gathered once for all rows; further ones are gathered at each use. */
-enum { TAPS_KEPT = 8 };
+/* Channels go in stretches of 64, whose taps are gathered once: along a stretch a row is four whole cache
+ * lines. */
+enum { CONV_VECTORS = 4, CONV_STRETCH = 16 * CONV_VECTORS };
+typedef v16 conv_taps[IL_CONV_TAPS_MAX][CONV_VECTORS];
+
+/* Lanes of vector v of a stretch that ends at width. */
+static int conv_lanes(int width, int v) { return width - 16 * v < 16 ? width - 16 * v : 16; }
+
+static void conv_taps_load(conv_taps to, int width, int taps, const float *from) {
+    for (int v = 0; 16 * v < width; v++)
+        for (int k = 0; k < taps; k++)
+            to[k][v] = load_strided(from + (ptrdiff_t)16 * v * taps + k, conv_lanes(width, v), taps);
+}
 
 /* Row t of the input, of which rows before 0 are history's last. */
 IL_INLINE const float *conv_input(int t, int n, int taps, const float *x, ptrdiff_t ldx,
@@ -66,59 +77,58 @@ IL_INLINE const float *conv_input(int t, int n, int taps, const float *x, ptrdif
 
 static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history,
                  const float *weight, const float *bias, float *y, ptrdiff_t ldy, int add_to) {
-    for (int i = 0; i < n; i += 16) {
-        const int w = n - i < 16 ? n - i : 16, kept = taps < TAPS_KEPT ? taps : TAPS_KEPT;
-        const float *own = weight + (ptrdiff_t)i * taps;
-        const v16 shift = LOAD(bias + i, w);
-        v16 tap[TAPS_KEPT];
-        for (int k = 0; k < kept; k++) tap[k] = load_strided(own + k, w, taps);
+    conv_taps tap;
+    for (int i = 0; i < n; i += CONV_STRETCH) {
+        const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
+        conv_taps_load(tap, width, taps, weight + (ptrdiff_t)i * taps);
         for (int t = 0; t < rows; t++) {
-            v16 acc = v16_zero();
-            for (int k = 0; k < taps; k++) {
-                const float *from = conv_input(t - (taps - 1) + k, n, taps, x, ldx, history) + i;
-                acc = v16_fma(k < kept ? tap[k] : load_strided(own + k, w, taps), LOAD(from, w), acc);
+            for (int v = 0; 16 * v < width; v++) {
+                const int w = conv_lanes(width, v), j = i + 16 * v;
+                v16 acc = v16_zero();
+                for (int k = 0; k < taps; k++) {
+                    const float *from = conv_input(t - (taps - 1) + k, n, taps, x, ldx, history) + j;
+                    acc = v16_fma(tap[k][v], LOAD(from, w), acc);
+                }
+                acc = v16_add(acc, LOAD(bias + j, w));
+                float *to = y + t * ldy + j;
+                if (add_to) acc = v16_add(LOAD(to, w), acc);
+                STORE(to, w, acc);
             }
-            acc = v16_add(acc, shift);
-            float *to = y + t * ldy + i;
-            if (add_to) acc = v16_add(LOAD(to, w), acc);
-            STORE(to, w, acc);
         }
     }
 }
 
-/* dx[j] = sum_k w[k] dy[j + taps-1 - k], k ascending;  dw[k] += sum_t dy[t] x[t - (taps-1) + k];  dbias +=
+/* dx[t] = sum_k w[k] dy[t + taps-1 - k], k ascending;  dw[k] += sum_t dy[t] x[t - (taps-1) + k];  dbias +=
  * sum_t dy[t]. */
 static void conv_back(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history,
                       const float *weight, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx,
                       int add_to, float *dw, float *dbias) {
-    for (int i = 0; i < n; i += 16) {
-        const int w = n - i < 16 ? n - i : 16, kept = taps < TAPS_KEPT ? taps : TAPS_KEPT;
-        const float *own = weight + (ptrdiff_t)i * taps;
-        v16 tap[TAPS_KEPT];
-        for (int k = 0; k < kept; k++) tap[k] = load_strided(own + k, w, taps);
-        for (int k = 0; k < taps; k++) {
-            float *slot = dw + (ptrdiff_t)i * taps + k;
-            v16 acc = load_strided(slot, w, taps);
-            for (int t = 0; t < rows; t++) {
-                const float *from = conv_input(t - (taps - 1) + k, n, taps, x, ldx, history) + i;
-                acc = v16_fma(LOAD(dy + t * ldy + i, w), LOAD(from, w), acc);
+    conv_taps tap, dtap;
+    for (int i = 0; i < n; i += CONV_STRETCH) {
+        const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
+        conv_taps_load(tap, width, taps, weight + (ptrdiff_t)i * taps);
+        conv_taps_load(dtap, width, taps, dw + (ptrdiff_t)i * taps);
+        for (int t = 0; t < rows; t++) {
+            const int missing = t + taps - rows; /* taps whose output lies after the last row */
+            for (int v = 0; 16 * v < width; v++) {
+                const int w = conv_lanes(width, v), j = i + 16 * v;
+                const v16 grad = LOAD(dy + t * ldy + j, w);
+                v16 acc = v16_zero();
+                STORE(dbias + j, w, v16_add(LOAD(dbias + j, w), grad));
+                for (int k = 0; k < taps; k++) {
+                    const float *from = conv_input(t - (taps - 1) + k, n, taps, x, ldx, history) + j;
+                    dtap[k][v] = v16_fma(grad, LOAD(from, w), dtap[k][v]);
+                    if (k >= missing)
+                        acc = v16_fma(tap[k][v], LOAD(dy + (t + taps - 1 - k) * ldy + j, w), acc);
+                }
+                float *to = dx + t * lddx + j;
+                if (add_to) acc = v16_add(LOAD(to, w), acc);
+                STORE(to, w, acc);
             }
-            store_strided(slot, w, taps, acc);
         }
-        v16 shift = LOAD(dbias + i, w);
-        for (int t = 0; t < rows; t++) shift = v16_add(shift, LOAD(dy + t * ldy + i, w));
-        STORE(dbias + i, w, shift);
-        for (int j = 0; j < rows; j++) {
-            v16 acc = v16_zero();
-            for (int k = 0; k < taps; k++) {
-                int t = j + taps - 1 - k;
-                if (t >= rows) continue;
-                acc = v16_fma(k < kept ? tap[k] : load_strided(own + k, w, taps), LOAD(dy + t * ldy + i, w),
-                              acc);
-            }
-            float *to = dx + j * lddx + i;
-            if (add_to) acc = v16_add(LOAD(to, w), acc);
-            STORE(to, w, acc);
-        }
+        for (int v = 0; 16 * v < width; v++)
+            for (int k = 0; k < taps; k++)
+                store_strided(dw + (ptrdiff_t)(i + 16 * v) * taps + k, conv_lanes(width, v), taps,
+                              dtap[k][v]);
     }
 }
