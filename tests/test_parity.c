@@ -48,14 +48,22 @@ static double rms(const float *x, size_t n) {
     return sqrt(sum / (double)n);
 }
 
-/* max |a - b| ≤ bound */
-static void assert_near(const fixture *f, const char *what, const float *a, const float *b, size_t n, double bound) {
+/* The largest figure of its kind over all fixtures, printed after each test; its bound has been asserted. */
+static void note(double *worst, double value) {
+    if (value > *worst) *worst = value;
+}
+static double worst_logits, worst_nll, worst_decode, worst_tensor, worst_all, worst_training;
+
+/* max |a - b| ≤ bound; the maximum over `unit` is noted. */
+static void assert_near(const fixture *f, const char *what, const float *a, const float *b, size_t n, double bound,
+                        double unit, double *noted) {
     double worst = 0;
     for (size_t i = 0; i < n; i++) {
         double delta = fabs((double)a[i] - (double)b[i]);
         if (!(delta <= worst)) worst = delta;
     }
     if (!(worst <= bound)) fail_msg("%s: %s: max |delta| is %.3g, bound %.3g", f->name, what, worst, bound);
+    note(noted, worst / unit);
 }
 
 static void open_fixture(const char *name, fixture *f) {
@@ -101,9 +109,10 @@ static void check_logits(const fixture *f) {
         const int32_t *tokens = f->tokens + s * (f->length + 1);
         il_feed feed = {.session = session, .tokens = tokens, .n = f->length, .nll = nll, .logits = logits};
         assert_ok(il_feed_many(&feed, 1, &error), error);
-        assert_near(f, "logits", logits, want + s * n, n, 2e-5 * rms(want, n * f->sequences));
+        double size = rms(want, n * f->sequences);
+        assert_near(f, "logits", logits, want + s * n, n, 2e-5 * size, size, &worst_logits);
         assert_ok(il_session_feed(session, tokens + f->length, 1, nll + f->length, NULL, &error), error);
-        assert_near(f, "nll", nll + 1, nll_want + s * f->length, f->length, 1e-5);
+        assert_near(f, "nll", nll + 1, nll_want + s * f->length, f->length, 1e-5, 1, &worst_nll);
         il_session_close(session);
     }
     free(want);
@@ -124,7 +133,7 @@ static void check_decode(const fixture *f) {
         assert_ok(il_feed_many(&feed, 1, &error), error);
         t += feed.n;
     }
-    assert_near(f, "decode logits", logits, want, n, 2e-5 * rms(want, n));
+    assert_near(f, "decode logits", logits, want, n, 2e-5 * rms(want, n), rms(want, n), &worst_decode);
     il_session_close(session);
     free(want);
     free(logits);
@@ -136,7 +145,7 @@ static void check_gradients(const fixture *f) {
     float *gradient = malloc(il_model_parameters(f->model) * sizeof *gradient), *at = gradient;
     assert_ok(il_model_gradient(f->model, f->tokens, f->sequences, f->length, &loss, gradient, &error), error);
     float loss_ours = (float)loss, *loss_want = floats(f, "loss");
-    assert_near(f, "loss", &loss_ours, loss_want, 1, 5e-6);
+    assert_near(f, "loss", &loss_ours, loss_want, 1, 5e-6, 1, &worst_nll);
     free(loss_want);
     const json_t *norms = json_object_get(f->meta, "grad_l2_f64");
     for (size_t i = 0; i < il_model_tensor_count(f->model); i++) {
@@ -165,6 +174,7 @@ static void check_gradients(const fixture *f) {
         if (norm == 0 && strstr(tensor.name, "learnable_token_idx") == NULL) fail_msg("%s: %s has no gradient", f->name, tensor.name);
         if (!(sqrt(delta) <= 1e-4 * sqrt(norm)))
             fail_msg("%s: gradient of %s: relative L2 error %.3g", f->name, tensor.name, sqrt(delta / norm));
+        if (norm > 0) note(&worst_tensor, sqrt(delta / norm));
         double norm_want = json_number_value(json_object_get(norms, tensor.name));
         if (!(fabs(sqrt(full) - norm_want) <= 1e-4 * norm_want))
             fail_msg("%s: norm of the gradient of %s is %.9g, expected %.9g", f->name, tensor.name, sqrt(full), norm_want);
@@ -173,6 +183,7 @@ static void check_gradients(const fixture *f) {
         at += tensor.count;
     }
     if (!(sqrt(all) <= 5e-6 * sqrt(all_norm))) fail_msg("%s: all gradients: relative L2 error %.3g", f->name, sqrt(all / all_norm));
+    note(&worst_all, sqrt(all / all_norm));
     free(gradient);
 }
 
@@ -214,6 +225,7 @@ static void check_training(const fixture *f) {
         il_step step;
         assert_ok(il_trainer_step(trainer, &step, &error), error);
         if (!(fabs(step.loss - want[i]) <= 5e-6)) fail_msg("%s: step %zu: loss %.9g, expected %.9g", f->name, i + 1, step.loss, want[i]);
+        note(&worst_training, fabs(step.loss - want[i]));
         double lr = json_number_value(json_array_get(json_object_get(f->meta, "train_lr"), i));
         assert_true(fabs(step.lr - lr) <= 1e-9);
     }
@@ -241,18 +253,22 @@ static void each_fixture(void (*check)(const fixture *)) {
 static void logits_and_losses(void **state) {
     (void)state;
     each_fixture(check_logits);
+    print_message("worst fixture: logits %.2g of their rms, nll and loss %.2g\n", worst_logits, worst_nll);
 }
 static void cached_decode(void **state) {
     (void)state;
     each_fixture(check_decode);
+    print_message("worst fixture: logits of cached decode %.2g of their rms\n", worst_decode);
 }
 static void gradients(void **state) {
     (void)state;
     each_fixture(check_gradients);
+    print_message("worst fixture: gradient of a tensor %.2g, all together %.2g\n", worst_tensor, worst_all);
 }
 static void ten_optimizer_steps(void **state) {
     (void)state;
     each_fixture(check_training);
+    print_message("worst fixture: losses of ten optimizer steps %.2g from float64\n", worst_training);
 }
 
 int main(void) {
