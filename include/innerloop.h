@@ -283,6 +283,36 @@ IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
 IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files, int vocab_size,
                                     const char *path, il_error *error);
 
+/* ---- compression: any bytes, by a model that learns them while it codes them -------------------------------------------- */
+
+typedef struct il_buffer {
+    unsigned char *data; /* [bytes], released by il_buffer_free */
+    size_t bytes, capacity;
+    il_allocator allocator; /* the model's engine's */
+} il_buffer;
+IL_API void il_buffer_free(il_buffer *buffer); /* a zeroed one too */
+
+typedef struct il_codec_options {
+    int streams; /* il_compress: parts the input is cut into, 1 .. 64; default 1. Each is read from a fresh state, which costs
+                  * a little size; both ways all are fed side by side, with one pass over the weights for all */
+    uint64_t bytes_max; /* il_decompress: refuse what says it is longer; default 0: no limit. Memory grows with what has been
+                         * decoded, never with what the head claims */
+    int (*progress)(void *user, uint64_t done, uint64_t total); /* bytes of the original; not 0: stop, IL_ERR_CANCELLED. NULL */
+    void *user;
+} il_codec_options;
+
+IL_API void il_codec_options_default(il_codec_options *options);
+/* Codes input [bytes] with the model's predictions by a range coder, 1e-4 bits a token above the model's own loss; output is
+ * zeroed on failure. options may be NULL. Every byte comes back: what the tokenizer would lose is coded as plain bytes.
+ * A stream begins with the tokenizer's BOS (or the config's) where there is one. */
+IL_API il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
+                             const il_codec_options *options, il_buffer *output, il_error *error);
+/* Gives back what il_compress was given, on any machine, with any threads and kernels; output is zeroed on failure. Another
+ * model or tokenizer is IL_ERR_MISMATCH, naming both fingerprints; whatever is damaged or cut short is IL_ERR_FORMAT: a
+ * checksum of the original is compared before anything is given out. */
+IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
+                               const il_codec_options *options, il_buffer *output, il_error *error);
+
 /* ---- data: token sequences from files --------------------------------------------------------------------------------- */
 
 typedef struct il_data il_data;
