@@ -1,0 +1,50 @@
+/* chart.h: line and bar charts as SVG. Knows numbers, axes and labels; not what they mean. Colours come from
+ * the classes that chart_style defines. Every call writes to `out` and cannot fail otherwise than the stream
+ * does. */
+#ifndef DEMO_CHART_H
+#define DEMO_CHART_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+enum { CHART_LINES_MAX = 4 };
+
+typedef struct chart_line {
+    const char *label,
+        *class;          /* label: at the line's end, escaped here; class: "ttt", "frozen" or "transformer" */
+    const double *x, *y; /* [n], x ascending */
+    size_t n;
+    int points; /* a dot with a tooltip at every value */
+} chart_line;
+
+typedef struct chart {
+    const char *title, *x_label, *y_label;
+    const char *y_unit;   /* of tooltips, " ms" */
+    double width, height; /* pixels, labels included */
+    double label_room;    /* of them, right of the plot */
+    int log_x, log_y;     /* x: powers of two, y: powers of ten; ranges above 0 then */
+    int y_from_zero;
+    double y_max; /* 0: the largest value */
+    double mark;  /* a vertical line here, 0: none */
+    const char *mark_label;
+    chart_line lines[CHART_LINES_MAX];
+    size_t n_lines;
+} chart;
+
+typedef struct chart_bar {
+    char label[120];
+    const char *class;
+    double value;
+} chart_bar;
+
+/* One <g> at (left, top), with no <svg> around it. */
+void chart_draw(FILE *out, const chart *c, double left, double top);
+/* Horizontal bars from 0; returns the height used. */
+double chart_bars(FILE *out, const chart_bar *bars, size_t n, double width, double label_room);
+/* The rules of the classes above; with dark = 1 also the ones for a dark page. */
+void chart_style(FILE *out, int dark);
+/* Text with <, >, & and quotes escaped, and control characters left out; newline becomes <br> when breaks is
+ * set. */
+void chart_text(FILE *out, const char *text, int breaks);
+
+#endif
