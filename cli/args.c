@@ -73,7 +73,9 @@ static void print_help(const arg_spec *spec) {
         if (option->required) printf(" %s %s%s", option->name, option->metavar, many(option));
     }
     printf(" [options]");
-    if (spec->operand) printf(" %s%s", spec->operand, spec->operands_max > 1 ? "…" : "");
+    if (spec->operand)
+        printf(" %s%s", spec->operand,
+               spec->operands_max > 1 && spec->operands_max > spec->operands_min ? "…" : "");
     printf("\n\n");
     if (spec->operand) {
         print_row(spec->operand, NULL, spec->operand_help, 0);

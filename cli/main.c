@@ -18,6 +18,8 @@ static const verb verbs[] = {
     {"train", verb_train, "train a model on text or token shards"},
     {"eval", verb_eval, "measure loss and perplexity, also by position"},
     {"generate", verb_generate, "continue a prompt"},
+    {"compress", verb_compress, "make a file small by what a model predicts of it"},
+    {"decompress", verb_decompress, "give back what compress was given, byte for byte"},
     {"inspect", verb_inspect, "say what a file or directory holds"},
     {"bench", verb_bench, "measure speed beside this machine's limits"},
 };

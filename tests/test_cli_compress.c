@@ -1,0 +1,183 @@
+/* test_cli_compress.c: the verbs compress and decompress: every file back through files and pipes, sizes that
+ * eval agrees with, refusals that leave nothing behind. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_text.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SHAPE                                                                                                \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+    "--set mini_batch_size=4"
+enum { BOOK_BYTES = 4000 };
+
+/* m: bytes, a little trained; s: SentencePiece, untrained. */
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    if (support_cli_begin(state)) return 1;
+    support_seed(2);
+    char *prose = support_prose(BOOK_BYTES);
+    support_write("book.txt", prose, BOOK_BYTES);
+    char noise[700];
+    support_write("noise", noise, support_random_bytes(noise, sizeof noise));
+    support_write("nothing", "", 0);
+    free(prose);
+    free(support_done("init --preset tiny %s --seed 3 --out fresh", SHAPE));
+    free(support_done(
+        "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
+        "--save-every 25"));
+    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
+    return rename("run/step-25", "m");
+}
+
+static void assert_same_file(const char *a, const char *b) {
+    size_t n, m;
+    char *x = support_read(a, &n), *y = support_read(b, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n);
+    free(x);
+    free(y);
+}
+
+static size_t size_of(const char *path) {
+    size_t n;
+    free(support_read(path, &n));
+    return n;
+}
+
+static void test_files(void **state) {
+    (void)state;
+    static const char *const models[] = {"m", "s"}, *const files[] = {"book.txt", "noise", "nothing",
+                                                                      "t.model"};
+    for (int m = 0; m < 2; m++) {
+        for (int f = 0; f < 4; f++) {
+            json_t *down = support_json("compress --model %s %s small", models[m], files[f]);
+            assert_int_equal((size_t)support_number(down, "bytes"), size_of(files[f]));
+            assert_int_equal((size_t)support_number(down, "compressed_bytes"), size_of("small"));
+            assert_string_equal(support_string(down, "out"), "small");
+            json_t *up = support_json("decompress --model %s small back", models[m]);
+            assert_int_equal((size_t)support_number(up, "bytes"), size_of(files[f]));
+            assert_int_equal((size_t)support_number(up, "compressed_bytes"), size_of("small"));
+            assert_same_file(files[f], "back");
+            json_decref(down);
+            json_decref(up);
+        }
+    }
+}
+
+/* Within a hundredth, and the head, of what eval says. */
+static void test_size(void **state) {
+    (void)state;
+    json_t *eval = support_json("eval --model m --data book.txt"),
+           *down = support_json("compress --model m book.txt small");
+    double own = support_number(eval, "bits_per_byte") * BOOK_BYTES / 8;
+    assert_true((double)size_of("small") < own * 1.005 + 60 && (double)size_of("small") > own * 0.995);
+    double bits = support_number(down, "bits_per_byte");
+    assert_true(bits * BOOK_BYTES / 8 > (double)size_of("small") - 0.01 && bits < 6);
+    json_decref(eval);
+    json_decref(down);
+}
+
+/* Through pipes; other threads and kernels read what the usual ones wrote; streams are used. */
+static void test_pipes_and_machines(void **state) {
+    (void)state;
+    char *book = support_text_of("book.txt");
+    size_t one, seven;
+    support_run run = support_cli(book, "compress --model m --threads 2 - -");
+    assert_int_equal(run.code, 0);
+    support_write("small", run.out, one = run.out_bytes);
+    support_run_free(&run);
+    setenv("IL_CPU", "portable", 1);
+    free(support_done("decompress --model m --threads 1 small back"));
+    unsetenv("IL_CPU");
+    assert_same_file("book.txt", "back");
+    free(support_done("compress --model m --streams 7 book.txt seven"));
+    seven = size_of("seven");
+    assert_true(seven > one + 6); /* each stream begins anew */
+    run = support_cli(NULL, "decompress --model m seven -");
+    assert_int_equal(run.code, 0);
+    assert_int_equal(run.out_bytes, BOOK_BYTES);
+    assert_memory_equal(run.out, book, BOOK_BYTES);
+    support_run_free(&run);
+    free(book);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    char *m = support_fingerprint("m"), *s = support_fingerprint("s");
+    free(support_done("compress --model m book.txt small"));
+    unlink("gone");
+    support_refused(1, m, "decompress --model s small gone");
+    support_refused(1, s, "decompress --model s small gone");
+    support_refused(1, "not compressed by innerloop", "decompress --model m book.txt gone");
+    size_t n;
+    char *small = support_read("small", &n);
+    support_write("cut", small, n - 1);
+    support_refused(1, "cut short", "decompress --model m cut gone");
+    small[n - 9] ^= 8;
+    support_write("bent", small, n);
+    support_refused(1, "damaged", "decompress --model m bent gone");
+    support_refused(1, "damaged", "decompress --model m bent -");
+    support_refused(1, "nowhere: ", "compress --model m nowhere gone");
+    support_refused(1, "no/such/out: ", "compress --model m book.txt no/such/out");
+    support_refused(1, "no/such/model", "compress --model no/such/model book.txt gone");
+    assert_int_equal(access("gone", F_OK), -1);
+    support_refused(2, "IN OUT is missing", "compress --model m book.txt");
+    support_refused(2, "unexpected operand 'c'", "compress --model m a b c");
+    support_refused(2, "--model", "decompress a b");
+    support_refused(2, "--streams", "compress --model m --streams 65 book.txt gone");
+    support_refused(2, "--streams", "decompress --model m --streams 2 small gone");
+    support_refused(2, "standard output", "compress --model m --json book.txt -");
+    free(small);
+    free(m);
+    free(s);
+}
+
+static void test_help(void **state) {
+    (void)state;
+    char *help = support_done("compress --help");
+    assert_non_null(strstr(help, "IN OUT"));
+    assert_null(strstr(help, "OUT…"));
+    free(help);
+    help = support_done("decompress --help");
+    assert_non_null(strstr(help, "innerloop decompress --model model book.ilc book.txt"));
+    free(help);
+}
+
+/* Ctrl-C: status 130 and no file. */
+static void test_interrupt(void **state) {
+    (void)state;
+    enum { BIG = 2000000 };
+    char *prose = support_prose(BIG);
+    support_write("big.txt", prose, BIG);
+    free(prose);
+    support_write("err", "", 0);
+    pid_t child = support_cli_start("compress --model m big.txt gone");
+    for (int tries = 0; tries < 600; tries++) { /* until it has begun */
+        usleep(50000);
+        size_t n;
+        char *err = support_read("err", &n);
+        int begun = strstr(err, "byte ") != NULL;
+        free(err);
+        if (begun) break;
+    }
+    kill(child, SIGINT);
+    assert_int_equal(support_cli_wait(child), 130);
+    assert_int_equal(access("gone", F_OK), -1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_size),
+                                       cmocka_unit_test(test_pipes_and_machines),
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_help),
+                                       cmocka_unit_test(test_interrupt)};
+    return cmocka_run_group_tests(tests, begin, support_cli_end);
+}
