@@ -4,6 +4,9 @@ TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev
 DEMO_PACKAGES  = $(BUILD_PACKAGES) bible-kjv bible-kjv-text xz-utils bzip2
 BENCH_PACKAGES = $(BUILD_PACKAGES) libdnnl-dev
 FUZZ_PACKAGES  = $(TEST_PACKAGES) clang libclang-rt-14-dev
+CROSS_PACKAGES = gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static cmake pkg-config
+ARM64_PACKAGES = libjansson4 libjansson-dev libzstd1 libzstd-dev libxxhash0 libxxhash-dev libsentencepiece0 libsentencepiece-dev \
+                 libcmocka0 libcmocka-dev
 JOBS = $(shell nproc)
 SECONDS_EACH = 60
 
@@ -21,6 +24,10 @@ demo: build packages-demo
 asan ubsan tsan clang: packages-test
 	@$(call cmake,$@)
 	@ctest --preset $@ -j$(JOBS)
+aarch64: packages-cross
+	@tools/sysroot arm64 build-aarch64/sysroot $(ARM64_PACKAGES)
+	@$(call cmake,aarch64)
+	@ctest --preset aarch64 -j$(JOBS)
 fuzz: packages-fuzz
 	@$(call cmake,fuzz)
 	@for f in build-fuzz/fuzz/fuzz_*; do [ -x $$f ] && [ -f $$f ] || continue; name=$${f##*/fuzz_}; \
@@ -41,6 +48,7 @@ help:
 	@echo "make test       build and run the tests"
 	@echo "make demo       train and compare two small models on a real text (TEXT=file for yours)"
 	@echo "make asan|ubsan|tsan|clang   the tests under a sanitizer, or built by clang"
+	@echo "make aarch64    build for AArch64 in build-aarch64 and run the tests of the library through QEMU"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
@@ -50,8 +58,9 @@ packages-build:  ; @tools/packages $(BUILD_PACKAGES)
 packages-test:   ; @tools/packages $(TEST_PACKAGES)
 packages-demo:   ; @tools/packages $(DEMO_PACKAGES)
 packages-bench:  ; @tools/packages $(BENCH_PACKAGES)
+packages-cross:  ; @tools/packages $(CROSS_PACKAGES)
 packages-fuzz:   ; @tools/packages $(FUZZ_PACKAGES)
 packages-format: ; @tools/packages clang-format
 
-.PHONY: build test demo asan ubsan tsan clang fuzz bench results format check clean help packages-build packages-test packages-demo \
-        packages-bench packages-fuzz packages-format
+.PHONY: build test demo asan ubsan tsan clang aarch64 fuzz bench results format check clean help packages-build packages-test packages-demo \
+        packages-bench packages-cross packages-fuzz packages-format

@@ -69,7 +69,7 @@ typedef struct il_allocator {
 
 typedef struct il_engine_options {
     int threads;           /* 1 .. 256; 0: one per CPU this process may use */
-    const char *kernels;   /* "portable", "avx2", "avx512"; NULL: $IL_CPU if set, else the best this CPU has */
+    const char *kernels;   /* "portable", "avx2", "avx512", "neon"; NULL: $IL_CPU if set, else the best this CPU has */
     il_allocator allocator; /* all zero: the C library's */
     void (*log)(void *user, il_log_level level, const char *line); /* NULL: silent */
     void *log_user;
@@ -80,7 +80,7 @@ IL_API void il_engine_options_default(il_engine_options *options);
 IL_API il_status il_engine_open(const il_engine_options *options, il_engine **engine, il_error *error);
 IL_API void il_engine_close(il_engine *engine); /* NULL allowed */
 IL_API int il_engine_threads(const il_engine *engine);
-IL_API const char *il_engine_kernels(const il_engine *engine); /* "portable", "avx2" or "avx512" */
+IL_API const char *il_engine_kernels(const il_engine *engine); /* "portable", "avx2", "avx512" or "neon" */
 
 /* Limits of this machine as the engine sees it, measured when called (about two seconds), with the engine's threads. */
 typedef struct il_limits {

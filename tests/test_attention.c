@@ -214,7 +214,7 @@ static void test_against_double(void **unused) {
 static void test_one_answer(void **unused) {
     (void)unused;
     enum { N = 203 };
-    const char *kernels[] = {"portable", "avx2", "avx512"};
+    const char *kernels[] = {"portable", "avx2", "avx512", "neon"};
     const int pieces[] = {N, 1, 7, 16, 63, 64, 65, 130};
     for (int width = 28; width <= 64; width += 36) {
         size_t size = (size_t)N * (size_t)width;
@@ -222,7 +222,7 @@ static void test_one_answer(void **unused) {
               *got = zeros(size, sizeof *got);
         fill(xn, size, 11, 1);
         int have = 0;
-        for (int isa = 0; isa < 3; isa++)
+        for (size_t isa = 0; isa < sizeof kernels / sizeof *kernels; isa++)
             for (int threads = 1; threads <= 3; threads++) {
                 il_model *model = model_open(width, 2, threads, kernels[isa]);
                 if (!model) break;

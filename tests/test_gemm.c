@@ -59,7 +59,7 @@ static void check(il_engine *engine, int m, int n, int k) {
     free(a), free(b), free(bias), free(c0), free(want), free(got), free(packed);
 }
 
-static const char *const names[] = {"portable", "avx2", "avx512"};
+static const char *const names[] = {"portable", "avx2", "avx512", "neon"};
 /* Small ones; then the borders of blocks: 384 (a transposed: 192) along k, 256 and 512 along n, 16 rows of a,
  * the row counts from which b is streamed or copied. */
 static const int shapes[][3] = {
@@ -71,7 +71,7 @@ static const int shapes[][3] = {
 static void test_products(void **unused) {
     (void)unused;
     static const int threads[] = {1, 2, 3, 5};
-    for (size_t isa = 0; isa < 3; isa++) {
+    for (size_t isa = 0; isa < sizeof names / sizeof *names; isa++) {
         if (!il_kernels_pick(names[isa])) continue;
         for (size_t t = 0; t < 4; t++) {
             il_engine_options options;

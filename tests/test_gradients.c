@@ -218,13 +218,13 @@ static void test_bits(void **unused) {
     const shape shapes[] = {{IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 132, 2, 4, 4, 2, 70},
                             {IL_MIXER_TTT_MLP, 1, 1, 1, 0, 24, 2, 4, 4, 2, 20},
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 2, 16, 4, 2, 70}};
-    const char *kernels[] = {"portable", "avx2", "avx512"};
+    const char *kernels[] = {"portable", "avx2", "avx512", "neon"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
         int32_t *tokens = tokens_of(s);
         float *want = NULL;
         double want_loss = 0;
-        for (int isa = 0; isa < 3; isa++)
+        for (size_t isa = 0; isa < sizeof kernels / sizeof *kernels; isa++)
             for (int threads = 1; threads <= 3; threads++) {
                 il_model *model = model_open(s, threads, kernels[isa]);
                 if (!model) continue;

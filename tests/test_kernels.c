@@ -14,11 +14,12 @@ extern const il_kernels il_kernels_avx512_simde;
 #endif
 
 /* The tables this machine can run, portable first. */
-static int tables(const il_kernels *list[4]) {
-    static const char *const names[] = {"avx2", "avx512"};
+enum { TABLES_MAX = 5 };
+static int tables(const il_kernels *list[TABLES_MAX]) {
+    static const char *const names[] = {"avx2", "avx512", "neon"};
     int n = 0;
     list[n++] = &il_kernels_portable;
-    for (int i = 0; i < 2; i++)
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (il_kernels_pick(names[i])) list[n++] = il_kernels_pick(names[i]);
 #ifdef IL_TEST_SIMDE
     if (il_kernels_pick("avx2")) list[n++] = &il_kernels_avx512_simde;
@@ -55,7 +56,7 @@ static kernel_run shape(int rows, int n, int variant) {
 static void test_same_bits(void **unused) {
     (void)unused;
     static unsigned char want[OUTPUT_BYTES_MAX], got[OUTPUT_BYTES_MAX];
-    const il_kernels *list[4];
+    const il_kernels *list[TABLES_MAX];
     int n_tables = tables(list);
     kernel_slots_open();
     for (int c = 0; c < n_kernel_cases; c++)
@@ -123,7 +124,7 @@ static void test_gaps_untouched(void **unused) {
 /* Columns past n may hold anything: NaN there changes no bit. */
 static void test_neighbours_do_not_matter(void **unused) {
     (void)unused;
-    const il_kernels *list[4];
+    const il_kernels *list[TABLES_MAX];
     int n_tables = tables(list);
     enum { M = 5, K = 7, LD = 48 };
     static float a[M * LD], b[K * LD], c[2][M * LD], x[M * LD], y[2][M * LD], w[LD];
@@ -158,7 +159,7 @@ static void test_special_values(void **unused) {
                                     -87.3f, -87.4f, -103.9f, -104.5f,  9.99f,    -9.99f,    11.0f, -11.0f,
                                     1e10f,  -1e10f, 3.4e38f, -3.4e38f, INFINITY, -INFINITY, NAN};
     enum { N = sizeof special / sizeof *special };
-    const il_kernels *list[4];
+    const il_kernels *list[TABLES_MAX];
     int n_tables = tables(list);
     float want[8][N], zero[1] = {0}, ones[N], y[8][N];
     for (int i = 0; i < N; i++) ones[i] = 1.0f;
@@ -194,7 +195,7 @@ static void test_special_values(void **unused) {
 
 static void test_log_sum_exp_ends(void **unused) {
     (void)unused;
-    const il_kernels *list[4];
+    const il_kernels *list[TABLES_MAX];
     int n_tables = tables(list);
     for (int table = 0; table < n_tables; table++) {
         float lse[1], low[3] = {-INFINITY, -INFINITY, -INFINITY}, far[3] = {-1e30f, 3.0f, -INFINITY};
@@ -219,7 +220,7 @@ static void test_bf16(void **unused) {
                  {0x3F808001u, 0x3F81u}, {0x7F7FFFFFu, 0x7F80u}, {0x7F800000u, 0x7F80u},
                  {0xFF800000u, 0xFF80u}, {0x7F800001u, 0x7FC0u}, {0x80000000u, 0x8000u},
                  {0x00000001u, 0x0000u}, {0xFFFFFFFFu, 0xFFFFu}};
-    const il_kernels *list[4];
+    const il_kernels *list[TABLES_MAX];
     int n_tables = tables(list);
     for (int table = 0; table < n_tables; table++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -245,6 +246,13 @@ static void test_pick(void **unused) {
     assert_null(il_kernels_pick(NULL));
     unsetenv("IL_CPU");
     assert_non_null(il_kernels_pick(NULL));
+#if defined(__aarch64__)
+    assert_ptr_equal(il_kernels_pick(NULL), &il_kernels_neon);
+    assert_ptr_equal(il_kernels_pick("neon"), &il_kernels_neon);
+    assert_null(il_kernels_pick("avx2"));
+#else
+    assert_null(il_kernels_pick("neon"));
+#endif
     if (set) setenv("IL_CPU", before, 1);
 }
 

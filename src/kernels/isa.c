@@ -9,12 +9,14 @@
 #include "kernels/simd_avx512.h"
 #elif defined(IL_ISA_AVX2)
 #include "kernels/simd_avx2.h"
+#elif defined(IL_ISA_NEON)
+#include "kernels/simd_neon.h"
 #else
 #include "kernels/simd_portable.h"
 #endif
 
 /* Loops with constant bounds that must disappear, so that arrays of sums become registers. */
-#if !defined(IL_ISA_AVX2) && !defined(IL_ISA_AVX512)
+#if defined(IL_ISA_PORTABLE)
 #define UNROLL
 #elif defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")

@@ -16,7 +16,7 @@
 enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16 };
 
 typedef struct il_kernels {
-    const char *name; /* "portable", "avx2", "avx512" */
+    const char *name; /* "portable", "avx2", "avx512", "neon" */
 
     /* ---- products ------------------------------------------------------------------------------------------------- */
 
@@ -118,6 +118,8 @@ extern const il_kernels il_kernels_portable;
 #if defined(__x86_64__)
 extern const il_kernels il_kernels_avx2;
 extern const il_kernels il_kernels_avx512;
+#elif defined(__aarch64__)
+extern const il_kernels il_kernels_neon;
 #endif
 
 /* The table of that name if this CPU can run it; NULL name: $IL_CPU if set, else the best. NULL when unknown or not

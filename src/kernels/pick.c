@@ -15,6 +15,9 @@ const il_kernels *il_kernels_pick(const char *name) {
         usable[n++] = &il_kernels_avx512;
     if (avx2) usable[n++] = &il_kernels_avx2;
 #endif
+#if defined(__aarch64__)
+    usable[n++] = &il_kernels_neon; /* part of every AArch64 Linux */
+#endif
     usable[n++] = &il_kernels_portable;
     if (!name) name = getenv("IL_CPU");
     if (!name) return usable[0];

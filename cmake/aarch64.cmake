@@ -1,0 +1,15 @@
+# Cross-compiles for AArch64 on Debian, tests run by QEMU. The libraries are those that tools/sysroot has unpacked: see `make aarch64`.
+set(CMAKE_SYSTEM_NAME Linux)
+set(CMAKE_SYSTEM_PROCESSOR aarch64)
+set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
+set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)
+set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64-static -L /usr/aarch64-linux-gnu)
+
+set(IL_SYSROOT ${CMAKE_CURRENT_LIST_DIR}/../build-aarch64/sysroot)
+cmake_path(NORMAL_PATH IL_SYSROOT)
+set(ENV{PKG_CONFIG_SYSROOT_DIR} ${IL_SYSROOT})
+set(ENV{PKG_CONFIG_LIBDIR} ${IL_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig)
+set(CMAKE_FIND_ROOT_PATH ${IL_SYSROOT} /usr/aarch64-linux-gnu)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)

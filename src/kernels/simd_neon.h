@@ -1,0 +1,136 @@
+/* simd_neon.h: the 16-lane type as four AArch64 Advanced SIMD registers. Meanings: simd_portable.h. On
+ * AArch64 vectors obey the FPCR as scalars do, so by default nothing is flushed and every operation here is
+ * IEEE's. */
+#ifndef IL_KERNELS_SIMD_NEON_H
+#define IL_KERNELS_SIMD_NEON_H
+
+#include <arm_neon.h>
+#include <stdint.h>
+
+#define IL_INLINE static inline __attribute__((always_inline, unused))
+
+/* Four members, not float32x4x4_t: compilers keep that one in adjacent registers and copy it about. */
+typedef struct v16 {
+    float32x4_t q0, q1, q2, q3;
+} v16;
+
+/* 32 registers: 5 rows x 16 columns are 20 sums, with 4 for the panel and 5 for the rows' numbers. (At 6 rows
+ * gcc, which loads all the numbers first, keeps three sums in memory.) Few rows take more panels, for 16 sums
+ * in flight. */
+enum { GEMM_ROWS = 5 };
+#define GEMM_TILES(STEP)                                                                                     \
+    STEP(1, 3, 1)                                                                                            \
+    STEP(2, 2, 1)                                                                                            \
+    STEP(3, 1, 1)                                                                                            \
+    STEP(4, 1, 1)                                                                                            \
+    STEP(5, 1, 1)
+
+/* One operation on each of the four registers. */
+#define V16_MAP1(F, a)                                                                                       \
+    (v16) { F((a).q0), F((a).q1), F((a).q2), F((a).q3) }
+#define V16_MAP2(F, a, b)                                                                                    \
+    (v16) { F((a).q0, (b).q0), F((a).q1, (b).q1), F((a).q2, (b).q2), F((a).q3, (b).q3) }
+#define V16_MAP3(F, a, b, c)                                                                                 \
+    (v16) {                                                                                                  \
+        F((a).q0, (b).q0, (c).q0), F((a).q1, (b).q1, (c).q1), F((a).q2, (b).q2, (c).q2),                     \
+            F((a).q3, (b).q3, (c).q3)                                                                        \
+    }
+
+IL_INLINE v16 v16_set1(float x) {
+    float32x4_t y = vdupq_n_f32(x);
+    return (v16){y, y, y, y};
+}
+IL_INLINE v16 v16_zero(void) { return v16_set1(0.0f); }
+IL_INLINE v16 v16_load(const float *p) {
+    return (v16){vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)};
+}
+IL_INLINE void v16_store(float *p, v16 a) {
+    vst1q_f32(p, a.q0);
+    vst1q_f32(p + 4, a.q1);
+    vst1q_f32(p + 8, a.q2);
+    vst1q_f32(p + 12, a.q3);
+}
+
+/* There are no masked loads: a register goes whole, or by its half and its odd lane. n: any number. */
+IL_INLINE float32x4_t v16_load_n_(const float *p, int n) {
+    const float32x2_t zero = vdup_n_f32(0.0f);
+    if (n >= 4) return vld1q_f32(p);
+    if (n == 3) return vcombine_f32(vld1_f32(p), vld1_lane_f32(p + 2, zero, 0));
+    if (n == 2) return vcombine_f32(vld1_f32(p), zero);
+    if (n == 1) return vcombine_f32(vld1_lane_f32(p, zero, 0), zero);
+    return vdupq_n_f32(0.0f);
+}
+IL_INLINE void v16_store_n_(float *p, int n, float32x4_t a) {
+    if (n >= 4) {
+        vst1q_f32(p, a);
+    } else if (n == 3) {
+        vst1_f32(p, vget_low_f32(a));
+        vst1q_lane_f32(p + 2, a, 2);
+    } else if (n == 2) {
+        vst1_f32(p, vget_low_f32(a));
+    } else if (n == 1) {
+        vst1q_lane_f32(p, a, 0);
+    }
+}
+IL_INLINE v16 v16_load_n(const float *p, int n) {
+    return (v16){v16_load_n_(p, n), v16_load_n_(p + 4, n - 4), v16_load_n_(p + 8, n - 8),
+                 v16_load_n_(p + 12, n - 12)};
+}
+IL_INLINE void v16_store_n(float *p, int n, v16 a) {
+    v16_store_n_(p, n, a.q0);
+    v16_store_n_(p + 4, n - 4, a.q1);
+    v16_store_n_(p + 8, n - 8, a.q2);
+    v16_store_n_(p + 12, n - 12, a.q3);
+}
+
+static const uint32_t v16_mask_[32] = {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u,
+                                       ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u};
+IL_INLINE v16 v16_first(int n, v16 a, v16 b) {
+    const uint32_t *mask = v16_mask_ + 16 - n;
+    return (v16){vbslq_f32(vld1q_u32(mask), a.q0, b.q0), vbslq_f32(vld1q_u32(mask + 4), a.q1, b.q1),
+                 vbslq_f32(vld1q_u32(mask + 8), a.q2, b.q2), vbslq_f32(vld1q_u32(mask + 12), a.q3, b.q3)};
+}
+
+IL_INLINE v16 v16_add(v16 a, v16 b) { return V16_MAP2(vaddq_f32, a, b); }
+IL_INLINE v16 v16_sub(v16 a, v16 b) { return V16_MAP2(vsubq_f32, a, b); }
+IL_INLINE v16 v16_mul(v16 a, v16 b) { return V16_MAP2(vmulq_f32, a, b); }
+IL_INLINE v16 v16_div(v16 a, v16 b) { return V16_MAP2(vdivq_f32, a, b); }
+IL_INLINE v16 v16_sqrt(v16 a) { return V16_MAP1(vsqrtq_f32, a); }
+IL_INLINE v16 v16_fma(v16 a, v16 b, v16 c) { return V16_MAP3(vfmaq_f32, c, a, b); }
+IL_INLINE v16 v16_fnma(v16 a, v16 b, v16 c) { return V16_MAP3(vfmsq_f32, c, a, b); }
+/* FMAX and FMIN order zeros and prefer a NaN on either side; the meaning here is a comparison. */
+IL_INLINE float32x4_t v16_max_(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+IL_INLINE float32x4_t v16_min_(float32x4_t a, float32x4_t b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+IL_INLINE v16 v16_max(v16 a, v16 b) { return V16_MAP2(v16_max_, a, b); }
+IL_INLINE v16 v16_min(v16 a, v16 b) { return V16_MAP2(v16_min_, a, b); }
+IL_INLINE float32x4_t v16_pow2_(float32x4_t a) {
+    float32x4_t t = vaddq_f32(a, vdupq_n_f32(12582912.0f + 127.0f));
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
+}
+IL_INLINE v16 v16_pow2(v16 a) { return V16_MAP1(v16_pow2_, a); }
+IL_INLINE v16 v16_swap(v16 a) { return V16_MAP1(vrev64q_f32, a); }
+IL_INLINE v16 v16_load_twice(const float *p) {
+    float32x4_t a = vld1q_f32(p), b = vld1q_f32(p + 4);
+    return (v16){vzip1q_f32(a, a), vzip2q_f32(a, a), vzip1q_f32(b, b), vzip2q_f32(b, b)};
+}
+IL_INLINE float v16_sum(v16 a) {
+    float32x4_t s4 = vaddq_f32(vaddq_f32(a.q0, a.q2), vaddq_f32(a.q1, a.q3));
+    float32x2_t s2 = vadd_f32(vget_low_f32(s4), vget_high_f32(s4));
+    return vget_lane_f32(s2, 0) + vget_lane_f32(s2, 1);
+}
+IL_INLINE float v16_largest(v16 a) {
+    float32x4_t s4 = v16_max_(v16_max_(a.q0, a.q2), v16_max_(a.q1, a.q3));
+    float32x4_t s2 = v16_max_(s4, vextq_f32(s4, s4, 2));
+    return vgetq_lane_f32(v16_max_(s2, vdupq_laneq_f32(s2, 1)), 0);
+}
+/* The halves of eight numbers between zeros: each becomes the upper half of a float. */
+IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
+    const uint16x8_t zero = vdupq_n_u16(0), a = vld1q_u16(p), b = vld1q_u16(p + 8);
+    return (v16){vreinterpretq_f32_u16(vzip1q_u16(zero, a)), vreinterpretq_f32_u16(vzip2q_u16(zero, a)),
+                 vreinterpretq_f32_u16(vzip1q_u16(zero, b)), vreinterpretq_f32_u16(vzip2q_u16(zero, b))};
+}
+
+#undef V16_MAP1
+#undef V16_MAP2
+#undef V16_MAP3
+#endif
