@@ -14,6 +14,7 @@ int verb_eval(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_compress(int argc, char **argv);
 int verb_decompress(int argc, char **argv);
+int verb_score(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 

@@ -1,0 +1,413 @@
+/* score.c: `innerloop score`: how surprising is this text to a model that learns while it reads it? Text is
+ * taken line by line as it comes, so that a log can be watched; memory is constant. The text is what it would
+ * be for eval: BOS first, a line tokenized as what follows a line end. */
+#include "score.h"
+#include "interrupt.h"
+#include "output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    LINE_MAX_BYTES = 1 << 16, /* a longer line counts as several */
+    BATCH = 512,              /* tokens after which what has been read is fed */
+    WAIT_MS = 200             /* between looks at whether Ctrl-C was pressed */
+};
+
+/* What is to be done between tokens. */
+enum { LINE_ENDS = -1, PASSAGE_ENDS = -2, TEXT_BEGINS = -3 };
+
+typedef struct score_options {
+    const char *model, *by, *html;
+    double threshold;
+    int frozen;
+} score_options;
+
+typedef struct scoring {
+    cli_command *command;
+    il_model *model;
+    il_tokenizer *tokenizer;
+    il_session *session;
+    score_view view;
+    score_printer printer;
+    score_html html;
+    /* in: what was read and not tokenized yet */
+    int fd, ended;
+    char *input; /* [1 + LINE_MAX_BYTES]: a line end, then `pending` bytes */
+    size_t pending;
+    int begun;         /* a line was tokenized before */
+    int passage_words; /* the passage under way has a line that is not blank */
+    /* fed together: tokens, and between them what happens */
+    il_tokens line_tokens;
+    int32_t *steps, *tokens; /* [n_steps], [n_tokens] */
+    float *nll;
+    size_t n_steps, n_tokens, capacity;
+    /* out */
+    il_decoder shown, exact; /* for the eye; for counting bytes */
+    char *piece;
+    size_t piece_capacity;
+    double waiting; /* nats of tokens that have not completed a character */
+    int waiting_known;
+    score_line line;
+    score_unit passage, all;
+    uint64_t position, above;
+} scoring;
+
+/* ---- units ---- */
+
+double score_bits(const score_unit *unit) { return unit->nats / log(2); }
+double score_per_byte(const score_unit *unit) {
+    return unit->bytes ? score_bits(unit) / (double)unit->bytes : NAN;
+}
+
+int score_level(double bits) {
+    if (!(bits > 0)) return 0;
+    int level = (int)((1 - exp2(-bits / 4)) * SCORE_LEVELS);
+    return level < SCORE_LEVELS ? level : SCORE_LEVELS - 1;
+}
+
+int score_is_blank(const char *text, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++)
+        if (!strchr(" \t\r\n\v\f", text[i]) || !text[i]) return 0;
+    return 1;
+}
+
+static void count(score_unit *unit, double nats, size_t bytes) {
+    unit->tokens++;
+    unit->bytes += bytes;
+    unit->nats += nats;
+}
+
+/* What is said of a unit when it is complete; by: the kind it is. */
+static void settle(scoring *s, score_unit *unit, score_by by) {
+    double score = by == SCORE_BY_TOKEN ? score_bits(unit) : score_per_byte(unit);
+    unit->mean = score_per_byte(&s->all);
+    unit->above = s->view.has_threshold && score > s->view.threshold;
+    if (by == s->view.by) s->above += (uint64_t)unit->above;
+}
+
+/* ---- out: from tokens and their losses to lines and passages ---- */
+
+static void *grown(void *block, size_t *capacity, size_t need, size_t size) {
+    if (need <= *capacity) return block;
+    size_t larger = 2 * need + 64;
+    void *to = cli_alloc(larger, size);
+    if (*capacity) memcpy(to, block, *capacity * size);
+    free(block);
+    *capacity = larger;
+    return to;
+}
+
+static void add_cell(scoring *s, size_t bytes) {
+    score_line *line = &s->line;
+    if (bytes) {
+        line->text = grown(line->text, &line->capacity, line->bytes + bytes, 1);
+        line->cells = grown(line->cells, &line->cells_capacity, line->n_cells + 1, sizeof *line->cells);
+        memcpy(line->text + line->bytes, s->piece, bytes);
+        line->cells[line->n_cells++] =
+            (score_cell){line->bytes, bytes, s->waiting_known ? s->waiting / log(2) : NAN};
+        line->bytes += bytes;
+        s->waiting = 0;
+        s->waiting_known = 0;
+    }
+}
+
+static il_status take_token(scoring *s, int32_t token, float nll) {
+    il_error *error = &s->command->error;
+    size_t bytes, shown;
+    il_status status =
+        il_tokenizer_decode(s->tokenizer, &s->exact, token, s->piece, s->piece_capacity, &bytes, error);
+    if (!status)
+        status =
+            il_tokenizer_decode(s->tokenizer, &s->shown, token, s->piece, s->piece_capacity, &shown, error);
+    if (status) return status;
+    score_unit one = {.index = ++s->position, .nats = NAN};
+    if (!isnan(nll)) {
+        one.nats = 0;
+        count(&one, (double)nll, bytes);
+        count(&s->line.unit, (double)nll, bytes);
+        count(&s->passage, (double)nll, bytes);
+        count(&s->all, (double)nll, bytes);
+        s->waiting += (double)nll;
+        s->waiting_known = 1;
+    }
+    settle(s, &one, SCORE_BY_TOKEN);
+    score_print_token(&s->printer, &one, token, s->piece, shown);
+    add_cell(s, shown);
+    return IL_OK;
+}
+
+static il_status end_line(scoring *s) {
+    score_line *line = &s->line;
+    size_t shown;
+    il_status status = il_tokenizer_decode(s->tokenizer, &s->shown, -1, s->piece, s->piece_capacity, &shown,
+                                           &s->command->error);
+    if (status) return status;
+    add_cell(s, shown);
+    s->all.lines++;
+    if (!s->passage.lines++) s->passage.first_line = s->all.lines;
+    line->unit.index = line->unit.first_line = s->all.lines;
+    line->unit.lines = 1;
+    settle(s, &line->unit, SCORE_BY_LINE);
+    score_print_line(&s->printer, line);
+    status = score_html_line(&s->html, line, &s->command->error);
+    line->unit = (score_unit){0};
+    line->bytes = line->n_cells = 0;
+    return status;
+}
+
+static il_status end_passage(scoring *s) {
+    s->passage.index = ++s->all.index; /* of everything: how many passages */
+    settle(s, &s->passage, SCORE_BY_PASSAGE);
+    score_print_passage(&s->printer, &s->passage);
+    il_status status = score_html_passage(&s->html, &s->passage, &s->command->error);
+    s->passage = (score_unit){0};
+    return status;
+}
+
+/* Feeds what has been tokenized and says what it cost. */
+static il_status feed(scoring *s) {
+    size_t at = 0;
+    il_status status = il_session_feed(s->session, s->tokens, s->n_tokens, s->nll, NULL, &s->command->error);
+    for (size_t i = 0; i < s->n_steps && !status; i++) {
+        switch (s->steps[i]) {
+        case LINE_ENDS: status = end_line(s); break;
+        case PASSAGE_ENDS: status = end_passage(s); break;
+        case TEXT_BEGINS: s->exact.started = s->shown.started = 0; break;
+        default: status = take_token(s, s->steps[i], s->nll[at++]);
+        }
+    }
+    s->n_steps = s->n_tokens = 0;
+    if (!status && (fflush(stdout) || ferror(stdout)))
+        status = cli_fail(&s->command->error, IL_ERR_IO, "standard output: %s", strerror(errno));
+    return status;
+}
+
+/* ---- in: from bytes to tokens ---- */
+
+static void push(scoring *s, int32_t step) {
+    if (s->n_steps == s->capacity) {
+        size_t capacity = s->capacity, steps = s->capacity, tokens = s->capacity;
+        s->steps = grown(s->steps, &steps, capacity + 1, sizeof *s->steps);
+        s->tokens = grown(s->tokens, &tokens, capacity + 1, sizeof *s->tokens);
+        s->nll = grown(s->nll, &capacity, capacity + 1, sizeof *s->nll);
+        s->capacity = capacity;
+    }
+    s->steps[s->n_steps++] = step;
+    if (step >= 0) s->tokens[s->n_tokens++] = step;
+}
+
+/* How many tokens at the front stand for just the line end that was put before a line; 0: none do. */
+static size_t line_end_tokens(scoring *s) {
+    il_decoder decoder = {.form = IL_DECODE_EXACT};
+    for (size_t i = 0, bytes; i < s->line_tokens.n; i++) {
+        if (il_tokenizer_decode(s->tokenizer, &decoder, s->line_tokens.ids[i], s->piece, s->piece_capacity,
+                                &bytes, NULL))
+            return 0;
+        if (bytes) return bytes == 1 && s->piece[0] == '\n' ? i + 1 : 0;
+    }
+    return 0;
+}
+
+/* A line [bytes] at the front of the input. As what follows a line end it has no space before it that a
+ * tokenizer puts before a text: so it is encoded with one, whose tokens are dropped. */
+static il_status take_line(scoring *s, size_t bytes) {
+    il_error *error = &s->command->error;
+    const char *text = s->input + 1;
+    size_t skip = 0;
+    int blank = score_is_blank(text, bytes);
+    s->line_tokens.n = 0;
+    il_status status = IL_OK;
+    if (s->begun) {
+        status = il_tokenizer_encode(s->tokenizer, s->input, bytes + 1, &s->line_tokens, error);
+        skip = line_end_tokens(s);
+    }
+    if (!status && !skip) {
+        s->line_tokens.n = 0;
+        status = il_tokenizer_encode(s->tokenizer, text, bytes, &s->line_tokens, error);
+        push(s, TEXT_BEGINS);
+    }
+    if (status) return status;
+    s->begun = 1;
+    for (size_t i = skip; i < s->line_tokens.n; i++) push(s, s->line_tokens.ids[i]);
+    push(s, LINE_ENDS);
+    if (!blank) s->passage_words = 1;
+    if (blank && s->passage_words) {
+        push(s, PASSAGE_ENDS);
+        s->passage_words = 0;
+    }
+    s->pending -= bytes;
+    memmove(s->input + 1, text + bytes, s->pending);
+    return s->n_tokens >= BATCH ? feed(s) : IL_OK;
+}
+
+/* Where a line that is too long is cut: after its last whole character. */
+static size_t long_line(const char *text, size_t bytes) {
+    for (size_t back = 1; back < 4; back++)
+        if (((unsigned char)text[bytes - back] & 0xC0) == 0xC0) return bytes - back;
+    return bytes;
+}
+
+/* The lines that are complete, or with the end of the input all. Ctrl-C ends it after the batch under way. */
+static il_status take_lines(scoring *s) {
+    il_status status = IL_OK;
+    int stopped = s->ended;
+    while (s->pending && !status) {
+        if (cli_interrupted() && !stopped) {
+            s->ended = 1;
+            break;
+        }
+        const char *text = s->input + 1, *end = memchr(text, '\n', s->pending);
+        size_t bytes = end ? (size_t)(end - text) + 1 : 0;
+        if (!bytes && s->pending == LINE_MAX_BYTES) bytes = long_line(text, s->pending);
+        if (!bytes && s->ended) bytes = s->pending;
+        if (!bytes) break;
+        status = take_line(s, bytes);
+    }
+    if (!status && s->ended && s->passage_words) push(s, PASSAGE_ENDS);
+    return status ? status : feed(s);
+}
+
+/* Reads what there is, once there is something. */
+static il_status take_input(scoring *s) {
+    struct pollfd input = {.fd = s->fd, .events = POLLIN};
+    while (!cli_interrupted()) {
+        int ready = poll(&input, 1, WAIT_MS);
+        if (!ready || (ready < 0 && errno == EINTR)) continue;
+        ssize_t got = read(s->fd, s->input + 1 + s->pending, LINE_MAX_BYTES - s->pending);
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (got < 0) return cli_fail(&s->command->error, IL_ERR_IO, "%s: %s", s->view.name, strerror(errno));
+        s->ended = !got;
+        s->pending += (size_t)got;
+        return IL_OK;
+    }
+    s->ended = 1; /* what has come is still scored, and all results written */
+    return IL_OK;
+}
+
+static il_status read_all(scoring *s) {
+    struct stat info;
+    cli_progress progress;
+    int shows = !isatty(STDOUT_FILENO) && !fstat(s->fd, &info) && S_ISREG(info.st_mode);
+    il_status status = IL_OK;
+    if (shows) cli_progress_begin(&progress, s->command->verb, "byte", 0, (uint64_t)info.st_size);
+    while (!s->ended && !status) {
+        char detail[64];
+        status = take_input(s);
+        if (!status) status = take_lines(s);
+        if (!shows || status || s->ended) continue;
+        snprintf(detail, sizeof detail, "%.3f bits per byte", s->all.bytes ? score_per_byte(&s->all) : 0.0);
+        off_t at = lseek(s->fd, 0, SEEK_CUR);
+        cli_progress_show(&progress, at < info.st_size ? (uint64_t)at : (uint64_t)info.st_size, detail);
+    }
+    if (shows) cli_progress_end(&progress);
+    return status;
+}
+
+/* ---- begin and end ---- */
+
+static il_status begin(scoring *s, const score_options *options, const char *path) {
+    il_error *error = &s->command->error;
+    il_session_options session;
+    il_tokenizer_info info;
+    il_status status = command_model(s->command, options->model, &s->model, &s->tokenizer);
+    if (status) return status;
+    s->view.name = "standard input";
+    if (strcmp(path, "-")) {
+        s->view.name = path;
+        s->fd = open(path, O_RDONLY);
+        if (s->fd < 0) return cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
+    }
+    il_model_fingerprint(s->model, s->view.model);
+    il_session_options_default(&session);
+    session.frozen = options->frozen;
+    status = il_session_open(s->model, &session, &s->session, error);
+    if (status) return status;
+    il_tokenizer_get_info(s->tokenizer, &info);
+    int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
+    if (bos >= 0 && bos < il_model_config(s->model)->vocab_size)
+        status = il_session_feed(s->session, &bos, 1, NULL, NULL, error);
+    s->input = cli_alloc(1 + LINE_MAX_BYTES, 1);
+    s->input[0] = '\n';
+    s->piece_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
+    s->piece = cli_alloc(s->piece_capacity, 1);
+    s->shown.form = IL_DECODE_UTF8;
+    s->exact.form = IL_DECODE_EXACT;
+    score_print_begin(&s->printer, &s->view);
+    if (options->html) signal(SIGPIPE, SIG_IGN); /* a page that is not finished leaves nothing behind */
+    if (!status && options->html) status = score_html_begin(&s->html, &s->view, options->html, error);
+    return status;
+}
+
+static il_status score(scoring *s, const score_options *options, const char *path) {
+    il_status status = begin(s, options, path);
+    if (status) return status;
+    double started = cli_seconds();
+    cli_interrupt_catch();
+    status = read_all(s);
+    if (!status) status = score_html_end(&s->html, &s->all, s->above, &s->command->error);
+    if (status) return status;
+    score_print_end(&s->printer, s->command, &s->all, s->above, cli_seconds() - started);
+    return cli_interrupted() ? IL_ERR_CANCELLED : IL_OK;
+}
+
+int verb_score(int argc, char **argv) {
+    score_options options = {.by = "line"};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory", .required = 1),
+        ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
+            "what gets a score; a passage ends at a blank line (default line)"),
+        ARG("--threshold", ARG_REAL, &options.threshold, "X",
+            "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(0, 1e6)),
+        ARG("--html", ARG_TEXT, &options.html, "OUT.html", "write a heat map of the text, a page of its own"),
+        ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
+            "commit no inner update: the control for learning while reading"),
+    };
+    arg_spec spec = {.verb = "score",
+                     .summary = "say how surprising a text is, as it comes",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .operand = "FILE",
+                     .operand_help = "text; - is standard input, scored line by line as it comes",
+                     .operands_min = 1,
+                     .operands_max = 1,
+                     .example = "innerloop score --model model --html book.html book.txt\n"
+                                "tail -f log | innerloop score --model model --threshold 3 -"};
+    cli_command command;
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    scoring *s = cli_alloc(1, sizeof *s);
+    s->command = &command;
+    s->view = (score_view){.by = options.by[0] == 't'   ? SCORE_BY_TOKEN
+                                 : options.by[0] == 'l' ? SCORE_BY_LINE
+                                                        : SCORE_BY_PASSAGE,
+                           .json = spec.json,
+                           .frozen = options.frozen,
+                           .has_threshold = arg_given(&spec, "--threshold"),
+                           .threshold = options.threshold};
+    il_status status = command_open(&command, &spec);
+    if (!status) status = score(s, &options, spec.operands.items[0]);
+    cli_file_abandon(&s->html.file);
+    il_session_close(s->session);
+    il_tokenizer_close(s->tokenizer);
+    il_model_unref(s->model);
+    il_tokens_free(&s->line_tokens);
+    if (s->fd > 0) close(s->fd);
+    free(s->input);
+    free(s->steps);
+    free(s->tokens);
+    free(s->nll);
+    free(s->piece);
+    free(s->line.text);
+    free(s->line.cells);
+    free(s);
+    return command_close(&command, status);
+}

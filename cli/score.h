@@ -1,0 +1,89 @@
+/* score.h: what `innerloop score` measures, line by line, and the two ways to show it: score_print.c on
+ * standard output, score_html.c as a page. */
+#ifndef CLI_SCORE_H
+#define CLI_SCORE_H
+
+#include "command.h"
+#include "files.h"
+
+/* Steps of colour from "as expected" to "a shock". */
+enum { SCORE_LEVELS = 12 };
+
+/* A token, a line, a passage, or everything so far. Tokens that nothing predicts are in no sum. */
+typedef struct score_unit {
+    uint64_t index;             /* 1, 2, … */
+    uint64_t first_line, lines; /* a passage's; of a line: its own number and 1 */
+    uint64_t tokens, bytes;
+    double nats;
+    double mean; /* bits per byte of everything so far, this included */
+    int above;   /* its score exceeds --threshold */
+} score_unit;
+
+double score_bits(const score_unit *unit);     /* in all */
+double score_per_byte(const score_unit *unit); /* NaN without bytes */
+/* 0 .. SCORE_LEVELS-1: half the scale at 4 bits, three quarters at 8. */
+int score_level(double bits);
+int score_is_blank(const char *text, size_t bytes);
+
+/* Whole characters and what the tokens that completed them cost; NaN: nothing predicted them. */
+typedef struct score_cell {
+    size_t at, bytes; /* of the line's text, well-formed UTF-8 */
+    double bits;
+} score_cell;
+
+typedef struct score_line {
+    score_unit unit;
+    char *text; /* its line end, if it has one, too */
+    size_t bytes, capacity;
+    score_cell *cells;
+    size_t n_cells, cells_capacity;
+} score_line;
+
+typedef enum score_by { SCORE_BY_TOKEN, SCORE_BY_LINE, SCORE_BY_PASSAGE } score_by;
+
+typedef struct score_view {
+    score_by by;
+    int json, frozen, has_threshold;
+    double threshold;
+    const char *name; /* of the text */
+    char model[33];
+} score_view;
+
+/* ---- standard output ---- */
+
+typedef struct score_printer {
+    const score_view *view;
+    int terminal;     /* colours */
+    score_unit first; /* the first passage: said only if another one follows, since alone it is the whole */
+    int holds_first;
+} score_printer;
+
+void score_print_begin(score_printer *printer, const score_view *view);
+/* text [bytes]: the characters that the token completed. */
+void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text,
+                       size_t bytes);
+void score_print_line(score_printer *printer, const score_line *line);
+void score_print_passage(score_printer *printer, const score_unit *unit);
+void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all,
+                     uint64_t above, double seconds);
+
+/* ---- a page ---- */
+
+enum { SCORE_CHART = 240 };
+
+typedef struct score_html {
+    const score_view *view;
+    cli_file file; /* zeroed: no page is wanted */
+    /* The chart in constant memory: `filled` columns of `width` bytes of text; full, they are merged in
+     * pairs. */
+    double bits[SCORE_CHART], bytes[SCORE_CHART];
+    int filled;
+    double width;
+} score_html;
+
+il_status score_html_begin(score_html *html, const score_view *view, const char *path, il_error *error);
+il_status score_html_line(score_html *html, const score_line *line, il_error *error);
+il_status score_html_passage(score_html *html, const score_unit *unit, il_error *error);
+il_status score_html_end(score_html *html, const score_unit *all, uint64_t above, il_error *error);
+
+#endif

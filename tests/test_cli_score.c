@@ -1,0 +1,376 @@
+/* test_cli_score.c: the verb score: its sums are eval's, its lines come as the text comes, its page and its
+ * terminal cannot be steered by the text. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_text.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SHAPE                                                                                                \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+    "--set mini_batch_size=4"
+enum { BOOK_BYTES = 4000 };
+
+/* m: bytes, a little trained; s: SentencePiece of ours; l: SentencePiece with a space before every text, as
+ * Llama's. */
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    if (support_cli_begin(state)) return 1;
+    support_seed(2);
+    char *prose = support_prose(BOOK_BYTES);
+    support_write("book.txt", prose, BOOK_BYTES);
+    free(prose);
+    free(support_done("init --preset tiny %s --seed 3 --out fresh", SHAPE));
+    free(support_done(
+        "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
+        "--save-every 25"));
+    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
+    static support_spm spm;
+    support_spm_begin(&spm, 1);
+    support_spm_piece(&spm, "\xE2\x96\x81", -1, SUPPORT_NORMAL);
+    for (char c = 'a'; c <= 'z'; c++) support_spm_piece(&spm, (char[]){c, 0}, -2, SUPPORT_NORMAL);
+    support_spm_piece(&spm, "\xE2\x96\x81the", -0.5F, SUPPORT_NORMAL);
+    support_spm_piece(&spm, "rea", -0.25F, SUPPORT_NORMAL);
+    support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
+    support_write("l.model", spm.data, spm.bytes);
+    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SHAPE));
+    return rename("run/step-25", "m");
+}
+
+/* Runs with --json; the objects, one a line, as an array. */
+static json_t *lines_of(const char *input, const char *arguments) {
+    support_run run = support_cli(input, "score --json %s", arguments);
+    if (run.code) fail_msg("score %s: %d: %s", arguments, run.code, run.err);
+    json_t *array = json_array();
+    for (char *at = run.out, *end; (end = strchr(at, '\n')); at = end + 1) {
+        json_error_t where;
+        json_t *object = json_loadb(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, &where);
+        if (!json_is_object(object)) fail_msg("score %s: no object: %.*s", arguments, (int)(end - at), at);
+        json_array_append_new(array, object);
+    }
+    assert_true(json_array_size(array) > 0);
+    support_run_free(&run);
+    return array;
+}
+
+static const json_t *last(const json_t *array) { return json_array_get(array, json_array_size(array) - 1); }
+
+/* The sums of all lines but the last are the last line's. */
+static void adds_up(const json_t *array) {
+    size_t n = json_array_size(array) - 1;
+    double bits = 0, bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *object = json_array_get(array, i);
+        bits += support_number(object, "bits");
+        bytes += support_number(object, "bytes");
+        if (bytes > 0) /* the space that l puts before a text stands for none */
+            assert_true(fabs(support_number(object, "mean") - bits / bytes) < 1e-9);
+    }
+    assert_true(fabs(bits - support_number(last(array), "bits")) < 1e-9 * bits);
+    assert_true(bytes == support_number(last(array), "bytes"));
+}
+
+static void test_sums_are_evals(void **state) {
+    (void)state;
+    static const char *const models[] = {"m", "l", "m --frozen", "l --frozen"};
+    static const char *const by[] = {"token", "line", "passage"};
+    double seen[4];
+    for (int m = 0; m < 4; m++) {
+        char arguments[200];
+        json_t *eval = support_json("eval --data book.txt --model %s", models[m]);
+        seen[m] = support_number(eval, "bits_per_byte");
+        for (int b = 0; b < 3; b++) {
+            snprintf(arguments, sizeof arguments, "--by %s book.txt --model %s", by[b], models[m]);
+            json_t *array = lines_of(NULL, arguments);
+            assert_true(support_number(last(array), "tokens") == support_number(eval, "tokens"));
+            assert_true(support_number(last(array), "bytes") == BOOK_BYTES);
+            assert_true(fabs(support_number(last(array), "bits_per_byte") - seen[m]) < 1e-12);
+            assert_true(fabs(support_number(last(array), "nll") - support_number(eval, "nll")) < 1e-12);
+            assert_int_equal(json_is_true(json_object_get(last(array), "frozen")), m >= 2);
+            if (b < 2) adds_up(array);
+            if (b == 0) assert_true((double)json_array_size(array) - 1 == support_number(eval, "tokens"));
+            json_decref(array);
+        }
+        json_decref(eval);
+    }
+    assert_true(seen[0] != seen[2] && seen[1] != seen[3]);
+}
+
+/* ours: tokens are made line by line, the bytes are all there. */
+static void test_lines(void **state) {
+    (void)state;
+    static const char text[] = "the reader\n\n a \xFF"
+                               "b \xC3\xA9\r\nno end";
+    static const char *const texts[] = {"the reader", "",
+                                        " a \xEF\xBF\xBD"
+                                        "b \xC3\xA9",
+                                        "no end"};
+    static const int bytes[] = {11, 1, 10, 6};
+    static const char *const models[] = {"m", "s", "l"};
+    for (int m = 0; m < 3; m++) {
+        char arguments[100];
+        snprintf(arguments, sizeof arguments, "--model %s -", models[m]);
+        json_t *array = lines_of(text, arguments);
+        assert_int_equal(json_array_size(array), 5);
+        for (size_t i = 0; i < 4; i++) {
+            const json_t *object = json_array_get(array, i);
+            assert_int_equal((size_t)support_number(object, "line"), i + 1);
+            assert_string_equal(support_string(object, "text"), texts[i]);
+            assert_int_equal((int)support_number(object, "bytes"), bytes[i]);
+        }
+        adds_up(array);
+        json_decref(array);
+    }
+}
+
+static void test_tokens(void **state) {
+    (void)state;
+    json_t *array = lines_of("a\xC3\xA9\n", "--by token --model m -");
+    static const int tokens[] = {'a', 0xC3, 0xA9, '\n'};
+    static const char *const texts[] = {"a", "", "\xC3\xA9", "\n"};
+    assert_int_equal(json_array_size(array), 5);
+    for (size_t i = 0; i < 4; i++) {
+        const json_t *object = json_array_get(array, i);
+        assert_int_equal((size_t)support_number(object, "position"), i + 1);
+        assert_int_equal((int)support_number(object, "token"), tokens[i]);
+        assert_string_equal(support_string(object, "text"), texts[i]);
+    }
+    json_decref(array);
+}
+
+static void test_nothing(void **state) {
+    (void)state;
+    json_t *array = lines_of("", "--model m -");
+    assert_int_equal(json_array_size(array), 1);
+    assert_true(support_number(last(array), "tokens") == 0);
+    assert_true(json_is_null(json_object_get(last(array), "bits_per_byte")));
+    json_decref(array);
+}
+
+static void test_passages(void **state) {
+    (void)state;
+    json_t *array = lines_of("one\ntwo\n\n\n", "--by passage --model m -"); /* alone it is the whole */
+    assert_int_equal(json_array_size(array), 1);
+    assert_true(support_number(last(array), "passages") == 1);
+    json_decref(array);
+    array = lines_of("\n \none\ntwo\n\n\t\nthree\n\nfour", "--by passage --model m -");
+    static const int first[] = {1, 6, 9}, lines[] = {5, 3, 1}, bytes[] = {12, 9, 4};
+    assert_int_equal(json_array_size(array), 4);
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *object = json_array_get(array, i);
+        assert_int_equal((size_t)support_number(object, "passage"), i + 1);
+        assert_int_equal((int)support_number(object, "first_line"), first[i]);
+        assert_int_equal((int)support_number(object, "lines"), lines[i]);
+        assert_int_equal((int)support_number(object, "bytes"), bytes[i]);
+    }
+    adds_up(array);
+    json_decref(array);
+    array = lines_of(" \n\n", "--by passage --model m -");
+    assert_int_equal(json_array_size(array), 1);
+    assert_true(support_number(last(array), "passages") == 0 && support_number(last(array), "bytes") == 3);
+    json_decref(array);
+}
+
+static void test_threshold(void **state) {
+    (void)state;
+    static const char text[] = "the reader of a long book\nXQ#~@ZZ{}|\nthe book and the reader\n";
+    json_t *array = lines_of(text, "--model m --threshold 6 -");
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *object = json_array_get(array, i);
+        assert_int_equal(json_is_true(json_object_get(object, "above")),
+                         support_number(object, "bits_per_byte") > 6);
+        assert_int_equal(json_is_true(json_object_get(object, "above")), i == 1);
+    }
+    assert_true(support_number(last(array), "above") == 1);
+    json_decref(array);
+    array = lines_of(text, "--model m -");
+    assert_null(json_object_get(last(array), "above"));
+    json_decref(array);
+    support_run run = support_cli(text, "score --model m --threshold 6 -");
+    assert_int_equal(run.code, 0);
+    char *marked = strstr(run.out, " ! XQ#~@ZZ{}|\n");
+    assert_non_null(marked);
+    assert_null(strstr(marked + 5, " ! "));
+    assert_non_null(strstr(run.err, "1 lines above 6"));
+    assert_null(strchr(run.out, '\033'));
+    support_run_free(&run);
+    run = support_cli(text, "score --by token --model m -");
+    assert_non_null(strstr(run.out, "   #\n"));
+    support_run_free(&run);
+    run = support_cli("one\n\ntwo\n", "score --by passage --model m -");
+    assert_non_null(strstr(run.out, "passage 2, lines 3-3, mean "));
+    support_run_free(&run);
+}
+
+/* A line of any length in constant memory: it counts as several, between characters. */
+static void test_endless_line(void **state) {
+    (void)state;
+    enum { BYTES = 140001 };
+    char *text = malloc(BYTES + 1);
+    text[0] = 'a';
+    for (int i = 1; i < BYTES; i += 2) memcpy(text + i, "\xC3\xA9", 2);
+    support_write("long.txt", text, BYTES);
+    free(text);
+    json_t *array = lines_of(NULL, "--model fresh long.txt");
+    assert_int_equal(json_array_size(array), 4);
+    assert_true(support_number(last(array), "bytes") == BYTES);
+    for (size_t i = 0; i < 3; i++) {
+        const char *line = support_string(json_array_get(array, i), "text");
+        assert_null(strstr(line, "\xEF\xBF\xBD"));
+    }
+    json_decref(array);
+}
+
+/* ---- as it comes ---- */
+
+/* Waits until the file holds text. */
+static void wait_for(const char *path, const char *text) {
+    for (int tries = 0; tries < 1200; tries++) {
+        char *now = support_text_of(path);
+        int found = strstr(now, text) != NULL;
+        free(now);
+        if (found) return;
+        usleep(50000);
+    }
+    fail_msg("%s never held %s", path, text);
+}
+
+static void say(int fd, const char *text) { assert_int_equal(write(fd, text, strlen(text)), strlen(text)); }
+
+/* Every line has its score before the next one is written; Ctrl-C ends it with everything in order. */
+static void test_follows_a_log(void **state) {
+    (void)state;
+    assert_int_equal(mkfifo("log", 0600), 0);
+    support_write("out", "", 0);
+    pid_t child = support_cli_start("score --model m --json --html page.html log");
+    int fd = open("log", O_WRONLY);
+    assert_true(fd >= 0);
+    say(fd, "first\nsec");
+    wait_for("out", "\"text\":\"first\"");
+    say(fd, "ond\n");
+    wait_for("out", "\"text\":\"second\"");
+    say(fd, "an unfinished");
+    usleep(300000);
+    kill(child, SIGINT);
+    assert_int_equal(support_cli_wait(child), 130);
+    close(fd);
+    char *out = support_text_of("out"), *page = support_text_of("page.html");
+    assert_non_null(strstr(out, "\"bytes\":26,"));
+    assert_non_null(strstr(page, "</html>"));
+    free(out);
+    free(page);
+}
+
+/* ---- the page and the terminal ---- */
+
+static void test_page(void **state) {
+    (void)state;
+    static const char text[] =
+        "<script>alert(\"1\")</script> &amp;\n\033[31mred\x07\n\ncaf\xC3\xA9 \xFF\xC2\x9B"
+        "0\n";
+    support_run run = support_cli(text, "score --model m --html page.html --threshold 1 -");
+    assert_int_equal(run.code, 0);
+    support_run_free(&run);
+    char *page = support_text_of("page.html");
+    assert_memory_equal(page, "<!doctype html>", 15);
+    assert_non_null(strstr(page, "</html>\n"));
+    assert_non_null(strstr(page, "<svg "));
+    assert_non_null(strstr(page, "<p class=\"hot\">"));
+    assert_non_null(strstr(page, " lines above 1"));
+    assert_non_null(strstr(page, "&#60;"));
+    assert_non_null(strstr(page, "&#38;"));
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "http"));
+    assert_null(strstr(page, "\xC2\x9B"));
+    for (char *c = page; *c; c++) assert_true((unsigned char)*c >= 32 || *c == '\n');
+    free(page);
+    /* The chart keeps its columns however long the text is. */
+    free(support_done("score --model m --html page.html --by passage book.txt"));
+    page = support_text_of("page.html");
+    int columns = 0;
+    for (char *at = page; (at = strstr(at, "<rect ")); at++) columns++;
+    assert_in_range(columns, 120, 240);
+    assert_non_null(strstr(page, "passage 1: "));
+    free(page);
+}
+
+/* Runs on a terminal; what it would show, released by free. */
+static char *on_terminal(const char *a, const char *b) {
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(terminal >= 0 && !grantpt(terminal) && !unlockpt(terminal));
+    int to = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+    pid_t child = fork();
+    if (!child) {
+        setenv("TERM", "xterm", 1);
+        dup2(to, STDOUT_FILENO);
+        dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+        execl(support_command, support_command, "score", "--model", "m", "--threshold", "1", a, b,
+              "hostile.txt", (char *)NULL);
+        _exit(126);
+    }
+    close(to);
+    size_t n = 0, capacity = 1 << 16;
+    char *shown = calloc(capacity, 1);
+    for (ssize_t got; (got = read(terminal, shown + n, capacity - n - 1)) > 0;) n += (size_t)got;
+    close(terminal);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    return shown;
+}
+
+static void test_terminal(void **state) {
+    (void)state;
+    static const char text[] = "the reader \033]0;title\x07\n\xC2\x9B"
+                               "31m\n\n";
+    support_write("hostile.txt", text, sizeof text - 1);
+    static const char *const by[] = {"token", "line", "passage"};
+    for (int b = 0; b < 3; b++) {
+        char *shown = on_terminal("--by", by[b]);
+        assert_non_null(strstr(shown, "\033[48;5;"));
+        assert_null(strstr(shown, "\033]"));
+        assert_null(strstr(shown, "\x07"));
+        assert_null(strstr(shown, "\xC2\x9B"));
+        assert_int_equal(strstr(shown, "\033[1;31m") != NULL, b > 0);
+        assert_int_equal(strstr(shown, "passage 1, lines 1-3") != NULL, b == 2);
+        free(shown);
+    }
+    setenv("NO_COLOR", "1", 1);
+    char *shown = on_terminal("--by", "line");
+    unsetenv("NO_COLOR");
+    assert_null(strchr(shown, '\033'));
+    free(shown);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    support_refused(1, "nowhere: ", "score --model m --html gone.html nowhere");
+    support_refused(1, "no/such", "score --model no/such book.txt");
+    support_refused(1, "no/such/page.html: ", "score --model m --html no/such/page.html book.txt");
+    support_refused(1, "m: ", "score --model m --html gone.html m");
+    assert_int_equal(access("gone.html", F_OK), -1);
+    support_refused(2, "FILE is missing", "score --model m");
+    support_refused(2, "--by", "score --model m --by word book.txt");
+    support_refused(2, "--threshold", "score --model m --threshold -1 book.txt");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sums_are_evals), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_tokens),         cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_passages),       cmocka_unit_test(test_threshold),
+        cmocka_unit_test(test_endless_line),   cmocka_unit_test(test_follows_a_log),
+        cmocka_unit_test(test_page),           cmocka_unit_test(test_terminal),
+        cmocka_unit_test(test_refusals)};
+    return cmocka_run_group_tests(tests, begin, support_cli_end);
+}
