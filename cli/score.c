@@ -19,6 +19,7 @@
 enum {
     LINE_MAX_BYTES = 1 << 16, /* a longer line counts as several */
     BATCH = 512,              /* tokens after which what has been read is fed */
+    PIECE = 2048,             /* tokens fed at a time, between looks at Ctrl-C */
     WAIT_MS = 200             /* between looks at whether Ctrl-C was pressed */
 };
 
@@ -173,11 +174,22 @@ static il_status end_passage(scoring *s) {
     return status;
 }
 
-/* Feeds what has been tokenized and says what it cost. */
+/* Feeds what has been tokenized and says what it cost. Ctrl-C cuts it, and the line under way, short. */
 static il_status feed(scoring *s) {
-    size_t at = 0;
-    il_status status = il_session_feed(s->session, s->tokens, s->n_tokens, s->nll, NULL, &s->command->error);
+    size_t fed = 0, at = 0;
+    il_status status = IL_OK;
+    while (fed < s->n_tokens && !status && !(fed && cli_interrupted())) {
+        size_t n = s->n_tokens - fed < PIECE ? s->n_tokens - fed : PIECE;
+        status = il_session_feed(s->session, s->tokens + fed, n, s->nll + fed, NULL, &s->command->error);
+        fed += n;
+    }
     for (size_t i = 0; i < s->n_steps && !status; i++) {
+        if (s->steps[i] >= 0 && at == fed) {
+            s->ended = 1;
+            s->pending = 0;
+            status = end_line(s);
+            break;
+        }
         switch (s->steps[i]) {
         case LINE_ENDS: status = end_line(s); break;
         case PASSAGE_ENDS: status = end_passage(s); break;

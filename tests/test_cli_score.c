@@ -271,6 +271,36 @@ static void test_follows_a_log(void **state) {
     free(page);
 }
 
+/* Ctrl-C inside a long line, or behind it: what was scored has its line and its sums. */
+static void test_interrupt_in_a_line(void **state) {
+    (void)state;
+    enum { BYTES = 1 << 16 };
+    char *text = malloc(BYTES);
+    memset(text, 'a', BYTES);
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    pid_t child = support_cli_start("score --model m --json pipe");
+    int fd = open("pipe", O_WRONLY);
+    assert_true(fd >= 0);
+    for (size_t done = 0; done < BYTES;) {
+        ssize_t got = write(fd, text + done, BYTES - done);
+        assert_true(got > 0);
+        done += (size_t)got;
+    }
+    free(text);
+    usleep(100000);
+    kill(child, SIGINT);
+    assert_int_equal(support_cli_wait(child), 130);
+    close(fd);
+    char *out = support_text_of("out"), *second = strchr(out, '\n') + 1;
+    json_t *line = json_loadb(out, (size_t)(second - out), 0, NULL), *all = json_loads(second, 0, NULL);
+    assert_true(support_number(line, "bytes") == support_number(all, "bytes"));
+    assert_true(support_number(all, "lines") == 1 && support_number(all, "bytes") <= BYTES);
+    assert_int_equal(strlen(support_string(line, "text")), (size_t)support_number(all, "bytes"));
+    json_decref(line);
+    json_decref(all);
+    free(out);
+}
+
 /* ---- the page and the terminal ---- */
 
 static void test_page(void **state) {
@@ -365,12 +395,17 @@ static void test_refusals(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sums_are_evals), cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_tokens),         cmocka_unit_test(test_nothing),
-        cmocka_unit_test(test_passages),       cmocka_unit_test(test_threshold),
-        cmocka_unit_test(test_endless_line),   cmocka_unit_test(test_follows_a_log),
-        cmocka_unit_test(test_page),           cmocka_unit_test(test_terminal),
-        cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums_are_evals),
+                                       cmocka_unit_test(test_lines),
+                                       cmocka_unit_test(test_tokens),
+                                       cmocka_unit_test(test_nothing),
+                                       cmocka_unit_test(test_passages),
+                                       cmocka_unit_test(test_threshold),
+                                       cmocka_unit_test(test_endless_line),
+                                       cmocka_unit_test(test_follows_a_log),
+                                       cmocka_unit_test(test_interrupt_in_a_line),
+                                       cmocka_unit_test(test_page),
+                                       cmocka_unit_test(test_terminal),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }
