@@ -17,9 +17,7 @@ static double now_s(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void nap(void) {
-    nanosleep(&(struct timespec){0, 20 * 1000 * 1000}, NULL);
-} /* lets spinning threads sleep */
+static void nap(void) { nanosleep(&(struct timespec){0, 20 * 1000 * 1000}, NULL); } /* lets spinning threads sleep */
 
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -41,8 +39,7 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     int repeat = (int)(4e9 / flop);
     if (repeat < 1) repeat = 1;
     if (m < 16) repeat = 1 + (int)(5e8 / flop);
-    float *a = numbers((size_t)m * (size_t)k), *b = numbers((size_t)k * (size_t)n),
-          *c = numbers((size_t)m * (size_t)n);
+    float *a = numbers((size_t)m * (size_t)k), *b = numbers((size_t)k * (size_t)n), *c = numbers((size_t)m * (size_t)n);
     float *packed = numbers(il_packed_floats(n, k));
     double best[CONTENDERS], ratio[CONTENDERS][ROUNDS_MAX];
     for (int who = 0; who < CONTENDERS; who++) best[who] = 1e9;

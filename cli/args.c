@@ -74,8 +74,7 @@ static void print_help(const arg_spec *spec) {
     }
     printf(" [options]");
     if (spec->operand)
-        printf(" %s%s", spec->operand,
-               spec->operands_max > 1 && spec->operands_max > spec->operands_min ? "…" : "");
+        printf(" %s%s", spec->operand, spec->operands_max > 1 && spec->operands_max > spec->operands_min ? "…" : "");
     printf("\n\n");
     if (spec->operand) {
         print_row(spec->operand, NULL, spec->operand_help, 0);
@@ -245,12 +244,8 @@ int arg_parse(arg_spec *spec, int argc, char **argv, int *code) {
     arg_option *all = cli_alloc(n_all, sizeof *all);
     memcpy(all, spec->options, spec->n_options * sizeof *all);
     all[n_all - 2] = (arg_option){.name = "--json", .kind = ARG_FLAG, .value = &spec->json};
-    all[n_all - 1] = (arg_option){.name = "--threads",
-                                  .kind = ARG_COUNT,
-                                  .value = &spec->threads,
-                                  .metavar = "N",
-                                  .low = 1,
-                                  .high = 256};
+    all[n_all - 1] = (arg_option){
+        .name = "--threads", .kind = ARG_COUNT, .value = &spec->threads, .metavar = "N", .low = 1, .high = 256};
     int ok = parse(spec, all, n_all, argc, argv);
     memcpy(spec->options, all, spec->n_options * sizeof *all);
     free(all);

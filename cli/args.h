@@ -37,7 +37,7 @@ typedef struct arg_option {
 } arg_option;
 
 /* A row of a verb's table; RANGE and .required = 1 may follow. */
-#define ARG(option, what, where, shown, text, ...)                                                           \
+#define ARG(option, what, where, shown, text, ...)                                                                     \
     { .name = option, .kind = what, .value = where, .metavar = shown, .help = text, __VA_ARGS__ }
 #define RANGE(least, most) .low = least, .high = most
 
@@ -58,8 +58,7 @@ int arg_parse(arg_spec *spec, int argc, char **argv, int *code);
 void arg_release(arg_spec *spec);
 /* Whether an option of the table was given. name must be in it. */
 int arg_given(const arg_spec *spec, const char *name);
-/* The word of table [n] (row size stride, a char pointer first) nearest to word, or NULL when none is near.
- */
+/* The word of table [n] (row size stride, a char pointer first) nearest to word, or NULL when none is near. */
 const char *arg_nearest(const char *word, const void *table, size_t n, size_t stride);
 
 #endif

@@ -121,9 +121,7 @@ static il_status work_row(bench *b, il_model *model, const char *mixer, bench_wo
     return IL_OK;
 }
 
-static int chosen(const char *option, const char *name) {
-    return !strcmp(option, "all") || !strcmp(option, name);
-}
+static int chosen(const char *option, const char *name) { return !strcmp(option, "all") || !strcmp(option, name); }
 
 static il_status mixer_rows(bench *b, const char *mixer) {
     il_config config;
@@ -179,39 +177,38 @@ static json_t *row_json(const bench *b, const row *r) {
                      cli_json_string(r->mixer), "dtype", "f32", "context",
                      r->mixer ? json_integer((json_int_t)b->options->context) : json_null(), "tokens_per_s",
                      json_real(rate), "samples", samples, "flops_per_token", json_real(r->count.flops),
-                     "bytes_per_token", positive(r->count.bytes), "limit_unit", r->unit, "limit",
-                     positive(r->limit), "fraction_of_limit", positive(r->fraction), "joules_per_token");
+                     "bytes_per_token", positive(r->count.bytes), "limit_unit", r->unit, "limit", positive(r->limit),
+                     "fraction_of_limit", positive(r->fraction), "joules_per_token");
 }
 
 static void print_json(const bench *b, const char *cpu) {
     il_engine *engine = b->command->engine;
     json_t *rows = json_array();
     for (size_t i = 0; i < b->n; i++) json_array_append_new(rows, row_json(b, &b->rows[i]));
-    cli_json_print(json_pack("{s:o, s:s, s:i, s:s, s:{s:f, s:o, s:f}, s:o}", "cpu", cli_json_string(cpu),
-                             "kernels", il_engine_kernels(engine), "threads", il_engine_threads(engine),
-                             "preset", b->options->preset, "limits", "gflops_kernel", b->best.gflops_kernel,
-                             "gflops_onednn", positive(b->best.gflops_onednn), "read_gb_s", b->best.read_gb_s,
-                             "rows", rows));
+    cli_json_print(json_pack("{s:o, s:s, s:i, s:s, s:{s:f, s:o, s:f}, s:o}", "cpu", cli_json_string(cpu), "kernels",
+                             il_engine_kernels(engine), "threads", il_engine_threads(engine), "preset",
+                             b->options->preset, "limits", "gflops_kernel", b->best.gflops_kernel, "gflops_onednn",
+                             positive(b->best.gflops_onednn), "read_gb_s", b->best.read_gb_s, "rows", rows));
 }
 
 static void print_table(const bench *b, const char *cpu) {
     il_engine *engine = b->command->engine;
     uint64_t n = b->options->repeat;
-    printf("%s, %s, %d threads; preset %s, context %llu\n", cpu, il_engine_kernels(engine),
-           il_engine_threads(engine), b->options->preset, (unsigned long long)b->options->context);
+    printf("%s, %s, %d threads; preset %s, context %llu\n", cpu, il_engine_kernels(engine), il_engine_threads(engine),
+           b->options->preset, (unsigned long long)b->options->context);
     printf("limits: our product %.1f GFLOP/s, ", b->best.gflops_kernel);
     if (b->best.gflops_onednn > 0) printf("oneDNN %.1f GFLOP/s, ", b->best.gflops_onednn);
     printf("memory read %.1f GB/s\n\n", b->best.read_gb_s);
-    printf("%-8s %-15s %10s %10s .. %-10s %12s %9s  %s\n", "work", "mixer", "tokens/s", "least", "most",
-           "MFLOP/token", "MB/token", "of limit");
+    printf("%-8s %-15s %10s %10s .. %-10s %12s %9s  %s\n", "work", "mixer", "tokens/s", "least", "most", "MFLOP/token",
+           "MB/token", "of limit");
     for (size_t i = 0; i < b->n; i++) {
         const row *r = &b->rows[i];
         char bytes[32] = "-", limit[64] = "-";
         double rate = median(r->samples, n);
         if (r->count.bytes > 0) snprintf(bytes, sizeof bytes, "%.1f", r->count.bytes * 1e-6);
         if (r->fraction > 0) snprintf(limit, sizeof limit, "%.3f of %.1f %s", r->fraction, r->limit, r->unit);
-        printf("%-8s %-15s %10.1f %10.1f .. %-10.1f %12.1f %9s  %s\n", r->work, r->mixer ? r->mixer : "-",
-               rate, r->samples[0], r->samples[n - 1], r->count.flops * 1e-6, bytes, limit);
+        printf("%-8s %-15s %10.1f %10.1f .. %-10.1f %12.1f %9s  %s\n", r->work, r->mixer ? r->mixer : "-", rate,
+               r->samples[0], r->samples[n - 1], r->count.flops * 1e-6, bytes, limit);
     }
 }
 
@@ -222,8 +219,7 @@ int verb_bench(int argc, char **argv) {
             "size, random weights (default 125m)"),
         ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_mlp,self_attention,all}",
             "sequence layer (default all)"),
-        ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,decode,train,all}",
-            "what to time (default all)"),
+        ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,decode,train,all}", "what to time (default all)"),
         ARG("--context", ARG_COUNT, &options.context, "N",
             "tokens of prefill and of a training step, and before decode (default 2048)", RANGE(1, 1 << 20)),
         ARG("--repeat", ARG_COUNT, &options.repeat, "N", "repetitions of each; the median counts (default 5)",

@@ -43,13 +43,10 @@ static double decode_bytes(const il_config *c, uint64_t parameters, uint64_t con
 bench_count bench_count_of(const il_config *config, uint64_t parameters, bench_work work, uint64_t context) {
     double logits_row = il_config_flops_per_token(config, 0, 1) - il_config_flops_per_token(config, 0, 0);
     switch (work) {
-    case BENCH_PREFILL:
-        return (bench_count){mean_flops(config, 0, context, 0) + logits_row / (double)context, 0};
+    case BENCH_PREFILL: return (bench_count){mean_flops(config, 0, context, 0) + logits_row / (double)context, 0};
     case BENCH_DECODE:
-        return (bench_count){mean_flops(config, context, DECODE_TOKENS, 1),
-                             decode_bytes(config, parameters, context)};
-    case BENCH_TRAIN:
-        return (bench_count){3 * mean_flops(config, 0, context, 1), 0}; /* recomputing is not counted */
+        return (bench_count){mean_flops(config, context, DECODE_TOKENS, 1), decode_bytes(config, parameters, context)};
+    case BENCH_TRAIN: return (bench_count){3 * mean_flops(config, 0, context, 1), 0}; /* recomputing is not counted */
     case BENCH_WORKS: break;
     }
     return (bench_count){0};
@@ -93,9 +90,7 @@ static il_status open_data(bench_job *job, il_engine *engine, int vocabulary, il
         if ((fclose(stream) != 0) | (written != words))
             status = cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
     }
-    if (!status)
-        status =
-            il_data_open(engine, &(const char *){path}, 1, NULL, vocabulary, &options, &job->data, error);
+    if (!status) status = il_data_open(engine, &(const char *){path}, 1, NULL, vocabulary, &options, &job->data, error);
     if (fd >= 0) unlink(path);
     free(shard);
     free(path);
@@ -142,8 +137,7 @@ static il_status prefill(bench_job *job, il_session *session, il_error *error) {
 static il_status decode(bench_job *job, il_session *session, il_error *error) {
     il_status status = IL_OK;
     for (int i = 0; i < DECODE_TOKENS && !status; i++) {
-        il_feed feed = {
-            .session = session, .tokens = job->tokens + job->context + i, .n = 1, .logits = job->logits};
+        il_feed feed = {.session = session, .tokens = job->tokens + job->context + i, .n = 1, .logits = job->logits};
         status = il_feed_many(&feed, 1, error);
     }
     return status;

@@ -28,8 +28,7 @@ il_status command_model(cli_command *command, const char *dir, il_model **model,
     *tokenizer = NULL;
     il_status status = il_model_load(command->engine, dir, model, &command->error);
     if (status) return status;
-    status = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer,
-                                         &command->error);
+    status = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer, &command->error);
     if (status) {
         il_model_unref(*model);
         *model = NULL;

@@ -49,23 +49,21 @@ static il_status deliver(const char *path, const il_buffer *output, il_error *er
     return status;
 }
 
-static void report(const cli_command *command, const char *path, size_t original, size_t compressed,
-                   double seconds) {
+static void report(const cli_command *command, const char *path, size_t original, size_t compressed, double seconds) {
     double bits = original ? 8.0 * (double)compressed / (double)original : NAN;
     double rate = seconds > 0 ? (double)original / seconds : NAN;
     if (command->spec->json) {
         cli_json_print(json_pack("{s:o, s:I, s:I, s:o, s:o, s:o}", "out", cli_json_string(path), "bytes",
-                                 (json_int_t)original, "compressed_bytes", (json_int_t)compressed,
-                                 "bits_per_byte", cli_json_real(bits), "seconds", cli_json_real(seconds),
-                                 "bytes_per_s", cli_json_real(rate)));
+                                 (json_int_t)original, "compressed_bytes", (json_int_t)compressed, "bits_per_byte",
+                                 cli_json_real(bits), "seconds", cli_json_real(seconds), "bytes_per_s",
+                                 cli_json_real(rate)));
     } else {
         cli_note(command->verb, "%zu bytes %s %zu (%.3f bits per byte) in %.2f s", original,
                  command->verb[0] == 'c' ? "to" : "from", compressed, original ? bits : 0.0, seconds);
     }
 }
 
-static il_status transcode(cli_command *command, const compress_options *options, const char *from,
-                           const char *to) {
+static il_status transcode(cli_command *command, const compress_options *options, const char *from, const char *to) {
     il_model *model = NULL;
     il_tokenizer *tokenizer = NULL;
     il_buffer output = {0};
@@ -88,8 +86,7 @@ static il_status transcode(cli_command *command, const compress_options *options
     double seconds = cli_seconds() - started;
     if (run.shown) cli_progress_end(&run.progress);
     if (!status) status = deliver(to, &output, &command->error);
-    if (!status)
-        report(command, to, compressing ? bytes : output.bytes, compressing ? output.bytes : bytes, seconds);
+    if (!status) report(command, to, compressing ? bytes : output.bytes, compressing ? output.bytes : bytes, seconds);
     il_buffer_free(&output);
     free(input);
     il_tokenizer_close(tokenizer);
@@ -121,8 +118,7 @@ int verb_compress(int argc, char **argv) {
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory; the same is needed to decompress",
             .required = 1),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
-            "cut the input into N parts that are read side by side: faster, a little larger (default 1)",
-            RANGE(1, 64)),
+            "cut the input into N parts that are read side by side: faster, a little larger (default 1)", RANGE(1, 64)),
     };
     arg_spec spec = {.verb = "compress",
                      .summary = "make a file small by what a model predicts of it",
@@ -136,8 +132,7 @@ int verb_compress(int argc, char **argv) {
 int verb_decompress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "the model directory it was compressed with",
-            .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", "the model directory it was compressed with", .required = 1),
     };
     arg_spec spec = {.verb = "decompress",
                      .summary = "give back what compress was given, byte for byte",

@@ -1,8 +1,7 @@
 /* eval.c: `innerloop eval`: loss and perplexity of a model on text, by position, by token, with the controls.
  *
  * Sequence i is tokens [iL, iL+L]: L inputs and L targets from a fresh state. All L+1 tokens are fed, the
- * last one only to be scored: every loss then comes from the same computation, at the price of 1/L more work.
- */
+ * last one only to be scored: every loss then comes from the same computation, at the price of 1/L more work. */
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
@@ -33,8 +32,7 @@ typedef struct evaluation {
     float *nll, *logits; /* [piece], [piece, vocabulary] or NULL */
     cli_file per_token, logits_file;
     /* results */
-    double total,
-        totals[BUCKETS]; /* sums of nll; bucket k holds positions 2^(k-1) .. 2^k - 1, bucket 0 position 0 */
+    double total, totals[BUCKETS]; /* sums of nll; bucket k holds positions 2^(k-1) .. 2^k - 1, bucket 0 position 0 */
     uint64_t counted, counts[BUCKETS];
     double gradient_loss, seconds;
     uint64_t bytes;
@@ -53,16 +51,14 @@ static size_t bucket_of(size_t position) {
 static il_status cut(evaluation *e) {
     size_t available = e->n_tokens ? e->n_tokens - 1 : 0;
     if (!available)
-        return cli_fail(&e->command->error, IL_ERR_ARG, "%s holds %zu tokens; at least 2 are needed",
-                        e->options->data, e->n_tokens);
-    if (e->options->tokens_max && e->options->tokens_max < available)
-        available = (size_t)e->options->tokens_max;
+        return cli_fail(&e->command->error, IL_ERR_ARG, "%s holds %zu tokens; at least 2 are needed", e->options->data,
+                        e->n_tokens);
+    if (e->options->tokens_max && e->options->tokens_max < available) available = (size_t)e->options->tokens_max;
     e->length = e->options->length && e->options->length < available ? (size_t)e->options->length : available;
     e->sequences = available / e->length;
     e->piece = e->length + 1;
     size_t most = PIECE;
-    if (e->options->logits && LOGITS_PIECE_FLOATS / e->vocabulary < most)
-        most = LOGITS_PIECE_FLOATS / e->vocabulary;
+    if (e->options->logits && LOGITS_PIECE_FLOATS / e->vocabulary < most) most = LOGITS_PIECE_FLOATS / e->vocabulary;
     if (!most) most = 1;
     if (e->options->feed) most = e->options->feed < SIZE_MAX / 8 ? (size_t)e->options->feed : SIZE_MAX / 8;
     if (e->piece > most) e->piece = most;
@@ -123,16 +119,13 @@ static il_status read_sequence(evaluation *e, size_t index, cli_progress *progre
     cli_interrupt_cancels(session);
     for (size_t at = 0; at <= e->length && !status; at += e->piece) {
         size_t n = e->length + 1 - at < e->piece ? e->length + 1 - at : e->piece;
-        il_feed feed = {
-            .session = session, .tokens = tokens + at, .n = n, .nll = e->nll, .logits = e->logits};
-        status = cli_interrupted() ? cli_fail(error, IL_ERR_CANCELLED, "interrupted")
-                                   : il_feed_many(&feed, 1, error);
+        il_feed feed = {.session = session, .tokens = tokens + at, .n = n, .nll = e->nll, .logits = e->logits};
+        status = cli_interrupted() ? cli_fail(error, IL_ERR_CANCELLED, "interrupted") : il_feed_many(&feed, 1, error);
         if (!status) status = count(e, tokens + at, at, n);
         if (status) break;
         char detail[64];
         uint64_t done = (uint64_t)index * e->length + (at + n > e->length ? e->length : at + n);
-        snprintf(detail, sizeof detail, "loss %.4f, %.0f tokens/s",
-                 e->counted ? e->total / (double)e->counted : 0.0,
+        snprintf(detail, sizeof detail, "loss %.4f, %.0f tokens/s", e->counted ? e->total / (double)e->counted : 0.0,
                  (double)done / (cli_seconds() - progress->started));
         cli_progress_show(progress, done, detail);
     }
@@ -164,8 +157,7 @@ static void count_bytes(evaluation *e) {
     il_tokenizer_get_info(e->tokenizer, &info);
     /* Shards of a model that came without its tokenizer: the bytes tokenizer stands in, but did not make
      * them. */
-    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary)
-        return;
+    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary) return;
     char *text = cli_alloc(capacity, 1);
     e->bytes_known = 1;
     for (size_t i = 0; i < n && e->bytes_known; i++) {
@@ -186,10 +178,8 @@ static il_status write_gradient(evaluation *e) {
     size_t row = e->length + 1;
     int32_t *tokens = cli_alloc(e->sequences * row, sizeof *tokens);
     float *gradient = cli_alloc((size_t)il_model_parameters(e->model), sizeof *gradient);
-    for (size_t i = 0; i < e->sequences; i++)
-        memcpy(tokens + i * row, e->tokens + i * e->length, row * sizeof *tokens);
-    il_status status =
-        il_model_gradient(e->model, tokens, e->sequences, e->length, &e->gradient_loss, gradient, error);
+    for (size_t i = 0; i < e->sequences; i++) memcpy(tokens + i * row, e->tokens + i * e->length, row * sizeof *tokens);
+    il_status status = il_model_gradient(e->model, tokens, e->sequences, e->length, &e->gradient_loss, gradient, error);
     if (!status) status = cli_safetensors_write(e->options->grads, e->model, gradient, error);
     free(gradient);
     free(tokens);
@@ -203,26 +193,24 @@ static void print_json(const evaluation *e, double nll, double bits_per_byte) {
     for (size_t k = 0; k < BUCKETS && e->options->by_position; k++) {
         if (!e->counts[k]) continue;
         size_t to = k + 1 < BUCKETS && bucket_from(k + 1) < e->length ? bucket_from(k + 1) : e->length;
-        json_array_append_new(positions, json_pack("{s:I, s:I, s:o, s:I}", "from", (json_int_t)bucket_from(k),
-                                                   "to", (json_int_t)to, "nll",
-                                                   cli_json_real(mean(e->totals[k], e->counts[k])), "tokens",
-                                                   (json_int_t)e->counts[k]));
+        json_array_append_new(positions,
+                              json_pack("{s:I, s:I, s:o, s:I}", "from", (json_int_t)bucket_from(k), "to",
+                                        (json_int_t)to, "nll", cli_json_real(mean(e->totals[k], e->counts[k])),
+                                        "tokens", (json_int_t)e->counts[k]));
     }
     json_t *object = json_pack(
         "{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "tokens", (json_int_t)e->counted, "nll",
-        cli_json_real(nll), "ppl", cli_json_real(exp(nll)), "bits_per_byte", cli_json_real(bits_per_byte),
-        "bytes", e->bytes_known ? json_integer((json_int_t)e->bytes) : json_null(), "sequences",
-        (json_int_t)e->sequences, "seq_len", (json_int_t)e->length, "frozen", e->options->frozen, "seconds",
-        cli_json_real(e->seconds), "tokens_per_s",
-        cli_json_real((double)(e->sequences * e->length) / e->seconds));
+        cli_json_real(nll), "ppl", cli_json_real(exp(nll)), "bits_per_byte", cli_json_real(bits_per_byte), "bytes",
+        e->bytes_known ? json_integer((json_int_t)e->bytes) : json_null(), "sequences", (json_int_t)e->sequences,
+        "seq_len", (json_int_t)e->length, "frozen", e->options->frozen, "seconds", cli_json_real(e->seconds),
+        "tokens_per_s", cli_json_real((double)(e->sequences * e->length) / e->seconds));
     if (e->options->grads) json_object_set_new(object, "loss", cli_json_real(e->gradient_loss));
     json_object_set_new(object, "positions", positions);
     cli_json_print(object);
 }
 
 static void print_text(const evaluation *e, double nll, double bits_per_byte) {
-    printf("tokens          %llu in %zu sequences of %zu\n", (unsigned long long)e->counted, e->sequences,
-           e->length);
+    printf("tokens          %llu in %zu sequences of %zu\n", (unsigned long long)e->counted, e->sequences, e->length);
     printf("nll             %.6f\n", nll);
     printf("ppl             %.4f\n", exp(nll));
     if (isfinite(bits_per_byte)) printf("bits per byte   %.6f\n", bits_per_byte);
@@ -248,8 +236,8 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     data_options.sequences = 1;
     data_options.shuffle = 0;
     data_options.loop = 0;
-    status = il_data_open(command->engine, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary,
-                          &data_options, &e->data, &command->error);
+    status = il_data_open(command->engine, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary, &data_options,
+                          &e->data, &command->error);
     if (status) return status;
     e->tokens = il_data_stream(e->data);
     e->n_tokens = (size_t)il_data_tokens(e->data);
@@ -274,21 +262,19 @@ int verb_eval(int argc, char **argv) {
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory", .required = 1),
         ARG("--data", ARG_TEXT, &options.data, "FILE",
-            "token shard (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)",
-            .required = 1),
+            "token shard (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)", .required = 1),
         ARG("--seq-len", ARG_COUNT, &options.length, "L",
             "tokens of a sequence, each from a fresh state (default: the whole file is one)", RANGE(1, 1e15)),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N",
             "predict at most N tokens, in whole sequences if there is one (default: all)", RANGE(1, 1e15)),
-        ARG("--feed", ARG_COUNT, &options.feed, "N",
-            "read in pieces of N tokens; the results are the same bits", RANGE(1, 1e15)),
+        ARG("--feed", ARG_COUNT, &options.feed, "N", "read in pieces of N tokens; the results are the same bits",
+            RANGE(1, 1e15)),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "commit no inner update: the control for learning while reading"),
         ARG("--by-position", ARG_FLAG, &options.by_position, NULL, "loss by position in the sequence"),
         ARG("--per-token", ARG_TEXT, &options.per_token, "OUT.npy",
             "write every loss, fp32 [sequences, L], NaN where left out"),
-        ARG("--logits", ARG_TEXT, &options.logits, "OUT.npy",
-            "write all logits, fp32 [sequences, L, vocabulary]"),
+        ARG("--logits", ARG_TEXT, &options.logits, "OUT.npy", "write all logits, fp32 [sequences, L, vocabulary]"),
         ARG("--grads", ARG_TEXT, &options.grads, "OUT.safetensors",
             "write the gradient of the recipe's loss for every tensor"),
     };
@@ -296,16 +282,14 @@ int verb_eval(int argc, char **argv) {
                      .summary = "measure loss and perplexity, also by position",
                      .options = table,
                      .n_options = COUNT_OF(table),
-                     .example =
-                         "innerloop eval --model model --data book.txt --seq-len 2048 --by-position\n"
-                         "innerloop eval --model model --data book.txt --seq-len 2048 --frozen --json"};
+                     .example = "innerloop eval --model model --data book.txt --seq-len 2048 --by-position\n"
+                                "innerloop eval --model model --data book.txt --seq-len 2048 --frozen --json"};
     cli_command command;
     cli_inputs inputs = {0};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     if (options.grads && options.frozen) {
-        cli_error(spec.verb,
-                  "--grads and --frozen exclude each other: the gradient is that of the learning model");
+        cli_error(spec.verb, "--grads and --frozen exclude each other: the gradient is that of the learning model");
         arg_release(&spec);
         return 2;
     }

@@ -12,8 +12,7 @@
 il_status cli_read(const char *path, char **text, size_t *bytes, il_error *error);
 int cli_exists(const char *dir, const char *name); /* name may be NULL */
 
-/* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input.
- */
+/* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input. */
 typedef struct cli_inputs {
     const char **paths; /* [n] */
     size_t n;

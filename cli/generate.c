@@ -127,8 +127,7 @@ static il_status make_prompt(generation *g) {
         g->eos[0] = info.eos;
         g->eos[1] = config->eos_token;
         if (!g->n_prompt)
-            status =
-                cli_fail(error, IL_ERR_ARG, "the prompt is empty and the tokenizer has no BOS to begin with");
+            status = cli_fail(error, IL_ERR_ARG, "the prompt is empty and the tokenizer has no BOS to begin with");
     }
     il_tokens_free(&tokens);
     return status;
@@ -161,8 +160,8 @@ static il_status next_token(generation *g, const il_sample_options *sampling, in
     size_t bytes;
     il_status status = il_session_logits(g->session, g->logits, error);
     if (!status)
-        status = il_sample(sampling, g->logits, il_model_config(g->model)->vocab_size,
-                           il_session_position(g->session), g->recent, g->n_recent, token, error);
+        status = il_sample(sampling, g->logits, il_model_config(g->model)->vocab_size, il_session_position(g->session),
+                           g->recent, g->n_recent, token, error);
     if (status) return status;
     if (*token == g->eos[0] || *token == g->eos[1]) {
         g->finish = "eos";
@@ -173,8 +172,7 @@ static il_status next_token(generation *g, const il_sample_options *sampling, in
     il_tokenizer_info info;
     il_tokenizer_get_info(g->tokenizer, &info);
     if (*token >= info.vocab_size) return IL_OK; /* an entry of a padded vocabulary stands for no text */
-    status =
-        il_tokenizer_decode(g->tokenizer, &g->decoder, *token, g->piece, g->piece_capacity, &bytes, error);
+    status = il_tokenizer_decode(g->tokenizer, &g->decoder, *token, g->piece, g->piece_capacity, &bytes, error);
     if (!status && put(&g->outlet, g->piece, bytes)) g->finish = "stop";
     return status;
 }
@@ -228,17 +226,15 @@ static il_status generate(generation *g) {
     double rate = g->seconds > 0 ? (double)g->generated / g->seconds : 0;
     if (command->spec->json) {
         cli_json_print(json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:s, s:O}", "text",
-                                 cli_json_text(g->outlet.text, g->outlet.bytes), "tokens",
-                                 (json_int_t)g->generated, "prompt_tokens", (json_int_t)g->n_prompt,
-                                 "seconds", cli_json_real(g->seconds), "prompt_seconds",
-                                 cli_json_real(g->prompt_seconds), "tokens_per_s", cli_json_real(rate),
-                                 "finish", g->finish, "ids", g->ids));
+                                 cli_json_text(g->outlet.text, g->outlet.bytes), "tokens", (json_int_t)g->generated,
+                                 "prompt_tokens", (json_int_t)g->n_prompt, "seconds", cli_json_real(g->seconds),
+                                 "prompt_seconds", cli_json_real(g->prompt_seconds), "tokens_per_s",
+                                 cli_json_real(rate), "finish", g->finish, "ids", g->ids));
     } else {
         if (isatty(STDOUT_FILENO)) putchar('\n');
         fflush(stdout);
-        cli_note(
-            command->verb, "%zu prompt tokens in %.2f s, %llu tokens in %.2f s (%.1f tokens/s), finish: %s",
-            g->n_prompt, g->prompt_seconds, (unsigned long long)g->generated, g->seconds, rate, g->finish);
+        cli_note(command->verb, "%zu prompt tokens in %.2f s, %llu tokens in %.2f s (%.1f tokens/s), finish: %s",
+                 g->n_prompt, g->prompt_seconds, (unsigned long long)g->generated, g->seconds, rate, g->finish);
     }
     return status;
 }
@@ -265,10 +261,9 @@ int verb_generate(int argc, char **argv) {
         ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "what to continue; not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
             "the same from a file, every byte (- is standard input)"),
-        ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)",
-            RANGE(0, 1e15)),
-        ARG("--temperature", ARG_REAL, &options.temperature, "F",
-            "0: always the likeliest token (default 0.8)", RANGE(0, 100)),
+        ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
+        ARG("--temperature", ARG_REAL, &options.temperature, "F", "0: always the likeliest token (default 0.8)",
+            RANGE(0, 100)),
         ARG("--top-k", ARG_COUNT, &options.top_k, "N", "draw from the N likeliest; 0: off (default 40)",
             RANGE(0, 1 << 24)),
         ARG("--top-p", ARG_REAL, &options.top_p, "F",
@@ -277,18 +272,15 @@ int verb_generate(int argc, char **argv) {
             "drop what is less likely than F times the likeliest; 0: off (default 0.05)", RANGE(0, 1)),
         ARG("--repeat-penalty", ARG_REAL, &options.repeat_penalty, "F",
             "make the last 64 tokens less likely; 1: off (default 1)", RANGE(1e-3, 1e3)),
-        ARG("--seed", ARG_COUNT, &options.seed, "N", "same seed, same text (default 0)",
-            RANGE(0, ARG_SEED_MAX)),
-        ARG("--stop", ARG_REPEAT, &options.stop, "TEXT",
-            "stop before TEXT, which is not printed; may be repeated"),
+        ARG("--seed", ARG_COUNT, &options.seed, "N", "same seed, same text (default 0)", RANGE(0, ARG_SEED_MAX)),
+        ARG("--stop", ARG_REPEAT, &options.stop, "TEXT", "stop before TEXT, which is not printed; may be repeated"),
     };
-    arg_spec spec = {
-        .verb = "generate",
-        .summary = "continue a prompt",
-        .options = table,
-        .n_options = COUNT_OF(table),
-        .example = "innerloop generate --model model --prompt 'It was a dark' --max-tokens 100 --seed 7\n"
-                   "innerloop generate --model model --prompt-file - --temperature 0 < story.txt"};
+    arg_spec spec = {.verb = "generate",
+                     .summary = "continue a prompt",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop generate --model model --prompt 'It was a dark' --max-tokens 100 --seed 7\n"
+                                "innerloop generate --model model --prompt-file - --temperature 0 < story.txt"};
     cli_command command;
     generation g = {.command = &command, .options = &options, .eos = {-1, -1}};
     int code;

@@ -20,8 +20,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
                              il_config *config, int *usage) {
     il_tokenizer_info info;
     *usage = 1;
-    il_status status =
-        il_config_preset(options->preset, options->mixer, options->backbone, config, &command->error);
+    il_status status = il_config_preset(options->preset, options->mixer, options->backbone, config, &command->error);
     if (status) return status;
     il_tokenizer_get_info(tokenizer, &info);
     config->vocab_size = info.vocab_size;
@@ -38,9 +37,8 @@ static il_status make_config(cli_command *command, const init_options *options, 
     }
     status = il_config_check(config, &command->error);
     if (!status && config->vocab_size < info.vocab_size)
-        status =
-            cli_fail(&command->error, IL_ERR_ARG, "--set: vocab_size %d is smaller than the tokenizer's %d",
-                     config->vocab_size, info.vocab_size);
+        status = cli_fail(&command->error, IL_ERR_ARG, "--set: vocab_size %d is smaller than the tokenizer's %d",
+                          config->vocab_size, info.vocab_size);
     if (!status) *usage = 0;
     return status;
 }
@@ -58,9 +56,9 @@ static il_status make_model(cli_command *command, const init_options *options, c
         char fingerprint[33];
         il_model_fingerprint(model, fingerprint);
         if (command->spec->json)
-            cli_json_print(json_pack("{s:o, s:I, s:i, s:s}", "out", cli_json_string(options->out),
-                                     "parameters", (json_int_t)il_model_parameters(model), "vocab_size",
-                                     config->vocab_size, "fingerprint", fingerprint));
+            cli_json_print(json_pack("{s:o, s:I, s:i, s:s}", "out", cli_json_string(options->out), "parameters",
+                                     (json_int_t)il_model_parameters(model), "vocab_size", config->vocab_size,
+                                     "fingerprint", fingerprint));
         else
             printf("%s: %llu parameters, vocabulary %d, fingerprint %s\n", options->out,
                    (unsigned long long)il_model_parameters(model), config->vocab_size, fingerprint);
@@ -82,17 +80,15 @@ int verb_init(int argc, char **argv) {
         ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
             "SentencePiece file, or bytes (default bytes); sets vocab_size and the BOS and EOS ids"),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE", "set a key of config.json; may be repeated"),
-        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the weights (default 0)",
-            RANGE(0, ARG_SEED_MAX)),
+        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the weights (default 0)", RANGE(0, ARG_SEED_MAX)),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in DIR if there is one"),
     };
-    arg_spec spec = {
-        .verb = "init",
-        .summary = "make a model with fresh weights",
-        .options = table,
-        .n_options = COUNT_OF(table),
-        .example = "innerloop init --preset tiny --mixer ttt_mlp --tokenizer bytes --seed 1 --out model\n"
-                   "innerloop init --preset small --set num_hidden_layers=4 --out shallow"};
+    arg_spec spec = {.verb = "init",
+                     .summary = "make a model with fresh weights",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop init --preset tiny --mixer ttt_mlp --tokenizer bytes --seed 1 --out model\n"
+                                "innerloop init --preset small --set num_hidden_layers=4 --out shallow"};
     cli_command command;
     il_config config;
     il_tokenizer *tokenizer = NULL;
@@ -103,8 +99,7 @@ int verb_init(int argc, char **argv) {
     if (!status) status = make_config(&command, &options, tokenizer, &config, &usage);
     if (!status && !options.force &&
         (cli_exists(options.out, "config.json") || cli_exists(options.out, "model.safetensors")))
-        status = cli_fail(&command.error, IL_ERR_ARG, "%s already holds a model; --force replaces it",
-                          options.out);
+        status = cli_fail(&command.error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options.out);
     if (!status) status = make_model(&command, &options, tokenizer, &config);
     il_tokenizer_close(tokenizer);
     code = command_close(&command, status);

@@ -17,9 +17,7 @@ typedef struct inspection {
     json_t *object; /* what is found, in the order it is printed */
 } inspection;
 
-static void set(inspection *in, const char *key, json_t *value) {
-    json_object_set_new(in->object, key, value);
-}
+static void set(inspection *in, const char *key, json_t *value) { json_object_set_new(in->object, key, value); }
 
 static json_t *shape_of(const size_t *shape, int rank) {
     json_t *array = json_array();
@@ -32,27 +30,25 @@ static json_t *token_or_null(int token) { return token < 0 ? json_null() : json_
 /* What the keys of config.json come to, those left out included. */
 static json_t *config_object(const il_config *config) {
     static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
-    json_t *object =
-        json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "mixer", mixers[config->mixer],
-                  "vocab_size", config->vocab_size, "hidden_size", config->width, "intermediate_size",
-                  config->ffn_width, "num_hidden_layers", config->layers, "num_attention_heads",
-                  config->heads, "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
-                  token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
-                  "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
+    json_t *object = json_pack(
+        "{s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "mixer", mixers[config->mixer], "vocab_size",
+        config->vocab_size, "hidden_size", config->width, "intermediate_size", config->ffn_width, "num_hidden_layers",
+        config->layers, "num_attention_heads", config->heads, "tie_word_embeddings", config->tie_word_embeddings,
+        "bos_token_id", token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
+        "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
     if (config->mixer != IL_MIXER_SELF_ATTENTION)
-        json_object_update_new(object,
-                               json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size",
-                                         config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk",
-                                         config->share_qk, "use_gate", config->use_gate, "pre_conv",
-                                         config->pre_conv, "ttt_base_lr", config->ttt_base_lr));
+        json_object_update_new(object, json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size",
+                                                 config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk",
+                                                 config->share_qk, "use_gate", config->use_gate, "pre_conv",
+                                                 config->pre_conv, "ttt_base_lr", config->ttt_base_lr));
     return object;
 }
 
 static json_t *tokenizer_object(const il_tokenizer *tokenizer) {
     il_tokenizer_info info;
     il_tokenizer_get_info(tokenizer, &info);
-    return json_pack("{s:s, s:i, s:i, s:i, s:i}", "kind", info.kind, "vocab_size", info.vocab_size, "bos",
-                     info.bos, "eos", info.eos, "unk", info.unk);
+    return json_pack("{s:s, s:i, s:i, s:i, s:i}", "kind", info.kind, "vocab_size", info.vocab_size, "bos", info.bos,
+                     "eos", info.eos, "unk", info.unk);
 }
 
 /* dir: the model's directory; a checkpoint is one that also has the trainer's files. */
@@ -87,8 +83,8 @@ static il_status inspect_model(inspection *in, const char *dir) {
         il_tensor tensor;
         status = il_model_tensor_at(model, i, &tensor, error);
         if (!status)
-            json_array_append_new(tensors, json_pack("{s:s, s:o}", "name", tensor.name, "shape",
-                                                     shape_of(tensor.shape, tensor.rank)));
+            json_array_append_new(
+                tensors, json_pack("{s:s, s:o}", "name", tensor.name, "shape", shape_of(tensor.shape, tensor.rank)));
     }
     set(in, "tensors", tensors);
     il_tokenizer_close(tokenizer);
@@ -120,8 +116,8 @@ static il_status decode_first(inspection *in, const int32_t *tokens, size_t n) {
     for (size_t i = 0; i <= n && !status; i++) {
         int32_t token = i < n ? tokens[i] : -1;
         if (token >= info.vocab_size)
-            status = cli_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %d, but %s has only %d", in->path, i,
-                              token, in->tokenizer_path, info.vocab_size);
+            status = cli_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %d, but %s has only %d", in->path, i, token,
+                              in->tokenizer_path, info.vocab_size);
         else
             status = il_tokenizer_decode(tokenizer, &decoder, token, text + bytes, most, &got, error);
         if (!status) bytes += got;
@@ -177,8 +173,7 @@ static il_status inspect(inspection *in) {
             free(latest);
             return status;
         }
-        return cli_fail(error, IL_ERR_FORMAT, "%s holds neither a model (config.json) nor a run (latest)",
-                        in->path);
+        return cli_fail(error, IL_ERR_FORMAT, "%s holds neither a model (config.json) nor a run (latest)", in->path);
     }
     if (ends_in(in->path, ".bin") || ends_in(in->path, ".npy")) return inspect_tokens(in);
     if (ends_in(in->path, ".model")) return inspect_tokenizer(in);
@@ -186,11 +181,10 @@ static il_status inspect(inspection *in) {
         set(in, "kind", json_string("safetensors"));
         return cli_safetensors_describe(in->path, in->object, error);
     }
-    return cli_fail(
-        error, IL_ERR_UNSUPPORTED,
-        "%s: not a directory, nor named as token shard (.bin, .npy), tokenizer (.model) or tensors "
-        "(.safetensors, .ilstate)",
-        in->path);
+    return cli_fail(error, IL_ERR_UNSUPPORTED,
+                    "%s: not a directory, nor named as token shard (.bin, .npy), tokenizer (.model) or tensors "
+                    "(.safetensors, .ilstate)",
+                    in->path);
 }
 
 static void print_value(const json_t *value) {
@@ -240,8 +234,7 @@ int verb_inspect(int argc, char **argv) {
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .operand = "PATH",
-                     .operand_help =
-                         "model, checkpoint or run directory; .bin, .npy, .model, .safetensors, .ilstate",
+                     .operand_help = "model, checkpoint or run directory; .bin, .npy, .model, .safetensors, .ilstate",
                      .operands_min = 1,
                      .operands_max = 1,
                      .example = "innerloop inspect model\n"

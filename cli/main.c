@@ -30,8 +30,7 @@ static void print_help(FILE *stream) {
             "innerloop %s: train, run and measure language models that learn while they read\n\n"
             "usage: innerloop VERB [options]\n\n",
             il_version());
-    for (size_t i = 0; i < COUNT_OF(verbs); i++)
-        fprintf(stream, "  %-18s %s\n", verbs[i].name, verbs[i].summary);
+    for (size_t i = 0; i < COUNT_OF(verbs); i++) fprintf(stream, "  %-18s %s\n", verbs[i].name, verbs[i].summary);
     fprintf(stream, "\n"
                     "  innerloop VERB --help    options of a verb, with an example\n"
                     "  innerloop --version      print the version\n");

@@ -89,11 +89,9 @@ double cli_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void cli_progress_begin(cli_progress *progress, const char *verb, const char *unit, uint64_t first,
-                        uint64_t total) {
+void cli_progress_begin(cli_progress *progress, const char *verb, const char *unit, uint64_t first, uint64_t total) {
     const char *term = getenv("TERM");
-    *progress =
-        (cli_progress){.verb = verb, .unit = unit, .first = first, .total = total, .started = cli_seconds()};
+    *progress = (cli_progress){.verb = verb, .unit = unit, .first = first, .total = total, .started = cli_seconds()};
     progress->shown = -1;
     progress->terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
 }
@@ -118,9 +116,8 @@ void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail
     if (progress->shown >= 0 && now - progress->shown < every && done < progress->total) return;
     progress->shown = now;
     double fraction = progress->total ? (double)done / (double)progress->total : 1;
-    double left = done > progress->first
-                      ? elapsed * (double)(progress->total - done) / (double)(done - progress->first)
-                      : 0;
+    double left =
+        done > progress->first ? elapsed * (double)(progress->total - done) / (double)(done - progress->first) : 0;
     char time[32], line[LINE_MAX_BYTES];
     format_time(done < progress->total ? left : elapsed, time, sizeof time);
     snprintf(line, sizeof line, "%s %llu/%llu%s%s, %s %s", progress->unit, (unsigned long long)done,

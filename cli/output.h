@@ -17,8 +17,7 @@ void cli_error(const char *verb, const char *format, ...) __attribute__((format(
 /* A line of news on stderr, in the same form. */
 void cli_note(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Fills error (as the library does) and returns status. */
-il_status cli_fail(il_error *error, il_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+il_status cli_fail(il_error *error, il_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* il_engine_options.log; user is the verb's name. */
 void cli_log(void *user, il_log_level level, const char *line);
 
@@ -32,8 +31,7 @@ typedef struct cli_progress {
     double started, shown;
     int terminal;
 } cli_progress;
-void cli_progress_begin(cli_progress *progress, const char *verb, const char *unit, uint64_t first,
-                        uint64_t total);
+void cli_progress_begin(cli_progress *progress, const char *verb, const char *unit, uint64_t first, uint64_t total);
 /* done of total; detail ("loss 3.21, 812 tokens/s") may be empty. */
 void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail);
 void cli_progress_end(cli_progress *progress);

@@ -10,8 +10,7 @@
 
 enum { PREFIX = 8, HEADER_BYTES_MAX = 100000000 }; /* the format's own limit on the header */
 
-il_status cli_safetensors_write(const char *path, const il_model *model, const float *values,
-                                il_error *error) {
+il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error) {
     cli_file file = {0};
     json_t *header = json_object();
     char *text = NULL;
@@ -22,8 +21,7 @@ il_status cli_safetensors_write(const char *path, const il_model *model, const f
         status = il_model_tensor_at(model, i, &tensor, error);
         if (status) break;
         json_t *shape = json_array();
-        for (int k = 0; k < tensor.rank; k++)
-            json_array_append_new(shape, json_integer((json_int_t)tensor.shape[k]));
+        for (int k = 0; k < tensor.rank; k++) json_array_append_new(shape, json_integer((json_int_t)tensor.shape[k]));
         uint64_t end = at + 4 * (uint64_t)tensor.count;
         json_object_set_new(header, tensor.name,
                             json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",

@@ -8,8 +8,7 @@
 #include <jansson.h>
 
 /* values [il_model_parameters], laid out as the tensors of model, as a file with their names. */
-il_status cli_safetensors_write(const char *path, const il_model *model, const float *values,
-                                il_error *error);
+il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error);
 /* Adds "metadata" (if the file has any), "bytes" and "tensors" to object: name, dtype and shape of each, in
  * file order. */
 il_status cli_safetensors_describe(const char *path, json_t *object, il_error *error);

@@ -19,8 +19,7 @@ int verb_tokenize(int argc, char **argv) {
                      .operand_help = "text: .txt, .jsonl, .jsonl.zst; - is standard input (stdin.bin)",
                      .operands_min = 1,
                      .operands_max = SIZE_MAX,
-                     .example =
-                         "innerloop tokenize --tokenizer tokenizer.model --out shards books.jsonl.zst"};
+                     .example = "innerloop tokenize --tokenizer tokenizer.model --out shards books.jsonl.zst"};
     cli_command command;
     cli_inputs inputs = {0};
     il_tokenizer *tokenizer = NULL;
@@ -32,8 +31,7 @@ int verb_tokenize(int argc, char **argv) {
     if (!status) status = cli_inputs_open(spec.operands.items, spec.operands.n, &inputs, &command.error);
     if (!status) status = il_tokenizer_load(command.engine, path, &tokenizer, &command.error);
     if (!status)
-        status =
-            il_data_tokenize(command.engine, inputs.paths, inputs.n, tokenizer, out, &tokens, &command.error);
+        status = il_data_tokenize(command.engine, inputs.paths, inputs.n, tokenizer, out, &tokens, &command.error);
     double seconds = cli_seconds() - started;
     if (!status && spec.json)
         cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "tokens", (json_int_t)tokens,

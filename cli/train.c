@@ -109,10 +109,10 @@ static il_status open_log(training *t) {
 
 static il_status write_log(training *t, int validated) {
     if (!t->log) return IL_OK;
-    json_t *object = json_pack("{s:I, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->step.step, "loss",
-                               cli_json_real(t->step.loss), "lr", cli_json_real(t->step.lr), "grad_norm",
-                               cli_json_real(t->step.grad_norm), "tokens_per_s",
-                               cli_json_real((double)t->step.tokens / t->step.seconds));
+    json_t *object =
+        json_pack("{s:I, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->step.step, "loss", cli_json_real(t->step.loss),
+                  "lr", cli_json_real(t->step.lr), "grad_norm", cli_json_real(t->step.grad_norm), "tokens_per_s",
+                  cli_json_real((double)t->step.tokens / t->step.seconds));
     if (validated) json_object_set_new(object, "val_loss", cli_json_real(t->val_loss));
     int failed = json_dumpf(object, t->log, JSON_COMPACT);
     json_decref(object);
@@ -168,8 +168,7 @@ static il_status run_steps(training *t) {
     t->seconds = cli_seconds() - started;
     if (!status) status = save(t); /* interrupted between checkpoints */
     if (status == IL_ERR_NONFINITE && t->saved != UINT64_MAX)
-        cli_note(t->command->verb, "the last checkpoint is %s/step-%llu", options->out,
-                 (unsigned long long)t->saved);
+        cli_note(t->command->verb, "the last checkpoint is %s/step-%llu", options->out, (unsigned long long)t->saved);
     return status;
 }
 
@@ -178,14 +177,13 @@ static void report(const training *t) {
     double rate = t->seconds > 0 ? (double)t->tokens / t->seconds : 0;
     uint64_t made = t->tokens ? t->step.step : il_trainer_steps_done(t->trainer);
     if (t->command->spec->json)
-        cli_json_print(json_pack(
-            "{s:o, s:I, s:o, s:o, s:I, s:o, s:o, s:b}", "out", cli_json_string(out), "steps",
-            (json_int_t)made, "loss", t->tokens ? cli_json_real(t->step.loss) : json_null(), "val_loss",
-            cli_json_real(t->val_loss), "tokens", (json_int_t)t->tokens, "seconds", cli_json_real(t->seconds),
-            "tokens_per_s", cli_json_real(rate), "interrupted", cli_interrupted() != 0));
+        cli_json_print(json_pack("{s:o, s:I, s:o, s:o, s:I, s:o, s:o, s:b}", "out", cli_json_string(out), "steps",
+                                 (json_int_t)made, "loss", t->tokens ? cli_json_real(t->step.loss) : json_null(),
+                                 "val_loss", cli_json_real(t->val_loss), "tokens", (json_int_t)t->tokens, "seconds",
+                                 cli_json_real(t->seconds), "tokens_per_s", cli_json_real(rate), "interrupted",
+                                 cli_interrupted() != 0));
     else if (t->tokens)
-        printf("%s/latest: step %llu, loss %.4f, %.0f tokens/s\n", out, (unsigned long long)made,
-               t->step.loss, rate);
+        printf("%s/latest: step %llu, loss %.4f, %.0f tokens/s\n", out, (unsigned long long)made, t->step.loss, rate);
     else
         printf("%s/latest: step %llu, nothing left to do\n", out, (unsigned long long)made);
 }
@@ -198,11 +196,10 @@ static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *
     if (options->resume && !cli_exists(latest, NULL))
         status = cli_fail(&command->error, IL_ERR_ARG, "--resume: %s does not exist", latest);
     if (!options->resume && cli_exists(latest, NULL))
-        status = cli_fail(&command->error, IL_ERR_ARG,
-                          "%s already holds a run; --resume goes on with it, another --out begins a new one",
-                          options->out);
-    if (!status)
-        status = command_model(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
+        status =
+            cli_fail(&command->error, IL_ERR_ARG,
+                     "%s already holds a run; --resume goes on with it, another --out begins a new one", options->out);
+    if (!status) status = command_model(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
     free(latest);
     if (!status) status = open_data(t, inputs, 0, &t->data);
     if (!status && options->val) status = open_data(t, val, 1, &t->val);
@@ -237,35 +234,27 @@ int verb_train(int argc, char **argv) {
     train_options options = {.shuffle = "blocks"};
     il_trainer_options *recipe = &options.recipe;
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR",
-            "model directory to start from (not needed with --resume)"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)"),
         ARG("--data", ARG_LIST, &options.data, "FILE",
-            "token shards (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)",
-            .required = 1),
-        ARG("--out", ARG_TEXT, &options.out, "DIR", "where checkpoints go: step-N, and latest",
-            .required = 1),
+            "token shards (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)", .required = 1),
+        ARG("--out", ARG_TEXT, &options.out, "DIR", "where checkpoints go: step-N, and latest", .required = 1),
         ARG("--steps", ARG_COUNT, &recipe->steps, "N", "updates, the length of the schedule", RANGE(1, 1e9),
             .required = 1),
-        ARG("--batch-tokens", ARG_COUNT, &options.batch_tokens, "N", "tokens of a step", RANGE(1, 1e12),
-            .required = 1),
-        ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens of a sequence", RANGE(1, 1 << 20),
-            .required = 1),
+        ARG("--batch-tokens", ARG_COUNT, &options.batch_tokens, "N", "tokens of a step", RANGE(1, 1e12), .required = 1),
+        ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens of a sequence", RANGE(1, 1 << 20), .required = 1),
         ARG("--carry", ARG_FLAG, &options.carry, NULL,
             "a document's next window goes on from the state of the last (default: fresh)"),
         ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
             "order of sequences, or with --carry documents (default blocks)"),
         ARG("--lr", ARG_REAL, &recipe->lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
-        ARG("--end-lr", ARG_REAL, &recipe->end_lr, "F", "learning rate at the end (default 1e-5)",
-            RANGE(0, 1e3)),
+        ARG("--end-lr", ARG_REAL, &recipe->end_lr, "F", "learning rate at the end (default 1e-5)", RANGE(0, 1e3)),
         ARG("--warmup", ARG_COUNT, &options.warmup, "N", "steps of warm-up (default: a tenth of --steps)",
             RANGE(0, 1e15)),
         ARG("--beta1", ARG_REAL, &recipe->beta1, "F", "AdamW (default 0.9)", RANGE(0, 0.999999)),
         ARG("--beta2", ARG_REAL, &recipe->beta2, "F", "AdamW (default 0.95)", RANGE(0, 0.999999999)),
         ARG("--eps", ARG_REAL, &recipe->eps, "F", "AdamW (default 1e-8)", RANGE(0, 1)),
-        ARG("--weight-decay", ARG_REAL, &recipe->weight_decay, "F", "on every tensor (default 0.1)",
-            RANGE(0, 1e3)),
-        ARG("--clip", ARG_REAL, &recipe->clip, "F", "largest norm of the gradient (default 1)",
-            RANGE(1e-12, 1e30)),
+        ARG("--weight-decay", ARG_REAL, &recipe->weight_decay, "F", "on every tensor (default 0.1)", RANGE(0, 1e3)),
+        ARG("--clip", ARG_REAL, &recipe->clip, "F", "largest norm of the gradient (default 1)", RANGE(1e-12, 1e30)),
         ARG("--inner-lr-start", ARG_REAL, &recipe->inner_lr_start, "F",
             "factor on the inner learning rate at the first step (default 1, TTT-MLP 0.1)", RANGE(0, 1e3)),
         ARG("--inner-lr-warmup", ARG_COUNT, &options.inner_lr_warmup, "N",
@@ -274,24 +263,21 @@ int verb_train(int argc, char **argv) {
         ARG("--val-every", ARG_COUNT, &options.val_every, "N",
             "steps between validations (default: a tenth of --steps)", 1, 1e15),
         ARG("--save-every", ARG_COUNT, &options.save_every, "N",
-            "steps between checkpoints (default: a tenth of --steps); the last is always saved",
-            RANGE(1, 1e15)),
+            "steps between checkpoints (default: a tenth of --steps); the last is always saved", RANGE(1, 1e15)),
         ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "a line of JSON for every step"),
         ARG("--resume", ARG_FLAG, &options.resume, NULL, "go on from --out's latest, as if never stopped"),
-        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the order of data (default 0)",
-            RANGE(0, ARG_SEED_MAX)),
+        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the order of data (default 0)", RANGE(0, ARG_SEED_MAX)),
     };
     arg_spec spec = {
         .verb = "train",
         .summary = "train a model on text or token shards",
         .options = table,
         .n_options = COUNT_OF(table),
-        .example =
-            "innerloop train --model model --data books.jsonl.zst --out run --steps 1000 --batch-tokens "
-            "16384 \\\n"
-            "    --seq-len 2048 --val val.txt --log run.jsonl\n"
-            "innerloop train --resume --data books.jsonl.zst --out run --steps 1000 --batch-tokens 16384 \\\n"
-            "    --seq-len 2048 --val val.txt --log run.jsonl"};
+        .example = "innerloop train --model model --data books.jsonl.zst --out run --steps 1000 --batch-tokens "
+                   "16384 \\\n"
+                   "    --seq-len 2048 --val val.txt --log run.jsonl\n"
+                   "innerloop train --resume --data books.jsonl.zst --out run --steps 1000 --batch-tokens 16384 \\\n"
+                   "    --seq-len 2048 --val val.txt --log run.jsonl"};
     cli_command command;
     training t = {.command = &command, .options = &options, .val_loss = NAN};
     cli_inputs inputs = {0}, val = {0};

@@ -9,8 +9,7 @@ int verb_train_tokenizer(int argc, char **argv) {
     uint64_t vocabulary = 0;
     const char *out = NULL;
     arg_option table[] = {
-        ARG("--vocab", ARG_COUNT, &vocabulary, "N", "size of the vocabulary", RANGE(2, 1 << 24),
-            .required = 1),
+        ARG("--vocab", ARG_COUNT, &vocabulary, "N", "size of the vocabulary", RANGE(2, 1 << 24), .required = 1),
         ARG("--out", ARG_TEXT, &out, "FILE", "tokenizer file to write", .required = 1),
     };
     arg_spec spec = {.verb = "train-tokenizer",
@@ -21,8 +20,7 @@ int verb_train_tokenizer(int argc, char **argv) {
                      .operand_help = "text: .txt, .jsonl, .jsonl.zst; - is standard input",
                      .operands_min = 1,
                      .operands_max = SIZE_MAX,
-                     .example =
-                         "innerloop train-tokenizer --vocab 8000 --out tokenizer.model books.jsonl.zst"};
+                     .example = "innerloop train-tokenizer --vocab 8000 --out tokenizer.model books.jsonl.zst"};
     cli_command command;
     cli_inputs inputs = {0};
     int code;
@@ -31,12 +29,11 @@ int verb_train_tokenizer(int argc, char **argv) {
     il_status status = command_open(&command, &spec);
     if (!status) status = cli_inputs_open(spec.operands.items, spec.operands.n, &inputs, &command.error);
     if (!status)
-        status =
-            il_tokenizer_train(command.engine, inputs.paths, inputs.n, (int)vocabulary, out, &command.error);
+        status = il_tokenizer_train(command.engine, inputs.paths, inputs.n, (int)vocabulary, out, &command.error);
     double seconds = cli_seconds() - started;
     if (!status && spec.json)
-        cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "vocab_size",
-                                 (json_int_t)vocabulary, "seconds", cli_json_real(seconds)));
+        cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "vocab_size", (json_int_t)vocabulary,
+                                 "seconds", cli_json_real(seconds)));
     else if (!status)
         printf("%s: %llu pieces, %.1f s\n", out, (unsigned long long)vocabulary, seconds);
     cli_inputs_close(&inputs);

@@ -18,8 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     char *text, *text_again;
     il_status status = il_config_parse("fuzz", (const char *)data, bytes, &config, &error);
     if (status != IL_OK) {
-        must(status == error.status && strstr(error.message, "fuzz: ") == error.message &&
-             config.layers == -7);
+        must(status == error.status && strstr(error.message, "fuzz: ") == error.message && config.layers == -7);
         return 0;
     }
     must(il_config_check(&config, &error) == IL_OK);

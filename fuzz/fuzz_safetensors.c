@@ -35,8 +35,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         il_free(&allocator, out);
     }
     must(sum <= bytes - 8);
-    for (size_t i = 0; i < st.n_metadata; i++)
-        must(il_st_meta(&st, st.metadata[i].key) == st.metadata[i].value);
+    for (size_t i = 0; i < st.n_metadata; i++) must(il_st_meta(&st, st.metadata[i].key) == st.metadata[i].value);
     il_st_close(&st);
     return 0;
 }

@@ -4,7 +4,8 @@
  *  - Every call that can fail returns il_status and takes an il_error * last (NULL allowed), which it fills on failure.
  *  - Objects are opaque. What a call gives out through a pointer argument is the caller's, to be released with the
  *    function named there; on failure that pointer is set to NULL and nothing is owed.
- *  - Numbers are fp32 unless said otherwise; tokens are int32_t in 0 .. vocab_size-1. Shapes stand in brackets, row-major.
+ *  - Numbers are fp32 unless said otherwise; tokens are int32_t in 0 .. vocab_size-1. Shapes stand in brackets,
+ * row-major.
  *  - One engine serves any number of threads. A model and a tokenizer are immutable and may be shared by threads.
  *    A session, a data source and a trainer belong to one thread at a time (il_session_cancel excepted).
  *  - The library never exits, aborts or prints; it logs through the callback in il_engine_options.
@@ -29,7 +30,7 @@ extern "C" {
 #define IL_VERSION_MINOR 1
 #define IL_VERSION_PATCH 0
 
-/* ---- status and errors ------------------------------------------------------------------------------------------ */
+/* ---- status and errors ---- */
 
 typedef enum il_status {
     IL_OK = 0,
@@ -54,7 +55,7 @@ IL_API const char *il_status_name(il_status status);
 /* "0.1.0" */
 IL_API const char *il_version(void);
 
-/* ---- engine: threads, kernels, allocator, log --------------------------------------------------------------------- */
+/* ---- engine: threads, kernels, allocator, log ---- */
 
 typedef struct il_engine il_engine;
 
@@ -68,8 +69,8 @@ typedef struct il_allocator {
 } il_allocator;
 
 typedef struct il_engine_options {
-    int threads;           /* 1 .. 256; 0: one per CPU this process may use */
-    const char *kernels;   /* "portable", "avx2", "avx512", "neon"; NULL: $IL_CPU if set, else the best this CPU has */
+    int threads;            /* 1 .. 256; 0: one per CPU this process may use */
+    const char *kernels;    /* "portable", "avx2", "avx512", "neon"; NULL: $IL_CPU if set, else the best this CPU has */
     il_allocator allocator; /* all zero: the C library's */
     void (*log)(void *user, il_log_level level, const char *line); /* NULL: silent */
     void *log_user;
@@ -90,30 +91,31 @@ typedef struct il_limits {
 } il_limits;
 IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error);
 
-/* ---- config ------------------------------------------------------------------------------------------------------- */
+/* ---- config ---- */
 
 typedef enum il_mixer { IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_MLP, IL_MIXER_SELF_ATTENTION } il_mixer;
 
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 typedef struct il_config {
-    il_mixer mixer;   /* [model_type, ttt_layer_type] */
-    int vocab_size;   /* V, 2 .. 2^24 */
-    int width;        /* D [hidden_size] */
-    int ffn_width;    /* [intermediate_size] */
-    int layers;       /* [num_hidden_layers] */
-    int heads;        /* H [num_attention_heads]; head width d = D / H, any even number */
-    int mini_batch;   /* b [mini_batch_size]: tokens per inner step */
-    int conv_kernel;  /* taps of the causal convolutions */
-    int share_qk;     /* Q and K from one projection and two convolutions */
-    int use_gate;     /* output gate */
-    int pre_conv;     /* a convolution before the mixer */
+    il_mixer mixer;  /* [model_type, ttt_layer_type] */
+    int vocab_size;  /* V, 2 .. 2^24 */
+    int width;       /* D [hidden_size] */
+    int ffn_width;   /* [intermediate_size] */
+    int layers;      /* [num_hidden_layers] */
+    int heads;       /* H [num_attention_heads]; head width d = D / H, any even number */
+    int mini_batch;  /* b [mini_batch_size]: tokens per inner step */
+    int conv_kernel; /* taps of the causal convolutions */
+    int share_qk;    /* Q and K from one projection and two convolutions */
+    int use_gate;    /* output gate */
+    int pre_conv;    /* a convolution before the mixer */
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     double rope_theta, rms_norm_eps, ttt_base_lr;
 } il_config;
 
-/* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_mlp self_attention. backbone: mamba transformer, or NULL for
- * the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED. vocab_size is left at 32000. */
+/* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_mlp self_attention. backbone: mamba transformer, or NULL
+ * for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED. vocab_size is left at 32000.
+ */
 IL_API il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
                                   il_error *error);
 /* Reads DIR/config.json. */
@@ -122,7 +124,7 @@ IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *c
 IL_API il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error);
 IL_API il_status il_config_check(const il_config *config, il_error *error);
 
-/* ---- model -------------------------------------------------------------------------------------------------------- */
+/* ---- model ---- */
 
 typedef struct il_model il_model;
 
@@ -140,7 +142,8 @@ IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint6
 /* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards;
  * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors that name the tensor. */
 IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
-/* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically. */
+/* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
+ */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
 IL_API il_model *il_model_ref(il_model *model);
 IL_API void il_model_unref(il_model *model); /* NULL allowed */
@@ -151,16 +154,17 @@ IL_API il_status il_model_tensor(const il_model *model, const char *name, il_ten
 IL_API uint64_t il_model_parameters(const il_model *model); /* entries of all tensors */
 /* xxh3-128 of config and tensors, 32 hex digits and a NUL. */
 IL_API void il_model_fingerprint(const il_model *model, char hex[33]);
-/* Model floating-point operations per token of a forward pass with (or without) its row of logits, `position` tokens in. */
+/* Model floating-point operations per token of a forward pass with (or without) its row of logits, `position` tokens
+ * in. */
 IL_API double il_config_flops_per_token(const il_config *config, uint64_t position, int with_logits);
 
 /* The recipe's loss (mean over each sequence's valid targets, then over sequences) and its gradient.
  * tokens [sequences, length+1]: length inputs and length targets each, every sequence from a fresh state.
  * gradient [il_model_parameters], laid out as the tensors in order of index. */
-IL_API il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length, double *loss,
-                                   float *gradient, il_error *error);
+IL_API il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length,
+                                   double *loss, float *gradient, il_error *error);
 
-/* ---- session: one sequence ---------------------------------------------------------------------------------------- */
+/* ---- session: one sequence ---- */
 
 typedef struct il_session il_session;
 
@@ -173,10 +177,10 @@ IL_API void il_session_options_default(il_session_options *options);
 IL_API il_status il_session_open(il_model *model, const il_session_options *options, il_session **session,
                                  il_error *error);
 IL_API void il_session_close(il_session *session); /* NULL allowed */
-/* Reads tokens [n]. nll (NULL allowed) [n]: nll[i] = -ln p(tokens[i] | all tokens before it), NaN for the first token of
- * a sequence, which nothing predicts. consumed (NULL allowed): how many tokens were read; n on success. On any error the
- * session is valid where il_session_position says. IL_ERR_NONFINITE leaves it at the start of the mini-batch that produced
- * the non-finite number, which may lie before this call's first token (*consumed is then 0). */
+/* Reads tokens [n]. nll (NULL allowed) [n]: nll[i] = -ln p(tokens[i] | all tokens before it), NaN for the first token
+ * of a sequence, which nothing predicts. consumed (NULL allowed): how many tokens were read; n on success. On any error
+ * the session is valid where il_session_position says. IL_ERR_NONFINITE leaves it at the start of the mini-batch that
+ * produced the non-finite number, which may lie before this call's first token (*consumed is then 0). */
 IL_API il_status il_session_feed(il_session *session, const int32_t *tokens, size_t n, float *nll, size_t *consumed,
                                  il_error *error);
 
@@ -188,7 +192,8 @@ typedef struct il_feed {
     float *logits;         /* [n, vocab_size] or NULL: row i predicts what follows tokens[i] */
     size_t consumed;       /* out */
 } il_feed;
-/* Feeds a ragged batch; the bits of each sequence do not depend on its neighbours. il_session_feed is this with n = 1. */
+/* Feeds a ragged batch; the bits of each sequence do not depend on its neighbours. il_session_feed is this with n = 1.
+ */
 IL_API il_status il_feed_many(il_feed *feeds, size_t n, il_error *error);
 
 /* The prediction after the last token fed, [vocab_size]. IL_ERR_ARG at position 0. */
@@ -197,37 +202,40 @@ IL_API uint64_t il_session_position(const il_session *session);
 /* A second session at the same position that shares nothing that either can change. */
 IL_API il_status il_session_fork(const il_session *session, il_session **copy, il_error *error);
 /* Goes back to an earlier position: down to il_session_rewind_limit, which after a feed is at most
- * position - mini_batch (0 if that is negative). Rewinding into an earlier mini-batch gives up what came before that one. */
+ * position - mini_batch (0 if that is negative). Rewinding into an earlier mini-batch gives up what came before that
+ * one. */
 IL_API il_status il_session_rewind(il_session *session, uint64_t position, il_error *error);
 IL_API uint64_t il_session_rewind_limit(const il_session *session);
 /* Asks a feed that is under way to stop at its next chunk with IL_ERR_CANCELLED. Any thread, also a signal handler. */
 IL_API void il_session_cancel(il_session *session);
 
 typedef struct il_session_stats {
-    uint64_t position;     /* tokens read */
-    uint64_t tokens_fed;   /* tokens this session evaluated since it was opened or forked */
-    size_t state_bytes;    /* memory of the state */
+    uint64_t position;   /* tokens read */
+    uint64_t tokens_fed; /* tokens this session evaluated since it was opened or forked */
+    size_t state_bytes;  /* memory of the state */
 } il_session_stats;
 IL_API void il_session_get_stats(const il_session *session, il_session_stats *stats);
 
-/* ---- sampling ------------------------------------------------------------------------------------------------------ */
+/* ---- sampling ---- */
 
 typedef struct il_sample_options {
-    float temperature;    /* 0: greedy; default 0.8 */
-    int top_k;            /* 0: off; default 40 */
-    float top_p;          /* 1: off; default 0.95 */
-    float min_p;          /* 0: off; default 0.05 */
-    float repeat_penalty; /* 1: off; default 1. Positive logits of recent tokens are divided by it, negative multiplied */
+    float temperature; /* 0: greedy; default 0.8 */
+    int top_k;         /* 0: off; default 40 */
+    float top_p;       /* 1: off; default 0.95 */
+    float min_p;       /* 0: off; default 0.05 */
+    float
+        repeat_penalty; /* 1: off; default 1. Positive logits of recent tokens are divided by it, negative multiplied */
     uint64_t seed;
 } il_sample_options;
 
 IL_API void il_sample_options_default(il_sample_options *options);
-/* The order: repeat_penalty, temperature, min_p, top_k, top_p. Draws the token that follows position (il_session_position) from logits [vocab_size], which it may overwrite.
- * recent [n_recent]: the tokens that repeat_penalty looks at. Same seed, position and logits: same token, always. */
-IL_API il_status il_sample(const il_sample_options *options, float *logits, int vocab_size,
-                           uint64_t position, const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);
+/* The order: repeat_penalty, temperature, min_p, top_k, top_p. Draws the token that follows position
+ * (il_session_position) from logits [vocab_size], which it may overwrite. recent [n_recent]: the tokens that
+ * repeat_penalty looks at. Same seed, position and logits: same token, always. */
+IL_API il_status il_sample(const il_sample_options *options, float *logits, int vocab_size, uint64_t position,
+                           const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);
 
-/* ---- tokenizer ------------------------------------------------------------------------------------------------------ */
+/* ---- tokenizer ---- */
 
 typedef struct il_tokenizer il_tokenizer;
 
@@ -239,8 +247,8 @@ typedef struct il_tokenizer_info {
 
 /* path: a SentencePiece .model file, or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
 IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
-/* The tokenizer of a model directory: tokenizer.model if present, else bytes. IL_ERR_MISMATCH, naming both sizes, when its
- * vocabulary is larger than the model's. */
+/* The tokenizer of a model directory: tokenizer.model if present, else bytes. IL_ERR_MISMATCH, naming both sizes, when
+ * its vocabulary is larger than the model's. */
 IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                              il_tokenizer **tokenizer, il_error *error);
 IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */
@@ -253,19 +261,19 @@ typedef struct il_tokens {
     size_t n, capacity;
     il_allocator allocator; /* filled by the first call that appends: the tokenizer's */
 } il_tokens;
-/* Appends the tokens of text [bytes] (any bytes, NUL included; no BOS or EOS is added) to tokens, zero-initialised before
- * the first call; on failure they are as they were. Bytes that are no UTF-8 become byte pieces, or the unknown piece where
- * a SentencePiece model has none. */
+/* Appends the tokens of text [bytes] (any bytes, NUL included; no BOS or EOS is added) to tokens, zero-initialised
+ * before the first call; on failure they are as they were. Bytes that are no UTF-8 become byte pieces, or the unknown
+ * piece where a SentencePiece model has none. */
 IL_API il_status il_tokenizer_encode(const il_tokenizer *tokenizer, const char *text, size_t bytes, il_tokens *tokens,
                                      il_error *error);
 IL_API void il_tokens_free(il_tokens *tokens);
 
-/* Streaming decode: turns tokens into text piece by piece. Zero-initialise; then set form, and started = 1 where the tokens
- * go on from earlier text (else the space that Llama's tokenizer puts before a text is taken away). */
+/* Streaming decode: turns tokens into text piece by piece. Zero-initialise; then set form, and started = 1 where the
+ * tokens go on from earlier text (else the space that Llama's tokenizer puts before a text is taken away). */
 typedef enum il_decode_form {
     IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for sentencepiece */
     IL_DECODE_EXACT, /* the very bytes that were encoded, nothing held back */
-    IL_DECODE_UTF8   /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD */
+    IL_DECODE_UTF8 /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD */
 } il_decode_form;
 typedef struct il_decoder {
     int started;
@@ -273,17 +281,17 @@ typedef struct il_decoder {
     unsigned char pending[4];
     il_decode_form form;
 } il_decoder;
-/* Writes the text that token completes into text (capacity ≥ il_tokenizer_piece_bytes_max) and its size into bytes; may be
- * 0. BOS, EOS and other control tokens give no text of their own but flush what is pending, as token = -1 does. */
+/* Writes the text that token completes into text (capacity ≥ il_tokenizer_piece_bytes_max) and its size into bytes; may
+ * be 0. BOS, EOS and other control tokens give no text of their own but flush what is pending, as token = -1 does. */
 IL_API il_status il_tokenizer_decode(const il_tokenizer *tokenizer, il_decoder *decoder, int32_t token, char *text,
                                      size_t capacity, size_t *bytes, il_error *error);
 IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
-/* Trains a SentencePiece BPE model on text files (.txt, .jsonl, .jsonl.zst): identity normalisation, byte fallback, no added
- * space, so that decode(encode(x)) = x for every UTF-8 x; written to path atomically. */
+/* Trains a SentencePiece BPE model on text files (.txt, .jsonl, .jsonl.zst): identity normalisation, byte fallback, no
+ * added space, so that decode(encode(x)) = x for every UTF-8 x; written to path atomically. */
 IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files, int vocab_size,
                                     const char *path, il_error *error);
 
-/* ---- compression: any bytes, by a model that learns them while it codes them -------------------------------------------- */
+/* ---- compression: any bytes, by a model that learns them while it codes them ---- */
 
 typedef struct il_buffer {
     unsigned char *data; /* [bytes], released by il_buffer_free */
@@ -293,44 +301,46 @@ typedef struct il_buffer {
 IL_API void il_buffer_free(il_buffer *buffer); /* a zeroed one too */
 
 typedef struct il_codec_options {
-    int streams; /* il_compress: parts the input is cut into, 1 .. 64; default 1. Each is read from a fresh state, which costs
-                  * a little size; both ways all are fed side by side, with one pass over the weights for all */
-    uint64_t bytes_max; /* il_decompress: refuse what says it is longer; default 0: no limit. Memory grows with what has been
-                         * decoded, never with what the head claims */
-    int (*progress)(void *user, uint64_t done, uint64_t total); /* bytes of the original; not 0: stop, IL_ERR_CANCELLED. NULL */
+    int streams; /* il_compress: parts the input is cut into, 1 .. 64; default 1. Each is read from a fresh state, which
+                  * costs a little size; both ways all are fed side by side, with one pass over the weights for all */
+    uint64_t bytes_max; /* il_decompress: refuse what says it is longer; default 0: no limit. Memory grows with what has
+                         * been decoded, never with what the head claims */
+    int (*progress)(void *user, uint64_t done,
+                    uint64_t total); /* bytes of the original; not 0: stop, IL_ERR_CANCELLED. NULL */
     void *user;
 } il_codec_options;
 
 IL_API void il_codec_options_default(il_codec_options *options);
-/* Codes input [bytes] with the model's predictions by a range coder, 1e-4 bits a token above the model's own loss; output is
- * zeroed on failure. options may be NULL. Every byte comes back: what the tokenizer would lose is coded as plain bytes.
- * A stream begins with the tokenizer's BOS (or the config's) where there is one. */
+/* Codes input [bytes] with the model's predictions by a range coder, 1e-4 bits a token above the model's own loss;
+ * output is zeroed on failure. options may be NULL. Every byte comes back: what the tokenizer would lose is coded as
+ * plain bytes. A stream begins with the tokenizer's BOS (or the config's) where there is one. */
 IL_API il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
                              const il_codec_options *options, il_buffer *output, il_error *error);
-/* Gives back what il_compress was given, on any machine, with any threads and kernels; output is zeroed on failure. Another
- * model or tokenizer is IL_ERR_MISMATCH, naming both fingerprints; whatever is damaged or cut short is IL_ERR_FORMAT: a
- * checksum of the original is compared before anything is given out. */
+/* Gives back what il_compress was given, on any machine, with any threads and kernels; output is zeroed on failure.
+ * Another model or tokenizer is IL_ERR_MISMATCH, naming both fingerprints; whatever is damaged or cut short is
+ * IL_ERR_FORMAT: a checksum of the original is compared before anything is given out. */
 IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
                                const il_codec_options *options, il_buffer *output, il_error *error);
 
-/* ---- data: token sequences from files --------------------------------------------------------------------------------- */
+/* ---- data: token sequences from files ---- */
 
 typedef struct il_data il_data;
 
 typedef struct il_data_options {
-    size_t length;        /* L: inputs (and targets) per sequence */
-    size_t sequences;     /* per batch */
-    int shuffle;          /* 0: file order; 1: sequences (with carry: documents) in an order drawn anew each epoch */
-    int carry;            /* windows never cross documents; `sequences` lanes each read on through theirs */
+    size_t length;    /* L: inputs (and targets) per sequence */
+    size_t sequences; /* per batch */
+    int shuffle;      /* 0: file order; 1: sequences (with carry: documents) in an order drawn anew each epoch */
+    int carry;        /* windows never cross documents; `sequences` lanes each read on through theirs */
     uint64_t seed;
-    int loop;             /* 1: begin again at the end (training); 0: IL_ERR_END */
+    int loop;              /* 1: begin again at the end (training); 0: IL_ERR_END */
     const char *cache_dir; /* where tokenized text is kept; NULL: in memory only */
-    int bos_token;        /* begins a document in token shards; default -1: the tokenizer's, if it has one */
+    int bos_token;         /* begins a document in token shards; default -1: the tokenizer's, if it has one */
 } il_data_options;
 
 typedef struct il_batch {
-    const int32_t *tokens;      /* [sequences, length+1]; valid until the next call */
-    const unsigned char *fresh; /* [sequences]: 1 where the sequence starts from a fresh state (always, without carry) */
+    const int32_t *tokens; /* [sequences, length+1]; valid until the next call */
+    const unsigned char
+        *fresh; /* [sequences]: 1 where the sequence starts from a fresh state (always, without carry) */
     size_t sequences, length;
 } il_batch;
 
@@ -341,14 +351,15 @@ typedef struct il_cursor {
 IL_API void il_data_options_default(il_data_options *options);
 /* files: token shards (.bin, .npy), or .txt .jsonl .jsonl.zst, which need a tokenizer (else NULL is fine); documents
  * are preceded by the tokenizer's BOS if it has one. Token ids must be < vocab_size. */
-IL_API il_status il_data_open(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
-                              int vocab_size, const il_data_options *options, il_data **data, il_error *error);
+IL_API il_status il_data_open(il_engine *engine, const char *const *files, size_t n_files,
+                              const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,
+                              il_data **data, il_error *error);
 IL_API void il_data_close(il_data *data); /* NULL allowed */
 IL_API il_status il_data_next(il_data *data, il_batch *batch, il_error *error);
 IL_API void il_data_tell(const il_data *data, il_cursor *cursor);
 IL_API il_status il_data_seek(il_data *data, const il_cursor *cursor, il_error *error);
 IL_API const il_data_options *il_data_get_options(const il_data *data);
-IL_API uint64_t il_data_tokens(const il_data *data);            /* tokens in the files */
+IL_API uint64_t il_data_tokens(const il_data *data); /* tokens in the files */
 IL_API uint64_t il_data_batches_per_epoch(const il_data *data);
 /* UTF-8 bytes of the text behind the tokens; 0 when not known (shards made elsewhere). */
 IL_API uint64_t il_data_text_bytes(const il_data *data);
@@ -358,37 +369,38 @@ IL_API const int32_t *il_data_stream(const il_data *data);
 IL_API il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,
                                   const il_tokenizer *tokenizer, const char *dir, uint64_t *tokens, il_error *error);
 
-/* ---- trainer ------------------------------------------------------------------------------------------------------------ */
+/* ---- trainer ---- */
 
 typedef struct il_trainer il_trainer;
 
 typedef struct il_trainer_options {
-    uint64_t steps;            /* N, the schedule's length */
-    double lr, end_lr;         /* peak and final learning rate; default 3e-3, 1e-5 */
-    double warmup;             /* w in steps; < 0: N / 10 */
+    uint64_t steps;                               /* N, the schedule's length */
+    double lr, end_lr;                            /* peak and final learning rate; default 3e-3, 1e-5 */
+    double warmup;                                /* w in steps; < 0: N / 10 */
     double beta1, beta2, eps, weight_decay, clip; /* 0.9, 0.95, 1e-8, 0.1, 1.0 */
-    double inner_lr_start;     /* factor on eta at the first update; default 1 (Linear), 0.1 (MLP); rises to 1 */
-    double inner_lr_warmup;    /* over this many updates; < 0: the same as warmup */
+    double inner_lr_start;  /* factor on eta at the first update; default 1 (Linear), 0.1 (MLP); rises to 1 */
+    double inner_lr_warmup; /* over this many updates; < 0: the same as warmup */
 } il_trainer_options;
 
 typedef struct il_step {
-    uint64_t step;    /* 1, 2, … */
-    double loss;      /* mean over the batch before the update, natural log */
+    uint64_t step; /* 1, 2, … */
+    double loss;   /* mean over the batch before the update, natural log */
     double lr, grad_norm;
-    uint64_t tokens;  /* read in this step */
+    uint64_t tokens; /* read in this step */
     double seconds;
 } il_step;
 
 IL_API void il_trainer_options_default(const il_config *config, il_trainer_options *options);
 /* Trains model's weights: takes a reference; the model's tensors change with every step and sessions must not be used
  * meanwhile. data must outlive the trainer. */
-IL_API il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_options *options, il_trainer **trainer,
-                                 il_error *error);
+IL_API il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_options *options,
+                                 il_trainer **trainer, il_error *error);
 IL_API void il_trainer_close(il_trainer *trainer); /* NULL allowed */
 /* One batch, one update. IL_ERR_NONFINITE names step and layer and leaves the weights as before the step. */
 IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error);
 /* Mean loss over at most max_batches batches of data (0: all), each sequence from a fresh state unless data carries. */
-IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss, il_error *error);
+IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
+                                 il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
 /* Writes dir/step-N (model, optimizer, cursor) and then moves the link dir/latest. tokenizer may be NULL. */
 IL_API il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error);

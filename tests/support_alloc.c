@@ -53,8 +53,7 @@ void support_alloc_fail_at(support_alloc *alloc, long n) {
 }
 
 long support_alloc_fail_each(support_alloc *alloc,
-                             il_status (*attempt)(const il_allocator *allocator, void *context,
-                                                  il_error *error),
+                             il_status (*attempt)(const il_allocator *allocator, void *context, il_error *error),
                              void *context) {
     long before = atomic_load(&alloc->live), failed = 0;
     for (long n = 1;; n++) {
@@ -65,8 +64,7 @@ long support_alloc_fail_each(support_alloc *alloc,
         support_alloc_fail_at(alloc, 0);
         assert_int_equal(atomic_load(&alloc->live), before);
         if (status != IL_OK) {
-            if (status != IL_ERR_NOMEM)
-                fail_msg("allocation %ld failed: status %d: %s", n, (int)status, error.message);
+            if (status != IL_ERR_NOMEM) fail_msg("allocation %ld failed: status %d: %s", n, (int)status, error.message);
             assert_int_equal(error.status, IL_ERR_NOMEM);
             assert_true(error.message[0] != 0);
             assert_true(reached);

@@ -7,11 +7,10 @@
 #include "innerloop.h"
 
 typedef struct support_alloc {
-    il_allocator
-        allocator;     /* pass its address (or a copy, in il_engine_options); the struct must stay in place */
-    atomic_long calls; /* allocations asked for since begin or fail_at */
-    atomic_long fail_at; /* the call that fails, 1 is the next; 0: none */
-    atomic_long live;    /* blocks out */
+    il_allocator allocator; /* pass its address (or a copy, in il_engine_options); the struct must stay in place */
+    atomic_long calls;      /* allocations asked for since begin or fail_at */
+    atomic_long fail_at;    /* the call that fails, 1 is the next; 0: none */
+    atomic_long live;       /* blocks out */
     atomic_size_t live_bytes, peak_bytes;
 } support_alloc;
 
@@ -23,8 +22,7 @@ void support_alloc_fail_at(support_alloc *alloc, long n);
  * attempt must release what it made when it succeeds. Fails the running cmocka test when an attempt leaks, or
  * when it fails with anything but IL_ERR_NOMEM and a message. Returns how many allocations were failed. */
 long support_alloc_fail_each(support_alloc *alloc,
-                             il_status (*attempt)(const il_allocator *allocator, void *context,
-                                                  il_error *error),
+                             il_status (*attempt)(const il_allocator *allocator, void *context, il_error *error),
                              void *context);
 
 #endif

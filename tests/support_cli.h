@@ -1,6 +1,5 @@
 /* support_cli.h: running the built command from a test: its status and what it printed. The group runs in a
- * folder of its own, so that paths are short. Every call fails the running test when it cannot do its work.
- */
+ * folder of its own, so that paths are short. Every call fails the running test when it cannot do its work. */
 #ifndef IL_SUPPORT_CLI_H
 #define IL_SUPPORT_CLI_H
 
@@ -21,8 +20,7 @@ typedef struct support_run {
     size_t out_bytes, err_bytes;
 } support_run;
 
-/* line: the words after "innerloop", parted by spaces; '…' keeps spaces. input: standard input, NULL: none.
- */
+/* line: the words after "innerloop", parted by spaces; '…' keeps spaces. input: standard input, NULL: none. */
 support_run support_cli(const char *input, const char *line, ...) __attribute__((format(printf, 2, 3)));
 void support_run_free(support_run *run);
 /* Starts the same without waiting; stdout and stderr go to the files out and err. */

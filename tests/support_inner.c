@@ -17,8 +17,7 @@
 enum { GAP = 3, GUARD = 16 }; /* floats between strided rows; after every array */
 static const float guard = 12345.0f;
 
-/* ---- memory and random numbers
- * --------------------------------------------------------------------------------------- */
+/* ---- memory and random numbers ---- */
 
 /* n floats, 64-byte aligned, all `fill`, followed by GUARD guards. */
 static float *floats(size_t n, float fill) {
@@ -48,8 +47,7 @@ static void fill_normal(uint64_t *state, float *x, size_t n, double scale) {
     for (size_t i = 0; i < n; i++) x[i] = (float)(scale * normal(state));
 }
 
-/* ---- one head, its inputs
- * ----------------------------------------------------------------------------------------------- */
+/* ---- one head, its inputs ---- */
 
 typedef struct bench {
     const il_rule *rule;
@@ -99,8 +97,7 @@ static void bench_open(bench *t, const il_rule *rule, int d, int b, int n) {
     t->gate = floats((size_t)n * (size_t)t->ld_gate, 0.0f);
     t->dout = floats((size_t)n * (size_t)t->ld_out, 0.0f);
     t->dstate = floats(t->shape.state, 0.0f);
-    fill_normal(&seed, t->q, rows, 1.0), fill_normal(&seed, t->k, rows, 1.0),
-        fill_normal(&seed, t->v, rows, 1.0);
+    fill_normal(&seed, t->q, rows, 1.0), fill_normal(&seed, t->k, rows, 1.0), fill_normal(&seed, t->v, rows, 1.0);
     fill_normal(&seed, t->gate, (size_t)n * (size_t)t->ld_gate, 1.0);
     fill_normal(&seed, t->dout, (size_t)n * (size_t)t->ld_out, 1.0);
     fill_normal(&seed, t->dstate, t->state, d == 2 ? 1000.0 : 1.0);
@@ -124,8 +121,7 @@ static il_rows_in rows_in(const bench *t, int from, int n) {
     return in;
 }
 
-/* ---- what the rule makes of it
- * -------------------------------------------------------------------------------------------- */
+/* ---- what the rule makes of it ---- */
 
 typedef struct trace {
     float *out;     /* [n, ld_out] */
@@ -135,8 +131,7 @@ typedef struct trace {
 } trace;
 
 static void trace_close(const bench *t, trace *r) {
-    free(r->out), free(r->carries), free(r->rows), free(r->dq), free(r->dk), free(r->dv), free(r->dgate),
-        free(r->dtok);
+    free(r->out), free(r->carries), free(r->rows), free(r->dq), free(r->dk), free(r->dv), free(r->dgate), free(r->dtok);
     for (int i = 0; i < t->tensors; i++) free(r->dparam[i]);
 }
 
@@ -179,11 +174,9 @@ static void run_backward(const bench *t, const il_kernels *kernels, trace *r, fl
     for (int m = t->mini_batches - 1; m >= 0; m--) {
         int at = m * t->b, n = t->n - at < t->b ? t->n - at : t->b;
         il_rows_in in = rows_in(t, at, n);
-        il_rows_grad grad = {r->dq + at * t->ld, r->dk + at * t->ld, r->dv + at * t->ld,
-                             r->dgate + at * t->ld_gate};
-        t->rule->backward(&head, r->carries + (size_t)m * t->shape.carry, r->rows + (size_t)m * t->shape.rows,
-                          &in, n == t->b, t->dout + at * t->ld_out, t->ld_out, dcarry, &grad, r->dparam,
-                          r->dtok, scratch);
+        il_rows_grad grad = {r->dq + at * t->ld, r->dk + at * t->ld, r->dv + at * t->ld, r->dgate + at * t->ld_gate};
+        t->rule->backward(&head, r->carries + (size_t)m * t->shape.carry, r->rows + (size_t)m * t->shape.rows, &in,
+                          n == t->b, t->dout + at * t->ld_out, t->ld_out, dcarry, &grad, r->dparam, r->dtok, scratch);
     }
     t->rule->begin_backward(&head, dcarry, r->dparam);
     check_guard(scratch, t->shape.scratch_back);
@@ -211,15 +204,13 @@ static void same_backward(const bench *t, const trace *a, const trace *b) {
     same_rows(a->dv, b->dv, t->n, t->d, t->ld);
     same_rows(a->dgate, b->dgate, t->n, 1, t->ld_gate);
     assert_memory_equal(a->dtok, b->dtok, (size_t)t->b * sizeof(float));
-    for (int i = 0; i < t->tensors; i++)
-        assert_memory_equal(a->dparam[i], b->dparam[i], t->count[i] * sizeof(float));
+    for (int i = 0; i < t->tensors; i++) assert_memory_equal(a->dparam[i], b->dparam[i], t->count[i] * sizeof(float));
 }
 
 static const int widths[] = {2, 6, 16, 64, 96}, batches[] = {1, 3, 16, 20};
 enum { WIDTHS = sizeof widths / sizeof *widths, BATCHES = sizeof batches / sizeof *batches };
 
-/* ---- the same in double precision
- * ------------------------------------------------------------------------------------------- */
+/* ---- the same in double precision ---- */
 
 typedef struct precise {
     ref64_rule rule;
@@ -244,8 +235,7 @@ static precise precise_open(const bench *t) {
     p.v = to_double(t->v, t->n, t->d, t->ld), p.gate = to_double(t->gate, t->n, 1, t->ld_gate);
     p.dout = to_double(t->dout, t->n, t->d, t->ld_out), p.dstate = to_double(t->dstate, 1, (int)t->state, 0);
     p.out = to_double(t->dout, t->n, t->d, t->ld_out);
-    p.rule = (ref64_rule){
-        .mlp = is_mlp(t->rule), .d = t->d, .b = t->b, .lr_scale = (double)t->lr_scale, .tok = p.tok};
+    p.rule = (ref64_rule){.mlp = is_mlp(t->rule), .d = t->d, .b = t->b, .lr_scale = (double)t->lr_scale, .tok = p.tok};
     int norm = p.rule.mlp ? 4 : 2;
     p.rule.w1 = p.param[0], p.rule.b1 = p.param[1];
     p.rule.w2 = p.rule.mlp ? p.param[2] : NULL, p.rule.b2 = p.rule.mlp ? p.param[3] : NULL;
@@ -258,8 +248,7 @@ static precise precise_open(const bench *t) {
 
 static void precise_close(const bench *t, precise *p) {
     for (int i = 0; i < t->tensors; i++) free(p->param[i]);
-    free(p->tok), free(p->q), free(p->k), free(p->v), free(p->gate), free(p->out), free(p->state),
-        free(p->dout);
+    free(p->tok), free(p->q), free(p->k), free(p->v), free(p->gate), free(p->out), free(p->state), free(p->dout);
     free(p->dstate);
 }
 
@@ -272,8 +261,7 @@ static double precise_loss(precise *p) {
 }
 
 /* |x - y| ≤ tolerance * rms(y) for every element */
-static void close_to(const char *what, const bench *t, const float *x, const double *y, size_t n,
-                     double tolerance) {
+static void close_to(const char *what, const bench *t, const float *x, const double *y, size_t n, double tolerance) {
     double square = 0.0, worst = 0.0;
     for (size_t i = 0; i < n; i++) square += y[i] * y[i] / (double)n;
     for (size_t i = 0; i < n; i++) worst = fmax(worst, fabs((double)x[i] - y[i]));
@@ -300,24 +288,20 @@ void inner_check_forward(const il_rule *rule) {
         }
 }
 
-/* ---- gradients
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- gradients ---- */
 
 enum { SAMPLE = 6, DIRECTIONS = 2 };
 
 /* grad [n, width] stride ld, against central differences along x's entries and along random directions. */
-static void check_gradient(const char *what, const bench *t, precise *p, double *x, const float *grad, int n,
-                           int width, ptrdiff_t ld, double step) {
+static void check_gradient(const char *what, const bench *t, precise *p, double *x, const float *grad, int n, int width,
+                           ptrdiff_t ld, double step) {
     const double tolerance = 2e-4;
     size_t count = (size_t)n * (size_t)width;
-    double square = 0.0, *direction = calloc(count, sizeof *direction),
-           *start = malloc(count * sizeof *start);
+    double square = 0.0, *direction = calloc(count, sizeof *direction), *start = malloc(count * sizeof *start);
     assert_true(direction && start);
     uint64_t seed = 5;
     for (int i = 0; i < n; i++)
-        for (int c = 0; c < width; c++)
-            square += (double)grad[i * ld + c] * (double)grad[i * ld + c] / (double)count;
+        for (int c = 0; c < width; c++) square += (double)grad[i * ld + c] * (double)grad[i * ld + c] / (double)count;
     memcpy(start, x, count * sizeof *start);
     assert_true(square > 0.0); /* every argument matters */
     int all = t->d <= 6 && count <= 200, checks = all ? (int)count : SAMPLE;
@@ -329,8 +313,8 @@ static void check_gradient(const char *what, const bench *t, precise *p, double 
         else
             for (size_t i = 0; i < count; i++) direction[i] = next_random(&seed) & 1 ? 1.0 : -1.0;
         for (size_t i = 0; i < count; i++) {
-            expected += direction[i] *
-                        (double)grad[(ptrdiff_t)(i / (size_t)width) * ld + (ptrdiff_t)(i % (size_t)width)];
+            expected +=
+                direction[i] * (double)grad[(ptrdiff_t)(i / (size_t)width) * ld + (ptrdiff_t)(i % (size_t)width)];
             norm += direction[i] * direction[i];
         }
         double h = step / sqrt(norm), slope = 0.0;
@@ -340,10 +324,9 @@ static void check_gradient(const char *what, const bench *t, precise *p, double 
         }
         /* the error of a sum over `norm` entries grows with its root */
         if (!(fabs(slope - expected) <= tolerance * sqrt(square * norm)))
-            fail_msg(
-                "%s, gradient of %s, d %d b %d n %d, check %d: %.8g, differences give %.8g, rms %.3g (%.3g)",
-                t->rule->name, what, t->d, t->b, t->n, check, expected, slope, sqrt(square),
-                fabs(slope - expected) / sqrt(square * norm));
+            fail_msg("%s, gradient of %s, d %d b %d n %d, check %d: %.8g, differences give %.8g, rms %.3g (%.3g)",
+                     t->rule->name, what, t->d, t->b, t->n, check, expected, slope, sqrt(square),
+                     fabs(slope - expected) / sqrt(square * norm));
     }
     memcpy(x, start, count * sizeof *start);
     free(direction), free(start);
@@ -380,9 +363,7 @@ void inner_check_gradients(const il_rule *rule) {
     check_gradients(rule, 96, 20, 23);
 }
 
-/* ---- one answer
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- one answer ---- */
 
 void inner_check_splits(const il_rule *rule) {
     const int more[] = {2, 8, 16, 17, 64};

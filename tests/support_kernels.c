@@ -46,9 +46,7 @@ static float *in(kernel_run *run, int count) { return vector(run, count, 0); }
 static float *out(kernel_run *run, int count) { return vector(run, count, 1); }
 
 static ptrdiff_t ld(const kernel_run *run) { return run->n + run->pad; }
-static int count(const kernel_run *run, int n) {
-    return run->rows ? (run->rows - 1) * (n + run->pad) + n : 0;
-}
+static int count(const kernel_run *run, int n) { return run->rows ? (run->rows - 1) * (n + run->pad) + n : 0; }
 /* [rows, n] with stride n + pad, whose last row ends with its last number. */
 static float *rows_in(kernel_run *run) { return in(run, count(run, run->n)); }
 static float *rows_out(kernel_run *run) { return out(run, count(run, run->n)); }
@@ -70,8 +68,8 @@ static void run_gemm(kernel_run *run) {
     int panels = (n + 15) / 16, last = n - 16 * (panels - 1);
     int b_count = !k ? 0 : row_major ? (k - 1) * (n + run->pad) + n : (panels * k - 1) * 16 + last;
     const float *a = in(run, a_count), *b = in(run, b_count);
-    K->gemm(m, n, k, a, a_row, a_col, b, row_major ? n + run->pad : 16, row_major ? 16 : 16 * k,
-            rows_out(run), ld(run), run->variant >> 2 & 1);
+    K->gemm(m, n, k, a, a_row, a_col, b, row_major ? n + run->pad : 16, row_major ? 16 : 16 * k, rows_out(run), ld(run),
+            run->variant >> 2 & 1);
 }
 static void run_pack(kernel_run *run) {
     int n = run->n, k = run->rows, by_columns = run->variant;
@@ -91,19 +89,19 @@ static void run_transpose(kernel_run *run) {
 }
 
 #define SIZE (size_t) run->n
-#define BINARY(NAME)                                                                                         \
-    static void run_##NAME(kernel_run *run) {                                                                \
-        float *a = run->variant ? out(run, run->n) : in(run, run->n), *b = in(run, run->n);                  \
-        K->NAME(SIZE, a, b, run->variant ? a : out(run, run->n));                                            \
+#define BINARY(NAME)                                                                                                   \
+    static void run_##NAME(kernel_run *run) {                                                                          \
+        float *a = run->variant ? out(run, run->n) : in(run, run->n), *b = in(run, run->n);                            \
+        K->NAME(SIZE, a, b, run->variant ? a : out(run, run->n));                                                      \
     }
 BINARY(add)
 BINARY(mul)
 BINARY(silu_mul)
 BINARY(gelu_mul)
-#define UNARY(NAME)                                                                                          \
-    static void run_##NAME(kernel_run *run) {                                                                \
-        float *x = run->variant ? out(run, run->n) : in(run, run->n);                                        \
-        K->NAME(SIZE, x, run->variant ? x : out(run, run->n));                                               \
+#define UNARY(NAME)                                                                                                    \
+    static void run_##NAME(kernel_run *run) {                                                                          \
+        float *x = run->variant ? out(run, run->n) : in(run, run->n);                                                  \
+        K->NAME(SIZE, x, run->variant ? x : out(run, run->n));                                                         \
     }
 UNARY(sigmoid)
 UNARY(gelu)
@@ -127,13 +125,13 @@ static void run_gelu_grad2(kernel_run *run) {
     float *dy = out(run, run->n);
     K->gelu_grad2(SIZE, x, dy, out(run, run->n));
 }
-#define GATE_BACK(NAME)                                                                                      \
-    static void run_##NAME(kernel_run *run) {                                                                \
-        float *x = run->variant ? out(run, run->n) : in(run, run->n);                                        \
-        float *u = run->variant ? out(run, run->n) : in(run, run->n);                                        \
-        const float *dy = in(run, run->n);                                                                   \
-        float *dx = run->variant ? x : out(run, run->n), *du = run->variant ? u : out(run, run->n);          \
-        K->NAME(SIZE, x, u, dy, dx, du);                                                                     \
+#define GATE_BACK(NAME)                                                                                                \
+    static void run_##NAME(kernel_run *run) {                                                                          \
+        float *x = run->variant ? out(run, run->n) : in(run, run->n);                                                  \
+        float *u = run->variant ? out(run, run->n) : in(run, run->n);                                                  \
+        const float *dy = in(run, run->n);                                                                             \
+        float *dx = run->variant ? x : out(run, run->n), *du = run->variant ? u : out(run, run->n);                    \
+        K->NAME(SIZE, x, u, dy, dx, du);                                                                               \
     }
 GATE_BACK(silu_mul_back)
 GATE_BACK(gelu_mul_back)
@@ -150,8 +148,7 @@ static void run_rms_norm(kernel_run *run) {
 static void run_rms_norm_back(kernel_run *run) {
     const float *x = rows_in(run), *w = in(run, run->n), *dy = rows_in(run);
     float *dx = rows_out(run);
-    K->rms_norm_back(run->rows, run->n, x, ld(run), w, 1e-6f, dy, ld(run), dx, ld(run), run->variant,
-                     out(run, run->n));
+    K->rms_norm_back(run->rows, run->n, x, ld(run), w, 1e-6f, dy, ld(run), dx, ld(run), run->variant, out(run, run->n));
 }
 static void run_layer_norm(kernel_run *run) {
     float *x = run->variant ? rows_out(run) : rows_in(run);
@@ -165,8 +162,7 @@ static void run_layer_norm(kernel_run *run) {
     }
 }
 static void run_layer_norm_back(kernel_run *run) {
-    const float *xhat = rows_in(run), *inv_std = positive(in(run, run->rows), run->rows),
-                *gamma = in(run, run->n);
+    const float *xhat = rows_in(run), *inv_std = positive(in(run, run->rows), run->rows), *gamma = in(run, run->n);
     float *dy = run->variant ? rows_out(run) : rows_in(run), *dx = run->variant ? dy : rows_out(run);
     float *dgamma = out(run, run->n);
     K->layer_norm_back(run->rows, run->n, xhat, ld(run), inv_std, gamma, dy, ld(run), dx, ld(run), dgamma,
@@ -176,12 +172,12 @@ static void run_ln_loss_grad(kernel_run *run) {
     float *z = run->variant ? rows_out(run) : rows_in(run);
     const float *target = rows_in(run), *gamma = in(run, run->n), *beta = in(run, run->n);
     if (run->variant) {
-        K->ln_loss_grad(run->rows, run->n, z, ld(run), target, ld(run), gamma, beta, 1e-6f, z, ld(run), NULL,
-                        NULL, NULL);
+        K->ln_loss_grad(run->rows, run->n, z, ld(run), target, ld(run), gamma, beta, 1e-6f, z, ld(run), NULL, NULL,
+                        NULL);
     } else {
         float *g = rows_out(run), *xhat = rows_out(run), *e = rows_out(run);
-        K->ln_loss_grad(run->rows, run->n, z, ld(run), target, ld(run), gamma, beta, 1e-6f, g, ld(run), xhat,
-                        e, out(run, run->rows));
+        K->ln_loss_grad(run->rows, run->n, z, ld(run), target, ld(run), gamma, beta, 1e-6f, g, ld(run), xhat, e,
+                        out(run, run->rows));
     }
 }
 static void run_ln_loss_grad_back(kernel_run *run) {
@@ -189,16 +185,15 @@ static void run_ln_loss_grad_back(kernel_run *run) {
     const float *target = rows_in(run), *gamma = in(run, run->n), *beta = in(run, run->n);
     float *dg = run->variant ? rows_out(run) : rows_in(run), *dz = run->variant ? dg : rows_out(run);
     float *dtarget = rows_out(run), *dgamma = out(run, run->n);
-    K->ln_loss_grad_back(run->rows, run->n, xhat, e, inv_std, ld(run), target, ld(run), gamma, beta, dg,
-                         ld(run), dz, dtarget, dgamma, out(run, run->n));
+    K->ln_loss_grad_back(run->rows, run->n, xhat, e, inv_std, ld(run), target, ld(run), gamma, beta, dg, ld(run), dz,
+                         dtarget, dgamma, out(run, run->n));
 }
 /* Pairs: n of them a row. */
 static void rotate(kernel_run *run, int half_split) {
     int pairs = run->n, width = 2 * pairs;
     const float *cosine = rows_in(run), *sine = rows_in(run);
     float *x = out(run, count(run, width));
-    (half_split ? K->rope_half : K->rope)(run->rows, width, x, width + run->pad, cosine, sine, ld(run),
-                                          run->variant);
+    (half_split ? K->rope_half : K->rope)(run->rows, width, x, width + run->pad, cosine, sine, ld(run), run->variant);
 }
 static void run_rope(kernel_run *run) { rotate(run, 0); }
 static void run_rope_half(kernel_run *run) { rotate(run, 1); }
@@ -215,8 +210,8 @@ static void run_conv_back(kernel_run *run) {
     const float *x = rows_in(run), *history = in(run, (taps - 1) * run->n), *w = in(run, taps * run->n);
     const float *dy = rows_in(run);
     float *dx = rows_out(run), *dw = out(run, taps * run->n);
-    K->conv_back(run->rows, run->n, taps, x, ld(run), history, w, dy, ld(run), dx, ld(run), run->variant & 1,
-                 dw, out(run, run->n));
+    K->conv_back(run->rows, run->n, taps, x, ld(run), history, w, dy, ld(run), dx, ld(run), run->variant & 1, dw,
+                 out(run, run->n));
 }
 static void run_log_sum_exp(kernel_run *run) {
     const float *x = rows_in(run);
@@ -228,10 +223,8 @@ static void run_exp_shift(kernel_run *run) {
 }
 static void run_softmax_block(kernel_run *run) {
     int valid[16];
-    for (int r = 0; r < run->rows; r++)
-        valid[r] = (int)((float)(run->n + 1) * (kernel_draw(&run->seed) + 2.0f) / 4.0f);
-    float *m = out(run, run->rows), *l = positive(out(run, run->rows), run->rows),
-          *moved = out(run, run->rows);
+    for (int r = 0; r < run->rows; r++) valid[r] = (int)((float)(run->n + 1) * (kernel_draw(&run->seed) + 2.0f) / 4.0f);
+    float *m = out(run, run->rows), *l = positive(out(run, run->rows), run->rows), *moved = out(run, run->rows);
     if (run->variant)
         for (int r = 0; r < run->rows; r++) m[r] = -INFINITY, l[r] = 0;
     K->softmax_block(run->rows, run->n, valid, 0.7f, rows_out(run), ld(run), m, l, moved);
@@ -259,8 +252,7 @@ static void run_all_finite(kernel_run *run) {
 static void run_adamw(kernel_run *run) {
     const float *g = in(run, run->n);
     float *p = out(run, run->n), *m = out(run, run->n), *v = positive(out(run, run->n), run->n);
-    K->adamw(SIZE, p, g, m, v, 0.75f, 3e-3f, 0.9f, 0.95f, 1.0f / (1.0f - 0.9f), 1.0f / (1.0f - 0.95f), 1e-8f,
-             0.1f);
+    K->adamw(SIZE, p, g, m, v, 0.75f, 3e-3f, 0.9f, 0.95f, 1.0f / (1.0f - 0.9f), 1.0f / (1.0f - 0.95f), 1e-8f, 0.1f);
 }
 static void run_bf16_to_f32(kernel_run *run) {
     uint16_t *x = place(run, SIZE * sizeof *x, 0);
@@ -279,7 +271,7 @@ static void run_f32_to_bf16(kernel_run *run) {
     K->f32_to_bf16(SIZE, x, y);
 }
 
-#define CASE(NAME, VARIANTS)                                                                                 \
+#define CASE(NAME, VARIANTS)                                                                                           \
     { #NAME, VARIANTS, run_##NAME }
 const kernel_case kernel_cases[] = {
     CASE(gemm, 32),         CASE(pack, 2),

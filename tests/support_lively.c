@@ -1,8 +1,8 @@
 #include "support_test.h"
 
-#include "support_lively.h"
 #include "base/philox.h"
 #include "model/model.h"
+#include "support_lively.h"
 
 il_engine *lively_engine(int threads, const char *kernels) {
     il_engine_options options;

@@ -1,4 +1,5 @@
-/* support_lively.h: small random models whose every parameter is away from its initial value, for tests of behaviour. */
+/* support_lively.h: small random models whose every parameter is away from its initial value, for tests of behaviour.
+ */
 #ifndef IL_SUPPORT_LIVELY_H
 #define IL_SUPPORT_LIVELY_H
 
@@ -6,7 +7,8 @@
 
 /* An engine of that many threads on those kernels (NULL: the default); fails the running test when it cannot. */
 il_engine *lively_engine(int threads, const char *kernels);
-/* layers 2, heads 3, width 48, ffn 40, vocabulary 61, mini-batch b, conv_kernel 4; Mamba backbone unless self_attention. */
+/* layers 2, heads 3, width 48, ffn 40, vocabulary 61, mini-batch b, conv_kernel 4; Mamba backbone unless
+ * self_attention. */
 il_config lively_config(il_mixer mixer, int mini_batch);
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed);
 /* n tokens below vocab, the same for the same seed. */

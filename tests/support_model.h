@@ -10,8 +10,7 @@
 il_config support_config(const char *mixer, const char *backbone);
 /* il_model_init of it. */
 il_model *support_model(il_engine *engine, const il_config *config, uint64_t seed);
-/* The model's tensors in F32, as il_st_write takes them, released by free; data and names stay the model's.
- */
+/* The model's tensors in F32, as il_st_write takes them, released by free; data and names stay the model's. */
 il_st_item *support_items(const il_model *model);
 /* Writes dir/name. */
 void support_write_items(const char *dir, const char *name, const il_st_item *items, size_t n);

@@ -22,17 +22,14 @@ static double *copy(const double *from, size_t n) { return memcpy(zeros(n), from
 
 static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
-static double gelu(double x) {
-    return 0.5 * x * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
-}
+static double gelu(double x) { return 0.5 * x * (1.0 + tanh(sqrt(2.0 / acos(-1.0)) * (x + 0.044715 * x * x * x))); }
 
 static double gelu_slope(double x) {
     double c = sqrt(2.0 / acos(-1.0)), t = tanh(c * (x + 0.044715 * x * x * x));
     return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * c * (1.0 + 3.0 * 0.044715 * x * x);
 }
 
-/* ---- one head's inner loop
- * ------------------------------------------------------------------------------------------ */
+/* ---- one head's inner loop ---- */
 
 #define INNER_EPS 1e-6
 
@@ -108,8 +105,7 @@ static void fast_start(const ref64_rule *r, fast *f) {
 }
 
 /* total += scale * (gradient of the layer's weights: x^T g, and g for the bias) */
-static void add_outer(const ref64_rule *r, fast *total, int layer, double scale, const double *x,
-                      const double *g) {
+static void add_outer(const ref64_rule *r, fast *total, int layer, double scale, const double *x, const double *g) {
     int in = total->in[layer], out = total->out[layer];
     for (int i = 0; i < in; i++)
         for (int c = 0; c < out; c++) total->w[layer][i * out + c] += scale * x[i] * g[c];
@@ -117,8 +113,7 @@ static void add_outer(const ref64_rule *r, fast *total, int layer, double scale,
 }
 
 /* total += lr * d loss(token) / d weights at w */
-static void add_gradient(const ref64_rule *r, const fast *w, double lr, const double *k, const double *v,
-                         fast *total) {
+static void add_gradient(const ref64_rule *r, const fast *w, double lr, const double *k, const double *v, fast *total) {
     int d = r->d, h = w->out[0];
     double *target = zeros((size_t)d), *z1 = zeros((size_t)h), *x2 = zeros((size_t)h), *z2 = zeros((size_t)d);
     double *g = zeros((size_t)d), *g1 = zeros((size_t)h);
@@ -160,8 +155,8 @@ static void answer(const ref64_rule *r, const fast *w, const double *q, double *
     free(z1), free(z), free(xhat);
 }
 
-void ref64_inner(const ref64_rule *r, int n, const double *q, const double *k, const double *v,
-                 const double *gate, double *out, double *state) {
+void ref64_inner(const ref64_rule *r, int n, const double *q, const double *k, const double *v, const double *gate,
+                 double *out, double *state) {
     fast start = fast_new(r), total = fast_new(r), now = fast_new(r);
     fast_start(r, &start);
     for (int t = 0; t < n; t++) {
@@ -177,8 +172,7 @@ void ref64_inner(const ref64_rule *r, int n, const double *q, const double *k, c
     free(start.block), free(total.block), free(now.block);
 }
 
-/* ---- weights by name
- * ------------------------------------------------------------------------------------------------ */
+/* ---- weights by name ---- */
 
 double *ref64_weights_add(ref64_weights *w, const char *name, size_t count) {
     ref64_tensor *grown = realloc(w->tensors, (w->n + 1) * sizeof *grown);
@@ -212,11 +206,9 @@ void ref64_weights_free(ref64_weights *w) {
     *w = (ref64_weights){0};
 }
 
-/* ---- the whole model
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- the whole model ---- */
 
-static const double *weight(const ref64_model *m, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+static const double *weight(const ref64_model *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static const double *weight(const ref64_model *m, const char *format, ...) {
     char name[128];
     va_list args;
@@ -291,8 +283,7 @@ static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x
     }
     double *v = project(n, width, width, x, weight(m, "%s.v_proj.weight", p));
     double *gate = project(n, width, heads, x, weight(m, "%s.learnable_ttt_lr_weight", p));
-    const double *gate_bias = weight(m, "%s.learnable_ttt_lr_bias", p),
-                 *idx = weight(m, "%s.learnable_token_idx", p);
+    const double *gate_bias = weight(m, "%s.learnable_ttt_lr_bias", p), *idx = weight(m, "%s.learnable_token_idx", p);
     double *tok = zeros((size_t)b), *z = zeros(total);
     for (int i = 0; i < b; i++) tok[i] = fmax(0.0, 1.0 / (i + 1) + idx[i]);
 
@@ -335,8 +326,7 @@ static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x
         for (size_t i = 0; i < total; i++) z[i] *= gelu(g[i]);
         free(g);
     }
-    free(xq), free(q), free(k), free(v), free(gate), free(tok), free(hq), free(hk), free(hv), free(hg),
-        free(hz);
+    free(xq), free(q), free(k), free(v), free(gate), free(tok), free(hq), free(hk), free(hv), free(hg), free(hz);
     free(xhat);
     return z;
 }
@@ -360,14 +350,12 @@ static double *attention_mixer(const ref64_model *m, int layer, int n, const dou
             double most = -HUGE_VAL, sum = 0.0;
             for (int s = 0; s <= t; s++) {
                 p[s] = 0.0;
-                for (int e = head * d; e < (head + 1) * d; e++)
-                    p[s] += q[t * width + e] * k[s * width + e] / sqrt(d);
+                for (int e = head * d; e < (head + 1) * d; e++) p[s] += q[t * width + e] * k[s * width + e] / sqrt(d);
                 most = fmax(most, p[s]);
             }
             for (int s = 0; s <= t; s++) sum += p[s] = exp(p[s] - most);
             for (int s = 0; s <= t; s++)
-                for (int e = head * d; e < (head + 1) * d; e++)
-                    z[t * width + e] += p[s] / sum * v[s * width + e];
+                for (int e = head * d; e < (head + 1) * d; e++) z[t * width + e] += p[s] / sum * v[s * width + e];
         }
     free(q), free(k), free(v), free(p);
     return z;
@@ -380,8 +368,7 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
     double eps = c->rms_norm_eps;
     const double *embed = weight(m, "model.embed_tokens.weight");
     double *x = zeros(total);
-    for (int t = 0; t < n; t++)
-        memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
+    for (int t = 0; t < n; t++) memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
     for (int l = 0; l < c->layers; l++) {
         char p[32];
         snprintf(p, sizeof p, "model.layers.%d", l);
@@ -392,18 +379,16 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
             add(total, x, y);
             free(norm), free(y);
         }
-        double *norm = rms_norm(
-            n, width, x, weight(m, "%s.%s.weight", p, attention ? "input_layernorm" : "seq_norm"), eps);
+        double *norm =
+            rms_norm(n, width, x, weight(m, "%s.%s.weight", p, attention ? "input_layernorm" : "seq_norm"), eps);
         double *z = attention ? attention_mixer(m, l, n, norm) : ttt_mixer(m, l, n, norm);
-        double *y =
-            project(n, width, width, z,
-                    weight(m, "%s.%s.o_proj.weight", p, attention ? "self_attn" : "seq_modeling_block"));
+        double *y = project(n, width, width, z,
+                            weight(m, "%s.%s.o_proj.weight", p, attention ? "self_attn" : "seq_modeling_block"));
         add(total, x, y);
         free(norm), free(z), free(y);
 
-        norm =
-            rms_norm(n, width, x,
-                     weight(m, "%s.%s.weight", p, attention ? "post_attention_layernorm" : "ffn_norm"), eps);
+        norm = rms_norm(n, width, x, weight(m, "%s.%s.weight", p, attention ? "post_attention_layernorm" : "ffn_norm"),
+                        eps);
         double *h1 = project(n, width, ffn, norm, weight(m, "%s.mlp.gate_proj.weight", p));
         double *h3 = project(n, width, ffn, norm, weight(m, "%s.mlp.up_proj.weight", p));
         for (size_t i = 0; i < (size_t)n * (size_t)ffn; i++) h1[i] *= sigmoid(h1[i]) * h3[i];
@@ -412,8 +397,7 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
         free(norm), free(h1), free(h3), free(y);
     }
     double *norm = rms_norm(n, width, x, weight(m, "model.norm.weight"), eps);
-    double *y =
-        project(n, width, c->vocab_size, norm, c->tie_word_embeddings ? embed : weight(m, "lm_head.weight"));
+    double *y = project(n, width, c->vocab_size, norm, c->tie_word_embeddings ? embed : weight(m, "lm_head.weight"));
     memcpy(logits, y, (size_t)n * (size_t)c->vocab_size * sizeof *y);
     free(x), free(norm), free(y);
 }
@@ -447,8 +431,7 @@ double ref64_loss(const ref64_model *m, const int32_t *tokens, int sequences, in
     return loss;
 }
 
-double ref64_slope(const ref64_model *m, const int32_t *tokens, int sequences, int length, double *entry,
-                   double h) {
+double ref64_slope(const ref64_model *m, const int32_t *tokens, int sequences, int length, double *entry, double h) {
     double at = *entry;
     *entry = at + h;
     double up = ref64_loss(m, tokens, sequences, length);

@@ -12,8 +12,7 @@
 
 #include "innerloop.h"
 
-/* ---- one head's inner loop
- * ---------------------------------------------------------------------------------------- */
+/* ---- one head's inner loop ---- */
 
 typedef struct ref64_rule {
     int mlp; /* 0: f(k) = LN(k W1 + b1); 1: f(k) = LN(gelu(k W1 + b1) W2 + b2), hidden width 4d */
@@ -22,8 +21,7 @@ typedef struct ref64_rule {
     const double *tok;               /* [b] factors on eta by place in the mini-batch, already clamped */
     const double *w1, *b1, *w2, *b2; /* [d,d], [d]; MLP: [d,4d], [4d], [4d,d], [d] */
     const double *gamma, *beta;      /* [d] */
-    /* Switches for the identities of the literature (linear attention, DeltaNet); all 0 in the models we run.
-     */
+    /* Switches for the identities of the literature (linear attention, DeltaNet); all 0 in the models we run. */
     int no_ln;       /* f(k) = k W + bias: no norm in the loss and none at the output */
     int no_residual; /* the target is V, the output is f(Q): nothing of K or Q is added */
     int no_bias;     /* biases are neither used nor learned */
@@ -32,11 +30,10 @@ typedef struct ref64_rule {
 size_t ref64_state_count(const ref64_rule *rule); /* doubles of W1, b1 (, W2, b2) */
 /* q, k, v [n,d] (after RoPE), gate [n] -> out [n,d]; state (NULL: not wanted) the fast weights after the last
  * full mini-batch. */
-void ref64_inner(const ref64_rule *rule, int n, const double *q, const double *k, const double *v,
-                 const double *gate, double *out, double *state);
+void ref64_inner(const ref64_rule *rule, int n, const double *q, const double *k, const double *v, const double *gate,
+                 double *out, double *state);
 
-/* ---- weights by name
- * ---------------------------------------------------------------------------------------------- */
+/* ---- weights by name ---- */
 
 typedef struct ref64_tensor {
     char name[128];
@@ -54,8 +51,7 @@ double *ref64_weights_add_f32(ref64_weights *w, const char *name, size_t count, 
 double *ref64_weights_get(const ref64_weights *w, const char *name, size_t *count); /* NULL: there is none */
 void ref64_weights_free(ref64_weights *w);
 
-/* ---- the whole model
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the whole model ---- */
 
 /* The tensor of that on-disk name; NULL ends the program with a message, a test's own mistake. */
 typedef const double *(*ref64_lookup)(void *user, const char *name);
@@ -75,7 +71,6 @@ void ref64_nll(const ref64_model *model, const int32_t *tokens, int n, double *n
  * (0 if there are none), then over sequences. */
 double ref64_loss(const ref64_model *model, const int32_t *tokens, int sequences, int length);
 /* d ref64_loss / d *entry by a central difference of step h. */
-double ref64_slope(const ref64_model *model, const int32_t *tokens, int sequences, int length, double *entry,
-                   double h);
+double ref64_slope(const ref64_model *model, const int32_t *tokens, int sequences, int length, double *entry, double h);
 
 #endif

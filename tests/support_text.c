@@ -128,8 +128,7 @@ void support_spm_begin(support_spm *m, int byte_pieces) {
 }
 
 void support_spm_end(support_spm *m, int kind, int byte_fallback, int dummy_prefix, int remove_spaces) {
-    unsigned char trainer[] = {3 << 3, (unsigned char)kind, 0x98, 2,
-                               (unsigned char)byte_fallback}; /* fields 3, 35 */
+    unsigned char trainer[] = {3 << 3, (unsigned char)kind, 0x98, 2, (unsigned char)byte_fallback}; /* fields 3, 35 */
     unsigned char normalizer[] = {3 << 3, (unsigned char)dummy_prefix, 4 << 3, (unsigned char)remove_spaces};
     support_spm_field(m, 2, trainer, sizeof trainer);
     support_spm_field(m, 3, normalizer, sizeof normalizer);
@@ -146,8 +145,7 @@ il_engine *support_engine(const il_allocator *allocator) {
     return engine;
 }
 
-size_t support_decode(const il_tokenizer *tokenizer, const int32_t *ids, size_t n, il_decode_form form,
-                      char **text) {
+size_t support_decode(const il_tokenizer *tokenizer, const int32_t *ids, size_t n, il_decode_form form, char **text) {
     size_t room = il_tokenizer_piece_bytes_max(tokenizer), used = 0, bytes;
     il_decoder decoder = {.form = form};
     il_error error = {0};

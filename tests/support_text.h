@@ -21,14 +21,7 @@ typedef struct support_spm {
     int pieces;
 } support_spm;
 
-enum {
-    SUPPORT_NORMAL = 1,
-    SUPPORT_UNKNOWN,
-    SUPPORT_CONTROL,
-    SUPPORT_USER_DEFINED,
-    SUPPORT_UNUSED,
-    SUPPORT_BYTE
-};
+enum { SUPPORT_NORMAL = 1, SUPPORT_UNKNOWN, SUPPORT_CONTROL, SUPPORT_USER_DEFINED, SUPPORT_UNUSED, SUPPORT_BYTE };
 enum { SUPPORT_UNIGRAM = 1, SUPPORT_BPE };
 
 void support_spm_piece(support_spm *model, const char *piece, float score, int type);
@@ -39,11 +32,9 @@ void support_spm_end(support_spm *model, int kind, int byte_fallback, int dummy_
 /* A length-delimited field of the message. */
 void support_spm_field(support_spm *model, int number, const void *data, size_t bytes);
 
-/* A single-threaded engine with the allocator (NULL: the C library's). Fails the running test when it cannot.
- */
+/* A single-threaded engine with the allocator (NULL: the C library's). Fails the running test when it cannot. */
 il_engine *support_engine(const il_allocator *allocator);
 /* Decodes all tokens and flushes; returns the text's size, text released by free. */
-size_t support_decode(const il_tokenizer *tokenizer, const int32_t *ids, size_t n, il_decode_form form,
-                      char **text);
+size_t support_decode(const il_tokenizer *tokenizer, const int32_t *ids, size_t n, il_decode_form form, char **text);
 
 #endif

@@ -71,8 +71,7 @@ static void run(il_model *model, il_state *const *states, const int *n, int n_st
                 float *const *mix, il_tape *tape, il_workspace *work) {
     int width = model->config.width, half = width / model->config.heads / 2, total = 0;
     il_stretch stretches[8];
-    il_pass pass = {
-        .model = model, .work = work, .tape = tape, .stretches = stretches, .n_stretches = n_states};
+    il_pass pass = {.model = model, .work = work, .tape = tape, .stretches = stretches, .n_stretches = n_states};
     pass.inner_lr = 1;
     for (int i = 0; i < n_states; i++) {
         stretches[i] = (il_stretch){total, n[i], states[i]};
@@ -82,8 +81,7 @@ static void run(il_model *model, il_state *const *states, const int *n, int n_st
                (size_t)n[i] * (size_t)width * sizeof(float));
         for (int t = 0; t < n[i]; t++)
             il_rope_angles(&model->config, states[i]->position + (uint64_t)t,
-                           work->cosine + (ptrdiff_t)(total + t) * half,
-                           work->sine + (ptrdiff_t)(total + t) * half);
+                           work->cosine + (ptrdiff_t)(total + t) * half, work->sine + (ptrdiff_t)(total + t) * half);
         total += n[i];
     }
     il_mixer_attention_forward(&pass, LAYER);
@@ -133,8 +131,7 @@ static void rope(int n, int first, int width, int heads, double *x) {
 }
 
 /* Keys and values (or queries) of n rows from position `first` on. */
-static void project(int n, int first, int width, int heads, const double *xn, const double *w, int turn,
-                    double *y) {
+static void project(int n, int first, int width, int heads, const double *xn, const double *w, int turn, double *y) {
     product(n, width, xn, w, y);
     if (turn) rope(n, first, width, heads, y);
 }
@@ -144,8 +141,7 @@ static void reference(int past, int n, int width, int heads, const double *past_
                       const double *xn, const double *w, double *mix) {
     size_t square = (size_t)width * (size_t)width, rows = (size_t)(past + n) * (size_t)width;
     int d = width / heads;
-    double *q = zeros((size_t)n * (size_t)width, sizeof *q), *k = zeros(rows, sizeof *k),
-           *v = zeros(rows, sizeof *v);
+    double *q = zeros((size_t)n * (size_t)width, sizeof *q), *k = zeros(rows, sizeof *k), *v = zeros(rows, sizeof *v);
     double *z = zeros((size_t)n * (size_t)width, sizeof *z), *p = zeros((size_t)(past + n), sizeof *p);
     if (past) memcpy(k, past_k, (size_t)past * (size_t)width * sizeof *k);
     if (past) memcpy(v, past_v, (size_t)past * (size_t)width * sizeof *v);
@@ -218,8 +214,7 @@ static void test_one_answer(void **unused) {
     const int pieces[] = {N, 1, 7, 16, 63, 64, 65, 130};
     for (int width = 28; width <= 64; width += 36) {
         size_t size = (size_t)N * (size_t)width;
-        float *xn = zeros(size, sizeof *xn), *want = zeros(size, sizeof *want),
-              *got = zeros(size, sizeof *got);
+        float *xn = zeros(size, sizeof *xn), *want = zeros(size, sizeof *want), *got = zeros(size, sizeof *got);
         fill(xn, size, 11, 1);
         int have = 0;
         for (size_t isa = 0; isa < sizeof kernels / sizeof *kernels; isa++)
@@ -231,8 +226,7 @@ static void test_one_answer(void **unused) {
                     assert_int_equal(il_state_open(model, 0, &state, NULL), IL_OK);
                     run_pieces(model, &state, N, pieces[i], xn, have ? got : want);
                     if (have && memcmp(got, want, size * sizeof *got))
-                        fail_msg("%s, %d threads, pieces of %d: other bits", kernels[isa], threads,
-                                 pieces[i]);
+                        fail_msg("%s, %d threads, pieces of %d: other bits", kernels[isa], threads, pieces[i]);
                     have = 1;
                     il_state_close(&state);
                 }
@@ -255,8 +249,7 @@ static void test_neighbours(void **unused) {
     float *xn[STATES], *alone[STATES], *got[STATES];
     for (int i = 0; i < STATES; i++) {
         list[i] = &states[i];
-        xn[i] = zeros(size, sizeof(float)), alone[i] = zeros(size, sizeof(float)),
-        got[i] = zeros(size, sizeof(float));
+        xn[i] = zeros(size, sizeof(float)), alone[i] = zeros(size, sizeof(float)), got[i] = zeros(size, sizeof(float));
         fill(xn[i], size, 20 + (uint32_t)i, 1);
         assert_int_equal(il_state_open(model, 0, &states[i], NULL), IL_OK);
         run_pieces(model, &states[i], N, N, xn[i], alone[i]);
@@ -306,8 +299,8 @@ static void test_rewind(void **unused) {
             for (int h = 0; h < HEADS; h++) {
                 float *keys = il_state_keys(&state, p, LAYER, h), *values = keys + D * IL_KEY_BLOCK;
                 for (int i = 0; i < D; i++)
-                    keys[(uint64_t)i * IL_KEY_BLOCK + p % IL_KEY_BLOCK] =
-                        values[p % IL_KEY_BLOCK * D + (uint64_t)i] = NAN;
+                    keys[(uint64_t)i * IL_KEY_BLOCK + p % IL_KEY_BLOCK] = values[p % IL_KEY_BLOCK * D + (uint64_t)i] =
+                        NAN;
             }
         memcpy(got, want, (size_t)BACK * WIDTH * sizeof *got);
         run_pieces(model, &state, END - BACK, piece, xn + (size_t)BACK * WIDTH, got + (size_t)BACK * WIDTH);
@@ -322,10 +315,8 @@ static void test_rewind(void **unused) {
  * earlier window, whose keys and values are constants. */
 static void check_gradient(int width, int heads, int past, int n, int threads, float *grad_out) {
     il_model *model = model_open(width, heads, threads, NULL);
-    size_t size = (size_t)n * (size_t)width, old = (size_t)past * (size_t)width,
-           square = (size_t)width * (size_t)width;
-    float *xn = zeros(old + size, sizeof *xn), *mix = zeros(old + size, sizeof *mix),
-          *dmix = zeros(size, sizeof *dmix);
+    size_t size = (size_t)n * (size_t)width, old = (size_t)past * (size_t)width, square = (size_t)width * (size_t)width;
+    float *xn = zeros(old + size, sizeof *xn), *mix = zeros(old + size, sizeof *mix), *dmix = zeros(size, sizeof *dmix);
     float *dxn = zeros(size, sizeof *dxn), *grad = zeros(model->table.floats, sizeof *grad);
     fill(xn, old + size, 40, 1);
     fill(dmix, size, 41, 1);
@@ -346,8 +337,7 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
     il_mixer_attention_backward(&pass, LAYER, dmix, dxn, grad, &space.buffers);
     if (grad_out) memcpy(grad_out, grad, model->table.floats * sizeof *grad);
 
-    double *x = doubles(old + size, xn), *w = weights(model), *y = zeros(size, sizeof *y), worst = 0,
-           total = 0;
+    double *x = doubles(old + size, xn), *w = weights(model), *y = zeros(size, sizeof *y), worst = 0, total = 0;
     double *past_k = zeros(old, sizeof *past_k), *past_v = zeros(old, sizeof *past_v);
     project(past, 0, width, heads, x, w + square, 1, past_k);
     project(past, 0, width, heads, x, w + 2 * square, 0, past_v);
@@ -372,8 +362,7 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
     }
     if (!(worst < 2e-4 * (1 + total))) fail_msg("past %d, n %d: off by %g of %g", past, n, worst, total);
     il_state_close(&state), il_tape_close(&tape), il_workspace_close(&work), il_backspace_close(&space);
-    free(xn), free(mix), free(dmix), free(dxn), free(grad), free(x), free(w), free(y), free(past_k),
-        free(past_v);
+    free(xn), free(mix), free(dmix), free(dxn), free(grad), free(x), free(w), free(y), free(past_k), free(past_v);
     model_close(model);
 }
 

@@ -1,10 +1,10 @@
-/* test_checksums.c: the same bits on every machine. A committed list of checksums of logits, losses, gradients and trained
- * weights; any CPU, compiler or thread count that gives another list breaks the promise of one answer. After a change that is
- * meant to change bits run `build/tests/test_checksums list` and put its lines below. */
+/* test_checksums.c: the same bits on every machine. A committed list of checksums of logits, losses, gradients and
+ * trained weights; any CPU, compiler or thread count that gives another list breaks the promise of one answer. After a
+ * change that is meant to change bits run `build/tests/test_checksums list` and put its lines below. */
 #include "support_test.h"
 
-#include "support_lively.h"
 #include "session/session.h"
+#include "support_lively.h"
 #include "train/gradient.h"
 #include "train/optimizer.h"
 #include <stdio.h>
@@ -22,14 +22,22 @@ typedef struct {
 } entry;
 
 static const entry list[] = {
-    {"linear mamba", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, 0x25146ee8e8bbbd52, 0xb385a90231e86a34, 0x823972323d58836a, 0x3f9bb78afb7edf06},
-    {"linear transformer", IL_MIXER_TTT_LINEAR, 7, 60, 2, 0, 0xc729e8fd55a4cd55, 0xa8d3d3c140300ac9, 0x1d874f1e2de98493, 0x4e3e14b2923edb6b},
-    {"linear d64", IL_MIXER_TTT_LINEAR, 16, 128, 2, 7, 0x3fc4b7e7f3a6b441, 0xc99de00344a49ed5, 0x5a689eda377f2ffc, 0x798d7421ecd4aa59},
-    {"mlp mamba", IL_MIXER_TTT_MLP, 16, 48, 3, 7, 0x8a8bbec8ac37bd7d, 0xe9121318bd9d1a5c, 0x27ecc8fd98af3b1d, 0xfc9293277b4c7b77},
-    {"mlp transformer", IL_MIXER_TTT_MLP, 7, 60, 2, 0, 0x0b1c7c770252d3ce, 0x4c32a14c5d0a9537, 0x3e292d967012ed8a, 0x041c5f2bc7baaf20},
-    {"mlp d64", IL_MIXER_TTT_MLP, 16, 128, 2, 7, 0x993d933b1f33d112, 0x8794c9379a05060f, 0x1f62dbab88db28a3, 0x9a161d38f166b42a},
-    {"attention", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, 0xbd47d21e21a19f29, 0xcb84aa0562d8611f, 0xc1f19566f3086242, 0xc5fbb38f5c872cf5},
-    {"attention d64", IL_MIXER_SELF_ATTENTION, 16, 128, 2, 0, 0xd40ff225dfe60d46, 0xb6d68817eccb8410, 0x510d837be3710064, 0xbe672e31e1d62a73},
+    {"linear mamba", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, 0x25146ee8e8bbbd52, 0xb385a90231e86a34, 0x823972323d58836a,
+     0x3f9bb78afb7edf06},
+    {"linear transformer", IL_MIXER_TTT_LINEAR, 7, 60, 2, 0, 0xc729e8fd55a4cd55, 0xa8d3d3c140300ac9, 0x1d874f1e2de98493,
+     0x4e3e14b2923edb6b},
+    {"linear d64", IL_MIXER_TTT_LINEAR, 16, 128, 2, 7, 0x3fc4b7e7f3a6b441, 0xc99de00344a49ed5, 0x5a689eda377f2ffc,
+     0x798d7421ecd4aa59},
+    {"mlp mamba", IL_MIXER_TTT_MLP, 16, 48, 3, 7, 0x8a8bbec8ac37bd7d, 0xe9121318bd9d1a5c, 0x27ecc8fd98af3b1d,
+     0xfc9293277b4c7b77},
+    {"mlp transformer", IL_MIXER_TTT_MLP, 7, 60, 2, 0, 0x0b1c7c770252d3ce, 0x4c32a14c5d0a9537, 0x3e292d967012ed8a,
+     0x041c5f2bc7baaf20},
+    {"mlp d64", IL_MIXER_TTT_MLP, 16, 128, 2, 7, 0x993d933b1f33d112, 0x8794c9379a05060f, 0x1f62dbab88db28a3,
+     0x9a161d38f166b42a},
+    {"attention", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, 0xbd47d21e21a19f29, 0xcb84aa0562d8611f, 0xc1f19566f3086242,
+     0xc5fbb38f5c872cf5},
+    {"attention d64", IL_MIXER_SELF_ATTENTION, 16, 128, 2, 0, 0xd40ff225dfe60d46, 0xb6d68817eccb8410,
+     0x510d837be3710064, 0xbe672e31e1d62a73},
 };
 enum { ENTRIES = sizeof list / sizeof *list };
 
@@ -53,7 +61,8 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     assert_ok(il_session_open(model, NULL, &session, &error), error);
     for (size_t at = 0; at < N;) {
         size_t n = N - at < piece ? N - at : piece;
-        il_feed feed = {.session = session, .tokens = tokens + at, .n = n, .nll = nll + at, .logits = logits + at * VOCAB};
+        il_feed feed = {
+            .session = session, .tokens = tokens + at, .n = n, .nll = nll + at, .logits = logits + at * VOCAB};
         assert_ok(il_feed_many(&feed, 1, &error), error);
         at += n;
     }
@@ -87,9 +96,9 @@ static void print_list(void) {
     il_engine *engine = lively_engine(1, "portable");
     for (int i = 0; i < ENTRIES; i++) {
         entry r = compute(engine, &list[i], N);
-        printf("    {\"%s\", %s, %d, %d, %d, %d, 0x%016llx, 0x%016llx, 0x%016llx, 0x%016llx},\n", r.name, mixers[r.mixer], r.mini_batch,
-               r.width, r.heads, r.flags, (unsigned long long)r.logits, (unsigned long long)r.nll, (unsigned long long)r.gradient,
-               (unsigned long long)r.weights);
+        printf("    {\"%s\", %s, %d, %d, %d, %d, 0x%016llx, 0x%016llx, 0x%016llx, 0x%016llx},\n", r.name,
+               mixers[r.mixer], r.mini_batch, r.width, r.heads, r.flags, (unsigned long long)r.logits,
+               (unsigned long long)r.nll, (unsigned long long)r.gradient, (unsigned long long)r.weights);
     }
     il_engine_close(engine);
 }
@@ -107,10 +116,13 @@ static void the_same_bits_on_every_machine(void **unused) {
             il_engine *engine = lively_engine(threads[t], sets[set]);
             for (int i = 0; i < ENTRIES; i++) {
                 entry r = compute(engine, &list[i], t ? 23 : N);
-                if (r.logits != list[i].logits || r.nll != list[i].nll || r.gradient != list[i].gradient || r.weights != list[i].weights)
-                    fail_msg("%s on %s with %d threads: logits %s, nll %s, gradient %s, weights %s", r.name, sets[set], threads[t],
-                             r.logits == list[i].logits ? "same" : "differ", r.nll == list[i].nll ? "same" : "differ",
-                             r.gradient == list[i].gradient ? "same" : "differ", r.weights == list[i].weights ? "same" : "differ");
+                if (r.logits != list[i].logits || r.nll != list[i].nll || r.gradient != list[i].gradient ||
+                    r.weights != list[i].weights)
+                    fail_msg("%s on %s with %d threads: logits %s, nll %s, gradient %s, weights %s", r.name, sets[set],
+                             threads[t], r.logits == list[i].logits ? "same" : "differ",
+                             r.nll == list[i].nll ? "same" : "differ",
+                             r.gradient == list[i].gradient ? "same" : "differ",
+                             r.weights == list[i].weights ? "same" : "differ");
             }
             il_engine_close(engine);
         }

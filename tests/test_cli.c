@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+#define SHAPE                                                                                                          \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
     "--set mini_batch_size=4"
 enum { BOOK_BYTES = 3000 };
 
@@ -41,8 +41,7 @@ static int exists(const char *path) {
 
 static void test_usage(void **state) {
     (void)state;
-    static const char *const verbs[] = {"init", "train-tokenizer", "tokenize", "train",
-                                        "eval", "generate",        "inspect"};
+    static const char *const verbs[] = {"init", "train-tokenizer", "tokenize", "train", "eval", "generate", "inspect"};
     char *help = support_done("--help");
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         if (!strstr(help, verbs[i])) fail_msg("--help lacks %s", verbs[i]);
@@ -89,14 +88,10 @@ static void test_option_errors(void **state) {
     support_refused(2, "--seed: '' is not a whole number", "init --preset tiny --out x --seed=");
     support_refused(2, "--seed: '18446744073709551616' is not",
                     "init --preset tiny --out x --seed 18446744073709551616");
-    support_refused(2, "--temperature: 'nan' is not a number",
-                    "generate --model m --prompt x --temperature nan");
-    support_refused(2, "--temperature: '1e999' is not a number",
-                    "generate --model m --prompt x --temperature 1e999");
-    support_refused(2, "--temperature: '1x' is not a number",
-                    "generate --model m --prompt x --temperature 1x");
-    support_refused(2, "--temperature: -1 is not in 0 .. 100",
-                    "generate --model m --prompt x --temperature -1");
+    support_refused(2, "--temperature: 'nan' is not a number", "generate --model m --prompt x --temperature nan");
+    support_refused(2, "--temperature: '1e999' is not a number", "generate --model m --prompt x --temperature 1e999");
+    support_refused(2, "--temperature: '1x' is not a number", "generate --model m --prompt x --temperature 1x");
+    support_refused(2, "--temperature: -1 is not in 0 .. 100", "generate --model m --prompt x --temperature -1");
     support_refused(2, "FILE is missing", "tokenize --tokenizer bytes --out d");
     support_refused(2, "unexpected operand 'b'", "inspect a b");
     assert_false(exists("x"));
@@ -126,9 +121,8 @@ static void test_output_that_cannot_be_written(void **state) {
 
 static void test_init_shape(void **state) {
     (void)state;
-    json_t *made =
-        support_json("init --preset small --mixer ttt_mlp --backbone transformer --set num_hidden_layers=1 "
-                     "--set bos_token_id=null --out shaped");
+    json_t *made = support_json("init --preset small --mixer ttt_mlp --backbone transformer --set num_hidden_layers=1 "
+                                "--set bos_token_id=null --out shaped");
     json_t *object = support_json("inspect shaped");
     assert_string_equal(support_string(object, "kind"), "model");
     assert_string_equal(support_string(object, "config.mixer"), "ttt_mlp");
@@ -163,8 +157,7 @@ static void test_init_defaults(void **state) {
 static void test_init_seed_and_force(void **state) {
     (void)state;
     char *first = support_fingerprint("m"), *again;
-    support_refused(1, "m already holds a model; --force replaces it", "init --preset tiny %s --out m",
-                    SHAPE);
+    support_refused(1, "m already holds a model; --force replaces it", "init --preset tiny %s --out m", SHAPE);
     again = support_fingerprint("m");
     assert_string_equal(first, again);
     free(again);
@@ -184,17 +177,15 @@ static void test_init_seed_and_force(void **state) {
 
 static void test_init_refusals(void **state) {
     (void)state;
-    support_refused(2, "self_attention",
-                    "init --preset tiny --mixer self_attention --backbone mamba --out x");
+    support_refused(2, "self_attention", "init --preset tiny --mixer self_attention --backbone mamba --out x");
     support_refused(2, "use_gate", "init --preset tiny --mixer self_attention --set use_gate=true --out x");
     support_refused(2, "--set: 'layers' is not key=value", "init --preset tiny --set layers --out x");
     support_refused(2, "--set: '=3' is not key=value", "init --preset tiny --set =3 --out x");
     support_refused(2, "nonsense", "init --preset tiny --set nonsense=3 --out x");
     support_refused(2, "hidden_size", "init --preset tiny --set hidden_size=-5 --out x");
     support_refused(2, "num_attention_heads", "init --preset tiny --set num_attention_heads=7 --out x");
-    support_refused(
-        2, "vocab_size 20 is smaller than the tokenizer's 258",
-        "init --preset tiny --set vocab_size=20 --set bos_token_id=1 --set eos_token_id=2 --out x");
+    support_refused(2, "vocab_size 20 is smaller than the tokenizer's 258",
+                    "init --preset tiny --set vocab_size=20 --set bos_token_id=1 --set eos_token_id=2 --out x");
     support_refused(1, "no-such.model", "init --preset tiny --tokenizer no-such.model --out x");
     support_refused(1, "book.txt", "init --preset tiny --tokenizer book.txt --out x");
     support_refused(1, "book.txt", "init --preset tiny --out book.txt/x");
@@ -332,8 +323,7 @@ static void test_progress(void **state) {
         _exit(126);
     }
     close(slave);
-    for (ssize_t got; n < sizeof text - 1 && (got = read(master, text + n, sizeof text - 1 - n)) > 0;)
-        n += (size_t)got;
+    for (ssize_t got; n < sizeof text - 1 && (got = read(master, text + n, sizeof text - 1 - n)) > 0;) n += (size_t)got;
     text[n] = 0;
     close(master);
     assert_int_equal(support_cli_wait(child), 0);

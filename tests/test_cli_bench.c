@@ -52,9 +52,8 @@ static void check_samples(const json_t *row, size_t repeat) {
 }
 
 static void check_fraction(const json_t *row, const char *count) {
-    assert_near(support_number(row, "fraction_of_limit"), support_number(row, "tokens_per_s") *
-                                                              support_number(row, count) * 1e-9 /
-                                                              support_number(row, "limit"));
+    assert_near(support_number(row, "fraction_of_limit"),
+                support_number(row, "tokens_per_s") * support_number(row, count) * 1e-9 / support_number(row, "limit"));
 }
 
 /* Multiply-adds of the matrices of a layer, the Mamba backbone's: wq wv wo wg, theta_lr, FFN. */
@@ -62,8 +61,7 @@ static const double MATRICES = 4.0 * D * D + H * D + 3.0 * D * F;
 
 static void test_prefill_and_training(void **state) {
     (void)state;
-    json_t *object =
-        support_json("bench --preset tiny --mixer ttt_linear --context 48 --repeat 2 --threads 1");
+    json_t *object = support_json("bench --preset tiny --mixer ttt_linear --context 48 --repeat 2 --threads 1");
     assert_int_equal(support_number(object, "threads"), 1);
     assert_true(support_string(object, "cpu")[0] != 0);
     assert_int_equal(json_array_size(json_object_get(object, "rows")), 4);
@@ -115,10 +113,9 @@ static void test_decode_bytes(void **state) {
         il_config config;
         il_error error;
         assert_int_equal(il_config_preset("tiny", mixers[i], NULL, &config, &error), IL_OK);
-        json_t *made = support_json("init --preset tiny --mixer %s --set vocab_size=32000 --out %s",
-                                    mixers[i], mixers[i]);
-        assert_near(support_number(row, "bytes_per_token"),
-                    4 * (support_number(made, "parameters") + D + extra[i]));
+        json_t *made =
+            support_json("init --preset tiny --mixer %s --set vocab_size=32000 --out %s", mixers[i], mixers[i]);
+        assert_near(support_number(row, "bytes_per_token"), 4 * (support_number(made, "parameters") + D + extra[i]));
         json_decref(made);
     }
     /* attention's arithmetic grows with the position: 4 D t a layer */
@@ -139,10 +136,8 @@ static void test_preset_and_table(void **state) {
     assert_non_null(strstr(table, "limits: our product "));
     char *line = strstr(table, "\nprefill  ttt_mlp ");
     assert_non_null(line);
-    double rate, least, most, megaflops, heads = 6, d = 384, head = 64,
-                                         matrices = 4 * d * d + heads * d + 3 * d * 1024;
-    assert_int_equal(sscanf(line, "\nprefill ttt_mlp %lf %lf .. %lf %lf", &rate, &least, &most, &megaflops),
-                     4);
+    double rate, least, most, megaflops, heads = 6, d = 384, head = 64, matrices = 4 * d * d + heads * d + 3 * d * 1024;
+    assert_int_equal(sscanf(line, "\nprefill ttt_mlp %lf %lf .. %lf %lf", &rate, &least, &most, &megaflops), 4);
     double flops = 6 * (2 * matrices + heads * (56 * head * head + 30 * B * head)) + 2 * V * d / 5;
     assert_true(fabs(megaflops - flops * 1e-6) < 0.051);
     assert_null(strstr(table, "decode"));
@@ -154,8 +149,7 @@ static void test_preset_and_table(void **state) {
 static void test_leaves_nothing(void **state) {
     (void)state;
     assert_int_equal(setenv("TMPDIR", "nowhere", 1), 0);
-    support_refused(1, "nowhere/innerloop-bench-",
-                    "bench --preset tiny --mixer ttt_linear --work train --context 16");
+    support_refused(1, "nowhere/innerloop-bench-", "bench --preset tiny --mixer ttt_linear --work train --context 16");
     assert_int_equal(setenv("TMPDIR", ".", 1), 0);
     json_decref(support_json("bench --preset tiny --mixer ttt_linear --work train --context 16 --repeat 1"));
     assert_int_equal(unsetenv("TMPDIR"), 0);
@@ -178,8 +172,7 @@ static void test_wrong_use(void **state) {
 /* A signal ends it after the repetition under way. */
 static void test_interrupt(void **state) {
     (void)state;
-    pid_t child =
-        support_cli_start("bench --preset tiny --mixer ttt_linear --work prefill --context 64 --repeat 1000");
+    pid_t child = support_cli_start("bench --preset tiny --mixer ttt_linear --work prefill --context 64 --repeat 1000");
     char *seen = NULL;
     for (int i = 0; i < 6000 && !(seen && strstr(seen, "repetition")); i++) {
         free(seen);

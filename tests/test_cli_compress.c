@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+#define SHAPE                                                                                                          \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
     "--set mini_batch_size=4"
 enum { BOOK_BYTES = 4000 };
 
@@ -53,8 +53,7 @@ static size_t size_of(const char *path) {
 
 static void test_files(void **state) {
     (void)state;
-    static const char *const models[] = {"m", "s"}, *const files[] = {"book.txt", "noise", "nothing",
-                                                                      "t.model"};
+    static const char *const models[] = {"m", "s"}, *const files[] = {"book.txt", "noise", "nothing", "t.model"};
     for (int m = 0; m < 2; m++) {
         for (int f = 0; f < 4; f++) {
             json_t *down = support_json("compress --model %s %s small", models[m], files[f]);
@@ -173,11 +172,8 @@ static void test_interrupt(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files),
-                                       cmocka_unit_test(test_size),
-                                       cmocka_unit_test(test_pipes_and_machines),
-                                       cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_help),
-                                       cmocka_unit_test(test_interrupt)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_size), cmocka_unit_test(test_pipes_and_machines),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_help), cmocka_unit_test(test_interrupt)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+#define SHAPE                                                                                                          \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
     "--set mini_batch_size=4"
 enum { BOOK_BYTES = 2000, VOCABULARY = 258, BOS = 256 };
 
@@ -119,8 +119,7 @@ static void test_eval_stdin_and_shards(void **state) {
     char *book = support_text_of("book.txt");
     support_run run = support_cli(book, "eval --model m --data - --json");
     assert_int_equal(run.code, 0);
-    json_t *from_stdin = json_loads(run.out, 0, NULL),
-           *from_file = support_json("eval --model m --data book.txt");
+    json_t *from_stdin = json_loads(run.out, 0, NULL), *from_file = support_json("eval --model m --data book.txt");
     free(support_done("tokenize --tokenizer bytes --out shards book.txt"));
     json_t *from_shard = support_json("eval --model m --data shards/book.bin");
     assert_true(support_number(from_stdin, "nll") == support_number(from_file, "nll"));
@@ -176,16 +175,13 @@ static void test_eval_leaves_bos_out(void **state) {
 
 static void test_eval_feed_and_threads_keep_the_bits(void **state) {
     (void)state;
-    static const char *const how[] = {"--feed 1",    "--feed 7",    "--feed 16",
-                                      "--feed 1000", "--threads 1", "--threads 3"};
-    free(support_done(
-        "eval --model m --data book.txt --seq-len 300 --per-token base.npy --logits base_logits.npy"));
+    static const char *const how[] = {"--feed 1", "--feed 7", "--feed 16", "--feed 1000", "--threads 1", "--threads 3"};
+    free(support_done("eval --model m --data book.txt --seq-len 300 --per-token base.npy --logits base_logits.npy"));
     json_t *base = support_json("eval --model m --data book.txt --seq-len 300");
     for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
-        json_t *other =
-            support_json("eval --model m --data book.txt --seq-len 300 --per-token other.npy --logits "
-                         "other_logits.npy %s",
-                         how[i]);
+        json_t *other = support_json("eval --model m --data book.txt --seq-len 300 --per-token other.npy --logits "
+                                     "other_logits.npy %s",
+                                     how[i]);
         assert_true(support_number(other, "nll") == support_number(base, "nll"));
         assert_same_file("base.npy", "other.npy");
         assert_same_file("base_logits.npy", "other_logits.npy");
@@ -220,8 +216,7 @@ static void test_eval_per_token_and_logits(void **state) {
 
 static void test_eval_by_position(void **state) {
     (void)state;
-    json_t *object =
-        support_json("eval --model m --data book.txt --seq-len 20 --by-position --per-token nll.npy");
+    json_t *object = support_json("eval --model m --data book.txt --seq-len 20 --by-position --per-token nll.npy");
     float *nll = read_npy("nll.npy", "(100, 20)", 2000);
     static const int edges[] = {0, 1, 2, 4, 8, 16, 20};
     json_t *positions = json_object_get(object, "positions"), *bucket;
@@ -247,12 +242,10 @@ static void test_eval_by_position(void **state) {
 /* Frozen: the first mini-batch is the same, what follows is not. */
 static void test_eval_frozen(void **state) {
     (void)state;
-    json_t *object =
-        support_json("eval --model m --data book.txt --seq-len 20 --frozen --per-token frozen.npy");
+    json_t *object = support_json("eval --model m --data book.txt --seq-len 20 --frozen --per-token frozen.npy");
     assert_true(json_is_true(json_object_get(object, "frozen")));
     free(support_done("eval --model m --data book.txt --seq-len 20 --per-token living.npy"));
-    float *frozen = read_npy("frozen.npy", "(100, 20)", 2000),
-          *living = read_npy("living.npy", "(100, 20)", 2000);
+    float *frozen = read_npy("frozen.npy", "(100, 20)", 2000), *living = read_npy("living.npy", "(100, 20)", 2000);
     for (int i = 0; i < 2000; i++) {
         if (i % 20 < 4) assert_true(frozen[i] == living[i]);
     }
@@ -274,8 +267,7 @@ static void test_eval_gradient(void **state) {
     const il_allocator memory = il_allocator_default();
     int32_t tokens[N][L + 1];
     double loss;
-    json_t *object =
-        support_json("eval --model m --data book.txt --seq-len 12 --max-tokens 36 --grads g.safetensors");
+    json_t *object = support_json("eval --model m --data book.txt --seq-len 12 --max-tokens 36 --grads g.safetensors");
     char *book = support_text_of("book.txt");
     for (int i = 0; i < N; i++)
         for (int j = 0; j <= L; j++) tokens[i][j] = i + j ? (unsigned char)book[L * i + j - 1] : BOS;
@@ -315,8 +307,7 @@ static void test_eval_refusals(void **state) {
     support_refused(1, "bad.bin", "eval --model m --data bad.bin");
     support_refused(1, "no-such.txt", "eval --model m --data no-such.txt");
     support_refused(1, "no-such", "eval --model no-such --data book.txt");
-    support_refused(1, "no/such/x.npy: No such file",
-                    "eval --model m --data book.txt --per-token no/such/x.npy");
+    support_refused(1, "no/such/x.npy: No such file", "eval --model m --data book.txt --per-token no/such/x.npy");
     support_refused(1, "no/such/y.npy: No such file",
                     "eval --model m --data book.txt --per-token none.npy --logits no/such/y.npy");
     support_refused(1, "no/such/z.st: No such file",
@@ -331,8 +322,7 @@ static void test_eval_refusals(void **state) {
 /* ---- generate ---- */
 
 #define GREEDY "generate --model m --prompt 'the ' --max-tokens 40 --temperature 0"
-#define LOOSE                                                                                                \
-    "generate --model m --prompt 'the ' --max-tokens 40 --temperature 3 --top-k 0 --top-p 1 --min-p 0"
+#define LOOSE "generate --model m --prompt 'the ' --max-tokens 40 --temperature 3 --top-k 0 --top-p 1 --min-p 0"
 
 static void test_generate_is_repeatable(void **state) {
     (void)state;
@@ -368,9 +358,9 @@ static void test_generate_narrowing(void **state) {
 static void test_generate_defaults_are_those_of_the_help(void **state) {
     (void)state;
     char *plain = support_done("generate --model m --prompt 'the '");
-    char *spelled = support_done(
-        "generate --model m --prompt 'the ' --max-tokens 256 --temperature 0.8 --top-k 40 --top-p "
-        "0.95 --min-p 0.05 --repeat-penalty 1 --seed 0");
+    char *spelled =
+        support_done("generate --model m --prompt 'the ' --max-tokens 256 --temperature 0.8 --top-k 40 --top-p "
+                     "0.95 --min-p 0.05 --repeat-penalty 1 --seed 0");
     assert_string_equal(plain, spelled);
     free(plain);
     free(spelled);
@@ -413,11 +403,9 @@ static void test_generate_prompt(void **state) {
     (void)state;
     char *text = support_done(GREEDY);
     support_write("prompt.txt", "the ", 4);
-    char *from_file =
-        support_done("generate --model m --prompt-file prompt.txt --max-tokens 40 --temperature 0");
+    char *from_file = support_done("generate --model m --prompt-file prompt.txt --max-tokens 40 --temperature 0");
     assert_string_equal(from_file, text);
-    support_run run =
-        support_cli("the ", "generate --model m --prompt-file - --max-tokens 40 --temperature 0");
+    support_run run = support_cli("the ", "generate --model m --prompt-file - --max-tokens 40 --temperature 0");
     assert_int_equal(run.code, 0);
     assert_string_equal(run.out, text);
     support_run_free(&run);
@@ -437,8 +425,7 @@ static void test_generate_prompt(void **state) {
     support_refused(1, "no-such", "generate --model no-such --prompt a");
 }
 
-/* A stop string may span tokens; it ends the text and is not printed; what only looks like its beginning is.
- */
+/* A stop string may span tokens; it ends the text and is not printed; what only looks like its beginning is. */
 static void test_generate_stop(void **state) {
     (void)state;
     char *whole = support_done(GREEDY), stop[4] = "", late[4] = "";
@@ -504,8 +491,8 @@ static void test_eval_interrupted(void **state) {
     support_write("long.txt", prose, 1 << 20);
     free(prose);
     unlink("err"); /* an earlier run's */
-    pid_t child = support_cli_start(
-        "eval --model m --data long.txt --feed 8 --per-token cut.npy --logits cut2.npy --json");
+    pid_t child =
+        support_cli_start("eval --model m --data long.txt --feed 8 --per-token cut.npy --logits cut2.npy --json");
     wait_for_bytes("err", "innerloop eval: token ");
     assert_int_equal(kill(child, SIGINT), 0);
     assert_int_equal(support_cli_wait(child), 130);
@@ -521,8 +508,7 @@ static void test_generate_interrupted(void **state) {
     (void)state;
     char *greedy = support_done(GREEDY);
     unlink("out");
-    pid_t child =
-        support_cli_start("generate --model m --prompt 'the ' --max-tokens 100000000 --temperature 0");
+    pid_t child = support_cli_start("generate --model m --prompt 'the ' --max-tokens 100000000 --temperature 0");
     wait_for_bytes("out", greedy);
     assert_int_equal(kill(child, SIGINT), 0);
     assert_int_equal(support_cli_wait(child), 130);

@@ -61,8 +61,7 @@ static il_codec_options with_streams(int streams) {
 }
 
 /* Compresses on m, decompresses on n; returns the compressed size. */
-static size_t gives_back(il_model *m, il_model *n, const il_tokenizer *t, const char *x, size_t bytes,
-                         int streams) {
+static size_t gives_back(il_model *m, il_model *n, const il_tokenizer *t, const char *x, size_t bytes, int streams) {
     il_buffer small, back;
     il_codec_options options = with_streams(streams);
     assert_ok(il_compress(m, t, x, bytes, &options, &small, &error), error);
@@ -149,8 +148,7 @@ static void close_to_the_models_loss(void **state) {
     /* One that is sure of itself, and mostly wrong: no price is above 31 bits. */
     il_config config = config_of(258, 256);
     il_model *sure = lively_model(engine, &config, 6);
-    for (size_t i = 0; i < sure->table.entries[0].count; i++)
-        sure->weights[sure->table.entries[0].offset + i] *= 40;
+    for (size_t i = 0; i < sure->table.entries[0].count; i++) sure->weights[sure->table.entries[0].offset + i] *= 40;
     sure->version++;
     own = own_bytes(sure, prose, 1000);
     size = gives_back(sure, sure, bytes_tokenizer, prose, 1000, 1);
@@ -207,8 +205,7 @@ static void every_tokenizer(void **state) {
             gives_back(m, m, t, "the sea", 7, streams);
             gives_back(m, m, t, "  the  sea ", 11, streams);
             gives_back(m, m, t, "A\0B", 3, streams);
-            gives_back(m, m, t, "\xE2\x81\x87 \xE2\x96\x81", 7,
-                       streams); /* how unknowns and spaces are shown */
+            gives_back(m, m, t, "\xE2\x81\x87 \xE2\x96\x81", 7, streams); /* how unknowns and spaces are shown */
             gives_back(m, m, t, prose, 1200, streams);
             gives_back(m, m, t, text, support_random_bytes(text, 400), streams);
             gives_back(m, m, t, text, support_random_utf8(text, 400), streams);
@@ -327,11 +324,9 @@ static void options(void **state) {
     (void)state;
     il_buffer small, back;
     il_codec_options bad = with_streams(0);
-    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error,
-                 "streams is 0");
+    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error, "streams is 0");
     bad.streams = 65;
-    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error,
-                 "1 to 64");
+    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error, "1 to 64");
     small = compressed("the sea", 7, 1);
     il_codec_options limit = with_streams(1);
     limit.bytes_max = 6;
@@ -373,13 +368,12 @@ static void progress(void **state) {
     assert_true(log.calls > N / 2 && log.last == N && log.total == N);
     il_buffer_free(&back);
     log = (progress_log){.stop_at = 100};
-    assert_fails(il_decompress(model, bytes_tokenizer, small.data, small.bytes, &o, &back, &error),
-                 IL_ERR_CANCELLED, error, "of 3000 bytes");
+    assert_fails(il_decompress(model, bytes_tokenizer, small.data, small.bytes, &o, &back, &error), IL_ERR_CANCELLED,
+                 error, "of 3000 bytes");
     assert_true(log.last < 110 && !back.data);
     il_buffer_free(&small);
     log = (progress_log){.stop_at = 100};
-    assert_fails(il_compress(model, bytes_tokenizer, prose, N, &o, &small, &error), IL_ERR_CANCELLED, error,
-                 "stopped");
+    assert_fails(il_compress(model, bytes_tokenizer, prose, N, &o, &small, &error), IL_ERR_CANCELLED, error, "stopped");
     assert_true(log.last < N && !small.data);
     free(prose);
 }
@@ -390,8 +384,7 @@ static void every_truncation(void **state) {
     (void)state;
     for (int streams = 1; streams <= 3; streams += 2) {
         il_buffer small = compressed("the sea, \xFF the sea", 18, streams);
-        for (size_t n = 0; n < small.bytes; n++)
-            refuses(model, bytes_tokenizer, small.data, n, IL_ERR_FORMAT, "");
+        for (size_t n = 0; n < small.bytes; n++) refuses(model, bytes_tokenizer, small.data, n, IL_ERR_FORMAT, "");
         unsigned char *longer = malloc(small.bytes + 1);
         memcpy(longer, small.data, small.bytes);
         longer[small.bytes] = 0;
@@ -408,8 +401,7 @@ static void every_bit_flip(void **state) {
         for (size_t bit = 0; bit < 8 * small.bytes; bit++) {
             il_buffer back;
             small.data[bit / 8] ^= (unsigned char)(1 << bit % 8);
-            il_status status =
-                il_decompress(model, bytes_tokenizer, small.data, small.bytes, NULL, &back, &error);
+            il_status status = il_decompress(model, bytes_tokenizer, small.data, small.bytes, NULL, &back, &error);
             if (status != IL_ERR_FORMAT && status != IL_ERR_UNSUPPORTED)
                 fail_msg("bit %zu flipped: %s", bit, il_status_name(status));
             assert_null(back.data);
@@ -420,8 +412,7 @@ static void every_bit_flip(void **state) {
 }
 
 /* A head in order over whatever code; the model's and the tokenizer's names are right. */
-static size_t forge(unsigned char *out, const il_container_stream *streams, int n, const void *code,
-                    size_t bytes) {
+static size_t forge(unsigned char *out, const il_container_stream *streams, int n, const void *code, size_t bytes) {
     il_buffer small = compressed("", 0, 1);
     il_container head;
     size_t at;
@@ -454,8 +445,8 @@ static void hostile_heads(void **state) {
     refuses(model, bytes_tokenizer, data, forge(data, s, 1, code, 5), IL_ERR_FORMAT, "cut short");
     refuses(model, bytes_tokenizer, data, forge(data, s, 0, code, 0), IL_ERR_FORMAT, "0 streams");
     for (int i = 0; i < IL_STREAMS_MAX; i++) s[i] = (il_container_stream){1 << 20, 3};
-    refuses(model, bytes_tokenizer, data, forge(data, s, IL_STREAMS_MAX, code, 3 * IL_STREAMS_MAX),
-            IL_ERR_FORMAT, "damaged");
+    refuses(model, bytes_tokenizer, data, forge(data, s, IL_STREAMS_MAX, code, 3 * IL_STREAMS_MAX), IL_ERR_FORMAT,
+            "damaged");
     refuses(model, bytes_tokenizer, "ILC", 3, IL_ERR_FORMAT, "not compressed by innerloop");
     refuses(model, bytes_tokenizer, "ILC\x1A\x02", 5, IL_ERR_UNSUPPORTED, "version 2");
     refuses(model, bytes_tokenizer, "ILC\x1A\x01", 5, IL_ERR_FORMAT, "inside its head");
@@ -527,14 +518,13 @@ static void memory_runs_short(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_input),    cmocka_unit_test(long_text),
-        cmocka_unit_test(one_answer),     cmocka_unit_test(close_to_the_models_loss),
-        cmocka_unit_test(attention_too),  cmocka_unit_test(every_tokenizer),
-        cmocka_unit_test(stretches),      cmocka_unit_test(without_bos),
-        cmocka_unit_test(wrong_partners), cmocka_unit_test(options),
-        cmocka_unit_test(progress),       cmocka_unit_test(every_truncation),
-        cmocka_unit_test(every_bit_flip), cmocka_unit_test(hostile_heads),
-        cmocka_unit_test(hostile_code),   cmocka_unit_test(memory_runs_short)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_input),    cmocka_unit_test(long_text),
+                                       cmocka_unit_test(one_answer),     cmocka_unit_test(close_to_the_models_loss),
+                                       cmocka_unit_test(attention_too),  cmocka_unit_test(every_tokenizer),
+                                       cmocka_unit_test(stretches),      cmocka_unit_test(without_bos),
+                                       cmocka_unit_test(wrong_partners), cmocka_unit_test(options),
+                                       cmocka_unit_test(progress),       cmocka_unit_test(every_truncation),
+                                       cmocka_unit_test(every_bit_flip), cmocka_unit_test(hostile_heads),
+                                       cmocka_unit_test(hostile_code),   cmocka_unit_test(memory_runs_short)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -89,8 +89,8 @@ static void preset_arguments(void **state) {
     assert_fails(il_config_preset("tiny", "mamba", NULL, &config, &error), IL_ERR_ARG, error, "\"mamba\"");
     assert_fails(il_config_preset("tiny", NULL, NULL, &config, &error), IL_ERR_ARG, error, "mixer");
     assert_fails(il_config_preset("tiny", "ttt_mlp", "rwkv", &config, &error), IL_ERR_ARG, error, "\"rwkv\"");
-    assert_fails(il_config_preset("tiny", "self_attention", "mamba", &config, &error), IL_ERR_UNSUPPORTED,
-                 error, "self_attention");
+    assert_fails(il_config_preset("tiny", "self_attention", "mamba", &config, &error), IL_ERR_UNSUPPORTED, error,
+                 "self_attention");
     assert_int_equal(config.layers, 5); /* untouched by failures */
     assert_ok(il_config_preset("tiny", "self_attention", "transformer", &config, &error), error);
     assert_ok(il_config_preset("tiny", "ttt_linear", "transformer", &config, &error), error);
@@ -135,8 +135,7 @@ static void flops(void **state) {
     assert_int_equal((int)lround(prefill / 1e6), 175);
     assert_true(il_config_flops_per_token(&config, 0, 1) - prefill == 2.0 * 32000 * 768);
     assert_ok(il_config_preset("125m", "ttt_mlp", NULL, &config, &error), error);
-    assert_true(il_config_flops_per_token(&config, 0, 0) ==
-                2 * matrices + 12.0 * 12 * (56 * 64 * 64 + 30 * 16 * 64));
+    assert_true(il_config_flops_per_token(&config, 0, 0) == 2 * matrices + 12.0 * 12 * (56 * 64 * 64 + 30 * 16 * 64));
     assert_ok(il_config_preset("125m", "self_attention", NULL, &config, &error), error);
     assert_true(il_config_flops_per_token(&config, 1000, 0) - il_config_flops_per_token(&config, 0, 0) ==
                 12.0 * 4 * 768 * 1000);
@@ -177,16 +176,14 @@ static void every_key_is_read(void **state) {
     il_config c;
     il_error error;
     (void)state;
-    assert_ok(
-        parse(
-            "{\"ttt_layer_type\":\"mlp\",\"model_type\":\"ttt\",\"vocab_size\":300,\"hidden_size\":96,"
-            "\"intermediate_size\":77,\"num_hidden_layers\":3,\"num_attention_heads\":4,\"mini_batch_size\":"
-            "8,"
-            "\"conv_kernel\":5,\"share_qk\":true,\"use_gate\":true,\"pre_conv\":true,"
-            "\"tie_word_embeddings\":false,\"bos_token_id\":null,\"eos_token_id\":299,\"rope_theta\":500000,"
-            "\"rms_norm_eps\":1e-5,\"ttt_base_lr\":0.25}",
-            &c, &error),
-        error);
+    assert_ok(parse("{\"ttt_layer_type\":\"mlp\",\"model_type\":\"ttt\",\"vocab_size\":300,\"hidden_size\":96,"
+                    "\"intermediate_size\":77,\"num_hidden_layers\":3,\"num_attention_heads\":4,\"mini_batch_size\":"
+                    "8,"
+                    "\"conv_kernel\":5,\"share_qk\":true,\"use_gate\":true,\"pre_conv\":true,"
+                    "\"tie_word_embeddings\":false,\"bos_token_id\":null,\"eos_token_id\":299,\"rope_theta\":500000,"
+                    "\"rms_norm_eps\":1e-5,\"ttt_base_lr\":0.25}",
+                    &c, &error),
+              error);
     assert_int_equal(c.mixer, IL_MIXER_TTT_MLP);
     assert_int_equal(c.vocab_size, 300);
     assert_int_equal(c.width, 96);
@@ -206,17 +203,16 @@ static void bookkeeping_is_ignored(void **state) {
     il_config c;
     il_error error;
     (void)state;
-    assert_ok(
-        parse("{\"_name_or_path\":\"x\",\"architectures\":[\"TTTForCausalLM\"],\"auto_map\":{},\"model_"
-              "type\":\"ttt\","
-              "\"torch_dtype\":\"bfloat16\",\"transformers_version\":\"4.45.2\",\"initializer_range\":0.02,"
-              "\"use_cache\":false,\"pad_token_id\":null,\"hidden_act\":\"silu\",\"max_position_embeddings\":"
-              "2048,"
-              "\"attention_dropout\":0.0,\"scan_checkpoint_group_size\":4,\"pretraining_tp\":1,"
-              "\"num_key_value_heads\":32,\"attention_bias\":false,\"mlp_bias\":false,\"rope_scaling\":null,"
-              "\"head_dim\":64}",
-              &c, &error),
-        error);
+    assert_ok(parse("{\"_name_or_path\":\"x\",\"architectures\":[\"TTTForCausalLM\"],\"auto_map\":{},\"model_"
+                    "type\":\"ttt\","
+                    "\"torch_dtype\":\"bfloat16\",\"transformers_version\":\"4.45.2\",\"initializer_range\":0.02,"
+                    "\"use_cache\":false,\"pad_token_id\":null,\"hidden_act\":\"silu\",\"max_position_embeddings\":"
+                    "2048,"
+                    "\"attention_dropout\":0.0,\"scan_checkpoint_group_size\":4,\"pretraining_tp\":1,"
+                    "\"num_key_value_heads\":32,\"attention_bias\":false,\"mlp_bias\":false,\"rope_scaling\":null,"
+                    "\"head_dim\":64}",
+                    &c, &error),
+              error);
     assert_ok(parse("{\"model_type\":\"llama\",\"num_key_value_heads\":null,\"head_dim\":128,\"quantization_"
                     "config\":null}",
                     &c, &error),
@@ -256,8 +252,7 @@ static void unsupported_values_are_named(void **state) {
         refused(text, IL_ERR_UNSUPPORTED, cases[i].says);
     }
     refused("{\"model_type\":\"mistral\"}", IL_ERR_UNSUPPORTED, "model_type: \"mistral\"");
-    refused("{\"model_type\":\"ttt\",\"ttt_layer_type\":\"conv\"}", IL_ERR_UNSUPPORTED,
-            "ttt_layer_type: \"conv\"");
+    refused("{\"model_type\":\"ttt\",\"ttt_layer_type\":\"conv\"}", IL_ERR_UNSUPPORTED, "ttt_layer_type: \"conv\"");
     refused("{\"model_type\":\"llama\",\"use_gate\":false}", IL_ERR_UNSUPPORTED, "use_gate");
     refused("{\"model_type\":\"llama\",\"ttt_layer_type\":\"mlp\"}", IL_ERR_UNSUPPORTED, "ttt_layer_type");
 }
@@ -373,11 +368,9 @@ static void sizes_must_fit_together(void **state) {
     assert_ok(il_config_preset("tiny", "self_attention", NULL, &config, &error), error);
     config.pre_conv = 1;
     assert_fails(il_config_check(&config, &error), IL_ERR_UNSUPPORTED, error, "pre_conv");
-    refused("{\"model_type\":\"ttt\",\"hidden_size\":60,\"num_attention_heads\":7}", IL_ERR_FORMAT,
-            "hidden_size 60");
+    refused("{\"model_type\":\"ttt\",\"hidden_size\":60,\"num_attention_heads\":7}", IL_ERR_FORMAT, "hidden_size 60");
     refused("{\"model_type\":\"ttt\",\"vocab_size\":0}", IL_ERR_FORMAT, "vocab_size is 0");
-    refused("{\"model_type\":\"ttt\",\"num_hidden_layers\":100000}", IL_ERR_FORMAT,
-            "num_hidden_layers is 100000");
+    refused("{\"model_type\":\"ttt\",\"num_hidden_layers\":100000}", IL_ERR_FORMAT, "num_hidden_layers is 100000");
 }
 
 /* ---- setting ---- */
@@ -399,8 +392,7 @@ static void set_reads_values_as_json_or_plain(void **state) {
     assert_true(c.ttt_base_lr == 0.25);
     assert_ok(il_config_set(&c, "bos_token_id", "null", &error), error);
     assert_int_equal(c.bos_token, -1);
-    assert_fails(il_config_set(&c, "num_hidden_layers", "7x", &error), IL_ERR_ARG, error,
-                 "num_hidden_layers");
+    assert_fails(il_config_set(&c, "num_hidden_layers", "7x", &error), IL_ERR_ARG, error, "num_hidden_layers");
     assert_fails(il_config_set(&c, "num_hidden_layers", "", &error), IL_ERR_ARG, error, "num_hidden_layers");
     assert_fails(il_config_set(&c, "use_gate", "yes", &error), IL_ERR_ARG, error, "use_gate");
     assert_fails(il_config_set(&c, "ttt_layer_type", "conv", &error), IL_ERR_UNSUPPORTED, error, "conv");
@@ -460,9 +452,9 @@ static void text_reads_back_the_same(void **state) {
         for (size_t m = 0; m < 3; m++)
             for (int backbone = 0; backbone < 2; backbone++) {
                 if (backbone && m == 2) continue;
-                assert_ok(il_config_preset(preset_names[p], mixers[m], backbone ? "mamba" : "transformer",
-                                           &config, &error),
-                          error);
+                assert_ok(
+                    il_config_preset(preset_names[p], mixers[m], backbone ? "mamba" : "transformer", &config, &error),
+                    error);
                 there_and_back(&config);
             }
     assert_ok(il_config_preset("tiny", "ttt_mlp", NULL, &config, &error), error);

@@ -240,8 +240,7 @@ static void seeking(void **state) {
 static void carry_by_hand(void **state) {
     (void)state;
     /* documents of 7, 4, 2 and 9 tokens: with L = 2, windows 3, 1, 0 and 4 */
-    const int32_t ids[] = {BOS, 1,  2,   3,  4,  5,  6,  BOS, 11, 12, 13,
-                           BOS, 21, BOS, 31, 32, 33, 34, 35,  36, 37, 38};
+    const int32_t ids[] = {BOS, 1, 2, 3, 4, 5, 6, BOS, 11, 12, 13, BOS, 21, BOS, 31, 32, 33, 34, 35, 36, 37, 38};
     il_data_options o = options_of(2, 2);
     o.carry = 1;
     o.bos_token = BOS;
@@ -350,8 +349,7 @@ static void text_files(void **state) {
     assert_ok(il_data_open(engine, files, 2, t, 258, &o, &d, &error), error);
     assert_int_equal(il_data_batches_per_epoch(d), 2 + 1 + 3);
     il_data_close(d);
-    assert_fails(il_data_open(engine, files, 2, NULL, 258, &o, &d, &error), IL_ERR_ARG, error,
-                 "needs a tokenizer");
+    assert_fails(il_data_open(engine, files, 2, NULL, 258, &o, &d, &error), IL_ERR_ARG, error, "needs a tokenizer");
     assert_null(d);
     assert_fails(il_data_open(engine, files, 2, t, 257, &o, &d, &error), IL_ERR_MISMATCH, error,
                  "258 tokens, the model's vocabulary 257");
@@ -366,24 +364,18 @@ static void open_refuses(void **state) {
     assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error,
                  "32 tokens give 3 sequences of 8 tokens and one more; a batch takes 4");
     assert_null(d);
-    assert_fails(il_data_open(engine, &file, 1, NULL, 31, &o, &d, &error), IL_ERR_MISMATCH, error,
-                 "token 31 is 31");
-    assert_fails(il_data_open(engine, &file, 0, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error,
-                 "no data files");
+    assert_fails(il_data_open(engine, &file, 1, NULL, 31, &o, &d, &error), IL_ERR_MISMATCH, error, "token 31 is 31");
+    assert_fails(il_data_open(engine, &file, 0, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "no data files");
     o.length = SIZE_MAX, o.sequences = SIZE_MAX;
     assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "32 tokens");
     o.carry = 1;
-    assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error,
-                 "give 0 sequences");
+    assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "give 0 sequences");
     o.length = 0;
-    assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error,
-                 "at least 1");
+    assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "at least 1");
     o = options_of(1, 1);
-    assert_fails(il_data_open(engine, &file, 1, NULL, 0, &o, &d, &error), IL_ERR_ARG, error,
-                 "vocabulary of 0");
+    assert_fails(il_data_open(engine, &file, 1, NULL, 0, &o, &d, &error), IL_ERR_ARG, error, "vocabulary of 0");
     const char *empty = shard("empty.bin", NULL, 0);
-    assert_fails(il_data_open(engine, &empty, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_FORMAT, error,
-                 "no tokens");
+    assert_fails(il_data_open(engine, &empty, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_FORMAT, error, "no tokens");
     const char *dir = support_path(folder, "dir.txt");
     assert_int_equal(mkdir(dir, 0777), 0);
     il_tokenizer *t = bytes_tokenizer();
@@ -511,10 +503,8 @@ static void tokenize_to_shards(void **state) {
     assert_fails(il_data_tokenize(engine, twice, 2, t, dir, &tokens, &error), IL_ERR_ARG, error,
                  "would both become x.bin");
     assert_int_equal(tokens, 0);
-    assert_fails(il_data_tokenize(engine, shards, 1, t, dir, &tokens, &error), IL_ERR_UNSUPPORTED, error,
-                 "x.bin");
-    assert_fails(il_data_tokenize(engine, files, 0, t, dir, &tokens, &error), IL_ERR_ARG, error,
-                 "no text files");
+    assert_fails(il_data_tokenize(engine, shards, 1, t, dir, &tokens, &error), IL_ERR_UNSUPPORTED, error, "x.bin");
+    assert_fails(il_data_tokenize(engine, files, 0, t, dir, &tokens, &error), IL_ERR_ARG, error, "no text files");
     assert_fails(il_data_tokenize(engine, files, 1, t, files[0], NULL, &error), IL_ERR_IO, error, "x.txt");
     free(dir);
     il_tokenizer_close(t);

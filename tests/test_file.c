@@ -194,8 +194,7 @@ static void a_full_disk_leaves_the_old_file(void **state) {
         if (!strstr(error.message, "a: cannot write: File too large")) _exit(2);
         il_writer writer; /* small writes: the refusal comes when the buffer is flushed */
         il_status status = il_writer_open(&alloc.allocator, path, &writer, &error);
-        for (int i = 0; status == IL_OK && i < 3000; i++)
-            status = il_writer_write(&writer, data, 1024, &error);
+        for (int i = 0; status == IL_OK && i < 3000; i++) status = il_writer_write(&writer, data, 1024, &error);
         if (status != IL_ERR_IO) _exit(4);
         il_writer_abandon(&writer);
         _exit(alloc.live == 0 ? 0 : 5);
@@ -228,15 +227,14 @@ static void only_files_are_replaced(void **state) {
     (void)state;
     struct stat info;
     assert_fails(il_file_replace(&alloc.allocator, folder, "x", 1, &error), IL_ERR_IO, error, "a folder");
-    assert_fails(il_file_replace(&alloc.allocator, "/dev/full", "x", 1, &error), IL_ERR_IO, error,
-                 "/dev/full");
+    assert_fails(il_file_replace(&alloc.allocator, "/dev/full", "x", 1, &error), IL_ERR_IO, error, "/dev/full");
     assert_int_equal(stat("/dev/full", &info), 0);
     assert_true(S_ISCHR(info.st_mode));
-    assert_fails(il_file_replace(&alloc.allocator, support_path(folder, "no/where"), "x", 1, &error),
-                 IL_ERR_IO, error, "no/where");
+    assert_fails(il_file_replace(&alloc.allocator, support_path(folder, "no/where"), "x", 1, &error), IL_ERR_IO, error,
+                 "no/where");
     support_write(support_path(folder, "file"), "x", 1);
-    assert_fails(il_file_replace(&alloc.allocator, support_path(folder, "file/below"), "x", 1, &error),
-                 IL_ERR_IO, error, "file/below");
+    assert_fails(il_file_replace(&alloc.allocator, support_path(folder, "file/below"), "x", 1, &error), IL_ERR_IO,
+                 error, "file/below");
     assert_fails(il_file_replace(&alloc.allocator, "", "x", 1, &error), IL_ERR_ARG, error, "name");
     assert_int_equal(support_folder_count(folder), 1);
 }
@@ -292,10 +290,8 @@ static void folders_are_made_with_parents(void **state) {
     assert_ok(il_dir_make(&alloc.allocator, "/", &error), error);
     assert_ok(il_dir_make(&alloc.allocator, ".", &error), error);
     support_write(support_path(folder, "file"), "x", 1);
-    assert_fails(il_dir_make(&alloc.allocator, support_path(folder, "file"), &error), IL_ERR_IO, error,
-                 "no folder");
-    assert_fails(il_dir_make(&alloc.allocator, support_path(folder, "file/x"), &error), IL_ERR_IO, error,
-                 "file");
+    assert_fails(il_dir_make(&alloc.allocator, support_path(folder, "file"), &error), IL_ERR_IO, error, "no folder");
+    assert_fails(il_dir_make(&alloc.allocator, support_path(folder, "file/x"), &error), IL_ERR_IO, error, "file");
     assert_fails(il_dir_make(&alloc.allocator, "", &error), IL_ERR_ARG, error, "name");
     support_alloc_fail_at(&alloc, 1);
     assert_fails(il_dir_make(&alloc.allocator, "x", &error), IL_ERR_NOMEM, error, "x");

@@ -22,8 +22,7 @@ static void replay(const char *name, int (*one)(const uint8_t *data, size_t byte
     for (struct dirent *entry; (entry = readdir(dir));) {
         if (entry->d_name[0] == '.') continue;
         char *text = support_read(support_path(folder, entry->d_name), &bytes);
-        unsigned char *data =
-            malloc(bytes ? bytes : 1); /* to the byte, so that a sanitizer sees a read past the end */
+        unsigned char *data = malloc(bytes ? bytes : 1); /* to the byte, so that a sanitizer sees a read past the end */
         assert_non_null(data);
         memcpy(data, text, bytes);
         assert_int_equal(one(data, bytes), 0);
@@ -36,10 +35,10 @@ static void replay(const char *name, int (*one)(const uint8_t *data, size_t byte
     assert_int_equal(one((const uint8_t *)"", 0), 0);
 }
 
-#define FUZZ_TARGET(name)                                                                                    \
-    static void corpus_of_##name(void **state) {                                                             \
-        (void)state;                                                                                         \
-        replay(#name, fuzz_##name##_one);                                                                    \
+#define FUZZ_TARGET(name)                                                                                              \
+    static void corpus_of_##name(void **state) {                                                                       \
+        (void)state;                                                                                                   \
+        replay(#name, fuzz_##name##_one);                                                                              \
     }
 #include "fuzz_targets.h"
 #undef FUZZ_TARGET

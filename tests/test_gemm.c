@@ -1,5 +1,4 @@
-/* Matrix products against a scalar fmaf loop, bit for bit: every instruction set, thread count and odd shape.
- */
+/* Matrix products against a scalar fmaf loop, bit for bit: every instruction set, thread count and odd shape. */
 #include "support_test.h"
 
 #include <math.h>
@@ -20,13 +19,12 @@ static float *numbers(size_t n) {
     return x;
 }
 
-static void reference(int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,
-                      ptrdiff_t ldc, int accumulate) {
+static void reference(int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c, ptrdiff_t ldc,
+                      int accumulate) {
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             float acc = accumulate ? c[i * ldc + j] : 0.0f;
-            for (int q = 0; q < k; q++)
-                acc = fmaf(a.data[i * a.row + q * a.col], b.data[q * b.row + j * b.col], acc);
+            for (int q = 0; q < k; q++) acc = fmaf(a.data[i * a.row + q * a.col], b.data[q * b.row + j * b.col], acc);
             c[i * ldc + j] = bias ? acc + bias[j] : acc;
         }
 }
@@ -37,8 +35,7 @@ static void check(il_engine *engine, int m, int n, int k) {
     size_t c_count = (size_t)(m ? m : 1) * (size_t)ldc;
     float *a = numbers((size_t)(m + 2) * (size_t)(k + 2)), *b = numbers((size_t)(k + 2) * (size_t)(n + 2));
     float *bias = numbers((size_t)n), *c0 = numbers(c_count), *want = malloc(c_count * sizeof *want);
-    float *got = malloc(c_count * sizeof *got),
-          *packed = malloc((il_packed_floats(n, k) + 1) * sizeof *packed);
+    float *got = malloc(c_count * sizeof *got), *packed = malloc((il_packed_floats(n, k) + 1) * sizeof *packed);
     for (int layout = 0; layout < 8; layout++) {
         il_matrix left = layout & 1 ? (il_matrix){a, 1, m + 2} : (il_matrix){a, k + 1, 1};
         il_matrix right = layout & 2 ? (il_matrix){b, 1, k + 1} : (il_matrix){b, n + 2, 1};
@@ -101,9 +98,7 @@ static void test_packed_floats(void **unused) {
 /* Blocks of 64 MiB and more are refused: the buffer for DRAM reads. */
 static void *small_only(void *user, size_t bytes, size_t alignment) {
     (void)user;
-    return bytes < (size_t)64 << 20
-               ? aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment)
-               : NULL;
+    return bytes < (size_t)64 << 20 ? aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment) : NULL;
 }
 static void release(void *user, void *block) {
     (void)user;

@@ -110,8 +110,7 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
     il_stretch *stretches = zeros((size_t)n, sizeof *stretches);
     int32_t *in = zeros(total, sizeof *in), *out = zeros(total, sizeof *out);
     float *weight = zeros(total, sizeof *weight), *nll = zeros(total, sizeof *nll);
-    float *dhidden = zeros(total * width, sizeof *dhidden),
-          *unwanted = zeros(model->table.floats, sizeof *unwanted);
+    float *dhidden = zeros(total * width, sizeof *dhidden), *unwanted = zeros(model->table.floats, sizeof *unwanted);
     for (int s = 0; s < n; s++) {
         int valid = 0;
         for (int t = 0; t < length; t++) {
@@ -137,8 +136,7 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
 }
 
 /* The same for sequences from fresh states. */
-static double fresh_loss(il_model *model, const shape *s, const int32_t *tokens, float inner_lr,
-                         float *grad) {
+static double fresh_loss(il_model *model, const shape *s, const int32_t *tokens, float inner_lr, float *grad) {
     il_state *states = zeros((size_t)s->sequences, sizeof *states);
     il_error error;
     for (int i = 0; i < s->sequences; i++) ok(il_state_open(model, 0, &states[i], &error), &error);
@@ -175,9 +173,9 @@ static void check_shape(const shape *s, float inner_lr) {
             norm += want * want;
         }
         if (!(sqrt(off) <= 5e-4 * sqrt(norm) + 1e-6))
-            fail_msg("mixer %d width %d heads %d b %d length %d flags %d%d%d tied %d: %s off by %.3g of %.3g",
-                     s->mixer, s->width, s->heads, s->b, s->length, s->share_qk, s->use_gate, s->pre_conv,
-                     s->tied, e->name, sqrt(off), sqrt(norm));
+            fail_msg("mixer %d width %d heads %d b %d length %d flags %d%d%d tied %d: %s off by %.3g of %.3g", s->mixer,
+                     s->width, s->heads, s->b, s->length, s->share_qk, s->use_gate, s->pre_conv, s->tied, e->name,
+                     sqrt(off), sqrt(norm));
         if (strstr(e->name, "learnable_token_idx") && e->count > 1) assert_true(grad[e->offset + 1] == 0);
     }
     ref64_weights_free(&w);
@@ -199,8 +197,7 @@ static void test_odd_shapes(void **unused) {
     const shape shapes[] = {
         {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 12, 2, 16, 4, 2, 19},
         {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 0, 8, 1, 16, 4, 2, 70},
-        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 12, 2, 16, 4, 2,
-         70}, /* more than one chunk of rows, two groups of carries */
+        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 12, 2, 16, 4, 2, 70}, /* more than one chunk of rows, two groups of carries */
         {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 6, 1, 3, 3, 3, 31},
         {IL_MIXER_TTT_LINEAR, 0, 0, 0, 1, 4, 2, 1, 4, 1, 5},
         {IL_MIXER_TTT_LINEAR, 1, 0, 0, 1, 8, 4, 2, 2, 1, 1},
@@ -208,8 +205,7 @@ static void test_odd_shapes(void **unused) {
         {IL_MIXER_TTT_MLP, 0, 0, 0, 0, 4, 1, 16, 4, 1, 16},
         {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 70, 1, 4, 4, 1, 6}, /* wider than a block of channels */
     };
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        check_shape(&shapes[i], i == 2 || i == 6 ? 0.25F : 1);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_shape(&shapes[i], i == 2 || i == 6 ? 0.25F : 1);
 }
 
 /* One thread of portable code gives the bits of every other way to run. */
@@ -269,8 +265,7 @@ static void check_carried(const shape *s, int first) {
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *e = &model->table.entries[i];
         double norm = 0, loss[2];
-        for (size_t j = 0; j < e->count; j++)
-            norm += (double)grad[e->offset + j] * (double)grad[e->offset + j];
+        for (size_t j = 0; j < e->count; j++) norm += (double)grad[e->offset + j] * (double)grad[e->offset + j];
         const char *name = strrchr(e->name, '.') + 1;
         if (!strcmp(name, "W1") || !strcmp(name, "b1") || !strcmp(name, "W2") || !strcmp(name, "b2")) {
             if (norm != 0) fail_msg("%s has a gradient of norm %g", e->name, sqrt(norm));
@@ -347,8 +342,7 @@ static void check_fixture(const char *name) {
     float *grad = zeros(model->table.floats, sizeof *grad), expected;
     double loss = fresh_loss(model, &s, tokens, 1, grad), all_off = 0, all_norm = 0;
     ok(il_st_to_f32(il_st_find(&st, "loss"), &expected, &error), &error);
-    if (!(fabs(loss - (double)expected) < 5e-6))
-        fail_msg("%s: loss %.9g, official %.9g", name, loss, (double)expected);
+    if (!(fabs(loss - (double)expected) < 5e-6)) fail_msg("%s: loss %.9g, official %.9g", name, loss, (double)expected);
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *e = &model->table.entries[i];
         snprintf(path, sizeof path, "grad.%s", e->name);
@@ -365,14 +359,12 @@ static void check_fixture(const char *name) {
             off += pow((double)grad[e->offset + j * stride] - (double)want[j], 2);
             norm += pow((double)want[j], 2);
         }
-        if (!(sqrt(off) <= 1e-4 * sqrt(norm)))
-            fail_msg("%s: %s off by %g of %g", name, e->name, sqrt(off), sqrt(norm));
+        if (!(sqrt(off) <= 1e-4 * sqrt(norm))) fail_msg("%s: %s off by %g of %g", name, e->name, sqrt(off), sqrt(norm));
         all_off += off;
         all_norm += norm;
         free(want);
     }
-    if (!(sqrt(all_off) <= 5e-6 * sqrt(all_norm)))
-        fail_msg("%s: off by %g of %g", name, sqrt(all_off), sqrt(all_norm));
+    if (!(sqrt(all_off) <= 5e-6 * sqrt(all_norm))) fail_msg("%s: off by %g of %g", name, sqrt(all_off), sqrt(all_norm));
     free(tokens), free(grad);
     il_st_close(&st);
     il_model_unref(model);
@@ -402,11 +394,8 @@ static void test_official(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_reference),
-                                       cmocka_unit_test(test_odd_shapes),
-                                       cmocka_unit_test(test_bits),
-                                       cmocka_unit_test(test_carried),
-                                       cmocka_unit_test(test_accumulation),
-                                       cmocka_unit_test(test_official)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_odd_shapes),   cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_carried),           cmocka_unit_test(test_accumulation), cmocka_unit_test(test_official)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

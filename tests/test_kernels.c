@@ -74,8 +74,8 @@ static void test_same_bits(void **unused) {
                             if (!table && !at_end)
                                 bytes = size;
                             else if (size != bytes || memcmp(want, got, size) != 0)
-                                fail_msg("%s %s: rows %d, n %d, variant %d", list[table]->name,
-                                         kernel_cases[c].name, rows_of[step], n, variant);
+                                fail_msg("%s %s: rows %d, n %d, variant %d", list[table]->name, kernel_cases[c].name,
+                                         rows_of[step], n, variant);
                         }
                 }
     kernel_slots_close();
@@ -96,8 +96,7 @@ static void test_gaps_untouched(void **unused) {
                 kernel_cases[c].run(&run);
                 if (!run.pad) continue;
                 int width = strstr(kernel_cases[c].name, "rope") ? 2 * n : n;
-                if (strcmp(kernel_cases[c].name, "transpose") == 0 ||
-                    strcmp(kernel_cases[c].name, "pack") == 0)
+                if (strcmp(kernel_cases[c].name, "transpose") == 0 || strcmp(kernel_cases[c].name, "pack") == 0)
                     continue;
                 size_t rows_bytes = (size_t)(2 * (width + run.pad) + width) * sizeof(float);
                 for (int i = 0; i < run.slots; i++) {
@@ -113,8 +112,8 @@ static void test_gaps_untouched(void **unused) {
                     for (int j = 0; j < 2 * (width + run.pad) + width; j++) {
                         float drawn = kernel_draw(&state);
                         if (j % (width + run.pad) >= width && memcmp(x + j, &drawn, sizeof drawn) != 0)
-                            fail_msg("%s: n %d, variant %d: gap after column %d", kernel_cases[c].name, n,
-                                     variant, j % (width + run.pad));
+                            fail_msg("%s: n %d, variant %d: gap after column %d", kernel_cases[c].name, n, variant,
+                                     j % (width + run.pad));
                     }
                 }
             }
@@ -175,8 +174,8 @@ static void test_special_values(void **unused) {
         for (int f = 0; f < 8; f++)
             for (int i = 0; i < N; i++)
                 if (isnan(want[f][i]) ? !isnan(y[f][i]) : memcmp(&want[f][i], &y[f][i], sizeof(float)) != 0)
-                    fail_msg("%s: function %d of %g: %g, not %g", k->name, f, (double)special[i],
-                             (double)y[f][i], (double)want[f][i]);
+                    fail_msg("%s: function %d of %g: %g, not %g", k->name, f, (double)special[i], (double)y[f][i],
+                             (double)want[f][i]);
     }
     for (int i = 0; i < N; i++) {
         float x = special[i];
@@ -216,10 +215,9 @@ static void test_bf16(void **unused) {
     static const struct {
         uint32_t bits;
         uint16_t want;
-    } cases[] = {{0x3F800000u, 0x3F80u}, {0x3F808000u, 0x3F80u}, {0x3F818000u, 0x3F82u},
-                 {0x3F808001u, 0x3F81u}, {0x7F7FFFFFu, 0x7F80u}, {0x7F800000u, 0x7F80u},
-                 {0xFF800000u, 0xFF80u}, {0x7F800001u, 0x7FC0u}, {0x80000000u, 0x8000u},
-                 {0x00000001u, 0x0000u}, {0xFFFFFFFFu, 0xFFFFu}};
+    } cases[] = {{0x3F800000u, 0x3F80u}, {0x3F808000u, 0x3F80u}, {0x3F818000u, 0x3F82u}, {0x3F808001u, 0x3F81u},
+                 {0x7F7FFFFFu, 0x7F80u}, {0x7F800000u, 0x7F80u}, {0xFF800000u, 0xFF80u}, {0x7F800001u, 0x7FC0u},
+                 {0x80000000u, 0x8000u}, {0x00000001u, 0x0000u}, {0xFFFFFFFFu, 0xFFFFu}};
     const il_kernels *list[TABLES_MAX];
     int n_tables = tables(list);
     for (int table = 0; table < n_tables; table++)

@@ -22,8 +22,7 @@ static void exp_is_close(void **state) {
     for (uint64_t i = 0; i < POINTS; i++) {
         worst = fmax(worst, exp_error(between(-700, 700, i)));
         worst = fmax(worst, exp_error(between(-1, 1, i)));
-        worst = fmax(worst,
-                     exp_error(((double)i - POINTS / 2) * 0.34657359027997264 / 100)); /* where k changes */
+        worst = fmax(worst, exp_error(((double)i - POINTS / 2) * 0.34657359027997264 / 100)); /* where k changes */
     }
     assert_true(worst < 1e-15);
 }

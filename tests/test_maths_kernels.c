@@ -38,13 +38,10 @@ static void close_to(const char *what, const float *got, const double *want, int
             fail_msg("%s[%d] of %d: %.9g, not %.9g", what, i, n, (double)got[i], want[i]);
 }
 
-/* ---- functions of one number
- * ------------------------------------------------------------------------------------- */
+/* ---- functions of one number ---- */
 
 static double sigmoid_of(double x) { return 1 / (1 + exp(-x)); }
-static double gelu_of(double x) {
-    return x * sigmoid_of(2 * 0.7978845608028654 * (x + 0.044715 * x * x * x));
-}
+static double gelu_of(double x) { return x * sigmoid_of(2 * 0.7978845608028654 * (x + 0.044715 * x * x * x)); }
 static double silu_of(double x) { return x * sigmoid_of(x); }
 static double slope(double (*f)(double), double x) {
     double h = 1e-4;
@@ -167,8 +164,7 @@ static void test_sum_order(void **unused) {
     }
 }
 
-/* ---- functions of rows, and their gradients by differences
- * -------------------------------------------------------- */
+/* ---- functions of rows, and their gradients by differences ---- */
 
 /* A function in double of named arrays: in[a] has size[a] numbers. */
 enum { ARRAYS = 4 };
@@ -244,17 +240,14 @@ static void loss_grad_of(double *const in[ARRAYS], int n, double *y) {
 }
 
 enum { CELLS = R * N_MAX };
-static float x[CELLS], w[N_MAX], beta[N_MAX], target[CELLS], dy[CELLS], y[CELLS], dx[CELLS], dw[N_MAX],
-    db[N_MAX];
+static float x[CELLS], w[N_MAX], beta[N_MAX], target[CELLS], dy[CELLS], y[CELLS], dx[CELLS], dw[N_MAX], db[N_MAX];
 static float xhat[CELLS], e[CELLS], inv_std[R], dt[CELLS], old_w[N_MAX], old_b[N_MAX], old_x[CELLS];
 static double X[CELLS], W[N_MAX], B[N_MAX], T[CELLS], want[CELLS];
 static double *const inputs[ARRAYS] = {X, W, B, T};
 
 static void draw_all(uint32_t seed) {
-    draw(x, CELLS, seed), draw(w, N_MAX, seed + 1), draw(beta, N_MAX, seed + 2),
-        draw(target, CELLS, seed + 3);
-    draw(dy, CELLS, seed + 4), draw(old_w, N_MAX, seed + 5), draw(old_b, N_MAX, seed + 6),
-        draw(old_x, CELLS, seed + 7);
+    draw(x, CELLS, seed), draw(w, N_MAX, seed + 1), draw(beta, N_MAX, seed + 2), draw(target, CELLS, seed + 3);
+    draw(dy, CELLS, seed + 4), draw(old_w, N_MAX, seed + 5), draw(old_b, N_MAX, seed + 6), draw(old_x, CELLS, seed + 7);
     memcpy(dw, old_w, sizeof dw);
     memcpy(db, old_b, sizeof db);
     memcpy(dx, old_x, sizeof dx);
@@ -347,8 +340,7 @@ static void conv_of(double *const in[ARRAYS], int n, double *out) {
             double s = in[2][c];
             for (int tap = 0; tap < TAPS; tap++) {
                 int from = t - (TAPS - 1) + tap;
-                s += in[1][c * TAPS + tap] *
-                     (from >= 0 ? in[0][from * n + c] : in[3][(from + TAPS - 1) * n + c]);
+                s += in[1][c * TAPS + tap] * (from >= 0 ? in[0][from * n + c] : in[3][(from + TAPS - 1) * n + c]);
             }
             out[t * n + c] = s;
         }
@@ -500,8 +492,7 @@ static void test_adamw(void **unused) {
     float p[N], g[N], m[N], v[N];
     double P[N], M[N], V[N];
     const double clip = 0.5, lr = 3e-3, b1 = 0.9, b2 = 0.95, eps = 1e-8, wd = 0.1;
-    draw(p, N, 1), memset(m, 0, sizeof m), memset(v, 0, sizeof v), memset(M, 0, sizeof M),
-        memset(V, 0, sizeof V);
+    draw(p, N, 1), memset(m, 0, sizeof m), memset(v, 0, sizeof v), memset(M, 0, sizeof M), memset(V, 0, sizeof V);
     widen(P, p, N);
     for (int step = 1; step <= 3; step++) {
         draw(g, N, (uint32_t)step + 1);
@@ -512,8 +503,8 @@ static void test_adamw(void **unused) {
             V[i] = b2 * V[i] + (1 - b2) * grad * grad;
             P[i] -= lr * (M[i] * c1 / (sqrt(V[i] * c2) + eps) + wd * P[i]);
         }
-        k->adamw(N, p, g, m, v, (float)clip, (float)lr, (float)b1, (float)b2, (float)c1, (float)c2,
-                 (float)eps, (float)wd);
+        k->adamw(N, p, g, m, v, (float)clip, (float)lr, (float)b1, (float)b2, (float)c1, (float)c2, (float)eps,
+                 (float)wd);
         close_to("adamw p", p, P, N, 2e-6);
         close_to("adamw m", m, M, N, 2e-6);
         close_to("adamw v", v, V, N, 2e-6);

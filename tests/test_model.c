@@ -164,11 +164,9 @@ static void tensors_of_self_attention(void **state) {
     assert_int_equal(model->layers[0].wg.at, IL_NONE);
     assert_int_equal(model->layers[0].token_idx, IL_NONE);
     assert_null(il_weight(model, model->layers[0].conv_w));
-    assert_fails(il_model_tensor(model, "model.norm.bias", &tensor, &error), IL_ERR_ARG, error,
-                 "model.norm.bias");
+    assert_fails(il_model_tensor(model, "model.norm.bias", &tensor, &error), IL_ERR_ARG, error, "model.norm.bias");
     assert_null(tensor.name);
-    assert_fails(il_model_tensor_at(model, 11, &tensor, &error), IL_ERR_ARG, error,
-                 "tensor 11: the model has 11");
+    assert_fails(il_model_tensor_at(model, 11, &tensor, &error), IL_ERR_ARG, error, "tensor 11: the model has 11");
     assert_null(tensor.data);
     il_model_unref(model);
 }
@@ -234,8 +232,7 @@ static void seeds_differ(void **state) {
     il_model_unref(b);
 }
 
-static void spread(const il_model *model, const char *name, double *mean, double *deviation,
-                   double *largest) {
+static void spread(const il_model *model, const char *name, double *mean, double *deviation, double *largest) {
     il_tensor t;
     il_error error;
     double sum = 0, squares = 0;
@@ -257,8 +254,7 @@ static void new_weights_follow_the_recipe(void **state) {
         "model.layers.1.seq_modeling_block.W1", "model.layers.1.seq_modeling_block.learnable_ttt_lr_weight",
         "model.layers.1.mlp.down_proj.weight"};
     static const char *const ones[] = {"seq_norm.weight", "ffn_norm.weight", "conv.norm.weight",
-                                       "seq_modeling_block.ttt_norm_weight",
-                                       "seq_modeling_block.post_norm.weight"};
+                                       "seq_modeling_block.ttt_norm_weight", "seq_modeling_block.post_norm.weight"};
     static const char *const zeros[] = {"conv.conv.bias",
                                         "seq_modeling_block.conv_q.bias",
                                         "seq_modeling_block.b1",
@@ -279,14 +275,12 @@ static void new_weights_follow_the_recipe(void **state) {
     il_model *model = support_model(engine, &config, 3);
     for (size_t i = 0; i < 5; i++) {
         spread(model, normals[i], &mean, &deviation, &largest);
-        assert_true(fabs(mean) < 1.5e-3 && fabs(deviation / 0.02 - 1) < 0.05 && largest > 0.05 &&
-                    largest < 0.14);
+        assert_true(fabs(mean) < 1.5e-3 && fabs(deviation / 0.02 - 1) < 0.05 && largest > 0.05 && largest < 0.14);
     }
     for (size_t i = 0; i < 3; i++) {
         snprintf(name, sizeof name, "model.layers.1.%s", convs[i]);
         spread(model, name, &mean, &deviation, &largest);
-        assert_true(fabs(mean) < 0.05 && fabs(deviation / 0.5 - 1) < 0.05 && largest > 1.05 &&
-                    largest < 1.13703);
+        assert_true(fabs(mean) < 0.05 && fabs(deviation / 0.5 - 1) < 0.05 && largest > 1.05 && largest < 1.13703);
     }
     for (size_t i = 0; i < 5; i++) {
         snprintf(name, sizeof name, "model.layers.0.%s", ones[i]);
@@ -332,8 +326,7 @@ static void packed_and_plain_products_agree(void **state) {
                             sum = fmaf(x[r * 24 + q], model->weights[w->at + (size_t)(o * w->in + q)], sum);
                         z[r * 24 + o] = sum;
                     }
-                for (int r = 0; r < 3; r++)
-                    assert_memory_equal(y + r * 24, z + r * 24, (size_t)w->out * sizeof *y);
+                for (int r = 0; r < 3; r++) assert_memory_equal(y + r * 24, z + r * 24, (size_t)w->out * sizeof *y);
             }
             const float *before = model->packed;
             assert_ok(il_model_refresh(model, 1, &error), error);

@@ -70,8 +70,7 @@ static il_st_item *item(place *p, const char *name) {
 static void expect_same(const il_model *a, const il_model *b) {
     char hex[33], other[33];
     assert_int_equal(a->table.n, b->table.n);
-    assert_memory_equal(a->weights, b->weights,
-                        a->table.floats * sizeof *a->weights); /* padding too: zeros */
+    assert_memory_equal(a->weights, b->weights, a->table.floats * sizeof *a->weights); /* padding too: zeros */
     il_model_fingerprint(a, hex);
     il_model_fingerprint(b, other);
     assert_string_equal(hex, other);
@@ -185,8 +184,7 @@ static void half_precision_files(void **state) {
 }
 
 static void official_files_load(void **state) {
-    static const char *const names[] = {"linear_mamba_d16", "linear_transformer_d16", "mlp_mamba_d16",
-                                        "llama_d16"};
+    static const char *const names[] = {"linear_mamba_d16", "linear_transformer_d16", "mlp_mamba_d16", "llama_d16"};
     char dir[4096];
     il_model *model;
     il_error error;
@@ -246,8 +244,7 @@ static void missing_and_unknown_tensors(void **state) {
     il_st_item *more = calloc(p.n + 1, sizeof *more);
     assert_non_null(more);
     memcpy(more, p.items, p.n * sizeof *more);
-    more[p.n] =
-        (il_st_item){.name = "model.layers.2.seq_norm.weight", .rank = 1, .shape = {16}, .data = zeros};
+    more[p.n] = (il_st_item){.name = "model.layers.2.seq_norm.weight", .rank = 1, .shape = {16}, .data = zeros};
     support_write_items(p.dir, WEIGHTS, more, p.n + 1);
     expect_refused(&p, IL_ERR_MISMATCH, WEIGHTS, "model.layers.2.seq_norm.weight");
     more[p.n].name = "inv_freq";
@@ -292,8 +289,7 @@ static void wrong_shapes_and_dtypes(void **state) {
     w1->shape[1] = 32;
     w1->shape[2] = 8; /* transposed: as many entries */
     support_write_items(p.dir, WEIGHTS, p.items, p.n);
-    expect_refused(&p, IL_ERR_MISMATCH, WEIGHTS,
-                   BLOCK "W1: shape [2, 32, 8], but config.json makes it [2, 8, 32]");
+    expect_refused(&p, IL_ERR_MISMATCH, WEIGHTS, BLOCK "W1: shape [2, 32, 8], but config.json makes it [2, 8, 32]");
     *w1 = kept;
     w1->rank = 2;
     w1->shape[1] = 256;
@@ -455,8 +451,8 @@ static void write_shards(place *p, size_t first) {
     assert_non_null(index);
     n += (size_t)snprintf(index, room, "{\"metadata\":{\"total_size\":1},\"weight_map\":{");
     for (size_t i = 0; i < p->n; i++)
-        n += (size_t)snprintf(index + n, room - n, "%s\"%s\":\"part-%d.safetensors\"", i ? "," : "",
-                              p->items[i].name, i < first ? 1 : 2);
+        n += (size_t)snprintf(index + n, room - n, "%s\"%s\":\"part-%d.safetensors\"", i ? "," : "", p->items[i].name,
+                              i < first ? 1 : 2);
     n += (size_t)snprintf(index + n, room - n, "}}");
     support_write(support_path(p->dir, INDEX), index, n);
     support_write_items(p->dir, "part-1.safetensors", p->items, first);
@@ -516,9 +512,8 @@ static void damaged_indexes(void **state) {
     expect_refused(&p, IL_ERR_FORMAT, INDEX, "model.norm.weight");
     write_index(&p, "{\"weight_map\":{\"model.norm.scale\":\"a.safetensors\"}}");
     expect_refused(&p, IL_ERR_MISMATCH, INDEX, "model.norm.scale");
-    write_index(
-        &p,
-        "{\"weight_map\":{\"model.norm.weight\":\"a.safetensors\",\"model.norm.weight\":\"b.safetensors\"}}");
+    write_index(&p,
+                "{\"weight_map\":{\"model.norm.weight\":\"a.safetensors\",\"model.norm.weight\":\"b.safetensors\"}}");
     expect_refused(&p, IL_ERR_FORMAT, INDEX, "uplicate");
     write_index(&p, "{\"weight_map\":{}}");
     expect_refused(&p, IL_ERR_MISMATCH, INDEX, "model.embed_tokens.weight");
@@ -578,11 +573,9 @@ static void saving_where_it_cannot(void **state) {
     il_error error;
     (void)state;
     place p = make_place("ttt_linear");
-    assert_fails(il_model_save(p.model, support_path(p.dir, "config.json"), &error), IL_ERR_IO, error,
-                 "config.json");
+    assert_fails(il_model_save(p.model, support_path(p.dir, "config.json"), &error), IL_ERR_IO, error, "config.json");
     assert_fails(il_model_save(p.model, "", &error), IL_ERR_ARG, error, "folder");
-    assert_fails(il_model_save(p.model, "/proc/self/nothing", &error), IL_ERR_IO, error,
-                 "/proc/self/nothing");
+    assert_fails(il_model_save(p.model, "/proc/self/nothing", &error), IL_ERR_IO, error, "/proc/self/nothing");
     assert_int_equal(mkdir(support_path(p.dir, WEIGHTS), 0777), 0);
     assert_fails(il_model_save(p.model, p.dir, &error), IL_ERR_IO, error, WEIGHTS);
     assert_int_equal(support_folder_count(p.dir), 2);

@@ -1,10 +1,10 @@
-/* test_parity.c: against the official code. Every fixture is a small random model and what ttt-lm-pytorch, ttt-lm-jax or
- * transformers computed from it (tests/fixtures/README.md): logits of whole sequences and of cached decode, losses,
+/* test_parity.c: against the official code. Every fixture is a small random model and what ttt-lm-pytorch, ttt-lm-jax
+ * or transformers computed from it (tests/fixtures/README.md): logits of whole sequences and of cached decode, losses,
  * gradients, ten steps of the official optimizer. Bounds are those seen between the official codes and float64. */
 #include "support_test.h"
 
-#include "support_files.h"
 #include "base/memory.h"
+#include "support_files.h"
 #include "tensor/safetensors.h"
 #include <dirent.h>
 #include <jansson.h>
@@ -129,7 +129,8 @@ static void check_decode(const fixture *f) {
     il_session *session;
     assert_ok(il_session_open(f->model, NULL, &session, &error), error);
     for (size_t t = 0; t < f->length;) {
-        il_feed feed = {.session = session, .tokens = f->tokens + t, .n = t ? 1 : prefill, .logits = logits + t * f->vocab};
+        il_feed feed = {
+            .session = session, .tokens = f->tokens + t, .n = t ? 1 : prefill, .logits = logits + t * f->vocab};
         assert_ok(il_feed_many(&feed, 1, &error), error);
         t += feed.n;
     }
@@ -171,18 +172,21 @@ static void check_gradients(const fixture *f) {
             norm += (double)want[j] * (double)want[j];
         }
         free(want);
-        if (norm == 0 && strstr(tensor.name, "learnable_token_idx") == NULL) fail_msg("%s: %s has no gradient", f->name, tensor.name);
+        if (norm == 0 && strstr(tensor.name, "learnable_token_idx") == NULL)
+            fail_msg("%s: %s has no gradient", f->name, tensor.name);
         if (!(sqrt(delta) <= 1e-4 * sqrt(norm)))
             fail_msg("%s: gradient of %s: relative L2 error %.3g", f->name, tensor.name, sqrt(delta / norm));
         if (norm > 0) note(&worst_tensor, sqrt(delta / norm));
         double norm_want = json_number_value(json_object_get(norms, tensor.name));
         if (!(fabs(sqrt(full) - norm_want) <= 1e-4 * norm_want))
-            fail_msg("%s: norm of the gradient of %s is %.9g, expected %.9g", f->name, tensor.name, sqrt(full), norm_want);
+            fail_msg("%s: norm of the gradient of %s is %.9g, expected %.9g", f->name, tensor.name, sqrt(full),
+                     norm_want);
         all += delta;
         all_norm += norm;
         at += tensor.count;
     }
-    if (!(sqrt(all) <= 5e-6 * sqrt(all_norm))) fail_msg("%s: all gradients: relative L2 error %.3g", f->name, sqrt(all / all_norm));
+    if (!(sqrt(all) <= 5e-6 * sqrt(all_norm)))
+        fail_msg("%s: all gradients: relative L2 error %.3g", f->name, sqrt(all / all_norm));
     note(&worst_all, sqrt(all / all_norm));
     free(gradient);
 }
@@ -197,7 +201,8 @@ static void check_training(const fixture *f) {
     const char *path = support_path(folder, "stream.npy");
     FILE *file = fopen(path, "wb");
     char header[118];
-    int n = snprintf(header, sizeof header, "{'descr': '<i4', 'fortran_order': False, 'shape': (%zu,), }", stream->count);
+    int n =
+        snprintf(header, sizeof header, "{'descr': '<i4', 'fortran_order': False, 'shape': (%zu,), }", stream->count);
     memset(header + n, ' ', sizeof header - (size_t)n);
     header[sizeof header - 1] = '\n';
     fwrite("\x93NUMPY\x01\x00\x76\x00", 1, 10, file);
@@ -224,7 +229,8 @@ static void check_training(const fixture *f) {
     for (size_t i = 0; i < losses->count; i++) {
         il_step step;
         assert_ok(il_trainer_step(trainer, &step, &error), error);
-        if (!(fabs(step.loss - want[i]) <= 5e-6)) fail_msg("%s: step %zu: loss %.9g, expected %.9g", f->name, i + 1, step.loss, want[i]);
+        if (!(fabs(step.loss - want[i]) <= 5e-6))
+            fail_msg("%s: step %zu: loss %.9g, expected %.9g", f->name, i + 1, step.loss, want[i]);
         note(&worst_training, fabs(step.loss - want[i]));
         double lr = json_number_value(json_array_get(json_object_get(f->meta, "train_lr"), i));
         assert_true(fabs(step.lr - lr) <= 1e-9);

@@ -51,8 +51,7 @@ static void uniform_is_uniform(void **state) {
         most = fmax(most, x);
     }
     double chi2 = 0, expected = DRAWS / 16.0;
-    for (int i = 0; i < 16; i++)
-        chi2 += ((double)bins[i] - expected) * ((double)bins[i] - expected) / expected;
+    for (int i = 0; i < 16; i++) chi2 += ((double)bins[i] - expected) * ((double)bins[i] - expected) / expected;
     assert_true(chi2 < 40); /* 15 degrees of freedom: above 37.7 once in a thousand seeds */
     assert_true(fabs(sum / DRAWS - 0.5) < 0.002);
     assert_true(least < 1e-4 && most > 1 - 1e-4);
@@ -96,8 +95,7 @@ static void truncated_normal_is_cut(void **state) {
     (void)state;
     double squares = 0, sum = 0;
     for (uint64_t i = 0; i < DRAWS; i++) {
-        double x = il_normal_truncated(3, IL_PURPOSE_TEST, 0, i, 2.0),
-               plain = il_normal(3, IL_PURPOSE_TEST, 0, i);
+        double x = il_normal_truncated(3, IL_PURPOSE_TEST, 0, i, 2.0), plain = il_normal(3, IL_PURPOSE_TEST, 0, i);
         assert_true(fabs(x) <= 2.0);
         if (fabs(plain) <= 2.0) assert_true(x == plain);
         sum += x;
@@ -105,8 +103,7 @@ static void truncated_normal_is_cut(void **state) {
     }
     assert_true(fabs(sum / DRAWS) < 0.006);
     assert_true(fabs(sqrt(squares / DRAWS) - 0.87962566103423978) < 0.005);
-    for (uint64_t i = 0; i < 20000; i++)
-        assert_true(fabs(il_normal_truncated(3, IL_PURPOSE_TEST, 0, i, 0.5)) <= 0.5);
+    for (uint64_t i = 0; i < 20000; i++) assert_true(fabs(il_normal_truncated(3, IL_PURPOSE_TEST, 0, i, 0.5)) <= 0.5);
 }
 
 static void every_part_of_the_counter_counts(void **state) {

@@ -144,8 +144,7 @@ static void all_threads_work_also_after_sleep(void **state) {
             il_pool_run(pool, m.expected, meet, &m);
             assert_int_equal(atomic_load(&m.late), 0);
             assert_int_equal(atomic_load(&m.arrived), m.expected);
-            if (round % 20 == 0)
-                nanosleep(&(struct timespec){0, 20 * 1000 * 1000}, NULL); /* beyond any spin */
+            if (round % 20 == 0) nanosleep(&(struct timespec){0, 20 * 1000 * 1000}, NULL); /* beyond any spin */
         }
         il_pool_close(pool);
     }

@@ -18,8 +18,7 @@ static il_allocator memory;
 static void fill(float *row, int n, uint64_t seed) {
     static const float spreads[] = {0, 1e-3F, 1, 5, 30, 200};
     float spread = spreads[seed % 6], shift = (float)(seed % 5) * 50 - 100;
-    for (int i = 0; i < n; i++)
-        row[i] = shift + spread * (float)il_normal(seed, IL_PURPOSE_TEST, 1, (uint64_t)i);
+    for (int i = 0; i < n; i++) row[i] = shift + spread * (float)il_normal(seed, IL_PURPOSE_TEST, 1, (uint64_t)i);
 }
 
 static void round_trip(const char *kernels, int n) {
@@ -79,15 +78,15 @@ static void carries(void **state) {
     for (uint32_t total = 2; total < 1U << 31; total = total * 3 + 1) {
         il_encoder_open(&memory, &encoder);
         for (int i = 0; i < SYMBOLS; i++) {
-            uint32_t from = i % 7 == 6 ? lively_random(total, (uint64_t)i, total)
-                                       : total - 1 - (uint32_t)(i % 3 == 2 && total > 2);
+            uint32_t from =
+                i % 7 == 6 ? lively_random(total, (uint64_t)i, total) : total - 1 - (uint32_t)(i % 3 == 2 && total > 2);
             assert_true(il_encode(&encoder, (il_slice){from, 1, total}));
         }
         assert_true(il_encode_finish(&encoder));
         il_decode_begin(encoder.data, encoder.bytes, &decoding);
         for (int i = 0; i < SYMBOLS; i++) {
-            uint32_t from = i % 7 == 6 ? lively_random(total, (uint64_t)i, total)
-                                       : total - 1 - (uint32_t)(i % 3 == 2 && total > 2);
+            uint32_t from =
+                i % 7 == 6 ? lively_random(total, (uint64_t)i, total) : total - 1 - (uint32_t)(i % 3 == 2 && total > 2);
             assert_int_equal(il_decode_uniform(&decoding, total), from);
         }
         assert_true(il_decode_ended(&decoding));

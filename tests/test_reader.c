@@ -170,8 +170,7 @@ static void files(void **state) {
     assert_ok(il_reader_run(&memory, path, 0, take, &s, &error), error);
     assert_string_equal(s.text, "a|");
     assert_true(il_reader_is("x/a.txt") && il_reader_is("a.jsonl.zst") && il_reader_is("a.jsonl"));
-    assert_false(il_reader_is("a.zst") || il_reader_is(".txt") || il_reader_is("a.json") ||
-                 il_reader_is("txt"));
+    assert_false(il_reader_is("a.zst") || il_reader_is(".txt") || il_reader_is("a.json") || il_reader_is("txt"));
     assert_fails(il_reader_run(&memory, "a.pdf", 0, take, &s, &error), IL_ERR_UNSUPPORTED, error, "a.pdf");
     path = support_path(folder, "none.txt");
     assert_fails(il_reader_run(&memory, path, 0, take, &s, &error), IL_ERR_IO, error, "none.txt");

@@ -9,8 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- the official code
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the official code ---- */
 
 static const char *const fixtures[] = {
     "linear_mamba_d16",
@@ -132,8 +131,7 @@ static void official_gradients(void **state) {
                 memcpy(&value, grad->data + e * sizeof value, sizeof value);
                 if (fabsf(value) > fabsf(most)) most = value, at = e;
             }
-            double slope =
-                ref64_slope(&f.model, f.tokens, f.sequences, f.length, &f.weights.tensors[w].data[at], 1e-5);
+            double slope = ref64_slope(&f.model, f.tokens, f.sequences, f.length, &f.weights.tensors[w].data[at], 1e-5);
             if (!(fabs(slope - (double)most) <= 1e-4 * fabs((double)most)))
                 fail_msg("%s, %s[%zu]: %.9g, official %.9g", fixtures[i], name, at, slope, (double)most);
             tensors++;
@@ -143,9 +141,7 @@ static void official_gradients(void **state) {
     assert_true(tensors > 300);
 }
 
-/* ---- identities
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- identities ---- */
 
 enum { D = 6, N = 11 };
 
@@ -234,14 +230,13 @@ static void reference_is_linear_attention(void **state) {
     close_to(s.out, expect, N * D, 1e-12);
 }
 
-/* ---- the library's dual form, its gradient chosen by the test: the same two identities, biases included
- * ---------------------- */
+/* ---- the library's dual form, its gradient chosen by the test: the same two identities, biases included ---- */
 
 enum { PAD = 16 };
 
 typedef struct layer {
-    _Alignas(64) float xt[D * PAD], g[N * D], lr[N], tok[N], w[(D + 1) * D], next[(D + 1) * D], y[N * D],
-        a[N * D], s[N * PAD];
+    _Alignas(64) float xt[D * PAD], g[N * D], lr[N], tok[N], w[(D + 1) * D], next[(D + 1) * D], y[N * D], a[N * D],
+        s[N * PAD];
 } layer;
 
 static il_head layer_fill(layer *l, const stream *s, int b) {
@@ -314,8 +309,7 @@ static void dual_is_delta_rule(void **state) {
             for (int r = 0; r < D; r++) error[c] -= s.k[t * D + r] * fast[r * D + c];
         }
         for (int r = 0; r <= D; r++)
-            for (int c = 0; c < D; c++)
-                fast[r * D + c] += (double)beta * (r < D ? s.k[t * D + r] : 1.0) * error[c];
+            for (int c = 0; c < D; c++) fast[r * D + c] += (double)beta * (r < D ? s.k[t * D + r] : 1.0) * error[c];
         for (int c = 0; c < D; c++) {
             double expect = fast[D * D + c];
             for (int r = 0; r < D; r++) expect += s.q[t * D + r] * fast[r * D + c];

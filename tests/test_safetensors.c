@@ -135,8 +135,7 @@ static const struct {
     {ONE("\"BOOL\"", "[4]", "[0,4]"), 4, IL_ERR_UNSUPPORTED, "tensor w: dtype BOOL"},
     {ONE("\"f32\"", "[1]", "[0,4]"), 4, IL_ERR_UNSUPPORTED, "tensor w: dtype f32"},
     {ONE("\"\"", "[1]", "[0,4]"), 4, IL_ERR_UNSUPPORTED, "tensor w: dtype"},
-    {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"zip\":1}}", 4, IL_ERR_UNSUPPORTED,
-     "field zip"},
+    {"{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"zip\":1}}", 4, IL_ERR_UNSUPPORTED, "field zip"},
     /* shape */
     {"{\"w\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, IL_ERR_FORMAT, "tensor w: shape is missing"},
     {ONE(F32, "4", "[0,4]"), 4, IL_ERR_FORMAT, "tensor w: shape"},
@@ -179,8 +178,8 @@ static void hostile_headers_are_refused(void **state) {
         size_t bytes;
         unsigned char *file = make_file(hostile[i].header, NULL, hostile[i].data_bytes, &bytes);
         il_st st;
-        assert_fails(il_st_parse(&alloc.allocator, "dir/model", file, bytes, &st, &error), hostile[i].status,
-                     error, hostile[i].text);
+        assert_fails(il_st_parse(&alloc.allocator, "dir/model", file, bytes, &st, &error), hostile[i].status, error,
+                     hostile[i].text);
         assert_memory_equal(error.message, "dir/model: ", 11);
         assert_int_equal(st.n, 0);
         assert_int_equal(alloc.live, 0);
@@ -203,15 +202,13 @@ static void hostile_lengths_are_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         memcpy(file, &cases[i].length, 8);
         memcpy(file + 8, "{}", 2);
-        assert_fails(il_st_parse(&alloc.allocator, "f", file, 10, &st, &error), IL_ERR_FORMAT, error,
-                     cases[i].text);
+        assert_fails(il_st_parse(&alloc.allocator, "f", file, 10, &st, &error), IL_ERR_FORMAT, error, cases[i].text);
     }
     free(file);
     for (size_t bytes = 0; bytes < 8; bytes++) {
         file = malloc(bytes + !bytes);
         memset(file, 0, bytes + !bytes);
-        assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
-                     "too few");
+        assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error, "too few");
         free(file);
     }
 }
@@ -237,8 +234,7 @@ static void damage_is_noticed_or_harmless(void **state) {
                 for (size_t i = 0; i < st.n; i++) {
                     assert_true(st.tensors[i].data >= file + 8 &&
                                 st.tensors[i].data + st.tensors[i].bytes <= file + bytes);
-                    assert_int_equal(st.tensors[i].bytes,
-                                     st.tensors[i].count * il_dtype_bytes(st.tensors[i].dtype));
+                    assert_int_equal(st.tensors[i].bytes, st.tensors[i].count * il_dtype_bytes(st.tensors[i].dtype));
                     sum += st.tensors[i].bytes;
                 }
                 assert_int_equal(sum, 8);
@@ -262,8 +258,7 @@ static void deep_nesting_is_refused(void **state) {
     header[DEPTH + 5] = 0;
     unsigned char *file = make_file(header, NULL, 0, &bytes);
     il_st st;
-    assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
-                 "header");
+    assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error, "header");
     free(file);
     free(header);
 }
@@ -297,8 +292,7 @@ static void bf16_becomes_f32(void **state) {
     static uint16_t half[65536];
     static float out[65536];
     for (uint32_t i = 0; i < 65536; i++) half[i] = (uint16_t)i;
-    il_st_tensor t = {
-        .name = "t", .dtype = IL_BF16, .count = 65536, .data = (unsigned char *)half, .bytes = 131072};
+    il_st_tensor t = {.name = "t", .dtype = IL_BF16, .count = 65536, .data = (unsigned char *)half, .bytes = 131072};
     assert_ok(il_st_to_f32(&t, out, &error), error);
     for (uint32_t i = 0; i < 65536; i++) {
         float expected = as_float(i << 16);
@@ -425,8 +419,7 @@ static void nonsense_is_not_written(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const il_st_item items[2] = {{"first", IL_F32, 1, {1}, some_floats}, cases[i].item};
-        assert_fails(il_st_write(&alloc.allocator, path, items, 2, NULL, 0, &error), IL_ERR_ARG, error,
-                     cases[i].text);
+        assert_fails(il_st_write(&alloc.allocator, path, items, 2, NULL, 0, &error), IL_ERR_ARG, error, cases[i].text);
     }
     const il_st_pair twice[] = {{"k", "a"}, {"k", "b"}}, bad[] = {{"k", "\xff"}};
     assert_fails(il_st_write(&alloc.allocator, path, NULL, 0, twice, 2, &error), IL_ERR_ARG, error, "twice");

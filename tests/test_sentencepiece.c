@@ -1,5 +1,4 @@
-/* test_sentencepiece.c: a model trained by il_tokenizer_train, and what it promises: decode(encode(x)) = x.
- */
+/* test_sentencepiece.c: a model trained by il_tokenizer_train, and what it promises: decode(encode(x)) = x. */
 #include "support_test.h"
 
 #include <pthread.h>
@@ -64,11 +63,9 @@ static void gives_back(const char *text, size_t n, il_decode_form form) {
     il_tokens tokens = {0};
     char *back;
     assert_ok(il_tokenizer_encode(trained, text, n, &tokens, &error), error);
-    for (size_t i = 0; i < tokens.n; i++)
-        assert_in_range(tokens.ids[i], 3, VOCAB - 1); /* no <unk>, <s>, </s> */
+    for (size_t i = 0; i < tokens.n; i++) assert_in_range(tokens.ids[i], 3, VOCAB - 1); /* no <unk>, <s>, </s> */
     size_t m = support_decode(trained, tokens.ids, tokens.n, form, &back);
-    if (m != n || memcmp(back, text, n) != 0)
-        fail_msg("\"%.*s\" came back as \"%.*s\"", (int)n, text, (int)m, back);
+    if (m != n || memcmp(back, text, n) != 0) fail_msg("\"%.*s\" came back as \"%.*s\"", (int)n, text, (int)m, back);
     free(back);
     il_tokens_free(&tokens);
 }
@@ -79,8 +76,7 @@ static void gives_back_utf8(void **state) {
         "",   " ",    "  ",           "   a",     "a ",         "a  b",      "\n",          "\n\n a\n ",
         "\t", "\r\n", "the\tb",       "▁",        " ▁ ▁",       "a▁b",       "<s></s>",     "<0x0A>",
         "▅",  "⁇",    "\xEF\xBF\xBD", "\x01\x7F", "42 1234567", "e\xCC\x81", "日本語 の 本"};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        gives_back(cases[i], strlen(cases[i]), IL_DECODE_USUAL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) gives_back(cases[i], strlen(cases[i]), IL_DECODE_USUAL);
     char text[400];
     support_seed(6);
     for (int round = 0; round < 5000; round++)
@@ -225,8 +221,7 @@ static void training_refuses(void **state) {
     const char *files[] = {support_path(folder, "a.txt")}, *path = support_path(folder, "x.model");
     assert_fails(il_tokenizer_train(engine, files, 1, 100, path, &error), IL_ERR_ARG, error, "100");
     assert_fails(il_tokenizer_train(engine, files, 1, 260, path, &error), IL_ERR_ARG, error, "260");
-    assert_fails(il_tokenizer_train(engine, files, 1, 265, path, &error), IL_ERR_ARG, error,
-                 "required_chars");
+    assert_fails(il_tokenizer_train(engine, files, 1, 265, path, &error), IL_ERR_ARG, error, "required_chars");
     assert_fails(il_tokenizer_train(engine, files, 1, 30000, path, &error), IL_ERR_ARG, error, "too high");
     assert_fails(il_tokenizer_train(engine, files, 0, 400, path, &error), IL_ERR_ARG, error, "no text files");
     const char *missing[] = {support_path(folder, "missing.txt")};

@@ -1,10 +1,10 @@
-/* test_session.c: one answer. A session's logits and state are the same bits for every chunking, neighbourhood, thread count
- * and instruction set; fork, rewind, freezing, cancelling and numbers that go wrong. */
+/* test_session.c: one answer. A session's logits and state are the same bits for every chunking, neighbourhood, thread
+ * count and instruction set; fork, rewind, freezing, cancelling and numbers that go wrong. */
 #include "support_test.h"
 
+#include "session/session.h"
 #include "support_alloc.h"
 #include "support_lively.h"
-#include "session/session.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -70,13 +70,16 @@ static void assert_same_state(const il_state *a, const il_state *b) {
     uint64_t mini = (uint64_t)m->config.mini_batch, now = a->position / mini;
     size_t heads = (size_t)m->config.layers * (size_t)m->config.heads;
     if (m->rule)
-        assert_memory_equal(il_state_carry(a, now, 0, 0), il_state_carry(b, now, 0, 0), heads * m->shape.carry * sizeof(float));
+        assert_memory_equal(il_state_carry(a, now, 0, 0), il_state_carry(b, now, 0, 0),
+                            heads * m->shape.carry * sizeof(float));
     size_t ring = (size_t)m->config.layers * (size_t)a->ring * (size_t)m->config.width * sizeof(float);
     if (a->ring_pre) assert_memory_equal(a->ring_pre, b->ring_pre, ring);
     if (a->ring_qk) assert_memory_equal(a->ring_qk, b->ring_qk, ring);
     assert_memory_equal(a->hidden, b->hidden, (size_t)a->ring_hidden * (size_t)m->config.width * sizeof(float));
     for (size_t i = 0; i < a->n_chunks && i < b->n_chunks; i++)
-        assert_memory_equal(a->chunks[i], b->chunks[i], 2 * (size_t)IL_KV_CHUNK * (size_t)m->config.layers * (size_t)m->config.width * sizeof(float));
+        assert_memory_equal(a->chunks[i], b->chunks[i],
+                            2 * (size_t)IL_KV_CHUNK * (size_t)m->config.layers * (size_t)m->config.width *
+                                sizeof(float));
 }
 
 static void any_chunking(void **unused) {
@@ -149,7 +152,11 @@ static void any_neighbours(void **unused) {
                 feeds[i] = (il_feed){.session = sessions[i], .tokens = others + i, .n = lively_random(i, round, 90)};
             size_t n = 1 + lively_random(9, at, 70);
             if (n > N - at) n = N - at;
-            feeds[place] = (il_feed){.session = sessions[place], .tokens = r->tokens + at, .n = n, .nll = nll + at, .logits = logits + at * VOCAB};
+            feeds[place] = (il_feed){.session = sessions[place],
+                                     .tokens = r->tokens + at,
+                                     .n = n,
+                                     .nll = nll + at,
+                                     .logits = logits + at * VOCAB};
             il_error error;
             assert_ok(il_feed_many(feeds, NEIGHBOURS + 1, &error), error);
             at += n;
@@ -349,7 +356,8 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
         float want[N * VOCAB], logits[N * VOCAB], last[VOCAB], nll[N];
         feed(good, tokens, N, want, NULL);
         tokens[wrong] = VOCAB - 1;
-        for (int i = 0; i < config.width; i++) model->weights[model->embed + (size_t)(VOCAB - 1) * (size_t)config.width + (size_t)i] = INFINITY;
+        for (int i = 0; i < config.width; i++)
+            model->weights[model->embed + (size_t)(VOCAB - 1) * (size_t)config.width + (size_t)i] = INFINITY;
         model->version++;
         const size_t steps[] = {N, 1, 7};
         for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
@@ -389,7 +397,8 @@ static void cancelled_feeds_can_go_on(void **unused) {
     il_session *s = open_session(r->model, 0);
     feed(s, r->tokens, 20, logits, NULL);
     il_session_cancel(s);
-    assert_fails(il_session_feed(s, r->tokens + 20, N - 20, NULL, &consumed, &error), IL_ERR_CANCELLED, error, "cancelled");
+    assert_fails(il_session_feed(s, r->tokens + 20, N - 20, NULL, &consumed, &error), IL_ERR_CANCELLED, error,
+                 "cancelled");
     assert_int_equal(consumed, 0);
     feed(s, r->tokens + 20, N - 20, logits + 20 * VOCAB, NULL);
     assert_memory_equal(logits, r->logits, sizeof logits);

@@ -83,8 +83,8 @@ static void written_and_read(void **state) {
         assert_int_equal(tokens.n, 2 * n);
         if (n) {
             assert_memory_equal(tokens.ids + n, ids, n * 4);
-            assert_fails(il_shard_read(&memory, path, cases[c].vocab - 1, &tokens, &info, &error),
-                         IL_ERR_MISMATCH, error, path);
+            assert_fails(il_shard_read(&memory, path, cases[c].vocab - 1, &tokens, &info, &error), IL_ERR_MISMATCH,
+                         error, path);
             assert_int_equal(tokens.n, 2 * n);
         }
         il_tokens_free(&tokens);
@@ -154,10 +154,10 @@ static void bad_shards(void **state) {
 
     il_tokens tokens = {0};
     assert_fails(il_shard_read(&memory, folder, 10, &tokens, NULL, &error), IL_ERR_IO, error, "folder");
-    assert_fails(il_shard_read(&memory, support_path(folder, "none.bin"), 10, &tokens, NULL, &error),
-                 IL_ERR_IO, error, "none.bin");
-    assert_fails(il_shard_write(&memory, support_path(folder, "no/a.bin"), ids, 3, 10, 0, &error), IL_ERR_IO,
-                 error, "no/a.bin");
+    assert_fails(il_shard_read(&memory, support_path(folder, "none.bin"), 10, &tokens, NULL, &error), IL_ERR_IO, error,
+                 "none.bin");
+    assert_fails(il_shard_write(&memory, support_path(folder, "no/a.bin"), ids, 3, 10, 0, &error), IL_ERR_IO, error,
+                 "no/a.bin");
 }
 
 static size_t npy(unsigned char *out, int version, const char *header, const void *body, size_t bytes) {
@@ -177,8 +177,7 @@ static void numpy_files(void **state) {
     il_shard_info info;
     const unsigned char small[] = {5, 0, 1, 1}, large[] = {5, 0, 0, 0, 231, 3, 0, 0};
     for (int version = 1; version <= 3; version++) {
-        size_t n =
-            npy(data, version, "{'descr': '<u2', 'fortran_order': False, 'shape': (2,), }      \n", small, 4);
+        size_t n = npy(data, version, "{'descr': '<u2', 'fortran_order': False, 'shape': (2,), }      \n", small, 4);
         assert_int_equal(parse("a.npy", data, n, 1000, &tokens, &info), IL_OK);
         n = npy(data, version, "{\"shape\":(2,),'fortran_order':False,'descr':'<i4'}", large, 8);
         assert_int_equal(parse("a.npy", data, n, 1000, &tokens, &info), IL_OK);
@@ -194,14 +193,12 @@ static void bad_numpy_files(void **state) {
     (void)state;
     unsigned char data[400];
     const unsigned char body[8] = {1, 0, 2, 0};
-#define bad(header, bytes, status, text)                                                                     \
-    refuses("a.npy", data, npy(data, 1, header, body, bytes), status, text)
+#define bad(header, bytes, status, text) refuses("a.npy", data, npy(data, 1, header, body, bytes), status, text)
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (3,), }\n", 4, IL_ERR_FORMAT, "3 tokens promised");
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (1,), }\n", 4, IL_ERR_FORMAT, "4 bytes");
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (18446744073709551615,), }\n", 4, IL_ERR_FORMAT,
         "dimension");
-    bad("{'descr': '<u2', 'fortran_order': False, 'shape': (9223372036854775810,), }\n", 4, IL_ERR_FORMAT,
-        "promised");
+    bad("{'descr': '<u2', 'fortran_order': False, 'shape': (9223372036854775810,), }\n", 4, IL_ERR_FORMAT, "promised");
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (2, 1), }\n", 4, IL_ERR_FORMAT, "one dimension");
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (), }\n", 4, IL_ERR_FORMAT, "one dimension");
     bad("{'descr': '<u2', 'fortran_order': True, 'shape': (2,), }\n", 4, IL_ERR_FORMAT, "C order");
@@ -209,10 +206,8 @@ static void bad_numpy_files(void **state) {
     bad("{'descr': '>u2', 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_UNSUPPORTED, ">u2");
     bad("{'descr': [('a', '<u2')], 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_FORMAT, "plain");
     bad("{'descr': '<u2', 'fortran_order': False, }\n", 4, IL_ERR_FORMAT, "lacks");
-    bad("{'descr': '<u2', 'descr': '<u2', 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_FORMAT,
-        "repeated");
-    bad("{'descr': '<u2', 'more': 1, 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_FORMAT,
-        "unknown");
+    bad("{'descr': '<u2', 'descr': '<u2', 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_FORMAT, "repeated");
+    bad("{'descr': '<u2', 'more': 1, 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_FORMAT, "unknown");
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (2,), } x\n", 4, IL_ERR_FORMAT, "broken");
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (2,)", 0, IL_ERR_FORMAT, "broken");
     bad("{'descr': '<u2 and much longer than any", 0, IL_ERR_FORMAT, "plain");

@@ -16,12 +16,10 @@ static void offsets_are_aligned_and_padding_zero(void **state) {
     support_alloc_begin(&alloc);
     il_table_begin(&alloc.allocator, &table);
     assert_ok(il_table_add(&table, &offset[0], IL_INIT_ONES, 1, (size_t[]){3}, &error, "norm"), error);
-    assert_ok(
-        il_table_add(&table, &offset[1], IL_INIT_NORMAL, 2, (size_t[]){5, 7}, &error, "layer.%d.%s", 1, "w"),
-        error);
-    assert_ok(il_table_add(&table, &offset[2], IL_INIT_CONV, 3, (size_t[]){2, 1, 4}, &error, "conv"), error);
-    assert_ok(il_table_add(&table, &offset[3], IL_INIT_ZEROS, 4, (size_t[]){2, 2, 2, 2}, &error, "bias"),
+    assert_ok(il_table_add(&table, &offset[1], IL_INIT_NORMAL, 2, (size_t[]){5, 7}, &error, "layer.%d.%s", 1, "w"),
               error);
+    assert_ok(il_table_add(&table, &offset[2], IL_INIT_CONV, 3, (size_t[]){2, 1, 4}, &error, "conv"), error);
+    assert_ok(il_table_add(&table, &offset[3], IL_INIT_ZEROS, 4, (size_t[]){2, 2, 2, 2}, &error, "bias"), error);
     assert_int_equal(table.n, 4);
     assert_int_equal(offset[0], 0);
     assert_int_equal(offset[1], 16);
@@ -97,22 +95,19 @@ static void nonsense_is_refused(void **state) {
     il_table_begin(&c, &table);
     const size_t one[4] = {1, 1, 1, 1};
     assert_ok(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, one, &error, "twice"), error);
-    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, one, &error, "twice"), IL_ERR_ARG, error,
-                 "twice");
-    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, one, &error, "%s", name), IL_ERR_ARG, error,
-                 "95 bytes");
-    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, one, &error, "%s", ""), IL_ERR_ARG, error,
-                 "bytes");
+    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, one, &error, "twice"), IL_ERR_ARG, error, "twice");
+    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, one, &error, "%s", name), IL_ERR_ARG, error, "95 bytes");
+    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, one, &error, "%s", ""), IL_ERR_ARG, error, "bytes");
     assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 0, one, &error, "x"), IL_ERR_ARG, error, "rank 0");
     assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 5, one, &error, "x"), IL_ERR_ARG, error, "rank 5");
-    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 2, (size_t[]){4, 0}, &error, "x"), IL_ERR_ARG,
-                 error, "dimension 1");
-    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 2, (size_t[]){SIZE_MAX / 2, 3}, &error, "x"),
-                 IL_ERR_ARG, error, "entries");
-    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, (size_t[]){SIZE_MAX / 4}, &error, "x"),
-                 IL_ERR_ARG, error, "bytes");
-    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, (size_t[]){SIZE_MAX}, &error, "x"), IL_ERR_ARG,
-                 error, "bytes");
+    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 2, (size_t[]){4, 0}, &error, "x"), IL_ERR_ARG, error,
+                 "dimension 1");
+    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 2, (size_t[]){SIZE_MAX / 2, 3}, &error, "x"), IL_ERR_ARG,
+                 error, "entries");
+    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, (size_t[]){SIZE_MAX / 4}, &error, "x"), IL_ERR_ARG, error,
+                 "bytes");
+    assert_fails(il_table_add(&table, NULL, IL_INIT_ZEROS, 1, (size_t[]){SIZE_MAX}, &error, "x"), IL_ERR_ARG, error,
+                 "bytes");
     assert_int_equal(table.n, 1);
     assert_int_equal(table.floats, 16);
     name[95] = 0;

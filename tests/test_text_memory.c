@@ -101,15 +101,13 @@ static il_status tokenize(const il_allocator *allocator, void *context, il_error
     const opening *o = context;
     uint64_t tokens;
     (void)allocator;
-    return il_data_tokenize(engine, o->files, o->n, o->tokenizer, support_path(folder, "shards"), &tokens,
-                            error);
+    return il_data_tokenize(engine, o->files, o->n, o->tokenizer, support_path(folder, "shards"), &tokens, error);
 }
 
 static void data(void **state) {
     (void)state;
     char *files[] = {strdup(support_path(folder, "a.jsonl.zst")), strdup(support_path(folder, "b.txt"))};
-    char *shard = strdup(support_path(folder, "shards/b.bin")),
-         *cache = strdup(support_path(folder, "cache"));
+    char *shard = strdup(support_path(folder, "shards/b.bin")), *cache = strdup(support_path(folder, "cache"));
     opening o = {.files = (const char *const *)files, .n = 2};
     assert_int_equal(il_tokenizer_load(engine, "bytes", &o.tokenizer, NULL), IL_OK);
     il_data_options_default(&o.options);

@@ -260,9 +260,8 @@ static void encodes_to(const il_tokenizer *t, const char *text, size_t bytes, co
     }
     il_tokens_free(&tokens);
 }
-#define encodes(t, text, ...)                                                                                \
-    encodes_to(t, text, sizeof(text) - 1, (const int32_t[]){__VA_ARGS__},                                    \
-               sizeof((int32_t[]){__VA_ARGS__}) / 4)
+#define encodes(t, text, ...)                                                                                          \
+    encodes_to(t, text, sizeof(text) - 1, (const int32_t[]){__VA_ARGS__}, sizeof((int32_t[]){__VA_ARGS__}) / 4)
 
 static int byte_id(int byte) { return 3 + byte; }
 
@@ -273,8 +272,7 @@ static void decodes_to(const il_tokenizer *t, const int32_t *ids, size_t n, cons
         fail_msg("\"%.*s\", not \"%s\"", (int)bytes, back, text);
     free(back);
 }
-#define decodes(t, text, ...)                                                                                \
-    decodes_to(t, (const int32_t[]){__VA_ARGS__}, sizeof((int32_t[]){__VA_ARGS__}) / 4, text)
+#define decodes(t, text, ...) decodes_to(t, (const int32_t[]){__VA_ARGS__}, sizeof((int32_t[]){__VA_ARGS__}) / 4, text)
 
 static void llama_like_model(void **state) {
     (void)state;
@@ -406,10 +404,10 @@ static void bad_models_are_errors(void **state) {
         try_load(copy, m.bytes);
     }
 
-#define refused(text)                                                                                        \
-    do {                                                                                                     \
-        assert_int_equal(try_load(m.data, m.bytes), IL_ERR_FORMAT);                                          \
-        if (!strstr(error.message, text)) fail_msg("\"%s\" lacks \"%s\"", error.message, text);              \
+#define refused(text)                                                                                                  \
+    do {                                                                                                               \
+        assert_int_equal(try_load(m.data, m.bytes), IL_ERR_FORMAT);                                                    \
+        if (!strstr(error.message, text)) fail_msg("\"%s\" lacks \"%s\"", error.message, text);                        \
     } while (0)
     support_spm_begin(&m, 0);
     support_spm_end(&m, SUPPORT_BPE, 1, 0, 0);
@@ -445,8 +443,8 @@ static void bad_models_are_errors(void **state) {
 }
 
 /* A table of replacements with `units` units, all leaves (which no byte leads to) but those given. */
-static size_t table(unsigned char *out, size_t units, const uint32_t (*set)[2], size_t n_set,
-                    const char *strings, size_t string_bytes) {
+static size_t table(unsigned char *out, size_t units, const uint32_t (*set)[2], size_t n_set, const char *strings,
+                    size_t string_bytes) {
     uint32_t bytes = (uint32_t)(units * 4);
     memcpy(out, &bytes, 4);
     for (size_t i = 0; i < units; i++) memcpy(out + 4 + 4 * i, &(uint32_t){1u << 31}, 4);
@@ -457,8 +455,7 @@ static size_t table(unsigned char *out, size_t units, const uint32_t (*set)[2], 
 
 static il_status load_with_table(const unsigned char *data, size_t bytes, int field) {
     static support_spm m;
-    unsigned char spec[8192] = {2 << 3 | 2, (unsigned char)(0x80 | (bytes & 127)),
-                                (unsigned char)(bytes >> 7)};
+    unsigned char spec[8192] = {2 << 3 | 2, (unsigned char)(0x80 | (bytes & 127)), (unsigned char)(bytes >> 7)};
     assert_true(bytes < 8000 && bytes >> 7 < 128 && bytes >= 128);
     memcpy(spec + 3, data, bytes);
     support_spm_begin(&m, 0);
@@ -498,8 +495,7 @@ static void replacement_tables(void **state) {
         for (int i = 0; i < 40; i++) {
             set[i][0] = i ? 256 + support_random(128) : 0;
             set[i][1] = support_random(2) ? set[i][0] & 127 : support_random(1u << 31);
-            set[i][1] |=
-                support_random(2) << 8 | (256 + support_random(128)) << 10 | support_random(5) / 4 << 31;
+            set[i][1] |= support_random(2) << 8 | (256 + support_random(128)) << 10 | support_random(5) / 4 << 31;
         }
         n = table(data, 512, (const uint32_t(*)[2])set, 40, "abc\0defg", 9);
         load_with_table(data, n, 3);
@@ -540,13 +536,11 @@ static void tokenizer_of_a_model(void **state) {
     assert_ok(il_tokenizer_load_for_model(engine, folder, &config, &again, &error), error);
     il_tokenizer_close(again);
     config.vocab_size = 270;
-    assert_fails(il_tokenizer_load_for_model(engine, folder, &config, &again, &error), IL_ERR_MISMATCH, error,
-                 "271");
+    assert_fails(il_tokenizer_load_for_model(engine, folder, &config, &again, &error), IL_ERR_MISMATCH, error, "271");
     assert_fails(il_tokenizer_save(t, support_path(folder, "none"), &error), IL_ERR_IO, error, "none");
     il_tokenizer_close(t);
     assert_fails(il_tokenizer_load(engine, folder, &t, &error), IL_ERR_IO, error, "folder");
-    assert_fails(il_tokenizer_load(engine, support_path(folder, "none"), &t, &error), IL_ERR_IO, error,
-                 "none");
+    assert_fails(il_tokenizer_load(engine, support_path(folder, "none"), &t, &error), IL_ERR_IO, error, "none");
     support_folder_remove(folder);
 }
 

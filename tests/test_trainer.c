@@ -1,5 +1,6 @@
-/* test_trainer.c: outer training. The same weights for any thread count; interrupted and resumed, killed and resumed runs equal
- * the uninterrupted one bit for bit; schedules; what goes wrong is said and leaves the last good checkpoint. */
+/* test_trainer.c: outer training. The same weights for any thread count; interrupted and resumed, killed and resumed
+ * runs equal the uninterrupted one bit for bit; schedules; what goes wrong is said and leaves the last good checkpoint.
+ */
 #include "support_test.h"
 
 #include "support_alloc.h"
@@ -301,7 +302,8 @@ static void carry_needs_a_state_of_constant_size(void **unused) {
     il_model *attention;
     il_trainer *trainer;
     assert_ok(il_model_init(r.engine, &config, 1, &attention, &error), error);
-    assert_fails(il_trainer_open(attention, r.data, NULL, &trainer, &error), IL_ERR_UNSUPPORTED, error, "recurrent mixer");
+    assert_fails(il_trainer_open(attention, r.data, NULL, &trainer, &error), IL_ERR_UNSUPPORTED, error,
+                 "recurrent mixer");
     assert_null(trainer);
     il_model_unref(attention);
     config = lively_config(IL_MIXER_TTT_LINEAR, 5);
@@ -323,9 +325,12 @@ static void options_out_of_range_are_named(void **unused) {
         const char *name;
         size_t at;
         double value;
-    } cases[] = {{"lr", offsetof(il_trainer_options, lr), -1},       {"beta1", offsetof(il_trainer_options, beta1), 1},
-                 {"beta2", offsetof(il_trainer_options, beta2), NAN}, {"eps", offsetof(il_trainer_options, eps), -1},
-                 {"clip", offsetof(il_trainer_options, clip), 0},     {"weight_decay", offsetof(il_trainer_options, weight_decay), -0.1}};
+    } cases[] = {{"lr", offsetof(il_trainer_options, lr), -1},
+                 {"beta1", offsetof(il_trainer_options, beta1), 1},
+                 {"beta2", offsetof(il_trainer_options, beta2), NAN},
+                 {"eps", offsetof(il_trainer_options, eps), -1},
+                 {"clip", offsetof(il_trainer_options, clip), 0},
+                 {"weight_decay", offsetof(il_trainer_options, weight_decay), -0.1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         il_trainer_options options;
         il_trainer_options_default(il_model_config(r.model), &options);
@@ -340,7 +345,8 @@ static void options_out_of_range_are_named(void **unused) {
 /* REFERENCE figures: first update 0, peak at w+1, last step end_lr nearly; the inner factor in bfloat16. */
 static void schedules(void **unused) {
     (void)unused;
-    il_trainer_options o = {.steps = 4800, .lr = 3e-3, .end_lr = 1e-5, .warmup = 480, .inner_lr_start = 0.1, .inner_lr_warmup = 480};
+    il_trainer_options o = {
+        .steps = 4800, .lr = 3e-3, .end_lr = 1e-5, .warmup = 480, .inner_lr_start = 0.1, .inner_lr_warmup = 480};
     assert_true(il_schedule_lr(&o, 1) == 0);
     assert_true(fabs(il_schedule_lr(&o, 241) - 1.5e-3) < 1e-12);
     assert_true(fabs(il_schedule_lr(&o, 481) - 3e-3) < 1e-12);

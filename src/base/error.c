@@ -52,8 +52,7 @@ il_status il_fail_errno(il_error *error, il_status status, const char *format, .
     if (error) {
         size_t used = strlen(error->message);
         char text[128];
-        snprintf(error->message + used, sizeof error->message - used, ": %s",
-                 strerror_r(number, text, sizeof text));
+        snprintf(error->message + used, sizeof error->message - used, ": %s", strerror_r(number, text, sizeof text));
     }
     return status;
 }
@@ -76,6 +75,4 @@ const char *il_status_name(il_status status) {
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
-const char *il_version(void) {
-    return TEXT(IL_VERSION_MAJOR) "." TEXT(IL_VERSION_MINOR) "." TEXT(IL_VERSION_PATCH);
-}
+const char *il_version(void) { return TEXT(IL_VERSION_MAJOR) "." TEXT(IL_VERSION_MINOR) "." TEXT(IL_VERSION_PATCH); }

@@ -77,8 +77,7 @@ static il_status open_temporary(il_writer *writer, il_error *error) {
     return status;
 }
 
-il_status il_writer_open(const il_allocator *allocator, const char *path, il_writer *writer,
-                         il_error *error) {
+il_status il_writer_open(const il_allocator *allocator, const char *path, il_writer *writer, il_error *error) {
     struct stat info;
     char real[PATH_MAX];
     *writer = (il_writer){.fd = -1, .allocator = allocator};

@@ -31,7 +31,8 @@ il_status il_writer_finish(il_writer *writer, il_error *error);
 void il_writer_abandon(il_writer *writer);
 
 /* open, write, finish (or abandon) in one. */
-il_status il_file_replace(const il_allocator *allocator, const char *path, const void *data, size_t bytes, il_error *error);
+il_status il_file_replace(const il_allocator *allocator, const char *path, const void *data, size_t bytes,
+                          il_error *error);
 /* Makes dir and its missing parents. */
 il_status il_dir_make(const il_allocator *allocator, const char *dir, il_error *error);
 /* "dir/name" in memory of the allocator; NULL when short. */

@@ -61,12 +61,10 @@ double il_log_d(double x) {
 
 /* x = k pi/2 + r, |r| ≤ pi/4 and a little; fma keeps the reduction exact to the last bit of r. */
 void il_sincos_d(double x, double *sine, double *cosine) {
-    static const double s[] = {
-        1.0 / 355687428096000.0, -1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0,
-        1.0 / 362880.0,          -1.0 / 5040.0,          1.0 / 120.0,        -1.0 / 6.0};
-    static const double c[] = {
-        1.0 / 20922789888000.0, -1.0 / 87178291200.0, 1.0 / 479001600.0, -1.0 / 3628800.0,
-        1.0 / 40320.0,          -1.0 / 720.0,         1.0 / 24.0,        -0.5};
+    static const double s[] = {1.0 / 355687428096000.0, -1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0,
+                               1.0 / 362880.0,          -1.0 / 5040.0,          1.0 / 120.0,        -1.0 / 6.0};
+    static const double c[] = {1.0 / 20922789888000.0, -1.0 / 87178291200.0, 1.0 / 479001600.0, -1.0 / 3628800.0,
+                               1.0 / 40320.0,          -1.0 / 720.0,         1.0 / 24.0,        -0.5};
     double k = floor(x * TWO_OVER_PI + 0.5);
     double r = fma(-k, HALF_PI_LO, fma(-k, HALF_PI_HI, x));
     double z = r * r, p = s[0], q = c[0];

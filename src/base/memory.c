@@ -1,5 +1,4 @@
-/* memory.c: the library's only calls to an allocator. Refuses sizes that overflow; keeps no state of its own.
- */
+/* memory.c: the library's only calls to an allocator. Refuses sizes that overflow; keeps no state of its own. */
 #include "base/memory.h"
 
 #include <stdlib.h>
@@ -34,8 +33,7 @@ void il_free(const il_allocator *allocator, void *block) {
     if (block) allocator->release(allocator->user, block);
 }
 
-int il_grow(const il_allocator *allocator, void **block, size_t *capacity, size_t used, size_t need,
-            size_t size) {
+int il_grow(const il_allocator *allocator, void **block, size_t *capacity, size_t used, size_t need, size_t size) {
     if (need <= *capacity) return 1;
     size_t wanted = *capacity > SIZE_MAX / 2 ? need : *capacity * 2;
     if (wanted < need) wanted = need;

@@ -106,8 +106,7 @@ static void *work(void *argument) {
         if (state & STATE_CLOSE) break;
         if (!atomic_compare_exchange_strong(&pool->state, &state, state + 1)) continue;
         take_items(pool, self->number);
-        if (((atomic_fetch_sub(&pool->state, 1) - 1) & STATE_INSIDE) == 0 &&
-            atomic_load(&pool->caller_sleeps)) {
+        if (((atomic_fetch_sub(&pool->state, 1) - 1) & STATE_INSIDE) == 0 && atomic_load(&pool->caller_sleeps)) {
             pthread_mutex_lock(&pool->sleep);
             pthread_cond_signal(&pool->done);
             pthread_mutex_unlock(&pool->sleep);
@@ -129,8 +128,7 @@ static void await_workers(il_pool *pool) {
     pthread_mutex_unlock(&pool->sleep);
 }
 
-static void run_shared(il_pool *pool, int items, void (*run)(void *context, int item, int worker),
-                       void *context) {
+static void run_shared(il_pool *pool, int items, void (*run)(void *context, int item, int worker), void *context) {
     pool->run = run;
     pool->context = context;
     pool->items = (unsigned)items;
@@ -201,8 +199,7 @@ il_status il_pool_open(const il_allocator *allocator, int threads, il_pool **out
     il_status status = IL_OK;
     sigset_t all, before;
     *out = NULL;
-    if (threads < 1 || threads > 256)
-        return il_fail(error, IL_ERR_ARG, "threads must be 1 to 256, not %d", threads);
+    if (threads < 1 || threads > 256) return il_fail(error, IL_ERR_ARG, "threads must be 1 to 256, not %d", threads);
     pthread_once(&fork_once, watch_forks);
     if (fork_watch_failed) return il_fail(error, IL_ERR_NOMEM, "out of memory for a fork handler");
     pool = il_alloc(allocator, 1, sizeof *pool);
@@ -243,8 +240,7 @@ fail:
 
 void il_pool_close(il_pool *pool) {
     if (!pool) return;
-    if (atomic_load(&generation) ==
-        pool->generation) { /* a child has no threads to join, and locks of unknown state */
+    if (atomic_load(&generation) == pool->generation) { /* a child has no threads to join, and locks of unknown state */
         atomic_fetch_or(&pool->state, STATE_CLOSE);
         pthread_mutex_lock(&pool->sleep);
         pthread_cond_broadcast(&pool->work);

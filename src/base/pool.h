@@ -1,4 +1,5 @@
-/* pool.h: a fixed set of threads that share out the items of one loop at a time. Owns threads; knows nothing of work. */
+/* pool.h: a fixed set of threads that share out the items of one loop at a time. Owns threads; knows nothing of work.
+ */
 #ifndef IL_BASE_POOL_H
 #define IL_BASE_POOL_H
 
@@ -12,9 +13,9 @@ void il_pool_close(il_pool *pool); /* NULL allowed */
 int il_pool_threads(const il_pool *pool);
 
 /* Calls run(context, item, worker) once for each item 0 .. items-1 and returns when all are done; worker is in
- * 0 .. threads-1 and no two calls share one at the same time. Items are handed out in ascending order. Called from inside
- * run, or while another thread's loop is under way, it waits or runs inline; it never deadlocks and never allocates.
- * Safe in a forked child. */
+ * 0 .. threads-1 and no two calls share one at the same time. Items are handed out in ascending order. Called from
+ * inside run, or while another thread's loop is under way, it waits or runs inline; it never deadlocks and never
+ * allocates. Safe in a forked child. */
 void il_pool_run(il_pool *pool, int items, void (*run)(void *context, int item, int worker), void *context);
 
 #endif

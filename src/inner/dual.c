@@ -19,19 +19,17 @@ void il_affine(const il_kernels *k, int n, int in, int out, const float *x, cons
 /* y_i += sum_{j <= r0+i} c_ij g_j, each element one chain from y, j ascending. A full product over zeroed
  * coefficients would not do: 0·NaN is NaN and -0 + 0 is +0. Four rows share the columns that all of them
  * have, then each takes its own. */
-static void add_lower(const il_kernels *k, int r0, int n, int out, const float *c, int ldc, const float *g,
-                      float *y) {
+static void add_lower(const il_kernels *k, int r0, int n, int out, const float *c, int ldc, const float *g, float *y) {
     for (int i = 0; i < n; i += 4) {
         int rows = n - i < 4 ? n - i : 4, shared = r0 + i + 1;
         k->gemm(rows, out, shared, c + i * ldc, ldc, 1, g, out, 16, y + i * out, out, 1);
         for (int t = 1; t < rows; t++)
-            k->gemm(1, out, t, c + (i + t) * ldc + shared, ldc, 1, g + shared * out, out, 16,
-                    y + (i + t) * out, out, 1);
+            k->gemm(1, out, t, c + (i + t) * ldc + shared, ldc, 1, g + shared * out, out, 16, y + (i + t) * out, out,
+                    1);
     }
 }
 
-void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y,
-                  float *s) {
+void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in;
     const float *lr = dual->lr;
@@ -45,20 +43,17 @@ void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const
     add_lower(k, r0, n, dual->out, s, pad, dual->g, y);
 }
 
-void il_dual_commit(const il_head *head, const il_dual *dual, const float *layer, float *next,
-                    float *scratch) {
+void il_dual_commit(const il_head *head, const il_dual *dual, const float *layer, float *next, float *scratch) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out, b = head->b;
     float minus_tok = -head->tok[b - 1];
-    for (int j = 0; j < b; j++)
-        k->scale((size_t)out, minus_tok * dual->lr[j], dual->g + j * out, scratch + j * out);
+    for (int j = 0; j < b; j++) k->scale((size_t)out, minus_tok * dual->lr[j], dual->g + j * out, scratch + j * out);
     memcpy(next, layer, (size_t)(in + 1) * (size_t)out * sizeof *next);
     k->gemm(in, out, b, dual->xt, pad, 1, scratch, out, 16, next, out, 1);
     add_rows(k, b, out, scratch, next + (ptrdiff_t)in * out);
 }
 
-/* ---- backward
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- backward ---- */
 
 typedef struct back_scratch {
     float *gt;    /* [out, pad] */
@@ -88,8 +83,7 @@ size_t il_dual_backward_scratch(int in, int out, int b) {
 }
 
 /* R = X dW' + dbias' and M = G dW'^T give the commit's share:
- *   dG_j -= t lr_j R_j,  dX_j -= t lr_j M_j,  dlr_j -= t R_j·G_j,  dt -= sum_j lr_j R_j·G_j,   t = tok_{b-1}.
- */
+ *   dG_j -= t lr_j R_j,  dX_j -= t lr_j M_j,  dlr_j -= t R_j·G_j,  dt -= sum_j lr_j R_j·G_j,   t = tok_{b-1}. */
 static void commit_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back,
                             back_scratch *s) {
     const il_kernels *k = head->kernels;
@@ -113,8 +107,7 @@ static void commit_backward(const il_head *head, const il_dual *dual, int n, con
 /* With P_ij = A_i·X_j + 1 and C_ij = -tok_i lr_j P_ij (j <= i): Ybar = … + C G, so E_ij = dC_ij = dY_i·G_j
  * and dG = C^T dY,  dP_ij = -tok_i lr_j E_ij,  dA = dP X,  dX = dP^T A, dtok_i = -sum_j E_ij lr_j P_ij, dlr_j
  * = -sum_i E_ij tok_i P_ij. */
-void il_dual_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back,
-                      float *scratch) {
+void il_dual_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back, float *scratch) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out;
     back_scratch s;
@@ -143,12 +136,11 @@ void il_dual_backward(const il_head *head, const il_dual *dual, int n, const il_
 /* Through the transposed product W · dy^T: transposing the n rows is cheaper than transposing W. */
 size_t il_affine_backward_scratch(int n, int in, int out) {
     size_t pad = (size_t)il_pad16(n);
-    return il_pad16_size((size_t)out * pad) + il_pad16_size((size_t)in * pad) +
-           il_pad16_size((size_t)in * (size_t)n);
+    return il_pad16_size((size_t)out * pad) + il_pad16_size((size_t)in * pad) + il_pad16_size((size_t)in * (size_t)n);
 }
 
-void il_affine_backward(const il_kernels *k, int n, int in, int out, const float *dy, const float *w,
-                        float *dx, float *scratch) {
+void il_affine_backward(const il_kernels *k, int n, int in, int out, const float *dy, const float *w, float *dx,
+                        float *scratch) {
     int pad = il_pad16(n);
     float *dyt = scratch, *dxt = dyt + (ptrdiff_t)out * pad, *add = dxt + (ptrdiff_t)in * pad;
     k->transpose(n, out, dy, out, dyt, pad);

@@ -13,8 +13,7 @@ static int linear_tensors(int d, il_rule_tensor *list) {
     return TENSORS;
 }
 
-/* ---- memory: carry = W [d, d], bias [d]; rows = K^T [d, pad], G [b, d], lr [b]
- * ---------------------------------------- */
+/* ---- memory: carry = W [d, d], bias [d]; rows = K^T [d, pad], G [b, d], lr [b] ---- */
 
 typedef struct row_places {
     size_t kt, g, lr, floats;
@@ -85,13 +84,10 @@ static il_rule_shape linear_shape(int d, int b) {
     scratch_rows s;
     scratch_back t;
     size_t carry = il_pad16_size((size_t)d * (size_t)d + (size_t)d);
-    return (il_rule_shape){carry, carry, places(d, b).floats, lay_out(d, b, NULL, &s),
-                           lay_out_back(d, b, NULL, &t)};
+    return (il_rule_shape){carry, carry, places(d, b).floats, lay_out(d, b, NULL, &s), lay_out_back(d, b, NULL, &t)};
 }
 
-/* ---- forward
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- forward ---- */
 
 static void linear_begin(const il_head *head, float *carry) {
     size_t d = (size_t)head->d;
@@ -99,12 +95,10 @@ static void linear_begin(const il_head *head, float *carry) {
     il_rule_fill(carry + d * d, head->param[BIAS], d, il_pad16_size(d * d + d) - d * d);
 }
 
-static void linear_derive(const il_head *head, float *carry) {
-    (void)head, (void)carry; /* the carry is all state */
-}
+static void linear_derive(const il_head *head, float *carry) { (void)head, (void)carry; /* the carry is all state */ }
 
-static void linear_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in,
-                        float *out, ptrdiff_t ld_out, float *scratch) {
+static void linear_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
+                        ptrdiff_t ld_out, float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, n = in->n;
@@ -119,15 +113,13 @@ static void linear_rows(const il_head *head, const float *carry, float *rows, in
     il_rule_targets(in, d, s.target);
     k->transpose(n, d, s.kq, d, rows + at.kt + r0, il_pad16(head->b));
     il_affine(k, 2 * n, d, d, s.kq, carry, s.z);
-    k->ln_loss_grad(n, d, s.z, d, s.target, d, gamma, beta, IL_INNER_EPS, rows + at.g + r0 * d, d, NULL, NULL,
-                    NULL);
+    k->ln_loss_grad(n, d, s.z, d, s.target, d, gamma, beta, IL_INNER_EPS, rows + at.g + r0 * d, d, NULL, NULL, NULL);
     il_dual_read(head, &dual, r0, n, q, zbar, s.s);
     k->layer_norm(n, d, zbar, d, gamma, beta, IL_INNER_EPS, out, ld_out, NULL, 0, NULL);
     for (int i = 0; i < n; i++) k->add((size_t)d, out + i * ld_out, q + i * d, out + i * ld_out);
 }
 
-static void linear_commit(const il_head *head, const float *carry, const float *rows, float *next,
-                          float *scratch) {
+static void linear_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
     size_t used = (size_t)head->d * (size_t)head->d + (size_t)head->d;
     il_dual dual = dual_of(head, rows);
     scratch_rows s;
@@ -136,9 +128,7 @@ static void linear_commit(const il_head *head, const float *carry, const float *
     memset(next + used, 0, (il_pad16_size(used) - used) * sizeof *next);
 }
 
-/* ---- backward
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- backward ---- */
 
 static void linear_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
                             int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry,
@@ -169,8 +159,8 @@ static void linear_backward(const il_head *head, const float *carry, const float
     il_dual_back back = {q, key, dzbar, committed ? dcarry : NULL, dq, dk, s.dg, s.dlr, dtok};
     il_dual_backward(head, &dual, n, &back, s.dual);
     /* G through Z and the target V - K */
-    k->ln_loss_grad_back(n, d, s.xhat, s.e, s.inv_std, d, s.rows.target, d, gamma, beta, s.dg, d, dz,
-                         s.dtarget, dparam[GAMMA], dparam[BETA]);
+    k->ln_loss_grad_back(n, d, s.xhat, s.e, s.inv_std, d, s.rows.target, d, gamma, beta, s.dg, d, dz, s.dtarget,
+                         dparam[GAMMA], dparam[BETA]);
     /* [Z; Zbar] = [K; Q] W + bias */
     il_affine_backward(k, 2 * n, d, d, dz, carry, s.dkq, s.affine);
     il_affine_backward_weights(k, 2 * n, d, d, key, dz, dcarry);
@@ -179,8 +169,7 @@ static void linear_backward(const il_head *head, const float *carry, const float
     il_rule_rates_backward(head, n, dual.lr, s.dlr, grad->dgate, in->ld_gate);
 }
 
-static void linear_begin_backward(const il_head *head, const float *dcarry,
-                                  float *const dparam[IL_RULE_TENSORS_MAX]) {
+static void linear_begin_backward(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]) {
     size_t d = (size_t)head->d;
     head->kernels->add(d * d, dparam[W], dcarry, dparam[W]);
     head->kernels->add(d, dparam[BIAS], dcarry + d * d, dparam[BIAS]);

@@ -18,8 +18,7 @@ static int mlp_tensors(int d, il_rule_tensor *list) {
     return TENSORS;
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ---- */
 
 /* carry = W1 [d, h], b1 [h], W2 [h, d], b2 [d], zeros to a multiple of 16: the state; then W2^T [d, h],
  * derived. */
@@ -137,17 +136,14 @@ static il_rule_shape mlp_shape(int d, int b) {
                            lay_out_back(d, b, NULL, &t)};
 }
 
-/* ---- forward
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- forward ---- */
 
 static void mlp_derive(const il_head *head, float *carry) {
     int d = head->d, h = hidden(d);
     carry_places at = carry_of(d);
     head->kernels->transpose(h, d, carry + at.layer2, d, carry + at.w2t, h);
     memset(carry + at.used, 0, (at.state - at.used) * sizeof *carry);
-    memset(carry + at.w2t + (size_t)d * (size_t)h, 0,
-           (at.floats - at.w2t - (size_t)d * (size_t)h) * sizeof *carry);
+    memset(carry + at.w2t + (size_t)d * (size_t)h, 0, (at.floats - at.w2t - (size_t)d * (size_t)h) * sizeof *carry);
 }
 
 static void mlp_begin(const il_head *head, float *carry) {
@@ -160,8 +156,8 @@ static void mlp_begin(const il_head *head, float *carry) {
     mlp_derive(head, carry);
 }
 
-static void mlp_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in,
-                     float *out, ptrdiff_t ld_out, float *scratch) {
+static void mlp_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
+                     ptrdiff_t ld_out, float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, h = hidden(d), n = in->n, pad = il_pad16(head->b);
@@ -198,8 +194,7 @@ static void mlp_rows(const il_head *head, const float *carry, float *rows, int r
     for (int i = 0; i < n; i++) k->add((size_t)d, out + i * ld_out, q + i * d, out + i * ld_out);
 }
 
-static void mlp_commit(const il_head *head, const float *carry, const float *rows, float *next,
-                       float *scratch) {
+static void mlp_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
     carry_places at = carry_of(head->d);
     il_dual first, second;
     duals_of(head, rows, &first, &second);
@@ -210,14 +205,11 @@ static void mlp_commit(const il_head *head, const float *carry, const float *row
     mlp_derive(head, next);
 }
 
-/* ---- backward
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- backward ---- */
 
 static void mlp_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
-                         int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry,
-                         const il_rows_grad *grad, float *const dparam[IL_RULE_TENSORS_MAX], float *dtok,
-                         float *scratch) {
+                         int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry, const il_rows_grad *grad,
+                         float *const dparam[IL_RULE_TENSORS_MAX], float *dtok, float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, h = hidden(d), n = in->n, pad = il_pad16(head->b);
@@ -229,8 +221,7 @@ static void mlp_backward(const il_head *head, const float *carry, const float *r
     duals_of(head, rows, &first, &second);
     scratch_back s;
     lay_out_back(d, head->b, scratch, &s);
-    float *key = s.rows.kq, *q = key + nd, *z1 = s.rows.z1, *z1bar = z1 + nh, *x2 = s.rows.x2,
-          *x2bar = x2 + nh;
+    float *key = s.rows.kq, *q = key + nd, *z1 = s.rows.z1, *z1bar = z1 + nh, *x2 = s.rows.x2, *x2bar = x2 + nh;
     float *slope = s.rows.slope, *slope_bar = slope + nh, *z2 = s.rows.z2, *z2bar = z2 + nd;
     float *dk = s.dkq, *dq = dk + nd, *dx2 = s.dx2, *dx2bar = dx2 + nh, *dz1 = s.dz1, *dz1bar = dz1 + nh;
     float *dz2 = s.dz2, *dz2bar = dz2 + nd;
@@ -267,8 +258,8 @@ static void mlp_backward(const il_head *head, const float *carry, const float *r
     k->mul(nh, dz1, s.curve, dz1);
     k->gemm(n, d, h, s.du, h, 1, w2, d, 16, s.dg2, d, 1);
     /* G2 through Z2 and the target V - K */
-    k->ln_loss_grad_back(n, d, s.xhat, s.e, s.inv_std, d, s.rows.target, d, gamma, beta, s.dg2, d, dz2,
-                         s.dtarget, dparam[GAMMA], dparam[BETA]);
+    k->ln_loss_grad_back(n, d, s.xhat, s.e, s.inv_std, d, s.rows.target, d, gamma, beta, s.dg2, d, dz2, s.dtarget,
+                         dparam[GAMMA], dparam[BETA]);
     /* Z2 = X2 W2 + b2, X2 = gelu(Z1) */
     k->gemm(n, h, d, dz2, d, 1, w2t, h, 16, dx2, h, 1);
     k->mul(nh, dx2, slope, dx2);
@@ -284,8 +275,7 @@ static void mlp_backward(const il_head *head, const float *carry, const float *r
     il_rule_rates_backward(head, n, first.lr, s.dlr, grad->dgate, in->ld_gate);
 }
 
-static void mlp_begin_backward(const il_head *head, const float *dcarry,
-                               float *const dparam[IL_RULE_TENSORS_MAX]) {
+static void mlp_begin_backward(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]) {
     size_t d = (size_t)head->d, h = (size_t)hidden(head->d);
     const float *second = dcarry + carry_of(head->d).layer2;
     head->kernels->add(d * h, dparam[W1], dcarry, dparam[W1]);

@@ -1,11 +1,12 @@
-/* rule.h: one inner rule = one network in the network: its fast weights, how a token reads and changes them, and the exact
- * backward of both. The only interface in the library with several implementations; a new rule is one file and one line
- * in il_rule_of. A rule sees one head of one sequence; it knows nothing of layers, files, threads or optimizers.
+/* rule.h: one inner rule = one network in the network: its fast weights, how a token reads and changes them, and the
+ * exact backward of both. The only interface in the library with several implementations; a new rule is one file and
+ * one line in il_rule_of. A rule sees one head of one sequence; it knows nothing of layers, files, threads or
+ * optimizers.
  *
- * Inside a mini-batch of b tokens a head keeps its fast weights as they were at the start (the carry) and a block of rows,
- * one per token read: what the commit needs and what later tokens of the mini-batch read. `rows` is the only function that
- * computes an inner output, so prefill, decode and training are one computation: row i's bits do not depend on how many
- * rows a call is given. All arrays belong to the caller and are 64-byte aligned; nothing allocates.
+ * Inside a mini-batch of b tokens a head keeps its fast weights as they were at the start (the carry) and a block of
+ * rows, one per token read: what the commit needs and what later tokens of the mini-batch read. `rows` is the only
+ * function that computes an inner output, so prefill, decode and training are one computation: row i's bits do not
+ * depend on how many rows a call is given. All arrays belong to the caller and are 64-byte aligned; nothing allocates.
  * docs/ttt.md derives every step. */
 #ifndef IL_INNER_RULE_H
 #define IL_INNER_RULE_H
@@ -72,11 +73,11 @@ typedef struct il_rule {
     /* next = the carry after a full mini-batch of rows. next may not be carry. */
     void (*commit)(const il_head *head, const float *carry, const float *rows, float *next, float *scratch);
 
-    /* Backward of one mini-batch of in->n rows (n ≤ b) that started from carry and filled rows from row 0; `committed` says
-     * whether a commit followed (n = b then). dout [n,d], stride ld_dout. dcarry [state]: in, the gradient with respect to
-     * the carry that followed (the same carry when nothing was committed: zeros at a sequence's end); out, with respect to
-     * `carry`. dparam[i] += for the parameters used here (norm scale and shift; initial weights have begin_backward);
-     * dtok [b] += gradient with respect to tok. */
+    /* Backward of one mini-batch of in->n rows (n ≤ b) that started from carry and filled rows from row 0; `committed`
+     * says whether a commit followed (n = b then). dout [n,d], stride ld_dout. dcarry [state]: in, the gradient with
+     * respect to the carry that followed (the same carry when nothing was committed: zeros at a sequence's end); out,
+     * with respect to `carry`. dparam[i] += for the parameters used here (norm scale and shift; initial weights have
+     * begin_backward); dtok [b] += gradient with respect to tok. */
     void (*backward)(const il_head *head, const float *carry, const float *rows, const il_rows_in *in, int committed,
                      const float *dout, ptrdiff_t ld_dout, float *dcarry, const il_rows_grad *grad,
                      float *const dparam[IL_RULE_TENSORS_MAX], float *dtok, float *scratch);
@@ -91,6 +92,7 @@ const il_rule *il_rule_of(il_mixer mixer);
 /* lr_j = lr_scale * sigmoid(gate_j), n values; shared by the rules. */
 void il_rule_rates(const il_head *head, const il_rows_in *in, float *lr);
 /* dgate =, from dlr and the lr above. */
-void il_rule_rates_backward(const il_head *head, int n, const float *lr, const float *dlr, float *dgate, ptrdiff_t ld_gate);
+void il_rule_rates_backward(const il_head *head, int n, const float *lr, const float *dlr, float *dgate,
+                            ptrdiff_t ld_gate);
 
 #endif

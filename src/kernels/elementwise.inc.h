@@ -3,18 +3,18 @@
 /* EACH16 runs BODY(i, 16) for whole vectors and BODY(i, rest) for the rest; LOAD and STORE inside take the
  * count. */
 #define LOAD(p, count) ((count) < 16 ? v16_load_n(p, count) : v16_load(p))
-#define STORE(p, count, v)                                                                                   \
-    do {                                                                                                     \
-        if ((count) < 16)                                                                                    \
-            v16_store_n(p, count, v);                                                                        \
-        else                                                                                                 \
-            v16_store(p, v);                                                                                 \
+#define STORE(p, count, v)                                                                                             \
+    do {                                                                                                               \
+        if ((count) < 16)                                                                                              \
+            v16_store_n(p, count, v);                                                                                  \
+        else                                                                                                           \
+            v16_store(p, v);                                                                                           \
     } while (0)
-#define EACH16(n, BODY)                                                                                      \
-    do {                                                                                                     \
-        size_t i_ = 0;                                                                                       \
-        for (; i_ + 16 <= (size_t)(n); i_ += 16) BODY(i_, 16);                                               \
-        if (i_ < (size_t)(n)) BODY(i_, (int)((size_t)(n)-i_));                                               \
+#define EACH16(n, BODY)                                                                                                \
+    do {                                                                                                               \
+        size_t i_ = 0;                                                                                                 \
+        for (; i_ + 16 <= (size_t)(n); i_ += 16) BODY(i_, 16);                                                         \
+        if (i_ < (size_t)(n)) BODY(i_, (int)((size_t)(n)-i_));                                                         \
     } while (0)
 
 static void add(size_t n, const float *a, const float *b, float *y) {
@@ -56,22 +56,22 @@ static void gelu(size_t n, const float *x, float *y) {
 }
 
 static void gelu_grad(size_t n, const float *x, float *y, float *dy) {
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        gelu_parts g = v16_gelu_grad(LOAD(x + i, w));                                                        \
-        if (y) STORE(y + i, w, g.y);                                                                         \
-        STORE(dy + i, w, g.dy);                                                                              \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        gelu_parts g = v16_gelu_grad(LOAD(x + i, w));                                                                  \
+        if (y) STORE(y + i, w, g.y);                                                                                   \
+        STORE(dy + i, w, g.dy);                                                                                        \
     } while (0)
     EACH16(n, BODY);
 #undef BODY
 }
 
 static void gelu_grad2(size_t n, const float *x, float *dy, float *ddy) {
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        gelu_parts g = v16_gelu_grad(LOAD(x + i, w));                                                        \
-        STORE(dy + i, w, g.dy);                                                                              \
-        STORE(ddy + i, w, v16_gelu_grad2(&g));                                                               \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        gelu_parts g = v16_gelu_grad(LOAD(x + i, w));                                                                  \
+        STORE(dy + i, w, g.dy);                                                                                        \
+        STORE(ddy + i, w, v16_gelu_grad2(&g));                                                                         \
     } while (0)
     EACH16(n, BODY);
 #undef BODY
@@ -84,12 +84,12 @@ static void silu_mul(size_t n, const float *x, const float *u, float *y) {
 }
 
 static void silu_mul_back(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du) {
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        v16 slope, silu = v16_silu_grad(LOAD(x + i, w), &slope);                                             \
-        v16 grad = LOAD(dy + i, w), other = LOAD(u + i, w);                                                  \
-        STORE(dx + i, w, v16_mul(v16_mul(grad, other), slope));                                              \
-        STORE(du + i, w, v16_mul(grad, silu));                                                               \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        v16 slope, silu = v16_silu_grad(LOAD(x + i, w), &slope);                                                       \
+        v16 grad = LOAD(dy + i, w), other = LOAD(u + i, w);                                                            \
+        STORE(dx + i, w, v16_mul(v16_mul(grad, other), slope));                                                        \
+        STORE(du + i, w, v16_mul(grad, silu));                                                                         \
     } while (0)
     EACH16(n, BODY);
 #undef BODY
@@ -102,12 +102,12 @@ static void gelu_mul(size_t n, const float *x, const float *u, float *y) {
 }
 
 static void gelu_mul_back(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du) {
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        gelu_parts g = v16_gelu_grad(LOAD(x + i, w));                                                        \
-        v16 grad = LOAD(dy + i, w), other = LOAD(u + i, w);                                                  \
-        STORE(dx + i, w, v16_mul(v16_mul(grad, other), g.dy));                                               \
-        STORE(du + i, w, v16_mul(grad, g.y));                                                                \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        gelu_parts g = v16_gelu_grad(LOAD(x + i, w));                                                                  \
+        v16 grad = LOAD(dy + i, w), other = LOAD(u + i, w);                                                            \
+        STORE(dx + i, w, v16_mul(v16_mul(grad, other), g.dy));                                                         \
+        STORE(du + i, w, v16_mul(grad, g.y));                                                                          \
     } while (0)
     EACH16(n, BODY);
 #undef BODY
@@ -142,21 +142,20 @@ static int all_finite(size_t n, const float *x) {
     return v16_sum(lanes) == 0.0f;
 }
 
-static void adamw(size_t n, float *p, const float *g, float *m, float *v, float clip, float lr, float b1,
-                  float b2, float inv_c1, float inv_c2, float eps, float wd) {
+static void adamw(size_t n, float *p, const float *g, float *m, float *v, float clip, float lr, float b1, float b2,
+                  float inv_c1, float inv_c2, float eps, float wd) {
     const v16 clip_ = v16_set1(clip), lr_ = v16_set1(lr), b1_ = v16_set1(b1), b2_ = v16_set1(b2);
-    const v16 new1 = v16_set1(1.0f - b1), new2 = v16_set1(1.0f - b2), eps_ = v16_set1(eps),
-              wd_ = v16_set1(wd);
+    const v16 new1 = v16_set1(1.0f - b1), new2 = v16_set1(1.0f - b2), eps_ = v16_set1(eps), wd_ = v16_set1(wd);
     const v16 c1 = v16_set1(inv_c1), c2 = v16_set1(inv_c2);
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        v16 grad = v16_mul(LOAD(g + i, w), clip_), weight = LOAD(p + i, w);                                  \
-        v16 first = v16_fma(b1_, LOAD(m + i, w), v16_mul(new1, grad));                                       \
-        v16 second = v16_fma(b2_, LOAD(v + i, w), v16_mul(new2, v16_mul(grad, grad)));                       \
-        v16 step = v16_div(v16_mul(first, c1), v16_add(v16_sqrt(v16_mul(second, c2)), eps_));                \
-        STORE(m + i, w, first);                                                                              \
-        STORE(v + i, w, second);                                                                             \
-        STORE(p + i, w, v16_fnma(lr_, v16_fma(wd_, weight, step), weight));                                  \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        v16 grad = v16_mul(LOAD(g + i, w), clip_), weight = LOAD(p + i, w);                                            \
+        v16 first = v16_fma(b1_, LOAD(m + i, w), v16_mul(new1, grad));                                                 \
+        v16 second = v16_fma(b2_, LOAD(v + i, w), v16_mul(new2, v16_mul(grad, grad)));                                 \
+        v16 step = v16_div(v16_mul(first, c1), v16_add(v16_sqrt(v16_mul(second, c2)), eps_));                          \
+        STORE(m + i, w, first);                                                                                        \
+        STORE(v + i, w, second);                                                                                       \
+        STORE(p + i, w, v16_fnma(lr_, v16_fma(wd_, weight, step), weight));                                            \
     } while (0)
     EACH16(n, BODY);
 #undef BODY

@@ -15,7 +15,6 @@ struct il_engine {
     void *log_user;
 };
 
-void il_log(const il_engine *engine, il_log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+void il_log(const il_engine *engine, il_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -33,9 +33,7 @@ typedef struct job {
     int m_step, n_step, m_parts; /* parts of the grid; n_step a multiple of 16 */
 } job;
 
-size_t il_packed_floats(int n, int k) {
-    return n <= 0 || k <= 0 ? 0 : ((size_t)n + 15) / 16 * 16 * (size_t)k;
-}
+size_t il_packed_floats(int n, int k) { return n <= 0 || k <= 0 ? 0 : ((size_t)n + 15) / 16 * 16 * (size_t)k; }
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
@@ -59,8 +57,7 @@ static void run_part(void *context, int item, int worker) {
     const il_kernels *kernels = p->engine->kernels;
     const int i0 = item % p->m_parts * p->m_step, j0 = item / p->m_parts * p->n_step;
     const int m = min_int(p->m_step, p->m - i0), n = min_int(p->n_step, p->n - j0);
-    float *left = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH,
-          *right = left + A_ROWS * K_BLOCK;
+    float *left = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH, *right = left + A_ROWS * K_BLOCK;
     float *c = p->c + i0 * p->ldc + j0;
     const int copy_b = !p->packed && (p->b.col != 1 || m >= COPY_ROWS), copy_a = p->a.row == 1 && m >= A_ROWS;
     const int stream = m <= STREAM_ROWS && !copy_b;
@@ -88,8 +85,7 @@ static void run_part(void *context, int item, int worker) {
                     b_panel = 16;
                 }
             }
-            multiply(kernels, m, columns, depth, a, b, b_row, b_panel, c + j, p->ldc, p->accumulate || k0 > 0,
-                     left);
+            multiply(kernels, m, columns, depth, a, b, b_row, b_panel, c + j, p->ldc, p->accumulate || k0 > 0, left);
         }
     }
     if (p->bias) kernels->add_bias(m, n, p->bias + j0, c, p->ldc);
@@ -114,8 +110,7 @@ static void cut(job *p) {
     p->m_parts = 1;
     if (threads == 1 || (double)p->m * p->n * p->k < WORK_MIN) return;
     double best = 0;
-    for (int m_parts = 1; m_parts <= threads && (m_parts == 1 || p->m / m_parts >= 2 * STREAM_ROWS);
-         m_parts *= 2) {
+    for (int m_parts = 1; m_parts <= threads && (m_parts == 1 || p->m / m_parts >= 2 * STREAM_ROWS); m_parts *= 2) {
         int n_parts = min_int(panels, threads / common_divisor(threads, m_parts));
         int m_step = (p->m + m_parts - 1) / m_parts, n_step = (panels + n_parts - 1) / n_parts * 16;
         int turns = (m_parts * n_parts + threads - 1) / threads;
@@ -136,8 +131,8 @@ static void run(job *p) {
     il_pool_run(p->engine->pool, p->m_parts * n_parts, run_part, p);
 }
 
-void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed,
-                    const float *bias, float *c, ptrdiff_t ldc, int accumulate) {
+void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed, const float *bias,
+                    float *c, ptrdiff_t ldc, int accumulate) {
     run(&(job){.engine = engine,
                .m = m,
                .n = n,

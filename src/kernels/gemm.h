@@ -1,5 +1,5 @@
-/* gemm.h: big matrix products: cache blocking and threads around il_kernels.gemm. Threads split outputs, never sums, so the
- * bits are those of the plain chain. */
+/* gemm.h: big matrix products: cache blocking and threads around il_kernels.gemm. Threads split outputs, never sums, so
+ * the bits are those of the plain chain. */
 #ifndef IL_KERNELS_GEMM_H
 #define IL_KERNELS_GEMM_H
 
@@ -20,11 +20,11 @@ size_t il_packed_floats(int n, int k);
 
 /* c [m,n] = a [m,k] · packed b; accumulate: chains start from c. Uses the engine's threads; m = 1 is a matrix-vector
  * product that streams the panels once. bias [n] (NULL: none) is added after. No allocation. */
-void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed, const float *bias, float *c,
-                    ptrdiff_t ldc, int accumulate);
+void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed, const float *bias,
+                    float *c, ptrdiff_t ldc, int accumulate);
 
 /* The same with b in plain memory, one of its strides 1: blocks of b are packed on the way (worth it for m ≥ 32). */
-void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c, ptrdiff_t ldc,
-             int accumulate);
+void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,
+             ptrdiff_t ldc, int accumulate);
 
 #endif

@@ -5,8 +5,8 @@
  * ((l0+l8)+(l4+l12)) …; exp, tanh, … are our own polynomials. Rows of any width: lanes past the end add nothing.
  * Functions here are single-threaded, allocate nothing and keep no state. `ld*` are row strides in floats. Unless a
  * comment says otherwise an output may be the same array as an input of the same shape and stride, and may not overlap
- * otherwise. "+=" marks outputs that are added to: x + (sum), one rounding after the sum is complete, unless the sum is a
- * chain that starts from the old value, marked "chain". */
+ * otherwise. "+=" marks outputs that are added to: x + (sum), one rounding after the sum is complete, unless the sum is
+ * a chain that starts from the old value, marked "chain". */
 #ifndef IL_KERNELS_KERNELS_H
 #define IL_KERNELS_KERNELS_H
 
@@ -18,7 +18,7 @@ enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16 };
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512", "neon" */
 
-    /* ---- products ------------------------------------------------------------------------------------------------- */
+    /* ---- products ---- */
 
     /* c [m,n] = a [m,k] · b [k,n]. a(i,k) at a[i*a_row + k*a_col]. b in panels of 16 columns: b(k, 16p+l) at
      * b[p*b_panel + k*b_row + l]; packed: b_row 16, b_panel 16*k; row-major: b_row = ldb, b_panel 16. The last panel is
@@ -32,26 +32,28 @@ typedef struct il_kernels {
     /* dst [n,m] = src [m,n] transposed. No overlap. */
     void (*transpose)(int m, int n, const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst);
 
-    /* ---- elementwise, n values --------------------------------------------------------------------------------------- */
-    void (*add)(size_t n, const float *a, const float *b, float *y);          /* y = a + b */
-    void (*axpy)(size_t n, float s, const float *x, float *y);                /* y = fma(s, x, y) */
-    void (*scale)(size_t n, float s, const float *x, float *y);               /* y = s * x */
-    void (*mul)(size_t n, const float *a, const float *b, float *y);          /* y = a * b */
+    /* ---- elementwise, n values ---- */
+    void (*add)(size_t n, const float *a, const float *b, float *y); /* y = a + b */
+    void (*axpy)(size_t n, float s, const float *x, float *y);       /* y = fma(s, x, y) */
+    void (*scale)(size_t n, float s, const float *x, float *y);      /* y = s * x */
+    void (*mul)(size_t n, const float *a, const float *b, float *y); /* y = a * b */
     void (*sigmoid)(size_t n, const float *x, float *y);
-    void (*gelu)(size_t n, const float *x, float *y);                         /* tanh form */
-    void (*gelu_grad)(size_t n, const float *x, float *y, float *dy);         /* y = gelu(x) (NULL: not wanted), dy = gelu'(x) */
-    void (*gelu_grad2)(size_t n, const float *x, float *dy, float *ddy);      /* dy = gelu'(x), ddy = gelu''(x) */
-    void (*silu_mul)(size_t n, const float *x, const float *u, float *y);     /* y = silu(x) * u */
+    void (*gelu)(size_t n, const float *x, float *y); /* tanh form */
+    void (*gelu_grad)(size_t n, const float *x, float *y,
+                      float *dy); /* y = gelu(x) (NULL: not wanted), dy = gelu'(x) */
+    void (*gelu_grad2)(size_t n, const float *x, float *dy, float *ddy);  /* dy = gelu'(x), ddy = gelu''(x) */
+    void (*silu_mul)(size_t n, const float *x, const float *u, float *y); /* y = silu(x) * u */
     /* Given dy = dL/d(silu(x)*u): dx, du (=, may alias x, u). */
     void (*silu_mul_back)(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du);
-    void (*gelu_mul)(size_t n, const float *x, const float *u, float *y);     /* y = gelu(x) * u */
+    void (*gelu_mul)(size_t n, const float *x, const float *u, float *y); /* y = gelu(x) * u */
     void (*gelu_mul_back)(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du);
 
-    /* ---- rows: [rows, n] ----------------------------------------------------------------------------------------------- */
+    /* ---- rows: [rows, n] ---- */
     /* y[r] += bias, each row. */
     void (*add_bias)(int rows, int n, const float *bias, float *y, ptrdiff_t ld);
     /* y = w * (x * (1 / sqrt(mean(x²) + eps))) */
-    void (*rms_norm)(int rows, int n, const float *x, ptrdiff_t ldx, const float *w, float eps, float *y, ptrdiff_t ldy);
+    void (*rms_norm)(int rows, int n, const float *x, ptrdiff_t ldx, const float *w, float eps, float *y,
+                     ptrdiff_t ldy);
     /* dx (+= if add) and dw [n] += over rows ascending (chain over rows). */
     void (*rms_norm_back)(int rows, int n, const float *x, ptrdiff_t ldx, const float *w, float eps, const float *dy,
                           ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *dw);
@@ -61,21 +63,21 @@ typedef struct il_kernels {
                        float *y, ptrdiff_t ldy, float *xhat, ptrdiff_t ld_xhat, float *inv_std);
     /* From xhat and inv_std: dx =, dgamma [n] += and dbeta [n] += over rows ascending. dx may alias dy. */
     void (*layer_norm_back)(int rows, int n, const float *xhat, ptrdiff_t ld_xhat, const float *inv_std,
-                            const float *gamma, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, float *dgamma,
-                            float *dbeta);
+                            const float *gamma, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx,
+                            float *dgamma, float *dbeta);
     /* The gradient of the inner loss 1/2 |LN(z) - target|² with respect to z, each row (inner loop, REFERENCE §2.4):
      *   xhat = (z - mean)/s;  e = (xhat*gamma + beta - target) * gamma;  g = (e - mean(e) - xhat*mean(e*xhat)) / s.
      * g may alias z. xhat, e, inv_std may be NULL (inference); xhat and e have g's stride. */
     void (*ln_loss_grad)(int rows, int n, const float *z, ptrdiff_t ldz, const float *target, ptrdiff_t ld_target,
-                         const float *gamma, const float *beta, float eps, float *g, ptrdiff_t ldg, float *xhat, float *e,
-                         float *inv_std);
+                         const float *gamma, const float *beta, float eps, float *g, ptrdiff_t ldg, float *xhat,
+                         float *e, float *inv_std);
     /* Its backward: given dg, and xhat, e, inv_std from above: dz =, dtarget =, dgamma [n] +=, dbeta [n] += (rows
      * ascending). dz, dtarget have dg's stride; dz may alias dg. */
     void (*ln_loss_grad_back)(int rows, int n, const float *xhat, const float *e, const float *inv_std, ptrdiff_t ld,
                               const float *target, ptrdiff_t ld_target, const float *gamma, const float *beta,
                               const float *dg, ptrdiff_t ldg, float *dz, float *dtarget, float *dgamma, float *dbeta);
-    /* Rotates interleaved pairs of each row by row's own angle: (a,b) -> (a cos - b sin, a sin + b cos); cosine and sine
-     * [rows, n/2] with stride ld_table. inverse: rotates back (also the backward). In place. */
+    /* Rotates interleaved pairs of each row by row's own angle: (a,b) -> (a cos - b sin, a sin + b cos); cosine and
+     * sine [rows, n/2] with stride ld_table. inverse: rotates back (also the backward). In place. */
     void (*rope)(int rows, int n, float *x, ptrdiff_t ldx, const float *cosine, const float *sine, ptrdiff_t ld_table,
                  int inverse);
     /* The same on half-split pairs (x_m, x_{m+n/2}), as Llama files have it. */
@@ -86,17 +88,17 @@ typedef struct il_kernels {
      * overlap. w [n, taps] as on disk, taps 1 .. IL_CONV_TAPS_MAX. add: y += instead. */
     void (*conv)(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *w,
                  const float *bias, float *y, ptrdiff_t ldy, int add);
-    /* dx (+= if add), dw [n,taps] +=, dbias [n] += (rows ascending). history as in conv; gradients that fall into it are
-     * dropped (a sequence's start, or a cut). dx may be dy, not x. */
+    /* dx (+= if add), dw [n,taps] +=, dbias [n] += (rows ascending). history as in conv; gradients that fall into it
+     * are dropped (a sequence's start, or a cut). dx may be dy, not x. */
     void (*conv_back)(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *w,
                       const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *dw, float *dbias);
     /* lse[r] = log(sum(exp(x))), shifted by the largest; n ≥ 1. */
     void (*log_sum_exp)(int rows, int n, const float *x, ptrdiff_t ldx, float *lse);
     /* x = exp(x - lse[r]) in place: softmax rows from log_sum_exp. */
     void (*exp_shift)(int rows, int n, float *x, ptrdiff_t ldx, const float *lse);
-    /* One block of online softmax: scores s [rows, n] times `scale`; only the first valid[r] (0 .. n) of a row count, the
-     * others become exact 0. m [rows] running maximum (start -inf), l [rows] running sum (start 0): updates both, turns s
-     * into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with valid 0). */
+    /* One block of online softmax: scores s [rows, n] times `scale`; only the first valid[r] (0 .. n) of a row count,
+     * the others become exact 0. m [rows] running maximum (start -inf), l [rows] running sum (start 0): updates both,
+     * turns s into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with valid 0). */
     void (*softmax_block)(int rows, int n, const int *valid, float scale, float *s, ptrdiff_t lds, float *m, float *l,
                           float *correction);
     /* Plain dot product by the 16-lane sum, each row: out[r] = sum_i a[r,i]*b[r,i] (fma into lanes). */
@@ -106,7 +108,8 @@ typedef struct il_kernels {
     double (*sum_squares)(size_t n, const float *x);
     int (*all_finite)(size_t n, const float *x);
 
-    /* AdamW: g' = g*clip; m = b1*m + (1-b1)*g'; v = b2*v + (1-b2)*g'²; p -= lr*(m*inv_c1 / (sqrt(v*inv_c2) + eps) + wd*p). */
+    /* AdamW: g' = g*clip; m = b1*m + (1-b1)*g'; v = b2*v + (1-b2)*g'²; p -= lr*(m*inv_c1 / (sqrt(v*inv_c2) + eps) +
+     * wd*p). */
     void (*adamw)(size_t n, float *p, const float *g, float *m, float *v, float clip, float lr, float b1, float b2,
                   float inv_c1, float inv_c2, float eps, float wd);
     /* int conversions and dtype */

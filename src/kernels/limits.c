@@ -24,8 +24,7 @@ typedef struct bench {
     il_onednn *peer;
 } bench;
 
-/* The shortest of several runs within about SECONDS_EACH; the first one only warms up, if there is a second.
- */
+/* The shortest of several runs within about SECONDS_EACH; the first one only warms up, if there is a second. */
 static double seconds_min(void (*work)(bench *), bench *p) {
     double end = now_s() + SECONDS_EACH, best = 0;
     do {
@@ -79,8 +78,7 @@ il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error
     p.c = il_alloc_raw(&engine->memory, (size_t)SIDE * SIDE, sizeof(float));
     p.buffer = il_alloc_raw(&engine->memory, (size_t)p.chunks * READ_CHUNK, sizeof(float));
     if (!p.a || !p.b || !p.packed || !p.c || !p.buffer) {
-        status =
-            il_fail(error, IL_ERR_NOMEM, "out of memory for measuring: %d MiB are needed", p.chunks + 16);
+        status = il_fail(error, IL_ERR_NOMEM, "out of memory for measuring: %d MiB are needed", p.chunks + 16);
         goto cleanup;
     }
     for (int i = 0; i < SIDE * SIDE; i++) {
@@ -92,8 +90,8 @@ il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error
     il_pool_run(engine->pool, p.chunks, fill_chunk, &p);
     limits->read_gb_s = (double)p.chunks * READ_CHUNK * sizeof(float) * 1e-9 / seconds_min(read_all, &p);
 #ifdef IL_WITH_ONEDNN
-    status = il_onednn_open(&engine->memory, il_pool_threads(engine->pool), SIDE, SIDE, SIDE, p.a, p.b, p.c,
-                            &p.peer, error);
+    status =
+        il_onednn_open(&engine->memory, il_pool_threads(engine->pool), SIDE, SIDE, SIDE, p.a, p.b, p.c, &p.peer, error);
     if (status == IL_OK) limits->gflops_onednn = gflop / seconds_min(product_peer, &p);
     il_onednn_close(p.peer);
 #endif

@@ -39,8 +39,7 @@ static dnnl_status_t pack_weights(il_onednn *p, const dnnl_memory_desc_t *plain,
     } source = {b}; /* dnnl takes no const */
     dnnl_status_t status = dnnl_memory_create(&from, plain, p->engine, source.out);
     if (!status) status = dnnl_memory_create(&p->b, packed, p->engine, DNNL_MEMORY_ALLOCATE);
-    if (!status)
-        status = dnnl_reorder_primitive_desc_create(&plan, plain, p->engine, packed, p->engine, NULL);
+    if (!status) status = dnnl_reorder_primitive_desc_create(&plan, plain, p->engine, packed, p->engine, NULL);
     if (!status) status = dnnl_primitive_create(&reorder, plan);
     dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, p->b}};
     if (!status) status = dnnl_primitive_execute(reorder, p->stream, 2, args);
@@ -51,8 +50,8 @@ static dnnl_status_t pack_weights(il_onednn *p, const dnnl_memory_desc_t *plain,
     return status;
 }
 
-il_status il_onednn_open(const il_allocator *memory, int threads, int m, int n, int k, const float *a,
-                         const float *b, float *c, il_onednn **product, il_error *error) {
+il_status il_onednn_open(const il_allocator *memory, int threads, int m, int n, int k, const float *a, const float *b,
+                         float *c, il_onednn **product, il_error *error) {
     *product = NULL;
     il_onednn *p = il_alloc(memory, 1, sizeof *p);
     if (!p) return il_fail(error, IL_ERR_NOMEM, "out of memory for a oneDNN product");

@@ -3,9 +3,9 @@
 
 /* rows x panels*16 of c; both are compile-time constants where this is inlined, so the sums live in
  * registers. columns: of the last panel, 16 or fewer. */
-IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, int k, const float *a,
-                         ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row, ptrdiff_t b_panel,
-                         float *c, ptrdiff_t ldc, int accumulate) {
+IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, int k, const float *a, ptrdiff_t a_row,
+                         ptrdiff_t a_col, const float *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc,
+                         int accumulate) {
     v16 acc[GEMM_ROWS][8];
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -49,25 +49,23 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, in
     }
 }
 
-typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b,
-                       ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
+                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
 
-/* A block of ROWS rows over all columns: WIDE panels at a time, then NARROW, then one, then the part of one.
- */
-#define GEMM_RUN(ROWS, PANELS)                                                                               \
-    for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                             \
-        gemm_tile(ROWS, PANELS, 16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);              \
-        b += PANELS * b_panel;                                                                               \
-        c += 16 * PANELS;                                                                                    \
+/* A block of ROWS rows over all columns: WIDE panels at a time, then NARROW, then one, then the part of one. */
+#define GEMM_RUN(ROWS, PANELS)                                                                                         \
+    for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
+        gemm_tile(ROWS, PANELS, 16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);                        \
+        b += PANELS * b_panel;                                                                                         \
+        c += 16 * PANELS;                                                                                              \
     }
-#define GEMM_BLOCK(ROWS, WIDE, NARROW)                                                                       \
-    static void gemm_rows_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col,             \
-                                 const float *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c,               \
-                                 ptrdiff_t ldc, int accumulate) {                                            \
-        if (WIDE > 1) GEMM_RUN(ROWS, WIDE)                                                                   \
-        if (NARROW > 1) GEMM_RUN(ROWS, NARROW)                                                               \
-        GEMM_RUN(ROWS, 1)                                                                                    \
-        if (n > 0) gemm_tile(ROWS, 1, n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);         \
+#define GEMM_BLOCK(ROWS, WIDE, NARROW)                                                                                 \
+    static void gemm_rows_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b,       \
+                                 ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {        \
+        if (WIDE > 1) GEMM_RUN(ROWS, WIDE)                                                                             \
+        if (NARROW > 1) GEMM_RUN(ROWS, NARROW)                                                                         \
+        GEMM_RUN(ROWS, 1)                                                                                              \
+        if (n > 0) gemm_tile(ROWS, 1, n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);                   \
     }
 GEMM_TILES(GEMM_BLOCK)
 
@@ -75,8 +73,8 @@ GEMM_TILES(GEMM_BLOCK)
 static gemm_rows *const gemm_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME)};
 
 /* Rows go in blocks of nearly equal height: 16 as 6 5 5, not 6 6 4. */
-static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b,
-                 ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
+static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
+                 ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
     for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
         int rows = (m + blocks - 1) / blocks;
         gemm_blocks[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);

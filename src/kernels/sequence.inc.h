@@ -2,8 +2,8 @@
  * convolution. */
 
 /* Lanes 0 1 of a pair: a cos - b sin, b cos + a sin: x cos + swap(x) (∓ sin). */
-static void rope(int rows, int n, float *x, ptrdiff_t ldx, const float *cosine, const float *sine,
-                 ptrdiff_t ld_table, int inverse) {
+static void rope(int rows, int n, float *x, ptrdiff_t ldx, const float *cosine, const float *sine, ptrdiff_t ld_table,
+                 int inverse) {
     static const float turn[17] = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1};
     const v16 sign = v16_load(turn + (inverse ? 1 : 0));
     for (; rows > 0; rows--, x += ldx, cosine += ld_table, sine += ld_table) {
@@ -31,12 +31,12 @@ static void rope_half(int rows, int n, float *x, ptrdiff_t ldx, const float *cos
     const v16 sign = v16_set1(inverse ? -1.0f : 1.0f);
     for (; rows > 0; rows--, x += ldx, cosine += ld_table, sine += ld_table) {
         float *first = x, *second = x + n / 2;
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        v16 a = LOAD(first + i, w), b = LOAD(second + i, w);                                                 \
-        v16 c = LOAD(cosine + i, w), s = v16_mul(LOAD(sine + i, w), sign);                                   \
-        STORE(first + i, w, v16_fnma(b, s, v16_mul(a, c)));                                                  \
-        STORE(second + i, w, v16_fma(a, s, v16_mul(b, c)));                                                  \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        v16 a = LOAD(first + i, w), b = LOAD(second + i, w);                                                           \
+        v16 c = LOAD(cosine + i, w), s = v16_mul(LOAD(sine + i, w), sign);                                             \
+        STORE(first + i, w, v16_fnma(b, s, v16_mul(a, c)));                                                            \
+        STORE(second + i, w, v16_fma(a, s, v16_mul(b, c)));                                                            \
     } while (0)
         EACH16(n / 2, BODY);
 #undef BODY
@@ -70,13 +70,12 @@ static void conv_taps_load(conv_taps to, int width, int taps, const float *from)
 }
 
 /* Row t of the input, of which rows before 0 are history's last. */
-IL_INLINE const float *conv_input(int t, int n, int taps, const float *x, ptrdiff_t ldx,
-                                  const float *history) {
+IL_INLINE const float *conv_input(int t, int n, int taps, const float *x, ptrdiff_t ldx, const float *history) {
     return t >= 0 ? x + t * ldx : history + (ptrdiff_t)(t + taps - 1) * n;
 }
 
-static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history,
-                 const float *weight, const float *bias, float *y, ptrdiff_t ldy, int add_to) {
+static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *weight,
+                 const float *bias, float *y, ptrdiff_t ldy, int add_to) {
     conv_taps tap;
     for (int i = 0; i < n; i += CONV_STRETCH) {
         const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
@@ -101,8 +100,8 @@ static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const
 /* dx[t] = sum_k w[k] dy[t + taps-1 - k], k ascending;  dw[k] += sum_t dy[t] x[t - (taps-1) + k];  dbias +=
  * sum_t dy[t]. */
 static void conv_back(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history,
-                      const float *weight, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx,
-                      int add_to, float *dw, float *dbias) {
+                      const float *weight, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add_to,
+                      float *dw, float *dbias) {
     conv_taps tap, dtap;
     for (int i = 0; i < n; i += CONV_STRETCH) {
         const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
@@ -118,8 +117,7 @@ static void conv_back(int rows, int n, int taps, const float *x, ptrdiff_t ldx, 
                 for (int k = 0; k < taps; k++) {
                     const float *from = conv_input(t - (taps - 1) + k, n, taps, x, ldx, history) + j;
                     dtap[k][v] = v16_fma(grad, LOAD(from, w), dtap[k][v]);
-                    if (k >= missing)
-                        acc = v16_fma(tap[k][v], LOAD(dy + (t + taps - 1 - k) * ldy + j, w), acc);
+                    if (k >= missing) acc = v16_fma(tap[k][v], LOAD(dy + (t + taps - 1 - k) * ldy + j, w), acc);
                 }
                 float *to = dx + t * lddx + j;
                 if (add_to) acc = v16_add(LOAD(to, w), acc);
@@ -128,7 +126,6 @@ static void conv_back(int rows, int n, int taps, const float *x, ptrdiff_t ldx, 
         }
         for (int v = 0; 16 * v < width; v++)
             for (int k = 0; k < taps; k++)
-                store_strided(dw + (ptrdiff_t)(i + 16 * v) * taps + k, conv_lanes(width, v), taps,
-                              dtap[k][v]);
+                store_strided(dw + (ptrdiff_t)(i + 16 * v) * taps + k, conv_lanes(width, v), taps, dtap[k][v]);
     }
 }

@@ -14,12 +14,12 @@ typedef struct v16 {
 /* 16 registers: 6 rows x 16 columns are 12 sums, leaving 2 for the panel and 2 for the row's number. One row:
  * four panels, 8 sums, as many as two multiply-add units of latency 4 need. */
 enum { GEMM_ROWS = 6 };
-#define GEMM_TILES(STEP)                                                                                     \
-    STEP(1, 4, 1)                                                                                            \
-    STEP(2, 3, 1)                                                                                            \
-    STEP(3, 2, 1)                                                                                            \
-    STEP(4, 1, 1)                                                                                            \
-    STEP(5, 1, 1)                                                                                            \
+#define GEMM_TILES(STEP)                                                                                               \
+    STEP(1, 4, 1)                                                                                                      \
+    STEP(2, 3, 1)                                                                                                      \
+    STEP(3, 2, 1)                                                                                                      \
+    STEP(4, 1, 1)                                                                                                      \
+    STEP(5, 1, 1)                                                                                                      \
     STEP(6, 1, 1)
 
 static const int32_t v16_mask_[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
@@ -67,9 +67,7 @@ IL_INLINE __m256 v16_pow2_(__m256 a) {
 }
 IL_INLINE v16 v16_pow2(v16 a) { return (v16){v16_pow2_(a.lo), v16_pow2_(a.hi)}; }
 IL_INLINE v16 v16_swap(v16 a) { return (v16){_mm256_permute_ps(a.lo, 0xB1), _mm256_permute_ps(a.hi, 0xB1)}; }
-IL_INLINE __m256 v16_twice_(__m128 a) {
-    return _mm256_set_m128(_mm_unpackhi_ps(a, a), _mm_unpacklo_ps(a, a));
-}
+IL_INLINE __m256 v16_twice_(__m128 a) { return _mm256_set_m128(_mm_unpackhi_ps(a, a), _mm_unpacklo_ps(a, a)); }
 IL_INLINE v16 v16_load_twice(const float *p) {
     return (v16){v16_twice_(_mm_loadu_ps(p)), v16_twice_(_mm_loadu_ps(p + 4))};
 }

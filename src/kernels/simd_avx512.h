@@ -13,18 +13,18 @@ typedef __m512 v16;
 
 /* 32 registers: 12 rows x 2 panels are 24 sums. Few rows take more panels, for at least 8 sums in flight. */
 enum { GEMM_ROWS = 12 };
-#define GEMM_TILES(STEP)                                                                                     \
-    STEP(1, 8, 2)                                                                                            \
-    STEP(2, 4, 2)                                                                                            \
-    STEP(3, 4, 2)                                                                                            \
-    STEP(4, 4, 2)                                                                                            \
-    STEP(5, 2, 1)                                                                                            \
-    STEP(6, 2, 1)                                                                                            \
-    STEP(7, 2, 1)                                                                                            \
-    STEP(8, 2, 1)                                                                                            \
-    STEP(9, 2, 1)                                                                                            \
-    STEP(10, 2, 1)                                                                                           \
-    STEP(11, 2, 1)                                                                                           \
+#define GEMM_TILES(STEP)                                                                                               \
+    STEP(1, 8, 2)                                                                                                      \
+    STEP(2, 4, 2)                                                                                                      \
+    STEP(3, 4, 2)                                                                                                      \
+    STEP(4, 4, 2)                                                                                                      \
+    STEP(5, 2, 1)                                                                                                      \
+    STEP(6, 2, 1)                                                                                                      \
+    STEP(7, 2, 1)                                                                                                      \
+    STEP(8, 2, 1)                                                                                                      \
+    STEP(9, 2, 1)                                                                                                      \
+    STEP(10, 2, 1)                                                                                                     \
+    STEP(11, 2, 1)                                                                                                     \
     STEP(12, 2, 1)
 
 IL_INLINE __mmask16 v16_mask(int n) { return (__mmask16)((1u << n) - 1u); }
@@ -55,9 +55,7 @@ IL_INLINE v16 v16_load_twice(const float *p) {
     const __m512i index = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
     return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
 }
-IL_INLINE __m256 v16_upper_(v16 a) {
-    return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
-}
+IL_INLINE __m256 v16_upper_(v16 a) { return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1)); }
 IL_INLINE float v16_sum(v16 a) {
     __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(a), v16_upper_(a));
     __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));

@@ -18,23 +18,20 @@ typedef struct v16 {
  * gcc, which loads all the numbers first, keeps three sums in memory.) Few rows take more panels, for 16 sums
  * in flight. */
 enum { GEMM_ROWS = 5 };
-#define GEMM_TILES(STEP)                                                                                     \
-    STEP(1, 3, 1)                                                                                            \
-    STEP(2, 2, 1)                                                                                            \
-    STEP(3, 1, 1)                                                                                            \
-    STEP(4, 1, 1)                                                                                            \
+#define GEMM_TILES(STEP)                                                                                               \
+    STEP(1, 3, 1)                                                                                                      \
+    STEP(2, 2, 1)                                                                                                      \
+    STEP(3, 1, 1)                                                                                                      \
+    STEP(4, 1, 1)                                                                                                      \
     STEP(5, 1, 1)
 
 /* One operation on each of the four registers. */
-#define V16_MAP1(F, a)                                                                                       \
+#define V16_MAP1(F, a)                                                                                                 \
     (v16) { F((a).q0), F((a).q1), F((a).q2), F((a).q3) }
-#define V16_MAP2(F, a, b)                                                                                    \
+#define V16_MAP2(F, a, b)                                                                                              \
     (v16) { F((a).q0, (b).q0), F((a).q1, (b).q1), F((a).q2, (b).q2), F((a).q3, (b).q3) }
-#define V16_MAP3(F, a, b, c)                                                                                 \
-    (v16) {                                                                                                  \
-        F((a).q0, (b).q0, (c).q0), F((a).q1, (b).q1, (c).q1), F((a).q2, (b).q2, (c).q2),                     \
-            F((a).q3, (b).q3, (c).q3)                                                                        \
-    }
+#define V16_MAP3(F, a, b, c)                                                                                           \
+    (v16) { F((a).q0, (b).q0, (c).q0), F((a).q1, (b).q1, (c).q1), F((a).q2, (b).q2, (c).q2), F((a).q3, (b).q3, (c).q3) }
 
 IL_INLINE v16 v16_set1(float x) {
     float32x4_t y = vdupq_n_f32(x);
@@ -73,8 +70,7 @@ IL_INLINE void v16_store_n_(float *p, int n, float32x4_t a) {
     }
 }
 IL_INLINE v16 v16_load_n(const float *p, int n) {
-    return (v16){v16_load_n_(p, n), v16_load_n_(p + 4, n - 4), v16_load_n_(p + 8, n - 8),
-                 v16_load_n_(p + 12, n - 12)};
+    return (v16){v16_load_n_(p, n), v16_load_n_(p + 4, n - 4), v16_load_n_(p + 8, n - 8), v16_load_n_(p + 12, n - 12)};
 }
 IL_INLINE void v16_store_n(float *p, int n, v16 a) {
     v16_store_n_(p, n, a.q0);
@@ -83,8 +79,7 @@ IL_INLINE void v16_store_n(float *p, int n, v16 a) {
     v16_store_n_(p + 12, n - 12, a.q3);
 }
 
-static const uint32_t v16_mask_[32] = {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u,
-                                       ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u};
+static const uint32_t v16_mask_[32] = {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u};
 IL_INLINE v16 v16_first(int n, v16 a, v16 b) {
     const uint32_t *mask = v16_mask_ + 16 - n;
     return (v16){vbslq_f32(vld1q_u32(mask), a.q0, b.q0), vbslq_f32(vld1q_u32(mask + 4), a.q1, b.q1),

@@ -16,10 +16,10 @@ typedef struct v16 {
 
 enum { GEMM_ROWS = 4 };
 /* Panels that a tile of that many rows takes at once, widest first (see products.inc.h). */
-#define GEMM_TILES(STEP)                                                                                     \
-    STEP(1, 2, 1)                                                                                            \
-    STEP(2, 1, 1)                                                                                            \
-    STEP(3, 1, 1)                                                                                            \
+#define GEMM_TILES(STEP)                                                                                               \
+    STEP(1, 2, 1)                                                                                                      \
+    STEP(2, 1, 1)                                                                                                      \
+    STEP(3, 1, 1)                                                                                                      \
     STEP(4, 1, 1)
 
 #define EACH_LANE for (int i = 0; i < 16; i++)
@@ -123,8 +123,7 @@ IL_INLINE float v16_sum(v16 a) {
 /* The largest lane, by v16_max over the same tree. */
 IL_INLINE float v16_largest(v16 a) {
     for (int half = 8; half; half /= 2)
-        for (int i = 0; i < half; i++)
-            a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
+        for (int i = 0; i < half; i++) a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
     return a.lane[0];
 }
 /* bfloat16 in memory: the upper half of a float. */

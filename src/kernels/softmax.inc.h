@@ -4,11 +4,11 @@
 /* The largest of n values times factor, at least `least`. Lanes past n repeat what the lane already has. */
 IL_INLINE float row_largest(int n, const float *x, v16 factor, float least) {
     v16 lanes = v16_set1(least);
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        v16 xi = v16_mul(LOAD(x + i, w), factor);                                                            \
-        if (w < 16) xi = v16_first(w, xi, lanes);                                                            \
-        lanes = v16_max(lanes, xi);                                                                          \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        v16 xi = v16_mul(LOAD(x + i, w), factor);                                                                      \
+        if (w < 16) xi = v16_first(w, xi, lanes);                                                                      \
+        lanes = v16_max(lanes, xi);                                                                                    \
     } while (0)
     EACH16(n, BODY);
 #undef BODY
@@ -19,11 +19,11 @@ static void log_sum_exp(int rows, int n, const float *x, ptrdiff_t ldx, float *l
     for (; rows > 0; rows--, x += ldx, lse++) {
         float largest = row_largest(n, x, v16_set1(1.0f), -INFINITY);
         v16 shift = v16_set1(largest), lanes = v16_zero();
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        v16 p = v16_exp(v16_sub(LOAD(x + i, w), shift));                                                     \
-        if (w < 16) p = v16_first(w, p, v16_zero());                                                         \
-        lanes = v16_add(lanes, p);                                                                           \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        v16 p = v16_exp(v16_sub(LOAD(x + i, w), shift));                                                               \
+        if (w < 16) p = v16_first(w, p, v16_zero());                                                                   \
+        lanes = v16_add(lanes, p);                                                                                     \
     } while (0)
         EACH16(n, BODY);
 #undef BODY
@@ -40,8 +40,8 @@ static void exp_shift(int rows, int n, float *x, ptrdiff_t ldx, const float *lse
     }
 }
 
-static void softmax_block(int rows, int n, const int *valid, float factor, float *s, ptrdiff_t lds, float *m,
-                          float *l, float *correction) {
+static void softmax_block(int rows, int n, const int *valid, float factor, float *s, ptrdiff_t lds, float *m, float *l,
+                          float *correction) {
     const v16 factor_ = v16_set1(factor);
     EACH_ROW(r, rows) {
         float *row = s + r * lds;
@@ -50,12 +50,12 @@ static void softmax_block(int rows, int n, const int *valid, float factor, float
         } else {
             float largest = row_largest(valid[r], row, factor_, m[r]);
             v16 shift = v16_set1(largest), lanes = v16_zero();
-#define BODY(i, w)                                                                                           \
-    do {                                                                                                     \
-        v16 p = v16_exp(v16_sub(v16_mul(LOAD(row + i, w), factor_), shift));                                 \
-        if (w < 16) p = v16_first(w, p, v16_zero());                                                         \
-        STORE(row + i, w, p);                                                                                \
-        lanes = v16_add(lanes, p);                                                                           \
+#define BODY(i, w)                                                                                                     \
+    do {                                                                                                               \
+        v16 p = v16_exp(v16_sub(v16_mul(LOAD(row + i, w), factor_), shift));                                           \
+        if (w < 16) p = v16_first(w, p, v16_zero());                                                                   \
+        STORE(row + i, w, p);                                                                                          \
+        lanes = v16_add(lanes, p);                                                                                     \
     } while (0)
             EACH16(valid[r], BODY);
 #undef BODY

@@ -13,8 +13,7 @@ static int chunks_of(int n, int size) { return (n + size - 1) / size; }
 static void buffers_take(il_arena *arena, const il_model *model, size_t tokens, il_backspace *space) {
     const il_config *c = &model->config;
     size_t width = (size_t)c->width, heads = (size_t)c->heads;
-    size_t scratch =
-        model->rule ? il_mixer_ttt_backward_scratch(model) : il_mixer_attention_backward_scratch(model);
+    size_t scratch = model->rule ? il_mixer_ttt_backward_scratch(model) : il_mixer_attention_backward_scratch(model);
     il_back_buffers *b = &space->buffers;
     float **wide[] = {&space->dx, &b->a, &b->b, &b->c, &b->e, &b->f};
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
@@ -23,8 +22,7 @@ static void buffers_take(il_arena *arena, const il_model *model, size_t tokens, 
     b->tok = il_arena_take(arena, heads * (size_t)c->mini_batch, sizeof(float));
     b->partial = il_arena_take(arena, (tokens + IL_BACK_ROWS - 1) / IL_BACK_ROWS * 2 * width, sizeof(float));
     b->scratch_floats = (scratch + 15) & ~(size_t)15;
-    b->scratch =
-        il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * b->scratch_floats, sizeof(float));
+    b->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * b->scratch_floats, sizeof(float));
 }
 
 il_status il_backspace_open(const il_model *model, int tokens, il_backspace *space, il_error *error) {
@@ -34,8 +32,8 @@ il_status il_backspace_open(const il_model *model, int tokens, il_backspace *spa
     void *block = il_alloc(&model->engine->memory, arena.used, 1);
     if (!block) {
         memset(space, 0, sizeof *space);
-        return il_fail(error, IL_ERR_NOMEM, "no memory for the backward pass of %d tokens (%zu bytes)",
-                       tokens, arena.used);
+        return il_fail(error, IL_ERR_NOMEM, "no memory for the backward pass of %d tokens (%zu bytes)", tokens,
+                       arena.used);
     }
     arena = (il_arena){.base = block};
     buffers_take(&arena, model, (size_t)tokens, space);
@@ -56,8 +54,7 @@ void il_back_linear(const il_model *model, const il_linear *linear, int m, const
                     const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *grad) {
     il_matrix w = {model->weights + linear->at, linear->in, 1};
     il_matrix dy_rows = {dy, ldy, 1}, dy_columns = {dy, 1, ldy}, x_rows = {x, ldx, 1};
-    il_gemm(model->engine, linear->out, linear->in, m, dy_columns, x_rows, NULL, grad + linear->at,
-            linear->in, 1);
+    il_gemm(model->engine, linear->out, linear->in, m, dy_columns, x_rows, NULL, grad + linear->at, linear->in, 1);
     il_gemm(model->engine, m, linear->in, linear->out, dy_rows, w, NULL, dx, lddx, add);
 }
 
@@ -72,18 +69,17 @@ static void norm_run(void *context, int item, int worker) {
     const norm_job *job = context;
     const il_config *c = &job->pass->model->config;
     const il_kernels *kernels = job->pass->model->engine->kernels;
-    int first = item * IL_BACK_ROWS, left = job->pass->tokens - first,
-        n = left < IL_BACK_ROWS ? left : IL_BACK_ROWS;
+    int first = item * IL_BACK_ROWS, left = job->pass->tokens - first, n = left < IL_BACK_ROWS ? left : IL_BACK_ROWS;
     size_t width = (size_t)c->width, at = (size_t)first * width;
     float *dw = job->partial + (size_t)item * 2 * width;
     (void)worker;
     memset(dw, 0, 2 * width * sizeof(float));
     if (job->inv_std)
-        kernels->layer_norm_back(n, c->width, job->x + at, c->width, job->inv_std + first, job->w,
-                                 job->dy + at, c->width, job->dx + at, c->width, dw, dw + width);
+        kernels->layer_norm_back(n, c->width, job->x + at, c->width, job->inv_std + first, job->w, job->dy + at,
+                                 c->width, job->dx + at, c->width, dw, dw + width);
     else
-        kernels->rms_norm_back(n, c->width, job->x + at, c->width, job->w, (float)c->rms_norm_eps,
-                               job->dy + at, c->width, job->dx + at, c->width, job->add, dw);
+        kernels->rms_norm_back(n, c->width, job->x + at, c->width, job->w, (float)c->rms_norm_eps, job->dy + at,
+                               c->width, job->dx + at, c->width, job->add, dw);
 }
 
 /* Rows in chunks, then the chunks' sums onto grad in ascending order. */
@@ -99,8 +95,8 @@ static void norm_back(norm_job *job, float *dw, float *db) {
     }
 }
 
-void il_back_rms(const il_pass *pass, size_t w, const float *x, const float *dy, float *dx, int add,
-                 float *grad, const il_back_buffers *buffers) {
+void il_back_rms(const il_pass *pass, size_t w, const float *x, const float *dy, float *dx, int add, float *grad,
+                 const il_back_buffers *buffers) {
     norm_job job = {pass, x, il_weight(pass->model, w), NULL, dy, dx, buffers->partial, add};
     norm_back(&job, grad + w, NULL);
 }
@@ -129,9 +125,9 @@ static void conv_run(void *context, int item, int worker) {
         const il_stretch *stretch = &job->pass->stretches[i];
         const float *history = il_tape_history(job->pass->tape, model, job->qk, job->layer, i);
         ptrdiff_t at = (ptrdiff_t)stretch->first * width + from, tap = (ptrdiff_t)from * taps;
-        model->engine->kernels->conv_back(
-            stretch->n, n, taps, job->x + at, width, history + (ptrdiff_t)from * (taps - 1), job->w + tap,
-            job->dy + at, width, job->dx + at, width, job->add, job->dw + tap, job->db + from);
+        model->engine->kernels->conv_back(stretch->n, n, taps, job->x + at, width,
+                                          history + (ptrdiff_t)from * (taps - 1), job->w + tap, job->dy + at, width,
+                                          job->dx + at, width, job->add, job->dw + tap, job->db + from);
     }
 }
 
@@ -205,8 +201,7 @@ static void embed_run(void *context, int item, int worker) {
 
 /* ---- the model ---- */
 
-void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, float *grad,
-                 il_backspace *space) {
+void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, float *grad, il_backspace *space) {
     il_model *model = pass->model;
     const il_back_buffers *buffers = &space->buffers;
     int width = model->config.width;

@@ -23,16 +23,15 @@ void il_backspace_close(il_backspace *space); /* an all-zero one is fine */
 /* After il_forward of the same pass with a tape: from dhidden [T,D] = dL/d(work->hidden), adds the gradients
  * of all tensors but an untied head to grad [table.floats]. Uses up the tape's h1 and h3 and the workspace's
  * mix, tmp and ffn. Of the states it reads position and key blocks. Cannot fail. */
-void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, float *grad,
-                 il_backspace *space);
+void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, float *grad, il_backspace *space);
 
 /* ---- pieces ---- */
 /* y = x W^T, m rows: grad += dy^T x, and dx = dy W, or dx += (chain) with add. dx may be x. */
 void il_back_linear(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx,
                     const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *grad);
 /* y = rms(x) [T,D] with the norm scale at w: dx = or +=, grad[w] +=. */
-void il_back_rms(const il_pass *pass, size_t w, const float *x, const float *dy, float *dx, int add,
-                 float *grad, const il_back_buffers *buffers);
+void il_back_rms(const il_pass *pass, size_t w, const float *x, const float *dy, float *dx, int add, float *grad,
+                 const il_back_buffers *buffers);
 /* y = LN(x) [T,D] with scale and shift at w and b, from xhat and inv_std: dx = (may be dy), grad[w], grad[b]
  * +=. */
 void il_back_layer_norm(const il_pass *pass, size_t w, size_t b, const float *xhat, const float *inv_std,

@@ -56,9 +56,7 @@ static const field fields[] = {
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 
 static int *int_at(il_config *config, const field *f) { return (int *)(void *)((char *)config + f->at); }
-static double *real_at(il_config *config, const field *f) {
-    return (double *)(void *)((char *)config + f->at);
-}
+static double *real_at(il_config *config, const field *f) { return (double *)(void *)((char *)config + f->at); }
 static double value_of(const il_config *config, const field *f) {
     const char *at = (const char *)config + f->at;
     return f->kind == KIND_REAL ? *(const double *)(const void *)at : *(const int *)(const void *)at;
@@ -136,12 +134,11 @@ static uint64_t parameters(const il_config *c) {
     if (c->pre_conv) layer += width + width * (taps + 1);
     if (c->share_qk) layer += 2 * width * (taps + 1);
     if (c->mixer != IL_MIXER_SELF_ATTENTION)
-        layer += 4 * width + heads * (width + 1) +
-                 (uint64_t)c->mini_batch; /* two LayerNorms, rates of heads and tokens */
+        layer +=
+            4 * width + heads * (width + 1) + (uint64_t)c->mini_batch; /* two LayerNorms, rates of heads and tokens */
     if (c->mixer == IL_MIXER_TTT_LINEAR) layer += heads * (head * head + head);
     if (c->mixer == IL_MIXER_TTT_MLP) layer += heads * (8 * head * head + 5 * head);
-    return (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width +
-           layer * (uint64_t)c->layers;
+    return (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width + layer * (uint64_t)c->layers;
 }
 
 il_status il_config_check(const il_config *config, il_error *error) {
@@ -151,19 +148,16 @@ il_status il_config_check(const il_config *config, il_error *error) {
         const field *f = &fields[i];
         double value = value_of(config, f), max = f->kind == KIND_TOKEN ? config->vocab_size - 1 : f->max;
         if (!(value >= f->min && value <= max)) /* a NaN fails both */
-            return il_fail(error, IL_ERR_ARG, "%s is %.17g, must be %.17g to %.17g", f->key, value, f->min,
-                           max);
+            return il_fail(error, IL_ERR_ARG, "%s is %.17g, must be %.17g to %.17g", f->key, value, f->min, max);
     }
     if (config->width % config->heads != 0)
-        return il_fail(error, IL_ERR_ARG, "hidden_size %d is no multiple of num_attention_heads %d",
-                       config->width, config->heads);
+        return il_fail(error, IL_ERR_ARG, "hidden_size %d is no multiple of num_attention_heads %d", config->width,
+                       config->heads);
     int head = config->width / config->heads;
     if (head % 2 != 0 || head > HEAD_WIDTH_MAX)
-        return il_fail(error, IL_ERR_ARG,
-                       "hidden_size / num_attention_heads is %d, must be an even number up to %d", head,
-                       HEAD_WIDTH_MAX);
-    if (config->mixer == IL_MIXER_SELF_ATTENTION &&
-        (config->share_qk || config->use_gate || config->pre_conv))
+        return il_fail(error, IL_ERR_ARG, "hidden_size / num_attention_heads is %d, must be an even number up to %d",
+                       head, HEAD_WIDTH_MAX);
+    if (config->mixer == IL_MIXER_SELF_ATTENTION && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "self_attention has no mamba backbone: share_qk, use_gate, pre_conv must be false");
     if (parameters(config) > PARAMETERS_MAX)
@@ -178,8 +172,7 @@ il_status il_config_check(const il_config *config, il_error *error) {
 #define WHERE "%s%s%.100s: "
 #define WHERE_ARGS(path, key) (path) ? (path) : "", (path) ? ": " : "", (key)
 
-static il_status set_mixer(const char *path, const char *key, const json_t *value, il_config *config,
-                           il_error *error) {
+static il_status set_mixer(const char *path, const char *key, const json_t *value, il_config *config, il_error *error) {
     const char *text = json_string_value(value);
     if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "must be a string", WHERE_ARGS(path, key));
     if (strcmp(key, "model_type") == 0) {
@@ -203,8 +196,7 @@ static il_status set_mixer(const char *path, const char *key, const json_t *valu
     return IL_OK;
 }
 
-static il_status set_field(const char *path, const field *f, const json_t *value, il_config *config,
-                           il_error *error) {
+static il_status set_field(const char *path, const field *f, const json_t *value, il_config *config, il_error *error) {
     switch (f->kind) {
     case KIND_BOOL:
         if (!json_is_boolean(value))
@@ -238,8 +230,8 @@ static il_status set_field(const char *path, const field *f, const json_t *value
 
 /* Keys of variants of these models: fine as long as they say what this library does anyway. *known tells
  * whether key is one; config has all its fields. */
-static il_status check_bookkeeping(const char *path, const char *key, const json_t *value,
-                                   const il_config *config, int *known, il_error *error) {
+static il_status check_bookkeeping(const char *path, const char *key, const json_t *value, const il_config *config,
+                                   int *known, il_error *error) {
     const char *wanted = NULL;
     int fits = 0;
     *known = 1;
@@ -265,8 +257,7 @@ static il_status check_bookkeeping(const char *path, const char *key, const json
         fits = json_is_null(value);
     } else {
         *known = 0;
-        for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
-            *known |= strcmp(key, ignored[i]) == 0;
+        for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++) *known |= strcmp(key, ignored[i]) == 0;
         *known |= key[0] == '_'; /* private to transformers */
         return IL_OK;
     }
@@ -302,15 +293,14 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
         if (ttt && strcmp(key, "ttt_layer_type") == 0) continue;
         IL_TRY(check_bookkeeping(path, key, value, &kept, &known, error));
         if (!known)
-            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "is no key of a model of type %s",
-                           WHERE_ARGS(path, key), ttt ? "ttt" : "llama");
+            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "is no key of a model of type %s", WHERE_ARGS(path, key),
+                           ttt ? "ttt" : "llama");
     }
     *config = kept;
     return IL_OK;
 }
 
-il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config,
-                          il_error *error) {
+il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config, il_error *error) {
     json_error_t trouble;
     if (bytes > TEXT_BYTES_MAX)
         return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes are too many for a configuration", path, bytes);
@@ -350,8 +340,7 @@ il_status il_config_set(il_config *config, const char *key, const char *value, i
     else if (strcmp(key, "model_type") == 0 || (ttt && strcmp(key, "ttt_layer_type") == 0))
         status = set_mixer(NULL, key, json, config, error);
     else
-        status =
-            il_fail(error, IL_ERR_ARG, "%.100s: is no key of a model of type %s", key, ttt ? "ttt" : "llama");
+        status = il_fail(error, IL_ERR_ARG, "%.100s: is no key of a model of type %s", key, ttt ? "ttt" : "llama");
     json_decref(json);
     if (status == IL_ERR_FORMAT) {
         status = IL_ERR_ARG; /* there is no file to blame */
@@ -374,8 +363,7 @@ static void real_text(double x, char text[40]) {
     if (!strpbrk(text, ".e")) strcat(text, ".0");
 }
 
-il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text,
-                         il_error *error) {
+il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error) {
     char out[2048], number[40];
     int ttt = config->mixer != IL_MIXER_SELF_ATTENTION, n;
     n = snprintf(out, sizeof out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n",
@@ -403,12 +391,11 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
             snprintf(number, sizeof number, "%d", (int)value);
         n += snprintf(out + n, sizeof out - (size_t)n, "  \"%s\": %s,\n", f->key, number);
     }
-    snprintf(
-        out + n, sizeof out - (size_t)n,
-        "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
-        "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": "
-        "\"float32\"\n}\n",
-        MAX_POSITIONS, ttt ? "false" : "true");
+    snprintf(out + n, sizeof out - (size_t)n,
+             "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
+             "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": "
+             "\"float32\"\n}\n",
+             MAX_POSITIONS, ttt ? "false" : "true");
     *text = il_strdup(allocator, out);
     return *text ? IL_OK : il_fail(error, IL_ERR_NOMEM, "out of memory for a configuration");
 }
@@ -471,8 +458,7 @@ il_status il_config_preset(const char *preset, const char *mixer, const char *ba
 
 double il_config_flops_per_token(const il_config *c, uint64_t position, int with_logits) {
     double width = c->width, heads = c->heads, head = width / heads, b = c->mini_batch;
-    double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + 3 * width * c->ffn_width,
-           mixing = 0;
+    double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + 3 * width * c->ffn_width, mixing = 0;
     switch (c->mixer) {
     case IL_MIXER_TTT_LINEAR: mixing = heads * (6 * head * head + 6 * b * head); break;
     case IL_MIXER_TTT_MLP: mixing = heads * (56 * head * head + 30 * b * head); break;

@@ -22,8 +22,8 @@ static void run_rms(void *context, int piece, int worker) {
     const il_model *m = r->pass->model;
     int n = m->config.width;
     ptrdiff_t at = (ptrdiff_t)piece * IL_PIECE * n;
-    m->engine->kernels->rms_norm(il_piece_rows(r->pass, piece), n, r->a + at, n, r->b,
-                                 (float)m->config.rms_norm_eps, r->y + at, n);
+    m->engine->kernels->rms_norm(il_piece_rows(r->pass, piece), n, r->a + at, n, r->b, (float)m->config.rms_norm_eps,
+                                 r->y + at, n);
 }
 
 void il_pass_rms(const il_pass *pass, const float *x, size_t weight, float *y) {
@@ -35,8 +35,8 @@ static void run_add(void *context, int piece, int worker) {
     (void)worker;
     const row_work *r = context;
     size_t at = (size_t)piece * IL_PIECE * r->width;
-    r->pass->model->engine->kernels->add((size_t)il_piece_rows(r->pass, piece) * r->width, r->a + at,
-                                         r->b + at, r->y + at);
+    r->pass->model->engine->kernels->add((size_t)il_piece_rows(r->pass, piece) * r->width, r->a + at, r->b + at,
+                                         r->y + at);
 }
 
 void il_pass_add(const il_pass *pass, const float *a, const float *b, float *y) {
@@ -60,8 +60,7 @@ void il_history(const il_state *state, const float *ring, int layer, float *hist
             if (state->position < back)
                 memset(history, 0, n * sizeof(float));
             else
-                memcpy(history, ring + ring_column(state, layer, state->position - back) + from,
-                       n * sizeof(float));
+                memcpy(history, ring + ring_column(state, layer, state->position - back) + from, n * sizeof(float));
         }
     }
 }
@@ -81,12 +80,11 @@ static void run_conv(void *context, int item, int worker) {
     int n = width - from < IL_CHANNELS ? width - from : IL_CHANNELS;
     ptrdiff_t at = (ptrdiff_t)c->stretch->first * width + from;
     c->pass->model->engine->kernels->conv(c->stretch->n, n, taps, c->x + at, width,
-                                          c->history + (ptrdiff_t)from * (taps - 1),
-                                          c->w + (ptrdiff_t)from * taps, c->bias + from, c->y + at, width, 0);
+                                          c->history + (ptrdiff_t)from * (taps - 1), c->w + (ptrdiff_t)from * taps,
+                                          c->bias + from, c->y + at, width, 0);
 }
 
-void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias,
-                  float *y) {
+void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias, float *y) {
     const il_model *m = pass->model;
     for (int s = 0; s < pass->n_stretches; s++) {
         const il_stretch *stretch = &pass->stretches[s];
@@ -114,8 +112,8 @@ static void run_swiglu(void *context, int piece, int worker) {
     (void)worker;
     const row_work *r = context;
     size_t at = (size_t)piece * IL_PIECE * r->width;
-    r->pass->model->engine->kernels->silu_mul((size_t)il_piece_rows(r->pass, piece) * r->width, r->a + at,
-                                              r->b + at, r->y + at);
+    r->pass->model->engine->kernels->silu_mul((size_t)il_piece_rows(r->pass, piece) * r->width, r->a + at, r->b + at,
+                                              r->y + at);
 }
 
 /* x += W2( silu(W1 rms(x)) * (W3 rms(x)) ), from x2 to out */
@@ -148,8 +146,7 @@ void il_forward(il_pass *pass, const int32_t *tokens) {
     size_t width = (size_t)m->config.width, row = width * sizeof(float);
     const float *embed = m->weights + m->embed;
     float *x0 = il_pass_acts(pass, 0)->x0;
-    for (int t = 0; t < pass->tokens; t++)
-        memcpy(x0 + (size_t)t * width, embed + (size_t)tokens[t] * width, row);
+    for (int t = 0; t < pass->tokens; t++) memcpy(x0 + (size_t)t * width, embed + (size_t)tokens[t] * width, row);
     if (!m->rule) angles(pass);
 
     for (int i = 0; i < m->config.layers; i++) {
@@ -178,10 +175,8 @@ void il_forward(il_pass *pass, const int32_t *tokens) {
     for (int s = 0; s < pass->n_stretches; s++) {
         il_stretch *stretch = &pass->stretches[s];
         il_state *state = stretch->state;
-        for (int i = stretch->n > state->ring_hidden ? stretch->n - state->ring_hidden : 0; i < stretch->n;
-             i++)
-            memcpy(state->hidden +
-                       (size_t)((state->position + (uint64_t)i) % (uint64_t)state->ring_hidden) * width,
+        for (int i = stretch->n > state->ring_hidden ? stretch->n - state->ring_hidden : 0; i < stretch->n; i++)
+            memcpy(state->hidden + (size_t)((state->position + (uint64_t)i) % (uint64_t)state->ring_hidden) * width,
                    work->hidden + (size_t)(stretch->first + i) * width, row);
         state->position += (uint64_t)stretch->n;
     }

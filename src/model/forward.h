@@ -30,12 +30,9 @@ typedef struct il_acts {
     float *h1, *h3;          /* [T,F] W1 fn, W3 fn */
 } il_acts;
 
-enum {
-    IL_CARRY_EVERY = 4
-}; /* the tape keeps every 4th carry; backward recomputes the others from the rows */
+enum { IL_CARRY_EVERY = 4 }; /* the tape keeps every 4th carry; backward recomputes the others from the rows */
 
-/* What training keeps of a pass: every layer's activations, rows and carries. One allocation (train/tape.c).
- */
+/* What training keeps of a pass: every layer's activations, rows and carries. One allocation (train/tape.c). */
 typedef struct il_tape {
     const il_allocator *allocator;
     il_acts *layers;             /* [layers] */
@@ -43,20 +40,17 @@ typedef struct il_tape {
     float *rows;                 /* [layers, stretches, mini_batches, H, shape.rows] */
     float *carries;              /* [layers, stretches, ceil(mini_batches/4), H, shape.carry] */
     float *x_last;               /* [T,D] input of the final norm */
-    float
-        *history; /* [2, layers, stretches, (taps-1) D]: columns before the pass; NULL without convolutions */
+    float *history; /* [2, layers, stretches, (taps-1) D]: columns before the pass; NULL without convolutions */
     void *block;
 } il_tape;
 
 static inline float *il_tape_rows(const il_tape *t, const il_model *m, int layer, int stretch, int mini_batch,
                                   int head) {
-    size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * (size_t)t->mini_batches +
-                (size_t)mini_batch;
+    size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * (size_t)t->mini_batches + (size_t)mini_batch;
     return t->rows + (at * (size_t)m->config.heads + (size_t)head) * m->shape.rows;
 }
 /* The carry at the start of mini-batch 4*group of a stretch. */
-static inline float *il_tape_carry(const il_tape *t, const il_model *m, int layer, int stretch, int group,
-                                   int head) {
+static inline float *il_tape_carry(const il_tape *t, const il_model *m, int layer, int stretch, int group, int head) {
     size_t groups = ((size_t)t->mini_batches + IL_CARRY_EVERY - 1) / IL_CARRY_EVERY;
     size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * groups + (size_t)group;
     return t->carries + (at * (size_t)m->config.heads + (size_t)head) * m->shape.carry;
@@ -65,8 +59,7 @@ static inline float *il_tape_carry(const il_tape *t, const il_model *m, int laye
 /* What a stretch's convolutions saw before its first token, laid out as il_history does (pass.h): rms(x) of
  * pre_conv, or (qk) xqk of conv_q and conv_k. */
 static inline float *il_tape_history(const il_tape *t, const il_model *m, int qk, int layer, int stretch) {
-    size_t at =
-        ((size_t)qk * (size_t)m->config.layers + (size_t)layer) * (size_t)t->stretches + (size_t)stretch;
+    size_t at = ((size_t)qk * (size_t)m->config.layers + (size_t)layer) * (size_t)t->stretches + (size_t)stretch;
     return t->history + at * (size_t)(m->config.conv_kernel - 1) * (size_t)m->config.width;
 }
 
@@ -85,8 +78,7 @@ typedef struct il_workspace {
     float *logits;        /* [IL_LOGIT_ROWS, V] */
     float *rows;          /* [IL_LOGIT_ROWS, D] gathered hidden vectors */
     size_t scratch_floats;
-    float
-        *scratch; /* [threads, scratch_floats], one a worker: inner rule or attention, forward and backward */
+    float *scratch; /* [threads, scratch_floats], one a worker: inner rule or attention, forward and backward */
 } il_workspace;
 
 enum { IL_LOGIT_ROWS = 128 };

@@ -12,7 +12,6 @@ void il_head_nll(const il_model *model, il_workspace *work, int n, const float *
         int rows = n - from < IL_LOGIT_ROWS ? n - from : IL_LOGIT_ROWS;
         il_head_logits(model, rows, hidden + from * ldh, ldh, work->logits);
         model->engine->kernels->log_sum_exp(rows, vocab, work->logits, vocab, nll + from);
-        for (int r = 0; r < rows; r++)
-            nll[from + r] -= work->logits[(ptrdiff_t)r * vocab + targets[from + r]];
+        for (int r = 0; r < rows; r++) nll[from + r] -= work->logits[(ptrdiff_t)r * vocab + targets[from + r]];
     }
 }

@@ -24,17 +24,16 @@ static void loss_run(void *context, int item, int worker) {
     job->kernels->scale((size_t)job->vocab, job->weight[item], row, row);
 }
 
-void il_head_loss(const il_model *model, il_workspace *work, int n, const float *hidden,
-                  const int32_t *targets, const float *weight, float *nll, float *dhidden, float *grad) {
+void il_head_loss(const il_model *model, il_workspace *work, int n, const float *hidden, const int32_t *targets,
+                  const float *weight, float *nll, float *dhidden, float *grad) {
     int width = model->config.width, vocab = model->config.vocab_size;
     for (int first = 0; first < n; first += IL_LOGIT_ROWS) {
         int rows = n - first < IL_LOGIT_ROWS ? n - first : IL_LOGIT_ROWS;
         size_t at = (size_t)first * (size_t)width;
         il_head_logits(model, rows, hidden + at, width, work->logits);
-        loss_job job = {model->engine->kernels, vocab,          work->logits,
-                        targets + first,        weight + first, nll + first};
+        loss_job job = {model->engine->kernels, vocab, work->logits, targets + first, weight + first, nll + first};
         il_pool_run(model->engine->pool, rows, loss_run, &job);
-        il_back_linear(model, &model->head, rows, hidden + at, width, work->logits, vocab, dhidden + at,
-                       width, 0, grad);
+        il_back_linear(model, &model->head, rows, hidden + at, width, work->logits, vocab, dhidden + at, width, 0,
+                       grad);
     }
 }

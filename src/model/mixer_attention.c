@@ -10,9 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum {
-    TRIANGLE = 16
-}; /* rows of the diagonal block that share a product before each adds its own last keys */
+enum { TRIANGLE = 16 }; /* rows of the diagonal block that share a product before each adds its own last keys */
 
 typedef struct attention_job {
     const il_pass *pass;
@@ -55,8 +53,8 @@ static void keys_store(const il_pass *pass, int layer, const il_stretch *stretch
 }
 
 /* out [rows,d] += P · V in the block that holds the queries: row r may see keys 0 .. offset+r. */
-static void diagonal_values(const il_kernels *kernels, int rows, int offset, int d, const float *p,
-                            const float *v, float *out) {
+static void diagonal_values(const il_kernels *kernels, int rows, int offset, int d, const float *p, const float *v,
+                            float *out) {
     for (int r0 = 0; r0 < rows; r0 += TRIANGLE) {
         int n = rows - r0 < TRIANGLE ? rows - r0 : TRIANGLE, shared = offset + r0 + 1;
         const float *p0 = p + (size_t)r0 * IL_KEY_BLOCK;
@@ -69,8 +67,7 @@ static void diagonal_values(const il_kernels *kernels, int rows, int offset, int
 }
 
 /* The queries of one head that lie in one key block: z = softmax(q K^T / sqrt(d)) V, online over blocks. */
-static void tile_attend(const il_pass *pass, int layer, const il_stretch *stretch, int head, int tile,
-                        float *scratch) {
+static void tile_attend(const il_pass *pass, int layer, const il_stretch *stretch, int head, int tile, float *scratch) {
     const il_model *model = pass->model;
     const il_kernels *kernels = model->engine->kernels;
     const il_acts *acts = il_pass_acts(pass, layer);
@@ -96,8 +93,7 @@ static void tile_attend(const il_pass *pass, int layer, const il_stretch *stretc
             n = at.offset + at.n; /* what lies behind is not this sequence's yet */
             for (int r = 0; r < at.n; r++) valid[r] = at.offset + r + 1;
         }
-        kernels->gemm(at.n, n, d, acts->q + from, width, 1, keys, IL_KEY_BLOCK, IL_LANES, scores,
-                      IL_KEY_BLOCK, 0);
+        kernels->gemm(at.n, n, d, acts->q + from, width, 1, keys, IL_KEY_BLOCK, IL_LANES, scores, IL_KEY_BLOCK, 0);
         kernels->softmax_block(at.n, n, valid, scale, scores, IL_KEY_BLOCK, top, sum, correction);
         for (int r = 0; r < at.n; r++) {
             float *row = out + (size_t)r * (size_t)d;

@@ -22,8 +22,8 @@ size_t il_mixer_attention_backward_scratch(const il_model *model) {
 }
 
 /* P [n, keys] of a tile against a block: exp(scale q·k - lse), 0 for keys after the query. */
-static void probabilities(const attention_back *job, const il_attention_tile *at, int head, uint64_t block,
-                          int n_keys, const float *keys, float *p) {
+static void probabilities(const attention_back *job, const il_attention_tile *at, int head, uint64_t block, int n_keys,
+                          const float *keys, float *p) {
     const il_model *model = job->pass->model;
     const il_kernels *kernels = model->engine->kernels;
     const il_acts *acts = il_pass_acts(job->pass, job->layer);
@@ -72,8 +72,8 @@ static void head_back(const attention_back *job, const il_stretch *stretch, int 
             size_t from = (size_t)at.row * (size_t)width + column;
             const float *dz = job->dz + from;
             probabilities(job, &at, head, block, n_keys, keys, p);
-            kernels->gemm(at.n, n_keys, d, dz, width, 1, v_packed, IL_LANES, (ptrdiff_t)IL_LANES * d, dp,
-                          IL_KEY_BLOCK, 0);
+            kernels->gemm(at.n, n_keys, d, dz, width, 1, v_packed, IL_LANES, (ptrdiff_t)IL_LANES * d, dp, IL_KEY_BLOCK,
+                          0);
             kernels->row_dot(at.n, d, dz, width, acts->z + from, width, delta);
             if (learns)
                 kernels->gemm(own.n, d, at.n, p + own.offset, 1, IL_KEY_BLOCK, dz, width, IL_LANES, dv, width,
@@ -84,14 +84,13 @@ static void head_back(const attention_back *job, const il_stretch *stretch, int 
                     dp[i] = p[i] * (dp[i] - delta[r]) * scale;
                 }
             if (learns)
-                kernels->gemm(own.n, d, at.n, dp + own.offset, 1, IL_KEY_BLOCK, acts->q + from, width,
-                              IL_LANES, dk, width, tile > first);
-            kernels->gemm(at.n, d, n_keys, dp, IL_KEY_BLOCK, 1, k_packed, IL_LANES,
-                          (ptrdiff_t)IL_LANES * n_keys, job->dq + from, width, block > 0);
+                kernels->gemm(own.n, d, at.n, dp + own.offset, 1, IL_KEY_BLOCK, acts->q + from, width, IL_LANES, dk,
+                              width, tile > first);
+            kernels->gemm(at.n, d, n_keys, dp, IL_KEY_BLOCK, 1, k_packed, IL_LANES, (ptrdiff_t)IL_LANES * n_keys,
+                          job->dq + from, width, block > 0);
         }
     }
-    size_t at = (size_t)stretch->first * (size_t)width + column,
-           angle = (size_t)stretch->first * (size_t)(d / 2);
+    size_t at = (size_t)stretch->first * (size_t)width + column, angle = (size_t)stretch->first * (size_t)(d / 2);
     const float *cosine = pass->work->cosine + angle, *sine = pass->work->sine + angle;
     kernels->rope_half(stretch->n, d, job->dq + at, width, cosine, sine, d / 2, 1);
     kernels->rope_half(stretch->n, d, job->dk + at, width, cosine, sine, d / 2, 1);
@@ -102,8 +101,7 @@ static void back_run(void *context, int item, int worker) {
     int heads = job->pass->model->config.heads;
     const il_stretch *stretch = &job->pass->stretches[item / heads];
     if (stretch->n > 0)
-        head_back(job, stretch, item % heads,
-                  job->buffers->scratch + (size_t)worker * job->buffers->scratch_floats);
+        head_back(job, stretch, item % heads, job->buffers->scratch + (size_t)worker * job->buffers->scratch_floats);
 }
 
 void il_mixer_attention_backward(const il_pass *pass, int layer, const float *dmix, float *dxn, float *grad,

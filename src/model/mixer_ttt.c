@@ -10,8 +10,7 @@ typedef struct {
     int layer;
 } mixer_work;
 
-/* One head of one stretch through its mini-batches: RoPE, rows, and a commit wherever a mini-batch is full.
- */
+/* One head of one stretch through its mini-batches: RoPE, rows, and a commit wherever a mini-batch is full. */
 static void run_head(void *context, int item, int worker) {
     const mixer_work *w = context;
     const il_pass *pass = w->pass;
@@ -39,8 +38,7 @@ static void run_head(void *context, int item, int worker) {
         }
         ptrdiff_t at = (ptrdiff_t)(stretch->first + done) * width + (ptrdiff_t)h * d;
         for (int qk = 0; qk < 2; qk++) /* Q and K turn by the position inside the mini-batch */
-            m->engine->kernels->rope(n, d, (qk ? a->k : a->q) + at, width,
-                                     m->rope_cos + (ptrdiff_t)r0 * (d / 2),
+            m->engine->kernels->rope(n, d, (qk ? a->k : a->q) + at, width, m->rope_cos + (ptrdiff_t)r0 * (d / 2),
                                      m->rope_sin + (ptrdiff_t)r0 * (d / 2), d / 2, 0);
         il_rows_in in = {.n = n, .q = a->q + at, .k = a->k + at, .v = a->v + at, .ld = width};
         in.gate = a->lr + (ptrdiff_t)(stretch->first + done) * heads + h;
@@ -64,8 +62,7 @@ static void run_gate(void *context, int piece, int worker) {
     ptrdiff_t row = (ptrdiff_t)piece * IL_PIECE, at = row * width;
     float *out = w->pass->work->tmp + at;
     kernels->layer_norm(rows, width, a->z + at, width, il_weight(m, layer->post_norm_w),
-                        il_weight(m, layer->post_norm_b), 1e-6F, out, width, a->zhat + at, width,
-                        a->z_inv_std + row);
+                        il_weight(m, layer->post_norm_b), 1e-6F, out, width, a->zhat + at, width, a->z_inv_std + row);
     if (a->g) kernels->gelu_mul((size_t)rows * (size_t)width, a->g + at, out, out);
 }
 

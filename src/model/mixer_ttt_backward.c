@@ -42,8 +42,8 @@ static void stretch_back(const ttt_back *job, const il_head *head, int h, int s,
             carry[i] = carry[i - 1];
             if (frozen) continue;
             float *next = carries + (size_t)(i - 1) * rounded(model->shape.carry);
-            rule->commit(head, carry[i - 1], il_tape_rows(pass->tape, model, job->layer, s, first + i - 1, h),
-                         next, work);
+            rule->commit(head, carry[i - 1], il_tape_rows(pass->tape, model, job->layer, s, first + i - 1, h), next,
+                         work);
             carry[i] = next;
         }
         for (int m = first + IL_CARRY_EVERY - 1 < last ? first + IL_CARRY_EVERY - 1 : last; m >= first; m--) {
@@ -106,9 +106,8 @@ static void gate_back_run(void *context, int piece, int worker) {
     size_t width = (size_t)job->pass->model->config.width, at = (size_t)piece * IL_PIECE * width;
     const il_acts *acts = il_pass_acts(job->pass, job->layer);
     (void)worker;
-    job->pass->model->engine->kernels->gelu_mul_back((size_t)il_piece_rows(job->pass, piece) * width,
-                                                     acts->g + at, job->norm + at, job->dy + at,
-                                                     job->out + at, job->dy + at);
+    job->pass->model->engine->kernels->gelu_mul_back((size_t)il_piece_rows(job->pass, piece) * width, acts->g + at,
+                                                     job->norm + at, job->dy + at, job->out + at, job->dy + at);
 }
 
 void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, float *dxn, float *grad,
@@ -116,8 +115,8 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
     il_model *model = pass->model;
     const il_layer *layer = &model->layers[index];
     const il_acts *acts = il_pass_acts(pass, index);
-    int width = model->config.width, heads = model->config.heads, b = model->config.mini_batch,
-        n = pass->tokens, add = 0;
+    int width = model->config.width, heads = model->config.heads, b = model->config.mini_batch, n = pass->tokens,
+        add = 0;
 
     gate_job gate = {pass, index, buffers->e, acts->g ? buffers->f : buffers->e, buffers->a};
     il_pass_rows(pass, gate_run, &gate);
@@ -127,8 +126,8 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
         il_back_linear(model, &layer->wg, n, acts->xn, width, gate.out, width, dxn, width, add, grad);
         add = 1;
     }
-    il_back_layer_norm(pass, layer->post_norm_w, layer->post_norm_b, acts->zhat, acts->z_inv_std, gate.dy,
-                       buffers->a, grad, buffers);
+    il_back_layer_norm(pass, layer->post_norm_w, layer->post_norm_b, acts->zhat, acts->z_inv_std, gate.dy, buffers->a,
+                       grad, buffers);
 
     ttt_back job = {pass, index, buffers->a, buffers->b, buffers->c, buffers->e, grad, buffers};
     il_pool_run(model->engine->pool, heads, head_run, &job);
@@ -136,8 +135,7 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
         for (int i = 0; i < b; i++) /* max(0, 1/(i+1) + learned): no gradient below the clamp */
             if (model->tok[index * b + i] > 0) grad[layer->token_idx + (size_t)i] += buffers->tok[h * b + i];
     for (int t = 0; t < n; t++)
-        for (int h = 0; h < heads; h++)
-            grad[layer->lr_b + (size_t)h] += buffers->lr[(ptrdiff_t)t * heads + h];
+        for (int h = 0; h < heads; h++) grad[layer->lr_b + (size_t)h] += buffers->lr[(ptrdiff_t)t * heads + h];
 
     il_back_linear(model, &layer->wv, n, acts->xn, width, job.dv, width, dxn, width, add, grad);
     if (model->config.share_qk) {

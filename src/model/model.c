@@ -19,15 +19,14 @@ typedef struct declarer {
     il_error *error;
 } declarer;
 
-static size_t declare(declarer *d, il_init init, int rank, const size_t *shape, const char *prefix,
-                      const char *name) {
+static size_t declare(declarer *d, il_init init, int rank, const size_t *shape, const char *prefix, const char *name) {
     size_t at = IL_NONE;
     if (d->status != IL_OK) return at;
     if (d->layer < 0)
         d->status = il_table_add(&d->model->table, &at, init, rank, shape, d->error, "%s%s", prefix, name);
     else
-        d->status = il_table_add(&d->model->table, &at, init, rank, shape, d->error, "model.layers.%d.%s%s",
-                                 d->layer, prefix, name);
+        d->status = il_table_add(&d->model->table, &at, init, rank, shape, d->error, "model.layers.%d.%s%s", d->layer,
+                                 prefix, name);
     return at;
 }
 
@@ -85,8 +84,7 @@ static void declare_ttt(declarer *d, il_layer *layer) {
         layer->rule[i] = declare(d, t->init, t->rows ? 3 : 2, shape, block, t->name);
     }
     layer->lr = (il_linear){.out = c->heads, .in = c->width};
-    layer->lr.at =
-        declare(d, IL_INIT_NORMAL, 3, (size_t[]){heads, 1, width}, block, "learnable_ttt_lr_weight");
+    layer->lr.at = declare(d, IL_INIT_NORMAL, 3, (size_t[]){heads, 1, width}, block, "learnable_ttt_lr_weight");
     layer->lr_b = declare(d, IL_INIT_ZEROS, 2, (size_t[]){heads, 1}, block, "learnable_ttt_lr_bias");
     layer->token_idx = declare_vector(d, IL_INIT_ZEROS, c->mini_batch, block, "learnable_token_idx");
     layer->post_norm_w = declare_vector(d, IL_INIT_ONES, c->width, block, "post_norm.weight");
@@ -113,8 +111,7 @@ static il_status declare_all(il_model *model, il_error *error) {
     }
     d.layer = -1;
     model->norm = declare_vector(&d, IL_INIT_ONES, c->width, "model.norm.", "weight");
-    if (!c->tie_word_embeddings)
-        model->head = declare_linear(&d, c->vocab_size, c->width, "lm_head.", "weight");
+    if (!c->tie_word_embeddings) model->head = declare_linear(&d, c->vocab_size, c->width, "lm_head.", "weight");
     return d.status;
 }
 
@@ -129,8 +126,7 @@ static il_status make_rope(il_model *model, il_error *error) {
     model->tok = il_alloc_raw(&model->engine->memory, (size_t)c->layers * b, sizeof(float));
     if (!model->rope_cos || !model->rope_sin || !model->tok)
         return il_fail(error, IL_ERR_NOMEM, "out of memory for the tables of a model");
-    for (size_t p = 0; p < b; p++)
-        il_rope_angles(c, p, model->rope_cos + p * half, model->rope_sin + p * half);
+    for (size_t p = 0; p < b; p++) il_rope_angles(c, p, model->rope_cos + p * half, model->rope_sin + p * half);
     return IL_OK;
 }
 
@@ -202,8 +198,7 @@ static void fill_piece(void *context, int item, int worker) {
     il_table_init_part(table, f->seed, tensor, from, piece + 1 < INIT_PIECES ? to : count, f->model->weights);
 }
 
-il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
-                        il_error *error) {
+il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model, il_error *error) {
     IL_TRY(il_model_new(engine, config, model, error));
     filling f = {*model, seed};
     il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
@@ -239,10 +234,8 @@ const il_config *il_model_config(const il_model *model) { return &model->config;
 size_t il_model_tensor_count(const il_model *model) { return model->table.n; }
 
 static void describe(const il_model *model, const il_table_entry *entry, il_tensor *tensor) {
-    *tensor = (il_tensor){.name = entry->name,
-                          .rank = entry->rank,
-                          .count = entry->count,
-                          .data = model->weights + entry->offset};
+    *tensor = (il_tensor){
+        .name = entry->name, .rank = entry->rank, .count = entry->count, .data = model->weights + entry->offset};
     memcpy(tensor->shape, entry->shape, sizeof tensor->shape);
 }
 
@@ -290,8 +283,8 @@ static void pack_piece(void *context, int item, int worker) {
     (void)worker;
     if (l->at == IL_NONE || from == to) return;
     if (to > (size_t)l->out) to = (size_t)l->out;
-    model->engine->kernels->pack((int)(to - from), l->in, model->weights + l->at + from * in, 1,
-                                 (ptrdiff_t)in, model->packed + l->packed + from * in);
+    model->engine->kernels->pack((int)(to - from), l->in, model->weights + l->at + from * in, 1, (ptrdiff_t)in,
+                                 model->packed + l->packed + from * in);
 }
 
 static il_status refresh_packs(il_model *model, il_error *error) {
@@ -332,14 +325,13 @@ il_status il_model_refresh(il_model *model, int packs, il_error *error) {
     return packs && model->packed_version != model->version ? refresh_packs(model, error) : IL_OK;
 }
 
-void il_linear_forward(const il_model *model, const il_linear *l, int m, const float *x, ptrdiff_t ldx,
-                       float *y, ptrdiff_t ldy) {
+void il_linear_forward(const il_model *model, const il_linear *l, int m, const float *x, ptrdiff_t ldx, float *y,
+                       ptrdiff_t ldy) {
     il_matrix a = {x, ldx, 1};
     if (model->packed_version == model->version)
         il_gemm_packed(model->engine, m, l->out, l->in, a, model->packed + l->packed, NULL, y, ldy, 0);
     else
-        il_gemm(model->engine, m, l->out, l->in, a, (il_matrix){model->weights + l->at, 1, l->in}, NULL, y,
-                ldy, 0);
+        il_gemm(model->engine, m, l->out, l->in, a, (il_matrix){model->weights + l->at, 1, l->in}, NULL, y, ldy, 0);
 }
 
 /* The frequency is rounded to single precision first, as in the official code; the angle is not. */

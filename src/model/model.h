@@ -66,16 +66,16 @@ struct il_model {
 
 /* An il_model with zeroed weights, all tensors declared and ready to be filled; one reference. */
 il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error);
-/* il_model_new in two steps, for a loader that checks a file's shapes before it asks for their memory: everything but the
- * weights, then the zeroed weights. */
+/* il_model_new in two steps, for a loader that checks a file's shapes before it asks for their memory: everything but
+ * the weights, then the zeroed weights. */
 il_status il_model_declare(il_engine *engine, const il_config *config, il_model **model, il_error *error);
 il_status il_model_allocate(il_model *model, il_error *error);
 /* Brings the tok table, and if asked the packed weights, up to model->version. Called with the lock held. */
 il_status il_model_refresh(il_model *model, int packs, il_error *error);
 /* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the
  * same. */
-void il_linear_forward(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx,
-                       float *y, ptrdiff_t ldy);
+void il_linear_forward(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx, float *y,
+                       ptrdiff_t ldy);
 /* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
 void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);
 

@@ -13,9 +13,8 @@
 
 enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024 };
 
-static const char CONFIG[] = "config.json", GENERATION[] = "generation_config.json",
-                  WEIGHTS[] = "model.safetensors", INDEX[] = "model.safetensors.index.json",
-                  HEAD[] = "lm_head.weight";
+static const char CONFIG[] = "config.json", GENERATION[] = "generation_config.json", WEIGHTS[] = "model.safetensors",
+                  INDEX[] = "model.safetensors.index.json", HEAD[] = "lm_head.weight";
 
 #define WHERE "%s: tensor %.150s: "
 
@@ -59,8 +58,7 @@ static int is_tied_head(const loader *l, const char *name) {
 /* "[48, 1, 4]" */
 static const char *shape_text(int rank, const size_t *shape, char text[100]) {
     int n = snprintf(text, 100, "[");
-    for (int i = 0; i < rank && n < 80; i++)
-        n += snprintf(text + n, 100 - (size_t)n, "%s%zu", i ? ", " : "", shape[i]);
+    for (int i = 0; i < rank && n < 80; i++) n += snprintf(text + n, 100 - (size_t)n, "%s%zu", i ? ", " : "", shape[i]);
     snprintf(text + (n < 98 ? n : 98), 2, "]");
     return text;
 }
@@ -69,14 +67,13 @@ static il_status check_tensor(const char *path, const il_st_tensor *tensor, cons
                               il_error *error) {
     char have[100], need[100];
     if (tensor->dtype != IL_F32 && tensor->dtype != IL_BF16 && tensor->dtype != IL_F16)
-        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "dtype %s, where F32, BF16 or F16 must be", path,
-                       tensor->name, il_dtype_name(tensor->dtype));
+        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "dtype %s, where F32, BF16 or F16 must be", path, tensor->name,
+                       il_dtype_name(tensor->dtype));
     int same = tensor->rank == entry->rank;
     for (int i = 0; same && i < entry->rank; i++) same = tensor->shape[i] == entry->shape[i];
     if (same) return IL_OK;
     return il_fail(error, IL_ERR_MISMATCH, WHERE "shape %s, but %s makes it %s", path, tensor->name,
-                   shape_text(tensor->rank, tensor->shape, have), CONFIG,
-                   shape_text(entry->rank, entry->shape, need));
+                   shape_text(tensor->rank, tensor->shape, have), CONFIG, shape_text(entry->rank, entry->shape, need));
 }
 
 static il_status unknown_tensor(const char *path, const char *name, il_error *error) {
@@ -96,8 +93,8 @@ static il_status claim(loader *l, const shard *from, const char *shard_name, il_
         if (l->weight_map) {
             const char *place = json_string_value(json_object_get(l->weight_map, tensor->name));
             if (!place || strcmp(place, shard_name) != 0)
-                return il_fail(error, IL_ERR_FORMAT, WHERE "%s says it is in %.100s", from->path,
-                               tensor->name, INDEX, place ? place : "no file");
+                return il_fail(error, IL_ERR_FORMAT, WHERE "%s says it is in %.100s", from->path, tensor->name, INDEX,
+                               place ? place : "no file");
         }
         source *to = tied_head ? &l->tied_head : &l->sources[entry - table->entries];
         *to = (source){tensor, from->path};
@@ -138,13 +135,11 @@ static il_status open_index(loader *l, const char *dir, il_error *error) {
         il_map_close(&map);
         return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes are too many for an index", l->path, map.bytes);
     }
-    l->index =
-        json_loadb(map.bytes ? (const char *)map.data : "", map.bytes, JSON_REJECT_DUPLICATES, &trouble);
+    l->index = json_loadb(map.bytes ? (const char *)map.data : "", map.bytes, JSON_REJECT_DUPLICATES, &trouble);
     il_map_close(&map);
     if (!l->index && json_error_code(&trouble) == json_error_out_of_memory)
         return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", l->path);
-    if (!l->index)
-        return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", l->path, trouble.line, trouble.text);
+    if (!l->index) return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", l->path, trouble.line, trouble.text);
     l->weight_map = json_object_get(l->index, "weight_map");
     if (!json_is_object(l->weight_map)) {
         l->weight_map = NULL;
@@ -203,9 +198,7 @@ static il_status read_all(loader *l, il_error *error) {
     size_t bad = atomic_load(&l->bad), at = 0;
     if (bad == SIZE_MAX) return IL_OK;
     const il_table_entry *entry = &model->table.entries[bad];
-    while (at + 1 < entry->count &&
-           model->engine->kernels->all_finite(1, model->weights + entry->offset + at))
-        at++;
+    while (at + 1 < entry->count && model->engine->kernels->all_finite(1, model->weights + entry->offset + at)) at++;
     return il_fail(error, IL_ERR_NONFINITE, WHERE "element %zu is %f", l->sources[bad].path, entry->name, at,
                    (double)model->weights[entry->offset + at]);
 }
@@ -288,8 +281,7 @@ static il_status save_weights(const il_model *model, const char *dir, il_error *
             memcpy(items[i].shape, entry->shape, sizeof entry->shape);
         }
         il_model_fingerprint(model, fingerprint);
-        il_st_pair metadata[] = {{"format", "pt"},
-                                 {"fingerprint", fingerprint}}; /* transformers wants the first */
+        il_st_pair metadata[] = {{"format", "pt"}, {"fingerprint", fingerprint}}; /* transformers wants the first */
         status = il_st_write(memory, path, items, table->n, metadata, 2, error);
     }
     il_free(memory, items);
@@ -324,17 +316,14 @@ static void hash_number(XXH3_state_t *state, uint64_t x) { XXH3_128bits_update(s
 
 static void hash_real(XXH3_state_t *state, double x) { XXH3_128bits_update(state, &x, sizeof x); }
 
-static void hash_text(XXH3_state_t *state, const char *text) {
-    XXH3_128bits_update(state, text, strlen(text) + 1);
-}
+static void hash_text(XXH3_state_t *state, const char *text) { XXH3_128bits_update(state, text, strlen(text) + 1); }
 
 /* What the model computes, nothing else: token ids that only steer losses and sampling are left out.
  * Little-endian. The order is part of every state file: append, never change. */
 static void hash_model(XXH3_state_t *state, const il_model *model) {
     const il_config *c = &model->config;
     hash_text(state, il_mixer_name(c->mixer));
-    const int sizes[] = {c->vocab_size, c->width, c->ffn_width,
-                         c->layers,     c->heads, !!c->tie_word_embeddings};
+    const int sizes[] = {c->vocab_size, c->width, c->ffn_width, c->layers, c->heads, !!c->tie_word_embeddings};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) hash_number(state, (uint64_t)sizes[i]);
     hash_real(state, c->rope_theta);
     hash_real(state, c->rms_norm_eps);
@@ -361,8 +350,8 @@ void il_model_fingerprint(const il_model *model, char hex[33]) {
         XXH3_128bits_reset(&state);
         hash_model(&state, model);
         XXH128_hash_t hash = XXH3_128bits_digest(&state);
-        snprintf(cache->fingerprint, sizeof cache->fingerprint, "%016llx%016llx",
-                 (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+        snprintf(cache->fingerprint, sizeof cache->fingerprint, "%016llx%016llx", (unsigned long long)hash.high64,
+                 (unsigned long long)hash.low64);
         cache->fingerprint_version = model->version;
     }
     memcpy(hex, cache->fingerprint, sizeof cache->fingerprint);

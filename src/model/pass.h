@@ -22,8 +22,7 @@ void il_pass_add(const il_pass *pass, const float *a, const float *b, float *y);
 
 /* y [T,D] (=) causal convolution over time of x [T,D], every stretch continuing from its state's ring of
  * earlier columns (il_state.ring_pre or ring_qk of that state, chosen by `qk`). */
-void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias,
-                  float *y);
+void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias, float *y);
 /* Keeps the last columns of x in the rings. */
 void il_pass_conv_keep(const il_pass *pass, int layer, int qk, const float *x);
 /* The taps-1 columns before state->position, oldest first, in blocks of IL_CHANNELS channels:

@@ -63,8 +63,7 @@ il_status il_state_reserve(il_state *state, uint64_t end, il_error *error) {
     size_t need = (size_t)((end + IL_KV_CHUNK - 1) / IL_KV_CHUNK);
     void *list = state->chunks;
     if (!il_grow(memory, &list, &state->chunks_capacity, state->n_chunks, need, sizeof *state->chunks))
-        return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu",
-                       (unsigned long long)end);
+        return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
     state->chunks = list;
     while (state->n_chunks < need) {
         /* K and V of IL_KV_CHUNK positions, all layers and heads; zeroed, because unfilled keys must be
@@ -72,8 +71,7 @@ il_status il_state_reserve(il_state *state, uint64_t end, il_error *error) {
         float *chunk = il_alloc(memory, 2 * (size_t)IL_KV_CHUNK * (size_t)m->config.layers,
                                 (size_t)m->config.width * sizeof(float));
         if (!chunk)
-            return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu",
-                           (unsigned long long)end);
+            return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
         state->chunks[state->n_chunks++] = chunk;
     }
     return IL_OK;
@@ -113,8 +111,7 @@ size_t il_state_bytes(const il_state *state) {
 il_head il_model_head(const il_model *model, int layer, int head, float inner_lr) {
     const il_config *c = &model->config;
     int d = c->width / c->heads, b = c->mini_batch;
-    il_head h = {
-        .kernels = model->engine->kernels, .d = d, .b = b, .tok = model->tok + (size_t)layer * (size_t)b};
+    il_head h = {.kernels = model->engine->kernels, .d = d, .b = b, .tok = model->tok + (size_t)layer * (size_t)b};
     h.lr_scale = (float)c->ttt_base_lr * inner_lr / (float)d;
     for (int i = 0; i < model->n_rule_tensors; i++) {
         const il_rule_tensor *t = &model->rule_tensors[i];

@@ -15,9 +15,9 @@ typedef struct il_state {
     uint64_t oldest; /* rewinding below this is impossible (besides the mini-batch rule) */
     void *block;     /* one allocation for the arrays below */
     size_t block_bytes;
-    float *carry; /* [2, layers, H, shape.carry] */
-    float *rows;  /* [2, layers, H, shape.rows] */
-    int ring; /* R = taps - 1 + 2b columns kept of each convolution's input, that of position p at p mod R */
+    float *carry;    /* [2, layers, H, shape.carry] */
+    float *rows;     /* [2, layers, H, shape.rows] */
+    int ring;        /* R = taps - 1 + 2b columns kept of each convolution's input, that of position p at p mod R */
     float *ring_pre; /* [layers, R, D] or NULL: rms(x) before pre_conv */
     float *ring_qk;  /* [layers, R, D] or NULL: xqk */
     int ring_hidden; /* 2b + 1 */
@@ -43,23 +43,19 @@ size_t il_state_bytes(const il_state *state);
 
 static inline float *il_state_carry(const il_state *s, uint64_t mini_batch, int layer, int head) {
     const il_config *c = &s->model->config;
-    size_t slot =
-        ((size_t)(mini_batch & 1) * (size_t)c->layers + (size_t)layer) * (size_t)c->heads + (size_t)head;
+    size_t slot = ((size_t)(mini_batch & 1) * (size_t)c->layers + (size_t)layer) * (size_t)c->heads + (size_t)head;
     return s->carry + slot * s->model->shape.carry;
 }
 static inline float *il_state_rows(const il_state *s, uint64_t mini_batch, int layer, int head) {
     const il_config *c = &s->model->config;
-    size_t slot =
-        ((size_t)(mini_batch & 1) * (size_t)c->layers + (size_t)layer) * (size_t)c->heads + (size_t)head;
+    size_t slot = ((size_t)(mini_batch & 1) * (size_t)c->layers + (size_t)layer) * (size_t)c->heads + (size_t)head;
     return s->rows + slot * s->model->shape.rows;
 }
 /* Block of keys that holds position p: K^T [d][64] then V [64][d]. */
 static inline float *il_state_keys(const il_state *s, uint64_t p, int layer, int head) {
     const il_config *c = &s->model->config;
-    size_t d = (size_t)(c->width / c->heads), blocks = IL_KV_CHUNK / IL_KEY_BLOCK,
-           block = 2 * d * IL_KEY_BLOCK;
-    size_t at =
-        ((size_t)layer * (size_t)c->heads + (size_t)head) * blocks + (size_t)(p % IL_KV_CHUNK) / IL_KEY_BLOCK;
+    size_t d = (size_t)(c->width / c->heads), blocks = IL_KV_CHUNK / IL_KEY_BLOCK, block = 2 * d * IL_KEY_BLOCK;
+    size_t at = ((size_t)layer * (size_t)c->heads + (size_t)head) * blocks + (size_t)(p % IL_KV_CHUNK) / IL_KEY_BLOCK;
     return s->chunks[p / IL_KV_CHUNK] + at * block;
 }
 

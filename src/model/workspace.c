@@ -4,8 +4,7 @@
 
 void il_acts_take(il_arena *arena, const il_model *model, size_t tokens, il_acts *acts) {
     const il_config *c = &model->config;
-    size_t wide = tokens * (size_t)c->width, ffn = tokens * (size_t)c->ffn_width,
-           heads = tokens * (size_t)c->heads;
+    size_t wide = tokens * (size_t)c->width, ffn = tokens * (size_t)c->ffn_width, heads = tokens * (size_t)c->heads;
     size_t size = sizeof(float);
     *acts = (il_acts){0};
     acts->x0 = acts->x1 = il_arena_take(arena, wide, size);
@@ -55,14 +54,12 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
 il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error) {
     *work = (il_workspace){.allocator = &model->engine->memory, .tokens = tokens};
     const il_rule_shape *shape = &model->shape;
-    work->scratch_floats = model->rule
-                               ? (shape->scratch > shape->scratch_back ? shape->scratch : shape->scratch_back)
-                               : il_mixer_attention_scratch(model);
+    work->scratch_floats = model->rule ? (shape->scratch > shape->scratch_back ? shape->scratch : shape->scratch_back)
+                                       : il_mixer_attention_scratch(model);
     il_arena arena = {0};
     lay_out(work, model, &arena);
     work->block = il_alloc(work->allocator, arena.used, 1);
-    if (!work->block)
-        return il_fail(error, IL_ERR_NOMEM, "no memory for a workspace of %zu bytes", arena.used);
+    if (!work->block) return il_fail(error, IL_ERR_NOMEM, "no memory for a workspace of %zu bytes", arena.used);
     arena = (il_arena){.base = work->block};
     lay_out(work, model, &arena);
     return IL_OK;

@@ -53,8 +53,8 @@ static il_status check(const codec *c, char tokenizer[33], il_error *error) {
     il_tokenizer_info info;
     il_tokenizer_get_info(c->tokenizer, &info);
     if (info.vocab_size > c->vocab)
-        return il_fail(error, IL_ERR_MISMATCH, "the %s tokenizer has %d tokens, the model's vocabulary %d",
-                       info.kind, info.vocab_size, c->vocab);
+        return il_fail(error, IL_ERR_MISMATCH, "the %s tokenizer has %d tokens, the model's vocabulary %d", info.kind,
+                       info.vocab_size, c->vocab);
     il_tokenizer_fingerprint(c->tokenizer, tokenizer);
     tokenizer[16] = 0;
     return IL_OK;
@@ -82,12 +82,11 @@ static il_status tell(const codec *c, uint64_t done, il_error *error) {
 }
 
 static il_status bad_logits(int stream, il_error *error) {
-    return il_fail(error, IL_ERR_NONFINITE,
-                   "stream %d: the model's logits are not finite, or beyond all bounds", stream);
+    return il_fail(error, IL_ERR_NONFINITE, "stream %d: the model's logits are not finite, or beyond all bounds",
+                   stream);
 }
 
-/* ---- compress
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- compress ---- */
 
 typedef struct source {
     il_session *session;
@@ -177,10 +176,8 @@ static il_status compress_pass(compressor *z, size_t *rows, il_error *error) {
         s->part = left < c->rows / open ? left : c->rows / open;
         if (!s->part) continue;
         const int32_t *tokens = s->stretches.tokens.ids + s->fed;
-        c->feeds[n_feeds++] = (il_feed){.session = s->session,
-                                        .tokens = tokens,
-                                        .n = s->part,
-                                        .logits = c->logits + *rows * (size_t)c->vocab};
+        c->feeds[n_feeds++] = (il_feed){
+            .session = s->session, .tokens = tokens, .n = s->part, .logits = c->logits + *rows * (size_t)c->vocab};
         for (size_t j = 0; j < s->part; j++) z->targets[(*rows)++] = tokens + j + 1;
     }
     IL_TRY(il_feed_many(c->feeds, n_feeds, error));
@@ -244,8 +241,7 @@ static il_status compress(compressor *z, const char *text, size_t bytes, il_buff
     char tokenizer[33];
     IL_TRY(check(c, tokenizer, error));
     if (c->options.streams < 1 || c->options.streams > IL_STREAMS_MAX)
-        return il_fail(error, IL_ERR_ARG, "streams is %d: 1 to %d are possible", c->options.streams,
-                       IL_STREAMS_MAX);
+        return il_fail(error, IL_ERR_ARG, "streams is %d: 1 to %d are possible", c->options.streams, IL_STREAMS_MAX);
     memcpy(c->head.tokenizer, tokenizer, sizeof c->head.tokenizer);
     il_model_fingerprint(c->model, c->head.model);
     c->head.checksum = XXH3_64bits(text, bytes);
@@ -294,8 +290,7 @@ il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void
     return status;
 }
 
-/* ---- decompress
- * -------------------------------------------------------------------------------------------------- */
+/* ---- decompress ---- */
 
 typedef struct sink {
     il_session *session;
@@ -319,9 +314,9 @@ typedef struct decompressor {
 } decompressor;
 
 static int damaged(sink *s) {
-    s->status = il_fail(
-        &s->error, IL_ERR_FORMAT, "the compressed data is damaged: no text has the code at byte %zu of %zu",
-        s->decoding.at < s->decoding.bytes ? s->decoding.at : s->decoding.bytes, s->decoding.bytes);
+    s->status =
+        il_fail(&s->error, IL_ERR_FORMAT, "the compressed data is damaged: no text has the code at byte %zu of %zu",
+                s->decoding.at < s->decoding.bytes ? s->decoding.at : s->decoding.bytes, s->decoding.bytes);
     return 0;
 }
 
@@ -339,8 +334,8 @@ static int put(const codec *c, sink *s, const char *text, size_t n) {
 /* One token's text, or what is pending for -1. */
 static int put_token(const codec *c, sink *s, int32_t token) {
     size_t n;
-    if (il_tokenizer_decode(c->tokenizer, &s->decoder, token, s->piece,
-                            il_tokenizer_piece_bytes_max(c->tokenizer), &n, NULL))
+    if (il_tokenizer_decode(c->tokenizer, &s->decoder, token, s->piece, il_tokenizer_piece_bytes_max(c->tokenizer), &n,
+                            NULL))
         return damaged(s); /* an entry of a padded vocabulary */
     return put(c, s, s->piece, n);
 }
@@ -412,10 +407,8 @@ static il_status decompress_pass(decompressor *d, size_t *open, il_error *error)
     for (int i = 0; i < c->head.n; i++) {
         sink *s = &d->sinks[i];
         if (!s->left) continue;
-        c->feeds[*open] = (il_feed){.session = s->session,
-                                    .tokens = &s->token,
-                                    .n = 1,
-                                    .logits = c->logits + *open * (size_t)c->vocab};
+        c->feeds[*open] = (il_feed){
+            .session = s->session, .tokens = &s->token, .n = 1, .logits = c->logits + *open * (size_t)c->vocab};
         d->open[(*open)++] = s;
     }
     if (!*open) return IL_OK;
@@ -434,11 +427,10 @@ static il_status check_head(const codec *c, il_error *error) {
     IL_TRY(check(c, tokenizer, error));
     il_model_fingerprint(c->model, model);
     if (strcmp(model, c->head.model) != 0)
-        return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", c->head.model,
-                       model);
+        return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", c->head.model, model);
     if (strcmp(tokenizer, c->head.tokenizer) != 0)
-        return il_fail(error, IL_ERR_MISMATCH, "compressed with tokenizer %s; this tokenizer is %s",
-                       c->head.tokenizer, tokenizer);
+        return il_fail(error, IL_ERR_MISMATCH, "compressed with tokenizer %s; this tokenizer is %s", c->head.tokenizer,
+                       tokenizer);
     if (c->options.bytes_max && c->head.bytes > c->options.bytes_max)
         return il_fail(error, IL_ERR_UNSUPPORTED, "the original has %llu bytes; at most %llu are allowed",
                        (unsigned long long)c->head.bytes, (unsigned long long)c->options.bytes_max);
@@ -451,8 +443,7 @@ static il_status join(decompressor *d, il_buffer *output, il_error *error) {
     sink *first = &d->sinks[0];
     size_t n = first->done;
     if (!il_grow(c->memory, &first->text, &first->capacity, n, (size_t)c->head.bytes + !c->head.bytes, 1))
-        return il_fail(error, IL_ERR_NOMEM, "no memory for %llu bytes of text",
-                       (unsigned long long)c->head.bytes);
+        return il_fail(error, IL_ERR_NOMEM, "no memory for %llu bytes of text", (unsigned long long)c->head.bytes);
     for (int i = 1; i < c->head.n; i++) {
         if (d->sinks[i].done) memcpy((char *)first->text + n, d->sinks[i].text, d->sinks[i].done);
         n += d->sinks[i].done;

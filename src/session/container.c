@@ -101,8 +101,7 @@ static il_status get_streams(reader *r, il_container *c, uint64_t *coded, il_err
         s->bytes = get_number(r);
         s->coded = get_number(r);
         if (s->bytes > SIZE_MAX / 2 - c->bytes || s->coded > SIZE_MAX / 2 - *coded)
-            return il_fail(error, IL_ERR_FORMAT, "stream %d of the compressed data has an impossible size",
-                           i);
+            return il_fail(error, IL_ERR_FORMAT, "stream %d of the compressed data has an impossible size", i);
         if (!s->bytes != !s->coded)
             return il_fail(error, IL_ERR_FORMAT, "stream %d: %llu coded bytes cannot stand for %llu bytes", i,
                            (unsigned long long)s->coded, (unsigned long long)s->bytes);
@@ -122,15 +121,13 @@ il_status il_container_parse(const unsigned char *data, size_t bytes, il_contain
         return il_fail(error, IL_ERR_FORMAT, "not compressed by innerloop: the first bytes are others");
     uint64_t version = get_fixed(&r, 1);
     if (!r.failed && version != IL_CONTAINER_VERSION)
-        return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "compressed data of version %llu; this build reads version %d",
+        return il_fail(error, IL_ERR_UNSUPPORTED, "compressed data of version %llu; this build reads version %d",
                        (unsigned long long)version, IL_CONTAINER_VERSION);
     get_hex(&r, 16, container->model);
     get_hex(&r, 8, container->tokenizer);
     container->checksum = get_fixed(&r, 8);
     IL_TRY(get_streams(&r, container, &coded, error));
-    if (r.failed)
-        return il_fail(error, IL_ERR_FORMAT, "the compressed data ends inside its head, at byte %zu", bytes);
+    if (r.failed) return il_fail(error, IL_ERR_FORMAT, "the compressed data ends inside its head, at byte %zu", bytes);
     uint64_t behind = bytes - r.at;
     if (coded + IL_CONTAINER_SEAL != behind)
         return il_fail(error, IL_ERR_FORMAT,

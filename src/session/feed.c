@@ -21,16 +21,14 @@ static il_status check(const il_feed *feeds, size_t n, il_error *error) {
     for (size_t i = 0; i < n; i++) {
         const il_feed *f = &feeds[i];
         if (f->session->model != feeds[0].session->model)
-            return il_fail(error, IL_ERR_ARG, "feed %zu: its session belongs to another model than feed 0's",
-                           i);
+            return il_fail(error, IL_ERR_ARG, "feed %zu: its session belongs to another model than feed 0's", i);
         for (size_t j = 0; j < i; j++)
             if (feeds[j].session == f->session)
                 return il_fail(error, IL_ERR_ARG, "feeds %zu and %zu have the same session", j, i);
         int vocab = f->session->model->config.vocab_size;
         for (size_t t = 0; t < f->n; t++)
             if (f->tokens[t] < 0 || f->tokens[t] >= vocab)
-                return il_fail(error, IL_ERR_ARG, "token %zu is %d: ids go from 0 to %d", t, f->tokens[t],
-                               vocab - 1);
+                return il_fail(error, IL_ERR_ARG, "token %zu is %d: ids go from 0 to %d", t, f->tokens[t], vocab - 1);
     }
     return IL_OK;
 }
@@ -60,8 +58,7 @@ static int run(il_model *model, const part *parts, int n_parts) {
         const il_state *state = stretches[i].state;
         uint64_t mini_batch = state->frozen ? 0 : state->position / (uint64_t)model->config.mini_batch;
         size_t heads = (size_t)model->config.layers * (size_t)model->config.heads;
-        if (model->rule &&
-            !kernels->all_finite(heads * model->shape.carry, il_state_carry(state, mini_batch, 0, 0)))
+        if (model->rule && !kernels->all_finite(heads * model->shape.carry, il_state_carry(state, mini_batch, 0, 0)))
             return 0;
     }
     return 1;
@@ -75,10 +72,8 @@ static void first_nll(il_model *model, const part *p) {
     if (!f->nll) return;
     float *nll = f->nll + f->consumed;
     if (state->position) {
-        size_t at =
-            (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
-        il_head_nll(model, model->work, 1, state->hidden + at, model->config.width, f->tokens + f->consumed,
-                    nll);
+        size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
+        il_head_nll(model, model->work, 1, state->hidden + at, model->config.width, f->tokens + f->consumed, nll);
     } else {
         *nll = NAN;
     }
@@ -89,11 +84,9 @@ static void outputs(il_model *model, const part *p, int first) {
     const il_feed *f = p->feed;
     int width = model->config.width, n = (int)p->n;
     const float *hidden = model->work->hidden + (ptrdiff_t)first * width;
-    if (f->logits)
-        il_head_logits(model, n, hidden, width, f->logits + f->consumed * (size_t)model->config.vocab_size);
+    if (f->logits) il_head_logits(model, n, hidden, width, f->logits + f->consumed * (size_t)model->config.vocab_size);
     if (f->nll)
-        il_head_nll(model, model->work, n - 1, hidden, width, f->tokens + f->consumed + 1,
-                    f->nll + f->consumed + 1);
+        il_head_nll(model, model->work, n - 1, hidden, width, f->tokens + f->consumed + 1, f->nll + f->consumed + 1);
 }
 
 /* A pass and its outputs; 0 if a number came out non-finite, with nothing counted as consumed. */

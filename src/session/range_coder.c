@@ -11,8 +11,7 @@ static const uint64_t RANGE_LEAST = (uint64_t)1 << 56;
 int il_slices_begin(const il_kernels *kernels, int n, float *row) {
     float lse;
     kernels->log_sum_exp(1, n, row, n, &lse);
-    /* At 2^22 the last bit of lse is 1/2: p may be off by e^1/4 together, which still keeps total below 2^32.
-     */
+    /* At 2^22 the last bit of lse is 1/2: p may be off by e^1/4 together, which still keeps total below 2^32. */
     if (!(fabsf(lse) < 0x1p22f)) return 0;
     kernels->exp_shift(1, n, row, n, &lse);
     return 1;
@@ -136,8 +135,7 @@ int il_decode_symbol(il_decoding *d, int n, const float *p) {
     int64_t value = value_below(d, slice.total);
     if (value < 0) return -1;
     int i = 0;
-    for (uint32_t block; i + BLOCK <= n && slice.from + (block = sum(BLOCK, p + i)) <= (uint32_t)value;
-         i += BLOCK)
+    for (uint32_t block; i + BLOCK <= n && slice.from + (block = sum(BLOCK, p + i)) <= (uint32_t)value; i += BLOCK)
         slice.from += block;
     while (slice.from + (slice.size = frequency(p[i])) <= (uint32_t)value) {
         slice.from += slice.size;

@@ -8,8 +8,8 @@
 #include <string.h>
 
 void il_sample_options_default(il_sample_options *options) {
-    *options = (il_sample_options){
-        .temperature = 0.8F, .top_k = 40, .top_p = 0.95F, .min_p = 0.05F, .repeat_penalty = 1.0F};
+    *options =
+        (il_sample_options){.temperature = 0.8F, .top_k = 40, .top_p = 0.95F, .min_p = 0.05F, .repeat_penalty = 1.0F};
 }
 
 static il_status check(const il_sample_options *o, const float *logits, int n, il_error *error) {
@@ -21,11 +21,9 @@ static il_status check(const il_sample_options *o, const float *logits, int n, i
     if (!(o->min_p >= 0 && o->min_p <= 1))
         return il_fail(error, IL_ERR_ARG, "min_p is %g: it must be in [0, 1]", (double)o->min_p);
     if (!(o->repeat_penalty > 0) || isinf(o->repeat_penalty))
-        return il_fail(error, IL_ERR_ARG, "repeat_penalty is %g: it must be above 0",
-                       (double)o->repeat_penalty);
+        return il_fail(error, IL_ERR_ARG, "repeat_penalty is %g: it must be above 0", (double)o->repeat_penalty);
     for (int i = 0; i < n; i++)
-        if (!isfinite(logits[i]))
-            return il_fail(error, IL_ERR_NONFINITE, "the logit of token %d is not finite", i);
+        if (!isfinite(logits[i])) return il_fail(error, IL_ERR_NONFINITE, "the logit of token %d is not finite", i);
     return n > 0 ? IL_OK : il_fail(error, IL_ERR_ARG, "no logits to draw from");
 }
 
@@ -53,9 +51,8 @@ static double amount(const float *w, int n, float t, int count) {
 /* Keeps the fewest of the largest weights that amount to `goal` (number or sum), of equal ones the lowest
  * ids; zeroes the others. Weights are in [0, 1]. */
 static void keep_top(float *w, int n, double goal, int count) {
-    uint32_t low = 0,
-             high = 0x3f800000; /* bits of 0 and 1: the order of positive floats is that of their bits */
-    while (low < high) {        /* the largest t whose weights ≥ t still reach the goal */
+    uint32_t low = 0, high = 0x3f800000; /* bits of 0 and 1: the order of positive floats is that of their bits */
+    while (low < high) {                 /* the largest t whose weights ≥ t still reach the goal */
         uint32_t middle = low + (high - low + 1) / 2;
         if (amount(w, n, from_bits(middle), count) >= goal)
             low = middle;
@@ -73,9 +70,8 @@ static void keep_top(float *w, int n, double goal, int count) {
     }
 }
 
-il_status il_sample(const il_sample_options *options, float *logits, int vocab_size,
-                    uint64_t position, const int32_t *recent, size_t n_recent, int32_t *token,
-                    il_error *error) {
+il_status il_sample(const il_sample_options *options, float *logits, int vocab_size, uint64_t position,
+                    const int32_t *recent, size_t n_recent, int32_t *token, il_error *error) {
     il_sample_options defaults;
     il_sample_options_default(&defaults);
     const il_sample_options *o = options ? options : &defaults;
@@ -83,13 +79,11 @@ il_status il_sample(const il_sample_options *options, float *logits, int vocab_s
     IL_TRY(check(o, logits, n, error));
     for (size_t i = 0; i < n_recent; i++) {
         int32_t id = recent[i];
-        if (id < 0 || id >= n)
-            return il_fail(error, IL_ERR_ARG, "recent token %d: ids go from 0 to %d", id, n - 1);
+        if (id < 0 || id >= n) return il_fail(error, IL_ERR_ARG, "recent token %d: ids go from 0 to %d", id, n - 1);
         if (o->repeat_penalty == 1.0F) continue;
         int seen = 0; /* a token is punished once however often it came */
         for (size_t j = 0; j < i && !seen; j++) seen = recent[j] == id;
-        if (!seen)
-            logits[id] = logits[id] > 0 ? logits[id] / o->repeat_penalty : logits[id] * o->repeat_penalty;
+        if (!seen) logits[id] = logits[id] > 0 ? logits[id] / o->repeat_penalty : logits[id] * o->repeat_penalty;
     }
     int32_t best = argmax(logits, n);
     if (o->temperature == 0) {

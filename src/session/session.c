@@ -23,8 +23,7 @@ static il_status prepare(il_model *model, il_error *error) {
     return status;
 }
 
-il_status il_session_open(il_model *model, const il_session_options *options, il_session **session,
-                          il_error *error) {
+il_status il_session_open(il_model *model, const il_session_options *options, il_session **session, il_error *error) {
     *session = NULL;
     il_session_options defaults;
     il_session_options_default(&defaults);

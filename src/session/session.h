@@ -11,8 +11,7 @@ enum { IL_FEED_CHUNK = 512 };
 struct il_session {
     il_model *model; /* a reference */
     il_state state;
-    il_state
-        before; /* the state at the start of the chunk under way, to go back to when a number is not finite */
+    il_state before; /* the state at the start of the chunk under way, to go back to when a number is not finite */
     atomic_int cancelled;
     uint64_t tokens_fed;
 };

@@ -39,8 +39,7 @@ static size_t agreement(const maker *m, const int32_t *ids, size_t n, const char
     size_t done = 0;
     for (size_t i = 0; i <= n; i++) {
         size_t got, same = 0;
-        if (il_tokenizer_decode(m->tokenizer, &decoder, i < n ? ids[i] : -1, m->piece, m->capacity, &got,
-                                NULL))
+        if (il_tokenizer_decode(m->tokenizer, &decoder, i < n ? ids[i] : -1, m->piece, m->capacity, &got, NULL))
             return done;
         while (same < got && done + same < bytes && m->piece[same] == text[done + same]) same++;
         done += same;
@@ -90,8 +89,8 @@ static il_status make(maker *m, const char *text, size_t bytes, il_error *error)
     return IL_OK;
 }
 
-il_status il_stretches_make(const il_allocator *memory, const il_tokenizer *tokenizer, const char *text,
-                            size_t bytes, il_stretches *stretches, il_error *error) {
+il_status il_stretches_make(const il_allocator *memory, const il_tokenizer *tokenizer, const char *text, size_t bytes,
+                            il_stretches *stretches, il_error *error) {
     maker m = {.memory = memory, .tokenizer = tokenizer, .to = stretches};
     m.capacity = il_tokenizer_piece_bytes_max(tokenizer);
     m.piece = il_alloc_raw(memory, m.capacity, 1);

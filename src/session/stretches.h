@@ -19,8 +19,8 @@ typedef struct il_stretches {
 
 /* Zero-initialised before, il_stretches_free after, also after a failure. A tokenizer that loses nothing
  * gives one span; every span is encoded as a text of its own. Time and memory are linear in bytes. */
-il_status il_stretches_make(const il_allocator *memory, const il_tokenizer *tokenizer, const char *text,
-                            size_t bytes, il_stretches *stretches, il_error *error);
+il_status il_stretches_make(const il_allocator *memory, const il_tokenizer *tokenizer, const char *text, size_t bytes,
+                            il_stretches *stretches, il_error *error);
 void il_stretches_free(const il_allocator *memory, il_stretches *stretches);
 
 #endif

@@ -40,8 +40,7 @@ static int whole_number(const json_t *value, size_t *out) {
     return 1;
 }
 
-static il_status read_dtype(const char *path, const char *name, const json_t *value, il_dtype *dtype,
-                            il_error *error) {
+static il_status read_dtype(const char *path, const char *name, const json_t *value, il_dtype *dtype, il_error *error) {
     const char *text = json_string_value(value);
     if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "dtype is missing or no string", path, name);
     for (int i = 0; i < DTYPES; i++)
@@ -54,8 +53,7 @@ static il_status read_dtype(const char *path, const char *name, const json_t *va
 
 static il_status read_shape(const char *path, const json_t *value, il_st_tensor *tensor, il_error *error) {
     const char *name = tensor->name;
-    if (!json_is_array(value))
-        return il_fail(error, IL_ERR_FORMAT, WHERE "shape is missing or no list", path, name);
+    if (!json_is_array(value)) return il_fail(error, IL_ERR_FORMAT, WHERE "shape is missing or no list", path, name);
     if (json_array_size(value) > RANK_MAX)
         return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "shape has %zu dimensions, more than %d", path, name,
                        json_array_size(value), RANK_MAX);
@@ -73,15 +71,13 @@ static il_status read_shape(const char *path, const json_t *value, il_st_tensor 
 }
 
 /* One tensor's entry of the header; data [data_bytes] is what follows the header. */
-static il_status read_tensor(const char *path, const char *name, const json_t *entry,
-                             const unsigned char *data, size_t data_bytes, il_st_tensor *tensor,
-                             il_error *error) {
+static il_status read_tensor(const char *path, const char *name, const json_t *entry, const unsigned char *data,
+                             size_t data_bytes, il_st_tensor *tensor, il_error *error) {
     size_t begin, end;
     const char *key;
     json_t *value;
     tensor->name = name;
-    if (!json_is_object(entry))
-        return il_fail(error, IL_ERR_FORMAT, WHERE "is described by no object", path, name);
+    if (!json_is_object(entry)) return il_fail(error, IL_ERR_FORMAT, WHERE "is described by no object", path, name);
     json_object_foreach((json_t *)(uintptr_t)entry, key, value) {
         if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 && strcmp(key, "data_offsets") != 0)
             return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "has an unknown field %.40s", path, name, key);
@@ -89,16 +85,15 @@ static il_status read_tensor(const char *path, const char *name, const json_t *e
     IL_TRY(read_dtype(path, name, json_object_get(entry, "dtype"), &tensor->dtype, error));
     IL_TRY(read_shape(path, json_object_get(entry, "shape"), tensor, error));
     const json_t *offsets = json_object_get(entry, "data_offsets");
-    if (!json_is_array(offsets) || json_array_size(offsets) != 2 ||
-        !whole_number(json_array_get(offsets, 0), &begin) || !whole_number(json_array_get(offsets, 1), &end))
+    if (!json_is_array(offsets) || json_array_size(offsets) != 2 || !whole_number(json_array_get(offsets, 0), &begin) ||
+        !whole_number(json_array_get(offsets, 1), &end))
         return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets is not two whole numbers", path, name);
     if (begin > end || end > data_bytes)
-        return il_fail(error, IL_ERR_FORMAT,
-                       WHERE "data_offsets [%zu, %zu] is not within the %zu bytes of data", path, name, begin,
-                       end, data_bytes);
+        return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets [%zu, %zu] is not within the %zu bytes of data", path,
+                       name, begin, end, data_bytes);
     if (end - begin != tensor->bytes)
-        return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets spans %zu bytes, shape and dtype need %zu",
-                       path, name, end - begin, tensor->bytes);
+        return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets spans %zu bytes, shape and dtype need %zu", path, name,
+                       end - begin, tensor->bytes);
     tensor->data = data + begin;
     return IL_OK;
 }
@@ -121,11 +116,11 @@ static il_status check_coverage(const char *path, il_st *st, const unsigned char
     for (size_t i = 0; i < st->n; i++) {
         const il_st_tensor *tensor = &st->tensors[i];
         if (tensor->data < end)
-            return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets overlap tensor %.150s", path,
-                           tensor->name, st->tensors[i - 1].name);
+            return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets overlap tensor %.150s", path, tensor->name,
+                           st->tensors[i - 1].name);
         if (tensor->data > end)
-            return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets leave a gap of %zu bytes before it",
-                           path, tensor->name, (size_t)(tensor->data - end));
+            return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets leave a gap of %zu bytes before it", path,
+                           tensor->name, (size_t)(tensor->data - end));
         end = tensor->data + tensor->bytes;
     }
     if ((size_t)(end - data) != data_bytes)
@@ -138,8 +133,7 @@ static il_status read_metadata(const char *path, json_t *metadata, il_st *st, il
     const char *key;
     json_t *value;
     if (!metadata) return IL_OK;
-    if (!json_is_object(metadata))
-        return il_fail(error, IL_ERR_FORMAT, "%s: %s is no object", path, METADATA);
+    if (!json_is_object(metadata)) return il_fail(error, IL_ERR_FORMAT, "%s: %s is no object", path, METADATA);
     st->metadata = il_alloc(st->allocator, json_object_size(metadata), sizeof *st->metadata);
     if (!st->metadata) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the metadata", path);
     json_object_foreach(metadata, key, value) {
@@ -150,11 +144,9 @@ static il_status read_metadata(const char *path, json_t *metadata, il_st *st, il
     return IL_OK;
 }
 
-static il_status read_header(const char *path, const unsigned char *bytes, size_t n, il_st *st,
-                             il_error *error) {
+static il_status read_header(const char *path, const unsigned char *bytes, size_t n, il_st *st, il_error *error) {
     json_error_t trouble;
-    if (n == 0 || bytes[0] != '{')
-        return il_fail(error, IL_ERR_FORMAT, "%s: the header does not begin with {", path);
+    if (n == 0 || bytes[0] != '{') return il_fail(error, IL_ERR_FORMAT, "%s: the header does not begin with {", path);
     json_t *root = json_loadb((const char *)bytes, n, JSON_REJECT_DUPLICATES, &trouble);
     st->json = root;
     if (!root) {
@@ -165,8 +157,8 @@ static il_status read_header(const char *path, const unsigned char *bytes, size_
     return IL_OK;
 }
 
-il_status il_st_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes,
-                      il_st *st, il_error *error) {
+il_status il_st_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes, il_st *st,
+                      il_error *error) {
     const unsigned char *file = data, *body;
     uint64_t header_bytes = 0;
     const char *name;
@@ -192,8 +184,7 @@ il_status il_st_parse(const il_allocator *allocator, const char *path, const voi
     if (status != IL_OK) goto fail;
     st->tensors = il_alloc(allocator, json_object_size(root), sizeof *st->tensors);
     if (!st->tensors) {
-        status =
-            il_fail(error, IL_ERR_NOMEM, "%s: out of memory for %zu tensors", path, json_object_size(root));
+        status = il_fail(error, IL_ERR_NOMEM, "%s: out of memory for %zu tensors", path, json_object_size(root));
         goto fail;
     }
     json_object_foreach(root, name, entry) {
@@ -290,8 +281,7 @@ il_status il_st_to_f32(const il_st_tensor *tensor, float *out, il_error *error) 
 static il_status item_bytes(const char *path, const il_st_item *item, size_t *bytes, il_error *error) {
     *bytes = il_dtype_bytes(item->dtype);
     if (!*bytes || item->rank < 0 || item->rank > RANK_MAX)
-        return il_fail(error, IL_ERR_ARG, WHERE "dtype %d, rank %d", path, item->name, (int)item->dtype,
-                       item->rank);
+        return il_fail(error, IL_ERR_ARG, WHERE "dtype %d, rank %d", path, item->name, (int)item->dtype, item->rank);
     for (int i = 0; i < item->rank; i++)
         if (__builtin_mul_overflow(*bytes, item->shape[i], bytes))
             return il_fail(error, IL_ERR_ARG, WHERE "shape overflows", path, item->name);
@@ -306,8 +296,8 @@ static json_t *describe(const il_st_item *item, size_t begin, size_t end) {
             json_decref(shape);
             return NULL;
         }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", il_dtype_name(item->dtype), "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)end);
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", il_dtype_name(item->dtype), "shape", shape, "data_offsets",
+                     (json_int_t)begin, (json_int_t)end);
 }
 
 static il_status make_header(const char *path, const il_st_item *items, size_t n, const il_st_pair *metadata,
@@ -319,11 +309,9 @@ static il_status make_header(const char *path, const il_st_item *items, size_t n
             return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
         for (size_t i = 0; i < n_metadata; i++) {
             if (json_object_get(object, metadata[i].key))
-                return il_fail(error, IL_ERR_ARG, "%s: %s: %.150s is there twice", path, METADATA,
-                               metadata[i].key);
+                return il_fail(error, IL_ERR_ARG, "%s: %s: %.150s is there twice", path, METADATA, metadata[i].key);
             if (json_object_set_new(object, metadata[i].key, json_string(metadata[i].value)) != 0)
-                return il_fail(error, IL_ERR_ARG, "%s: %s: %.150s is not UTF-8", path, METADATA,
-                               metadata[i].key);
+                return il_fail(error, IL_ERR_ARG, "%s: %s: %.150s is not UTF-8", path, METADATA, metadata[i].key);
         }
     }
     for (size_t i = 0; i < n; i++, begin = end) {
@@ -372,8 +360,7 @@ static il_status write_header(const char *path, const json_t *root, il_writer *w
                        (unsigned long long)header_bytes, HEADER_BYTES_MAX);
     IL_TRY(il_writer_write(writer, &header_bytes, LENGTH_BYTES, error));
     if (json_dump_callback(root, write_bytes, &to, JSON_COMPACT) != 0)
-        return to.status != IL_OK ? to.status
-                                  : il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
+        return to.status != IL_OK ? to.status : il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
     memset(spaces, ' ', sizeof spaces);
     return il_writer_write(writer, spaces, padding, error);
 }

@@ -41,8 +41,8 @@ il_status il_st_open(const il_allocator *allocator, const char *path, il_st *st,
 il_status il_st_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes, il_st *st,
                       il_error *error);
 void il_st_close(il_st *st);
-const il_st_tensor *il_st_find(const il_st *st, const char *name);   /* NULL when there is none */
-const char *il_st_meta(const il_st *st, const char *key);            /* NULL when there is none */
+const il_st_tensor *il_st_find(const il_st *st, const char *name); /* NULL when there is none */
+const char *il_st_meta(const il_st *st, const char *key);          /* NULL when there is none */
 /* Converts all elements of an F32, BF16 or F16 tensor to out [count]. IL_ERR_UNSUPPORTED for other dtypes. */
 il_status il_st_to_f32(const il_st_tensor *tensor, float *out, il_error *error);
 

@@ -11,17 +11,15 @@
 
 enum { PLACE = IL_ALIGN / sizeof(float) }; /* offsets are multiples of this */
 
-void il_table_begin(const il_allocator *allocator, il_table *table) {
-    *table = (il_table){.allocator = allocator};
-}
+void il_table_begin(const il_allocator *allocator, il_table *table) { *table = (il_table){.allocator = allocator}; }
 
 void il_table_end(il_table *table) {
     il_free(table->allocator, table->entries);
     il_table_begin(table->allocator, table);
 }
 
-il_status il_table_add(il_table *table, size_t *offset, il_init init, int rank, const size_t *shape,
-                       il_error *error, const char *name, ...) {
+il_status il_table_add(il_table *table, size_t *offset, il_init init, int rank, const size_t *shape, il_error *error,
+                       const char *name, ...) {
     il_table_entry entry = {.rank = rank, .count = 1, .offset = table->floats, .init = init};
     size_t end = 0;
     va_list args;
@@ -31,20 +29,17 @@ il_status il_table_add(il_table *table, size_t *offset, il_init init, int rank, 
     if (length < 1 || (size_t)length >= sizeof entry.name)
         return il_fail(error, IL_ERR_ARG, "tensor name %s…: must have 1 to %zu bytes", entry.name,
                        sizeof entry.name - 1);
-    if (rank < 1 || rank > 4)
-        return il_fail(error, IL_ERR_ARG, "tensor %s: rank %d is not 1 to 4", entry.name, rank);
+    if (rank < 1 || rank > 4) return il_fail(error, IL_ERR_ARG, "tensor %s: rank %d is not 1 to 4", entry.name, rank);
     for (int i = 0; i < rank; i++) {
         if (shape[i] == 0) return il_fail(error, IL_ERR_ARG, "tensor %s: dimension %d is 0", entry.name, i);
         if (__builtin_mul_overflow(entry.count, shape[i], &entry.count))
-            return il_fail(error, IL_ERR_ARG, "tensor %s: more entries than this machine can count",
-                           entry.name);
+            return il_fail(error, IL_ERR_ARG, "tensor %s: more entries than this machine can count", entry.name);
         entry.shape[i] = shape[i];
     }
     if (__builtin_add_overflow(entry.count, PLACE - 1, &end) ||
         __builtin_add_overflow(table->floats, end / PLACE * PLACE, &end) || end > SIZE_MAX / sizeof(float))
         return il_fail(error, IL_ERR_ARG, "tensor %s: more bytes than this machine can address", entry.name);
-    if (il_table_find(table, entry.name))
-        return il_fail(error, IL_ERR_ARG, "tensor %s: already there", entry.name);
+    if (il_table_find(table, entry.name)) return il_fail(error, IL_ERR_ARG, "tensor %s: already there", entry.name);
     void *block = table->entries;
     if (!il_grow(table->allocator, &block, &table->capacity, table->n, table->n + 1, sizeof entry))
         return il_fail(error, IL_ERR_NOMEM, "tensor %s: out of memory", entry.name);
@@ -67,8 +62,7 @@ static double conv_weight(uint64_t seed, uint32_t stream, uint64_t index) {
     return il_normal_truncated(seed, IL_PURPOSE_INIT, stream, index, 2.0) * (0.5 / 0.87962566103423978);
 }
 
-void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to,
-                        float *block) {
+void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *block) {
     const il_table_entry *entry = &table->entries[tensor];
     float *out = block + entry->offset;
     uint32_t stream = (uint32_t)tensor;
@@ -93,6 +87,5 @@ void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, siz
 
 void il_table_init(const il_table *table, uint64_t seed, float *block) {
     memset(block, 0, table->floats * sizeof *block);
-    for (size_t t = 0; t < table->n; t++)
-        il_table_init_part(table, seed, t, 0, table->entries[t].count, block);
+    for (size_t t = 0; t < table->n; t++) il_table_init_part(table, seed, t, 0, table->entries[t].count, block);
 }

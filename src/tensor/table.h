@@ -1,11 +1,17 @@
-/* table.h: the tensor table, the one list of names, shapes and offsets that drives memory, files, optimizer and tests. */
+/* table.h: the tensor table, the one list of names, shapes and offsets that drives memory, files, optimizer and tests.
+ */
 #ifndef IL_TENSOR_TABLE_H
 #define IL_TENSOR_TABLE_H
 
 #include "base/memory.h"
 
 /* How a new model fills a tensor (REFERENCE: "Init"). */
-typedef enum il_init { IL_INIT_ZEROS, IL_INIT_ONES, IL_INIT_NORMAL /* N(0, 0.02²) */, IL_INIT_CONV /* fan-in 4 truncated normal */ } il_init;
+typedef enum il_init {
+    IL_INIT_ZEROS,
+    IL_INIT_ONES,
+    IL_INIT_NORMAL /* N(0, 0.02²) */,
+    IL_INIT_CONV /* fan-in 4 truncated normal */
+} il_init;
 
 typedef struct il_table_entry {
     char name[96]; /* on disk */

@@ -38,8 +38,8 @@ static il_status take_document(void *context, const char *text, size_t bytes, il
 }
 
 /* Appends the tokens of a text file; on failure tokens are as they were. */
-static il_status tokenize(il_engine *engine, const char *path, const il_tokenizer *tokenizer,
-                          il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
+static il_status tokenize(il_engine *engine, const char *path, const il_tokenizer *tokenizer, il_tokens *tokens,
+                          uint64_t *text_bytes, il_error *error) {
     il_tokenizer_info info;
     il_tokenizer_get_info(tokenizer, &info);
     size_t before = tokens->n;
@@ -60,8 +60,8 @@ static const char *base_name(const char *path) {
 }
 
 /* dir/NAME-HASH.bin in memory of the engine. */
-static il_status cache_path(il_engine *engine, const char *path, const il_tokenizer *tokenizer,
-                            const char *dir, char **cached, il_error *error) {
+static il_status cache_path(il_engine *engine, const char *path, const il_tokenizer *tokenizer, const char *dir,
+                            char **cached, il_error *error) {
     char key[80] = "innerloop tokens 1 ", name[160];
     XXH128_hash_t hash;
     il_map map;
@@ -71,15 +71,15 @@ static il_status cache_path(il_engine *engine, const char *path, const il_tokeni
     il_map_close(&map);
     il_tokenizer_fingerprint(tokenizer, key + strlen(key));
     hash = XXH3_128bits_withSeed(key, strlen(key), hash.high64 ^ XXH3_64bits(&hash.low64, 8));
-    snprintf(name, sizeof name, "%.80s-%016" PRIx64 "%016" PRIx64 ".bin", base_name(path),
-             (uint64_t)hash.high64, (uint64_t)hash.low64);
+    snprintf(name, sizeof name, "%.80s-%016" PRIx64 "%016" PRIx64 ".bin", base_name(path), (uint64_t)hash.high64,
+             (uint64_t)hash.low64);
     *cached = il_path_join(&engine->memory, dir, name);
     return *cached ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
 }
 
 /* tokenize, by way of the cache. */
-static il_status tokenize_cached(il_engine *engine, const char *path, const il_tokenizer *tokenizer,
-                                 const char *dir, il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
+static il_status tokenize_cached(il_engine *engine, const char *path, const il_tokenizer *tokenizer, const char *dir,
+                                 il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
     il_tokenizer_info info;
     il_shard_info shard;
     il_error problem;
@@ -127,8 +127,7 @@ static il_status load_file(il_engine *engine, const char *path, const il_tokeniz
         if (!shard.text_known) *text_known = 0;
         text_bytes = shard.text_bytes;
     } else if (!il_reader_is(path)) {
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: data files are .bin, .npy, .txt, .jsonl or .jsonl.zst",
-                       path);
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: data files are .bin, .npy, .txt, .jsonl or .jsonl.zst", path);
     } else if (!tokenizer) {
         return il_fail(error, IL_ERR_ARG, "%s: text needs a tokenizer", path);
     } else if (cache_dir) {
@@ -140,9 +139,8 @@ static il_status load_file(il_engine *engine, const char *path, const il_tokeniz
     return IL_OK;
 }
 
-il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_files,
-                         const il_tokenizer *tokenizer, int vocab_size, const char *cache_dir,
-                         il_corpus *corpus, il_error *error) {
+il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
+                         int vocab_size, const char *cache_dir, il_corpus *corpus, il_error *error) {
     int text_known = 1;
     *corpus = (il_corpus){0};
     if (n_files == 0) return il_fail(error, IL_ERR_ARG, "no data files");
@@ -150,9 +148,8 @@ il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_f
         il_tokenizer_info info;
         il_tokenizer_get_info(tokenizer, &info);
         if (info.vocab_size > vocab_size)
-            return il_fail(error, IL_ERR_MISMATCH,
-                           "the %s tokenizer has %d tokens, the model's vocabulary %d", info.kind,
-                           info.vocab_size, vocab_size);
+            return il_fail(error, IL_ERR_MISMATCH, "the %s tokenizer has %d tokens, the model's vocabulary %d",
+                           info.kind, info.vocab_size, vocab_size);
     }
     corpus->starts = il_alloc(&engine->memory, n_files, sizeof *corpus->starts);
     if (!corpus->starts) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu files", n_files);
@@ -186,8 +183,7 @@ static size_t stem_bytes(const char *name) {
 static il_status check_names(const char *const *files, size_t n_files, il_error *error) {
     for (size_t i = 0; i < n_files; i++) {
         if (!il_reader_is(files[i]))
-            return il_fail(error, IL_ERR_UNSUPPORTED, "%s: text files are .txt, .jsonl or .jsonl.zst",
-                           files[i]);
+            return il_fail(error, IL_ERR_UNSUPPORTED, "%s: text files are .txt, .jsonl or .jsonl.zst", files[i]);
         const char *a = base_name(files[i]);
         for (size_t k = 0; k < i; k++) {
             const char *b = base_name(files[k]);
@@ -199,9 +195,8 @@ static il_status check_names(const char *const *files, size_t n_files, il_error 
     return IL_OK;
 }
 
-il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,
-                           const il_tokenizer *tokenizer, const char *dir, uint64_t *tokens,
-                           il_error *error) {
+il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
+                           const char *dir, uint64_t *tokens, il_error *error) {
     il_tokens stream = {0};
     il_tokenizer_info info;
     uint64_t total = 0;
@@ -226,8 +221,7 @@ il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n
             path = il_path_join(&engine->memory, dir, file);
         }
         if (path)
-            status = il_shard_write(&engine->memory, path, stream.ids, stream.n, info.vocab_size, text_bytes,
-                                    error);
+            status = il_shard_write(&engine->memory, path, stream.ids, stream.n, info.vocab_size, text_bytes, error);
         else
             status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
         il_free(&engine->memory, path);

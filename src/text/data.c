@@ -90,8 +90,7 @@ static size_t document_end(const il_corpus *c, size_t start, int bos, size_t *fi
 }
 
 /* Lists the documents that hold a window; with documents NULL it only counts them. */
-static size_t list_documents(const il_corpus *c, size_t length, int bos, document *documents,
-                             uint64_t *windows) {
+static size_t list_documents(const il_corpus *c, size_t length, int bos, document *documents, uint64_t *windows) {
     size_t n = 0, file = 0;
     *windows = 0;
     for (size_t start = 0, end; start < c->tokens.n; start = end) {
@@ -118,9 +117,8 @@ static il_status plan(il_data *d, int bos, il_error *error) {
     d->batches = d->windows / o->sequences;
     if (d->batches == 0)
         return il_fail(error, IL_ERR_ARG,
-                       "%zu tokens%s give %" PRIu64
-                       " sequences of %zu tokens and one more; a batch takes %zu",
-                       n, o->carry ? " in their documents" : "", d->windows, o->length, o->sequences);
+                       "%zu tokens%s give %" PRIu64 " sequences of %zu tokens and one more; a batch takes %zu", n,
+                       o->carry ? " in their documents" : "", d->windows, o->length, o->sequences);
     int short_of_memory = 0;
     if (o->shuffle) short_of_memory |= !(d->order = il_alloc(&d->memory, d->units, sizeof *d->order));
     if (o->carry) {
@@ -131,16 +129,15 @@ static il_status plan(il_data *d, int bos, il_error *error) {
     short_of_memory |= !(d->tokens = il_alloc(&d->memory, o->sequences * (o->length + 1), sizeof *d->tokens));
     short_of_memory |= !(d->fresh = il_alloc(&d->memory, o->sequences, 1));
     if (short_of_memory)
-        return il_fail(error, IL_ERR_NOMEM, "no memory for batches of %zu sequences of %zu tokens",
-                       o->sequences, o->length);
+        return il_fail(error, IL_ERR_NOMEM, "no memory for batches of %zu sequences of %zu tokens", o->sequences,
+                       o->length);
     if (o->carry) list_documents(c, o->length, bos, d->documents, &d->windows);
     arrange(d, 0);
     return IL_OK;
 }
 
-il_status il_data_open(il_engine *engine, const char *const *files, size_t n_files,
-                       const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,
-                       il_data **data, il_error *error) {
+il_status il_data_open(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
+                       int vocab_size, const il_data_options *options, il_data **data, il_error *error) {
     *data = NULL;
     if (options->length == 0 || options->sequences == 0)
         return il_fail(error, IL_ERR_ARG, "length %zu and sequences %zu must be at least 1", options->length,
@@ -207,8 +204,8 @@ void il_data_tell(const il_data *d, il_cursor *cursor) { *cursor = (il_cursor){d
 il_status il_data_seek(il_data *d, const il_cursor *cursor, il_error *error) {
     uint64_t last = d->options.loop ? d->batches - 1 : d->batches;
     if (cursor->batch > last)
-        return il_fail(error, IL_ERR_ARG, "batch %" PRIu64 " of an epoch of %" PRIu64 " batches",
-                       cursor->batch, d->batches);
+        return il_fail(error, IL_ERR_ARG, "batch %" PRIu64 " of an epoch of %" PRIu64 " batches", cursor->batch,
+                       d->batches);
     if (cursor->epoch > UINT32_MAX)
         return il_fail(error, IL_ERR_ARG, "epoch %" PRIu64 " is beyond %u", cursor->epoch, UINT32_MAX);
     if (cursor->epoch != d->epoch) arrange(d, cursor->epoch);

@@ -40,8 +40,8 @@ static il_status take_line(reader *r, const char *line, size_t bytes, il_error *
     json_t *object = json_loadb(line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
     if (!object) {
         if (json_error_code(&problem) == json_error_out_of_memory)
-            return il_fail(error, IL_ERR_NOMEM, "%s, line %zu: no memory for %zu bytes of JSON", r->path,
-                           r->line, bytes);
+            return il_fail(error, IL_ERR_NOMEM, "%s, line %zu: no memory for %zu bytes of JSON", r->path, r->line,
+                           bytes);
         return il_fail(error, IL_ERR_FORMAT, "%s, line %zu, byte %d: %s", r->path, r->line, problem.position,
                        problem.text);
     }
@@ -50,8 +50,7 @@ static il_status take_line(reader *r, const char *line, size_t bytes, il_error *
         r->documents++;
         status = r->take(r->context, json_string_value(text), json_string_length(text), error);
     } else {
-        status = il_fail(error, IL_ERR_FORMAT, "%s, line %zu: not an object with a string \"text\"", r->path,
-                         r->line);
+        status = il_fail(error, IL_ERR_FORMAT, "%s, line %zu: not an object with a string \"text\"", r->path, r->line);
     }
     json_decref(object);
     return status;
@@ -71,8 +70,7 @@ static il_status take_bytes(reader *r, const char *data, size_t bytes, il_error 
             void *held = r->held;
             int grown = il_grow(r->allocator, &held, &r->capacity, r->n_held, r->n_held + part, 1);
             r->held = held;
-            if (!grown)
-                return il_fail(error, IL_ERR_NOMEM, "%s, line %zu: no memory for it", r->path, r->line + 1);
+            if (!grown) return il_fail(error, IL_ERR_NOMEM, "%s, line %zu: no memory for it", r->path, r->line + 1);
             memcpy(r->held + r->n_held, data, part);
             r->n_held += part;
             if (end) {
@@ -104,14 +102,12 @@ static il_status read_zst(reader *r, const il_map *file, il_error *error) {
         left = ZSTD_decompressStream(stream, &out, &in);
         if (ZSTD_isError(left)) {
             status = ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation ? IL_ERR_NOMEM : IL_ERR_FORMAT;
-            il_fail(error, status, "%s: near compressed byte %zu: %s", r->path, before,
-                    ZSTD_getErrorName(left));
+            il_fail(error, status, "%s: near compressed byte %zu: %s", r->path, before, ZSTD_getErrorName(left));
             goto done;
         }
         if ((status = take_bytes(r, block, out.pos, error)) != IL_OK) goto done;
     } while (in.pos < in.size || out.pos == out.size);
-    if (left != 0)
-        status = il_fail(error, IL_ERR_FORMAT, "%s: cut short: it ends inside a compressed frame", r->path);
+    if (left != 0) status = il_fail(error, IL_ERR_FORMAT, "%s: cut short: it ends inside a compressed frame", r->path);
 done:
     il_free(r->allocator, block);
     ZSTD_freeDStream(stream);
@@ -130,21 +126,18 @@ il_status il_reader_parse(const il_allocator *allocator, const char *path, const
     if (ends_with(path, ".txt")) return take(context, data, bytes, error);
 
     status = ends_with(path, ".zst") ? read_zst(&r, &file, error) : take_bytes(&r, data, bytes, error);
-    if (status == IL_OK && r.n_held)
-        status = take_line(&r, r.held, r.n_held, error); /* no newline at the end */
-    if (status == IL_OK && r.documents == 0)
-        status = il_fail(error, IL_ERR_FORMAT, "%s: no documents in it", path);
+    if (status == IL_OK && r.n_held) status = take_line(&r, r.held, r.n_held, error); /* no newline at the end */
+    if (status == IL_OK && r.documents == 0) status = il_fail(error, IL_ERR_FORMAT, "%s: no documents in it", path);
     il_free(allocator, r.held);
     return status;
 }
 
-il_status il_reader_run(const il_allocator *allocator, const char *path, size_t line_bytes_max,
-                        il_document_take take, void *context, il_error *error) {
+il_status il_reader_run(const il_allocator *allocator, const char *path, size_t line_bytes_max, il_document_take take,
+                        void *context, il_error *error) {
     il_map map;
     if (!il_reader_is(path)) return il_reader_parse(allocator, path, NULL, 0, 0, take, context, error);
     IL_TRY(il_map_open(path, &map, error));
-    il_status status =
-        il_reader_parse(allocator, path, map.data, map.bytes, line_bytes_max, take, context, error);
+    il_status status = il_reader_parse(allocator, path, map.data, map.bytes, line_bytes_max, take, context, error);
     il_map_close(&map);
     return status;
 }

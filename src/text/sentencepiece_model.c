@@ -128,9 +128,7 @@ static uint32_t load_u32(const unsigned char *p) {
 static uint32_t trie_unit(const trie *t, size_t i) { return load_u32(t->unit + 4 * i); }
 static int trie_ends_key(uint32_t unit) { return unit >> 8 & 1; }
 /* Where the children of unit i stand: the child for byte c at this XOR c. */
-static size_t trie_children(size_t i, uint32_t unit) {
-    return i ^ ((size_t)(unit >> 10) << ((unit & 1u << 9) >> 6));
-}
+static size_t trie_children(size_t i, uint32_t unit) { return i ^ ((size_t)(unit >> 10) << ((unit & 1u << 9) >> 6)); }
 
 /* The most keys that end along one path from the root, walked depth first; an error text for cycles and for
  * too many. */
@@ -140,8 +138,7 @@ static const char *check_paths(const il_allocator *allocator, const trie *t) {
     } step;
     const char *why = "no memory to check its replacement table";
     size_t depth = 0;
-    unsigned char *most =
-        il_alloc(allocator, t->units, 1); /* 0: not seen; else 1 + keys that end at or below */
+    unsigned char *most = il_alloc(allocator, t->units, 1); /* 0: not seen; else 1 + keys that end at or below */
     step *stack = il_alloc_raw(allocator, t->units, sizeof *stack);
     unsigned char *best = il_alloc_raw(allocator, t->units, 1);
     if (!most || !stack || !best) goto done;
@@ -201,8 +198,7 @@ static const char *check_table(const il_allocator *allocator, span table) {
 }
 
 /* normalizer: 1, denormalizer: 0 */
-static const char *parse_normalizer(const il_allocator *allocator, span body, int normalizer,
-                                    il_sp_model *model) {
+static const char *parse_normalizer(const il_allocator *allocator, span body, int normalizer, il_sp_model *model) {
     field f;
     while (body.at < body.end) {
         if (!read_field(&body, &f)) return "its normalizer is broken";
@@ -246,8 +242,7 @@ static void find_words(il_sp_model *model) {
     for (int i = 0; i < model->n; i++) {
         const il_sp_piece *p = &model->pieces[i];
         int single = (uint32_t)il_utf8_length(p->text, p->bytes) == p->bytes, spaces_so_far = 1;
-        if (single || (p->type != IL_SP_NORMAL && p->type != IL_SP_USER_DEFINED && p->type != IL_SP_UNUSED))
-            continue;
+        if (single || (p->type != IL_SP_NORMAL && p->type != IL_SP_USER_DEFINED && p->type != IL_SP_UNUSED)) continue;
         for (uint32_t at = 0; at < p->bytes;) {
             int length = il_utf8_length(p->text + at, p->bytes - at);
             int space = length == 3 && memcmp(p->text + at, SPACE, 3) == 0;
@@ -265,8 +260,8 @@ void il_sp_model_free(const il_allocator *allocator, il_sp_model *model) {
     model->n = 0;
 }
 
-il_status il_sp_model_parse(const il_allocator *allocator, const char *path, const unsigned char *data,
-                            size_t bytes, il_sp_model *model, il_error *error) {
+il_status il_sp_model_parse(const il_allocator *allocator, const char *path, const unsigned char *data, size_t bytes,
+                            il_sp_model *model, il_error *error) {
     span whole = {data, data + bytes};
     size_t n = 0;
     int unknown = -1, bytes_seen = 0;
@@ -282,13 +277,11 @@ il_status il_sp_model_parse(const il_allocator *allocator, const char *path, con
     for (span s = whole; s.at < s.end;) {
         if (!read_field(&s, &f)) return il_fail(error, IL_ERR_FORMAT, "%s: not a SentencePiece model", path);
         if (f.number == 1) n++;
-        if (f.number <= 5 && f.wire != 2)
-            return il_fail(error, IL_ERR_FORMAT, "%s: not a SentencePiece model", path);
+        if (f.number <= 5 && f.wire != 2) return il_fail(error, IL_ERR_FORMAT, "%s: not a SentencePiece model", path);
     }
     if (n == 0) return il_fail(error, IL_ERR_FORMAT, "%s: not a SentencePiece model: it has no pieces", path);
     if (n > IL_SP_VOCAB_MAX)
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu pieces, at most %d are supported", path, n,
-                       IL_SP_VOCAB_MAX);
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu pieces, at most %d are supported", path, n, IL_SP_VOCAB_MAX);
     model->pieces = il_alloc(allocator, n, sizeof *model->pieces);
     if (!model->pieces) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu pieces", path, n);
 
@@ -301,8 +294,8 @@ il_status il_sp_model_parse(const il_allocator *allocator, const char *path, con
             if (why) return il_fail(error, IL_ERR_FORMAT, "%s: piece %d: %s", path, model->n, why);
             if (piece->type == IL_SP_UNKNOWN) {
                 if (unknown >= 0)
-                    return il_fail(error, IL_ERR_FORMAT, "%s: pieces %d and %d are both the unknown piece",
-                                   path, unknown, model->n);
+                    return il_fail(error, IL_ERR_FORMAT, "%s: pieces %d and %d are both the unknown piece", path,
+                                   unknown, model->n);
                 unknown = model->n;
             } else if (piece->type == IL_SP_BYTE) {
                 bytes_seen += model->byte_ids[piece->value] < 0;

@@ -42,8 +42,8 @@ typedef struct il_sp_model {
 } il_sp_model;
 
 /* data [bytes] must outlive model. path is for messages. Release with il_sp_model_free, on failure too. */
-il_status il_sp_model_parse(const il_allocator *allocator, const char *path, const unsigned char *data,
-                            size_t bytes, il_sp_model *model, il_error *error);
+il_status il_sp_model_parse(const il_allocator *allocator, const char *path, const unsigned char *data, size_t bytes,
+                            il_sp_model *model, il_error *error);
 void il_sp_model_free(const il_allocator *allocator, il_sp_model *model);
 
 #endif

@@ -75,8 +75,7 @@ template <typename Work> il_sp_result guarded(char *message, size_t capacity, Wo
     } catch (...) { return message ? failed("unknown exception", message, capacity) : IL_SP_FAILED; }
 }
 
-/* Hands the counted words to the trainer as "word<TAB>count", in sorted order so that training is repeatable.
- */
+/* Hands the counted words to the trainer as "word<TAB>count", in sorted order so that training is repeatable. */
 class Words : public sentencepiece::SentenceIterator {
   public:
     explicit Words(const std::unordered_map<std::string, int64_t> &words) {
@@ -113,8 +112,8 @@ il_sp_result il_sp_open(const void *model, size_t bytes, il_sp **sp, char *messa
     *sp = nullptr;
     return guarded(message, capacity, [&] {
         auto made = std::make_unique<il_sp>();
-        Status status = made->processor.LoadFromSerializedProto(
-            std::string_view(static_cast<const char *>(model), bytes));
+        Status status =
+            made->processor.LoadFromSerializedProto(std::string_view(static_cast<const char *>(model), bytes));
         if (!status.ok()) return failed(status.message(), message, capacity);
         *sp = made.release();
         return IL_SP_OK;
@@ -129,8 +128,7 @@ void il_sp_special(const il_sp *sp, int *unk, int *bos, int *eos) {
     *eos = sp->processor.eos_id();
 }
 
-il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int prefix, il_sp_ids emit,
-                          void *context) {
+il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int prefix, il_sp_ids emit, void *context) {
     return guarded(nullptr, 0, [&] {
         std::vector<int> ids;
         Status status;
@@ -218,8 +216,8 @@ il_sp_result il_sp_trainer_add(il_sp_trainer *trainer, const char *text, size_t 
     });
 }
 
-il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threads, il_sp_bytes emit,
-                               void *context, char *message, size_t capacity) {
+il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threads, il_sp_bytes emit, void *context,
+                               char *message, size_t capacity) {
     return guarded(message, capacity, [&] {
         ++trainer->words[" "]; /* the space must have a piece of its own, whatever the text */
         Words words(trainer->words);

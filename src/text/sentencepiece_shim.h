@@ -27,8 +27,7 @@ void il_sp_close(il_sp *sp); /* NULL allowed */
 /* Ids of the special tokens, -1 where there is none. */
 void il_sp_special(const il_sp *sp, int *unk, int *bos, int *eos);
 /* Encodes text, with a space before it if prefix is 1. Thread-safe. */
-il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int prefix, il_sp_ids emit,
-                          void *context);
+il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int prefix, il_sp_ids emit, void *context);
 
 /* The same tokens, word by word, remembering the words of earlier calls: for models whose il_sp_model says
  * by_words. A call made while another thread is in one does without the memory. */
@@ -43,8 +42,8 @@ void il_sp_trainer_close(il_sp_trainer *trainer); /* NULL allowed */
 il_sp_result il_sp_trainer_add(il_sp_trainer *trainer, const char *text, size_t bytes);
 size_t il_sp_trainer_words(const il_sp_trainer *trainer); /* distinct words so far */
 /* emit receives the serialized model, whole. */
-il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threads, il_sp_bytes emit,
-                               void *context, char *message, size_t capacity);
+il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threads, il_sp_bytes emit, void *context,
+                               char *message, size_t capacity);
 
 #ifdef __cplusplus
 }

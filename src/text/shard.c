@@ -50,8 +50,8 @@ static il_status append(const il_allocator *allocator, const char *path, const u
         const unsigned char *p = data + i * width;
         uint32_t token = width == 2 ? (uint32_t)p[0] | (uint32_t)p[1] << 8 : load_u32(p);
         if (token >= (uint32_t)vocab_size)
-            return il_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %ld, outside the vocabulary of %d", path,
-                           i, width == 2 ? (long)token : (long)(int32_t)token, vocab_size);
+            return il_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %ld, outside the vocabulary of %d", path, i,
+                           width == 2 ? (long)token : (long)(int32_t)token, vocab_size);
         to[i] = (int32_t)token;
     }
     tokens->n += n;
@@ -62,8 +62,7 @@ static il_status read_bin(const il_allocator *allocator, const char *path, const
                           il_tokens *tokens, il_shard_info *info, il_error *error) {
     const unsigned char *h = file->data;
     if (file->bytes < HEADER_BYTES)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, shorter than a shard's header", path,
-                       file->bytes);
+        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, shorter than a shard's header", path, file->bytes);
     uint32_t magic = load_u32(h), version = load_u32(h + 4), count = load_u32(h + 8);
     size_t width = magic == MAGIC_16 ? 2 : 4, body = file->bytes - HEADER_BYTES;
     if (magic != MAGIC_16 && magic != MAGIC_32)
@@ -71,14 +70,12 @@ static il_status read_bin(const il_allocator *allocator, const char *path, const
     if (version != (magic == MAGIC_16 ? VERSION_16 : VERSION_32))
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: shard version %u", path, version);
     if (count > INT32_MAX || body != (uint64_t)count * width)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %u tokens promised, %zu bytes of tokens there", path, count,
-                       body);
+        return il_fail(error, IL_ERR_FORMAT, "%s: %u tokens promised, %zu bytes of tokens there", path, count, body);
     if (load_u32(h + 12) == MARK) {
         XXH128_canonical_t sum;
         XXH128_canonicalFromHash(&sum, XXH3_128bits(h + HEADER_BYTES, body));
         if (memcmp(sum.digest, h + 24, 16) != 0)
-            return il_fail(error, IL_ERR_FORMAT, "%s: damaged: the checksum of its tokens does not fit",
-                           path);
+            return il_fail(error, IL_ERR_FORMAT, "%s: damaged: the checksum of its tokens does not fit", path);
         info->text_known = 1;
         info->text_bytes = load_u32(h + 16) | (uint64_t)load_u32(h + 20) << 32;
     }
@@ -93,8 +90,7 @@ il_status il_shard_write(const il_allocator *allocator, const char *path, const 
     XXH3_state_t *hash = NULL;
     il_writer writer;
     if (n > INT32_MAX)
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu tokens, a shard holds at most %d", path, n,
-                       INT32_MAX);
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu tokens, a shard holds at most %d", path, n, INT32_MAX);
     il_status status = il_writer_open(allocator, path, &writer, error);
     if (status != IL_OK) goto done;
     status = IL_ERR_NOMEM;
@@ -187,10 +183,7 @@ static const char *parse_npy(text t, char descr[16], uint64_t *count) {
     if (!take(&t, "{")) return "its header is no dictionary";
     while (!take(&t, "}")) {
         if (!take_string(&t, key, sizeof key) || !take(&t, ":")) return "its header is broken";
-        int which = !strcmp(key, "descr")           ? 0
-                    : !strcmp(key, "fortran_order") ? 1
-                    : !strcmp(key, "shape")         ? 2
-                                                    : -1;
+        int which = !strcmp(key, "descr") ? 0 : !strcmp(key, "fortran_order") ? 1 : !strcmp(key, "shape") ? 2 : -1;
         if (which < 0 || seen[which]++) return "its header has an unknown or repeated key";
         if (which == 0 && !take_string(&t, descr, 16)) return "its type is not a plain one";
         if (which == 1 && !take(&t, "False")) return "it is not in C order";
@@ -219,15 +212,12 @@ static il_status read_npy(const il_allocator *allocator, const char *path, const
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: .npy version %d.%d", path, p[6], p[7]);
     size_t start = p[6] == 1 ? 10 : 12;
     size_t header = p[6] == 1 ? (size_t)p[8] | (size_t)p[9] << 8 : load_u32(p + 8);
-    if (header > file->bytes - start)
-        return il_fail(error, IL_ERR_FORMAT, "%s: its header ends after the file", path);
+    if (header > file->bytes - start) return il_fail(error, IL_ERR_FORMAT, "%s: its header ends after the file", path);
     const char *from = (const char *)p + start;
     const char *why = parse_npy((text){from, from + header}, descr, &count);
     if (why) return il_fail(error, IL_ERR_FORMAT, "%s: %s", path, why);
     size_t width = !strcmp(descr, "<u2") ? 2 : !strcmp(descr, "<i4") ? 4 : 0;
-    if (!width)
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: numbers of type %s; tokens are <u2 or <i4", path,
-                       descr);
+    if (!width) return il_fail(error, IL_ERR_UNSUPPORTED, "%s: numbers of type %s; tokens are <u2 or <i4", path, descr);
     size_t body = file->bytes - start - header;
     if (count > body / width || body != count * width)
         return il_fail(error, IL_ERR_FORMAT, "%s: %llu tokens promised, %zu bytes of tokens there", path,
@@ -236,9 +226,8 @@ static il_status read_npy(const il_allocator *allocator, const char *path, const
     return append(allocator, path, p + start + header, (size_t)count, width, vocab_size, tokens, error);
 }
 
-il_status il_shard_parse(const il_allocator *allocator, const char *path, const unsigned char *data,
-                         size_t bytes, int vocab_size, il_tokens *tokens, il_shard_info *info,
-                         il_error *error) {
+il_status il_shard_parse(const il_allocator *allocator, const char *path, const unsigned char *data, size_t bytes,
+                         int vocab_size, il_tokens *tokens, il_shard_info *info, il_error *error) {
     il_map file = {data, bytes};
     il_shard_info ignored;
     if (!info) info = &ignored;

@@ -19,9 +19,8 @@ int il_shard_is(const char *path);
 il_status il_shard_read(const il_allocator *allocator, const char *path, int vocab_size, il_tokens *tokens,
                         il_shard_info *info, il_error *error);
 /* The same for a file's bytes in memory; path tells the format and stands in messages. */
-il_status il_shard_parse(const il_allocator *allocator, const char *path, const unsigned char *data,
-                         size_t bytes, int vocab_size, il_tokens *tokens, il_shard_info *info,
-                         il_error *error);
+il_status il_shard_parse(const il_allocator *allocator, const char *path, const unsigned char *data, size_t bytes,
+                         int vocab_size, il_tokens *tokens, il_shard_info *info, il_error *error);
 /* Replaces path atomically by a .bin shard: uint16 for vocabularies up to 65,535, else uint32. n ≤ 2^31-1. */
 il_status il_shard_write(const il_allocator *allocator, const char *path, const int32_t *tokens, size_t n,
                          int vocab_size, uint64_t text_bytes, il_error *error);

@@ -78,8 +78,7 @@ static il_status load_sentencepiece(il_tokenizer *t, const char *path, il_error 
     IL_TRY(il_map_open(path, &map, error));
     il_status status = IL_OK;
     if (map.bytes > MODEL_BYTES_MAX) {
-        status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, too large for a SentencePiece model", path,
-                         map.bytes);
+        status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, too large for a SentencePiece model", path, map.bytes);
     } else if (!(t->file = il_alloc_raw(&t->memory, map.bytes, 1))) {
         status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu bytes", path, map.bytes);
     } else {
@@ -91,8 +90,8 @@ static il_status load_sentencepiece(il_tokenizer *t, const char *path, il_error 
 
     il_sp_model *m = &t->model;
     IL_TRY(il_sp_model_parse(&t->memory, path, t->file, t->file_bytes, m, error));
-    t->plain = !m->normalizes && !m->remove_extra_whitespaces && m->escape_whitespaces &&
-               !m->treat_whitespace_as_suffix;
+    t->plain =
+        !m->normalizes && !m->remove_extra_whitespaces && m->escape_whitespaces && !m->treat_whitespace_as_suffix;
     IL_TRY(open_library(t, path, error));
     t->info = (il_tokenizer_info){.kind = "sentencepiece", .vocab_size = m->n};
     il_sp_special(t->sp, &t->info.unk, &t->info.bos, &t->info.eos);
@@ -134,9 +133,8 @@ il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const 
     il_free(&engine->memory, path);
     IL_TRY(status);
     if (t->info.vocab_size > config->vocab_size) {
-        status =
-            il_fail(error, IL_ERR_MISMATCH, "%s: the %s tokenizer has %d tokens, the model's vocabulary %d",
-                    dir, t->info.kind, t->info.vocab_size, config->vocab_size);
+        status = il_fail(error, IL_ERR_MISMATCH, "%s: the %s tokenizer has %d tokens, the model's vocabulary %d", dir,
+                         t->info.kind, t->info.vocab_size, config->vocab_size);
         il_tokenizer_close(t);
         return status;
     }
@@ -172,8 +170,7 @@ int il_tokens_reserve(const il_allocator *allocator, il_tokens *tokens, size_t m
     if (!tokens->allocator.allocate) tokens->allocator = *allocator;
     if (more > SIZE_MAX - tokens->n) return 0;
     void *ids = tokens->ids;
-    int grown = il_grow(&tokens->allocator, &ids, &tokens->capacity, tokens->n, tokens->n + more,
-                        sizeof *tokens->ids);
+    int grown = il_grow(&tokens->allocator, &ids, &tokens->capacity, tokens->n, tokens->n + more, sizeof *tokens->ids);
     tokens->ids = ids;
     return grown;
 }
@@ -223,8 +220,7 @@ static size_t stretch_end(const il_tokenizer *t, const char *text, size_t bytes,
     return end;
 }
 
-static il_sp_result encode_stretch(const il_tokenizer *t, const char *text, size_t bytes, int prefix,
-                                   sink *s) {
+static il_sp_result encode_stretch(const il_tokenizer *t, const char *text, size_t bytes, int prefix, sink *s) {
     if (t->model.by_words) return il_sp_encode_words(t->sp, text, bytes, prefix, t->model.apart, sink_put, s);
     return il_sp_encode(t->sp, text, bytes, prefix, sink_put, s);
 }
@@ -265,8 +261,7 @@ il_status il_tokenizer_encode(const il_tokenizer *t, const char *text, size_t by
     }
     if (result == IL_SP_OK) return IL_OK;
     tokens->n = before;
-    if (result == IL_SP_FAILED)
-        return il_fail(error, IL_ERR_FORMAT, "the tokenizer's model cannot encode this text");
+    if (result == IL_SP_FAILED) return il_fail(error, IL_ERR_FORMAT, "the tokenizer's model cannot encode this text");
     return il_fail(error, IL_ERR_NOMEM, "no memory for the tokens of %zu bytes of text", bytes);
 }
 
@@ -333,8 +328,8 @@ static void decode_piece(const il_tokenizer *t, il_decoder *d, out *o, const il_
     }
 }
 
-il_status il_tokenizer_decode(const il_tokenizer *t, il_decoder *d, int32_t token, char *text,
-                              size_t capacity, size_t *bytes, il_error *error) {
+il_status il_tokenizer_decode(const il_tokenizer *t, il_decoder *d, int32_t token, char *text, size_t capacity,
+                              size_t *bytes, il_error *error) {
     out o = {text, 0};
     *bytes = 0;
     if (capacity < t->piece_bytes_max)
@@ -343,8 +338,7 @@ il_status il_tokenizer_decode(const il_tokenizer *t, il_decoder *d, int32_t toke
     if (token < -1 || token >= t->info.vocab_size)
         return il_fail(error, IL_ERR_ARG, "token %d is outside the tokenizer's vocabulary of %d", token,
                        t->info.vocab_size);
-    if (d->n_pending < 0 || d->n_pending > 3)
-        return il_fail(error, IL_ERR_ARG, "the decoder was not initialised");
+    if (d->n_pending < 0 || d->n_pending > 3) return il_fail(error, IL_ERR_ARG, "the decoder was not initialised");
 
     int exact = d->form == IL_DECODE_EXACT || (d->form == IL_DECODE_USUAL && !t->sp);
     if (token >= 0 && !t->sp && token < 256) {

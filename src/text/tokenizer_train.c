@@ -40,29 +40,25 @@ il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t
     il_status status = IL_OK;
     if (n_files == 0) return il_fail(error, IL_ERR_ARG, "no text files");
     if (vocab_size <= META_PIECES || vocab_size > VOCAB_MAX)
-        return il_fail(error, IL_ERR_ARG, "a vocabulary of %d; %d to %d are possible", vocab_size,
-                       META_PIECES + 1, VOCAB_MAX);
-    if (il_sp_trainer_open(&trainer) != IL_SP_OK)
-        return il_fail(error, IL_ERR_NOMEM, "no memory for a trainer");
+        return il_fail(error, IL_ERR_ARG, "a vocabulary of %d; %d to %d are possible", vocab_size, META_PIECES + 1,
+                       VOCAB_MAX);
+    if (il_sp_trainer_open(&trainer) != IL_SP_OK) return il_fail(error, IL_ERR_NOMEM, "no memory for a trainer");
     for (size_t i = 0; i < n_files && status == IL_OK; i++) {
         status = il_reader_run(&engine->memory, files[i], 0, take_document, trainer, error);
         if (status == IL_OK)
-            il_log(engine, IL_LOG_INFO, "%s: %zu distinct words so far", files[i],
-                   il_sp_trainer_words(trainer));
+            il_log(engine, IL_LOG_INFO, "%s: %zu distinct words so far", files[i], il_sp_trainer_words(trainer));
     }
     if (status == IL_OK && il_sp_trainer_words(trainer) == 0)
         status = il_fail(error, IL_ERR_FORMAT, "%s: no words in the text", files[0]);
     if (status == IL_OK) {
         int threads = il_engine_threads(engine);
         if (threads > TRAINER_THREADS_MAX) threads = TRAINER_THREADS_MAX;
-        switch (
-            il_sp_trainer_run(trainer, vocab_size, threads, write_model, &model, message, sizeof message)) {
+        switch (il_sp_trainer_run(trainer, vocab_size, threads, write_model, &model, message, sizeof message)) {
         case IL_SP_OK: break;
         case IL_SP_STOPPED: status = model.status; break;
         case IL_SP_NOMEM: status = il_fail(error, IL_ERR_NOMEM, "no memory to train a tokenizer"); break;
         case IL_SP_FAILED:
-            status =
-                il_fail(error, IL_ERR_ARG, "a vocabulary of %d cannot be trained: %s", vocab_size, message);
+            status = il_fail(error, IL_ERR_ARG, "a vocabulary of %d cannot be trained: %s", vocab_size, message);
             break;
         }
     }

@@ -16,8 +16,7 @@
 
 enum { FORMAT = 1 };
 
-/* ---- what trainer.safetensors holds: m.NAME and v.NAME of every tensor, and lane.I, a carried state's block
- * ---- */
+/* ---- what trainer.safetensors holds: m.NAME and v.NAME of every tensor, and lane.I, a carried state's block ---- */
 
 static size_t lanes(const il_trainer *t) { return t->gradient.carry ? (size_t)t->gradient.n_states : 0; }
 
@@ -55,8 +54,8 @@ static il_status load_array(const il_st *st, const char *path, const char *name,
     const il_st_tensor *tensor = il_st_find(st, name);
     if (!tensor) return il_fail(error, IL_ERR_FORMAT, "%s: no tensor %s", path, name);
     if (tensor->dtype != IL_F32 || tensor->count != count)
-        return il_fail(error, IL_ERR_MISMATCH, "%s: %s has %zu elements of %s, expected %zu of F32", path,
-                       name, tensor->count, il_dtype_name(tensor->dtype), count);
+        return il_fail(error, IL_ERR_MISMATCH, "%s: %s has %zu elements of %s, expected %zu of F32", path, name,
+                       tensor->count, il_dtype_name(tensor->dtype), count);
     return il_st_to_f32(tensor, out, error);
 }
 
@@ -69,8 +68,7 @@ static il_status load_arrays(il_trainer *t, const char *path, il_error *error) {
     for (size_t i = 0; i < 2 * table->n && status == IL_OK; i++) {
         const il_table_entry *e = &table->entries[i / 2];
         snprintf(name, sizeof name, "%c.%s", i % 2 ? 'v' : 'm', e->name);
-        status = load_array(&st, path, name, (i % 2 ? t->optimizer.v : t->optimizer.m) + e->offset, e->count,
-                            error);
+        status = load_array(&st, path, name, (i % 2 ? t->optimizer.v : t->optimizer.m) + e->offset, e->count, error);
     }
     for (size_t i = 0; i < lanes(t) && status == IL_OK; i++) {
         il_state *state = &t->gradient.states[i];
@@ -86,8 +84,8 @@ static il_status load_arrays(il_trainer *t, const char *path, il_error *error) {
 static json_t *describe_data(const il_trainer *t) {
     const il_data_options *d = il_data_get_options(t->data);
     return json_pack("{s:I,s:I,s:I,s:i,s:i,s:I}", "tokens", (json_int_t)il_data_tokens(t->data), "length",
-                     (json_int_t)d->length, "sequences", (json_int_t)d->sequences, "shuffle", d->shuffle,
-                     "carry", d->carry, "seed", (json_int_t)d->seed);
+                     (json_int_t)d->length, "sequences", (json_int_t)d->sequences, "shuffle", d->shuffle, "carry",
+                     d->carry, "seed", (json_int_t)d->seed);
 }
 
 static il_status save_progress(const il_trainer *t, const char *path, il_error *error) {
@@ -97,9 +95,9 @@ static il_status save_progress(const il_trainer *t, const char *path, il_error *
     json_t *positions = json_array();
     for (size_t i = 0; i < lanes(t); i++)
         json_array_append_new(positions, json_integer((json_int_t)t->gradient.states[i].position));
-    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:o,s:o}", "format", FORMAT, "step", (json_int_t)t->done,
-                             "epoch", (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "data",
-                             describe_data(t), "lane_positions", positions);
+    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:o,s:o}", "format", FORMAT, "step", (json_int_t)t->done, "epoch",
+                             (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "data", describe_data(t),
+                             "lane_positions", positions);
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text) return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
@@ -126,17 +124,15 @@ static il_status check_data(const il_trainer *t, const json_t *saved, const char
     json_object_foreach(mine, key, value) {
         const json_t *other = json_object_get(saved, key);
         if (json_is_integer(other) && json_integer_value(other) == json_integer_value(value)) continue;
-        status = il_fail(error, IL_ERR_MISMATCH,
-                         "%s: the run was made with another data setting: %s was %lld, is %lld", path, key,
-                         json_integer_value(other), json_integer_value(value));
+        status = il_fail(error, IL_ERR_MISMATCH, "%s: the run was made with another data setting: %s was %lld, is %lld",
+                         path, key, json_integer_value(other), json_integer_value(value));
         break;
     }
     json_decref(mine);
     return status;
 }
 
-static il_status load_progress(il_trainer *t, const char *path, uint64_t *step, il_cursor *cursor,
-                               il_error *error) {
+static il_status load_progress(il_trainer *t, const char *path, uint64_t *step, il_cursor *cursor, il_error *error) {
     json_error_t why;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
     if (!root) return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
@@ -156,8 +152,7 @@ static il_status load_progress(il_trainer *t, const char *path, uint64_t *step, 
     for (size_t i = 0; i < lanes(t) && status == IL_OK; i++) {
         json_int_t position = json_integer_value(json_array_get(positions, i));
         if (position < 0 || position % t->model->config.mini_batch)
-            status = il_fail(error, IL_ERR_FORMAT, "%s: lane_positions[%zu] is no multiple of the mini-batch",
-                             path, i);
+            status = il_fail(error, IL_ERR_FORMAT, "%s: lane_positions[%zu] is no multiple of the mini-batch", path, i);
         else
             t->gradient.states[i].position = (uint64_t)position;
     }
@@ -181,8 +176,7 @@ static void remove_folder(const il_allocator *memory, const char *path) {
 }
 
 /* Calls save or load with dir/name. */
-static il_status with_path(const il_trainer *t, const char *dir, const char *name, char **path,
-                           il_error *error) {
+static il_status with_path(const il_trainer *t, const char *dir, const char *name, char **path, il_error *error) {
     *path = il_path_join(&t->model->engine->memory, dir, name);
     return *path ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory for a path");
 }
@@ -209,13 +203,11 @@ static il_status publish(const char *temporary, const char *target, const char *
         (errno != EEXIST || renameat2(AT_FDCWD, temporary, AT_FDCWD, target, RENAME_EXCHANGE) != 0))
         return il_fail_errno(error, IL_ERR_IO, "%s", target);
     unlink(new_link);
-    if (symlink(name, new_link) != 0 || rename(new_link, link) != 0)
-        return il_fail_errno(error, IL_ERR_IO, "%s", link);
+    if (symlink(name, new_link) != 0 || rename(new_link, link) != 0) return il_fail_errno(error, IL_ERR_IO, "%s", link);
     return IL_OK;
 }
 
-il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir,
-                          il_error *error) {
+il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
     const il_allocator *memory = &trainer->model->engine->memory;
     char name[48], part[56];
     snprintf(name, sizeof name, "step-%llu", (unsigned long long)trainer->done);

@@ -21,17 +21,16 @@ static void lay_out(il_gradient *g, il_arena *arena) {
     g->states = il_arena_take(arena, (size_t)g->n_states, sizeof *g->states);
 }
 
-il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward,
-                           il_gradient *gradient, il_error *error) {
+il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward, il_gradient *gradient,
+                           il_error *error) {
     il_gradient *g = gradient;
     *g = (il_gradient){.model = model, .length = length, .carry = carry, .backward = backward};
     if (carry && !model->rule)
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "carry needs a recurrent mixer: self-attention has no state of constant size");
     if (carry && length % model->config.mini_batch)
-        return il_fail(error, IL_ERR_ARG,
-                       "carry needs sequences of whole mini-batches: %d is no multiple of %d", length,
-                       model->config.mini_batch);
+        return il_fail(error, IL_ERR_ARG, "carry needs sequences of whole mini-batches: %d is no multiple of %d",
+                       length, model->config.mini_batch);
     g->micro = length < IL_MICRO_TOKENS ? IL_MICRO_TOKENS / length : 1;
     if (g->micro > sequences) g->micro = sequences;
     g->n_states = carry ? sequences : g->micro;
@@ -127,17 +126,14 @@ static il_status blame_forward(const il_gradient *g, int tokens, il_error *error
             part = "the feed-forward part";
         if (part) return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: layer %d, %s", i, part);
     }
-    return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: output head, after layer %d",
-                   layers - 1);
+    return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: output head, after layer %d", layers - 1);
 }
 
 static il_status blame_backward(const il_gradient *g, il_error *error) {
     const il_table *table = &g->model->table;
     for (size_t i = table->n; i-- > 0;) /* from the output back, as the gradient went */
-        if (!g->model->engine->kernels->all_finite(table->entries[i].count,
-                                                   g->gradient + table->entries[i].offset))
-            return il_fail(error, IL_ERR_NONFINITE, "the gradient of %s is not finite",
-                           table->entries[i].name);
+        if (!g->model->engine->kernels->all_finite(table->entries[i].count, g->gradient + table->entries[i].offset))
+            return il_fail(error, IL_ERR_NONFINITE, "the gradient of %s is not finite", table->entries[i].name);
     return IL_OK;
 }
 
@@ -148,8 +144,8 @@ static il_status refresh(il_gradient *g, il_error *error) {
     return status;
 }
 
-il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
-                            int sequences, float inner_lr, double *loss, il_error *error) {
+il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
+                            float inner_lr, double *loss, il_error *error) {
     il_gradient *g = gradient;
     IL_TRY(refresh(g, error));
     memset(g->gradient, 0, g->model->table.floats * sizeof(float));
@@ -160,8 +156,8 @@ il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const 
         pass.tape = &g->tape;
         pass.inner_lr = inner_lr;
         il_forward(&pass, g->inputs);
-        il_head_loss(g->model, &g->work, pass.tokens, g->work.hidden, g->targets, g->weight, g->nll,
-                     g->dhidden, g->gradient);
+        il_head_loss(g->model, &g->work, pass.tokens, g->work.hidden, g->targets, g->weight, g->nll, g->dhidden,
+                     g->gradient);
         add_loss(g, n, sequences, loss);
         if (!isfinite(*loss)) return blame_forward(g, pass.tokens, error);
         il_backward(&pass, g->inputs, g->dhidden, g->gradient, &g->space);
@@ -169,8 +165,8 @@ il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const 
     return blame_backward(g, error);
 }
 
-il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
-                           int sequences, double *loss, il_error *error) {
+il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
+                           double *loss, il_error *error) {
     il_gradient *g = gradient;
     IL_TRY(refresh(g, error));
     *loss = 0;
@@ -178,19 +174,17 @@ il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const u
         int n = sequences - first < g->micro ? sequences - first : g->micro;
         il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
         il_forward(&pass, g->inputs);
-        il_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets,
-                    g->nll);
+        il_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets, g->nll);
         add_loss(g, n, sequences, loss);
     }
     return isfinite(*loss) ? IL_OK : il_fail(error, IL_ERR_NONFINITE, "the loss is not finite");
 }
 
-il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length,
-                            double *loss, float *gradient, il_error *error) {
+il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length, double *loss,
+                            float *gradient, il_error *error) {
     const il_table *table = &model->table;
     if (!sequences || !length || sequences > 1 << 20 || length > 1 << 20)
-        return il_fail(error, IL_ERR_ARG, "%zu sequences of length %zu: both go from 1 to 2^20", sequences,
-                       length);
+        return il_fail(error, IL_ERR_ARG, "%zu sequences of length %zu: both go from 1 to 2^20", sequences, length);
     for (size_t i = 0; i < sequences * (length + 1); i++)
         if (tokens[i] < 0 || tokens[i] >= model->config.vocab_size)
             return il_fail(error, IL_ERR_ARG, "token %zu is %d: ids go from 0 to %d", i, tokens[i],

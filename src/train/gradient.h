@@ -29,16 +29,15 @@ typedef struct il_gradient {
 } il_gradient;
 
 /* With backward = 0 only il_gradient_loss may be called, and the memory for gradients is saved. */
-il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward,
-                           il_gradient *gradient, il_error *error);
+il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward, il_gradient *gradient,
+                           il_error *error);
 void il_gradient_close(il_gradient *gradient);
 /* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets,
- * then over sequences. IL_ERR_NONFINITE names the layer or tensor where the first non-finite number stands.
- */
-il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
-                            int sequences, float inner_lr, double *loss, il_error *error);
+ * then over sequences. IL_ERR_NONFINITE names the layer or tensor where the first non-finite number stands. */
+il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
+                            float inner_lr, double *loss, il_error *error);
 /* The same loss without gradient and with eta as in inference; states are those of gradient. */
-il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh,
-                           int sequences, double *loss, il_error *error);
+il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
+                           double *loss, il_error *error);
 
 #endif

@@ -28,8 +28,7 @@ il_status il_optimizer_open(il_engine *engine, size_t n, il_optimizer *optimizer
 }
 
 void il_optimizer_close(il_optimizer *optimizer) {
-    if (optimizer->engine)
-        il_free(&optimizer->engine->memory, optimizer->m); /* m stands first in the block */
+    if (optimizer->engine) il_free(&optimizer->engine->memory, optimizer->m); /* m stands first in the block */
     *optimizer = (il_optimizer){0};
 }
 
@@ -59,9 +58,8 @@ static void run_update(void *context, int piece, int worker) {
     (void)worker;
     const work *w = context;
     size_t at = (size_t)piece * PIECE;
-    w->o->engine->kernels->adamw(piece_size(w->o, piece), w->weights + at, w->gradient + at, w->o->m + at,
-                                 w->o->v + at, w->clip, w->lr, w->b1, w->b2, w->inv_c1, w->inv_c2, w->eps,
-                                 w->decay);
+    w->o->engine->kernels->adamw(piece_size(w->o, piece), w->weights + at, w->gradient + at, w->o->m + at, w->o->v + at,
+                                 w->clip, w->lr, w->b1, w->b2, w->inv_c1, w->inv_c2, w->eps, w->decay);
 }
 
 /* beta^n by squaring: IEEE products only, the same everywhere. */
@@ -72,8 +70,8 @@ static double power(double beta, uint64_t n) {
     return result;
 }
 
-void il_optimizer_update(const il_optimizer *optimizer, const il_trainer_options *options, uint64_t n,
-                         double lr, double clip, const float *gradient, float *weights) {
+void il_optimizer_update(const il_optimizer *optimizer, const il_trainer_options *options, uint64_t n, double lr,
+                         double clip, const float *gradient, float *weights) {
     work w = {.o = optimizer, .gradient = gradient, .weights = weights, .clip = (float)clip, .lr = (float)lr};
     w.b1 = (float)options->beta1;
     w.b2 = (float)options->beta2;

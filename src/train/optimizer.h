@@ -17,7 +17,7 @@ void il_optimizer_close(il_optimizer *optimizer);
 /* Euclidean norm of gradient [n]. */
 double il_optimizer_norm(const il_optimizer *optimizer, const float *gradient);
 /* Update number n = 1, 2, …: weights [n] from gradient [n] times clip (1: as it is). */
-void il_optimizer_update(const il_optimizer *optimizer, const il_trainer_options *options, uint64_t n,
-                         double lr, double clip, const float *gradient, float *weights);
+void il_optimizer_update(const il_optimizer *optimizer, const il_trainer_options *options, uint64_t n, double lr,
+                         double clip, const float *gradient, float *weights);
 
 #endif

@@ -1,5 +1,4 @@
-/* tape.c: lays a training tape out and gives it back. What is written there is the forward pass's business.
- */
+/* tape.c: lays a training tape out and gives it back. What is written there is the forward pass's business. */
 #include "train/tape.h"
 #include "base/error.h"
 #include <string.h>
@@ -21,8 +20,8 @@ static void tape_take(il_arena *arena, const il_model *model, size_t length, il_
     }
     tape->x_last = il_arena_take(arena, tokens * width, sizeof(float));
     if (c->pre_conv || c->share_qk)
-        tape->history = il_arena_take(arena, 2 * layers * stretches * (size_t)(c->conv_kernel - 1) * width,
-                                      sizeof(float));
+        tape->history =
+            il_arena_take(arena, 2 * layers * stretches * (size_t)(c->conv_kernel - 1) * width, sizeof(float));
 }
 
 il_status il_tape_open(const il_model *model, int stretches, int length, il_tape *tape, il_error *error) {
@@ -33,9 +32,8 @@ il_status il_tape_open(const il_model *model, int stretches, int length, il_tape
     void *block = il_alloc(&model->engine->memory, arena.used, 1);
     if (!block) {
         *tape = (il_tape){0};
-        return il_fail(error, IL_ERR_NOMEM,
-                       "no memory for the activations of %d sequences of %d tokens (%zu bytes)", stretches,
-                       length, arena.used);
+        return il_fail(error, IL_ERR_NOMEM, "no memory for the activations of %d sequences of %d tokens (%zu bytes)",
+                       stretches, length, arena.used);
     }
     arena = (il_arena){.base = block};
     tape_take(&arena, model, (size_t)length, tape);

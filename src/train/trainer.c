@@ -37,17 +37,16 @@ static il_status check(il_trainer_options *o, il_error *error) {
     if (!o->steps || o->steps > 1000000000) return il_fail(error, IL_ERR_ARG, "steps must be 1 to 10^9");
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
-            return il_fail(error, IL_ERR_ARG, "%s is %g: it must be %g to %g", ranges[i].name,
-                           ranges[i].value, ranges[i].low, ranges[i].high);
-    if (isnan(o->warmup) || isnan(o->inner_lr_warmup))
-        return il_fail(error, IL_ERR_ARG, "warm-up is not a number");
+            return il_fail(error, IL_ERR_ARG, "%s is %g: it must be %g to %g", ranges[i].name, ranges[i].value,
+                           ranges[i].low, ranges[i].high);
+    if (isnan(o->warmup) || isnan(o->inner_lr_warmup)) return il_fail(error, IL_ERR_ARG, "warm-up is not a number");
     if (o->warmup < 0) o->warmup = floor((double)o->steps / 10);
     if (o->inner_lr_warmup < 0) o->inner_lr_warmup = o->warmup;
     return IL_OK;
 }
 
-il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_options *options,
-                          il_trainer **trainer, il_error *error) {
+il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_options *options, il_trainer **trainer,
+                          il_error *error) {
     *trainer = NULL;
     il_trainer_options o;
     il_trainer_options_default(&model->config, &o);
@@ -63,8 +62,7 @@ il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_optio
     t->model = il_model_ref(model);
     t->data = data;
     t->options = o;
-    il_status status =
-        il_gradient_open(model, (int)d->sequences, (int)d->length, d->carry, 1, &t->gradient, error);
+    il_status status = il_gradient_open(model, (int)d->sequences, (int)d->length, d->carry, 1, &t->gradient, error);
     if (status == IL_OK) status = il_optimizer_open(model->engine, model->table.floats, &t->optimizer, error);
     if (status != IL_OK) {
         il_trainer_close(t);
@@ -105,16 +103,15 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
     il_trainer *t = trainer;
     const il_trainer_options *o = &t->options;
     if (t->done >= o->steps)
-        return il_fail(error, IL_ERR_END, "all %llu steps of the schedule are done",
-                       (unsigned long long)o->steps);
+        return il_fail(error, IL_ERR_END, "all %llu steps of the schedule are done", (unsigned long long)o->steps);
     double start = now();
     uint64_t n = t->done + 1;
     il_batch batch;
     IL_TRY(il_data_next(t->data, &batch, error));
     float inner_lr = t->model->rule ? il_schedule_inner_lr(o, t->model->config.ttt_base_lr, n) : 1.0F;
     double loss;
-    il_status status = il_gradient_batch(&t->gradient, batch.tokens, batch.fresh, (int)batch.sequences,
-                                         inner_lr, &loss, error);
+    il_status status =
+        il_gradient_batch(&t->gradient, batch.tokens, batch.fresh, (int)batch.sequences, inner_lr, &loss, error);
     if (status != IL_OK) return at_step(error, status, n);
 
     double norm = il_optimizer_norm(&t->optimizer, t->gradient.gradient), lr = il_schedule_lr(o, n);
@@ -122,14 +119,12 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
                         t->model->weights);
     t->model->version++;
     t->done = n;
-    *step = (il_step){
-        .step = n, .loss = loss, .lr = lr, .grad_norm = norm, .tokens = batch.sequences * batch.length};
+    *step = (il_step){.step = n, .loss = loss, .lr = lr, .grad_norm = norm, .tokens = batch.sequences * batch.length};
     step->seconds = now() - start;
     return IL_OK;
 }
 
-il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
-                          il_error *error) {
+il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss, il_error *error) {
     const il_data_options *d = il_data_get_options(data);
     uint64_t batches = il_data_batches_per_epoch(data);
     if (max_batches && max_batches < batches) batches = max_batches;
