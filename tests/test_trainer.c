@@ -442,8 +442,45 @@ static void steps_allocate_nothing(void **unused) {
     support_folder_remove(folder);
 }
 
+/* A batch of several passes packs the weights once a step: the gradients are those from the plain weights,
+ * also after the weights have changed. */
+static void packed_once_a_step(void **unused) {
+    (void)unused;
+    enum { LONG = IL_MICRO_TOKENS / 2, MANY = 5, VOCABULARY = 61 };
+    il_error error;
+    il_engine *engine = lively_engine(2, NULL);
+    il_config config = lively_config(IL_MIXER_TTT_LINEAR, 16);
+    il_model *model = lively_model(engine, &config, 4);
+    static int32_t tokens[MANY * (LONG + 1)];
+    lively_tokens(tokens, MANY * (LONG + 1), VOCABULARY, 9);
+    il_gradient packed, plain;
+    double loss, other;
+    assert_ok(il_gradient_open(model, MANY, LONG, 0, 1, &packed, &error), error);
+    assert_ok(il_gradient_open(model, MANY, LONG, 0, 1, &plain, &error), error);
+    assert_true(packed.packs);
+    plain.packs = 0;
+    for (int step = 0; step < 2; step++) {
+        for (size_t i = 0; i < model->table.floats; i++) model->weights[i] *= 1.01F;
+        model->version++;
+        assert_ok(il_gradient_batch(&plain, tokens, NULL, MANY, 1, &other, &error), error);
+        assert_true(model->packed_version != model->version);
+        assert_ok(il_gradient_batch(&packed, tokens, NULL, MANY, 1, &loss, &error), error);
+        assert_int_equal(model->packed_version, model->version);
+        assert_true(loss == other);
+        assert_memory_equal(packed.gradient, plain.gradient, model->table.floats * sizeof(float));
+    }
+    il_gradient_close(&plain);
+    il_gradient_close(&packed);
+    assert_ok(il_gradient_open(model, 2, LONG, 0, 1, &plain, &error), error); /* one pass: not worth the memory */
+    assert_false(plain.packs);
+    il_gradient_close(&plain);
+    il_model_unref(model);
+    il_engine_close(engine);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packed_once_a_step),
         cmocka_unit_test(any_thread_count_gives_the_same_weights),
         cmocka_unit_test(a_resumed_run_is_the_uninterrupted_one),
         cmocka_unit_test(a_killed_run_resumes),

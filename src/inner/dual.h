@@ -66,10 +66,10 @@ void il_affine_backward_weights(const il_kernels *k, int n, int in, int out, con
 /* kq [2n, d] = the keys, then the queries, close together: one pass over W serves both. */
 void il_rule_stack(const il_rows_in *in, int d, float *kq);
 /* target [n, d] = V - K */
-void il_rule_targets(const il_rows_in *in, int d, float *target);
+void il_rule_targets(const il_kernels *k, const il_rows_in *in, int d, float *target);
 /* Their backward: dq, dk and dv from what reached Q, K and the target, each [n, d] close together. */
-void il_rule_scatter(const il_rows_in *in, int d, const float *dk, const float *dq, const float *dtarget,
-                     const il_rows_grad *grad);
+void il_rule_scatter(const il_kernels *k, const il_rows_in *in, int d, const float *dk, const float *dq,
+                     const float *dtarget, const il_rows_grad *grad);
 /* Copies n floats and zeroes to the end of total. */
 void il_rule_fill(float *to, const float *from, size_t n, size_t total);
 

@@ -110,7 +110,7 @@ static void linear_rows(const il_head *head, const float *carry, float *rows, in
 
     il_rule_rates(head, in, rows + at.lr + r0);
     il_rule_stack(in, d, s.kq);
-    il_rule_targets(in, d, s.target);
+    il_rule_targets(k, in, d, s.target);
     k->transpose(n, d, s.kq, d, rows + at.kt + r0, il_pad16(head->b));
     il_affine(k, 2 * n, d, d, s.kq, carry, s.z);
     k->ln_loss_grad(n, d, s.z, d, s.target, d, gamma, beta, IL_INNER_EPS, rows + at.g + r0 * d, d, NULL, NULL, NULL);
@@ -145,7 +145,7 @@ static void linear_backward(const il_head *head, const float *carry, const float
 
     /* Forward again, from the rows: what the norms need. */
     il_rule_stack(in, d, key);
-    il_rule_targets(in, d, s.rows.target);
+    il_rule_targets(k, in, d, s.rows.target);
     il_affine(k, 2 * n, d, d, key, carry, z);
     k->ln_loss_grad(n, d, z, d, s.rows.target, d, gamma, beta, IL_INNER_EPS, s.g, d, s.xhat, s.e, s.inv_std);
     il_dual_read(head, &dual, 0, n, q, zbar, s.rows.s);
@@ -165,7 +165,7 @@ static void linear_backward(const il_head *head, const float *carry, const float
     il_affine_backward(k, 2 * n, d, d, dz, carry, s.dkq, s.affine);
     il_affine_backward_weights(k, 2 * n, d, d, key, dz, dcarry);
 
-    il_rule_scatter(in, d, dk, dq, s.dtarget, grad);
+    il_rule_scatter(k, in, d, dk, dq, s.dtarget, grad);
     il_rule_rates_backward(head, n, dual.lr, s.dlr, grad->dgate, in->ld_gate);
 }
 

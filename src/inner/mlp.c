@@ -173,7 +173,7 @@ static void mlp_rows(const il_head *head, const float *carry, float *rows, int r
 
     il_rule_rates(head, in, rows + to.lr + r0);
     il_rule_stack(in, d, s.kq);
-    il_rule_targets(in, d, s.target);
+    il_rule_targets(k, in, d, s.target);
     k->transpose(n, d, s.kq, d, rows + to.kt + r0, pad);
 
     /* the row: G2 at Z2, G1 = (G2 W2^T) ∘ gelu'(Z1) */
@@ -228,7 +228,7 @@ static void mlp_backward(const il_head *head, const float *carry, const float *r
 
     /* Forward again, from the rows: the slopes and what the norms need. */
     il_rule_stack(in, d, key);
-    il_rule_targets(in, d, s.rows.target);
+    il_rule_targets(k, in, d, s.rows.target);
     il_affine(k, 2 * n, d, h, key, w1, z1);
     k->transpose(h, n, second.xt, pad, x2, h);
     k->gelu_grad2(nh, z1, slope, s.curve);
@@ -271,7 +271,7 @@ static void mlp_backward(const il_head *head, const float *carry, const float *r
     il_affine_backward_weights(k, 2 * n, h, d, x2, dz2, dlayer2);
     k->gemm(h, d, n, s.du, 1, h, second.g, d, 16, dlayer2, d, 1);
 
-    il_rule_scatter(in, d, dk, dq, s.dtarget, grad);
+    il_rule_scatter(k, in, d, dk, dq, s.dtarget, grad);
     il_rule_rates_backward(head, n, first.lr, s.dlr, grad->dgate, in->ld_gate);
 }
 

@@ -34,22 +34,23 @@ void il_rule_stack(const il_rows_in *in, int d, float *kq) {
     }
 }
 
-void il_rule_targets(const il_rows_in *in, int d, float *target) {
-    for (int i = 0; i < in->n; i++) {
-        const float *v = in->v + i * in->ld, *k = in->k + i * in->ld;
-        for (int c = 0; c < d; c++) target[i * d + c] = v[c] - k[c];
-    }
+/* y = a - b; fma(-1, b, a) rounds once, as a - b does. */
+static void subtract(const il_kernels *k, int n, const float *a, const float *b, float *y) {
+    memcpy(y, a, (size_t)n * sizeof *y);
+    k->axpy((size_t)n, -1.0f, b, y);
 }
 
-void il_rule_scatter(const il_rows_in *in, int d, const float *dk, const float *dq, const float *dtarget,
-                     const il_rows_grad *grad) {
+void il_rule_targets(const il_kernels *k, const il_rows_in *in, int d, float *target) {
+    for (int i = 0; i < in->n; i++) subtract(k, d, in->v + i * in->ld, in->k + i * in->ld, target + i * d);
+}
+
+void il_rule_scatter(const il_kernels *k, const il_rows_in *in, int d, const float *dk, const float *dq,
+                     const float *dtarget, const il_rows_grad *grad) {
+    size_t row = (size_t)d * sizeof *dq;
     for (int i = 0; i < in->n; i++) {
-        float *to_q = grad->dq + i * in->ld, *to_k = grad->dk + i * in->ld, *to_v = grad->dv + i * in->ld;
-        for (int c = 0; c < d; c++) {
-            to_q[c] = dq[i * d + c];
-            to_k[c] = dk[i * d + c] - dtarget[i * d + c];
-            to_v[c] = dtarget[i * d + c];
-        }
+        memcpy(grad->dq + i * in->ld, dq + i * d, row);
+        subtract(k, d, dk + i * d, dtarget + i * d, grad->dk + i * in->ld);
+        memcpy(grad->dv + i * in->ld, dtarget + i * d, row);
     }
 }
 

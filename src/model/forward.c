@@ -16,6 +16,26 @@ void il_pass_rows(const il_pass *pass, void (*run)(void *, int, int), void *cont
     il_pool_run(pass->model->engine->pool, (pass->tokens + IL_PIECE - 1) / IL_PIECE, run, context);
 }
 
+typedef struct {
+    void (*run)(void *, int, int);
+    void *context;
+    int items;
+} alone;
+
+static void run_alone(void *context, int item, int worker) {
+    const alone *a = context;
+    for (item = 0; item < a->items; item++) a->run(a->context, item, worker);
+}
+
+void il_pass_share(const il_pass *pass, int items, double multiply_adds, void (*run)(void *, int, int), void *context) {
+    const double enough = 1 << 16; /* about 10 microseconds */
+    il_pool *pool = pass->model->engine->pool;
+    if (multiply_adds >= enough)
+        il_pool_run(pool, items, run, context);
+    else
+        il_pool_run(pool, 1, run_alone, &(alone){run, context, items});
+}
+
 static void run_rms(void *context, int piece, int worker) {
     (void)worker;
     const row_work *r = context;
@@ -91,7 +111,8 @@ void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t
         float *history = pass->tape ? il_tape_history(pass->tape, m, qk, layer, s) : pass->work->history;
         il_history(stretch->state, ring_of(stretch->state, qk), layer, history);
         conv_work c = {pass, stretch, x, il_weight(m, weight), il_weight(m, bias), history, y};
-        il_pool_run(m->engine->pool, (m->config.width + IL_CHANNELS - 1) / IL_CHANNELS, run_conv, &c);
+        il_pass_share(pass, (m->config.width + IL_CHANNELS - 1) / IL_CHANNELS,
+                      (double)stretch->n * m->config.width * m->config.conv_kernel, run_conv, &c);
     }
 }
 

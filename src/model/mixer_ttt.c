@@ -87,7 +87,8 @@ void il_mixer_ttt_forward(const il_pass *pass, int index) {
     il_linear_forward(m, &layer->lr, tokens, a->xn, width, a->lr, heads);
     m->engine->kernels->add_bias(tokens, heads, il_weight(m, layer->lr_b), a->lr, heads);
 
-    il_pool_run(m->engine->pool, pass->n_stretches * heads, run_head, &w);
+    /* each token reads the fast weights about twice */
+    il_pass_share(pass, pass->n_stretches * heads, 2.0 * tokens * heads * (double)m->shape.state, run_head, &w);
     il_pass_rows(pass, run_gate, &w);
     il_linear_forward(m, &layer->wo, tokens, pass->work->tmp, width, pass->work->mix, width);
 }

@@ -15,6 +15,11 @@ static inline int il_piece_rows(const il_pass *pass, int piece) {
     return left < IL_PIECE ? left : IL_PIECE;
 }
 
+/* il_pool_run, but by the calling thread alone when all items together are fewer multiply-adds than waking
+ * another thread is worth. */
+void il_pass_share(const il_pass *pass, int items, double multiply_adds,
+                   void (*run)(void *context, int item, int worker), void *context);
+
 /* y [T,D] = rms norm of x by the weight at that offset. */
 void il_pass_rms(const il_pass *pass, const float *x, size_t weight, float *y);
 /* y [T,D] = a + b */

@@ -56,9 +56,11 @@ static int run(il_model *model, const part *parts, int n_parts) {
     if (!kernels->all_finite((size_t)total * (size_t)model->config.width, model->work->hidden)) return 0;
     for (int i = 0; i < n_parts; i++) {
         const il_state *state = stretches[i].state;
-        uint64_t mini_batch = state->frozen ? 0 : state->position / (uint64_t)model->config.mini_batch;
+        uint64_t b = (uint64_t)model->config.mini_batch, mini_batch = state->position / b;
         size_t heads = (size_t)model->config.layers * (size_t)model->config.heads;
-        if (model->rule && !kernels->all_finite(heads * model->shape.carry, il_state_carry(state, mini_batch, 0, 0)))
+        /* only a commit changes the carry */
+        if (model->rule && !state->frozen && mini_batch != (state->position - parts[i].n) / b &&
+            !kernels->all_finite(heads * model->shape.carry, il_state_carry(state, mini_batch, 0, 0)))
             return 0;
     }
     return 1;

@@ -44,7 +44,8 @@ il_status il_gradient_open(il_model *model, int sequences, int length, int carry
     lay_out(g, &arena);
 
     pthread_mutex_lock(&model->lock);
-    il_status status = il_model_refresh(model, 0, error); /* opening a state reads the tok table */
+    g->packs = sequences > g->micro;
+    il_status status = il_model_refresh(model, g->packs, error); /* opening a state reads the tok table */
     pthread_mutex_unlock(&model->lock);
     if (status == IL_OK) status = il_workspace_open(model, tokens, &g->work, error);
     if (status == IL_OK && backward) status = il_tape_open(model, g->micro, length, &g->tape, error);
@@ -139,7 +140,7 @@ static il_status blame_backward(const il_gradient *g, il_error *error) {
 
 static il_status refresh(il_gradient *g, il_error *error) {
     pthread_mutex_lock(&g->model->lock);
-    il_status status = il_model_refresh(g->model, 0, error);
+    il_status status = il_model_refresh(g->model, g->packs, error);
     pthread_mutex_unlock(&g->model->lock);
     return status;
 }

@@ -14,6 +14,7 @@ typedef struct il_gradient {
     il_model *model;
     int length, micro; /* tokens a sequence, sequences a pass */
     int backward;
+    int packs; /* a batch takes several passes: worth packing the weights once, as much memory as they are */
     int carry; /* each sequence of a batch goes on from its lane's state unless it is fresh */
     il_workspace work;
     il_tape tape;
