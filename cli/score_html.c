@@ -1,6 +1,5 @@
 /* score_html.c: the heat map: one page that needs nothing else, written as the text comes, in constant
- * memory. The head of the page, which is known last, is written last and moved to the top by the style sheet.
- */
+ * memory. The head of the page, which is known last, is written last and moved to the top by the style sheet. */
 #include "score.h"
 
 #include <math.h>

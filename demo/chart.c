@@ -32,12 +32,10 @@ void chart_text(FILE *out, const char *text, int breaks) {
 
 /* Blue, vermilion and grey of Okabe and Ito's palette, told apart without colour by dashes and labels too. */
 void chart_style(FILE *out, int dark) {
-    static const char light_colours[] =
-        "--ink:#1b1f24;--soft:#59636e;--grid:#e3e6ea;--page:#ffffff;--card:#f6f8fa;"
-        "--ttt:#0072b2;--transformer:#d55e00;--frozen:#6e7781;--other:#a8b0b8;";
-    static const char dark_colours[] =
-        "--ink:#e8eaed;--soft:#9aa4af;--grid:#2b3138;--page:#0f1216;--card:#171b21;"
-        "--ttt:#56b4e9;--transformer:#f58a4b;--frozen:#9aa4af;--other:#59636e;";
+    static const char light_colours[] = "--ink:#1b1f24;--soft:#59636e;--grid:#e3e6ea;--page:#ffffff;--card:#f6f8fa;"
+                                        "--ttt:#0072b2;--transformer:#d55e00;--frozen:#6e7781;--other:#a8b0b8;";
+    static const char dark_colours[] = "--ink:#e8eaed;--soft:#9aa4af;--grid:#2b3138;--page:#0f1216;--card:#171b21;"
+                                       "--ttt:#56b4e9;--transformer:#f58a4b;--frozen:#9aa4af;--other:#59636e;";
     fprintf(out, ":root{%s}\n", light_colours);
     if (dark) fprintf(out, "@media (prefers-color-scheme:dark){:root{%s}}\n", dark_colours);
     fputs("svg text{font-family:system-ui,-apple-system,'Segoe "
@@ -190,8 +188,8 @@ static void draw_line(FILE *out, const chart *c, const chart_line *line, const a
     for (size_t k = 0; k < line->n && line->points; k++) {
         char text[32];
         tick_text(line->x[k], c->log_x, text, sizeof text);
-        fprintf(out, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"><title>", line->class,
-                place(x, line->x[k]), place(y, line->y[k]));
+        fprintf(out, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"><title>", line->class, place(x, line->x[k]),
+                place(y, line->y[k]));
         chart_text(out, line->label, 0);
         fprintf(out, ", %s: %.3g%s</title></circle>\n", text, line->y[k], c->y_unit ? c->y_unit : "");
     }
@@ -219,16 +217,18 @@ static void draw_axes(FILE *out, const chart *c, const axis *x, const axis *y) {
     chart_text(out, c->title, 0);
     fprintf(out, "</text>\n<text x=\"0\" y=\"34\">");
     chart_text(out, c->y_label, 0);
-    fprintf(out, "</text>\n<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", (x->from + x->to) / 2,
-            y->from + 40);
+    fprintf(out, "</text>\n<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", (x->from + x->to) / 2, y->from + 40);
     chart_text(out, c->x_label, 0);
     fprintf(out, "</text>\n");
-    if (c->mark <= 0 || c->mark < x->min || c->mark > x->max) return;
-    double at = place(x, c->mark);
-    fprintf(out, "<path class=\"mark\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\">", at, y->to,
-            y->from, at + 6, y->to + 12);
-    chart_text(out, c->mark_label, 0);
-    fprintf(out, "</text>\n");
+    for (size_t i = 0; i < c->n_marks; i++) {
+        double value = c->marks[i].x;
+        if (value < x->min || value > x->max) continue;
+        double at = place(x, value);
+        fprintf(out, "<path class=\"mark\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\">", at, y->to, y->from,
+                at + 5, y->to + 12 + 15 * (double)i);
+        chart_text(out, c->marks[i].label, 0);
+        fprintf(out, "</text>\n");
+    }
 }
 
 void chart_draw(FILE *out, const chart *c, double left, double top) {
@@ -249,8 +249,7 @@ void chart_draw(FILE *out, const chart *c, double left, double top) {
     spread(ends, c->n_lines);
     for (size_t i = 0; i < c->n_lines; i++) {
         if (!c->lines[i].n) continue;
-        fprintf(out, "<text class=\"end %s\" x=\"%.1f\" y=\"%.1f\">", c->lines[i].class, x.to + 8,
-                ends[i] + 4.5);
+        fprintf(out, "<text class=\"end %s\" x=\"%.1f\" y=\"%.1f\">", c->lines[i].class, x.to + 8, ends[i] + 4.5);
         chart_text(out, c->lines[i].label, 0);
         fprintf(out, "</text>\n");
     }
@@ -262,14 +261,12 @@ double chart_bars(FILE *out, const chart_bar *bars, size_t n, double width, doub
     for (size_t i = 0; i < n; i++) largest = fmax(largest, bars[i].value);
     for (size_t i = 0; i < n; i++) {
         double length = largest > 0 ? bars[i].value / largest * room : 0, y = (double)i * BAR_ROW;
-        fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", label_room - 10,
-                y + 17);
+        fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">", label_room - 10, y + 17);
         chart_text(out, bars[i].label, 0);
         fprintf(out,
                 "</text><rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%d\" rx=\"3\"/>"
                 "<text class=\"value\" x=\"%.1f\" y=\"%.1f\">%.3f</text>\n",
-                bars[i].class, label_room, y + 3, length, BAR_ROW - 7, label_room + length + 8, y + 17,
-                bars[i].value);
+                bars[i].class, label_room, y + 3, length, BAR_ROW - 7, label_room + length + 8, y + 17, bars[i].value);
     }
     return (double)n * BAR_ROW;
 }

@@ -7,12 +7,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { CHART_LINES_MAX = 4 };
+enum { CHART_LINES_MAX = 4, CHART_MARKS_MAX = 2 };
 
 typedef struct chart_line {
-    const char *label,
-        *class;          /* label: at the line's end, escaped here; class: "ttt", "frozen" or "transformer" */
-    const double *x, *y; /* [n], x ascending */
+    const char *label, *class; /* label: at the line's end, escaped here; class: "ttt", "frozen" or "transformer" */
+    const double *x, *y;       /* [n], x ascending */
     size_t n;
     int points; /* a dot with a tooltip at every value */
 } chart_line;
@@ -25,8 +24,11 @@ typedef struct chart {
     int log_x, log_y;     /* x: powers of two, y: powers of ten; ranges above 0 then */
     int y_from_zero;
     double y_max; /* 0: the largest value */
-    double mark;  /* a vertical line here, 0: none */
-    const char *mark_label;
+    struct {
+        double x;
+        const char *label;
+    } marks[CHART_MARKS_MAX]; /* vertical lines */
+    size_t n_marks;
     chart_line lines[CHART_LINES_MAX];
     size_t n_lines;
 } chart;

@@ -138,12 +138,10 @@ static void add_positions(const json_t *object, double bits, double least, doubl
 }
 
 /* bits: from nats per token to bits per byte, from this text's tokens per byte. */
-static int load_reading(const demo *d, const char *dir, const char *name, int whole, double *bits,
-                        reading *r) {
-    double length = fact_number(d, "seq_len"), near = fact_number(d, "near_len");
+static int load_reading(const demo *d, const char *dir, const char *name, int whole, double *bits, reading *r) {
+    double length = fact_number(d, "window"), near = fact_number(d, "near_len");
     json_t *window = load_json(dir, name, ".window.json"), *close = load_json(dir, name, ".near.json"),
-           *far = load_json(dir, name, ".far.json"),
-           *all = whole ? load_json(dir, name, ".whole.json") : NULL;
+           *far = load_json(dir, name, ".far.json"), *all = whole ? load_json(dir, name, ".whole.json") : NULL;
     int code = window && close && far && (all || !whole) ? 0 : -1;
     if (!code) {
         curve late = {.n = 0};

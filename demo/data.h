@@ -20,7 +20,7 @@ typedef struct facts {
 } facts;
 
 typedef struct reading {
-    double bits_per_byte;       /* sequences of the training length, each from a fresh state */
+    double bits_per_byte;       /* windows of 256 tokens (fact "window"), each from a fresh state */
     double bits_per_byte_whole; /* the whole held-out text as one sequence; NAN where not measured */
     double bits_per_byte_late;  /* of the former, second half of each sequence only */
     curve positions;            /* loss by position: [bucket's geometric middle, bits per byte] */

@@ -60,15 +60,13 @@ static il_status time_context(il_session *session, const int32_t *next, float *l
     if (!status) status = time_writing(fork, next + FIRST, logits, &writing, error);
     il_session_get_stats(session, &stats);
     if (!status)
-        printf("%s\n  {\"context\": %llu, \"read_us\": %.3f, \"write_us\": %.3f, \"state_bytes\": %zu}",
-               separator, (unsigned long long)stats.position, 1e6 * reading, 1e6 * writing,
-               stats.state_bytes);
+        printf("%s\n  {\"context\": %llu, \"read_us\": %.3f, \"write_us\": %.3f, \"state_bytes\": %zu}", separator,
+               (unsigned long long)stats.position, 1e6 * reading, 1e6 * writing, stats.state_bytes);
     il_session_close(fork);
     return status;
 }
 
-static il_status measure(il_model *model, const int32_t *tokens, size_t n, size_t context_max,
-                         il_error *error) {
+static il_status measure(il_model *model, const int32_t *tokens, size_t n, size_t context_max, il_error *error) {
     il_session *session = NULL;
     float *logits = malloc((size_t)il_model_config(model)->vocab_size * sizeof *logits);
     il_status status = logits ? il_session_open(model, NULL, &session, error) : IL_ERR_NOMEM;
@@ -107,15 +105,12 @@ int main(int argc, char **argv) {
     il_status status = il_engine_open(NULL, &engine, &error);
     if (!status) status = il_model_load(engine, argv[1], &model, &error);
     if (!status)
-        status =
-            il_data_open(engine, files, 1, NULL, il_model_config(model)->vocab_size, &options, &data, &error);
+        status = il_data_open(engine, files, 1, NULL, il_model_config(model)->vocab_size, &options, &data, &error);
     if (!status)
-        status =
-            measure(model, il_data_stream(data), (size_t)il_data_tokens(data), (size_t)context_max, &error);
+        status = measure(model, il_data_stream(data), (size_t)il_data_tokens(data), (size_t)context_max, &error);
     il_data_close(data);
     il_model_unref(model);
     il_engine_close(engine);
-    if (status)
-        fprintf(stderr, "demo_latency: %s\n", error.message[0] ? error.message : il_status_name(status));
+    if (status) fprintf(stderr, "demo_latency: %s\n", error.message[0] ? error.message : il_status_name(status));
     return status ? 1 : 0;
 }

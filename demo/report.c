@@ -14,22 +14,14 @@
 enum { WIDE = 1000, HALF = 488, TALL = 340 };
 
 static chart_line line_of(const contender *c, const curve *values, int points) {
-    return (chart_line){.label = c->name,
-                        .class = c->class,
-                        .x = values->x,
-                        .y = values->y,
-                        .n = values->n,
-                        .points = points};
+    return (chart_line){
+        .label = c->name, .class = c->class, .x = values->x, .y = values->y, .n = values->n, .points = points};
 }
 
 static chart_line frozen_line(const demo *d) {
     const curve *values = &d->ttt.frozen.positions;
-    return (chart_line){.label = "TTT frozen",
-                        .class = "frozen",
-                        .x = values->x,
-                        .y = values->y,
-                        .n = values->n,
-                        .points = 1};
+    return (chart_line){
+        .label = "TTT frozen", .class = "frozen", .x = values->x, .y = values->y, .n = values->n, .points = 1};
 }
 
 /* ---- the charts ---- */
@@ -43,18 +35,20 @@ static chart position_chart(const demo *d, double width) {
                .height = TALL,
                .label_room = 104,
                .log_x = 1,
-               .mark = fact_number(d, "seq_len"),
-               .mark_label = "training length",
+               .n_marks = 2,
                .n_lines = 3};
+    c.marks[0].x = fact_number(d, "length_transformer");
+    c.marks[0].label = "Transformer trained to here";
+    c.marks[1].x = fact_number(d, "length_ttt");
+    c.marks[1].label = "TTT trained to here";
     c.lines[0] = frozen_line(d);
     c.lines[1] = line_of(&d->transformer, &d->transformer.learning.positions, 1);
     c.lines[2] = line_of(&d->ttt, &d->ttt.learning.positions, 1);
     return c;
 }
 
-static chart two_lines(const demo *d, const char *title, const char *x_label, const char *y_label,
-                       const char *unit, const curve *ttt, const curve *transformer, double width,
-                       int points) {
+static chart two_lines(const demo *d, const char *title, const char *x_label, const char *y_label, const char *unit,
+                       const curve *ttt, const curve *transformer, double width, int points) {
     chart c = {.title = title,
                .x_label = x_label,
                .y_label = y_label,
@@ -69,25 +63,23 @@ static chart two_lines(const demo *d, const char *title, const char *x_label, co
 }
 
 static chart writing_chart(const demo *d, double width) {
-    chart c = two_lines(d, "Time of one more token", "tokens read before it (context)",
-                        "milliseconds, lower is better", " ms", &d->ttt.write_ms, &d->transformer.write_ms,
-                        width, 1);
+    chart c = two_lines(d, "Time of one more token", "tokens read before it (context)", "milliseconds, lower is better",
+                        " ms", &d->ttt.write_ms, &d->transformer.write_ms, width, 1);
     c.log_x = c.log_y = 1;
     return c;
 }
 
 static chart reading_chart(const demo *d, double width) {
-    chart c = two_lines(d, "Time per token of reading 256 more", "tokens read before them (context)",
-                        "milliseconds per token, lower is better", " ms", &d->ttt.read_ms,
-                        &d->transformer.read_ms, width, 1);
+    chart c =
+        two_lines(d, "Time per token of reading 256 more", "tokens read before them (context)",
+                  "milliseconds per token, lower is better", " ms", &d->ttt.read_ms, &d->transformer.read_ms, width, 1);
     c.log_x = c.log_y = 1;
     return c;
 }
 
 static chart state_chart(const demo *d, double width) {
-    chart c =
-        two_lines(d, "Memory of one session", "tokens read (context)", "megabytes of state, lower is better",
-                  " MB", &d->ttt.state_mb, &d->transformer.state_mb, width, 1);
+    chart c = two_lines(d, "Memory of one session", "tokens read (context)", "megabytes of state, lower is better",
+                        " MB", &d->ttt.state_mb, &d->transformer.state_mb, width, 1);
     c.log_x = c.log_y = 1;
     return c;
 }
@@ -95,8 +87,8 @@ static chart state_chart(const demo *d, double width) {
 /* The first steps fall off the top: they only show how a new model begins. */
 static chart training_chart(const demo *d, double width) {
     const curve *a = &d->ttt.training, *b = &d->transformer.training;
-    chart c = two_lines(d, "Training loss", "training tokens (millions)", "bits per byte, lower is better",
-                        "", a, b, width, 0);
+    chart c = two_lines(d, "Training loss", "training tokens (millions)", "bits per byte, lower is better", "", a, b,
+                        width, 0);
     size_t early = a->n / 12;
     if (early < a->n && early < b->n) c.y_max = fmax(a->y[early], b->y[early]);
     return c;
@@ -114,8 +106,7 @@ static void write_picture(FILE *out, const demo *d) {
             "context</title>\n<style>",
             WIDE + 40, TALL + 36, WIDE + 40, TALL + 36);
     chart_style(out, 0);
-    fprintf(out, "</style>\n<rect width=\"%d\" height=\"%d\" rx=\"10\" fill=\"var(--page)\"/>\n", WIDE + 40,
-            TALL + 36);
+    fprintf(out, "</style>\n<rect width=\"%d\" height=\"%d\" rx=\"10\" fill=\"var(--page)\"/>\n", WIDE + 40, TALL + 36);
     chart_draw(out, &left, 24, 20);
     chart_draw(out, &right, 24 + WIDE - HALF + 8, 20);
     fprintf(out, "</svg>\n");
@@ -131,8 +122,7 @@ static void figure(FILE *out, const chart *c, const char *caption) {
     fprintf(out, "</svg><figcaption>%s</figcaption></figure>\n", caption);
 }
 
-static void bar(chart_bar *bars, size_t *n, const char *class, double value, const char *label,
-                const char *detail) {
+static void bar(chart_bar *bars, size_t *n, const char *class, double value, const char *label, const char *detail) {
     if (!isfinite(value) || value <= 0) return;
     chart_bar *b = &bars[(*n)++];
     b->class = class;
@@ -146,7 +136,7 @@ static void write_bars(FILE *out, const demo *d) {
     double held = fact_number(d, "held_bytes");
     char window[64];
     size_t n = 0;
-    snprintf(window, sizeof window, "windows of %s tokens", fact_text(d, "seq_len"));
+    snprintf(window, sizeof window, "windows of %s tokens", fact_text(d, "window"));
     bar(bars, &n, "other", fact_number(d, "bzip2_bytes") * 8 / held, "bzip2 -9", "");
     bar(bars, &n, "other", fact_number(d, "xz_bytes") * 8 / held, "xz -9e", "");
     bar(bars, &n, "other", fact_number(d, "xz_after_bytes") * 8 / held, "xz -9e", "after the training text");
@@ -155,8 +145,7 @@ static void write_bars(FILE *out, const demo *d) {
     bar(bars, &n, "transformer", d->transformer.learning.bits_per_byte, "Transformer", window);
     bar(bars, &n, "ttt", d->ttt.learning.bits_per_byte, "TTT-Linear", window);
     bar(bars, &n, "ttt", d->ttt.learning.bits_per_byte_whole, "TTT-Linear", "the whole text in one go");
-    fprintf(out, "<figure><svg viewBox=\"0 0 %d %zu\" role=\"img\" aria-label=\"Bits per byte\">\n", WIDE,
-            n * 27 + 4);
+    fprintf(out, "<figure><svg viewBox=\"0 0 %d %zu\" role=\"img\" aria-label=\"Bits per byte\">\n", WIDE, n * 27 + 4);
     chart_bars(out, bars, n, WIDE, LABELS);
     fprintf(out, "</svg><figcaption>The compressors begin with nothing unless said otherwise; the models "
                  "have read the "
@@ -168,26 +157,24 @@ static void write_bars(FILE *out, const demo *d) {
 static void write_notes(FILE *out, const demo *d) {
     const contender *a = &d->ttt, *b = &d->transformer;
     const curve *pa = &a->learning.positions, *pb = &b->learning.positions;
-    double window = b->learning.bits_per_byte - a->learning.bits_per_byte,
-           late = b->learning.bits_per_byte_late;
-    double far_x = pa->n ? pa->x[pa->n - 1] : NAN, last = curve_last(&a->write_ms),
-           last_b = curve_last(&b->write_ms);
+    double window = b->learning.bits_per_byte - a->learning.bits_per_byte, late = b->learning.bits_per_byte_late;
+    double far_x = pa->n ? pa->x[pa->n - 1] : NAN, last = curve_last(&a->write_ms), last_b = curve_last(&b->write_ms);
     double first = a->write_ms.n ? a->write_ms.y[0] : NAN, first_b = b->write_ms.n ? b->write_ms.y[0] : NAN;
     double longest = a->write_ms.n ? a->write_ms.x[a->write_ms.n - 1] : NAN;
     fprintf(out,
-            "<ul>\n<li><b>Within the training length</b> (fresh windows of %s tokens) %s is ahead by %.3f "
-            "bits per byte: "
-            "%.3f (TTT-Linear) and %.3f (Transformer).</li>\n",
-            fact_text(d, "seq_len"), window > 0 ? "TTT-Linear" : "the Transformer", fabs(window),
+            "<ul>\n<li><b>With equal context</b>, fresh windows of %s tokens, %s is ahead by %.3f bits per "
+            "byte: %.3f (TTT-Linear) and %.3f (Transformer).</li>\n",
+            fact_text(d, "window"), window > 0 ? "TTT-Linear" : "the Transformer", fabs(window),
             a->learning.bits_per_byte, b->learning.bits_per_byte);
-    fprintf(
-        out,
-        "<li><b>Far past it</b>, around position %.0f, TTT-Linear stands at %.3f bits per byte and this "
-        "Transformer, "
-        "which never saw such positions, at %.3f. In practice one slides a window over it: with its last "
-        "%.0f to %s "
-        "tokens as context it reaches %.3f, for a re-read window per token or a cache that forgets.</li>\n",
-        far_x, curve_last(pa), curve_last(pb), fact_number(d, "seq_len") / 2, fact_text(d, "seq_len"), late);
+    fprintf(out,
+            "<li><b>Far past the training length</b>, around position %.0f, TTT-Linear (trained on sequences of "
+            "%s tokens) stands at %.3f bits per byte and the Transformer (trained on %s) at %.3f. In practice "
+            "one slides a window over a Transformer: with its last %.0f "
+            "to "
+            "%s tokens as context it reaches %.3f, for re-reading the window at every token or for a cache that "
+            "forgets.</li>\n",
+            far_x, fact_text(d, "length_ttt"), curve_last(pa), fact_text(d, "length_transformer"), curve_last(pb),
+            fact_number(d, "window") / 2, fact_text(d, "window"), late);
     fprintf(out,
             "<li><b>Learning while reading</b> is worth %.3f bits per byte in windows and %.3f over the "
             "whole text: the "
@@ -200,8 +187,8 @@ static void write_notes(FILE *out, const demo *d) {
             "Transformer %.2g ms and %.2g ms. At short contexts %s is the faster one. Training took %.0f s "
             "and %.0f "
             "s.</li>\n",
-            first, last, longest, first_b, last_b, first < first_b ? "TTT-Linear" : "the Transformer",
-            a->seconds, b->seconds);
+            first, last, longest, first_b, last_b, first < first_b ? "TTT-Linear" : "the Transformer", a->seconds,
+            b->seconds);
     fprintf(out, "<li><b>What this does not show.</b> Both models are tiny and were trained for minutes. A "
                  "Transformer "
                  "can look up any token of its context exactly, while TTT-Linear's state has a fixed size "
@@ -234,20 +221,18 @@ static void write_details(FILE *out, const demo *d) {
                  "class=\"transformer\">Transformer</th></tr>\n");
     detail_number(out, "parameters", "%.0f", a->parameters, b->parameters);
     detail(out, "shape", fact_text(d, "shape_ttt"), fact_text(d, "shape_transformer"));
+    detail(out, "tokens of a training sequence", fact_text(d, "length_ttt"), fact_text(d, "length_transformer"));
     detail(out, "peak learning rate", fact_text(d, "lr_ttt"), fact_text(d, "lr_transformer"));
     detail_number(out, "training tokens", "%.0f", a->tokens, b->tokens);
     detail_number(out, "training seconds", "%.1f", a->seconds, b->seconds);
-    detail_number(out, "tokens per second in training", "%.0f", a->tokens / a->seconds,
-                  b->tokens / b->seconds);
-    detail_number(out, "state at the longest context, MB", "%.3g", curve_last(&a->state_mb),
-                  curve_last(&b->state_mb));
+    detail_number(out, "tokens per second in training", "%.0f", a->tokens / a->seconds, b->tokens / b->seconds);
+    detail_number(out, "state at the longest context, MB", "%.3g", curve_last(&a->state_mb), curve_last(&b->state_mb));
     detail(out, "fingerprint", a->fingerprint, b->fingerprint);
     fprintf(out,
-            "</table>\n<p class=\"soft\">%s steps of %s tokens in sequences of %s, AdamW, cosine schedule; "
-            "each rate the best of a "
-            "grid of its own (docs/demo.md). %s threads of ",
-            fact_text(d, "steps"), fact_text(d, "batch_tokens"), fact_text(d, "seq_len"),
-            fact_text(d, "threads"));
+            "</table>\n<p class=\"soft\">%s steps of %s tokens, AdamW, cosine schedule; "
+            "each rate and each length of sequences chosen for its model by trials (docs/demo.md). %s "
+            "threads of ",
+            fact_text(d, "steps"), fact_text(d, "batch_tokens"), fact_text(d, "threads"));
     chart_text(out, fact_text(d, "cpu"), 0);
     fprintf(out, ". The arithmetic is the same on every CPU and for any number of threads: losses, texts and "
                  "fingerprints come "
@@ -257,27 +242,25 @@ static void write_details(FILE *out, const demo *d) {
 static void write_style(FILE *out) {
     fprintf(out, "<style>\n");
     chart_style(out, 1);
-    fprintf(
-        out,
-        ":root{color-scheme:light dark}:root{color-scheme:light dark}body{margin:0 "
-        "auto;max-width:1040px;padding:32px 20px "
-        "64px;background:var(--page);color:var(--ink);"
-        "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}\n"
-        "h1{font-size:28px;line-height:1.2;margin:0 0 4px}h2{font-size:19px;margin:40px 0 12px}\n"
-        ".soft,figcaption{color:var(--soft)}figcaption{font-size:13.5px;line-height:1.45;margin-top:6px}\n"
-        "figure{margin:0;padding:18px;background:var(--card);border-radius:12px}svg{display:block;width:100%%"
-        ";height:auto}\n"
-        ".grid2{display:grid;gap:20px;grid-template-columns:repeat(auto-fit,minmax(min(100%%,420px),1fr))}\n"
-        "ul{padding-left:20px}li{margin:8px 0}\n"
-        "blockquote{margin:0;padding:18px;background:var(--card);border-radius:12px;border-left:4px "
-        "solid;font-family:Georgia,"
-        "'Times New Roman',serif}blockquote b{font-family:system-ui,sans-serif;font-size:14px}\n"
-        "blockquote.ttt{border-color:var(--ttt)}blockquote.transformer{border-color:var(--transformer)}\n"
-        "table{border-collapse:collapse;font-size:14.5px}th,td{text-align:left;padding:6px 22px 6px "
-        "0;border-bottom:1px solid "
-        "var(--grid);font-weight:400;overflow-wrap:anywhere}tr:first-child "
-        "th{font-weight:600}th.ttt{color:var(--ttt)}"
-        "th.transformer{color:var(--transformer)}\n</style>\n");
+    fprintf(out, ":root{color-scheme:light dark}:root{color-scheme:light dark}body{margin:0 "
+                 "auto;max-width:1040px;padding:32px 20px "
+                 "64px;background:var(--page);color:var(--ink);"
+                 "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}\n"
+                 "h1{font-size:28px;line-height:1.2;margin:0 0 4px}h2{font-size:19px;margin:40px 0 12px}\n"
+                 ".soft,figcaption{color:var(--soft)}figcaption{font-size:13.5px;line-height:1.45;margin-top:6px}\n"
+                 "figure{margin:0;padding:18px;background:var(--card);border-radius:12px}svg{display:block;width:100%%"
+                 ";height:auto}\n"
+                 ".grid2{display:grid;gap:20px;grid-template-columns:repeat(auto-fit,minmax(min(100%%,420px),1fr))}\n"
+                 "ul{padding-left:20px}li{margin:8px 0}\n"
+                 "blockquote{margin:0;padding:18px;background:var(--card);border-radius:12px;border-left:4px "
+                 "solid;font-family:Georgia,"
+                 "'Times New Roman',serif}blockquote b{font-family:system-ui,sans-serif;font-size:14px}\n"
+                 "blockquote.ttt{border-color:var(--ttt)}blockquote.transformer{border-color:var(--transformer)}\n"
+                 "table{border-collapse:collapse;font-size:14.5px}th,td{text-align:left;padding:6px 22px 6px "
+                 "0;border-bottom:1px solid "
+                 "var(--grid);font-weight:400;overflow-wrap:anywhere}tr:first-child "
+                 "th{font-weight:600}th.ttt{color:var(--ttt)}"
+                 "th.transformer{color:var(--transformer)}\n</style>\n");
 }
 
 static void write_continuation(FILE *out, const contender *c, const char *prompt) {
@@ -289,9 +272,8 @@ static void write_continuation(FILE *out, const contender *c, const char *prompt
 }
 
 static void write_page(FILE *out, const demo *d) {
-    chart position = position_chart(d, HALF), writing = writing_chart(d, HALF),
-          read_time = reading_chart(d, HALF), state = state_chart(d, HALF),
-          training = training_chart(d, WIDE);
+    chart position = position_chart(d, HALF), writing = writing_chart(d, HALF), read_time = reading_chart(d, HALF),
+          state = state_chart(d, HALF), training = training_chart(d, WIDE);
     fprintf(out, "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
                  "content=\"width=device-width,initial-scale=1\">\n<title>innerloop: the demo</title>\n");
     write_style(out);

@@ -39,7 +39,7 @@ void terminal_print(const demo *d) {
     const contender *ttt = &d->ttt, *transformer = &d->transformer;
     double held = fact_number(d, "held_bytes");
     char note[120];
-    snprintf(note, sizeof note, "windows of %s tokens", fact_text(d, "seq_len"));
+    snprintf(note, sizeof note, "windows of %s tokens", fact_text(d, "window"));
     printf("\nHeld-out end of %s, %.0f bytes%*s bits per byte\n", fact_text(d, "title"), held, 4, "");
     row("bzip2 -9", fact_number(d, "bzip2_bytes") * 8 / held, "");
     row("xz -9e", fact_number(d, "xz_bytes") * 8 / held, "");
@@ -49,13 +49,14 @@ void terminal_print(const demo *d) {
     row("TTT-Linear, frozen", ttt->frozen.bits_per_byte, note);
     row("TTT-Linear", ttt->learning.bits_per_byte_whole, "the whole text read in one go");
     row("TTT-Linear, frozen", ttt->frozen.bits_per_byte_whole, "the whole text read in one go");
-    printf("\nLoss far past the training length of %s tokens (bits per byte)\n", fact_text(d, "seq_len"));
+    printf("\nLoss by position (bits per byte); trained on sequences of %s (TTT) and %s (Transformer)\n",
+           fact_text(d, "length_ttt"), fact_text(d, "length_transformer"));
     printf("  %-12s %10s %10s %12s\n", "position", "TTT", "frozen", "Transformer");
     for (size_t i = 0; i < ttt->learning.positions.n; i++) {
         double x = ttt->learning.positions.x[i];
         if (i + 1 < ttt->learning.positions.n && i % 2) continue;
-        printf("  %-12.0f %10.3f %10.3f %12.3f\n", x, ttt->learning.positions.y[i],
-               curve_at(&ttt->frozen.positions, x), curve_at(&transformer->learning.positions, x));
+        printf("  %-12.0f %10.3f %10.3f %12.3f\n", x, ttt->learning.positions.y[i], curve_at(&ttt->frozen.positions, x),
+               curve_at(&transformer->learning.positions, x));
     }
     printf("\nTime of one more token\n");
     print_time(ttt);
