@@ -1,5 +1,6 @@
 /* test_trainer.c: outer training. The same weights for any thread count; interrupted and resumed, killed and resumed
- * runs equal the uninterrupted one bit for bit; schedules; what goes wrong is said and leaves the last good checkpoint. */
+ * runs equal the uninterrupted one bit for bit; schedules; what goes wrong is said and leaves the last good checkpoint.
+ */
 #include "support_test.h"
 
 #include "support_alloc.h"
