@@ -65,9 +65,7 @@ typedef struct scoring {
 /* ---- units ---- */
 
 double score_bits(const score_unit *unit) { return unit->nats / log(2); }
-double score_per_byte(const score_unit *unit) {
-    return unit->bytes ? score_bits(unit) / (double)unit->bytes : NAN;
-}
+double score_per_byte(const score_unit *unit) { return unit->bytes ? score_bits(unit) / (double)unit->bytes : NAN; }
 
 int score_level(double bits) {
     if (!(bits > 0)) return 0;
@@ -113,8 +111,7 @@ static void add_cell(scoring *s, size_t bytes) {
         line->text = grown(line->text, &line->capacity, line->bytes + bytes, 1);
         line->cells = grown(line->cells, &line->cells_capacity, line->n_cells + 1, sizeof *line->cells);
         memcpy(line->text + line->bytes, s->piece, bytes);
-        line->cells[line->n_cells++] =
-            (score_cell){line->bytes, bytes, s->waiting_known ? s->waiting / log(2) : NAN};
+        line->cells[line->n_cells++] = (score_cell){line->bytes, bytes, s->waiting_known ? s->waiting / log(2) : NAN};
         line->bytes += bytes;
         s->waiting = 0;
         s->waiting_known = 0;
@@ -124,11 +121,9 @@ static void add_cell(scoring *s, size_t bytes) {
 static il_status take_token(scoring *s, int32_t token, float nll) {
     il_error *error = &s->command->error;
     size_t bytes, shown;
-    il_status status =
-        il_tokenizer_decode(s->tokenizer, &s->exact, token, s->piece, s->piece_capacity, &bytes, error);
+    il_status status = il_tokenizer_decode(s->tokenizer, &s->exact, token, s->piece, s->piece_capacity, &bytes, error);
     if (!status)
-        status =
-            il_tokenizer_decode(s->tokenizer, &s->shown, token, s->piece, s->piece_capacity, &shown, error);
+        status = il_tokenizer_decode(s->tokenizer, &s->shown, token, s->piece, s->piece_capacity, &shown, error);
     if (status) return status;
     score_unit one = {.index = ++s->position, .nats = NAN};
     if (!isnan(nll)) {
@@ -149,8 +144,8 @@ static il_status take_token(scoring *s, int32_t token, float nll) {
 static il_status end_line(scoring *s) {
     score_line *line = &s->line;
     size_t shown;
-    il_status status = il_tokenizer_decode(s->tokenizer, &s->shown, -1, s->piece, s->piece_capacity, &shown,
-                                           &s->command->error);
+    il_status status =
+        il_tokenizer_decode(s->tokenizer, &s->shown, -1, s->piece, s->piece_capacity, &shown, &s->command->error);
     if (status) return status;
     add_cell(s, shown);
     s->all.lines++;
@@ -221,8 +216,8 @@ static void push(scoring *s, int32_t step) {
 static size_t line_end_tokens(scoring *s) {
     il_decoder decoder = {.form = IL_DECODE_EXACT};
     for (size_t i = 0, bytes; i < s->line_tokens.n; i++) {
-        if (il_tokenizer_decode(s->tokenizer, &decoder, s->line_tokens.ids[i], s->piece, s->piece_capacity,
-                                &bytes, NULL))
+        if (il_tokenizer_decode(s->tokenizer, &decoder, s->line_tokens.ids[i], s->piece, s->piece_capacity, &bytes,
+                                NULL))
             return 0;
         if (bytes) return bytes == 1 && s->piece[0] == '\n' ? i + 1 : 0;
     }

@@ -60,12 +60,11 @@ typedef struct score_printer {
 
 void score_print_begin(score_printer *printer, const score_view *view);
 /* text [bytes]: the characters that the token completed. */
-void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text,
-                       size_t bytes);
+void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text, size_t bytes);
 void score_print_line(score_printer *printer, const score_line *line);
 void score_print_passage(score_printer *printer, const score_unit *unit);
-void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all,
-                     uint64_t above, double seconds);
+void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all, uint64_t above,
+                     double seconds);
 
 /* ---- a page ---- */
 

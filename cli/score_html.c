@@ -41,15 +41,12 @@ static const char style[] =
     "i{font-style:normal}i:hover{outline:1px solid var(--fg)}\n";
 
 /* The surprise of a page by day goes from pale to dark, by night from dark to bright. */
-static const char *const day[SCORE_LEVELS] = {"transparent", "#fff7cf", "#ffefaa", "#ffe384",
-                                              "#ffd062",     "#ffb84a", "#ff9a3d", "#fb7a3a",
-                                              "#ee5742",     "#d6364f", "#b01a5b", "#7d0f5f"};
-static const char *const night[SCORE_LEVELS] = {"transparent", "#241c33", "#35204a", "#4d2159",
-                                                "#682461",     "#862a62", "#a5355b", "#c4454f",
-                                                "#e05c41",     "#f47d34", "#ffa53a", "#ffd873"};
+static const char *const day[SCORE_LEVELS] = {"transparent", "#fff7cf", "#ffefaa", "#ffe384", "#ffd062", "#ffb84a",
+                                              "#ff9a3d",     "#fb7a3a", "#ee5742", "#d6364f", "#b01a5b", "#7d0f5f"};
+static const char *const night[SCORE_LEVELS] = {"transparent", "#241c33", "#35204a", "#4d2159", "#682461", "#862a62",
+                                                "#a5355b",     "#c4454f", "#e05c41", "#f47d34", "#ffa53a", "#ffd873"};
 
-static il_status put(score_html *html, il_error *error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+static il_status put(score_html *html, il_error *error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static il_status put(score_html *html, il_error *error, const char *format, ...) {
     char text[1024];
     va_list args;
@@ -108,10 +105,9 @@ static il_status put_chart(score_html *html, il_error *error) {
                            html->filled);
     for (int i = 0; i < html->filled && !status; i++) {
         double score = html->bits[i] / html->bytes[i], height = 100 * score / top;
-        int level =
-            score_level(1.6 * score); /* so that 8 bits a byte, pure noise, is near the end of the scale */
-        status = put(html, error, "<rect x=\"%d\" y=\"%.2f\" width=\".86\" height=\"%.2f\" class=\"c%d\"/>\n",
-                     i, 100 - height, height, level ? level : 1);
+        int level = score_level(1.6 * score); /* so that 8 bits a byte, pure noise, is near the end of the scale */
+        status = put(html, error, "<rect x=\"%d\" y=\"%.2f\" width=\".86\" height=\"%.2f\" class=\"c%d\"/>\n", i,
+                     100 - height, height, level ? level : 1);
     }
     if (!status)
         status = put(html, error,
@@ -124,11 +120,10 @@ static il_status put_chart(score_html *html, il_error *error) {
     }
     if (!status) status = put(html, error, "\"/>\n");
     if (!status && view->has_threshold && view->by != SCORE_BY_TOKEN && view->threshold < top)
-        status = put(
-            html, error,
-            "<line x1=\"0\" x2=\"%d\" y1=\"%.2f\" y2=\"%.2f\" stroke=\"var(--hot)\" stroke-dasharray=\"5 4\" "
-            "vector-effect=\"non-scaling-stroke\"/>\n",
-            html->filled, 100 - 100 * view->threshold / top, 100 - 100 * view->threshold / top);
+        status = put(html, error,
+                     "<line x1=\"0\" x2=\"%d\" y1=\"%.2f\" y2=\"%.2f\" stroke=\"var(--hot)\" stroke-dasharray=\"5 4\" "
+                     "vector-effect=\"non-scaling-stroke\"/>\n",
+                     html->filled, 100 - 100 * view->threshold / top, 100 - 100 * view->threshold / top);
     if (!status)
         status = put(html, error,
                      "</svg>\n<div class=\"axis\"><span>0</span><span>columns: bits per byte, highest %.2f; "
@@ -155,8 +150,7 @@ il_status score_html_begin(score_html *html, const score_view *view, const char 
             put(html, error,
                 ".c%d{background:%s;fill:%s;color:%s}\n@media(prefers-color-scheme:dark){.c%d{background:%s;"
                 "fill:%s;color:%s}}\n",
-                i, day[i], day[i], i < 8 ? "#23211d" : "#fff", i, night[i], night[i],
-                i < 8 ? "#f2eee6" : "#16151a");
+                i, day[i], day[i], i < 8 ? "#23211d" : "#fff", i, night[i], night[i], i < 8 ? "#f2eee6" : "#16151a");
     if (!status) status = put(html, error, "</style>\n<main>\n");
     return status;
 }
@@ -165,8 +159,7 @@ il_status score_html_line(score_html *html, const score_line *line, il_error *er
     if (!html->file.stream) return IL_OK;
     const score_unit *unit = &line->unit;
     double score = score_per_byte(unit);
-    int marked = unit->above && html->view->by == SCORE_BY_LINE,
-        gap = score_is_blank(line->text, line->bytes);
+    int marked = unit->above && html->view->by == SCORE_BY_LINE, gap = score_is_blank(line->text, line->bytes);
     il_status status = put(html, error, "<p%s>", gap ? " class=\"gap\"" : marked ? " class=\"hot\"" : "");
     if (!status && !isnan(score)) status = put(html, error, "<u>%.2f</u>", score);
     for (size_t i = 0; i < line->n_cells && !status; i++) {
@@ -185,24 +178,21 @@ il_status score_html_line(score_html *html, const score_line *line, il_error *er
 
 il_status score_html_passage(score_html *html, const score_unit *unit, il_error *error) {
     if (!html->file.stream || html->view->by != SCORE_BY_PASSAGE) return IL_OK;
-    return put(html, error,
-               "<div class=\"pass%s\">passage %llu: %.3f bits per byte; mean so far %.3f</div>\n",
-               unit->above ? " hot" : "", (unsigned long long)unit->index,
-               unit->bytes ? score_per_byte(unit) : 0.0, isnan(unit->mean) ? 0.0 : unit->mean);
+    return put(html, error, "<div class=\"pass%s\">passage %llu: %.3f bits per byte; mean so far %.3f</div>\n",
+               unit->above ? " hot" : "", (unsigned long long)unit->index, unit->bytes ? score_per_byte(unit) : 0.0,
+               isnan(unit->mean) ? 0.0 : unit->mean);
 }
 
 static il_status put_facts(score_html *html, const score_unit *all, uint64_t above, il_error *error) {
     static const char *const names[] = {"tokens", "lines", "passages"};
     const score_view *view = html->view;
-    il_status status = put(
-        html, error,
-        "<p class=\"facts\" style=\"padding:0\">%llu bytes, %llu tokens, %llu lines; %s; model %.12s",
-        (unsigned long long)all->bytes, (unsigned long long)all->tokens, (unsigned long long)all->lines,
-        view->frozen ? "frozen: the model did not learn while it read" : "the model learned while it read",
-        view->model);
+    il_status status =
+        put(html, error, "<p class=\"facts\" style=\"padding:0\">%llu bytes, %llu tokens, %llu lines; %s; model %.12s",
+            (unsigned long long)all->bytes, (unsigned long long)all->tokens, (unsigned long long)all->lines,
+            view->frozen ? "frozen: the model did not learn while it read" : "the model learned while it read",
+            view->model);
     if (!status && view->has_threshold)
-        status = put(html, error, "; %llu %s above %g", (unsigned long long)above, names[view->by],
-                     view->threshold);
+        status = put(html, error, "; %llu %s above %g", (unsigned long long)above, names[view->by], view->threshold);
     return status ? status : put(html, error, "</p>\n");
 }
 

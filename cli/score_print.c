@@ -12,8 +12,8 @@
 void score_print_begin(score_printer *printer, const score_view *view) {
     const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
     *printer = (score_printer){.view = view};
-    printer->terminal = !view->json && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 &&
-                        !(no_color && no_color[0]);
+    printer->terminal =
+        !view->json && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 && !(no_color && no_color[0]);
 }
 
 /* ---- text ---- */
@@ -21,8 +21,7 @@ void score_print_begin(score_printer *printer, const score_view *view) {
 /* Backgrounds of the 256 colours, yellow to purple, with black or white on them; level 0 is the terminal's
  * own. */
 static void colour(int level) {
-    static const unsigned char back[SCORE_LEVELS] = {0,   230, 229, 228, 222, 216,
-                                                     215, 209, 203, 197, 161, 125};
+    static const unsigned char back[SCORE_LEVELS] = {0, 230, 229, 228, 222, 216, 215, 209, 203, 197, 161, 125};
     if (level)
         printf("\033[48;5;%d;38;5;%dm", back[level], level < 9 ? 16 : 231);
     else
@@ -83,8 +82,7 @@ static void text_passage(const score_printer *printer, const score_unit *unit) {
     if (printer->terminal) fputs("\033[2m──\033[0m", stdout);
     print_score(printer, unit);
     printf("passage %llu, lines %llu-%llu, mean %.3f\n", (unsigned long long)unit->index,
-           (unsigned long long)unit->first_line, (unsigned long long)(unit->first_line + unit->lines - 1),
-           unit->mean);
+           (unsigned long long)unit->first_line, (unsigned long long)(unit->first_line + unit->lines - 1), unit->mean);
 }
 
 /* ---- JSON ---- */
@@ -96,9 +94,8 @@ static void finish_json(const score_printer *printer, const score_unit *unit, js
 }
 
 static json_t *sums(const score_unit *unit) {
-    return json_pack("{s:I, s:I, s:o, s:o}", "tokens", (json_int_t)unit->tokens, "bytes",
-                     (json_int_t)unit->bytes, "bits", cli_json_real(score_bits(unit)), "bits_per_byte",
-                     cli_json_real(score_per_byte(unit)));
+    return json_pack("{s:I, s:I, s:o, s:o}", "tokens", (json_int_t)unit->tokens, "bytes", (json_int_t)unit->bytes,
+                     "bits", cli_json_real(score_bits(unit)), "bits_per_byte", cli_json_real(score_per_byte(unit)));
 }
 
 static void json_passage(const score_printer *printer, const score_unit *unit) {
@@ -112,14 +109,13 @@ static void json_passage(const score_printer *printer, const score_unit *unit) {
 
 /* ---- what happens ---- */
 
-void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text,
-                       size_t bytes) {
+void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text, size_t bytes) {
     if (printer->view->by != SCORE_BY_TOKEN || printer->terminal) return;
     if (printer->view->json) {
         finish_json(printer, unit,
-                    json_pack("{s:I, s:i, s:o, s:I, s:o}", "position", (json_int_t)unit->index, "token",
-                              token, "text", cli_json_text(text, bytes), "bytes", (json_int_t)unit->bytes,
-                              "bits", cli_json_real(score_bits(unit))));
+                    json_pack("{s:I, s:i, s:o, s:I, s:o}", "position", (json_int_t)unit->index, "token", token, "text",
+                              cli_json_text(text, bytes), "bytes", (json_int_t)unit->bytes, "bits",
+                              cli_json_real(score_bits(unit))));
         return;
     }
     if (isnan(unit->nats))
@@ -167,18 +163,16 @@ void score_print_passage(score_printer *printer, const score_unit *unit) {
     }
 }
 
-void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all,
-                     uint64_t above, double seconds) {
+void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all, uint64_t above,
+                     double seconds) {
     static const char *const names[] = {"tokens", "lines", "passages"};
     double rate = seconds > 0 ? (double)all->tokens / seconds : NAN;
     if (printer->view->json) {
         json_t *object = sums(all);
-        json_object_set_new(object, "nll",
-                            cli_json_real(all->tokens ? all->nats / (double)all->tokens : NAN));
+        json_object_set_new(object, "nll", cli_json_real(all->tokens ? all->nats / (double)all->tokens : NAN));
         json_object_set_new(object, "lines", json_integer((json_int_t)all->lines));
         json_object_set_new(object, "passages", json_integer((json_int_t)all->index));
-        if (printer->view->has_threshold)
-            json_object_set_new(object, "above", json_integer((json_int_t)above));
+        if (printer->view->has_threshold) json_object_set_new(object, "above", json_integer((json_int_t)above));
         json_object_set_new(object, "frozen", json_boolean(printer->view->frozen));
         json_object_set_new(object, "seconds", cli_json_real(seconds));
         json_object_set_new(object, "tokens_per_s", cli_json_real(rate));
@@ -187,11 +181,10 @@ void score_print_end(score_printer *printer, const cli_command *command, const s
     }
     char marked[80] = "";
     if (printer->view->has_threshold)
-        snprintf(marked, sizeof marked, ", %llu %s above %g", (unsigned long long)above,
-                 names[printer->view->by], printer->view->threshold);
+        snprintf(marked, sizeof marked, ", %llu %s above %g", (unsigned long long)above, names[printer->view->by],
+                 printer->view->threshold);
     fflush(stdout);
     cli_note(command->verb, "%llu tokens, %llu bytes, %.4f bits per byte%s%s, in %.2f s",
-             (unsigned long long)all->tokens, (unsigned long long)all->bytes,
-             all->bytes ? score_per_byte(all) : 0.0, marked, printer->view->frozen ? ", frozen" : "",
-             seconds);
+             (unsigned long long)all->tokens, (unsigned long long)all->bytes, all->bytes ? score_per_byte(all) : 0.0,
+             marked, printer->view->frozen ? ", frozen" : "", seconds);
 }

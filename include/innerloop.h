@@ -114,7 +114,8 @@ typedef struct il_config {
 } il_config;
 
 /* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_mlp self_attention. backbone: mamba transformer, or NULL
- * for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED. vocab_size is left at 32000. */
+ * for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED. vocab_size is left at 32000.
+ */
 IL_API il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
                                   il_error *error);
 /* Reads DIR/config.json. */
@@ -141,7 +142,8 @@ IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint6
 /* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards;
  * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors that name the tensor. */
 IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
-/* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically. */
+/* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
+ */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
 IL_API il_model *il_model_ref(il_model *model);
 IL_API void il_model_unref(il_model *model); /* NULL allowed */
@@ -190,7 +192,8 @@ typedef struct il_feed {
     float *logits;         /* [n, vocab_size] or NULL: row i predicts what follows tokens[i] */
     size_t consumed;       /* out */
 } il_feed;
-/* Feeds a ragged batch; the bits of each sequence do not depend on its neighbours. il_session_feed is this with n = 1. */
+/* Feeds a ragged batch; the bits of each sequence do not depend on its neighbours. il_session_feed is this with n = 1.
+ */
 IL_API il_status il_feed_many(il_feed *feeds, size_t n, il_error *error);
 
 /* The prediction after the last token fed, [vocab_size]. IL_ERR_ARG at position 0. */

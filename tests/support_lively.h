@@ -1,4 +1,5 @@
-/* support_lively.h: small random models whose every parameter is away from its initial value, for tests of behaviour. */
+/* support_lively.h: small random models whose every parameter is away from its initial value, for tests of behaviour.
+ */
 #ifndef IL_SUPPORT_LIVELY_H
 #define IL_SUPPORT_LIVELY_H
 

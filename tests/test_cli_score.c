@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 " \
+#define SHAPE                                                                                                          \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
     "--set mini_batch_size=4"
 enum { BOOK_BYTES = 4000 };
 
@@ -187,8 +187,7 @@ static void test_threshold(void **state) {
     json_t *array = lines_of(text, "--model m --threshold 6 -");
     for (size_t i = 0; i < 3; i++) {
         const json_t *object = json_array_get(array, i);
-        assert_int_equal(json_is_true(json_object_get(object, "above")),
-                         support_number(object, "bits_per_byte") > 6);
+        assert_int_equal(json_is_true(json_object_get(object, "above")), support_number(object, "bits_per_byte") > 6);
         assert_int_equal(json_is_true(json_object_get(object, "above")), i == 1);
     }
     assert_true(support_number(last(array), "above") == 1);
@@ -305,9 +304,8 @@ static void test_interrupt_in_a_line(void **state) {
 
 static void test_page(void **state) {
     (void)state;
-    static const char text[] =
-        "<script>alert(\"1\")</script> &amp;\n\033[31mred\x07\n\ncaf\xC3\xA9 \xFF\xC2\x9B"
-        "0\n";
+    static const char text[] = "<script>alert(\"1\")</script> &amp;\n\033[31mred\x07\n\ncaf\xC3\xA9 \xFF\xC2\x9B"
+                               "0\n";
     support_run run = support_cli(text, "score --model m --html page.html --threshold 1 -");
     assert_int_equal(run.code, 0);
     support_run_free(&run);
@@ -344,8 +342,8 @@ static char *on_terminal(const char *a, const char *b) {
         setenv("TERM", "xterm", 1);
         dup2(to, STDOUT_FILENO);
         dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
-        execl(support_command, support_command, "score", "--model", "m", "--threshold", "1", a, b,
-              "hostile.txt", (char *)NULL);
+        execl(support_command, support_command, "score", "--model", "m", "--threshold", "1", a, b, "hostile.txt",
+              (char *)NULL);
         _exit(126);
     }
     close(to);

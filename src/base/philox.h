@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* What a number is drawn for; different purposes never share numbers. Values are part of every result: never renumber. */
+/* What a number is drawn for; different purposes never share numbers. Values are part of every result: never renumber.
+ */
 typedef enum il_purpose {
     IL_PURPOSE_INIT = 1,    /* stream: tensor index, index: element */
     IL_PURPOSE_SAMPLE = 2,  /* stream: 0, index: position */

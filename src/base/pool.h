@@ -1,4 +1,5 @@
-/* pool.h: a fixed set of threads that share out the items of one loop at a time. Owns threads; knows nothing of work. */
+/* pool.h: a fixed set of threads that share out the items of one loop at a time. Owns threads; knows nothing of work.
+ */
 #ifndef IL_BASE_POOL_H
 #define IL_BASE_POOL_H
 

@@ -1,4 +1,5 @@
-/* table.h: the tensor table, the one list of names, shapes and offsets that drives memory, files, optimizer and tests. */
+/* table.h: the tensor table, the one list of names, shapes and offsets that drives memory, files, optimizer and tests.
+ */
 #ifndef IL_TENSOR_TABLE_H
 #define IL_TENSOR_TABLE_H
 
