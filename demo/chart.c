@@ -180,10 +180,12 @@ static void spread(double *at, size_t n) {
 }
 
 static void draw_line(FILE *out, const chart *c, const chart_line *line, const axis *x, const axis *y) {
+    size_t first = 0; /* a line begins where it enters the picture */
+    while (first + 1 < line->n && line->y[first] > y->max) first++;
     if (!line->n) return;
     fprintf(out, "<path class=\"line %s\" d=\"", line->class);
-    for (size_t k = 0; k < line->n; k++)
-        fprintf(out, "%c%.1f %.1f", k ? 'L' : 'M', place(x, line->x[k]), place(y, line->y[k]));
+    for (size_t k = first; k < line->n; k++)
+        fprintf(out, "%c%.1f %.1f", k > first ? 'L' : 'M', place(x, line->x[k]), place(y, line->y[k]));
     fprintf(out, "\"/>\n");
     for (size_t k = 0; k < line->n && line->points; k++) {
         char text[32];
@@ -221,11 +223,11 @@ static void draw_axes(FILE *out, const chart *c, const axis *x, const axis *y) {
     chart_text(out, c->x_label, 0);
     fprintf(out, "</text>\n");
     for (size_t i = 0; i < c->n_marks; i++) {
-        double value = c->marks[i].x;
-        if (value < x->min || value > x->max) continue;
-        double at = place(x, value);
-        fprintf(out, "<path class=\"mark\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\">", at, y->to, y->from,
-                at + 5, y->to + 12 + 15 * (double)i);
+        int before = c->marks[i].before;
+        if (c->marks[i].x < x->min || c->marks[i].x > x->max) continue;
+        double at = place(x, c->marks[i].x);
+        fprintf(out, "<path class=\"mark\" d=\"M%.1f %.1fV%.1f\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">", at,
+                y->to, y->from, at + (before ? -6 : 6), y->from - 9, before ? "end" : "start");
         chart_text(out, c->marks[i].label, 0);
         fprintf(out, "</text>\n");
     }

@@ -27,7 +27,8 @@ typedef struct chart {
     struct {
         double x;
         const char *label;
-    } marks[CHART_MARKS_MAX]; /* vertical lines */
+        int before;           /* the label stands left of the line */
+    } marks[CHART_MARKS_MAX]; /* vertical lines, labelled at their feet */
     size_t n_marks;
     chart_line lines[CHART_LINES_MAX];
     size_t n_lines;

@@ -39,6 +39,7 @@ static chart position_chart(const demo *d, double width) {
                .n_lines = 3};
     c.marks[0].x = fact_number(d, "length_transformer");
     c.marks[0].label = "Transformer trained to here";
+    c.marks[0].before = 1;
     c.marks[1].x = fact_number(d, "length_ttt");
     c.marks[1].label = "TTT trained to here";
     c.lines[0] = frozen_line(d);
