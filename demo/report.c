@@ -182,6 +182,14 @@ static void write_notes(FILE *out, const demo *d) {
             "distance to the same weights frozen.</li>\n",
             a->frozen.bits_per_byte - a->learning.bits_per_byte,
             a->frozen.bits_per_byte_whole - a->learning.bits_per_byte_whole);
+    double gain = a->learning.bits_per_byte - a->learning.bits_per_byte_whole;
+    fprintf(
+        out,
+        "<li><b>One session for the whole text</b> is %s than a fresh start every %s tokens, by %.3f bits per byte: "
+        "what is gained by more context %s what the state loses over a text many times longer than any it was "
+        "trained on.</li>\n",
+        gain > 0 ? "better" : "worse", fact_text(d, "window"), fabs(gain),
+        gain > 0 ? "outweighs" : "does not outweigh");
     fprintf(out,
             "<li><b>Time.</b> One more token takes TTT-Linear %.2g ms at a context of 256 and %.2g ms at "
             "%.0f; the "
