@@ -48,7 +48,7 @@ help:
 	@echo "make test       build and run the tests"
 	@echo "make demo       train and compare two small models on a real text (TEXT=file for yours)"
 	@echo "make asan|ubsan|tsan|clang   the tests under a sanitizer, or built by clang"
-	@echo "make aarch64    build for AArch64 in build-aarch64 and run the tests of the library through QEMU"
+	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
