@@ -211,10 +211,30 @@ IL_API void il_session_cancel(il_session *session);
 
 typedef struct il_session_stats {
     uint64_t position;   /* tokens read */
-    uint64_t tokens_fed; /* tokens this session evaluated since it was opened or forked */
+    uint64_t tokens_fed; /* tokens this session evaluated since it was opened, forked or loaded */
     size_t state_bytes;  /* memory of the state */
 } il_session_stats;
 IL_API void il_session_get_stats(const il_session *session, il_session_stats *stats);
+
+/* ---- state files ---- */
+
+/* Writes the session as a state file (.ilstate, docs/reading.md), replacing path atomically: a crash leaves the old
+ * file or the new one. The session may be at any position, frozen or not; its size does not grow with the position,
+ * except with self-attention. The same history gives the same bytes, however it was fed. */
+IL_API il_status il_session_save(const il_session *session, const char *path, il_error *error);
+/* The session of a state file, as if it had never stopped: position, predictions, what sampling draws next and how far
+ * it can be rewound are the saved session's; no token is read again (tokens_fed is 0). The file is checked whole before
+ * use: IL_ERR_FORMAT when it is no state file, damaged (its checksum) or contradicts itself, IL_ERR_MISMATCH, naming
+ * both fingerprints, when it belongs to another model, IL_ERR_NONFINITE, naming the tensor. Closed like any session. */
+IL_API il_status il_session_load(il_model *model, const char *path, il_session **session, il_error *error);
+
+/* Takes the next bytes; not 0: stop. */
+typedef int (*il_write)(void *user, const void *data, size_t bytes);
+/* The same file through a callback, in pieces, from its first byte to its last; IL_ERR_IO when write stopped it. */
+IL_API il_status il_session_write_to(const il_session *session, il_write write, void *user, il_error *error);
+/* The same from memory: data [bytes], not needed after the call. */
+IL_API il_status il_session_load_from(il_model *model, const void *data, size_t bytes, il_session **session,
+                                      il_error *error);
 
 /* ---- sampling ---- */
 

@@ -73,4 +73,7 @@ void il_rule_scatter(const il_kernels *k, const il_rows_in *in, int d, const flo
 /* Copies n floats and zeroes to the end of total. */
 void il_rule_fill(float *to, const float *from, size_t n, size_t total);
 
+/* Zeroes columns n .. ld-1 of x [rows, ld]. */
+void il_rule_trim(float *x, int rows, int n, int ld);
+
 #endif

@@ -97,6 +97,13 @@ static void linear_begin(const il_head *head, float *carry) {
 
 static void linear_derive(const il_head *head, float *carry) { (void)head, (void)carry; /* the carry is all state */ }
 
+static void linear_trim(int d, int b, float *rows, int n) {
+    row_places at = places(d, b);
+    il_rule_trim(rows + at.kt, d, n, il_pad16(b));
+    il_rule_trim(rows + at.g, 1, n * d, (int)(at.lr - at.g));
+    il_rule_trim(rows + at.lr, 1, n, (int)(at.floats - at.lr));
+}
+
 static void linear_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
                         ptrdiff_t ld_out, float *scratch) {
     const il_kernels *k = head->kernels;
@@ -181,6 +188,7 @@ const il_rule il_rule_linear = {
     .shape = linear_shape,
     .begin = linear_begin,
     .derive = linear_derive,
+    .trim = linear_trim,
     .rows = linear_rows,
     .commit = linear_commit,
     .backward = linear_backward,

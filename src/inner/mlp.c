@@ -156,6 +156,15 @@ static void mlp_begin(const il_head *head, float *carry) {
     mlp_derive(head, carry);
 }
 
+static void mlp_trim(int d, int b, float *rows, int n) {
+    row_places at = rows_of(d, b);
+    il_rule_trim(rows + at.kt, d, n, il_pad16(b));
+    il_rule_trim(rows + at.x2t, hidden(d), n, il_pad16(b));
+    il_rule_trim(rows + at.g1, 1, n * hidden(d), (int)(at.g2 - at.g1));
+    il_rule_trim(rows + at.g2, 1, n * d, (int)(at.lr - at.g2));
+    il_rule_trim(rows + at.lr, 1, n, (int)(at.floats - at.lr));
+}
+
 static void mlp_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
                      ptrdiff_t ld_out, float *scratch) {
     const il_kernels *k = head->kernels;
@@ -290,6 +299,7 @@ const il_rule il_rule_mlp = {
     .shape = mlp_shape,
     .begin = mlp_begin,
     .derive = mlp_derive,
+    .trim = mlp_trim,
     .rows = mlp_rows,
     .commit = mlp_commit,
     .backward = mlp_backward,

@@ -67,6 +67,8 @@ typedef struct il_rule {
     void (*begin)(const il_head *head, float *carry);
     /* Fills what of the carry is derived (beyond `state`), after a state was loaded. */
     void (*derive)(const il_head *head, float *carry);
+    /* Zeroes a block of rows from row n on: the same rows read, the same bits, whatever lay there. */
+    void (*trim)(int d, int b, float *rows, int n);
     /* Appends rows r0 .. r0+in->n-1 (r0+n ≤ b) and writes out [n, d], stride ld_out = q + LN(inner output). */
     void (*rows)(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
                  ptrdiff_t ld_out, float *scratch);

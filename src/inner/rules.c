@@ -58,3 +58,7 @@ void il_rule_fill(float *to, const float *from, size_t n, size_t total) {
     memcpy(to, from, n * sizeof *to);
     if (total > n) memset(to + n, 0, (total - n) * sizeof *to);
 }
+
+void il_rule_trim(float *x, int rows, int n, int ld) {
+    for (int r = 0; r < rows; r++) memset(x + (ptrdiff_t)r * ld + n, 0, (size_t)(ld - n) * sizeof *x);
+}

@@ -334,23 +334,17 @@ static int count_bytes(const char *text, size_t bytes, void *total) {
     return 0;
 }
 
-typedef struct sink {
-    il_writer *writer;
-    il_error *error;
-    il_status status;
-} sink;
-
-static int write_bytes(const char *text, size_t bytes, void *context) {
-    sink *to = context;
-    to->status = il_writer_write(to->writer, text, bytes, to->error);
-    return to->status == IL_OK ? 0 : -1;
+static int append_bytes(const char *text, size_t bytes, void *end) {
+    char **at = end;
+    memcpy(*at, text, bytes);
+    *at += bytes;
+    return 0;
 }
 
-/* Length, header, and spaces up to a multiple of DATA_ALIGN, where the data begin. */
-static il_status write_header(const char *path, const json_t *root, il_writer *writer, il_error *error) {
-    sink to = {writer, error, IL_OK};
+/* Length, JSON, and spaces up to a multiple of DATA_ALIGN, where the data begin. */
+static il_status dump_header(const il_allocator *allocator, const char *path, const json_t *root,
+                             unsigned char **header, size_t *bytes, il_error *error) {
     size_t length = 0;
-    char spaces[DATA_ALIGN];
     if (json_dump_callback(root, count_bytes, &length, JSON_COMPACT) != 0)
         return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
     size_t padding = (DATA_ALIGN - (LENGTH_BYTES + length) % DATA_ALIGN) % DATA_ALIGN;
@@ -358,29 +352,46 @@ static il_status write_header(const char *path, const json_t *root, il_writer *w
     if (header_bytes > HEADER_BYTES_MAX)
         return il_fail(error, IL_ERR_ARG, "%s: a header of %llu bytes is above %d", path,
                        (unsigned long long)header_bytes, HEADER_BYTES_MAX);
-    IL_TRY(il_writer_write(writer, &header_bytes, LENGTH_BYTES, error));
-    if (json_dump_callback(root, write_bytes, &to, JSON_COMPACT) != 0)
-        return to.status != IL_OK ? to.status : il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
-    memset(spaces, ' ', sizeof spaces);
-    return il_writer_write(writer, spaces, padding, error);
+    unsigned char *block = il_alloc_raw(allocator, LENGTH_BYTES + (size_t)header_bytes, 1);
+    if (!block) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
+    char *end = (char *)block + LENGTH_BYTES;
+    memcpy(block, &header_bytes, LENGTH_BYTES);
+    if (json_dump_callback(root, append_bytes, &end, JSON_COMPACT) != 0) {
+        il_free(allocator, block);
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
+    }
+    memset(end, ' ', padding);
+    *header = block;
+    *bytes = LENGTH_BYTES + (size_t)header_bytes;
+    return IL_OK;
+}
+
+il_status il_st_header(const il_allocator *allocator, const char *path, const il_st_item *items, size_t n,
+                       const il_st_pair *metadata, size_t n_metadata, unsigned char **header, size_t *bytes,
+                       il_error *error) {
+    *header = NULL;
+    json_t *root = json_object();
+    if (!root) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
+    il_status status = make_header(path, items, n, metadata, n_metadata, root, error);
+    if (status == IL_OK) status = dump_header(allocator, path, root, header, bytes, error);
+    json_decref(root);
+    return status;
 }
 
 il_status il_st_write(const il_allocator *allocator, const char *path, const il_st_item *items, size_t n,
                       const il_st_pair *metadata, size_t n_metadata, il_error *error) {
     il_writer writer = {.fd = -1, .allocator = allocator};
-    il_status status;
+    unsigned char *header;
     size_t bytes;
-    json_t *root = json_object();
-    if (!root) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the header", path);
-    status = make_header(path, items, n, metadata, n_metadata, root, error);
-    if (status == IL_OK) status = il_writer_open(allocator, path, &writer, error);
-    if (status == IL_OK) status = write_header(path, root, &writer, error);
+    IL_TRY(il_st_header(allocator, path, items, n, metadata, n_metadata, &header, &bytes, error));
+    il_status status = il_writer_open(allocator, path, &writer, error);
+    if (status == IL_OK) status = il_writer_write(&writer, header, bytes, error);
     for (size_t i = 0; status == IL_OK && i < n; i++) {
         status = item_bytes(path, &items[i], &bytes, error);
         if (status == IL_OK) status = il_writer_write(&writer, items[i].data, bytes, error);
     }
     if (status == IL_OK) status = il_writer_finish(&writer, error);
     if (status != IL_OK) il_writer_abandon(&writer);
-    json_decref(root);
+    il_free(allocator, header);
     return status;
 }

@@ -56,5 +56,10 @@ typedef struct il_st_item {
 } il_st_item;
 il_status il_st_write(const il_allocator *allocator, const char *path, const il_st_item *items, size_t n,
                       const il_st_pair *metadata, size_t n_metadata, il_error *error);
+/* The beginning of such a file, up to where the data of the first tensor go, for callers that write the data
+ * themselves: data pointers are not looked at. header [bytes] is released by il_free. */
+il_status il_st_header(const il_allocator *allocator, const char *path, const il_st_item *items, size_t n,
+                       const il_st_pair *metadata, size_t n_metadata, unsigned char **header, size_t *bytes,
+                       il_error *error);
 
 #endif

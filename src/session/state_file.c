@@ -1,0 +1,473 @@
+/* state_file.c: state files (.ilstate): saving and restoring a session. Owns the format, its checksum and the check of
+ * everything before use; refuses to know what an inner rule keeps in its carry and rows.
+ *
+ * A safetensors file of F32 tensors: only what the future of the sequence depends on, and what rewinding down to the
+ * limit needs, so the same history gives the same bytes:
+ *   carry.current, carry.previous [layers, heads, state]   fast weights at the start of the open mini-batch and the one
+ *                                                          before; none when frozen: they are the learned initial ones
+ *   rows.current, rows.previous [layers, heads, rows]      the rule's rows; zeros from the first row not read on
+ *   conv.pre, conv.qk [layers, columns, width]             inputs of the convolutions, oldest first
+ *   hidden [n, width]                                      final hidden vectors, oldest first
+ *   keys, values [layers, heads, position, d]              self-attention
+ * A tensor without elements is left out. The checksum is xxh3-128 of the metadata and all tensors. */
+#include "session/state_file.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "session/session.h"
+#include "tensor/safetensors.h"
+#include <stdio.h>
+#include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* a hash on the stack */
+#include <xxhash.h>
+
+static const char FORMAT[] = "innerloop-state", VERSION[] = "1";
+
+/* In the order of their names, which is that of the file. */
+typedef enum part { CARRY, CARRY_BEFORE, CONV_PRE, CONV_QK, HIDDEN, KEYS, ROWS, ROWS_BEFORE, VALUES, PARTS } part;
+static const char *const names[PARTS] = {"carry.current", "carry.previous", "conv.pre",      "conv.qk", "hidden",
+                                         "keys",          "rows.current",   "rows.previous", "values"};
+
+/* What of a state is alive, and how it lies in a file. */
+typedef struct plan {
+    il_st_item items[PARTS]; /* [n], without data */
+    part parts[PARTS];       /* [n] */
+    size_t n;
+} plan;
+
+/* The first position whose `back` columns before it are still needed at the rewind limit. */
+static uint64_t reaching_back(uint64_t limit, uint64_t back) { return limit > back ? limit - back : 0; }
+
+static uint64_t first_column(const il_config *c, uint64_t limit) {
+    return reaching_back(limit, (uint64_t)c->conv_kernel - 1);
+}
+
+static void add(plan *p, part which, int rank, size_t d0, size_t d1, size_t d2, size_t d3) {
+    il_st_item item = {.name = names[which], .dtype = IL_F32, .rank = rank, .shape = {d0, d1, d2, d3}};
+    for (int i = 0; i < rank; i++)
+        if (!item.shape[i]) return;
+    p->parts[p->n] = which;
+    p->items[p->n++] = item;
+}
+
+static plan plan_of(const il_model *m, uint64_t position, uint64_t limit, int frozen) {
+    const il_config *c = &m->config;
+    plan p = {.n = 0};
+    size_t layers = (size_t)c->layers, heads = (size_t)c->heads, width = (size_t)c->width, d = width / heads;
+    size_t columns = (size_t)(position - first_column(c, limit)), b = (size_t)c->mini_batch;
+    int open = position % b != 0, before = limit < position - position % b;
+    if (m->rule && !frozen) {
+        add(&p, CARRY, 3, layers, heads, m->shape.state, 0);
+        if (before) add(&p, CARRY_BEFORE, 3, layers, heads, m->shape.state, 0);
+    }
+    if (c->pre_conv) add(&p, CONV_PRE, 3, layers, columns, width, 0);
+    if (c->share_qk) add(&p, CONV_QK, 3, layers, columns, width, 0);
+    add(&p, HIDDEN, 2, (size_t)(position - reaching_back(limit, 1)), width, 0, 0);
+    if (m->rule) {
+        if (open) add(&p, ROWS, 3, layers, heads, m->shape.rows, 0);
+        if (before) add(&p, ROWS_BEFORE, 3, layers, heads, m->shape.rows, 0);
+        return p;
+    }
+    plan kv = {.n = 0}; /* keys come before rows, of which self-attention has none */
+    add(&kv, KEYS, 4, layers, heads, (size_t)position, d);
+    add(&kv, VALUES, 4, layers, heads, (size_t)position, d);
+    for (size_t i = 0; i < kv.n; i++) {
+        p.parts[p.n] = kv.parts[i];
+        p.items[p.n++] = kv.items[i];
+    }
+    return p;
+}
+
+/* ---- a part of a state as it lies in memory, piece by piece in the order of the file ---- */
+
+typedef struct visitor {
+    /* at [n], `stride` floats apart */
+    il_status (*visit)(struct visitor *visitor, part which, float *at, ptrdiff_t stride, size_t n);
+} visitor;
+
+static il_status walk_heads(const il_state *s, part which, visitor *v) {
+    const il_model *m = s->model;
+    uint64_t now = s->position / (uint64_t)m->config.mini_batch, at = which == CARRY || which == ROWS ? now : now - 1;
+    int rows = which == ROWS || which == ROWS_BEFORE;
+    for (int layer = 0; layer < m->config.layers; layer++)
+        for (int h = 0; h < m->config.heads; h++)
+            IL_TRY(v->visit(v, which, rows ? il_state_rows(s, at, layer, h) : il_state_carry(s, at, layer, h), 1,
+                            rows ? m->shape.rows : m->shape.state));
+    return IL_OK;
+}
+
+static il_status walk_columns(const il_state *s, part which, visitor *v) {
+    const il_config *c = &s->model->config;
+    size_t width = (size_t)c->width, ring = (size_t)s->ring;
+    float *columns = which == CONV_PRE ? s->ring_pre : s->ring_qk;
+    for (size_t layer = 0; layer < (size_t)c->layers; layer++)
+        for (uint64_t p = first_column(c, s->oldest); p < s->position; p++)
+            IL_TRY(v->visit(v, which, columns + (layer * ring + (size_t)(p % ring)) * width, 1, width));
+    return IL_OK;
+}
+
+static il_status walk_hidden(const il_state *s, visitor *v) {
+    size_t width = (size_t)s->model->config.width;
+    for (uint64_t p = reaching_back(s->oldest, 1); p < s->position; p++)
+        IL_TRY(v->visit(v, HIDDEN, s->hidden + (size_t)(p % (uint64_t)s->ring_hidden) * width, 1, width));
+    return IL_OK;
+}
+
+static il_status walk_keys(const il_state *s, part which, visitor *v) {
+    const il_config *c = &s->model->config;
+    size_t d = (size_t)(c->width / c->heads);
+    for (int layer = 0; layer < c->layers; layer++)
+        for (int h = 0; h < c->heads; h++)
+            for (uint64_t p = 0; p < s->position; p++) {
+                float *block = il_state_keys(s, p, layer, h);
+                size_t offset = (size_t)(p % IL_KEY_BLOCK);
+                if (which == KEYS)
+                    IL_TRY(v->visit(v, which, block + offset, IL_KEY_BLOCK, d));
+                else
+                    IL_TRY(v->visit(v, which, block + (IL_KEY_BLOCK + offset) * d, 1, d));
+            }
+    return IL_OK;
+}
+
+/* s->oldest is the rewind limit. */
+static il_status walk(const il_state *s, part which, visitor *v) {
+    switch (which) {
+    case CARRY:
+    case CARRY_BEFORE:
+    case ROWS:
+    case ROWS_BEFORE: return walk_heads(s, which, v);
+    case CONV_PRE:
+    case CONV_QK: return walk_columns(s, which, v);
+    case HIDDEN: return walk_hidden(s, v);
+    case KEYS:
+    case VALUES: return walk_keys(s, which, v);
+    case PARTS: break;
+    }
+    return IL_OK;
+}
+
+/* ---- checksum: of any state file, whatever its model ---- */
+
+static const char *const keys[] = {"format", "version", "model", "position", "open_rows", "rewind_limit", "frozen"};
+enum { KEYS_HASHED = sizeof keys / sizeof *keys, VALUE_BYTES = 40, FINGERPRINT_BYTES = 33 };
+
+static void hash_metadata(XXH3_state_t *hash, const il_st_pair *pairs) {
+    for (size_t i = 0; i < KEYS_HASHED; i++) {
+        XXH3_128bits_update(hash, pairs[i].key, strlen(pairs[i].key) + 1);
+        XXH3_128bits_update(hash, pairs[i].value, strlen(pairs[i].value) + 1);
+    }
+}
+
+static void hash_shape(XXH3_state_t *hash, const char *name, int rank, const size_t *shape) {
+    XXH3_128bits_update(hash, name, strlen(name) + 1);
+    for (int i = 0; i < rank; i++) {
+        uint64_t size = shape[i];
+        XXH3_128bits_update(hash, &size, sizeof size);
+    }
+}
+
+static void digest(const XXH3_state_t *hash, char hex[FINGERPRINT_BYTES]) {
+    XXH128_hash_t sum = XXH3_128bits_digest(hash);
+    snprintf(hex, FINGERPRINT_BYTES, "%016llx%016llx", (unsigned long long)sum.high64, (unsigned long long)sum.low64);
+}
+
+/* ---- writing ---- */
+
+typedef struct writing {
+    visitor visitor;
+    const il_model *model;
+    int open;     /* rows of the open mini-batch */
+    float *block; /* room for a piece that has to be gathered */
+    /* either */
+    XXH3_state_t *hash;
+    /* or */
+    il_write write;
+    void *user;
+    il_error *error;
+} writing;
+
+static il_status put(writing *w, const void *data, size_t bytes) {
+    if (w->hash)
+        XXH3_128bits_update(w->hash, data, bytes);
+    else if (w->write(w->user, data, bytes))
+        return il_fail(w->error, IL_ERR_IO, "the state was not taken whole");
+    return IL_OK;
+}
+
+static il_status write_piece(visitor *v, part which, float *at, ptrdiff_t stride, size_t n) {
+    writing *w = (writing *)v;
+    const il_config *c = &w->model->config;
+    if (which == ROWS) {
+        memcpy(w->block, at, n * sizeof *at);
+        w->model->rule->trim(c->width / c->heads, c->mini_batch, w->block, w->open);
+        at = w->block;
+    } else if (stride != 1) {
+        for (size_t i = 0; i < n; i++) w->block[i] = at[(ptrdiff_t)i * stride];
+        at = w->block;
+    }
+    return put(w, at, n * sizeof *at);
+}
+
+il_status il_session_write_to(const il_session *session, il_write write, void *user, il_error *error) {
+    const il_model *m = session->model;
+    il_state state = session->state; /* its arrays are still the session's */
+    state.oldest = il_state_rewind_limit(&state);
+    uint64_t position = state.position, open = position % (uint64_t)m->config.mini_batch;
+    plan p = plan_of(m, position, state.oldest, state.frozen);
+    char model[FINGERPRINT_BYTES], checksum[FINGERPRINT_BYTES], numbers[3][VALUE_BYTES];
+    const uint64_t counts[3] = {position, open, state.oldest};
+    for (int i = 0; i < 3; i++) snprintf(numbers[i], VALUE_BYTES, "%llu", (unsigned long long)counts[i]);
+    il_model_fingerprint(m, model);
+    const char *const values[KEYS_HASHED] = {
+        FORMAT, VERSION, model, numbers[0], numbers[1], numbers[2], state.frozen ? "1" : "0"};
+    il_st_pair metadata[KEYS_HASHED + 1];
+    for (size_t i = 0; i < KEYS_HASHED; i++) metadata[i] = (il_st_pair){keys[i], values[i]};
+    metadata[KEYS_HASHED] = (il_st_pair){"checksum", checksum};
+
+    const il_allocator *memory = &m->engine->memory;
+    XXH3_state_t hash;
+    unsigned char *header = NULL;
+    size_t bytes, room = m->shape.rows > (size_t)m->config.width ? m->shape.rows : (size_t)m->config.width;
+    writing w = {.visitor = {write_piece}, .model = m, .open = (int)open, .write = write, .user = user, .error = error};
+    w.block = il_alloc_raw(memory, room, sizeof *w.block);
+    il_status status = w.block ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to write a state");
+
+    /* The checksum stands before the data, so the data are gone through twice. */
+    XXH3_INITSTATE(&hash);
+    XXH3_128bits_reset(&hash);
+    hash_metadata(&hash, metadata);
+    w.hash = &hash;
+    for (size_t i = 0; i < p.n && !status; i++) {
+        hash_shape(&hash, p.items[i].name, p.items[i].rank, p.items[i].shape);
+        status = walk(&state, p.parts[i], &w.visitor);
+    }
+    w.hash = NULL;
+    digest(&hash, checksum);
+    if (!status)
+        status = il_st_header(memory, "state", p.items, p.n, metadata, KEYS_HASHED + 1, &header, &bytes, error);
+    if (!status) status = put(&w, header, bytes);
+    for (size_t i = 0; i < p.n && !status; i++) status = walk(&state, p.parts[i], &w.visitor);
+    il_free(memory, header);
+    il_free(memory, w.block);
+    return status;
+}
+
+typedef struct file_sink {
+    il_writer writer;
+    il_error *error;
+    il_status status;
+} file_sink;
+
+static int write_file(void *user, const void *data, size_t bytes) {
+    file_sink *f = user;
+    f->status = il_writer_write(&f->writer, data, bytes, f->error);
+    return f->status != IL_OK;
+}
+
+il_status il_session_save(const il_session *session, const char *path, il_error *error) {
+    file_sink f = {.error = error};
+    il_status status = il_writer_open(&session->model->engine->memory, path, &f.writer, error);
+    if (!status) {
+        il_error own;
+        status = il_session_write_to(session, write_file, &f, &own);
+        if (f.status)
+            status = f.status; /* error says which file and why */
+        else if (status)
+            status = il_fail(error, status, "%s: %s", path, own.message);
+    }
+    if (!status) status = il_writer_finish(&f.writer, error);
+    if (status) il_writer_abandon(&f.writer);
+    return status;
+}
+
+/* ---- reading: everything is checked before a session is made ---- */
+
+typedef struct record {
+    const char *path; /* for messages */
+    uint64_t position, limit;
+    int frozen;
+} record;
+
+static il_status read_number(const char *path, const il_st *st, const char *key, uint64_t *value, il_error *error) {
+    const char *text = il_st_meta(st, key);
+    *value = 0;
+    for (const char *c = text; *c; c++) {
+        if (*c < '0' || *c > '9' || c - text > 18)
+            return il_fail(error, IL_ERR_FORMAT, "%s: %s is '%.40s', no position", path, key, text);
+        *value = 10 * *value + (uint64_t)(*c - '0');
+    }
+    if (!*text || (*text == '0' && text[1]))
+        return il_fail(error, IL_ERR_FORMAT, "%s: %s is '%.40s', no position", path, key, text);
+    return IL_OK;
+}
+
+il_status il_state_file_checksum(const char *path, const il_st *st, char hex[FINGERPRINT_BYTES], il_error *error) {
+    il_st_pair metadata[KEYS_HASHED];
+    const char *format = il_st_meta(st, "format");
+    if (!format || strcmp(format, FORMAT) != 0)
+        return il_fail(error, IL_ERR_FORMAT, "%s: not a state file: no format '%s' in its metadata", path, FORMAT);
+    for (size_t i = 0; i < KEYS_HASHED; i++) {
+        metadata[i] = (il_st_pair){keys[i], il_st_meta(st, keys[i])};
+        if (!metadata[i].value) return il_fail(error, IL_ERR_FORMAT, "%s: no %s in its metadata", path, keys[i]);
+    }
+    if (strcmp(metadata[1].value, VERSION) != 0)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: state format version %.40s, not %s", path, metadata[1].value,
+                       VERSION);
+    XXH3_state_t hash;
+    XXH3_INITSTATE(&hash);
+    XXH3_128bits_reset(&hash);
+    hash_metadata(&hash, metadata);
+    for (size_t i = 0; i < st->n; i++) { /* sorted by name, as they were written */
+        const il_st_tensor *t = &st->tensors[i];
+        hash_shape(&hash, t->name, t->rank, t->shape);
+        XXH3_128bits_update(&hash, t->data, t->bytes);
+    }
+    digest(&hash, hex);
+    return IL_OK;
+}
+
+static il_status check_sum(const char *path, const il_st *st, il_error *error) {
+    const char *says = il_st_meta(st, "checksum");
+    char is[FINGERPRINT_BYTES];
+    IL_TRY(il_state_file_checksum(path, st, is, error));
+    if (says && strcmp(says, is) == 0) return IL_OK;
+    return il_fail(error, IL_ERR_FORMAT, "%s: the file is damaged: its checksum is %s, it says %.40s", path, is,
+                   says ? says : "none");
+}
+
+/* That it belongs to the model, and that its position, rows and limit go together. */
+static il_status check_record(const char *path, const il_st *st, const il_model *model, record *r, il_error *error) {
+    char own[FINGERPRINT_BYTES];
+    const char *foreign = il_st_meta(st, "model"), *frozen = il_st_meta(st, "frozen");
+    uint64_t b = (uint64_t)model->config.mini_batch, open;
+    il_model_fingerprint(model, own);
+    if (strcmp(foreign, own) != 0)
+        return il_fail(error, IL_ERR_MISMATCH, "%s: the state of another model: %.40s, not %s", path, foreign, own);
+    r->path = path;
+    IL_TRY(read_number(path, st, "position", &r->position, error));
+    IL_TRY(read_number(path, st, "open_rows", &open, error));
+    IL_TRY(read_number(path, st, "rewind_limit", &r->limit, error));
+    r->frozen = !strcmp(frozen, "1");
+    if (!r->frozen && strcmp(frozen, "0") != 0)
+        return il_fail(error, IL_ERR_FORMAT, "%s: frozen is '%.40s', not 0 or 1", path, frozen);
+    if (open != r->position % b)
+        return il_fail(error, IL_ERR_FORMAT, "%s: %llu open rows do not go with position %llu", path,
+                       (unsigned long long)open, (unsigned long long)r->position);
+    uint64_t now = r->position - open, before = now ? now - b : 0;
+    if (r->limit != now && r->limit != before)
+        return il_fail(error, IL_ERR_FORMAT, "%s: rewind limit %llu does not go with position %llu", path,
+                       (unsigned long long)r->limit, (unsigned long long)r->position);
+    return IL_OK;
+}
+
+static void shape_text(char text[100], int rank, const size_t *shape) {
+    size_t n = (size_t)snprintf(text, 100, "[");
+    for (int i = 0; i < rank && n < 90; i++) n += (size_t)snprintf(text + n, 100 - n, "%s%zu", i ? "," : "", shape[i]);
+    if (n < 99) memcpy(text + n, "]", 2);
+}
+
+/* That it has exactly the tensors of the plan, of these shapes, all numbers finite. */
+static il_status check_tensors(const record *r, const il_st *st, const il_model *model, const plan *p,
+                               il_error *error) {
+    float block[256];
+    for (size_t i = 0; i < p->n; i++) {
+        const il_st_item *want = &p->items[i];
+        const il_st_tensor *t = il_st_find(st, want->name);
+        char is[100], must[100];
+        if (!t) return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is missing", r->path, want->name);
+        if (t->dtype != IL_F32)
+            return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is %s, not F32", r->path, t->name,
+                           il_dtype_name(t->dtype));
+        if (t->rank != want->rank || memcmp(t->shape, want->shape, (size_t)t->rank * sizeof *t->shape) != 0) {
+            shape_text(is, t->rank, t->shape);
+            shape_text(must, want->rank, want->shape);
+            return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is %s, not %s", r->path, t->name, is, must);
+        }
+        for (size_t at = 0; at < t->count; at += 256) { /* copied, since a map need not be aligned */
+            size_t n = t->count - at < 256 ? t->count - at : 256;
+            memcpy(block, t->data + at * sizeof *block, n * sizeof *block);
+            if (!model->engine->kernels->all_finite(n, block))
+                return il_fail(error, IL_ERR_NONFINITE, "%s: tensor %s holds a number that is not finite", r->path,
+                               t->name);
+        }
+    }
+    for (size_t i = 0, j = 0; i < st->n; i++) {
+        while (j < p->n && strcmp(p->items[j].name, st->tensors[i].name) < 0) j++;
+        if (j == p->n || strcmp(p->items[j].name, st->tensors[i].name) != 0)
+            return il_fail(error, IL_ERR_FORMAT, "%s: tensor %.100s does not belong there", r->path,
+                           st->tensors[i].name);
+    }
+    return IL_OK;
+}
+
+typedef struct reading {
+    visitor visitor;
+    const unsigned char *data;
+} reading;
+
+static il_status read_piece(visitor *v, part which, float *at, ptrdiff_t stride, size_t n) {
+    reading *r = (reading *)v;
+    (void)which;
+    if (stride == 1)
+        memcpy(at, r->data, n * sizeof *at);
+    else
+        for (size_t i = 0; i < n; i++) memcpy(at + (ptrdiff_t)i * stride, r->data + i * sizeof *at, sizeof *at);
+    r->data += n * sizeof *at;
+    return IL_OK;
+}
+
+/* What a rule derives from its fast weights. */
+static void derive(il_state *s, uint64_t mini_batch) {
+    const il_model *m = s->model;
+    for (int layer = 0; layer < m->config.layers; layer++)
+        for (int h = 0; h < m->config.heads; h++) {
+            il_head head = il_model_head(m, layer, h, 1.0F);
+            m->rule->derive(&head, il_state_carry(s, mini_batch, layer, h));
+        }
+}
+
+static il_status restore(il_state *s, const record *r, const il_st *st, const plan *p, il_error *error) {
+    IL_TRY(il_state_reserve(s, r->position, error));
+    s->position = r->position;
+    s->oldest = r->limit;
+    for (size_t i = 0; i < p->n; i++) {
+        reading in = {{read_piece}, il_st_find(st, p->items[i].name)->data};
+        IL_TRY(walk(s, p->parts[i], &in.visitor));
+        uint64_t now = s->position / (uint64_t)s->model->config.mini_batch;
+        if (p->parts[i] == CARRY || p->parts[i] == CARRY_BEFORE) derive(s, p->parts[i] == CARRY ? now : now - 1);
+    }
+    return IL_OK;
+}
+
+static il_status load(il_model *model, const char *path, const il_st *st, il_session **session, il_error *error) {
+    record r;
+    IL_TRY(check_sum(path, st, error));
+    IL_TRY(check_record(path, st, model, &r, error));
+    plan p = plan_of(model, r.position, r.limit, r.frozen);
+    IL_TRY(check_tensors(&r, st, model, &p, error));
+    il_session_options options = {.frozen = r.frozen};
+    IL_TRY(il_session_open(model, &options, session, error));
+    il_status status = restore(&(*session)->state, &r, st, &p, error);
+    if (status) {
+        il_session_close(*session);
+        *session = NULL;
+    }
+    return status;
+}
+
+il_status il_session_load(il_model *model, const char *path, il_session **session, il_error *error) {
+    il_st st;
+    *session = NULL;
+    IL_TRY(il_st_open(&model->engine->memory, path, &st, error));
+    il_status status = load(model, path, &st, session, error);
+    il_st_close(&st);
+    return status;
+}
+
+il_status il_session_load_from(il_model *model, const void *data, size_t bytes, il_session **session, il_error *error) {
+    il_st st;
+    *session = NULL;
+    IL_TRY(il_st_parse(&model->engine->memory, "state", data, bytes, &st, error));
+    il_status status = load(model, "state", &st, session, error);
+    il_st_close(&st);
+    return status;
+}
