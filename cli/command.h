@@ -12,6 +12,7 @@ int verb_tokenize(int argc, char **argv);
 int verb_train(int argc, char **argv);
 int verb_eval(int argc, char **argv);
 int verb_generate(int argc, char **argv);
+int verb_read(int argc, char **argv);
 int verb_compress(int argc, char **argv);
 int verb_decompress(int argc, char **argv);
 int verb_score(int argc, char **argv);

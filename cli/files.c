@@ -60,6 +60,22 @@ int cli_exists(const char *dir, const char *name) {
     return exists;
 }
 
+il_status cli_writable(const char *path, il_error *error) {
+    struct stat info;
+    const char *slash = strrchr(path, '/');
+    int n = slash ? (int)(slash - path) + 1 : 0;
+    if (!stat(path, &info) && !S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", path);
+    char *folder = n ? cli_text("%.*s", n, path) : cli_text(".");
+    il_status status = access(folder, W_OK | X_OK) ? io_error(error, folder) : IL_OK;
+    free(folder);
+    return status;
+}
+
+uint64_t cli_file_bytes(const char *path) {
+    struct stat info;
+    return stat(path, &info) ? 0 : (uint64_t)info.st_size;
+}
+
 /* Copies standard input to path. */
 static il_status spool(const char *path, il_error *error) {
     char block[1 << 14];

@@ -3,6 +3,7 @@
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
+#include "lines.h"
 #include "output.h"
 
 #include <stdio.h>
@@ -13,7 +14,7 @@
 enum { RECENT = 64, PROMPT_PIECE = 2048 };
 
 typedef struct generate_options {
-    const char *model, *prompt, *prompt_file;
+    const char *model, *prompt, *prompt_file, *load, *save;
     uint64_t tokens_max, top_k, seed;
     double temperature, top_p, min_p, repeat_penalty;
     arg_list stop;
@@ -78,7 +79,8 @@ typedef struct generation {
     il_session *session;
     int32_t *prompt; /* [n_prompt], BOS included */
     size_t n_prompt;
-    int eos[2]; /* the tokenizer's and the config's; -1: none */
+    int32_t drawn; /* the last token, while the session has not read it; -1 */
+    int eos[2];    /* the tokenizer's and the config's; -1: none */
     float *logits;
     char *piece;
     size_t piece_capacity;
@@ -100,36 +102,45 @@ static void remember(generation *g, int32_t token) {
     g->recent[g->n_recent - 1] = token;
 }
 
+/* The prompt's tokens: a text that begins, with BOS, or one that goes on from what the loaded state has read. */
 static il_status make_prompt(generation *g) {
     il_error *error = &g->command->error;
     const il_config *config = il_model_config(g->model);
-    const char *prompt = g->options->prompt;
+    const char *prompt = g->options->prompt ? g->options->prompt : "";
     char *text = NULL;
-    size_t bytes = prompt ? strlen(prompt) : 0;
-    il_tokens tokens = {0};
+    size_t bytes = strlen(prompt);
+    int follows = il_session_position(g->session) > 0;
+    cli_encoder encoder;
     il_tokenizer_info info;
     il_status status = IL_OK;
     il_tokenizer_get_info(g->tokenizer, &info);
+    cli_encoder_open(&encoder, g->tokenizer);
     if (g->options->prompt_file) {
         status = cli_read(g->options->prompt_file, &text, &bytes, error);
         prompt = text;
     }
-    if (!status) status = il_tokenizer_encode(g->tokenizer, prompt, bytes, &tokens, error);
+    if (!status && bytes) {
+        char *line = cli_alloc(1 + bytes, 1);
+        line[0] = '\n';
+        memcpy(line + 1, prompt, bytes);
+        status = cli_encode(&encoder, line + 1, bytes, follows, error);
+        free(line);
+    }
     free(text);
     if (!status) {
-        int bos = info.bos >= 0 ? info.bos : config->bos_token;
-        size_t begins = bos >= 0 && bos < config->vocab_size;
-        g->n_prompt = begins + tokens.n;
+        int bos = follows ? -1 : info.bos >= 0 ? info.bos : config->bos_token;
+        size_t begins = bos >= 0 && bos < config->vocab_size, n = encoder.tokens.n - encoder.skip;
+        g->n_prompt = begins + n;
         g->prompt = cli_alloc(g->n_prompt, sizeof *g->prompt);
         if (begins) g->prompt[0] = bos;
-        if (tokens.n) memcpy(g->prompt + begins, tokens.ids, tokens.n * sizeof *g->prompt);
-        g->decoder = (il_decoder){.form = IL_DECODE_UTF8, .started = tokens.n > 0};
+        if (n) memcpy(g->prompt + begins, encoder.tokens.ids + encoder.skip, n * sizeof *g->prompt);
+        g->decoder = (il_decoder){.form = IL_DECODE_UTF8, .started = follows || n > 0};
         g->eos[0] = info.eos;
         g->eos[1] = config->eos_token;
-        if (!g->n_prompt)
+        if (!g->n_prompt && !follows)
             status = cli_fail(error, IL_ERR_ARG, "the prompt is empty and the tokenizer has no BOS to begin with");
     }
-    il_tokens_free(&tokens);
+    cli_encoder_close(&encoder);
     return status;
 }
 
@@ -191,7 +202,10 @@ static il_status write_text(generation *g) {
     while (!status && !g->finish && g->generated < g->options->tokens_max) {
         int32_t token;
         status = next_token(g, &sampling, &token);
-        if (!status && !g->finish && g->generated < g->options->tokens_max) status = feed(g, &token, 1);
+        if (status || g->finish) break;
+        g->drawn = token;
+        if (g->generated < g->options->tokens_max) status = feed(g, &token, 1);
+        if (!status && g->generated < g->options->tokens_max) g->drawn = -1;
     }
     g->seconds = cli_seconds() - started;
     if (status == IL_ERR_CANCELLED) g->finish = "interrupted";
@@ -206,11 +220,26 @@ static il_status write_text(generation *g) {
     return status;
 }
 
+/* The state after all that was written, so that the next run goes on as this one would have. */
+static il_status save(generation *g) {
+    il_error *error = &g->command->error;
+    il_status status = IL_OK;
+    for (int attempt = 0; g->drawn >= 0 && attempt < 2; attempt++) { /* Ctrl-C may have cancelled the first */
+        status = il_session_feed(g->session, &g->drawn, 1, NULL, NULL, error);
+        if (status != IL_ERR_CANCELLED) break;
+    }
+    return status ? status : il_session_save(g->session, g->options->save, error);
+}
+
 static il_status generate(generation *g) {
     cli_command *command = g->command;
-    il_status status = command_model(command, g->options->model, &g->model, &g->tokenizer);
+    const generate_options *options = g->options;
+    il_error *error = &command->error;
+    il_status status = options->save ? cli_writable(options->save, error) : IL_OK;
+    if (!status) status = command_model(command, options->model, &g->model, &g->tokenizer);
+    if (!status && options->load) status = il_session_load(g->model, options->load, &g->session, error);
+    if (!status && !options->load) status = il_session_open(g->model, NULL, &g->session, error);
     if (!status) status = make_prompt(g);
-    if (!status) status = il_session_open(g->model, NULL, &g->session, &command->error);
     if (status) return status;
     g->logits = cli_alloc((size_t)il_model_config(g->model)->vocab_size, sizeof *g->logits);
     g->piece_capacity = il_tokenizer_piece_bytes_max(g->tokenizer);
@@ -222,12 +251,19 @@ static il_status generate(generation *g) {
     status = read_prompt(g);
     if (!status) status = write_text(g);
     cli_interrupt_cancels(NULL);
+    if (options->save && (!status || status == IL_ERR_CANCELLED)) {
+        il_status saved = save(g);
+        if (saved) return saved;
+    }
     if (!g->finish) return status;
+    il_session_stats stats;
+    il_session_get_stats(g->session, &stats);
     double rate = g->seconds > 0 ? (double)g->generated / g->seconds : 0;
     if (command->spec->json) {
-        cli_json_print(json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:s, s:O}", "text",
+        cli_json_print(json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:O}", "text",
                                  cli_json_text(g->outlet.text, g->outlet.bytes), "tokens", (json_int_t)g->generated,
-                                 "prompt_tokens", (json_int_t)g->n_prompt, "seconds", cli_json_real(g->seconds),
+                                 "prompt_tokens", (json_int_t)g->n_prompt, "position", (json_int_t)stats.position,
+                                 "evaluated", (json_int_t)stats.tokens_fed, "seconds", cli_json_real(g->seconds),
                                  "prompt_seconds", cli_json_real(g->prompt_seconds), "tokens_per_s",
                                  cli_json_real(rate), "finish", g->finish, "ids", g->ids));
     } else {
@@ -240,7 +276,8 @@ static il_status generate(generation *g) {
 }
 
 static const char *misuse(const generate_options *options) {
-    if (!options->prompt && !options->prompt_file) return "--prompt TEXT or --prompt-file FILE is missing";
+    if (!options->prompt && !options->prompt_file && !options->load)
+        return "--prompt TEXT or --prompt-file FILE is missing";
     if (options->prompt && options->prompt_file) return "--prompt and --prompt-file exclude each other";
     for (size_t i = 0; i < options->stop.n; i++)
         if (!options->stop.items[i][0]) return "--stop: an empty string stops nothing";
@@ -261,6 +298,8 @@ int verb_generate(int argc, char **argv) {
         ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "what to continue; not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
             "the same from a file, every byte (- is standard input)"),
+        ARG("--load-state", ARG_TEXT, &options.load, "F", "go on from this state; a prompt is then not needed"),
+        ARG("--save-state", ARG_TEXT, &options.save, "F", "keep the state after the last token written"),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
         ARG("--temperature", ARG_REAL, &options.temperature, "F", "0: always the likeliest token (default 0.8)",
             RANGE(0, 100)),
@@ -282,7 +321,7 @@ int verb_generate(int argc, char **argv) {
                      .example = "innerloop generate --model model --prompt 'It was a dark' --max-tokens 100 --seed 7\n"
                                 "innerloop generate --model model --prompt-file - --temperature 0 < story.txt"};
     cli_command command;
-    generation g = {.command = &command, .options = &options, .eos = {-1, -1}};
+    generation g = {.command = &command, .options = &options, .drawn = -1, .eos = {-1, -1}};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     const char *complaint = misuse(&options);

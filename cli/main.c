@@ -18,6 +18,7 @@ static const verb verbs[] = {
     {"train", verb_train, "train a model on text or token shards"},
     {"eval", verb_eval, "measure loss and perplexity, also by position"},
     {"generate", verb_generate, "continue a prompt"},
+    {"read", verb_read, "read a text once into a state file"},
     {"score", verb_score, "say how surprising a text is, as it comes"},
     {"compress", verb_compress, "make a file small by what a model predicts of it"},
     {"decompress", verb_decompress, "give back what compress was given, byte for byte"},

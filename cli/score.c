@@ -3,24 +3,20 @@
  * be for eval: BOS first, a line tokenized as what follows a line end. */
 #include "score.h"
 #include "interrupt.h"
+#include "lines.h"
 #include "output.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    LINE_MAX_BYTES = 1 << 16, /* a longer line counts as several */
-    BATCH = 512,              /* tokens after which what has been read is fed */
-    PIECE = 2048,             /* tokens fed at a time, between looks at Ctrl-C */
-    WAIT_MS = 200             /* between looks at whether Ctrl-C was pressed */
+    BATCH = 512, /* tokens after which what has been read is fed */
+    PIECE = 2048 /* tokens fed at a time, between looks at Ctrl-C */
 };
 
 /* What is to be done between tokens. */
@@ -40,14 +36,9 @@ typedef struct scoring {
     score_view view;
     score_printer printer;
     score_html html;
-    /* in: what was read and not tokenized yet */
-    int fd, ended;
-    char *input; /* [1 + LINE_MAX_BYTES]: a line end, then `pending` bytes */
-    size_t pending;
-    int begun;         /* a line was tokenized before */
+    cli_lines lines;   /* in */
     int passage_words; /* the passage under way has a line that is not blank */
     /* fed together: tokens, and between them what happens */
-    il_tokens line_tokens;
     int32_t *steps, *tokens; /* [n_steps], [n_tokens] */
     float *nll;
     size_t n_steps, n_tokens, capacity;
@@ -180,8 +171,8 @@ static il_status feed(scoring *s) {
     }
     for (size_t i = 0; i < s->n_steps && !status; i++) {
         if (s->steps[i] >= 0 && at == fed) {
-            s->ended = 1;
-            s->pending = 0;
+            s->lines.ended = 1;
+            s->lines.from = s->lines.to;
             status = end_line(s);
             break;
         }
@@ -212,108 +203,49 @@ static void push(scoring *s, int32_t step) {
     if (step >= 0) s->tokens[s->n_tokens++] = step;
 }
 
-/* How many tokens at the front stand for just the line end that was put before a line; 0: none do. */
-static size_t line_end_tokens(scoring *s) {
-    il_decoder decoder = {.form = IL_DECODE_EXACT};
-    for (size_t i = 0, bytes; i < s->line_tokens.n; i++) {
-        if (il_tokenizer_decode(s->tokenizer, &decoder, s->line_tokens.ids[i], s->piece, s->piece_capacity, &bytes,
-                                NULL))
-            return 0;
-        if (bytes) return bytes == 1 && s->piece[0] == '\n' ? i + 1 : 0;
-    }
-    return 0;
-}
-
-/* A line [bytes] at the front of the input. As what follows a line end it has no space before it that a
- * tokenizer puts before a text: so it is encoded with one, whose tokens are dropped. */
-static il_status take_line(scoring *s, size_t bytes) {
-    il_error *error = &s->command->error;
-    const char *text = s->input + 1;
-    size_t skip = 0;
-    int blank = score_is_blank(text, bytes);
-    s->line_tokens.n = 0;
-    il_status status = IL_OK;
-    if (s->begun) {
-        status = il_tokenizer_encode(s->tokenizer, s->input, bytes + 1, &s->line_tokens, error);
-        skip = line_end_tokens(s);
-    }
-    if (!status && !skip) {
-        s->line_tokens.n = 0;
-        status = il_tokenizer_encode(s->tokenizer, text, bytes, &s->line_tokens, error);
-        push(s, TEXT_BEGINS);
-    }
-    if (status) return status;
-    s->begun = 1;
-    for (size_t i = skip; i < s->line_tokens.n; i++) push(s, s->line_tokens.ids[i]);
+static il_status take_line(scoring *s) {
+    const cli_encoder *line = &s->lines.encoder;
+    int blank = score_is_blank(s->lines.text, s->lines.bytes);
+    if (line->begins) push(s, TEXT_BEGINS);
+    for (size_t i = line->skip; i < line->tokens.n; i++) push(s, line->tokens.ids[i]);
     push(s, LINE_ENDS);
     if (!blank) s->passage_words = 1;
     if (blank && s->passage_words) {
         push(s, PASSAGE_ENDS);
         s->passage_words = 0;
     }
-    s->pending -= bytes;
-    memmove(s->input + 1, text + bytes, s->pending);
     return s->n_tokens >= BATCH ? feed(s) : IL_OK;
-}
-
-/* Where a line that is too long is cut: after its last whole character. */
-static size_t long_line(const char *text, size_t bytes) {
-    for (size_t back = 1; back < 4; back++)
-        if (((unsigned char)text[bytes - back] & 0xC0) == 0xC0) return bytes - back;
-    return bytes;
 }
 
 /* The lines that are complete, or with the end of the input all. Ctrl-C ends it after the batch under way. */
 static il_status take_lines(scoring *s) {
     il_status status = IL_OK;
-    int stopped = s->ended;
-    while (s->pending && !status) {
+    int stopped = s->lines.ended;
+    for (int got = 1; got && !status;) {
         if (cli_interrupted() && !stopped) {
-            s->ended = 1;
+            s->lines.ended = 1;
             break;
         }
-        const char *text = s->input + 1, *end = memchr(text, '\n', s->pending);
-        size_t bytes = end ? (size_t)(end - text) + 1 : 0;
-        if (!bytes && s->pending == LINE_MAX_BYTES) bytes = long_line(text, s->pending);
-        if (!bytes && s->ended) bytes = s->pending;
-        if (!bytes) break;
-        status = take_line(s, bytes);
+        status = cli_lines_next(&s->lines, &got, &s->command->error);
+        if (got && !status) status = take_line(s);
     }
-    if (!status && s->ended && s->passage_words) push(s, PASSAGE_ENDS);
+    if (!status && s->lines.ended && s->passage_words) push(s, PASSAGE_ENDS);
     return status ? status : feed(s);
 }
 
-/* Reads what there is, once there is something. */
-static il_status take_input(scoring *s) {
-    struct pollfd input = {.fd = s->fd, .events = POLLIN};
-    while (!cli_interrupted()) {
-        int ready = poll(&input, 1, WAIT_MS);
-        if (!ready || (ready < 0 && errno == EINTR)) continue;
-        ssize_t got = read(s->fd, s->input + 1 + s->pending, LINE_MAX_BYTES - s->pending);
-        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (got < 0) return cli_fail(&s->command->error, IL_ERR_IO, "%s: %s", s->view.name, strerror(errno));
-        s->ended = !got;
-        s->pending += (size_t)got;
-        return IL_OK;
-    }
-    s->ended = 1; /* what has come is still scored, and all results written */
-    return IL_OK;
-}
-
 static il_status read_all(scoring *s) {
-    struct stat info;
     cli_progress progress;
-    int shows = !isatty(STDOUT_FILENO) && !fstat(s->fd, &info) && S_ISREG(info.st_mode);
+    uint64_t size = cli_lines_size(&s->lines);
+    int shows = !isatty(STDOUT_FILENO) && size;
     il_status status = IL_OK;
-    if (shows) cli_progress_begin(&progress, s->command->verb, "byte", 0, (uint64_t)info.st_size);
-    while (!s->ended && !status) {
+    if (shows) cli_progress_begin(&progress, s->command->verb, "byte", 0, size);
+    while (!s->lines.ended && !status) {
         char detail[64];
-        status = take_input(s);
+        status = cli_lines_fill(&s->lines, &s->command->error);
         if (!status) status = take_lines(s);
-        if (!shows || status || s->ended) continue;
+        if (!shows || status || s->lines.ended) continue;
         snprintf(detail, sizeof detail, "%.3f bits per byte", s->all.bytes ? score_per_byte(&s->all) : 0.0);
-        off_t at = lseek(s->fd, 0, SEEK_CUR);
-        cli_progress_show(&progress, at < info.st_size ? (uint64_t)at : (uint64_t)info.st_size, detail);
+        cli_progress_show(&progress, s->lines.taken < size ? s->lines.taken : size, detail);
     }
     if (shows) cli_progress_end(&progress);
     return status;
@@ -327,12 +259,9 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_tokenizer_info info;
     il_status status = command_model(s->command, options->model, &s->model, &s->tokenizer);
     if (status) return status;
-    s->view.name = "standard input";
-    if (strcmp(path, "-")) {
-        s->view.name = path;
-        s->fd = open(path, O_RDONLY);
-        if (s->fd < 0) return cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
-    }
+    status = cli_lines_open(&s->lines, path, s->tokenizer, 0, error);
+    if (status) return status;
+    s->view.name = s->lines.name;
     il_model_fingerprint(s->model, s->view.model);
     il_session_options_default(&session);
     session.frozen = options->frozen;
@@ -342,8 +271,6 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
     if (bos >= 0 && bos < il_model_config(s->model)->vocab_size)
         status = il_session_feed(s->session, &bos, 1, NULL, NULL, error);
-    s->input = cli_alloc(1 + LINE_MAX_BYTES, 1);
-    s->input[0] = '\n';
     s->piece_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
     s->piece = cli_alloc(s->piece_capacity, 1);
     s->shown.form = IL_DECODE_UTF8;
@@ -403,12 +330,10 @@ int verb_score(int argc, char **argv) {
     il_status status = command_open(&command, &spec);
     if (!status) status = score(s, &options, spec.operands.items[0]);
     cli_file_abandon(&s->html.file);
+    cli_lines_close(&s->lines);
     il_session_close(s->session);
     il_tokenizer_close(s->tokenizer);
     il_model_unref(s->model);
-    il_tokens_free(&s->line_tokens);
-    if (s->fd > 0) close(s->fd);
-    free(s->input);
     free(s->steps);
     free(s->tokens);
     free(s->nll);

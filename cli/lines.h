@@ -1,0 +1,49 @@
+/* lines.h: a text taken line by line as it comes, each line as its tokens, so that what is read does not depend on how
+ * the text arrives: a file, a pipe, a byte at a time. Memory is constant. Knows nothing of models. */
+#ifndef CLI_LINES_H
+#define CLI_LINES_H
+
+#include "innerloop.h"
+
+enum { CLI_LINE_BYTES_MAX = 1 << 16 }; /* a longer line counts as several */
+
+/* text [bytes] as what follows a line end when `follows`, else as the beginning of a text. A text that goes on must not
+ * get the space that a tokenizer puts before a text: so it is encoded with a line end before it, whose tokens are
+ * dropped. Where the tokenizer does not part the two, it is encoded as a beginning after all (begins). */
+typedef struct cli_encoder {
+    const il_tokenizer *tokenizer;
+    il_tokens tokens; /* of the last text, with what is dropped */
+    size_t skip;      /* tokens dropped */
+    int begins;
+    char *piece; /* [piece_capacity] */
+    size_t piece_capacity;
+} cli_encoder;
+void cli_encoder_open(cli_encoder *encoder, const il_tokenizer *tokenizer);
+void cli_encoder_close(cli_encoder *encoder); /* also of a zeroed one */
+/* text[-1] must be a line end when `follows`. */
+il_status cli_encode(cli_encoder *encoder, const char *text, size_t bytes, int follows, il_error *error);
+
+typedef struct cli_lines {
+    cli_encoder encoder; /* .tokens after .skip: of the line */
+    const char *name;    /* of the text */
+    const char *text;    /* of the line, [bytes], its line end too */
+    size_t bytes;
+    uint64_t taken; /* bytes of all lines */
+    int ended;      /* nothing comes any more; may be set, to stop */
+    int fd, follows;
+    char *input; /* [1 + CLI_LINE_BYTES_MAX]: a line end, then [from, to) not taken yet */
+    size_t from, to;
+} cli_lines;
+
+/* path: "-" is standard input. follows: its first line follows earlier text. Close even after a failure. */
+il_status cli_lines_open(cli_lines *lines, const char *path, const il_tokenizer *tokenizer, int follows,
+                         il_error *error);
+void cli_lines_close(cli_lines *lines); /* also of zeroed ones */
+/* Reads what there is, once there is something, or at Ctrl-C ends. */
+il_status cli_lines_fill(cli_lines *lines, il_error *error);
+/* The next line that is complete, or at the end the rest; *got 0: there is none yet. */
+il_status cli_lines_next(cli_lines *lines, int *got, il_error *error);
+/* Bytes of the file, 0 when it is not a regular one. */
+uint64_t cli_lines_size(const cli_lines *lines);
+
+#endif
