@@ -13,7 +13,7 @@ enum { FIRST_TOKENS = 16 };
 
 typedef struct inspection {
     cli_command *command;
-    const char *path, *tokenizer_path;
+    const char *path, *tokenizer_path, *model_path;
     json_t *object; /* what is found, in the order it is printed */
 } inspection;
 
@@ -156,6 +156,49 @@ static il_status inspect_tokens(inspection *in) {
     return status;
 }
 
+/* What the model has learned from what it read, layer by layer. */
+static il_status describe_layers(inspection *in, const il_model *model, const il_session *session) {
+    json_t *layers = json_array();
+    il_status status = IL_OK;
+    for (int i = 0; i < il_model_config(model)->layers && !status; i++) {
+        il_layer_stats stats;
+        status = il_session_layer_stats(session, i, &stats, &in->command->error);
+        if (!status)
+            json_array_append_new(
+                layers, json_pack("{s:o, s:o, s:o, s:o, s:o}", "weight_norm", cli_json_real(stats.weight_norm),
+                                  "change_norm", cli_json_real(stats.change_norm), "loss_before",
+                                  cli_json_real(stats.loss_before), "loss_after", cli_json_real(stats.loss_after),
+                                  "loss_drop", cli_json_real(stats.loss_before - stats.loss_after)));
+    }
+    set(in, "layers", layers);
+    return status;
+}
+
+/* With its model a state is checked whole and says what was learned; without, only its header is looked at. */
+static il_status inspect_state(inspection *in) {
+    il_error *error = &in->command->error;
+    il_model *model = NULL;
+    il_session *session = NULL;
+    set(in, "kind", json_string("state"));
+    il_status status = IL_OK;
+    if (in->model_path) {
+        il_session_stats stats;
+        status = il_model_load(in->command->engine, in->model_path, &model, error);
+        if (!status) status = il_session_load(model, in->path, &session, error);
+        if (!status) {
+            il_session_get_stats(session, &stats);
+            set(in, "position", json_integer((json_int_t)stats.position));
+            set(in, "rewind_limit", json_integer((json_int_t)il_session_rewind_limit(session)));
+            set(in, "state_bytes", json_integer((json_int_t)stats.state_bytes));
+            if (il_model_config(model)->mixer != IL_MIXER_SELF_ATTENTION) status = describe_layers(in, model, session);
+        }
+    }
+    if (!status) status = cli_safetensors_describe(in->path, in->object, error);
+    il_session_close(session);
+    il_model_unref(model);
+    return status;
+}
+
 static int ends_in(const char *path, const char *ending) {
     size_t n = strlen(path), m = strlen(ending);
     return n >= m && !strcmp(path + n - m, ending);
@@ -177,7 +220,8 @@ static il_status inspect(inspection *in) {
     }
     if (ends_in(in->path, ".bin") || ends_in(in->path, ".npy")) return inspect_tokens(in);
     if (ends_in(in->path, ".model")) return inspect_tokenizer(in);
-    if (ends_in(in->path, ".safetensors") || ends_in(in->path, ".ilstate")) {
+    if (ends_in(in->path, ".ilstate")) return inspect_state(in);
+    if (ends_in(in->path, ".safetensors")) {
         set(in, "kind", json_string("safetensors"));
         return cli_safetensors_describe(in->path, in->object, error);
     }
@@ -199,7 +243,7 @@ static void print_value(const json_t *value) {
 /* A line a key; objects and lists of tensors as a block. */
 static void print_text(json_t *object) {
     const char *key, *inner_key;
-    json_t *value, *inner;
+    json_t *value, *inner, *number;
     size_t i;
     json_object_foreach(object, key, value) {
         if (json_is_object(value)) {
@@ -207,6 +251,19 @@ static void print_text(json_t *object) {
             json_object_foreach(value, inner_key, inner) {
                 printf("  %-22s ", inner_key);
                 print_value(inner);
+            }
+        } else if (!strcmp(key, "layers")) {
+            printf("%-10s %14s %14s %14s %14s %14s\n", "layer", "weight_norm", "change_norm", "loss_before",
+                   "loss_after", "loss_drop");
+            json_array_foreach(value, i, inner) {
+                printf("%-10zu", i);
+                json_object_foreach(inner, inner_key, number) {
+                    if (json_is_null(number))
+                        printf(" %14s", "-");
+                    else
+                        printf(" %14.6g", json_number_value(number));
+                }
+                printf("\n");
             }
         } else if (!strcmp(key, "tensors")) {
             printf("%s %zu\n", key, json_array_size(value));
@@ -224,8 +281,9 @@ static void print_text(json_t *object) {
 }
 
 int verb_inspect(int argc, char **argv) {
-    const char *tokenizer = NULL;
+    const char *tokenizer = NULL, *model = NULL;
     arg_option table[] = {
+        ARG("--model", ARG_TEXT, &model, "DIR", "with a state: check it, and say what each layer has learned"),
         ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
             "with a token shard: also print its first tokens as text"),
     };
@@ -242,7 +300,8 @@ int verb_inspect(int argc, char **argv) {
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    inspection in = {.command = &command, .path = spec.operands.items[0], .tokenizer_path = tokenizer};
+    inspection in = {
+        .command = &command, .path = spec.operands.items[0], .tokenizer_path = tokenizer, .model_path = model};
     in.object = json_pack("{s:o}", "path", cli_json_string(in.path));
     il_status status = command_open(&command, &spec);
     if (!status) status = inspect(&in);

@@ -216,6 +216,19 @@ typedef struct il_session_stats {
 } il_session_stats;
 IL_API void il_session_get_stats(const il_session *session, il_session_stats *stats);
 
+/* What learning has done to one TTT layer. */
+typedef struct il_layer_stats {
+    double weight_norm; /* L2 norm of the layer's fast weights, all heads together */
+    double change_norm; /* of how far they are from the learned initial ones; 0 when frozen */
+    /* The self-supervised loss 1/2 |f(K) - (V - K)|² over the last complete mini-batch, mean per token and head, with
+     * the fast weights before and after its update. The drop is what that update learned of it. NaN when no complete
+     * mini-batch is kept: before the first, and after a rewind that gave it up. */
+    double loss_before, loss_after;
+} il_layer_stats;
+/* layer 0 .. layers-1. IL_ERR_UNSUPPORTED with self-attention, whose layers do not learn. The session is not changed.
+ */
+IL_API il_status il_session_layer_stats(const il_session *session, int layer, il_layer_stats *stats, il_error *error);
+
 /* ---- state files ---- */
 
 /* Writes the session as a state file (.ilstate, docs/reading.md), replacing path atomically: a crash leaves the old

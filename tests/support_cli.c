@@ -127,7 +127,7 @@ json_t *support_json(const char *line, ...) {
     support_run run = expect(0, with_json, args);
     va_end(args);
     json_error_t where;
-    json_t *object = json_loadb(run.out, run.out_bytes, JSON_REJECT_DUPLICATES, &where);
+    json_t *object = json_loadb(run.out, run.out_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &where);
     if (!json_is_object(object)) fail_msg("innerloop %s: no JSON object: %s: %s", line, where.text, run.out);
     assert_ptr_equal(strchr(run.out, '\n'), run.out + run.out_bytes - 1);
     support_run_free(&run);

@@ -463,3 +463,83 @@ void inner_check_state(const il_rule *rule) {
         trace_close(&t, &r), bench_close(&t);
     }
 }
+
+/* ---- statistics ---- */
+
+/* y [out] = x [in] · W + bias, in double */
+static const float *affine(const float *layer, int in, int out, const double *x, double *y) {
+    for (int o = 0; o < out; o++) {
+        y[o] = (double)layer[in * out + o];
+        for (int i = 0; i < in; i++) y[o] += x[i] * (double)layer[i * out + o];
+    }
+    return layer + (in + 1) * out;
+}
+
+/* 1/2 |f(K) - (V - K)|² of token i with these fast weights, in double. */
+static double plain_loss(const bench *t, const float *carry, int i) {
+    enum { MOST = 4 * 96 };
+    double x[MOST], y[MOST], mean = 0, variance = 0, loss = 0;
+    int d = t->d;
+    for (int c = 0; c < d; c++) x[c] = (double)t->k[i * t->ld + c];
+    if (is_mlp(t->rule)) {
+        carry = affine(carry, d, 4 * d, x, y);
+        for (int c = 0; c < 4 * d; c++)
+            x[c] = 0.5 * y[c] * (1 + tanh(0.79788456080286536 * (y[c] + 0.044715 * y[c] * y[c] * y[c])));
+        affine(carry, 4 * d, d, x, y);
+    } else {
+        affine(carry, d, d, x, y);
+    }
+    for (int c = 0; c < d; c++) mean += y[c] / d;
+    for (int c = 0; c < d; c++) variance += (y[c] - mean) * (y[c] - mean) / d;
+    for (int c = 0; c < d; c++) {
+        double norm = (y[c] - mean) / sqrt(variance + 1e-6);
+        double f = norm * (double)t->param[t->tensors - 2][c] + (double)t->param[t->tensors - 1][c];
+        double e = f - (double)t->v[i * t->ld + c] + (double)t->k[i * t->ld + c];
+        loss += 0.5 * e * e;
+    }
+    return loss;
+}
+
+void inner_check_statistics(const il_rule *rule) {
+    const il_kernels *kernels = il_kernels_pick(NULL);
+    for (int w = 0; w < WIDTHS; w++) {
+        enum { B = 5, N = 3 * B - 2 };
+        bench t;
+        if (widths[w] == 2) continue; /* the norm over two numbers magnifies rounding */
+        bench_open(&t, rule, widths[w], B, N);
+        il_head head = head_of(&t, kernels);
+        trace r = run_forward(&t, kernels, -1, NAN);
+        float *scratch = floats(t.shape.scratch, NAN);
+        for (int m = 0; m < 3; m++)
+            for (int after = 0; after < 2 && m + after < 3; after++) {
+                int n = m == 2 ? N - 2 * B : B;
+                const float *carry = r.carries + (size_t)(m + after) * t.shape.carry;
+                float *rows = r.rows + (size_t)m * t.shape.rows;
+                double expected = 0;
+                for (int i = 0; i < n; i++) expected += plain_loss(&t, carry, m * B + i);
+                double loss = rule->loss(&head, carry, rows, n, t.v + m * B * t.ld, t.ld, scratch);
+                if (!(fabs(loss - expected) <= 1e-4 * expected)) fail_msg("d = %d: %g, not %g", t.d, loss, expected);
+                check_guard(scratch, t.shape.scratch);
+                /* trimmed, the rows that were read are the same, and the others are numbers */
+                rule->trim(t.d, B, rows, n);
+                check_guard(r.rows, 3 * t.shape.rows);
+                double again = rule->loss(&head, carry, rows, n, t.v + m * B * t.ld, t.ld, scratch);
+                assert_true(again == loss);
+                for (size_t i = 0; i < t.shape.rows; i++) assert_true(isfinite(rows[i]));
+                if (m == 2) { /* and what reads on from them reads the same */
+                    il_rows_in in = rows_in(&t, 0, 1);
+                    float *out = floats((size_t)t.ld_out, NAN), *other = floats((size_t)t.ld_out, NAN);
+                    float *dirty = floats(t.shape.rows, NAN);
+                    memcpy(dirty, rows, t.shape.rows * sizeof *rows);
+                    rule->rows(&head, carry, rows, n, &in, out, t.ld_out, scratch);
+                    rule->trim(t.d, B, rows, n);
+                    rule->rows(&head, carry, dirty, n, &in, other, t.ld_out, scratch);
+                    same_rows(out, other, 1, t.d, t.ld_out);
+                    rule->trim(t.d, B, dirty, n);
+                    assert_memory_equal(dirty, rows, t.shape.rows * sizeof *rows);
+                    free(out), free(other), free(dirty);
+                }
+            }
+        free(scratch), trace_close(&t, &r), bench_close(&t);
+    }
+}

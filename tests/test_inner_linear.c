@@ -15,11 +15,12 @@ static void splits(void **state) { (void)state, inner_check_splits(&il_rule_line
 static void kernels(void **state) { (void)state, inner_check_kernels(&il_rule_linear); }
 static void garbage(void **state) { (void)state, inner_check_garbage(&il_rule_linear); }
 static void carry(void **state) { (void)state, inner_check_state(&il_rule_linear); }
+static void statistics(void **state) { (void)state, inner_check_statistics(&il_rule_linear); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forward), cmocka_unit_test(gradients), cmocka_unit_test(splits),
-        cmocka_unit_test(kernels), cmocka_unit_test(garbage),   cmocka_unit_test(carry),
+        cmocka_unit_test(forward), cmocka_unit_test(gradients), cmocka_unit_test(splits),     cmocka_unit_test(kernels),
+        cmocka_unit_test(garbage), cmocka_unit_test(carry),     cmocka_unit_test(statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,6 +320,67 @@ static void sampling_goes_on(void **unused) {
     end(f);
 }
 
+static void statistics_tell_of_learning(void **unused) {
+    (void)unused;
+    for (int kind = 0; kind < KINDS; kind++) {
+        fixture *f = begin(kind);
+        il_error error;
+        il_layer_stats stats, other;
+        il_session *s = open_session(f);
+        if (!f->model->rule) {
+            assert_fails(il_session_layer_stats(s, 0, &stats, &error), IL_ERR_UNSUPPORTED, error, "fast weights");
+            il_session_close(s);
+            end(f);
+            continue;
+        }
+        assert_fails(il_session_layer_stats(s, 2, &stats, &error), IL_ERR_ARG, error, "layers go from 0 to 1");
+        assert_fails(il_session_layer_stats(s, -1, &stats, &error), IL_ERR_ARG, error, "layer -1");
+        double drop = 0;
+        for (size_t at = 0; at < N; at++) {
+            double change = 0;
+            for (int layer = 0; layer < 2; layer++) { /* this model's second layer may have no step at the last token */
+                assert_ok(il_session_layer_stats(s, layer, &stats, &error), error);
+                assert_true(stats.weight_norm > 0);
+                change += stats.change_norm;
+                if (at < f->b)
+                    assert_true(isnan(stats.loss_before) && isnan(stats.loss_after));
+                else if (f->frozen)
+                    assert_true(stats.loss_before == stats.loss_after && stats.loss_before > 0);
+                else
+                    drop += stats.loss_before - stats.loss_after;
+            }
+            assert_true(at < f->b || f->frozen ? change == 0 : change > 0);
+            if (at % 10 == 3) { /* a file keeps them, to the bit */
+                bytes b = bytes_of(s);
+                il_session *t = from(f, &b);
+                assert_ok(il_session_layer_stats(t, 1, &other, &error), error);
+                assert_memory_equal(&stats, &other, sizeof stats);
+                il_session_close(t);
+                free(b.data);
+            }
+            feed(s, f->tokens + at, 1, NULL);
+        }
+        assert_true(f->frozen || drop > 0); /* a step of gradient descent goes down */
+        if (!f->frozen) {                   /* rewound into the mini-batch before, none is complete any more */
+            uint64_t limit = il_session_rewind_limit(s);
+            assert_ok(il_session_rewind(s, limit, &error), error);
+            assert_ok(il_session_layer_stats(s, 1, &stats, &error), error);
+            assert_true(isnan(stats.loss_before));
+        }
+        /* any chunking, the same numbers */
+        il_session *t = open_session(f), *u = open_session(f);
+        feed(t, f->tokens, N, NULL);
+        for (size_t at = 0; at < N; at += 30) feed(u, f->tokens + at, 30, NULL);
+        assert_ok(il_session_layer_stats(t, 0, &stats, &error), error);
+        assert_ok(il_session_layer_stats(u, 0, &other, &error), error);
+        assert_memory_equal(&stats, &other, sizeof stats);
+        il_session_close(u);
+        il_session_close(t);
+        il_session_close(s);
+        end(f);
+    }
+}
+
 /* ---- refusals ---- */
 
 static void wrong_models_are_named(void **unused) {
@@ -470,6 +531,7 @@ static void lies_are_refused(void **unused) {
         if (!strcmp(lies[i].key, "rewind_limit") && !strcmp(lies[i].value, "16")) {
             item(&g, "conv.pre")->shape[1] = item(&g, "conv.qk")->shape[1] = 8;
             item(&g, "hidden")->shape[0] = 6;
+            item(&g, "inner.v")->shape[1] = 5;
         }
         assert_fails(load_forged(f, &g, &error), lies[i].status, error, lies[i].text);
     }
@@ -481,7 +543,7 @@ static void lies_are_refused(void **unused) {
 static void wrong_tensors_are_refused(void **unused) {
     (void)unused;
     static const char *const all[] = {"carry.current", "carry.previous", "conv.pre",     "conv.qk",
-                                      "hidden",        "rows.current",   "rows.previous"};
+                                      "hidden",        "inner.v",        "rows.current", "rows.previous"};
     fixture *f = begin(0);
     il_error error;
     il_session *s = open_session(f);
@@ -635,6 +697,7 @@ int main(void) {
         cmocka_unit_test(size_does_not_grow),
         cmocka_unit_test(frozen_stays_frozen),
         cmocka_unit_test(sampling_goes_on),
+        cmocka_unit_test(statistics_tell_of_learning),
         cmocka_unit_test(wrong_models_are_named),
         cmocka_unit_test(every_bit_is_watched),
         cmocka_unit_test(lies_are_refused),

@@ -73,6 +73,8 @@ void il_rule_scatter(const il_kernels *k, const il_rows_in *in, int d, const flo
 /* Copies n floats and zeroes to the end of total. */
 void il_rule_fill(float *to, const float *from, size_t n, size_t total);
 
+/* 1/2 |f - (V - K)|², summed over n rows; f and key [n, d] lie close together; f is overwritten. */
+double il_rule_loss(const il_kernels *k, int n, int d, float *f, const float *key, const float *v, ptrdiff_t ld_v);
 /* Zeroes columns n .. ld-1 of x [rows, ld]. */
 void il_rule_trim(float *x, int rows, int n, int ld);
 

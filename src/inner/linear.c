@@ -126,6 +126,18 @@ static void linear_rows(const il_head *head, const float *carry, float *rows, in
     for (int i = 0; i < n; i++) k->add((size_t)d, out + i * ld_out, q + i * d, out + i * ld_out);
 }
 
+static double linear_loss(const il_head *head, const float *carry, const float *rows, int n, const float *v,
+                          ptrdiff_t ld_v, float *scratch) {
+    const il_kernels *k = head->kernels;
+    int d = head->d;
+    scratch_rows s;
+    lay_out(d, head->b, scratch, &s);
+    k->transpose(d, n, rows + places(d, head->b).kt, il_pad16(head->b), s.kq, d);
+    il_affine(k, n, d, d, s.kq, carry, s.z);
+    k->layer_norm(n, d, s.z, d, head->param[GAMMA], head->param[BETA], IL_INNER_EPS, s.z, d, NULL, 0, NULL);
+    return il_rule_loss(k, n, d, s.z, s.kq, v, ld_v);
+}
+
 static void linear_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
     size_t used = (size_t)head->d * (size_t)head->d + (size_t)head->d;
     il_dual dual = dual_of(head, rows);
@@ -190,6 +202,7 @@ const il_rule il_rule_linear = {
     .derive = linear_derive,
     .trim = linear_trim,
     .rows = linear_rows,
+    .loss = linear_loss,
     .commit = linear_commit,
     .backward = linear_backward,
     .begin_backward = linear_begin_backward,

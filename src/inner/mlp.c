@@ -203,6 +203,21 @@ static void mlp_rows(const il_head *head, const float *carry, float *rows, int r
     for (int i = 0; i < n; i++) k->add((size_t)d, out + i * ld_out, q + i * d, out + i * ld_out);
 }
 
+static double mlp_loss(const il_head *head, const float *carry, const float *rows, int n, const float *v,
+                       ptrdiff_t ld_v, float *scratch) {
+    const il_kernels *k = head->kernels;
+    int d = head->d, h = hidden(d);
+    carry_places at = carry_of(d);
+    scratch_rows s;
+    lay_out(d, head->b, scratch, &s);
+    k->transpose(d, n, rows + rows_of(d, head->b).kt, il_pad16(head->b), s.kq, d);
+    il_affine(k, n, d, h, s.kq, carry + at.layer1, s.z1);
+    k->gelu((size_t)n * (size_t)h, s.z1, s.x2);
+    il_affine(k, n, h, d, s.x2, carry + at.layer2, s.z2);
+    k->layer_norm(n, d, s.z2, d, head->param[GAMMA], head->param[BETA], IL_INNER_EPS, s.z2, d, NULL, 0, NULL);
+    return il_rule_loss(k, n, d, s.z2, s.kq, v, ld_v);
+}
+
 static void mlp_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
     carry_places at = carry_of(head->d);
     il_dual first, second;
@@ -301,6 +316,7 @@ const il_rule il_rule_mlp = {
     .derive = mlp_derive,
     .trim = mlp_trim,
     .rows = mlp_rows,
+    .loss = mlp_loss,
     .commit = mlp_commit,
     .backward = mlp_backward,
     .begin_backward = mlp_begin_backward,

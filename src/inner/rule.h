@@ -72,6 +72,10 @@ typedef struct il_rule {
     /* Appends rows r0 .. r0+in->n-1 (r0+n ≤ b) and writes out [n, d], stride ld_out = q + LN(inner output). */
     void (*rows)(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
                  ptrdiff_t ld_out, float *scratch);
+    /* The self-supervised loss 1/2 |f(K) - (V - K)|² of rows 0 .. n-1 with the fast weights of carry, summed. v [n, d],
+     * stride ld_v: the rows' own V, which they do not hold. Changes nothing; for statistics. */
+    double (*loss)(const il_head *head, const float *carry, const float *rows, int n, const float *v, ptrdiff_t ld_v,
+                   float *scratch);
     /* next = the carry after a full mini-batch of rows. next may not be carry. */
     void (*commit)(const il_head *head, const float *carry, const float *rows, float *next, float *scratch);
 

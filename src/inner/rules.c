@@ -62,3 +62,14 @@ void il_rule_fill(float *to, const float *from, size_t n, size_t total) {
 void il_rule_trim(float *x, int rows, int n, int ld) {
     for (int r = 0; r < rows; r++) memset(x + (ptrdiff_t)r * ld + n, 0, (size_t)(ld - n) * sizeof *x);
 }
+
+double il_rule_loss(const il_kernels *k, int n, int d, float *f, const float *key, const float *v, ptrdiff_t ld_v) {
+    double total = 0;
+    for (int i = 0; i < n; i++) {
+        float *row = f + i * d;
+        k->add((size_t)d, row, key + i * d, row);
+        k->axpy((size_t)d, -1.0f, v + i * ld_v, row);
+        total += 0.5 * k->sum_squares((size_t)d, row);
+    }
+    return total;
+}

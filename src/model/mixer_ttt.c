@@ -66,6 +66,18 @@ static void run_gate(void *context, int piece, int worker) {
     if (a->g) kernels->gelu_mul((size_t)rows * (size_t)width, a->g + at, out, out);
 }
 
+/* The last V of each stretch into its state, for whoever asks about the inner loss later. */
+static void keep_values(const il_pass *pass, int layer, const float *v) {
+    size_t width = (size_t)pass->model->config.width;
+    int ring = 2 * pass->model->config.mini_batch;
+    for (int s = 0; s < pass->n_stretches; s++) {
+        const il_stretch *t = &pass->stretches[s];
+        for (int i = t->n > ring ? t->n - ring : 0; i < t->n; i++)
+            memcpy(il_state_v(t->state, t->state->position + (uint64_t)i, layer), v + (size_t)(t->first + i) * width,
+                   width * sizeof(float));
+    }
+}
+
 void il_mixer_ttt_forward(const il_pass *pass, int index) {
     const il_model *m = pass->model;
     const il_layer *layer = &m->layers[index];
@@ -83,6 +95,7 @@ void il_mixer_ttt_forward(const il_pass *pass, int index) {
         il_linear_forward(m, &layer->wk, tokens, a->xn, width, a->k, width);
     }
     il_linear_forward(m, &layer->wv, tokens, a->xn, width, a->v, width);
+    if (!pass->tape) keep_values(pass, index, a->v);
     if (a->g) il_linear_forward(m, &layer->wg, tokens, a->xn, width, a->g, width);
     il_linear_forward(m, &layer->lr, tokens, a->xn, width, a->lr, heads);
     m->engine->kernels->add_bias(tokens, heads, il_weight(m, layer->lr_b), a->lr, heads);

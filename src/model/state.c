@@ -11,10 +11,11 @@ static void lay_out(il_state *s, il_arena *arena) {
     size_t heads = (size_t)c->layers * (size_t)c->heads, width = (size_t)c->width;
     size_t columns = (size_t)c->layers * (size_t)s->ring;
     s->hidden = il_arena_take(arena, (size_t)s->ring_hidden * width, sizeof(float));
-    s->carry = s->rows = s->ring_pre = s->ring_qk = NULL;
+    s->carry = s->rows = s->ring_pre = s->ring_qk = s->ring_v = NULL;
     if (m->rule) {
         s->carry = il_arena_take(arena, 2 * heads * m->shape.carry, sizeof(float));
         s->rows = il_arena_take(arena, 2 * heads * m->shape.rows, sizeof(float));
+        s->ring_v = il_arena_take(arena, 2 * (size_t)c->layers * (size_t)c->mini_batch * width, sizeof(float));
     }
     if (c->pre_conv) s->ring_pre = il_arena_take(arena, columns * width, sizeof(float));
     if (c->share_qk) s->ring_qk = il_arena_take(arena, columns * width, sizeof(float));

@@ -20,6 +20,7 @@ typedef struct il_state {
     int ring;        /* R = taps - 1 + 2b columns kept of each convolution's input, that of position p at p mod R */
     float *ring_pre; /* [layers, R, D] or NULL: rms(x) before pre_conv */
     float *ring_qk;  /* [layers, R, D] or NULL: xqk */
+    float *ring_v; /* [layers, 2b, D] or NULL (self-attention): V, that of position p at p mod 2b, for the inner loss */
     int ring_hidden; /* 2b + 1 */
     float *hidden;   /* [2b+1, D]: final hidden vector of position p at p mod (2b+1) */
     /* Self-attention: chunk c covers positions c*512 ..: per layer, head and block of 64 keys: K^T [d][64], V
@@ -50,6 +51,11 @@ static inline float *il_state_rows(const il_state *s, uint64_t mini_batch, int l
     const il_config *c = &s->model->config;
     size_t slot = ((size_t)(mini_batch & 1) * (size_t)c->layers + (size_t)layer) * (size_t)c->heads + (size_t)head;
     return s->rows + slot * s->model->shape.rows;
+}
+static inline float *il_state_v(const il_state *s, uint64_t p, int layer) {
+    const il_config *c = &s->model->config;
+    size_t ring = 2 * (size_t)c->mini_batch;
+    return s->ring_v + ((size_t)layer * ring + (size_t)(p % ring)) * (size_t)c->width;
 }
 /* Block of keys that holds position p: K^T [d][64] then V [64][d]. */
 static inline float *il_state_keys(const il_state *s, uint64_t p, int layer, int head) {

@@ -2,6 +2,7 @@
 #include "session/session.h"
 
 #include "base/error.h"
+#include <math.h>
 
 void il_session_options_default(il_session_options *options) { *options = (il_session_options){0}; }
 
@@ -87,6 +88,62 @@ il_status il_session_logits(il_session *session, float *logits, il_error *error)
 }
 
 void il_session_cancel(il_session *session) { atomic_store(&session->cancelled, 1); }
+
+typedef struct layer_work {
+    void *block;
+    float *initial, *scratch;
+} layer_work;
+
+static void lay_out(const il_model *m, il_arena *arena, layer_work *w) {
+    w->initial = il_arena_take(arena, m->shape.carry, sizeof(float));
+    w->scratch = il_arena_take(arena, m->shape.scratch, sizeof(float));
+}
+
+static void head_stats(const il_state *s, int layer, int h, int complete, const layer_work *w, il_layer_stats *stats) {
+    const il_model *m = s->model;
+    const il_kernels *k = m->engine->kernels;
+    const il_config *c = &m->config;
+    il_head head = il_model_head(m, layer, h, 1.0F);
+    uint64_t b = (uint64_t)c->mini_batch, now = s->position / b;
+    const float *carry = il_state_carry(s, s->frozen ? 0 : now, layer, h);
+    m->rule->begin(&head, w->initial);
+    k->axpy(m->shape.state, -1.0F, carry, w->initial);
+    stats->weight_norm += k->sum_squares(m->shape.state, carry);
+    stats->change_norm += k->sum_squares(m->shape.state, w->initial);
+    if (!complete) return;
+    const float *before = il_state_carry(s, s->frozen ? 0 : now - 1, layer, h);
+    const float *rows = il_state_rows(s, now - 1, layer, h);
+    const float *v = il_state_v(s, (now - 1) * b, layer) + (ptrdiff_t)h * head.d;
+    stats->loss_before += m->rule->loss(&head, before, rows, head.b, v, c->width, w->scratch);
+    stats->loss_after += m->rule->loss(&head, carry, rows, head.b, v, c->width, w->scratch);
+}
+
+il_status il_session_layer_stats(const il_session *session, int layer, il_layer_stats *stats, il_error *error) {
+    const il_state *s = &session->state;
+    il_model *m = session->model;
+    *stats = (il_layer_stats){NAN, NAN, NAN, NAN};
+    if (!m->rule) return il_fail(error, IL_ERR_UNSUPPORTED, "self-attention layers have no fast weights");
+    if (layer < 0 || layer >= m->config.layers)
+        return il_fail(error, IL_ERR_ARG, "layer %d: layers go from 0 to %d", layer, m->config.layers - 1);
+    layer_work w;
+    il_arena arena = {0};
+    lay_out(m, &arena, &w);
+    w.block = il_alloc_raw(&m->engine->memory, arena.used, 1);
+    if (!w.block) return il_fail(error, IL_ERR_NOMEM, "no memory for a layer's statistics");
+    arena = (il_arena){.base = w.block};
+    lay_out(m, &arena, &w);
+    uint64_t b = (uint64_t)m->config.mini_batch, now = s->position / b;
+    int complete = now && il_state_rewind_limit(s) <= (now - 1) * b;
+    double tokens = complete ? (double)m->config.mini_batch * m->config.heads : NAN;
+    *stats = (il_layer_stats){0};
+    for (int h = 0; h < m->config.heads; h++) head_stats(s, layer, h, complete, &w, stats);
+    stats->weight_norm = sqrt(stats->weight_norm);
+    stats->change_norm = sqrt(stats->change_norm);
+    stats->loss_before /= tokens;
+    stats->loss_after /= tokens;
+    il_free(&m->engine->memory, w.block);
+    return IL_OK;
+}
 
 void il_session_get_stats(const il_session *session, il_session_stats *stats) {
     *stats = (il_session_stats){.position = session->state.position, .tokens_fed = session->tokens_fed};

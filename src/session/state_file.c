@@ -8,6 +8,7 @@
  *   rows.current, rows.previous [layers, heads, rows]      the rule's rows; zeros from the first row not read on
  *   conv.pre, conv.qk [layers, columns, width]             inputs of the convolutions, oldest first
  *   hidden [n, width]                                      final hidden vectors, oldest first
+ *   inner.v [layers, n, width]                             V from the rewind limit on: the inner loss is about it
  *   keys, values [layers, heads, position, d]              self-attention
  * A tensor without elements is left out. The checksum is xxh3-128 of the metadata and all tensors. */
 #include "session/state_file.h"
@@ -23,9 +24,21 @@
 static const char FORMAT[] = "innerloop-state", VERSION[] = "1";
 
 /* In the order of their names, which is that of the file. */
-typedef enum part { CARRY, CARRY_BEFORE, CONV_PRE, CONV_QK, HIDDEN, KEYS, ROWS, ROWS_BEFORE, VALUES, PARTS } part;
-static const char *const names[PARTS] = {"carry.current", "carry.previous", "conv.pre",      "conv.qk", "hidden",
-                                         "keys",          "rows.current",   "rows.previous", "values"};
+typedef enum part {
+    CARRY,
+    CARRY_BEFORE,
+    CONV_PRE,
+    CONV_QK,
+    HIDDEN,
+    INNER_V,
+    KEYS,
+    ROWS,
+    ROWS_BEFORE,
+    VALUES,
+    PARTS
+} part;
+static const char *const names[PARTS] = {"carry.current", "carry.previous", "conv.pre",     "conv.qk",       "hidden",
+                                         "inner.v",       "keys",           "rows.current", "rows.previous", "values"};
 
 /* What of a state is alive, and how it lies in a file. */
 typedef struct plan {
@@ -63,6 +76,7 @@ static plan plan_of(const il_model *m, uint64_t position, uint64_t limit, int fr
     if (c->share_qk) add(&p, CONV_QK, 3, layers, columns, width, 0);
     add(&p, HIDDEN, 2, (size_t)(position - reaching_back(limit, 1)), width, 0, 0);
     if (m->rule) {
+        add(&p, INNER_V, 3, layers, (size_t)(position - limit), width, 0);
         if (open) add(&p, ROWS, 3, layers, heads, m->shape.rows, 0);
         if (before) add(&p, ROWS_BEFORE, 3, layers, heads, m->shape.rows, 0);
         return p;
@@ -112,6 +126,13 @@ static il_status walk_hidden(const il_state *s, visitor *v) {
     return IL_OK;
 }
 
+static il_status walk_values(const il_state *s, visitor *v) {
+    for (int layer = 0; layer < s->model->config.layers; layer++)
+        for (uint64_t p = s->oldest; p < s->position; p++)
+            IL_TRY(v->visit(v, INNER_V, il_state_v(s, p, layer), 1, (size_t)s->model->config.width));
+    return IL_OK;
+}
+
 static il_status walk_keys(const il_state *s, part which, visitor *v) {
     const il_config *c = &s->model->config;
     size_t d = (size_t)(c->width / c->heads);
@@ -138,6 +159,7 @@ static il_status walk(const il_state *s, part which, visitor *v) {
     case CONV_PRE:
     case CONV_QK: return walk_columns(s, which, v);
     case HIDDEN: return walk_hidden(s, v);
+    case INNER_V: return walk_values(s, v);
     case KEYS:
     case VALUES: return walk_keys(s, which, v);
     case PARTS: break;

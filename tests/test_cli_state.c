@@ -1,0 +1,339 @@
+/* test_cli_state.c: reading once and going on many times: the verb read, --save-state and --load-state, inspect of a
+ * state. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_text.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COMMON "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2"
+#define SHAPE COMMON " --set mini_batch_size=4"
+enum { BOOK_BYTES = 30000 };
+
+/* m: bytes; s: SentencePiece of ours; l: SentencePiece with a space before every text, as Llama's; a: self-attention.
+ */
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    if (support_cli_begin(state)) return 1;
+    support_seed(4);
+    char *prose = support_prose(BOOK_BYTES);
+    support_write("book.txt", prose, BOOK_BYTES);
+    support_write("first.txt", prose, 12000);
+    support_write("second.txt", prose + 12000, BOOK_BYTES - 12000);
+    free(prose);
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SHAPE));
+    free(support_done("init --preset tiny %s --mixer self_attention --tokenizer bytes --seed 3 --out a", COMMON));
+    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
+    static support_spm spm;
+    support_spm_begin(&spm, 1);
+    support_spm_piece(&spm, "\xE2\x96\x81", -1, SUPPORT_NORMAL);
+    for (char c = 'a'; c <= 'z'; c++) support_spm_piece(&spm, (char[]){c, 0}, -2, SUPPORT_NORMAL);
+    support_spm_piece(&spm, "\xE2\x96\x81the", -0.5F, SUPPORT_NORMAL);
+    support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
+    support_write("l.model", spm.data, spm.bytes);
+    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SHAPE));
+    return 0;
+}
+
+static void assert_same_files(const char *a, const char *b) {
+    size_t n, m;
+    char *x = support_read(a, &n), *y = support_read(b, &m);
+    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+static int exists(const char *path) {
+    struct stat info;
+    return !stat(path, &info);
+}
+
+/* The reading is paid once: what ten continuations evaluate is what they add. */
+static void test_read_once_continue_ten_ways(void **state) {
+    (void)state;
+    json_t *read = support_json("read --model m --save-state book.ilstate book.txt");
+    assert_true(support_number(read, "tokens") == BOOK_BYTES + 1); /* and BOS */
+    assert_true(support_number(read, "position") == BOOK_BYTES + 1);
+    assert_true(support_number(read, "bytes") == BOOK_BYTES);
+    assert_string_equal(support_string(read, "out"), "book.ilstate");
+    assert_true(support_number(read, "state_bytes") < 400000);
+    json_decref(read);
+    double evaluated = 0;
+    json_t *ids[10];
+    for (int i = 0; i < 10; i++) {
+        json_t *way =
+            support_json("generate --model m --load-state book.ilstate --prompt abc --max-tokens 20 --seed %d", i);
+        evaluated += support_number(way, "evaluated");
+        assert_true(support_number(way, "position") == BOOK_BYTES + 1 + support_number(way, "evaluated"));
+        ids[i] = json_incref(json_object_get(way, "ids"));
+        json_decref(way);
+    }
+    assert_true(evaluated <= 10 * (3 + 20));
+    int differ = 0;
+    for (int i = 1; i < 10; i++) differ += !json_equal(ids[0], ids[i]);
+    assert_true(differ > 0);
+    /* and each is what reading all of it again would have said */
+    char *book = support_text_of("book.txt");
+    FILE *file = fopen("prompt.txt", "wb");
+    fprintf(file, "%sabc", book);
+    fclose(file);
+    free(book);
+    for (int i = 0; i < 3; i++) {
+        json_t *whole = support_json("generate --model m --prompt-file prompt.txt --max-tokens 20 --seed %d", i);
+        assert_true(json_equal(json_object_get(whole, "ids"), ids[i]));
+        json_decref(whole);
+    }
+    for (int i = 0; i < 10; i++) json_decref(ids[i]);
+}
+
+static void test_read_on(void **state) {
+    (void)state;
+    static const char *const models[] = {"m", "a"};
+    for (int i = 0; i < 2; i++) {
+        free(support_done("read --model %s --save-state one.ilstate book.txt", models[i]));
+        free(support_done("read --model %s --save-state two.ilstate first.txt --threads 2", models[i]));
+        free(support_done("read --model %s --load-state two.ilstate --save-state two.ilstate second.txt", models[i]));
+        assert_same_files("one.ilstate", "two.ilstate");
+        char *line =
+            support_done("read --model %s --load-state one.ilstate --save-state two.ilstate /dev/null", models[i]);
+        assert_non_null(strstr(line, "two.ilstate: position 30001, "));
+        assert_same_files("one.ilstate", "two.ilstate"); /* nothing read, nothing changed */
+        free(line);
+    }
+}
+
+/* The same bytes through a pipe in pieces of that many, with pauses. */
+static void read_through_pipe(const char *model, const char *from, const char *to, size_t piece) {
+    size_t n, at = 0;
+    char *text = support_read(from, &n), line[200];
+    snprintf(line, sizeof line, "%s read --model %s --save-state %s - >out 2>err", INNERLOOP, model, to);
+    FILE *pipe = popen(line, "w");
+    assert_non_null(pipe);
+    setvbuf(pipe, NULL, _IONBF, 0);
+    for (int i = 0; at < n; i++) {
+        size_t size = n - at < piece ? n - at : piece;
+        assert_int_equal(fwrite(text + at, 1, size, pipe), size);
+        at += size;
+        if (i % 50 == 0) usleep(2000);
+    }
+    assert_int_equal(pclose(pipe), 0);
+    free(text);
+}
+
+static void test_any_pipe(void **state) {
+    (void)state;
+    static const char *const models[] = {"m", "s", "l"};
+    support_write("text", "the  the\n\nthe the\n  the\xE4\xF6 the\r\nthe", 34);
+    enum { LONG = 150000 }; /* a line that counts as three, and ends in the middle of a character */
+    char *text = malloc(LONG);
+    for (int i = 0; i < LONG; i++) text[i] = "\xC3\xA4"[i % 2];
+    support_write("long", text, LONG);
+    free(text);
+    static const size_t pieces[] = {1, 7, 4096, 70001};
+    for (int i = 0; i < 3; i++) {
+        free(support_done("read --model %s --save-state whole.ilstate text", models[i]));
+        for (int p = 0; p < 4; p++) {
+            read_through_pipe(models[i], "text", "piped.ilstate", pieces[p]);
+            assert_same_files("whole.ilstate", "piped.ilstate");
+        }
+    }
+    free(support_done("read --model m --save-state whole.ilstate long"));
+    for (int p = 2; p < 4; p++) {
+        read_through_pipe("m", "long", "piped.ilstate", pieces[p]);
+        assert_same_files("whole.ilstate", "piped.ilstate");
+    }
+}
+
+/* Lines read one after the other are the tokens that the tokenizer makes of the whole. */
+static void test_lines_are_the_whole(void **state) {
+    (void)state;
+    static const char *const models[] = {"m", "s", "l"};
+    for (int i = 0; i < 3; i++) {
+        support_write("p.txt", "the end\n the book\nthe", 21);
+        json_t *read = support_json("read --model %s --save-state p.ilstate p.txt", models[i]);
+        json_t *whole = support_json("generate --model %s --prompt-file p.txt --max-tokens 0", models[i]);
+        assert_true(support_number(read, "tokens") == support_number(whole, "prompt_tokens"));
+        json_decref(read);
+        json_decref(whole);
+        whole = support_json("generate --model %s --prompt-file p.txt --max-tokens 30 --seed 5", models[i]);
+        json_t *on = support_json("generate --model %s --load-state p.ilstate --max-tokens 30 --seed 5", models[i]);
+        assert_true(json_equal(json_object_get(whole, "ids"), json_object_get(on, "ids")));
+        assert_true(support_number(on, "prompt_tokens") == 0);
+        json_decref(on);
+        /* a prompt goes on in mid-text: no BOS, and no space before it */
+        support_write("q.txt", "the end\n the", 12);
+        free(support_done("read --model %s --save-state p.ilstate q.txt", models[i]));
+        on = support_json("generate --model %s --load-state p.ilstate --prompt ' book\nthe' --max-tokens 30 --seed 5",
+                          models[i]);
+        assert_true(json_equal(json_object_get(whole, "ids"), json_object_get(on, "ids")));
+        json_decref(on);
+        json_decref(whole);
+    }
+}
+
+static void test_generate_goes_on(void **state) {
+    (void)state;
+    json_t *whole = support_json("generate --model m --prompt 'The reader' --max-tokens 60 --seed 9");
+    for (int first = 1; first < 60; first += 29) {
+        json_t *a = support_json(
+            "generate --model m --prompt 'The reader' --max-tokens %d --seed 9 --save-state g.ilstate", first);
+        json_t *b = support_json("generate --model m --load-state g.ilstate --max-tokens %d --seed 9", 60 - first);
+        const json_t *all = json_object_get(whole, "ids"), *head = json_object_get(a, "ids"),
+                     *tail = json_object_get(b, "ids");
+        size_t n = json_array_size(head);
+        assert_true(support_number(a, "position") == 11 + (double)n);
+        assert_int_equal(n + json_array_size(tail), json_array_size(all));
+        for (size_t i = 0; i < json_array_size(all); i++)
+            assert_int_equal(json_integer_value(json_array_get(all, i)),
+                             json_integer_value(i < n ? json_array_get(head, i) : json_array_get(tail, i - n)));
+        json_decref(a);
+        json_decref(b);
+    }
+    json_decref(whole);
+}
+
+static void test_inspect_state(void **state) {
+    (void)state;
+    free(support_done("read --model m --save-state i.ilstate book.txt"));
+    json_t *header = support_json("inspect i.ilstate");
+    assert_string_equal(support_string(header, "kind"), "state");
+    assert_string_equal(support_string(header, "metadata.position"), "30001");
+    assert_null(json_object_get(header, "layers"));
+    json_decref(header);
+    json_t *full = support_json("inspect --model m i.ilstate");
+    assert_true(support_number(full, "position") == 30001);
+    assert_true(support_number(full, "bytes") > 10000);
+    const json_t *layers = json_object_get(full, "layers");
+    assert_int_equal(json_array_size(layers), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *layer = json_array_get(layers, i);
+        assert_true(support_number(layer, "weight_norm") > 0);
+        assert_true(support_number(layer, "change_norm") > 0);
+        assert_true(support_number(layer, "loss_drop") ==
+                    support_number(layer, "loss_before") - support_number(layer, "loss_after"));
+    }
+    json_decref(full);
+    char *text = support_done("inspect --model m i.ilstate");
+    assert_non_null(strstr(text, "layer "));
+    assert_non_null(strstr(text, "position                 30001\n"));
+    free(text);
+    free(support_done("read --model m --save-state i.ilstate /dev/null")); /* nothing learned yet */
+    text = support_done("inspect --model m i.ilstate");
+    assert_non_null(strstr(text, "              -"));
+    free(text);
+    free(support_done("read --model a --save-state i.ilstate first.txt"));
+    full = support_json("inspect --model a i.ilstate");
+    assert_null(json_object_get(full, "layers"));
+    json_decref(full);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    char *own = support_fingerprint("m"), *other = support_fingerprint("s");
+    support_refused(2, "--save-state F is missing", "read --model m book.txt");
+    support_refused(2, "--model DIR is missing", "read --save-state x.ilstate book.txt");
+    support_refused(2, "missing", "read --model m --save-state x.ilstate");
+    support_refused(2, "--prompt", "generate --model m --save-state x.ilstate");
+    support_refused(1, "none.txt: No such file", "read --model m --save-state x.ilstate none.txt");
+    support_refused(1, "x.ilstate: cannot open",
+                    "read --model m --load-state x.ilstate --save-state y.ilstate book.txt");
+    /* a place that cannot be written is told before the reading */
+    support_refused(1, "no/", "read --model m --save-state no/x.ilstate book.txt");
+    support_refused(1, "m: not a file", "read --model m --save-state m book.txt");
+    support_refused(1, "no/", "generate --model m --prompt a --save-state no/x.ilstate");
+    assert_false(exists("x.ilstate") || exists("y.ilstate"));
+    free(support_done("read --model m --save-state r.ilstate first.txt"));
+    support_refused(1, own, "generate --model s --load-state r.ilstate --prompt a");
+    support_refused(1, other, "generate --model s --load-state r.ilstate --prompt a");
+    support_refused(1, other, "inspect --model s r.ilstate");
+    support_refused(1, "not a state file", "generate --model m --load-state m/model.safetensors --prompt a");
+    size_t n;
+    char *bytes = support_read("r.ilstate", &n);
+    bytes[n - 7] ^= 4;
+    support_write("damaged.ilstate", bytes, n);
+    support_refused(1, "damaged.ilstate: the file is damaged",
+                    "generate --model m --load-state damaged.ilstate --prompt a");
+    /* the file that was there stays when the reading fails */
+    support_refused(1, "none.txt", "read --model m --load-state r.ilstate --save-state r.ilstate none.txt");
+    support_write("kept", bytes, n);
+    bytes[n - 7] ^= 4;
+    support_write("kept", bytes, n);
+    assert_same_files("kept", "r.ilstate");
+    free(bytes);
+    free(own);
+    free(other);
+}
+
+/* Ctrl-C in the middle of a stream: what was read is kept, ending at a line, and reading goes on from there. */
+static void test_interrupt(void **state) {
+    (void)state;
+    int fds[2];
+    size_t n;
+    char *book = support_read("book.txt", &n);
+    assert_int_equal(pipe(fds), 0);
+    unlink("stopped.ilstate");
+    fflush(NULL);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        close(fds[1]);
+        int out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0666),
+            err = open("err", O_WRONLY | O_CREAT | O_TRUNC, 0666);
+        if (dup2(fds[0], 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) _exit(125);
+        execl(INNERLOOP, INNERLOOP, "read", "--model", "m", "--save-state", "stopped.ilstate", "--json", "-",
+              (char *)NULL);
+        _exit(126);
+    }
+    close(fds[0]);
+    assert_int_equal(write(fds[1], book, 20000), 20000);
+    int left = 1; /* until it has taken what is there: then it waits for more */
+    for (int i = 0; i < 1000 && left; i++) {
+        char stat[64], text[4096];
+        usleep(20000);
+        snprintf(stat, sizeof stat, "/proc/%d/stat", (int)child);
+        FILE *file = fopen(stat, "r");
+        assert_non_null(file);
+        size_t got = fread(text, 1, sizeof text - 1, file);
+        fclose(file);
+        text[got] = 0;
+        left = !strstr(text, ") S ") || i < 10;
+    }
+    kill(child, SIGINT);
+    assert_int_equal(support_cli_wait(child), 130);
+    close(fds[1]);
+    char *out = support_text_of("out");
+    json_t *object = json_loads(out, 0, NULL);
+    assert_true(json_is_object(object) && json_is_true(json_object_get(object, "interrupted")));
+    size_t taken = (size_t)support_number(object, "bytes");
+    assert_true(taken <= 20000 && (!taken || book[taken - 1] == '\n'));
+    support_write("rest.txt", book + taken, n - taken);
+    free(support_done("read --model m --load-state stopped.ilstate --save-state stopped.ilstate rest.txt"));
+    free(support_done("read --model m --save-state whole.ilstate book.txt"));
+    assert_same_files("whole.ilstate", "stopped.ilstate");
+    json_decref(object);
+    free(out);
+    free(book);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_read_once_continue_ten_ways),
+        cmocka_unit_test(test_read_on),
+        cmocka_unit_test(test_any_pipe),
+        cmocka_unit_test(test_lines_are_the_whole),
+        cmocka_unit_test(test_generate_goes_on),
+        cmocka_unit_test(test_inspect_state),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_interrupt),
+    };
+    return cmocka_run_group_tests(tests, begin, support_cli_end);
+}
