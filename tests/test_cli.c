@@ -41,7 +41,8 @@ static int exists(const char *path) {
 
 static void test_usage(void **state) {
     (void)state;
-    static const char *const verbs[] = {"init", "train-tokenizer", "tokenize", "train", "eval", "generate", "inspect"};
+    static const char *const verbs[] = {"init", "train-tokenizer", "tokenize", "train",
+                                        "eval", "generate",        "read",     "inspect"};
     char *help = support_done("--help");
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         if (!strstr(help, verbs[i])) fail_msg("--help lacks %s", verbs[i]);
