@@ -1,7 +1,10 @@
 /* command.c: beginning and end of every verb. */
 #include "command.h"
+#include "box.h"
 #include "interrupt.h"
 #include "output.h"
+
+#include <stdlib.h>
 
 il_status command_open(cli_command *command, arg_spec *spec) {
     il_engine_options options;
@@ -25,10 +28,15 @@ int command_close(cli_command *command, il_status status) {
 }
 
 il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
+    char *boxed = NULL;
+    *model = NULL;
     *tokenizer = NULL;
-    il_status status = il_model_load(command->engine, dir, model, &command->error);
-    if (status) return status;
-    status = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer, &command->error);
+    il_status status = dir ? IL_OK : cli_box_find(&boxed, &command->error);
+    if (boxed) dir = boxed;
+    if (!status) status = il_model_load(command->engine, dir, model, &command->error);
+    if (!status)
+        status = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer, &command->error);
+    free(boxed);
     if (status) {
         il_model_unref(*model);
         *model = NULL;

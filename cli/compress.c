@@ -1,6 +1,7 @@
 /* compress.c: `innerloop compress` and `innerloop decompress`: any file, smaller by what the model predicts
  * of it, and back. Input and output are held in memory; the output appears only when it is whole and, coming
  * back, when its checksum is right. */
+#include "box.h"
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
@@ -115,8 +116,7 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
 int verb_compress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory; the same is needed to decompress",
-            .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP "; the same is needed to decompress"),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
             "cut the input into N parts that are read side by side: faster, a little larger (default 1)", RANGE(1, 64)),
     };
@@ -132,7 +132,7 @@ int verb_compress(int argc, char **argv) {
 int verb_decompress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "the model directory it was compressed with", .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP "; the one it was compressed with"),
     };
     arg_spec spec = {.verb = "decompress",
                      .summary = "give back what compress was given, byte for byte",

@@ -2,6 +2,7 @@
  *
  * Sequence i is tokens [iL, iL+L]: L inputs and L targets from a fresh state. All L+1 tokens are fed, the
  * last one only to be scored: every loss then comes from the same computation, at the price of 1/L more work. */
+#include "box.h"
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
@@ -260,7 +261,7 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
 int verb_eval(int argc, char **argv) {
     eval_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory", .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
         ARG("--data", ARG_TEXT, &options.data, "FILE",
             "token shard (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)", .required = 1),
         ARG("--seq-len", ARG_COUNT, &options.length, "L",

@@ -1,5 +1,6 @@
 /* generate.c: `innerloop generate`: continues a prompt. Standard output holds what the model wrote and
  * nothing else, in the exact bytes, so that it can be piped; the prompt is not repeated. */
+#include "box.h"
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
@@ -294,7 +295,7 @@ int verb_generate(int argc, char **argv) {
     options.min_p = (double)sampling.min_p;
     options.repeat_penalty = (double)sampling.repeat_penalty;
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory", .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
         ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "what to continue; not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
             "the same from a file, every byte (- is standard input)"),

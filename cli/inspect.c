@@ -1,4 +1,5 @@
 /* inspect.c: `innerloop inspect`: what a file or directory holds. It reads and says; it judges no model. */
+#include "box.h"
 #include "command.h"
 #include "files.h"
 #include "output.h"
@@ -174,18 +175,24 @@ static il_status describe_layers(inspection *in, const il_model *model, const il
     return status;
 }
 
-/* With its model a state is checked whole and says what was learned; without, only its header is looked at. */
+/* With its model a state is checked whole and says what was learned; without, only its header is looked at. The model
+ * in the box is tried when none is named. */
 static il_status inspect_state(inspection *in) {
     il_error *error = &in->command->error;
     il_model *model = NULL;
     il_session *session = NULL;
+    char *boxed = NULL;
+    il_error none;
     set(in, "kind", json_string("state"));
+    if (!in->model_path) cli_box_find(&boxed, &none);
+    const char *dir = in->model_path ? in->model_path : boxed;
     il_status status = IL_OK;
-    if (in->model_path) {
+    if (dir) {
         il_session_stats stats;
-        status = il_model_load(in->command->engine, in->model_path, &model, error);
+        status = il_model_load(in->command->engine, dir, &model, error);
         if (!status) status = il_session_load(model, in->path, &session, error);
-        if (!status) {
+        if (status == IL_ERR_MISMATCH && boxed) status = IL_OK; /* another model's */
+        if (session) {
             il_session_get_stats(session, &stats);
             set(in, "position", json_integer((json_int_t)stats.position));
             set(in, "rewind_limit", json_integer((json_int_t)il_session_rewind_limit(session)));
@@ -196,6 +203,7 @@ static il_status inspect_state(inspection *in) {
     if (!status) status = cli_safetensors_describe(in->path, in->object, error);
     il_session_close(session);
     il_model_unref(model);
+    free(boxed);
     return status;
 }
 
@@ -283,7 +291,9 @@ static void print_text(json_t *object) {
 int verb_inspect(int argc, char **argv) {
     const char *tokenizer = NULL, *model = NULL;
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &model, "DIR", "with a state: check it, and say what each layer has learned"),
+        ARG("--model", ARG_TEXT, &model, "DIR",
+            "with a state: check it, and say what each layer has learned (default: the model in the box, if it is the "
+            "state's)"),
         ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
             "with a token shard: also print its first tokens as text"),
     };

@@ -1,6 +1,7 @@
 /* read.c: `innerloop read`: reads a text once and keeps what it left in the model's mind as a state file, to be
  * continued any number of times. The text comes line by line (lines.h), so the state does not depend on how it arrives;
  * memory is constant. */
+#include "box.h"
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
@@ -125,7 +126,7 @@ static il_status read_text(reading *r, const read_options *options, const char *
 int verb_read(int argc, char **argv) {
     read_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory", .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
         ARG("--save-state", ARG_TEXT, &options.save, "F", "where the state goes, F.ilstate", .required = 1),
         ARG("--load-state", ARG_TEXT, &options.load, "F", "go on from this state; it may be the same file"),
     };

@@ -2,6 +2,7 @@
  * taken line by line as it comes, so that a log can be watched; memory is constant. The text is what it would
  * be for eval: BOS first, a line tokenized as what follows a line end. */
 #include "score.h"
+#include "box.h"
 #include "interrupt.h"
 #include "lines.h"
 #include "output.h"
@@ -296,7 +297,7 @@ static il_status score(scoring *s, const score_options *options, const char *pat
 int verb_score(int argc, char **argv) {
     score_options options = {.by = "line"};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory", .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
             "what gets a score; a passage ends at a blank line (default line)"),
         ARG("--threshold", ARG_REAL, &options.threshold, "X",

@@ -129,7 +129,6 @@ static void test_refusals(void **state) {
     assert_int_equal(access("gone", F_OK), -1);
     support_refused(2, "IN OUT is missing", "compress --model m book.txt");
     support_refused(2, "unexpected operand 'c'", "compress --model m a b c");
-    support_refused(2, "--model", "decompress a b");
     support_refused(2, "--streams", "compress --model m --streams 65 book.txt gone");
     support_refused(2, "--streams", "decompress --model m --streams 2 small gone");
     support_refused(2, "standard output", "compress --model m --json book.txt -");

@@ -1,0 +1,170 @@
+/* test_cli_box.c: the model that verbs use when --model is not given: INNERLOOP_MODEL, then beside the binary as in a
+ * source tree, then as installed. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SHAPE                                                                                                          \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
+    "--set mini_batch_size=4"
+enum { BOOK_BYTES = 2000 };
+
+static char *home; /* the group's folder */
+
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    if (support_cli_begin(state)) return 1;
+    home = getcwd(NULL, 0);
+    support_seed(2);
+    char *prose = support_prose(BOOK_BYTES);
+    support_write("book.txt", prose, BOOK_BYTES);
+    free(prose);
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 4 --out n", SHAPE));
+    return home == NULL;
+}
+
+static int end(void **state) {
+    free(home);
+    unsetenv("INNERLOOP_MODEL");
+    return support_cli_end(state);
+}
+
+static void assert_same_files(const char *a, const char *b) {
+    size_t n, m;
+    char *x = support_read(a, &n), *y = support_read(b, &m);
+    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+/* Every verb that has the default says and does what it does with --model; --model goes before. */
+static void test_environment(void **state) {
+    (void)state;
+    static const char *const lines[] = {"generate --prompt a --max-tokens 8 --seed 1", "score --by passage book.txt",
+                                        "score --by line book.txt"};
+    assert_int_equal(setenv("INNERLOOP_MODEL", "m", 1), 0);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char *boxed = support_done("%s", lines[i]), *given = support_done("%s --model m", lines[i]),
+             *other = support_done("%s --model n", lines[i]);
+        assert_string_equal(boxed, given);
+        assert_string_not_equal(boxed, other);
+        free(boxed);
+        free(given);
+        free(other);
+    }
+    free(support_done("read --save-state a.ilstate book.txt"));
+    free(support_done("read --model m --save-state b.ilstate book.txt"));
+    assert_same_files("a.ilstate", "b.ilstate");
+    json_t *a = support_json("eval --data book.txt"), *b = support_json("eval --model m --data book.txt");
+    assert_true(support_number(a, "nll") == support_number(b, "nll"));
+    json_decref(a);
+    json_decref(b);
+    free(support_done("compress book.txt small"));
+    free(support_done("decompress --model m small back"));
+    assert_same_files("book.txt", "back");
+    free(support_done("decompress small back"));
+    assert_same_files("book.txt", "back");
+}
+
+/* A state of the default model says what was learned; of another one, the header. */
+static void test_inspect(void **state) {
+    (void)state;
+    assert_int_equal(setenv("INNERLOOP_MODEL", "m", 1), 0);
+    free(support_done("read --model m --save-state m.ilstate book.txt"));
+    free(support_done("read --model n --save-state n.ilstate book.txt"));
+    json_t *own = support_json("inspect m.ilstate"), *named = support_json("inspect --model m m.ilstate"),
+           *other = support_json("inspect n.ilstate");
+    assert_true(json_equal(own, named));
+    assert_int_equal(json_array_size(json_object_get(own, "layers")), 2);
+    assert_null(json_object_get(other, "layers"));
+    assert_string_equal(support_string(other, "kind"), "state");
+    support_refused(1, "model", "inspect --model m n.ilstate");
+    json_decref(own);
+    json_decref(named);
+    json_decref(other);
+}
+
+static void copy(const char *from, const char *to, mode_t mode) {
+    size_t bytes;
+    char *data = support_read(from, &bytes);
+    support_write(to, data, bytes);
+    assert_int_equal(chmod(to, mode), 0);
+    free(data);
+}
+
+/* What a copy of the command at path prints for one prompt, or the message of its failure. */
+static char *says(const char *path) {
+    char *absolute = malloc(strlen(home) + strlen(path) + 2);
+    assert_non_null(absolute);
+    sprintf(absolute, "%s/%s", home, path);
+    support_command = absolute;
+    support_run run = support_cli(NULL, "generate --prompt a --max-tokens 8 --seed 1");
+    support_command = INNERLOOP;
+    free(absolute);
+    if (run.code) assert_int_equal(run.out_bytes, 0);
+    char *text = strdup(run.code ? run.err : run.out);
+    assert_non_null(text);
+    support_run_free(&run);
+    return text;
+}
+
+static void expect_model(const char *path, const char *model) {
+    char *said = says(path), *wanted = support_done("generate --model %s --prompt a --max-tokens 8 --seed 1", model);
+    assert_string_equal(said, wanted);
+    free(said);
+    free(wanted);
+}
+
+static void expect_complaint(const char *path, const char *text) {
+    char *said = says(path);
+    if (!strstr(said, text)) fail_msg("\"%s\" lacks \"%s\"", said, text);
+    free(said);
+}
+
+static void test_places(void **state) {
+    (void)state;
+    size_t bytes;
+    char *first = support_read(INNERLOOP, &bytes);
+    int script = bytes > 2 && !memcmp(first, "#!", 2);
+    free(first);
+    if (script) skip(); /* emulated: the binary does not move with its script */
+    unsetenv("INNERLOOP_MODEL");
+    mkdir("tree", 0777);
+    mkdir("tree/build", 0777);
+    copy(INNERLOOP, "tree/build/innerloop", 0777);
+    expect_complaint("tree/build/innerloop", "neither models/reader nor share/innerloop/models/reader in ");
+    expect_complaint("tree/build/innerloop", "/tree\n");
+    mkdir("tree/share", 0777);
+    mkdir("tree/share/innerloop", 0777);
+    mkdir("tree/share/innerloop/models", 0777);
+    assert_int_equal(symlink("../../../../n", "tree/share/innerloop/models/reader"), 0);
+    expect_model("tree/build/innerloop", "n");
+    mkdir("tree/models", 0777);
+    mkdir("tree/models/reader", 0777); /* without a model it is passed over */
+    expect_model("tree/build/innerloop", "n");
+    rmdir("tree/models/reader");
+    assert_int_equal(symlink("../../m", "tree/models/reader"), 0);
+    expect_model("tree/build/innerloop", "m");
+    assert_int_equal(symlink("tree/build/innerloop", "link"), 0); /* called through a link, it is where it is */
+    expect_model("link", "m");
+    assert_int_equal(setenv("INNERLOOP_MODEL", "", 1), 0); /* as if it were not set */
+    expect_model("tree/build/innerloop", "m");
+    assert_int_equal(setenv("INNERLOOP_MODEL", "n", 1), 0);
+    expect_model("tree/build/innerloop", "n");
+    assert_int_equal(setenv("INNERLOOP_MODEL", "nowhere", 1), 0); /* no other is taken instead */
+    expect_complaint("tree/build/innerloop", "INNERLOOP_MODEL: no model (config.json) in nowhere");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_environment), cmocka_unit_test(test_inspect),
+                                       cmocka_unit_test(test_places)};
+    return cmocka_run_group_tests(tests, begin, end);
+}
