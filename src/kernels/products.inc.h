@@ -84,15 +84,20 @@ static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t
     }
 }
 
+/* Whole blocks in registers, the rim number by number; a stripe of 16 columns at a time, so that a line of src is
+ * used up while it is in the cache. */
 static void transpose(int m, int n, const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
-    enum { BLOCK = 16 };
-    for (int i0 = 0; i0 < m; i0 += BLOCK) {
-        int i1 = i0 + BLOCK < m ? i0 + BLOCK : m;
-        for (int j0 = 0; j0 < n; j0 += BLOCK) {
-            int j1 = j0 + BLOCK < n ? j0 + BLOCK : n;
-            for (int j = j0; j < j1; j++)
-                for (int i = i0; i < i1; i++) dst[j * ld_dst + i] = src[i * ld_src + j];
-        }
+    enum { STRIPE = 16, BLOCK = V16_TRANSPOSE };
+    const int whole = m - m % BLOCK;
+    for (int j0 = 0; j0 < n; j0 += STRIPE) {
+        const int j1 = j0 + STRIPE < n ? j0 + STRIPE : n, j_whole = j0 + (j1 - j0) / BLOCK * BLOCK;
+        for (int i = 0; i < whole; i += BLOCK)
+            for (int j = j0; j < j_whole; j += BLOCK)
+                v16_transpose(src + i * ld_src + j, ld_src, dst + j * ld_dst + i, ld_dst);
+        for (int j = j_whole; j < j1; j++)
+            for (int i = 0; i < whole; i++) dst[j * ld_dst + i] = src[i * ld_src + j];
+        for (int j = j0; j < j1; j++)
+            for (int i = whole; i < m; i++) dst[j * ld_dst + i] = src[i * ld_src + j];
     }
 }
 

@@ -7,6 +7,8 @@
 
 #define IL_INLINE static inline __attribute__((always_inline, unused))
 
+#include "kernels/simd_x86.h"
+
 typedef struct v16 {
     __m256 lo, hi;
 } v16;

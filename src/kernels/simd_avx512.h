@@ -9,6 +9,8 @@
 
 #define IL_INLINE static inline __attribute__((always_inline, unused))
 
+#include "kernels/simd_x86.h"
+
 typedef __m512 v16;
 
 /* 32 registers: 12 rows x 2 panels are 24 sums. Few rows take more panels, for at least 8 sums in flight. */

@@ -5,6 +5,7 @@
 #define IL_KERNELS_SIMD_NEON_H
 
 #include <arm_neon.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define IL_INLINE static inline __attribute__((always_inline, unused))
@@ -123,6 +124,16 @@ IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
     const uint16x8_t zero = vdupq_n_u16(0), a = vld1q_u16(p), b = vld1q_u16(p + 8);
     return (v16){vreinterpretq_f32_u16(vzip1q_u16(zero, a)), vreinterpretq_f32_u16(vzip2q_u16(zero, a)),
                  vreinterpretq_f32_u16(vzip1q_u16(zero, b)), vreinterpretq_f32_u16(vzip2q_u16(zero, b))};
+}
+enum { V16_TRANSPOSE = 4 };
+IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
+    const float32x4_t a = vld1q_f32(src), b = vld1q_f32(src + ld_src);
+    const float32x4_t c = vld1q_f32(src + 2 * ld_src), d = vld1q_f32(src + 3 * ld_src);
+    const float32x4x2_t ab = vtrnq_f32(a, b), cd = vtrnq_f32(c, d); /* a0 b0 a2 b2, a1 b1 a3 b3 */
+    vst1q_f32(dst, vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0])));
+    vst1q_f32(dst + ld_dst, vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1])));
+    vst1q_f32(dst + 2 * ld_dst, vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0])));
+    vst1q_f32(dst + 3 * ld_dst, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
 }
 
 #undef V16_MAP1

@@ -4,6 +4,7 @@
 #define IL_KERNELS_SIMD_PORTABLE_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -134,6 +135,12 @@ IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
         memcpy(&y.lane[i], &bits, sizeof bits);
     }
     return y;
+}
+/* dst [T,T] = src [T,T] transposed, T = V16_TRANSPOSE. No overlap. */
+enum { V16_TRANSPOSE = 4 };
+IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
+    for (int i = 0; i < V16_TRANSPOSE; i++)
+        for (int j = 0; j < V16_TRANSPOSE; j++) dst[j * ld_dst + i] = src[i * ld_src + j];
 }
 
 #undef EACH_LANE
