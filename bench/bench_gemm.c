@@ -47,7 +47,7 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     il_error error;
     il_allocator memory = il_allocator_default();
     engine->kernels->pack(n, k, b, n, 1, packed);
-    if (il_onednn_open(&memory, il_engine_threads(engine), m, n, k, a, b, c, &peer, &error)) {
+    if (il_onednn_open(&memory, il_engine_threads(engine), IL_ONEDNN_F32, m, n, k, a, b, c, &peer, &error)) {
         fprintf(stderr, "%s\n", error.message);
         exit(1);
     }

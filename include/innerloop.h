@@ -83,11 +83,14 @@ IL_API void il_engine_close(il_engine *engine); /* NULL allowed */
 IL_API int il_engine_threads(const il_engine *engine);
 IL_API const char *il_engine_kernels(const il_engine *engine); /* "portable", "avx2", "avx512" or "neon" */
 
-/* Limits of this machine as the engine sees it, measured when called (about two seconds), with the engine's threads. */
+/* Limits of this machine as the engine sees it, measured when called (about two and a half seconds), with the engine's
+ * threads. */
 typedef struct il_limits {
-    double gflops_kernel; /* our exact fp32 product, 1e9 multiply and add per second, [1024,1024]x[1024,1024] */
-    double gflops_onednn; /* the same by oneDNN with packed weights; 0 when built without it */
-    double read_gb_s;     /* sequential DRAM read, 1e9 bytes per second */
+    double gflops_kernel;    /* our exact fp32 product, 1e9 multiply and add per second, [1024,1024]x[1024,1024] */
+    double gflops_onednn;    /* the same by oneDNN with packed weights; 0 when built without it */
+    double read_gb_s;        /* sequential DRAM read, 1e9 bytes per second */
+    double l2_read_gb_s;     /* the same from second-level caches, by our matrix-vector product, all threads together */
+    double gops_int8_onednn; /* as gflops_onednn, uint8 times int8; 0 when built without it or where it cannot */
 } il_limits;
 IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error);
 

@@ -116,7 +116,8 @@ static void test_limits(void **unused) {
     assert_ok(il_engine_open(&options, &engine, &error), error);
     assert_ok(il_engine_limits(engine, &limits, &error), error);
     assert_true(limits.gflops_kernel > 0 && limits.gflops_onednn >= 0);
-    assert_true(limits.read_gb_s > 0);
+    assert_true(limits.read_gb_s > 0 && limits.l2_read_gb_s > 0 && limits.gops_int8_onednn >= 0);
+    assert_true((limits.gflops_onednn > 0) == (limits.gops_int8_onednn > 0)); /* built with oneDNN or not */
     il_engine_close(engine);
     options.allocator = (il_allocator){small_only, release, NULL};
     assert_ok(il_engine_open(&options, &engine, &error), error);

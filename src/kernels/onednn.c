@@ -28,13 +28,13 @@ static int set_threads(const il_onednn *p, int threads) {
 }
 
 /* b from row-major into the layout the plan wants. */
-static dnnl_status_t pack_weights(il_onednn *p, const dnnl_memory_desc_t *plain, const float *b) {
+static dnnl_status_t pack_weights(il_onednn *p, const dnnl_memory_desc_t *plain, const void *b) {
     dnnl_memory_t from = NULL;
     dnnl_primitive_desc_t plan = NULL;
     dnnl_primitive_t reorder = NULL;
     const dnnl_memory_desc_t *packed = dnnl_primitive_desc_query_md(p->plan, dnnl_query_weights_md, 0);
     union {
-        const float *in;
+        const void *in;
         void *out;
     } source = {b}; /* dnnl takes no const */
     dnnl_status_t status = dnnl_memory_create(&from, plain, p->engine, source.out);
@@ -50,8 +50,8 @@ static dnnl_status_t pack_weights(il_onednn *p, const dnnl_memory_desc_t *plain,
     return status;
 }
 
-il_status il_onednn_open(const il_allocator *memory, int threads, int m, int n, int k, const float *a, const float *b,
-                         float *c, il_onednn **product, il_error *error) {
+il_status il_onednn_open(const il_allocator *memory, int threads, il_onednn_kind kind, int m, int n, int k,
+                         const void *a, const void *b, void *c, il_onednn **product, il_error *error) {
     *product = NULL;
     il_onednn *p = il_alloc(memory, 1, sizeof *p);
     if (!p) return il_fail(error, IL_ERR_NOMEM, "out of memory for a oneDNN product");
@@ -64,15 +64,17 @@ il_status il_onednn_open(const il_allocator *memory, int threads, int m, int n, 
     dnnl_memory_desc_t a_desc, any, b_desc, c_desc;
     dnnl_matmul_desc_t desc;
     union {
-        const float *in;
+        const void *in;
         void *out;
     } source = {a};
+    int narrow = kind == IL_ONEDNN_INT8;
     dnnl_status_t status = dnnl_engine_create(&p->engine, dnnl_cpu, 0);
     if (!status) status = dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags);
-    if (!status) status = dnnl_memory_desc_init_by_tag(&a_desc, 2, left, dnnl_f32, dnnl_ab);
-    if (!status) status = dnnl_memory_desc_init_by_tag(&b_desc, 2, right, dnnl_f32, dnnl_ab);
-    if (!status) status = dnnl_memory_desc_init_by_tag(&any, 2, right, dnnl_f32, dnnl_format_tag_any);
-    if (!status) status = dnnl_memory_desc_init_by_tag(&c_desc, 2, result, dnnl_f32, dnnl_ab);
+    if (!status) status = dnnl_memory_desc_init_by_tag(&a_desc, 2, left, narrow ? dnnl_u8 : dnnl_f32, dnnl_ab);
+    if (!status) status = dnnl_memory_desc_init_by_tag(&b_desc, 2, right, narrow ? dnnl_s8 : dnnl_f32, dnnl_ab);
+    if (!status)
+        status = dnnl_memory_desc_init_by_tag(&any, 2, right, narrow ? dnnl_s8 : dnnl_f32, dnnl_format_tag_any);
+    if (!status) status = dnnl_memory_desc_init_by_tag(&c_desc, 2, result, narrow ? dnnl_s32 : dnnl_f32, dnnl_ab);
     if (!status) status = dnnl_matmul_desc_init(&desc, &a_desc, &any, NULL, &c_desc);
     if (!status) status = dnnl_primitive_desc_create(&p->plan, &desc, NULL, p->engine, NULL);
     if (!status) status = dnnl_primitive_create(&p->product, p->plan);
@@ -83,7 +85,8 @@ il_status il_onednn_open(const il_allocator *memory, int threads, int m, int n, 
     if (status) {
         il_onednn_close(p);
         return il_fail(error, status == dnnl_out_of_memory ? IL_ERR_NOMEM : IL_ERR_UNSUPPORTED,
-                       "oneDNN product [%d,%d]x[%d,%d]: status %d", m, k, k, n, (int)status);
+                       "oneDNN %s product [%d,%d]x[%d,%d]: status %d", narrow ? "int8" : "fp32", m, k, k, n,
+                       (int)status);
     }
     *product = p;
     return IL_OK;
