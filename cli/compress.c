@@ -14,7 +14,7 @@
 #include <string.h>
 
 typedef struct compress_options {
-    const char *model;
+    const char *model, *load;
     uint64_t streams;
 } compress_options;
 
@@ -67,6 +67,7 @@ static void report(const cli_command *command, const char *path, size_t original
 static il_status transcode(cli_command *command, const compress_options *options, const char *from, const char *to) {
     il_model *model = NULL;
     il_tokenizer *tokenizer = NULL;
+    il_session *start = NULL;
     il_buffer output = {0};
     char *input = NULL;
     size_t bytes = 0;
@@ -78,6 +79,8 @@ static il_status transcode(cli_command *command, const compress_options *options
     codec.progress = show;
     codec.user = &run;
     il_status status = command_model(command, options->model, &model, &tokenizer);
+    if (!status && options->load) status = il_session_load(model, options->load, &start, &command->error);
+    codec.start = start;
     if (!status) status = cli_read(from, &input, &bytes, &command->error);
     cli_interrupt_catch();
     double started = cli_seconds();
@@ -90,6 +93,7 @@ static il_status transcode(cli_command *command, const compress_options *options
     if (!status) report(command, to, compressing ? bytes : output.bytes, compressing ? output.bytes : bytes, seconds);
     il_buffer_free(&output);
     free(input);
+    il_session_close(start);
     il_tokenizer_close(tokenizer);
     il_model_unref(model);
     return status;
@@ -117,6 +121,8 @@ int verb_compress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP "; the same is needed to decompress"),
+        ARG("--load-state", ARG_TEXT, &options.load, "F",
+            "go on from this state (see read); the same is needed to decompress"),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
             "cut the input into N parts that are read side by side: faster, a little larger (default 1)", RANGE(1, 64)),
     };
@@ -125,7 +131,8 @@ int verb_compress(int argc, char **argv) {
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example = "innerloop compress --model model book.txt book.ilc\n"
-                                "innerloop compress --model model --streams 8 - - < book.txt > book.ilc"};
+                                "innerloop compress --model model --streams 8 - - < book.txt > book.ilc\n"
+                                "innerloop compress --model model --load-state first.ilstate second.txt second.ilc"};
     return run_verb(&spec, &options, argc, argv);
 }
 
@@ -133,6 +140,7 @@ int verb_decompress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP "; the one it was compressed with"),
+        ARG("--load-state", ARG_TEXT, &options.load, "F", "the state it was compressed from, if it was from one"),
     };
     arg_spec spec = {.verb = "decompress",
                      .summary = "give back what compress was given, byte for byte",

@@ -16,6 +16,7 @@ enum { BATCH = 2048 }; /* tokens after which what has been tokenized is fed */
 
 typedef struct read_options {
     const char *model, *save, *load;
+    int frozen;
 } read_options;
 
 typedef struct reading {
@@ -84,10 +85,13 @@ static il_status read_all(reading *r) {
 static il_status begin(reading *r, const read_options *options, const char *path) {
     il_error *error = &r->command->error;
     il_tokenizer_info info;
+    il_session_options session;
+    il_session_options_default(&session);
+    session.frozen = options->frozen;
     il_status status = cli_writable(options->save, error); /* rather now than after the reading */
     if (!status) status = command_model(r->command, options->model, &r->model, &r->tokenizer);
     if (!status && options->load) status = il_session_load(r->model, options->load, &r->session, error);
-    if (!status && !options->load) status = il_session_open(r->model, NULL, &r->session, error);
+    if (!status && !options->load) status = il_session_open(r->model, &session, &r->session, error);
     if (status) return status;
     r->position = il_session_position(r->session);
     if (!r->position) {
@@ -129,6 +133,8 @@ int verb_read(int argc, char **argv) {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
         ARG("--save-state", ARG_TEXT, &options.save, "F", "where the state goes, F.ilstate", .required = 1),
         ARG("--load-state", ARG_TEXT, &options.load, "F", "go on from this state; it may be the same file"),
+        ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
+            "commit no inner update, now and in what goes on from the state: the control for learning while reading"),
     };
     arg_spec spec = {.verb = "read",
                      .summary = "read a text once into a state file",
@@ -144,6 +150,11 @@ int verb_read(int argc, char **argv) {
     reading r = {.command = &command};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
+    if (options.load && options.frozen) {
+        cli_error(spec.verb, "--load-state and --frozen exclude each other: a state is frozen or not as it was read");
+        arg_release(&spec);
+        return 2;
+    }
     il_status status = command_open(&command, &spec);
     if (!status) status = read_text(&r, &options, spec.operands.items[0]);
     cli_lines_close(&r.lines);

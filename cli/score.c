@@ -24,7 +24,7 @@ enum {
 enum { LINE_ENDS = -1, PASSAGE_ENDS = -2, TEXT_BEGINS = -3 };
 
 typedef struct score_options {
-    const char *model, *by, *html;
+    const char *model, *by, *html, *load;
     double threshold;
     int frozen;
 } score_options;
@@ -257,20 +257,25 @@ static il_status read_all(scoring *s) {
 static il_status begin(scoring *s, const score_options *options, const char *path) {
     il_error *error = &s->command->error;
     il_session_options session;
+    il_session_stats stats;
     il_tokenizer_info info;
     il_status status = command_model(s->command, options->model, &s->model, &s->tokenizer);
     if (status) return status;
-    status = cli_lines_open(&s->lines, path, s->tokenizer, 0, error);
-    if (status) return status;
-    s->view.name = s->lines.name;
-    il_model_fingerprint(s->model, s->view.model);
     il_session_options_default(&session);
     session.frozen = options->frozen;
-    status = il_session_open(s->model, &session, &s->session, error);
+    status = options->load ? il_session_load(s->model, options->load, &s->session, error)
+                           : il_session_open(s->model, &session, &s->session, error);
     if (status) return status;
+    il_session_get_stats(s->session, &stats);
+    status = cli_lines_open(&s->lines, path, s->tokenizer, stats.position > 0, error);
+    if (status) return status;
+    s->view.name = s->lines.name;
+    s->view.frozen = stats.frozen;
+    s->exact.started = s->shown.started = stats.position > 0;
+    il_model_fingerprint(s->model, s->view.model);
     il_tokenizer_get_info(s->tokenizer, &info);
     int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
-    if (bos >= 0 && bos < il_model_config(s->model)->vocab_size)
+    if (!stats.position && bos >= 0 && bos < il_model_config(s->model)->vocab_size)
         status = il_session_feed(s->session, &bos, 1, NULL, NULL, error);
     s->piece_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
     s->piece = cli_alloc(s->piece_capacity, 1);
@@ -298,6 +303,7 @@ int verb_score(int argc, char **argv) {
     score_options options = {.by = "line"};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
+        ARG("--load-state", ARG_TEXT, &options.load, "F", "the text goes on from this state (see read)"),
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
             "what gets a score; a passage ends at a blank line (default line)"),
         ARG("--threshold", ARG_REAL, &options.threshold, "X",
@@ -319,13 +325,17 @@ int verb_score(int argc, char **argv) {
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
+    if (options.load && options.frozen) {
+        cli_error(spec.verb, "--load-state and --frozen exclude each other: a state is frozen or not as it was read");
+        arg_release(&spec);
+        return 2;
+    }
     scoring *s = cli_alloc(1, sizeof *s);
     s->command = &command;
     s->view = (score_view){.by = options.by[0] == 't'   ? SCORE_BY_TOKEN
                                  : options.by[0] == 'l' ? SCORE_BY_LINE
                                                         : SCORE_BY_PASSAGE,
                            .json = spec.json,
-                           .frozen = options.frozen,
                            .has_threshold = arg_given(&spec, "--threshold"),
                            .threshold = options.threshold};
     il_status status = command_open(&command, &spec);

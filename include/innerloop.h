@@ -216,6 +216,7 @@ typedef struct il_session_stats {
     uint64_t position;   /* tokens read */
     uint64_t tokens_fed; /* tokens this session evaluated since it was opened, forked or loaded */
     size_t state_bytes;  /* memory of the state */
+    int frozen;          /* as it was opened, or as the session it comes from was */
 } il_session_stats;
 IL_API void il_session_get_stats(const il_session *session, il_session_stats *stats);
 
@@ -251,6 +252,9 @@ IL_API il_status il_session_write_to(const il_session *session, il_write write, 
 /* The same from memory: data [bytes], not needed after the call. */
 IL_API il_status il_session_load_from(il_model *model, const void *data, size_t bytes, il_session **session,
                                       il_error *error);
+/* The checksum that its state file holds, 32 hex digits and a NUL: the same for the same history, whatever the machine.
+ */
+IL_API il_status il_session_fingerprint(const il_session *session, char hex[33], il_error *error);
 
 /* ---- sampling ---- */
 
@@ -337,8 +341,11 @@ typedef struct il_buffer {
 IL_API void il_buffer_free(il_buffer *buffer); /* a zeroed one too */
 
 typedef struct il_codec_options {
-    int streams; /* il_compress: parts the input is cut into, 1 .. 64; default 1. Each is read from a fresh state, which
-                  * costs a little size; both ways all are fed side by side, with one pass over the weights for all */
+    int streams; /* il_compress: parts the input is cut into, 1 .. 64; default 1. Each is read from the same state,
+                  * which costs a little size; both ways all are fed side by side, with one pass over the weights for
+                  * all */
+    const il_session *start; /* of the model: every stream goes on from a fork of it, its text as if it followed what
+                              * was read. The same is needed to decompress. Default NULL: a fresh state */
     uint64_t bytes_max; /* il_decompress: refuse what says it is longer; default 0: no limit. Memory grows with what has
                          * been decoded, never with what the head claims */
     int (*progress)(void *user, uint64_t done,
@@ -349,11 +356,11 @@ typedef struct il_codec_options {
 IL_API void il_codec_options_default(il_codec_options *options);
 /* Codes input [bytes] with the model's predictions by a range coder, 1e-4 bits a token above the model's own loss;
  * output is zeroed on failure. options may be NULL. Every byte comes back: what the tokenizer would lose is coded as
- * plain bytes. A stream begins with the tokenizer's BOS (or the config's) where there is one. */
+ * plain bytes. A stream from a fresh state begins with the tokenizer's BOS (or the config's) where there is one. */
 IL_API il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
                              const il_codec_options *options, il_buffer *output, il_error *error);
 /* Gives back what il_compress was given, on any machine, with any threads and kernels; output is zeroed on failure.
- * Another model or tokenizer is IL_ERR_MISMATCH, naming both fingerprints; whatever is damaged or cut short is
+ * Another model, tokenizer or state is IL_ERR_MISMATCH, naming both fingerprints; whatever is damaged or cut short is
  * IL_ERR_FORMAT: a checksum of the original is compared before anything is given out. */
 IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
                                const il_codec_options *options, il_buffer *output, il_error *error);

@@ -137,6 +137,49 @@ static void test_refusals(void **state) {
     free(s);
 }
 
+/* From what was read before: smaller, and back only from the same. */
+static void test_states(void **state) {
+    (void)state;
+    char *book = support_text_of("book.txt");
+    support_write("first.txt", book, 2000);
+    support_write("second.txt", book + 2000, BOOK_BYTES - 2000);
+    free(book);
+    static const char *const models[] = {"m", "s"}, *const frozen[] = {"", "--frozen"};
+    for (int i = 0; i < 2; i++) {
+        for (int f = 0; f < 2; f++) {
+            free(support_done("read --model %s %s --save-state a.ilstate first.txt", models[i], frozen[f]));
+            for (int streams = 1; streams <= 3; streams += 2) {
+                free(support_done("compress --model %s --load-state a.ilstate --streams %d second.txt small", models[i],
+                                  streams));
+                setenv("IL_CPU", "portable", 1);
+                free(support_done("decompress --model %s --load-state a.ilstate --threads 1 small back", models[i]));
+                unsetenv("IL_CPU");
+                assert_same_file("second.txt", "back");
+            }
+        }
+    }
+    free(support_done("read --model m --save-state a.ilstate first.txt"));
+    free(support_done("read --model m --save-state b.ilstate second.txt"));
+    free(support_done("read --model s --save-state s.ilstate first.txt"));
+    free(support_done("compress --model m second.txt alone"));
+    free(support_done("compress --model m --load-state a.ilstate second.txt small"));
+    json_t *a = support_json("inspect a.ilstate"), *b = support_json("inspect b.ilstate");
+    const char *one = support_string(a, "metadata.checksum"), *two = support_string(b, "metadata.checksum");
+    unlink("gone");
+    support_refused(1, one, "decompress --model m small gone");
+    support_refused(1, "no state is given", "decompress --model m small gone");
+    support_refused(1, one, "decompress --model m --load-state b.ilstate small gone");
+    support_refused(1, two, "decompress --model m --load-state b.ilstate small gone");
+    support_refused(1, "a fresh state", "decompress --model m --load-state b.ilstate alone gone");
+    support_refused(1, "another model", "decompress --model m --load-state s.ilstate small gone");
+    support_refused(1, "another model", "compress --model m --load-state s.ilstate second.txt gone");
+    support_refused(1, "none.ilstate", "compress --model m --load-state none.ilstate second.txt gone");
+    support_refused(1, "book.txt", "compress --model m --load-state book.txt second.txt gone");
+    assert_int_equal(access("gone", F_OK), -1);
+    json_decref(a);
+    json_decref(b);
+}
+
 static void test_help(void **state) {
     (void)state;
     char *help = support_done("compress --help");
@@ -172,7 +215,8 @@ static void test_interrupt(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_size), cmocka_unit_test(test_pipes_and_machines),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_help), cmocka_unit_test(test_interrupt)};
+        cmocka_unit_test(test_files),    cmocka_unit_test(test_size),   cmocka_unit_test(test_pipes_and_machines),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_states), cmocka_unit_test(test_help),
+        cmocka_unit_test(test_interrupt)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -380,6 +380,51 @@ static void test_terminal(void **state) {
     free(shown);
 }
 
+/* Read one half, score the other: token by token what scoring both gives. */
+static void test_states(void **state) {
+    (void)state;
+    static const char *const models[] = {"m", "s", "l"}, *const frozen[] = {"", "--frozen"};
+    char *book = support_text_of("book.txt"), *half = strchr(book + BOOK_BYTES / 2, '\n') + 1;
+    support_write("first.txt", book, (size_t)(half - book));
+    support_write("second.txt", half, strlen(half));
+    for (int i = 0; i < 3; i++) {
+        for (int f = 0; f < 2; f++) {
+            char arguments[200];
+            free(support_done("read --model %s %s --save-state a.ilstate first.txt", models[i], frozen[f]));
+            snprintf(arguments, sizeof arguments, "--by token --model %s %s book.txt", models[i], frozen[f]);
+            json_t *whole = lines_of(NULL, arguments);
+            snprintf(arguments, sizeof arguments, "--by token --model %s --load-state a.ilstate second.txt", models[i]);
+            json_t *rest = lines_of(NULL, arguments);
+            size_t n = json_array_size(rest) - 1, skipped = json_array_size(whole) - 1 - n;
+            assert_true(n > 100 && skipped > 100);
+            for (size_t k = 0; k < n; k++) {
+                const json_t *a = json_array_get(whole, skipped + k), *b = json_array_get(rest, k);
+                assert_true(support_number(a, "bits") == support_number(b, "bits"));
+                assert_string_equal(support_string(a, "text"), support_string(b, "text"));
+            }
+            assert_true(support_number(last(rest), "bytes") == (double)strlen(half));
+            assert_int_equal(json_is_true(json_object_get(last(rest), "frozen")), f);
+            json_decref(whole);
+            json_decref(rest);
+        }
+    }
+    free(support_done("read --model m --save-state a.ilstate /dev/null")); /* BOS only: a fresh state */
+    json_t *fresh = lines_of(NULL, "--model m book.txt"),
+           *from = lines_of(NULL, "--model m --load-state a.ilstate book.txt");
+    assert_true(support_number(last(fresh), "bits") == support_number(last(from), "bits"));
+    json_decref(fresh);
+    json_decref(from);
+    char *own = support_fingerprint("m");
+    support_refused(1, own, "score --model s --load-state a.ilstate book.txt");
+    support_refused(1, "none.ilstate", "score --model m --load-state none.ilstate book.txt");
+    support_refused(1, "book.txt", "score --model m --load-state book.txt book.txt");
+    support_refused(2, "exclude each other", "score --model m --load-state a.ilstate --frozen book.txt");
+    support_refused(2, "exclude each other",
+                    "read --model m --load-state a.ilstate --save-state b.ilstate --frozen book.txt");
+    free(own);
+    free(book);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     support_refused(1, "nowhere: ", "score --model m --html gone.html nowhere");
@@ -404,6 +449,7 @@ int main(void) {
                                        cmocka_unit_test(test_interrupt_in_a_line),
                                        cmocka_unit_test(test_page),
                                        cmocka_unit_test(test_terminal),
+                                       cmocka_unit_test(test_states),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -248,6 +248,129 @@ static void stretches(void **state) {
     il_tokenizer_close(t);
 }
 
+/* ---- from a state ---- */
+
+static il_session *having_read(il_model *m, const char *x, size_t n, int frozen) {
+    il_session_options o = {.frozen = frozen};
+    il_session *session;
+    int32_t *tokens = calloc(n + 1, sizeof *tokens);
+    for (size_t i = 0; i < n; i++) tokens[i] = (unsigned char)x[i];
+    assert_ok(il_session_open(m, &o, &session, &error), error);
+    assert_ok(il_session_feed(session, tokens, n, NULL, NULL, &error), error);
+    free(tokens);
+    return session;
+}
+
+static size_t from_state(const il_session *from, const il_session *to, const char *x, size_t bytes, int streams) {
+    il_buffer small, back;
+    il_codec_options there = with_streams(streams), here = with_streams(1);
+    there.start = from;
+    here.start = to;
+    assert_ok(il_compress(model, bytes_tokenizer, x, bytes, &there, &small, &error), error);
+    assert_ok(il_decompress(model, bytes_tokenizer, small.data, small.bytes, &here, &back, &error), error);
+    assert_int_equal(back.bytes, bytes);
+    if (bytes) assert_memory_equal(back.data, x, bytes);
+    size_t size = small.bytes;
+    il_buffer_free(&small);
+    il_buffer_free(&back);
+    return size;
+}
+
+/* Whatever was read, also nothing, also frozen; the state is only forked. */
+static void states(void **state) {
+    (void)state;
+    enum { N = 1500 };
+    static const size_t read[] = {0, 1, 7, 8, 1000};
+    char *prose = support_prose(N);
+    char before[33], after[33];
+    for (int frozen = 0; frozen < 2; frozen++) {
+        for (size_t i = 0; i < sizeof read / sizeof *read; i++) {
+            il_session *from = having_read(model, prose, read[i], frozen),
+                       *to = having_read(model, prose, read[i], frozen);
+            assert_ok(il_session_fingerprint(from, before, &error), error);
+            for (int streams = 1; streams <= 7; streams += 3) {
+                from_state(from, to, "", 0, streams);
+                from_state(from, to, "\xFF", 1, streams);
+                from_state(from, to, prose + 1000, 500, streams);
+            }
+            assert_ok(il_session_fingerprint(from, after, &error), error);
+            assert_string_equal(before, after);
+            il_session_close(from);
+            il_session_close(to);
+        }
+    }
+    free(prose);
+}
+
+/* The size is what the model says of the text after what it has read, the first token too. */
+static void states_are_heeded(void **state) {
+    (void)state;
+    enum { N = 4000 };
+    char *prose = support_prose(2 * N);
+    int32_t *tokens = calloc(N, sizeof *tokens);
+    float *nll = calloc(N, sizeof *nll);
+    double own = 0;
+    il_session *start = having_read(model, prose, N, 0), *on;
+    size_t size = from_state(start, start, prose + N, N, 1);
+    assert_ok(il_session_fork(start, &on, &error), error);
+    for (size_t i = 0; i < N; i++) tokens[i] = (unsigned char)prose[N + i];
+    assert_ok(il_session_feed(on, tokens, N, nll, NULL, &error), error);
+    for (size_t i = 0; i < N; i++) own += (double)nll[i] / log(2) / 8;
+    if (!((double)size <= own * 1.005 + 80 && (double)size >= own * 0.995))
+        fail_msg("%zu bytes, the model says %.1f", size, own);
+    il_session_close(on);
+    il_session_close(start);
+    free(tokens);
+    free(nll);
+    free(prose);
+}
+
+static void wrong_states(void **state) {
+    (void)state;
+    il_session *one = having_read(model, "one", 3, 0), *two = having_read(model, "two", 3, 0),
+               *frozen = having_read(model, "one", 3, 1), *foreign = having_read(other_model, "one", 3, 0);
+    il_session *const others[] = {NULL, two, frozen};
+    char names[3][33], expected[200];
+    il_codec_options o = with_streams(2);
+    il_buffer small, back, fresh;
+    assert_ok(il_session_fingerprint(one, names[0], &error), error);
+    assert_ok(il_session_fingerprint(two, names[1], &error), error);
+    assert_ok(il_session_fingerprint(frozen, names[2], &error), error);
+    o.start = one;
+    assert_ok(il_compress(model, bytes_tokenizer, "the sea", 7, &o, &small, &error), error);
+    for (int i = 0; i < 3; i++) {
+        o.start = others[i];
+        snprintf(expected, sizeof expected, "compressed from the state %s; %s%s", names[0],
+                 i ? "this state is " : "no state is given", i ? names[i] : "");
+        assert_fails(il_decompress(model, bytes_tokenizer, small.data, small.bytes, &o, &back, &error), IL_ERR_MISMATCH,
+                     error, expected);
+        assert_null(back.data);
+    }
+    o.start = NULL;
+    assert_ok(il_compress(model, bytes_tokenizer, "the sea", 7, &o, &fresh, &error), error);
+    o.start = two;
+    snprintf(expected, sizeof expected, "compressed from a fresh state; this state is %s", names[1]);
+    assert_fails(il_decompress(model, bytes_tokenizer, fresh.data, fresh.bytes, &o, &back, &error), IL_ERR_MISMATCH,
+                 error, expected);
+    o.start = foreign; /* the same weights, but another object */
+    assert_fails(il_decompress(model, bytes_tokenizer, fresh.data, fresh.bytes, &o, &back, &error), IL_ERR_ARG, error,
+                 "another model");
+    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &o, &back, &error), IL_ERR_ARG, error, "another model");
+    for (size_t bit = 0; bit < 8 * small.bytes; bit++) { /* the new field is under the seal too */
+        o.start = one;
+        small.data[bit / 8] ^= (unsigned char)(1 << bit % 8);
+        il_status status = il_decompress(model, bytes_tokenizer, small.data, small.bytes, &o, &back, &error);
+        if (status != IL_ERR_FORMAT && status != IL_ERR_UNSUPPORTED) fail_msg("bit %zu: %s", bit, error.message);
+        small.data[bit / 8] ^= (unsigned char)(1 << bit % 8);
+    }
+    il_buffer_free(&small);
+    il_buffer_free(&fresh);
+    il_session_close(one);
+    il_session_close(two);
+    il_session_close(frozen);
+    il_session_close(foreign);
+}
+
 /* Without a BOS anywhere the first token is one of all alike. */
 static void without_bos(void **state) {
     (void)state;
@@ -448,7 +571,8 @@ static void hostile_heads(void **state) {
     refuses(model, bytes_tokenizer, data, forge(data, s, IL_STREAMS_MAX, code, 3 * IL_STREAMS_MAX), IL_ERR_FORMAT,
             "damaged");
     refuses(model, bytes_tokenizer, "ILC", 3, IL_ERR_FORMAT, "not compressed by innerloop");
-    refuses(model, bytes_tokenizer, "ILC\x1A\x02", 5, IL_ERR_UNSUPPORTED, "version 2");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x03", 5, IL_ERR_UNSUPPORTED, "version 3");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x02", 5, IL_ERR_FORMAT, "inside its head");
     refuses(model, bytes_tokenizer, "ILC\x1A\x01", 5, IL_ERR_FORMAT, "inside its head");
 }
 
@@ -486,10 +610,10 @@ static il_status there_and_back(const il_allocator *allocator, void *context, il
     il_buffer small, back = {0};
     il_codec_options o = with_streams(2);
     (void)allocator;
-    (void)context;
+    o.start = context;
     il_status status = il_compress(failing_model, failing_tokenizer, x, sizeof x, &o, &small, why);
     if (status == IL_OK)
-        status = il_decompress(failing_model, failing_tokenizer, small.data, small.bytes, NULL, &back, why);
+        status = il_decompress(failing_model, failing_tokenizer, small.data, small.bytes, &o, &back, why);
     if (status == IL_OK) assert_memory_equal(back.data, x, sizeof x);
     if (status != IL_OK) assert_null(back.data);
     il_buffer_free(&small);
@@ -509,8 +633,11 @@ static void memory_runs_short(void **state) {
     failing_model = lively_model(counted, &config, 5);
     il_session *session; /* makes the workspace and the packs, which stay */
     assert_ok(il_session_open(failing_model, NULL, &session, &error), error);
-    il_session_close(session);
     assert_true(support_alloc_fail_each(&alloc, there_and_back, NULL) > 30);
+    int32_t tokens[5] = {1, 2, 3, 4, 5};
+    assert_ok(il_session_feed(session, tokens, 5, NULL, NULL, &error), error);
+    assert_true(support_alloc_fail_each(&alloc, there_and_back, session) > 30);
+    il_session_close(session);
     il_model_unref(failing_model);
     il_tokenizer_close(failing_tokenizer);
     il_engine_close(counted);
@@ -518,13 +645,15 @@ static void memory_runs_short(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_input),    cmocka_unit_test(long_text),
-                                       cmocka_unit_test(one_answer),     cmocka_unit_test(close_to_the_models_loss),
-                                       cmocka_unit_test(attention_too),  cmocka_unit_test(every_tokenizer),
-                                       cmocka_unit_test(stretches),      cmocka_unit_test(without_bos),
-                                       cmocka_unit_test(wrong_partners), cmocka_unit_test(options),
-                                       cmocka_unit_test(progress),       cmocka_unit_test(every_truncation),
-                                       cmocka_unit_test(every_bit_flip), cmocka_unit_test(hostile_heads),
-                                       cmocka_unit_test(hostile_code),   cmocka_unit_test(memory_runs_short)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_input),       cmocka_unit_test(long_text),
+                                       cmocka_unit_test(one_answer),        cmocka_unit_test(close_to_the_models_loss),
+                                       cmocka_unit_test(attention_too),     cmocka_unit_test(every_tokenizer),
+                                       cmocka_unit_test(stretches),         cmocka_unit_test(without_bos),
+                                       cmocka_unit_test(wrong_partners),    cmocka_unit_test(states),
+                                       cmocka_unit_test(states_are_heeded), cmocka_unit_test(wrong_states),
+                                       cmocka_unit_test(options),           cmocka_unit_test(progress),
+                                       cmocka_unit_test(every_truncation),  cmocka_unit_test(every_bit_flip),
+                                       cmocka_unit_test(hostile_heads),     cmocka_unit_test(hostile_code),
+                                       cmocka_unit_test(memory_runs_short)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

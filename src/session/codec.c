@@ -2,7 +2,8 @@
  * one token of every stream: that both see the same distributions is the promise of one answer. The formats
  * are container.h's (the head), range_coder.h's (the code) and, of a stream's code: for each stretch
  * (stretches.h) a bit, raw or tokens; the number of its units; then the units: tokens by the model, raw bytes
- * each of 256 alike. Without a BOS nothing predicts a stream's first token, and all are alike. */
+ * each of 256 alike. From a state that has read something the first token is predicted by that; else by the BOS;
+ * without one nothing predicts it, and all are alike. */
 #include "session/container.h"
 #include "session/range_coder.h"
 #include "session/session.h"
@@ -30,7 +31,8 @@ typedef struct codec {
     const il_tokenizer *tokenizer;
     const il_allocator *memory;
     il_codec_options options;
-    int vocab, bos; /* -1: none */
+    int vocab, bos; /* bos, fed before a stream's first token; -1: none */
+    int begun;      /* options.start has read something */
     il_container head;
     il_feed *feeds; /* [head.n] */
     float *logits;  /* [rows, vocab] */
@@ -46,6 +48,22 @@ static void begin(codec *c, il_model *model, const il_tokenizer *tokenizer, cons
     c->vocab = model->config.vocab_size;
     c->bos = info.bos >= 0 ? info.bos : model->config.bos_token;
     if (c->bos >= c->vocab) c->bos = -1;
+    c->begun = c->options.start && il_session_position(c->options.start) > 0;
+    if (c->begun) c->bos = -1;
+}
+
+/* The state every stream starts from, and its name; empty: fresh. */
+static il_status name_state(const codec *c, char state[33], il_error *error) {
+    state[0] = 0;
+    if (!c->options.start) return IL_OK;
+    if (c->options.start->model != c->model)
+        return il_fail(error, IL_ERR_ARG, "the session to start from belongs to another model");
+    return il_session_fingerprint(c->options.start, state, error);
+}
+
+static il_status open_stream(const codec *c, il_session **session, il_error *error) {
+    return c->options.start ? il_session_fork(c->options.start, session, error)
+                            : il_session_open(c->model, NULL, session, error);
 }
 
 /* The tokenizer is the model's: no larger, and of which the head keeps half the fingerprint. */
@@ -147,10 +165,17 @@ static il_status open_source(compressor *z, int i, const char *text, il_error *e
         s->stretches.tokens.ids[s->stretches.tokens.n++] = c->bos;
     }
     IL_TRY(il_stretches_make(c->memory, c->tokenizer, text, bytes, &s->stretches, error));
-    IL_TRY(il_session_open(c->model, NULL, &s->session, error));
+    IL_TRY(open_stream(c, &s->session, error));
     int coded = encode_heads(s);
-    if (coded && c->bos < 0 && s->left)
-        coded = encode_token(s, (il_slice){(uint32_t)s->stretches.tokens.ids[0], 1, (uint32_t)c->vocab});
+    if (coded && c->bos < 0 && s->left) {
+        il_slice first = {(uint32_t)s->stretches.tokens.ids[0], 1, (uint32_t)c->vocab};
+        if (c->begun) {
+            IL_TRY(il_session_logits(s->session, c->logits, error));
+            if (!il_slices_begin(c->model->engine->kernels, c->vocab, c->logits)) return bad_logits(i, error);
+            first = il_slice_of(c->vocab, c->logits, s->stretches.tokens.ids[0]);
+        }
+        coded = encode_token(s, first);
+    }
     return coded ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
 }
 
@@ -242,6 +267,7 @@ static il_status compress(compressor *z, const char *text, size_t bytes, il_buff
     IL_TRY(check(c, tokenizer, error));
     if (c->options.streams < 1 || c->options.streams > IL_STREAMS_MAX)
         return il_fail(error, IL_ERR_ARG, "streams is %d: 1 to %d are possible", c->options.streams, IL_STREAMS_MAX);
+    IL_TRY(name_state(c, c->head.state, error));
     memcpy(c->head.tokenizer, tokenizer, sizeof c->head.tokenizer);
     il_model_fingerprint(c->model, c->head.model);
     c->head.checksum = XXH3_64bits(text, bytes);
@@ -380,11 +406,19 @@ static il_status open_sink(decompressor *d, int i, const unsigned char *data, il
     if (!s->bytes) return IL_OK;
     s->piece = il_alloc(c->memory, il_tokenizer_piece_bytes_max(c->tokenizer), 1);
     if (!s->piece) return il_fail(error, IL_ERR_NOMEM, "no memory for a piece of text");
-    IL_TRY(il_session_open(c->model, NULL, &s->session, error));
+    IL_TRY(open_stream(c, &s->session, error));
     il_decode_begin(data, (size_t)c->head.streams[i].coded, &s->decoding);
     if (!decode_heads(c, s)) return il_fail(error, s->status, "stream %d: %s", i, s->error.message);
-    if (s->left && s->token < 0 && !take_token(c, s, il_decode_uniform(&s->decoding, (uint32_t)c->vocab)))
-        return il_fail(error, s->status, "stream %d: %s", i, s->error.message);
+    if (!s->left || s->token >= 0) return IL_OK;
+    int64_t first;
+    if (c->begun) {
+        IL_TRY(il_session_logits(s->session, c->logits, error));
+        if (!il_slices_begin(c->model->engine->kernels, c->vocab, c->logits)) return bad_logits(i, error);
+        first = il_decode_symbol(&s->decoding, c->vocab, c->logits);
+    } else {
+        first = il_decode_uniform(&s->decoding, (uint32_t)c->vocab);
+    }
+    if (!take_token(c, s, first)) return il_fail(error, s->status, "stream %d: %s", i, s->error.message);
     return IL_OK;
 }
 
@@ -423,14 +457,19 @@ static il_status decompress_pass(decompressor *d, size_t *open, il_error *error)
 
 /* The head against what is at hand. */
 static il_status check_head(const codec *c, il_error *error) {
-    char model[33], tokenizer[33];
+    char model[33], tokenizer[33], state[33];
     IL_TRY(check(c, tokenizer, error));
+    IL_TRY(name_state(c, state, error));
     il_model_fingerprint(c->model, model);
     if (strcmp(model, c->head.model) != 0)
         return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", c->head.model, model);
     if (strcmp(tokenizer, c->head.tokenizer) != 0)
         return il_fail(error, IL_ERR_MISMATCH, "compressed with tokenizer %s; this tokenizer is %s", c->head.tokenizer,
                        tokenizer);
+    if (strcmp(state, c->head.state) != 0)
+        return il_fail(error, IL_ERR_MISMATCH, "compressed from %s%s; %s%s",
+                       c->head.state[0] ? "the state " : "a fresh state", c->head.state,
+                       state[0] ? "this state is " : "no state is given", state);
     if (c->options.bytes_max && c->head.bytes > c->options.bytes_max)
         return il_fail(error, IL_ERR_UNSUPPORTED, "the original has %llu bytes; at most %llu are allowed",
                        (unsigned long long)c->head.bytes, (unsigned long long)c->options.bytes_max);

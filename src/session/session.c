@@ -148,4 +148,5 @@ il_status il_session_layer_stats(const il_session *session, int layer, il_layer_
 void il_session_get_stats(const il_session *session, il_session_stats *stats) {
     *stats = (il_session_stats){.position = session->state.position, .tokens_fed = session->tokens_fed};
     stats->state_bytes = il_state_bytes(&session->state);
+    stats->frozen = session->state.frozen;
 }

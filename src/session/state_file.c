@@ -229,45 +229,87 @@ static il_status write_piece(visitor *v, part which, float *at, ptrdiff_t stride
     return put(w, at, n * sizeof *at);
 }
 
-il_status il_session_write_to(const il_session *session, il_write write, void *user, il_error *error) {
-    const il_model *m = session->model;
-    il_state state = session->state; /* its arrays are still the session's */
-    state.oldest = il_state_rewind_limit(&state);
-    uint64_t position = state.position, open = position % (uint64_t)m->config.mini_batch;
-    plan p = plan_of(m, position, state.oldest, state.frozen);
+/* A state as it will be written. Its arrays are still the session's, its metadata point into it. */
+typedef struct picture {
+    il_state state;
+    plan plan;
     char model[FINGERPRINT_BYTES], checksum[FINGERPRINT_BYTES], numbers[3][VALUE_BYTES];
-    const uint64_t counts[3] = {position, open, state.oldest};
-    for (int i = 0; i < 3; i++) snprintf(numbers[i], VALUE_BYTES, "%llu", (unsigned long long)counts[i]);
-    il_model_fingerprint(m, model);
-    const char *const values[KEYS_HASHED] = {
-        FORMAT, VERSION, model, numbers[0], numbers[1], numbers[2], state.frozen ? "1" : "0"};
     il_st_pair metadata[KEYS_HASHED + 1];
-    for (size_t i = 0; i < KEYS_HASHED; i++) metadata[i] = (il_st_pair){keys[i], values[i]};
-    metadata[KEYS_HASHED] = (il_st_pair){"checksum", checksum};
+} picture;
 
-    const il_allocator *memory = &m->engine->memory;
+static void take_picture(const il_session *session, picture *p) {
+    const il_model *m = session->model;
+    p->state = session->state;
+    p->state.oldest = il_state_rewind_limit(&p->state);
+    uint64_t position = p->state.position, open = position % (uint64_t)m->config.mini_batch;
+    p->plan = plan_of(m, position, p->state.oldest, p->state.frozen);
+    const uint64_t counts[3] = {position, open, p->state.oldest};
+    for (int i = 0; i < 3; i++) snprintf(p->numbers[i], VALUE_BYTES, "%llu", (unsigned long long)counts[i]);
+    il_model_fingerprint(m, p->model);
+    const char *const values[KEYS_HASHED] = {
+        FORMAT, VERSION, p->model, p->numbers[0], p->numbers[1], p->numbers[2], p->state.frozen ? "1" : "0"};
+    for (size_t i = 0; i < KEYS_HASHED; i++) p->metadata[i] = (il_st_pair){keys[i], values[i]};
+    p->metadata[KEYS_HASHED] = (il_st_pair){"checksum", p->checksum};
+}
+
+/* Fills in the checksum. */
+static il_status sum_up(picture *p, writing *w) {
     XXH3_state_t hash;
-    unsigned char *header = NULL;
-    size_t bytes, room = m->shape.rows > (size_t)m->config.width ? m->shape.rows : (size_t)m->config.width;
-    writing w = {.visitor = {write_piece}, .model = m, .open = (int)open, .write = write, .user = user, .error = error};
-    w.block = il_alloc_raw(memory, room, sizeof *w.block);
-    il_status status = w.block ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to write a state");
-
-    /* The checksum stands before the data, so the data are gone through twice. */
+    il_status status = IL_OK;
     XXH3_INITSTATE(&hash);
     XXH3_128bits_reset(&hash);
-    hash_metadata(&hash, metadata);
-    w.hash = &hash;
-    for (size_t i = 0; i < p.n && !status; i++) {
-        hash_shape(&hash, p.items[i].name, p.items[i].rank, p.items[i].shape);
-        status = walk(&state, p.parts[i], &w.visitor);
+    hash_metadata(&hash, p->metadata);
+    w->hash = &hash;
+    for (size_t i = 0; i < p->plan.n && !status; i++) {
+        const il_st_item *item = &p->plan.items[i];
+        hash_shape(&hash, item->name, item->rank, item->shape);
+        status = walk(&p->state, p->plan.parts[i], &w->visitor);
     }
-    w.hash = NULL;
-    digest(&hash, checksum);
+    w->hash = NULL;
+    digest(&hash, p->checksum);
+    return status;
+}
+
+/* Owes w->block. */
+static il_status begin_writing(const picture *p, writing *w, il_error *error) {
+    const il_model *m = p->state.model;
+    size_t room = m->shape.rows > (size_t)m->config.width ? m->shape.rows : (size_t)m->config.width;
+    int open = (int)(p->state.position % (uint64_t)m->config.mini_batch);
+    *w = (writing){.visitor = {write_piece}, .model = m, .open = open, .error = error};
+    w->block = il_alloc_raw(&m->engine->memory, room, sizeof *w->block);
+    return w->block ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to write a state");
+}
+
+il_status il_session_fingerprint(const il_session *session, char hex[33], il_error *error) {
+    picture p;
+    writing w;
+    take_picture(session, &p);
+    il_status status = begin_writing(&p, &w, error);
+    if (!status) status = sum_up(&p, &w);
+    if (status)
+        hex[0] = 0;
+    else
+        memcpy(hex, p.checksum, sizeof p.checksum);
+    il_free(&session->model->engine->memory, w.block);
+    return status;
+}
+
+il_status il_session_write_to(const il_session *session, il_write write, void *user, il_error *error) {
+    const il_allocator *memory = &session->model->engine->memory;
+    picture p;
+    writing w;
+    unsigned char *header = NULL;
+    size_t bytes;
+    take_picture(session, &p);
+    il_status status = begin_writing(&p, &w, error);
+    if (!status) status = sum_up(&p, &w); /* it stands before the data, so the data are gone through twice */
+    w.write = write;
+    w.user = user;
     if (!status)
-        status = il_st_header(memory, "state", p.items, p.n, metadata, KEYS_HASHED + 1, &header, &bytes, error);
+        status =
+            il_st_header(memory, "state", p.plan.items, p.plan.n, p.metadata, KEYS_HASHED + 1, &header, &bytes, error);
     if (!status) status = put(&w, header, bytes);
-    for (size_t i = 0; i < p.n && !status; i++) status = walk(&state, p.parts[i], &w.visitor);
+    for (size_t i = 0; i < p.plan.n && !status; i++) status = walk(&p.state, p.plan.parts[i], &w.visitor);
     il_free(memory, header);
     il_free(memory, w.block);
     return status;
