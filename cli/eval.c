@@ -7,6 +7,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "output.h"
+#include "reading_gain.h"
 #include "safetensors.h"
 
 #include <math.h>
@@ -19,7 +20,8 @@ enum { PIECE = 2048, LOGITS_PIECE_FLOATS = 1 << 24, BUCKETS = 65 };
 typedef struct eval_options {
     const char *model, *data, *per_token, *logits, *grads;
     uint64_t length, tokens_max, feed;
-    int frozen, by_position;
+    int frozen, by_position, reading_gain;
+    gain_options gain;
 } eval_options;
 
 typedef struct evaluation {
@@ -258,8 +260,26 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     return IL_OK;
 }
 
+/* Options that go with --reading-gain, and those that do not. */
+static const char *misuse(const arg_spec *spec, const eval_options *options) {
+    static const char *const ours[] = {"--seq-len",     "--max-tokens", "--feed",   "--frozen",
+                                       "--by-position", "--per-token",  "--logits", "--grads"};
+    static const char *const theirs[] = {"--read-bytes", "--next-bytes", "--placements", "--seed"};
+    if (options->grads && options->frozen)
+        return "--grads and --frozen exclude each other: the gradient is that of the learning model";
+    for (size_t i = 0; options->reading_gain && i < COUNT_OF(ours); i++)
+        if (arg_given(spec, ours[i]))
+            return "--reading-gain goes with --read-bytes, --next-bytes, --placements and --seed only; it is always "
+                   "measured frozen too";
+    for (size_t i = 0; !options->reading_gain && i < COUNT_OF(theirs); i++)
+        if (arg_given(spec, theirs[i]))
+            return "--read-bytes, --next-bytes, --placements and --seed need --reading-gain";
+    if (options->gain.placements % 2) return "--placements: an even number is needed, since they come in pairs";
+    return NULL;
+}
+
 int verb_eval(int argc, char **argv) {
-    eval_options options = {0};
+    eval_options options = {.gain = {.read_bytes = 100000, .next_bytes = 20000, .placements = 32, .seed = 1}};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
         ARG("--data", ARG_TEXT, &options.data, "FILE",
@@ -278,23 +298,40 @@ int verb_eval(int argc, char **argv) {
         ARG("--logits", ARG_TEXT, &options.logits, "OUT.npy", "write all logits, fp32 [sequences, L, vocabulary]"),
         ARG("--grads", ARG_TEXT, &options.grads, "OUT.safetensors",
             "write the gradient of the recipe's loss for every tensor"),
+        ARG("--reading-gain", ARG_FLAG, &options.reading_gain, NULL,
+            "what reading an author before does for the loss; needs books with authors (.jsonl, .jsonl.zst)"),
+        ARG("--read-bytes", ARG_COUNT, &options.gain.read_bytes, "N", "of it: bytes read before (default 100000)",
+            RANGE(0, 1e12)),
+        ARG("--next-bytes", ARG_COUNT, &options.gain.next_bytes, "N", "of it: bytes of a target (default 20000)",
+            RANGE(16, 1e12)),
+        ARG("--placements", ARG_COUNT, &options.gain.placements, "N", "of it: targets, an even number (default 32)",
+            RANGE(4, 100000)),
+        ARG("--seed", ARG_COUNT, &options.gain.seed, "N", "of it: which ones (default 1)", RANGE(0, 1e15)),
     };
     arg_spec spec = {.verb = "eval",
                      .summary = "measure loss and perplexity, also by position",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example = "innerloop eval --model model --data book.txt --seq-len 2048 --by-position\n"
-                                "innerloop eval --model model --data book.txt --seq-len 2048 --frozen --json"};
+                                "innerloop eval --model model --data book.txt --seq-len 2048 --frozen --json\n"
+                                "innerloop eval --model model --data books.jsonl.zst --reading-gain"};
     cli_command command;
     cli_inputs inputs = {0};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    if (options.grads && options.frozen) {
-        cli_error(spec.verb, "--grads and --frozen exclude each other: the gradient is that of the learning model");
+    const char *complaint = misuse(&spec, &options);
+    if (complaint) {
+        cli_error(spec.verb, "%s", complaint);
         arg_release(&spec);
         return 2;
     }
     il_status status = command_open(&command, &spec);
+    if (options.reading_gain) {
+        options.gain.model = options.model;
+        options.gain.data = options.data;
+        if (!status) status = cli_reading_gain(&command, &options.gain);
+        return command_close(&command, status);
+    }
     evaluation *e = cli_alloc(1, sizeof *e);
     e->command = &command;
     e->options = &options;

@@ -1,0 +1,25 @@
+/* books.h: texts and who wrote them: a .jsonl or .jsonl.zst file, one object a line with "text", "author" and, if there
+ * is one, "title". All texts are held in memory. Knows nothing of tokens or models. */
+#ifndef CLI_BOOKS_H
+#define CLI_BOOKS_H
+
+#include "innerloop.h"
+
+typedef struct cli_book {
+    char *text; /* [bytes] */
+    size_t bytes, author;
+    char *title; /* empty when there is none */
+} cli_book;
+
+typedef struct cli_books {
+    cli_book *books; /* [n], in the order of the file */
+    size_t n, capacity;
+    char **authors; /* [n_authors], in the order of their first books */
+    size_t n_authors;
+} cli_books;
+
+/* Close even after a failure. */
+il_status cli_books_open(const char *path, cli_books *books, il_error *error);
+void cli_books_close(cli_books *books); /* also of zeroed ones */
+
+#endif
