@@ -6,6 +6,7 @@
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
+#include "learning.h"
 #include "output.h"
 #include "reading_gain.h"
 #include "safetensors.h"
@@ -37,6 +38,7 @@ typedef struct evaluation {
     /* results */
     double total, totals[BUCKETS]; /* sums of nll; bucket k holds positions 2^(k-1) .. 2^k - 1, bucket 0 position 0 */
     uint64_t counted, counts[BUCKETS];
+    cli_learning learning; /* by bucket; with --by-position */
     double gradient_loss, seconds;
     uint64_t bytes;
     int bytes_known;
@@ -120,11 +122,15 @@ static il_status read_sequence(evaluation *e, size_t index, cli_progress *progre
     il_status status = il_session_open(e->model, &options, &session, error);
     if (status) return status;
     cli_interrupt_cancels(session);
-    for (size_t at = 0; at <= e->length && !status; at += e->piece) {
-        size_t n = e->length + 1 - at < e->piece ? e->length + 1 - at : e->piece;
+    for (size_t at = 0, n = 0; at <= e->length && !status; at += n) {
+        uint64_t sample = e->learning.layers ? cli_learning_next(at) : UINT64_MAX;
+        n = e->length + 1 - at < e->piece ? e->length + 1 - at : e->piece;
+        if (n > sample - at) n = (size_t)(sample - at);
         il_feed feed = {.session = session, .tokens = tokens + at, .n = n, .nll = e->nll, .logits = e->logits};
         status = cli_interrupted() ? cli_fail(error, IL_ERR_CANCELLED, "interrupted") : il_feed_many(&feed, 1, error);
         if (!status) status = count(e, tokens + at, at, n);
+        if (!status && at + n == sample && sample <= e->length) /* the state that predicts target sample - 1 */
+            status = cli_learning_sample(&e->learning, session, bucket_of((size_t)sample - 1), error);
         if (status) break;
         char detail[64];
         uint64_t done = (uint64_t)index * e->length + (at + n > e->length ? e->length : at + n);
@@ -196,10 +202,11 @@ static void print_json(const evaluation *e, double nll, double bits_per_byte) {
     for (size_t k = 0; k < BUCKETS && e->options->by_position; k++) {
         if (!e->counts[k]) continue;
         size_t to = k + 1 < BUCKETS && bucket_from(k + 1) < e->length ? bucket_from(k + 1) : e->length;
-        json_array_append_new(positions,
-                              json_pack("{s:I, s:I, s:o, s:I}", "from", (json_int_t)bucket_from(k), "to",
-                                        (json_int_t)to, "nll", cli_json_real(mean(e->totals[k], e->counts[k])),
-                                        "tokens", (json_int_t)e->counts[k]));
+        json_t *position =
+            json_pack("{s:I, s:I, s:o, s:I}", "from", (json_int_t)bucket_from(k), "to", (json_int_t)to, "nll",
+                      cli_json_real(mean(e->totals[k], e->counts[k])), "tokens", (json_int_t)e->counts[k]);
+        if (e->learning.layers) cli_learning_describe(&e->learning, k, position);
+        json_array_append_new(positions, position);
     }
     json_t *object = json_pack(
         "{s:I, s:o, s:o, s:o, s:o, s:I, s:I, s:b, s:o, s:o}", "tokens", (json_int_t)e->counted, "nll",
@@ -219,12 +226,21 @@ static void print_text(const evaluation *e, double nll, double bits_per_byte) {
     if (isfinite(bits_per_byte)) printf("bits per byte   %.6f\n", bits_per_byte);
     printf("speed           %.0f tokens/s\n", (double)(e->sequences * e->length) / e->seconds);
     if (e->options->grads) printf("recipe's loss   %.6f\n", e->gradient_loss);
-    if (e->options->by_position) printf("\n%12s %12s %12s %12s\n", "from", "to", "tokens", "nll");
+    if (e->options->by_position) printf("\n%12s %12s %12s %12s", "from", "to", "tokens", "nll");
+    if (e->learning.layers) printf(" %12s %12s %12s %12s", "weight_norm", "change_norm", "inner_loss", "inner_drop");
+    if (e->options->by_position) printf("\n");
     for (size_t k = 0; k < BUCKETS && e->options->by_position; k++) {
         if (!e->counts[k]) continue;
         size_t to = k + 1 < BUCKETS && bucket_from(k + 1) < e->length ? bucket_from(k + 1) : e->length;
-        printf("%12zu %12zu %12llu %12.6f\n", bucket_from(k), to, (unsigned long long)e->counts[k],
+        printf("%12zu %12zu %12llu %12.6f", bucket_from(k), to, (unsigned long long)e->counts[k],
                mean(e->totals[k], e->counts[k]));
+        if (e->learning.layers) {
+            cli_learning_means means = cli_learning_of(&e->learning, k, e->learning.layers);
+            const double columns[] = {means.weight_norm, means.change_norm, means.inner_loss, means.inner_drop};
+            for (size_t i = 0; i < COUNT_OF(columns); i++)
+                isnan(columns[i]) ? printf(" %12s", "-") : printf(" %12.6g", columns[i]);
+        }
+        printf("\n");
     }
 }
 
@@ -245,6 +261,7 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     e->tokens = il_data_stream(e->data);
     e->n_tokens = (size_t)il_data_tokens(e->data);
     status = cut(e);
+    if (e->options->by_position) cli_learning_open(&e->learning, e->model, BUCKETS);
     if (!status) status = open_outputs(e);
     cli_interrupt_catch();
     if (!status) status = read_all(e);
@@ -292,7 +309,8 @@ int verb_eval(int argc, char **argv) {
             RANGE(1, 1e15)),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "commit no inner update: the control for learning while reading"),
-        ARG("--by-position", ARG_FLAG, &options.by_position, NULL, "loss by position in the sequence"),
+        ARG("--by-position", ARG_FLAG, &options.by_position, NULL,
+            "loss by position in the sequence, and what the inner loop does there"),
         ARG("--per-token", ARG_TEXT, &options.per_token, "OUT.npy",
             "write every loss, fp32 [sequences, L], NaN where left out"),
         ARG("--logits", ARG_TEXT, &options.logits, "OUT.npy", "write all logits, fp32 [sequences, L, vocabulary]"),
@@ -343,6 +361,7 @@ int verb_eval(int argc, char **argv) {
     il_tokenizer_close(e->tokenizer);
     il_model_unref(e->model);
     cli_inputs_close(&inputs);
+    cli_learning_close(&e->learning);
     free(e->nll);
     free(e->logits);
     free(e);
