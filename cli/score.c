@@ -26,6 +26,7 @@ enum { LINE_ENDS = -1, PASSAGE_ENDS = -2, TEXT_BEGINS = -3 };
 typedef struct score_options {
     const char *model, *by, *html, *load;
     double threshold;
+    uint64_t window;
     int frozen;
 } score_options;
 
@@ -34,6 +35,8 @@ typedef struct scoring {
     il_model *model;
     il_tokenizer *tokenizer;
     il_session *session;
+    size_t window;   /* tokens a session holds at most; 0: no limit */
+    int32_t *within; /* [position of the session]: its tokens; with a window */
     score_view view;
     score_printer printer;
     score_html html;
@@ -161,13 +164,40 @@ static il_status end_passage(scoring *s) {
     return status;
 }
 
+/* A session that has read the last half of its window, in place of the full one. */
+static il_status renew(scoring *s) {
+    il_error *error = &s->command->error;
+    il_session_options options = {.frozen = s->view.frozen};
+    size_t half = s->window / 2;
+    memmove(s->within, s->within + s->window - half, half * sizeof *s->within);
+    il_session_close(s->session);
+    il_status status = il_session_open(s->model, &options, &s->session, error);
+    return status ? status : il_session_feed(s->session, s->within, half, NULL, NULL, error);
+}
+
+static il_status read_tokens(scoring *s, const int32_t *tokens, size_t n, float *nll) {
+    il_error *error = &s->command->error;
+    if (!s->window) return il_session_feed(s->session, tokens, n, nll, NULL, error);
+    for (size_t at = 0, part; at < n; at += part) {
+        size_t held = (size_t)il_session_position(s->session);
+        il_status status = held == s->window ? renew(s) : IL_OK;
+        if (status) return status;
+        held = (size_t)il_session_position(s->session);
+        part = n - at < s->window - held ? n - at : s->window - held;
+        memcpy(s->within + held, tokens + at, part * sizeof *tokens);
+        status = il_session_feed(s->session, tokens + at, part, nll ? nll + at : NULL, NULL, error);
+        if (status) return status;
+    }
+    return IL_OK;
+}
+
 /* Feeds what has been tokenized and says what it cost. Ctrl-C cuts it, and the line under way, short. */
 static il_status feed(scoring *s) {
     size_t fed = 0, at = 0;
     il_status status = IL_OK;
     while (fed < s->n_tokens && !status && !(fed && cli_interrupted())) {
         size_t n = s->n_tokens - fed < PIECE ? s->n_tokens - fed : PIECE;
-        status = il_session_feed(s->session, s->tokens + fed, n, s->nll + fed, NULL, &s->command->error);
+        status = read_tokens(s, s->tokens + fed, n, s->nll + fed);
         fed += n;
     }
     for (size_t i = 0; i < s->n_steps && !status; i++) {
@@ -272,11 +302,13 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     s->view.name = s->lines.name;
     s->view.frozen = stats.frozen;
     s->exact.started = s->shown.started = stats.position > 0;
+    s->window = (size_t)options->window;
+    if (s->window) s->within = cli_alloc(s->window, sizeof *s->within);
     il_model_fingerprint(s->model, s->view.model);
     il_tokenizer_get_info(s->tokenizer, &info);
     int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
     if (!stats.position && bos >= 0 && bos < il_model_config(s->model)->vocab_size)
-        status = il_session_feed(s->session, &bos, 1, NULL, NULL, error);
+        status = read_tokens(s, &bos, 1, NULL);
     s->piece_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
     s->piece = cli_alloc(s->piece_capacity, 1);
     s->shown.form = IL_DECODE_UTF8;
@@ -311,6 +343,9 @@ int verb_score(int argc, char **argv) {
         ARG("--html", ARG_TEXT, &options.html, "OUT.html", "write a heat map of the text, a page of its own"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "commit no inner update: the control for learning while reading"),
+        ARG("--window", ARG_COUNT, &options.window, "N",
+            "hold at most N tokens: when full, begin anew from the last N / 2 (for Transformers; default: no limit)",
+            RANGE(2, 1 << 24)),
     };
     arg_spec spec = {.verb = "score",
                      .summary = "say how surprising a text is, as it comes",
@@ -325,8 +360,11 @@ int verb_score(int argc, char **argv) {
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    if (options.load && options.frozen) {
-        cli_error(spec.verb, "--load-state and --frozen exclude each other: a state is frozen or not as it was read");
+    if (options.load && (options.frozen || options.window)) {
+        cli_error(spec.verb,
+                  options.frozen
+                      ? "--load-state and --frozen exclude each other: a state is frozen or not as it was read"
+                      : "--load-state and --window exclude each other: a state does not hold its tokens");
         arg_release(&spec);
         return 2;
     }
@@ -345,6 +383,7 @@ int verb_score(int argc, char **argv) {
     il_session_close(s->session);
     il_tokenizer_close(s->tokenizer);
     il_model_unref(s->model);
+    free(s->within);
     free(s->steps);
     free(s->tokens);
     free(s->nll);

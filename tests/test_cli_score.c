@@ -21,7 +21,7 @@
 enum { BOOK_BYTES = 4000 };
 
 /* m: bytes, a little trained; s: SentencePiece of ours; l: SentencePiece with a space before every text, as
- * Llama's. */
+ * Llama's; a: self-attention, bytes. */
 static int begin(void **state) {
     support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
@@ -44,6 +44,8 @@ static int begin(void **state) {
     support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
     support_write("l.model", spm.data, spm.bytes);
     free(support_done("init --preset tiny %s --tokenizer l.model --out l", SHAPE));
+    free(support_done("init --preset tiny --set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 "
+                      "--set num_hidden_layers=2 --mixer self_attention --tokenizer bytes --out a"));
     return rename("run/step-25", "m");
 }
 
@@ -425,6 +427,41 @@ static void test_states(void **state) {
     free(book);
 }
 
+/* A window that nothing leaves changes nothing; what has left a window has no part in what follows. */
+static void test_window(void **state) {
+    (void)state;
+    static const char *const options[] = {"--model m", "--model m --frozen", "--model a", "--model s"};
+    char *book = support_text_of("book.txt"), arguments[200];
+    support_write("one.txt", book, 1000);
+    memset(book, 'x', 100);
+    support_write("two.txt", book, 1000);
+    free(book);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        json_t *runs[4];
+        static const char *const rest[] = {"one.txt", "--window 4000 one.txt", "--window 64 one.txt",
+                                           "--window 64 two.txt"};
+        for (int r = 0; r < 4; r++) {
+            snprintf(arguments, sizeof arguments, "--by token %s %s", options[i], rest[r]);
+            runs[r] = lines_of(NULL, arguments);
+        }
+        size_t n = json_array_size(runs[0]) - 1, m = json_array_size(runs[3]) - 1;
+        assert_int_equal(json_array_size(runs[2]) - 1, n);
+        for (size_t k = 0; k < n; k++) {
+            double bits = support_number(json_array_get(runs[0], k), "bits"),
+                   windowed = support_number(json_array_get(runs[2], k), "bits");
+            assert_true(bits == support_number(json_array_get(runs[1], k), "bits"));
+            if (k < 63) assert_true(bits == windowed); /* BOS is the 64th */
+            /* from the end, since s may cut the two into tokens of other numbers */
+            if (i < 3 && k > 170) assert_true(windowed == support_number(json_array_get(runs[3], m - n + k), "bits"));
+        }
+        /* frozen, nothing older than half a window was held anyway */
+        assert_int_equal(support_number(last(runs[0]), "bits") == support_number(last(runs[2]), "bits"), i == 1);
+        for (int r = 0; r < 4; r++) json_decref(runs[r]);
+    }
+    support_refused(2, "--window", "score --model m --window 1 book.txt");
+    support_refused(2, "exclude each other", "score --model m --window 64 --load-state a.ilstate book.txt");
+}
+
 static void test_refusals(void **state) {
     (void)state;
     support_refused(1, "nowhere: ", "score --model m --html gone.html nowhere");
@@ -450,6 +487,7 @@ int main(void) {
                                        cmocka_unit_test(test_page),
                                        cmocka_unit_test(test_terminal),
                                        cmocka_unit_test(test_states),
+                                       cmocka_unit_test(test_window),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }
