@@ -125,6 +125,27 @@ static int in_range(const char *verb, const arg_option *option, double value, co
     return 0;
 }
 
+/* The whole number at word, which another byte than `after` must not follow; complains and returns 0 when there is
+ * none or it is out of range. */
+static int count_at(const char *verb, const arg_option *option, const char *word, char after, uint64_t *value) {
+    size_t n = strspn(word, "0123456789");
+    char shown[WORD_MAX];
+    errno = 0;
+    *value = strtoull(word, NULL, 10);
+    snprintf(shown, sizeof shown, "%.*s", (int)strcspn(word, after ? (char[]){after, 0} : ""), word);
+    if (n && errno != ERANGE && (!word[n] || word[n] == after)) return in_range(verb, option, (double)*value, shown);
+    cli_error(verb, "%s: '%s' is not a whole number", option->name, shown);
+    return 0;
+}
+
+static int store_counts(const char *verb, const arg_option *option, const char *word) {
+    arg_counts *counts = option->value;
+    counts->items = cli_alloc(strlen(word) + 1, sizeof *counts->items);
+    for (const char *at = word; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (!count_at(verb, option, at, ',', &counts->items[counts->n++])) return 0;
+    return 1;
+}
+
 /* Stores one value; complains and returns 0 when the word is no such value. */
 static int store(const char *verb, arg_option *option, const char *word, int argc) {
     char *end;
@@ -141,15 +162,8 @@ static int store(const char *verb, arg_option *option, const char *word, int arg
         }
         *(const char **)option->value = word;
         return 1;
-    case ARG_COUNT: {
-        unsigned long long value = strtoull(word, &end, 10);
-        if (word[0] < '0' || word[0] > '9' || *end || errno == ERANGE) {
-            cli_error(verb, "%s: '%s' is not a whole number", option->name, word);
-            return 0;
-        }
-        *(uint64_t *)option->value = value;
-        return in_range(verb, option, (double)value, word);
-    }
+    case ARG_COUNT: return count_at(verb, option, word, 0, option->value);
+    case ARG_COUNTS: return store_counts(verb, option, word);
     case ARG_REAL: {
         double value = strtod(word, &end);
         if (end == word || *end || !isfinite(value) || word[0] == ' ') {
@@ -256,6 +270,11 @@ int arg_parse(arg_spec *spec, int argc, char **argv, int *code) {
 
 void arg_release(arg_spec *spec) {
     for (size_t i = 0; i < spec->n_options; i++) {
+        if (spec->options[i].kind == ARG_COUNTS) {
+            arg_counts *counts = spec->options[i].value;
+            free(counts->items);
+            *counts = (arg_counts){0};
+        }
         if (spec->options[i].kind != ARG_REPEAT && spec->options[i].kind != ARG_LIST) continue;
         arg_list *list = spec->options[i].value;
         free(list->items);

@@ -15,6 +15,7 @@ typedef enum arg_kind {
     ARG_TEXT,   /* const char * */
     ARG_CHOICE, /* const char *, one of the words in metavar, "{blocks,none}" */
     ARG_COUNT,  /* uint64_t in low .. high */
+    ARG_COUNTS, /* arg_counts: such numbers with commas between them */
     ARG_REAL,   /* double in low .. high */
     ARG_REPEAT, /* arg_list: one value each time the option is given */
     ARG_LIST    /* arg_list: every word up to the next option */
@@ -24,6 +25,11 @@ typedef struct arg_list {
     const char **items; /* [n], words of argv */
     size_t n;
 } arg_list;
+
+typedef struct arg_counts {
+    uint64_t *items; /* [n], as given */
+    size_t n;
+} arg_counts;
 
 typedef struct arg_option {
     const char *name; /* "--lr" */

@@ -3,36 +3,38 @@
  * fractions are never flattered. */
 #include "bench.h"
 #include "command.h"
+#include "energy.h"
 #include "interrupt.h"
+#include "machine.h"
 #include "output.h"
 
+#include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MIXERS = 3, PROBE_SIDE = 1024 /* of the product that il_engine_limits times */ };
+enum {
+    MIXERS = 3,
+    CONTEXT_DEFAULT = 2048,
+    LONG = 16384, /* tokens; a longer text is read once, not once a repetition, and not trained on */
+    WALK_STEP = 2048
+};
 static const char *const mixer_names[MIXERS] = {"ttt_linear", "ttt_mlp", "self_attention"};
-static const char *const work_names[BENCH_WORKS] = {"prefill", "decode", "train"};
 
 typedef struct bench_options {
-    const char *preset, *mixer, *work;
-    uint64_t context, repeat;
+    const char *preset, *mixer, *work, *powercap, *csv, *html;
+    arg_counts contexts; /* ascending */
+    uint64_t repeat, sessions;
+    double minutes_max;
 } bench_options;
-
-typedef struct row {
-    const char *work, *mixer; /* mixer NULL: the bare product */
-    double *samples;          /* [repeat] tokens/s; ascending once median has seen them */
-    bench_count count;
-    double limit, fraction; /* fraction 0: nothing to compare with */
-    const char *unit;       /* of limit */
-} row;
 
 typedef struct bench {
     cli_command *command;
     const bench_options *options;
-    il_limits last, best; /* the last probe; the best of each so far */
-    row rows[1 + MIXERS * BENCH_WORKS];
-    size_t n;
+    il_limits last; /* the last probe */
+    energy meter;
+    bench_report report;
     cli_progress progress;
     uint64_t done;
 } bench;
@@ -51,86 +53,168 @@ static double median(double *samples, uint64_t n) {
 }
 
 static il_status probe(bench *b) {
-    il_status status = il_engine_limits(b->command->engine, &b->last, &b->command->error);
-    b->best.gflops_kernel = larger(b->best.gflops_kernel, b->last.gflops_kernel);
-    b->best.gflops_onednn = larger(b->best.gflops_onednn, b->last.gflops_onednn);
-    b->best.read_gb_s = larger(b->best.read_gb_s, b->last.read_gb_s);
+    il_limits *best = &b->report.limits, *last = &b->last;
+    il_status status = il_engine_limits(b->command->engine, last, &b->command->error);
+    best->gflops_kernel = larger(best->gflops_kernel, last->gflops_kernel);
+    best->gflops_onednn = larger(best->gflops_onednn, last->gflops_onednn);
+    best->read_gb_s = larger(best->read_gb_s, last->read_gb_s);
+    best->l2_read_gb_s = larger(best->l2_read_gb_s, last->l2_read_gb_s);
+    best->gops_int8_onednn = larger(best->gops_int8_onednn, last->gops_int8_onednn);
     return status;
 }
 
-static row *new_row(bench *b, const char *work, const char *mixer) {
-    row *r = &b->rows[b->n++];
-    *r = (row){.work = work, .mixer = mixer, .unit = "GFLOP/s"};
-    r->samples = cli_alloc(b->options->repeat, sizeof *r->samples);
-    return r;
+static bench_row *new_row(bench *b, const char *work, const char *mixer) {
+    bench_row *row = &b->report.rows[b->report.n++];
+    *row = (bench_row){.work = work, .mixer = mixer, .unit = "GFLOP/s", .joules = NAN, .sessions = 1};
+    row->samples = cli_alloc(b->options->repeat, sizeof *row->samples);
+    return row;
 }
 
 /* Shows progress; IL_ERR_CANCELLED when a signal asks to stop. */
-static il_status repetition_done(bench *b, const char *work, const char *mixer) {
-    char detail[64];
-    snprintf(detail, sizeof detail, "%s%s%s", work, mixer ? " " : "", mixer ? mixer : "");
-    cli_progress_show(&b->progress, ++b->done, detail);
+static il_status progress(bench *b, uint64_t repetitions, const char *what, const char *mixer) {
+    char detail[80];
+    snprintf(detail, sizeof detail, "%s%s%s", what, mixer ? " " : "", mixer ? mixer : "");
+    b->done += repetitions;
+    cli_progress_show(&b->progress, b->done, detail);
     return cli_interrupted() ? IL_ERR_CANCELLED : IL_OK;
 }
 
 /* Our exact product against oneDNN's, its rows being the tokens. */
 static il_status gemm_row(bench *b) {
-    row *r = new_row(b, "gemm", NULL);
+    bench_row *row = new_row(b, "gemm", NULL);
     uint64_t repeat = b->options->repeat;
     double *fractions = cli_alloc(repeat, sizeof *fractions);
     il_status status = IL_OK;
-    r->count.flops = 2.0 * PROBE_SIDE * PROBE_SIDE;
-    for (uint64_t i = 0; i < repeat && !status; i++) {
+    row->count.flops = 2.0 * BENCH_SIDE * BENCH_SIDE;
+    for (; row->n < repeat && !status; row->n++) {
         status = probe(b);
-        r->samples[i] = b->last.gflops_kernel * 1e9 / r->count.flops;
-        r->limit = larger(r->limit, b->last.gflops_onednn);
-        fractions[i] = b->last.gflops_onednn > 0 ? b->last.gflops_kernel / b->last.gflops_onednn : 0;
-        if (!status) status = repetition_done(b, r->work, NULL);
+        row->samples[row->n] = b->last.gflops_kernel * 1e9 / row->count.flops;
+        row->limit = larger(row->limit, b->last.gflops_onednn);
+        fractions[row->n] = b->last.gflops_onednn > 0 ? b->last.gflops_kernel / b->last.gflops_onednn : 0;
+        if (!status) status = progress(b, 1, row->work, NULL);
     }
-    r->fraction = median(fractions, repeat);
+    row->rate = median(row->samples, row->n);
+    row->fraction = median(fractions, row->n);
     free(fractions);
     return status;
 }
 
-static il_status work_row(bench *b, il_model *model, const char *mixer, bench_work work) {
+/* What binds a work: the arithmetic, or for a token at a time the memory that must be read for it; for a batch the one
+ * that takes longer. */
+static void set_fraction(bench_row *row, bench_work work, const il_limits *before, const il_limits *after) {
+    double products = larger(product_limit(before), product_limit(after)),
+           reads = larger(before->read_gb_s, after->read_gb_s);
+    if (work == BENCH_DECODE || (work == BENCH_BATCH && row->count.bytes / reads > row->count.flops / products)) {
+        row->unit = "GB/s";
+        row->limit = reads;
+        row->fraction = row->rate * row->count.bytes * 1e-9 / reads;
+    } else {
+        row->limit = products;
+        row->fraction = row->rate * row->count.flops * 1e-9 / products;
+    }
+}
+
+static int reads_on(bench_work work, uint64_t context) {
+    return work == BENCH_EXTEND || work == BENCH_DECODE || work == BENCH_BATCH ||
+           (work == BENCH_PREFILL && context > LONG);
+}
+
+/* Whether the row can be timed; else its reason says why not. */
+static int is_possible(bench *b, const bench_job *job, bench_row *row, bench_work work) {
+    const bench_options *o = b->options;
+    uint64_t total, available;
+    double flops = 0, cache = bench_cache_bytes(job, work, row->context);
+    if (reads_on(work, row->context)) flops = bench_walk_flops(job, row->context);
+    if (work != BENCH_PREFILL || row->context <= LONG)
+        flops += (double)((o->repeat + 1) * bench_tokens(job, work, row->context)) * row->count.flops;
+    double minutes = flops / (product_limit(&b->report.limits) * 1e9) / 60;
+    machine_memory(MACHINE_MEMINFO, &total, &available);
+    if (work == BENCH_TRAIN && row->context > LONG)
+        snprintf(row->reason, sizeof row->reason, "sequences are trained up to %d tokens", LONG);
+    else if (cache > (double)available && available)
+        snprintf(row->reason, sizeof row->reason, "keys and values take %.1f GB, %.1f GB are free", cache * 1e-9,
+                 (double)available * 1e-9);
+    else if (minutes > o->minutes_max)
+        snprintf(row->reason, sizeof row->reason, "would take more than %.3g minutes (--minutes-max %g)", minutes,
+                 o->minutes_max);
+    return !row->reason[0];
+}
+
+static il_status walk(bench *b, bench_job *job, const bench_row *row) {
+    il_status status = IL_OK;
+    for (uint64_t at = bench_walked(job); at < row->context && !status;) {
+        at = row->context - at < WALK_STEP ? row->context : at + WALK_STEP;
+        status = bench_walk(job, at, &b->command->error);
+        if (!status) status = progress(b, 0, "reading on", row->mixer);
+    }
+    return status ? status : bench_walk(job, row->context, &b->command->error);
+}
+
+static il_status repetitions(bench *b, bench_job *job, bench_row *row, bench_work work) {
     const bench_options *o = b->options;
     il_error *error = &b->command->error;
-    row *r = new_row(b, work_names[work], mixer);
-    il_limits before = b->last;
-    bench_job job = {0};
-    double warm_up;
-    il_status status = bench_open(&job, b->command->engine, model, work, o->context, o->repeat + 1, error);
-    if (!status) status = bench_run(&job, &warm_up, error);
-    for (uint64_t i = 0; i < o->repeat && !status; i++) {
-        status = bench_run(&job, &r->samples[i], error);
-        if (!status) status = repetition_done(b, r->work, mixer);
+    double tokens = (double)bench_tokens(job, work, row->context), joules = 0, seconds;
+    il_status status = bench_begin(job, work, row->context, o->repeat + 1, error);
+    if (!status) status = bench_run(job, work, row->context, &seconds, error); /* warms up */
+    while (row->n < o->repeat && !status) {
+        energy_take(&b->meter);
+        status = bench_run(job, work, row->context, &seconds, error);
+        joules += energy_take(&b->meter);
+        row->samples[row->n++] = tokens / seconds;
+        if (!status) status = progress(b, 1, row->work, row->mixer);
     }
-    bench_close(&job);
+    bench_end(job);
+    row->state_bytes = job->state_bytes;
+    row->joules = joules / (tokens * (double)o->repeat);
+    return status;
+}
+
+static il_status work_row(bench *b, bench_job *job, const char *mixer, bench_work work, uint64_t context) {
+    bench_row *row = new_row(b, bench_work_names[work], mixer);
+    il_limits before = b->last;
+    row->context = context;
+    row->count = bench_count_of(job, work, context);
+    if (work == BENCH_BATCH) row->sessions = job->sessions;
+    if (!is_possible(b, job, row, work)) return progress(b, b->options->repeat, row->work, mixer);
+    il_status status = reads_on(work, context) ? walk(b, job, row) : IL_OK;
+    if (!status && work == BENCH_PREFILL && context > LONG) {
+        row->samples[row->n++] = (double)context / job->walked_seconds;
+        status = progress(b, b->options->repeat, row->work, mixer);
+    } else if (!status) {
+        status = repetitions(b, job, row, work);
+    }
+    if (status == IL_ERR_NOMEM) { /* the other rows may fit */
+        snprintf(row->reason, sizeof row->reason, "%.150s", b->command->error.message);
+        row->n = 0;
+        return IL_OK;
+    }
     if (!status) status = probe(b);
     if (status) return status;
-    double rate = median(r->samples, o->repeat);
-    r->count = bench_count_of(il_model_config(model), il_model_parameters(model), work, o->context);
-    if (work == BENCH_DECODE) { /* every weight comes from memory for a handful of operations */
-        r->unit = "GB/s";
-        r->limit = larger(before.read_gb_s, b->last.read_gb_s);
-        r->fraction = rate * r->count.bytes * 1e-9 / r->limit;
-    } else {
-        r->limit = larger(product_limit(&before), product_limit(&b->last));
-        r->fraction = rate * r->count.flops * 1e-9 / r->limit;
-    }
+    row->rate = median(row->samples, row->n);
+    set_fraction(row, work, &before, &b->last);
     return IL_OK;
 }
 
 static int chosen(const char *option, const char *name) { return !strcmp(option, "all") || !strcmp(option, name); }
 
+/* By context, training last: it changes the weights. */
 static il_status mixer_rows(bench *b, const char *mixer) {
+    const bench_options *o = b->options;
     il_config config;
     il_model *model = NULL;
+    bench_job job = {0};
     il_error *error = &b->command->error;
-    il_status status = il_config_preset(b->options->preset, mixer, NULL, &config, error);
+    il_status status = il_config_preset(o->preset, mixer, NULL, &config, error);
     if (!status) status = il_model_init(b->command->engine, &config, 0, &model, error);
-    for (int work = 0; work < BENCH_WORKS && !status; work++)
-        if (chosen(b->options->work, work_names[work])) status = work_row(b, model, mixer, (bench_work)work);
+    if (status) return status;
+    bench_open(&job, b->command->engine, model, o->contexts.items[o->contexts.n - 1], o->sessions);
+    for (size_t i = 0; i < o->contexts.n; i++)
+        for (int work = 0; work < BENCH_TRAIN && !status; work++)
+            if (chosen(o->work, bench_work_names[work]))
+                status = work_row(b, &job, mixer, (bench_work)work, o->contexts.items[i]);
+    for (size_t i = 0; i < o->contexts.n && !status && chosen(o->work, bench_work_names[BENCH_TRAIN]); i++)
+        status = work_row(b, &job, mixer, BENCH_TRAIN, o->contexts.items[i]);
+    bench_close(&job);
     il_model_unref(model);
     return status;
 }
@@ -139,112 +223,112 @@ static il_status measure(bench *b) {
     const bench_options *o = b->options;
     uint64_t mixers = 0, works = 0;
     for (int i = 0; i < MIXERS; i++) mixers += (uint64_t)chosen(o->mixer, mixer_names[i]);
-    for (int i = 0; i < BENCH_WORKS; i++) works += (uint64_t)chosen(o->work, work_names[i]);
-    uint64_t gemm = (uint64_t)chosen(o->work, "gemm");
+    for (int i = 0; i < BENCH_WORKS; i++) works += (uint64_t)chosen(o->work, bench_work_names[i]);
+    uint64_t gemm = (uint64_t)chosen(o->work, "gemm"), rows = gemm + mixers * works * o->contexts.n;
+    b->report.rows = cli_alloc(rows, sizeof *b->report.rows);
+    energy_open(&b->meter, o->powercap);
     cli_interrupt_catch();
-    cli_progress_begin(&b->progress, b->command->verb, "repetition", 0, o->repeat * (gemm + mixers * works));
+    cli_progress_begin(&b->progress, b->command->verb, "repetition", 0, o->repeat * rows);
     il_status status = gemm ? gemm_row(b) : probe(b);
     for (int i = 0; i < MIXERS && works && !status; i++)
         if (chosen(o->mixer, mixer_names[i])) status = mixer_rows(b, mixer_names[i]);
     cli_progress_end(&b->progress);
+    b->report.no_energy = b->meter.reason;
     return status;
 }
 
-/* ---- output ---- */
+static il_status write_file(const bench *b, const char *path, void (*content)(FILE *, const bench_report *)) {
+    cli_file file;
+    il_status status = cli_file_open(&file, path, &b->command->error);
+    if (status) return status;
+    content(file.stream, &b->report);
+    return cli_file_finish(&file, &b->command->error);
+}
 
-/* As the system names it, released by free. */
-static char *cpu_name(void) {
-    char line[512], *name = NULL;
-    FILE *stream = fopen("/proc/cpuinfo", "r");
-    while (stream && !name && fgets(line, sizeof line, stream)) {
-        char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) || !colon) continue;
-        colon[1 + strcspn(colon + 1, "\n")] = 0;
-        name = cli_text("%s", colon + 1 + strspn(colon + 1, " "));
+/* Files first: a table that is followed by a complaint would look whole. */
+static il_status report(bench *b) {
+    const bench_options *o = b->options;
+    bench_report *r = &b->report;
+    il_status status = IL_OK;
+    machine_cpu_name(MACHINE_CPUINFO, MACHINE_MODEL, r->cpu, sizeof r->cpu);
+    r->kernels = il_engine_kernels(b->command->engine);
+    r->threads = il_engine_threads(b->command->engine);
+    r->preset = o->preset;
+    r->powercap = o->powercap;
+    if (o->csv) status = write_file(b, o->csv, bench_write_csv);
+    if (!status && o->html) status = write_file(b, o->html, bench_write_html);
+    if (status) return status;
+    if (b->command->spec->json)
+        cli_json_print(bench_json(r));
+    else
+        bench_print_table(r);
+    return IL_OK;
+}
+
+static int by_size(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Ascending, each once. */
+static void sort_contexts(arg_counts *contexts) {
+    size_t n = 0;
+    if (!contexts->n) {
+        contexts->items = cli_alloc(1, sizeof *contexts->items);
+        contexts->items[contexts->n++] = CONTEXT_DEFAULT;
     }
-    if (stream) fclose(stream);
-    return name ? name : cli_text("unknown");
-}
-
-static json_t *positive(double value) { return value > 0 ? json_real(value) : json_null(); }
-
-static json_t *row_json(const bench *b, const row *r) {
-    uint64_t n = b->options->repeat;
-    double rate = median(r->samples, n);
-    json_t *samples = json_array();
-    for (uint64_t i = 0; i < n; i++) json_array_append_new(samples, json_real(r->samples[i]));
-    return json_pack("{s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:n}", "work", r->work, "mixer",
-                     cli_json_string(r->mixer), "dtype", "f32", "context",
-                     r->mixer ? json_integer((json_int_t)b->options->context) : json_null(), "tokens_per_s",
-                     json_real(rate), "samples", samples, "flops_per_token", json_real(r->count.flops),
-                     "bytes_per_token", positive(r->count.bytes), "limit_unit", r->unit, "limit", positive(r->limit),
-                     "fraction_of_limit", positive(r->fraction), "joules_per_token");
-}
-
-static void print_json(const bench *b, const char *cpu) {
-    il_engine *engine = b->command->engine;
-    json_t *rows = json_array();
-    for (size_t i = 0; i < b->n; i++) json_array_append_new(rows, row_json(b, &b->rows[i]));
-    cli_json_print(json_pack("{s:o, s:s, s:i, s:s, s:{s:f, s:o, s:f}, s:o}", "cpu", cli_json_string(cpu), "kernels",
-                             il_engine_kernels(engine), "threads", il_engine_threads(engine), "preset",
-                             b->options->preset, "limits", "gflops_kernel", b->best.gflops_kernel, "gflops_onednn",
-                             positive(b->best.gflops_onednn), "read_gb_s", b->best.read_gb_s, "rows", rows));
-}
-
-static void print_table(const bench *b, const char *cpu) {
-    il_engine *engine = b->command->engine;
-    uint64_t n = b->options->repeat;
-    printf("%s, %s, %d threads; preset %s, context %llu\n", cpu, il_engine_kernels(engine), il_engine_threads(engine),
-           b->options->preset, (unsigned long long)b->options->context);
-    printf("limits: our product %.1f GFLOP/s, ", b->best.gflops_kernel);
-    if (b->best.gflops_onednn > 0) printf("oneDNN %.1f GFLOP/s, ", b->best.gflops_onednn);
-    printf("memory read %.1f GB/s\n\n", b->best.read_gb_s);
-    printf("%-8s %-15s %10s %10s .. %-10s %12s %9s  %s\n", "work", "mixer", "tokens/s", "least", "most", "MFLOP/token",
-           "MB/token", "of limit");
-    for (size_t i = 0; i < b->n; i++) {
-        const row *r = &b->rows[i];
-        char bytes[32] = "-", limit[64] = "-";
-        double rate = median(r->samples, n);
-        if (r->count.bytes > 0) snprintf(bytes, sizeof bytes, "%.1f", r->count.bytes * 1e-6);
-        if (r->fraction > 0) snprintf(limit, sizeof limit, "%.3f of %.1f %s", r->fraction, r->limit, r->unit);
-        printf("%-8s %-15s %10.1f %10.1f .. %-10.1f %12.1f %9s  %s\n", r->work, r->mixer ? r->mixer : "-", rate,
-               r->samples[0], r->samples[n - 1], r->count.flops * 1e-6, bytes, limit);
-    }
+    qsort(contexts->items, contexts->n, sizeof *contexts->items, by_size);
+    for (size_t i = 0; i < contexts->n; i++)
+        if (!n || contexts->items[n - 1] != contexts->items[i]) contexts->items[n++] = contexts->items[i];
+    contexts->n = n;
 }
 
 int verb_bench(int argc, char **argv) {
-    bench_options options = {.preset = "125m", .mixer = "all", .work = "all", .context = 2048, .repeat = 5};
+    bench_options options = {.preset = "125m",
+                             .mixer = "all",
+                             .work = "all",
+                             .powercap = ENERGY_POWERCAP,
+                             .repeat = 5,
+                             .sessions = 16,
+                             .minutes_max = 10};
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}",
             "size, random weights (default 125m)"),
         ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_mlp,self_attention,all}",
             "sequence layer (default all)"),
-        ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,decode,train,all}", "what to time (default all)"),
-        ARG("--context", ARG_COUNT, &options.context, "N",
-            "tokens of prefill and of a training step, and before decode (default 2048)", RANGE(1, 1 << 20)),
+        ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,extend,decode,batch,train,all}",
+            "what to time (default all)"),
+        ARG("--context", ARG_COUNTS, &options.contexts, "N,…",
+            "tokens of prefill and of a training step, and before the rest (default 2048)", RANGE(1, 1 << 20)),
+        ARG("--sessions", ARG_COUNT, &options.sessions, "N", "that batch decodes side by side (default 16)",
+            RANGE(1, 256)),
         ARG("--repeat", ARG_COUNT, &options.repeat, "N", "repetitions of each; the median counts (default 5)",
             RANGE(1, 1000)),
+        ARG("--minutes-max", ARG_REAL, &options.minutes_max, "X",
+            "leave out rows that would take longer, reading up to them included (default 10)", RANGE(0, 1e6)),
+        ARG("--powercap", ARG_TEXT, &options.powercap, "DIR",
+            "folder of the energy counters (default " ENERGY_POWERCAP ")"),
+        ARG("--csv", ARG_TEXT, &options.csv, "FILE", "write the rows as a table, a row a line"),
+        ARG("--html", ARG_TEXT, &options.html, "FILE", "write a page with the cost curves over context"),
     };
     arg_spec spec = {.verb = "bench",
                      .summary = "measure speed beside this machine's limits",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example = "innerloop bench --json > bench.json\n"
-                                "innerloop bench --preset small --mixer ttt_mlp --work decode --context 512"};
+                                "innerloop bench --preset small --context 256,1024,4096,16384 --html bench.html\n"
+                                "innerloop bench --mixer ttt_mlp --work decode --context 512"};
     cli_command command;
     bench b = {.command = &command, .options = &options};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
+    sort_contexts(&options.contexts);
     il_status status = command_open(&command, &spec);
+    if (!status && options.csv) status = cli_writable(options.csv, &command.error);
+    if (!status && options.html) status = cli_writable(options.html, &command.error);
     if (!status) status = measure(&b);
-    if (!status) {
-        char *cpu = cpu_name();
-        if (spec.json)
-            print_json(&b, cpu);
-        else
-            print_table(&b, cpu);
-        free(cpu);
-    }
-    for (size_t i = 0; i < b.n; i++) free(b.rows[i].samples);
+    if (!status) status = report(&b);
+    for (size_t i = 0; i < b.report.n; i++) free(b.report.rows[i].samples);
+    free(b.report.rows);
     return command_close(&command, status);
 }

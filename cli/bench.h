@@ -1,37 +1,91 @@
-/* bench.h: the works that `innerloop bench` times: what one repetition of each does, and how much arithmetic
- * and memory traffic the model's formulas count for a token of it. Knows nothing of limits, tables or
- * options. */
+/* bench.h: what the parts of `innerloop bench` share. bench_work.c: the works that are timed, what one repetition of
+ * each does, and how much arithmetic and memory traffic the model's formulas count for a token of it. bench.c: options
+ * and order. bench_report.c: what was measured as a table, as JSON, CSV and a page. */
 #ifndef CLI_BENCH_H
 #define CLI_BENCH_H
 
+#include "files.h"
 #include "innerloop.h"
 
-typedef enum bench_work { BENCH_PREFILL, BENCH_DECODE, BENCH_TRAIN, BENCH_WORKS } bench_work;
+#include <jansson.h>
+
+enum { BENCH_SIDE = 1024 /* of the product that il_engine_limits times */ };
+
+/* ---- bench_work.c ---- */
+
+typedef enum bench_work { BENCH_PREFILL, BENCH_EXTEND, BENCH_DECODE, BENCH_BATCH, BENCH_TRAIN, BENCH_WORKS } bench_work;
+extern const char *const bench_work_names[BENCH_WORKS];
 
 /* Per token, averaged over the tokens of a repetition. */
 typedef struct bench_count {
     double flops;
-    double bytes; /* of weights and state that must come from memory once; 0: not counted for this work */
+    double bytes; /* of weights and state that must come from memory, or go there, once */
 } bench_count;
-/* parameters: entries of all tensors of a model of this config. */
-bench_count bench_count_of(const il_config *config, uint64_t parameters, bench_work work, uint64_t context);
 
-/* A work under way. Zero-initialise; bench_close it even after bench_open failed. */
+/* A model and the session that walks through a made-up text. */
 typedef struct bench_job {
-    bench_work work;
-    uint64_t context;
-    il_model *model; /* the caller's */
-    int32_t *tokens;
-    float *logits;
-    il_session *session;
-    il_data *data;
+    il_engine *engine; /* the caller's, as is the model */
+    il_model *model;
+    uint64_t sessions; /* of BENCH_BATCH */
+    int32_t *tokens;   /* [n_tokens] */
+    uint64_t n_tokens;
+    float *logits;         /* [sessions, vocabulary] */
+    il_session *walk;      /* NULL before the first bench_walk */
+    double walked_seconds; /* that it took to come where it is */
+    size_t state_bytes;    /* of one session at the context of the last bench_run; 0: none */
+    il_data *data;         /* of training, between bench_begin and bench_end */
     il_trainer *trainer;
 } bench_job;
-/* repeat: how often bench_run may be called. */
-il_status bench_open(bench_job *job, il_engine *engine, il_model *model, bench_work work, uint64_t context,
-                     uint64_t repeat, il_error *error);
-/* One repetition; tokens_per_s of the wall clock. */
-il_status bench_run(bench_job *job, double *tokens_per_s, il_error *error);
-void bench_close(bench_job *job);
+
+void bench_open(bench_job *job, il_engine *engine, il_model *model, uint64_t context_max, uint64_t sessions);
+void bench_close(bench_job *job); /* a zeroed one too */
+
+bench_count bench_count_of(const bench_job *job, bench_work work, uint64_t context);
+/* Tokens of a repetition, all sessions together. */
+uint64_t bench_tokens(const bench_job *job, bench_work work, uint64_t context);
+/* Operations of walking on from where the session is. */
+double bench_walk_flops(const bench_job *job, uint64_t context);
+/* Bytes of keys and values that this work at this context holds; 0 for mixers whose state does not grow. */
+double bench_cache_bytes(const bench_job *job, bench_work work, uint64_t context);
+
+uint64_t bench_walked(const bench_job *job);
+/* Reads on, no logits, up to this position. */
+il_status bench_walk(bench_job *job, uint64_t position, il_error *error);
+/* Around the repetitions of a work; repeat: how many there will be. EXTEND, DECODE and BATCH go on from where the
+ * session walked to, and leave it there. */
+il_status bench_begin(bench_job *job, bench_work work, uint64_t context, uint64_t repeat, il_error *error);
+il_status bench_run(bench_job *job, bench_work work, uint64_t context, double *seconds, il_error *error);
+void bench_end(bench_job *job);
+
+/* ---- bench_report.c ---- */
+
+typedef struct bench_row {
+    const char *work, *mixer; /* mixer NULL: the bare product */
+    uint64_t context, sessions;
+    double *samples; /* [n] tokens/s, ascending; released by the caller */
+    uint64_t n;      /* 0: left out, for the reason below */
+    double rate;     /* their median */
+    bench_count count;
+    double limit, fraction; /* fraction 0: nothing to compare with */
+    const char *unit;       /* of limit */
+    double joules;          /* per token; NAN: unknown */
+    size_t state_bytes;     /* of a session; 0: unknown */
+    char reason[200];
+} bench_row;
+
+typedef struct bench_report {
+    char cpu[256];
+    const char *kernels, *preset;
+    int threads;
+    il_limits limits;                 /* the best seen */
+    const char *powercap, *no_energy; /* no_energy: why joules are unknown; "" */
+    bench_row *rows;                  /* [n] */
+    size_t n;
+} bench_report;
+
+void bench_print_table(const bench_report *r);
+json_t *bench_json(const bench_report *r);
+void bench_write_csv(FILE *out, const bench_report *r);
+void bench_write_html(FILE *out, const bench_report *r);
 
 #endif

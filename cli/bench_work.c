@@ -1,4 +1,4 @@
-/* bench_work.c: prefill, decode and training steps of a model on made-up tokens. */
+/* bench_work.c: reading, decoding and training steps of a model on made-up tokens. */
 #include "bench.h"
 #include "output.h"
 
@@ -9,9 +9,15 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Tokens that a repetition of decode reads one by one: whole mini-batches of every preset, so that inner
- * updates come as often as in the long run. */
-enum { DECODE_TOKENS = 64 };
+enum {
+    EXTEND_TOKENS = 256,
+    /* that a repetition of decode reads one by one: whole mini-batches of every preset, so that inner updates come as
+     * often as in the long run */
+    DECODE_TOKENS = 64,
+    STEP_FLOATS = 10 /* of memory a parameter costs in a training step: forward and backward read it, the gradient is
+                      * written, AdamW reads four and writes three */
+};
+const char *const bench_work_names[BENCH_WORKS] = {"prefill", "extend", "decode", "batch", "train"};
 
 /* ---- counting ---- */
 
@@ -22,34 +28,90 @@ static double mean_flops(const il_config *config, uint64_t first, uint64_t n, in
            2;
 }
 
-/* A token reads every weight, the fast weights in place of the learned initial ones (as many), one row of the
- * embedding, which the output head reads whole if it is tied, and the open rows of its mini-batch or all keys
- * and values. */
-static double decode_bytes(const il_config *c, uint64_t parameters, uint64_t context) {
-    double width = c->width, heads = c->heads, head = width / heads, b = c->mini_batch,
-           floats = (double)parameters + width;
-    double rows = (b + 1) / 2; /* on average */
-    if (!c->tie_word_embeddings) floats -= (double)c->vocab_size * width;
-    switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR: floats += c->layers * heads * rows * (2 * head + 1); break;
-    case IL_MIXER_TTT_MLP: floats += c->layers * heads * rows * (10 * head + 1); break;
-    case IL_MIXER_SELF_ATTENTION:
-        floats += c->layers * 2 * width * ((double)context + (DECODE_TOKENS + 1) / 2.0);
-        break;
-    }
-    return floats * (double)sizeof(float);
+static double cache_floats(const il_config *c, double tokens) {
+    return c->mixer == IL_MIXER_SELF_ATTENTION ? 2.0 * c->layers * c->width * tokens : 0;
 }
 
-bench_count bench_count_of(const il_config *config, uint64_t parameters, bench_work work, uint64_t context) {
-    double logits_row = il_config_flops_per_token(config, 0, 1) - il_config_flops_per_token(config, 0, 0);
+/* Floats of a session that a pass over it reads at a position: fast weights, and the open rows of its mini-batch or
+ * all keys and values. */
+static double session_floats(const il_config *c, double position) {
+    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads;
+    double rows = (c->mini_batch + 1) / 2.0; /* on average */
+    switch (c->mixer) {
+    case IL_MIXER_TTT_LINEAR: return heads * (d * d + d + rows * (2 * d + 1));
+    case IL_MIXER_TTT_MLP: return heads * (8 * d * d + 5 * d + rows * (10 * d + 1));
+    case IL_MIXER_SELF_ATTENTION: break;
+    }
+    return cache_floats(c, position);
+}
+
+/* Floats that all sessions share: the weights without the initial fast ones, of which every session has its own, and
+ * without an embedding that is not the output head. */
+static double shared_floats(const il_config *c, uint64_t parameters) {
+    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads, floats = (double)parameters;
+    if (!c->tie_word_embeddings) floats -= (double)c->vocab_size * c->width;
+    switch (c->mixer) {
+    case IL_MIXER_TTT_LINEAR: return floats - heads * (d * d + d);
+    case IL_MIXER_TTT_MLP: return floats - heads * (8 * d * d + 5 * d);
+    case IL_MIXER_SELF_ATTENTION: break;
+    }
+    return floats;
+}
+
+/* Bytes of a token when a pass over the weights takes n tokens of each of so many sessions; a token's own is a row of
+ * the embedding. */
+static double pass_bytes(const bench_job *job, double n, double sessions, double position) {
+    const il_config *c = il_model_config(job->model);
+    double shared = shared_floats(c, il_model_parameters(job->model));
+    return (shared / (n * sessions) + session_floats(c, position) / n + c->width) * (double)sizeof(float);
+}
+
+bench_count bench_count_of(const bench_job *job, bench_work work, uint64_t context) {
+    const il_config *c = il_model_config(job->model);
+    double logits_row = il_config_flops_per_token(c, 0, 1) - il_config_flops_per_token(c, 0, 0), n = (double)context;
+    double middle = n + (DECODE_TOKENS + 1) / 2.0;
     switch (work) {
-    case BENCH_PREFILL: return (bench_count){mean_flops(config, 0, context, 0) + logits_row / (double)context, 0};
-    case BENCH_DECODE:
-        return (bench_count){mean_flops(config, context, DECODE_TOKENS, 1), decode_bytes(config, parameters, context)};
-    case BENCH_TRAIN: return (bench_count){3 * mean_flops(config, 0, context, 1), 0}; /* recomputing is not counted */
+    case BENCH_PREFILL: return (bench_count){mean_flops(c, 0, context, 0) + logits_row / n, pass_bytes(job, n, 1, n)};
+    case BENCH_EXTEND:
+        return (bench_count){mean_flops(c, context, EXTEND_TOKENS, 0) + logits_row / EXTEND_TOKENS,
+                             pass_bytes(job, EXTEND_TOKENS, 1, n + EXTEND_TOKENS)};
+    case BENCH_DECODE: return (bench_count){mean_flops(c, context, DECODE_TOKENS, 1), pass_bytes(job, 1, 1, middle)};
+    case BENCH_BATCH:
+        return (bench_count){mean_flops(c, context, DECODE_TOKENS, 1),
+                             pass_bytes(job, 1, (double)job->sessions, middle)};
+    case BENCH_TRAIN: /* recomputing is not counted */
+        return (bench_count){3 * mean_flops(c, 0, context, 1),
+                             STEP_FLOATS * sizeof(float) * (double)il_model_parameters(job->model) / n};
     case BENCH_WORKS: break;
     }
     return (bench_count){0};
+}
+
+uint64_t bench_tokens(const bench_job *job, bench_work work, uint64_t context) {
+    switch (work) {
+    case BENCH_EXTEND: return EXTEND_TOKENS;
+    case BENCH_DECODE: return DECODE_TOKENS;
+    case BENCH_BATCH: return DECODE_TOKENS * job->sessions;
+    case BENCH_PREFILL:
+    case BENCH_TRAIN:
+    case BENCH_WORKS: break;
+    }
+    return context;
+}
+
+double bench_walk_flops(const bench_job *job, uint64_t context) {
+    uint64_t from = bench_walked(job);
+    return context > from ? (double)(context - from) * mean_flops(il_model_config(job->model), from, context - from, 0)
+                          : 0;
+}
+
+double bench_cache_bytes(const bench_job *job, bench_work work, uint64_t context) {
+    uint64_t more = work == BENCH_EXTEND ? EXTEND_TOKENS : DECODE_TOKENS,
+             copies = work == BENCH_PREFILL || work == BENCH_TRAIN ? 0
+                      : work == BENCH_BATCH                        ? job->sessions
+                                                                   : 1;
+    return sizeof(float) *
+           cache_floats(il_model_config(job->model), (double)context + (double)copies * (double)(context + more));
 }
 
 /* ---- running ---- */
@@ -63,9 +125,9 @@ static void make_tokens(int32_t *tokens, uint64_t n, int vocabulary) {
 }
 
 /* Data of one sequence. Its token shard lives only as long as it takes to read it. */
-static il_status open_data(bench_job *job, il_engine *engine, int vocabulary, il_error *error) {
+static il_status open_data(bench_job *job, uint64_t context, int vocabulary, il_error *error) {
     enum { HEADER = 256, MAGIC = 20240801, VERSION = 7 }; /* llm.c's shards of 32-bit tokens */
-    uint64_t n = job->context + 1, words = HEADER + n;
+    uint64_t n = context + 1, words = HEADER + n;
     const char *folder = getenv("TMPDIR");
     char *path = cli_text("%s/innerloop-bench-XXXXXX.bin", folder && folder[0] ? folder : "/tmp");
     int32_t *shard = cli_alloc(words, sizeof *shard);
@@ -76,7 +138,7 @@ static il_status open_data(bench_job *job, il_engine *engine, int vocabulary, il
     for (uint64_t i = 0; i < words; i++) shard[i] = (int32_t)htole32((uint32_t)shard[i]);
     il_data_options options;
     il_data_options_default(&options);
-    options.length = job->context;
+    options.length = context;
     options.sequences = 1;
     options.shuffle = 0;
     options.loop = 1;
@@ -90,75 +152,110 @@ static il_status open_data(bench_job *job, il_engine *engine, int vocabulary, il
         if ((fclose(stream) != 0) | (written != words))
             status = cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
     }
-    if (!status) status = il_data_open(engine, &(const char *){path}, 1, NULL, vocabulary, &options, &job->data, error);
+    if (!status)
+        status = il_data_open(job->engine, &(const char *){path}, 1, NULL, vocabulary, &options, &job->data, error);
     if (fd >= 0) unlink(path);
     free(shard);
     free(path);
     return status;
 }
 
-il_status bench_open(bench_job *job, il_engine *engine, il_model *model, bench_work work, uint64_t context,
-                     uint64_t repeat, il_error *error) {
-    const il_config *config = il_model_config(model);
-    *job = (bench_job){.work = work, .context = context, .model = model};
-    job->tokens = cli_alloc(context + DECODE_TOKENS, sizeof *job->tokens);
-    job->logits = cli_alloc((size_t)config->vocab_size, sizeof *job->logits);
-    make_tokens(job->tokens, context + DECODE_TOKENS, config->vocab_size);
-    il_status status = IL_OK;
-    if (work == BENCH_DECODE) {
-        status = il_session_open(model, NULL, &job->session, error);
-        if (!status) status = il_session_feed(job->session, job->tokens, context, NULL, NULL, error);
-    } else if (work == BENCH_TRAIN) {
-        il_trainer_options options;
-        il_trainer_options_default(config, &options);
-        options.steps = repeat;
-        status = open_data(job, engine, config->vocab_size, error);
-        if (!status) status = il_trainer_open(model, job->data, &options, &job->trainer, error);
-    }
-    return status;
+void bench_open(bench_job *job, il_engine *engine, il_model *model, uint64_t context_max, uint64_t sessions) {
+    int vocabulary = il_model_config(model)->vocab_size;
+    *job = (bench_job){.engine = engine, .model = model, .sessions = sessions};
+    job->n_tokens = context_max + EXTEND_TOKENS;
+    job->tokens = cli_alloc(job->n_tokens, sizeof *job->tokens);
+    job->logits = cli_alloc(sessions * (size_t)vocabulary, sizeof *job->logits);
+    make_tokens(job->tokens, job->n_tokens, vocabulary);
 }
 
 void bench_close(bench_job *job) {
-    il_trainer_close(job->trainer);
-    il_data_close(job->data);
-    il_session_close(job->session);
+    bench_end(job);
+    il_session_close(job->walk);
     free(job->tokens);
     free(job->logits);
     *job = (bench_job){0};
 }
 
-/* The whole text and one row of logits. */
-static il_status prefill(bench_job *job, il_session *session, il_error *error) {
-    il_status status = il_session_feed(session, job->tokens, job->context, NULL, NULL, error);
-    return status ? status : il_session_logits(session, job->logits, error);
-}
+uint64_t bench_walked(const bench_job *job) { return job->walk ? il_session_position(job->walk) : 0; }
 
-/* A token and its logits at a time. */
-static il_status decode(bench_job *job, il_session *session, il_error *error) {
+il_status bench_walk(bench_job *job, uint64_t position, il_error *error) {
     il_status status = IL_OK;
-    for (int i = 0; i < DECODE_TOKENS && !status; i++) {
-        il_feed feed = {.session = session, .tokens = job->tokens + job->context + i, .n = 1, .logits = job->logits};
-        status = il_feed_many(&feed, 1, error);
-    }
+    if (!job->walk) status = il_session_open(job->model, NULL, &job->walk, error);
+    uint64_t from = bench_walked(job);
+    if (status || position <= from) return status;
+    double start = cli_seconds();
+    status = il_session_feed(job->walk, job->tokens + from, position - from, NULL, NULL, error);
+    job->walked_seconds += cli_seconds() - start;
     return status;
 }
 
-il_status bench_run(bench_job *job, double *tokens_per_s, il_error *error) {
-    il_session *session = NULL;
+il_status bench_begin(bench_job *job, bench_work work, uint64_t context, uint64_t repeat, il_error *error) {
+    if (work != BENCH_TRAIN) return IL_OK;
+    const il_config *config = il_model_config(job->model);
+    il_trainer_options options;
+    il_trainer_options_default(config, &options);
+    options.steps = repeat;
+    il_status status = open_data(job, context, config->vocab_size, error);
+    if (!status) status = il_trainer_open(job->model, job->data, &options, &job->trainer, error);
+    return status;
+}
+
+void bench_end(bench_job *job) {
+    il_trainer_close(job->trainer);
+    il_data_close(job->data);
+    job->trainer = NULL;
+    job->data = NULL;
+}
+
+/* n tokens in one piece, and a row of logits after them. */
+static il_status read_piece(bench_job *job, il_session *session, const int32_t *tokens, uint64_t n, il_error *error) {
+    il_status status = il_session_feed(session, tokens, n, NULL, NULL, error);
+    return status ? status : il_session_logits(session, job->logits, error);
+}
+
+/* A token and its logits at a time, each session its own tokens. */
+static il_status decode(bench_job *job, il_session **sessions, uint64_t n, uint64_t context, il_error *error) {
+    il_feed *feeds = cli_alloc(n, sizeof *feeds);
+    size_t vocabulary = (size_t)il_model_config(job->model)->vocab_size;
+    il_status status = IL_OK;
+    for (uint64_t t = 0; t < DECODE_TOKENS && !status; t++) {
+        for (uint64_t i = 0; i < n; i++)
+            feeds[i] = (il_feed){.session = sessions[i],
+                                 .tokens = job->tokens + (context + t + 7 * i) % job->n_tokens,
+                                 .n = 1,
+                                 .logits = job->logits + i * vocabulary};
+        status = il_feed_many(feeds, n, error);
+    }
+    free(feeds);
+    return status;
+}
+
+il_status bench_run(bench_job *job, bench_work work, uint64_t context, double *seconds, il_error *error) {
+    uint64_t n = work == BENCH_BATCH ? job->sessions : work == BENCH_TRAIN ? 0 : 1;
+    il_session **sessions = cli_alloc(n, sizeof *sessions);
     il_status status = IL_OK;
     il_step step;
-    if (job->work == BENCH_PREFILL) status = il_session_open(job->model, NULL, &session, error);
-    if (job->work == BENCH_DECODE) status = il_session_fork(job->session, &session, error);
-    if (status) return status;
+    for (uint64_t i = 0; i < n && !status; i++)
+        status = work == BENCH_PREFILL ? il_session_open(job->model, NULL, &sessions[i], error)
+                                       : il_session_fork(job->walk, &sessions[i], error);
     double start = cli_seconds();
-    if (job->work == BENCH_PREFILL)
-        status = prefill(job, session, error);
-    else if (job->work == BENCH_DECODE)
-        status = decode(job, session, error);
-    else
+    if (status)
+        ;
+    else if (work == BENCH_PREFILL)
+        status = read_piece(job, sessions[0], job->tokens, context, error);
+    else if (work == BENCH_EXTEND)
+        status = read_piece(job, sessions[0], job->tokens + context, EXTEND_TOKENS, error);
+    else if (work == BENCH_TRAIN)
         status = il_trainer_step(job->trainer, &step, error);
-    double seconds = cli_seconds() - start;
-    il_session_close(session);
-    *tokens_per_s = (double)(job->work == BENCH_DECODE ? DECODE_TOKENS : job->context) / seconds;
+    else
+        status = decode(job, sessions, n, context, error);
+    *seconds = cli_seconds() - start;
+    il_session_stats stats = {0};
+    il_session *at = work == BENCH_PREFILL ? sessions[0] : work == BENCH_TRAIN ? NULL : job->walk;
+    if (at) il_session_get_stats(at, &stats);
+    job->state_bytes = stats.state_bytes;
+    for (uint64_t i = 0; i < n; i++) il_session_close(sessions[i]);
+    free(sessions);
     return status;
 }

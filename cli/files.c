@@ -140,7 +140,7 @@ il_status cli_file_write(cli_file *file, const void *data, size_t bytes, il_erro
 
 il_status cli_file_finish(cli_file *file, il_error *error) {
     il_status status = IL_OK;
-    int failed = fflush(file->stream) || fsync(fileno(file->stream));
+    int failed = ferror(file->stream) || fflush(file->stream) || fsync(fileno(file->stream));
     if (failed) status = io_error(error, file->path);
     if (fclose(file->stream) && !status) status = io_error(error, file->path);
     file->stream = NULL;

@@ -115,14 +115,6 @@ static void write_picture(FILE *out, const demo *d) {
 
 /* ---- the page ---- */
 
-static void figure(FILE *out, const chart *c, const char *caption) {
-    fprintf(out, "<figure><svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"", c->width, c->height);
-    chart_text(out, c->title, 0);
-    fprintf(out, "\">\n");
-    chart_draw(out, c, 0, 0);
-    fprintf(out, "</svg><figcaption>%s</figcaption></figure>\n", caption);
-}
-
 static void bar(chart_bar *bars, size_t *n, const char *class, double value, const char *label, const char *detail) {
     if (!isfinite(value) || value <= 0) return;
     chart_bar *b = &bars[(*n)++];
@@ -248,30 +240,6 @@ static void write_details(FILE *out, const demo *d) {
                  "out the same bits everywhere, only times differ.</p>\n");
 }
 
-static void write_style(FILE *out) {
-    fprintf(out, "<style>\n");
-    chart_style(out, 1);
-    fprintf(out, ":root{color-scheme:light dark}:root{color-scheme:light dark}body{margin:0 "
-                 "auto;max-width:1040px;padding:32px 20px "
-                 "64px;background:var(--page);color:var(--ink);"
-                 "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}\n"
-                 "h1{font-size:28px;line-height:1.2;margin:0 0 4px}h2{font-size:19px;margin:40px 0 12px}\n"
-                 ".soft,figcaption{color:var(--soft)}figcaption{font-size:13.5px;line-height:1.45;margin-top:6px}\n"
-                 "figure{margin:0;padding:18px;background:var(--card);border-radius:12px}svg{display:block;width:100%%"
-                 ";height:auto}\n"
-                 ".grid2{display:grid;gap:20px;grid-template-columns:repeat(auto-fit,minmax(min(100%%,420px),1fr))}\n"
-                 "ul{padding-left:20px}li{margin:8px 0}\n"
-                 "blockquote{margin:0;padding:18px;background:var(--card);border-radius:12px;border-left:4px "
-                 "solid;font-family:Georgia,"
-                 "'Times New Roman',serif}blockquote b{font-family:system-ui,sans-serif;font-size:14px}\n"
-                 "blockquote.ttt{border-color:var(--ttt)}blockquote.transformer{border-color:var(--transformer)}\n"
-                 "table{border-collapse:collapse;font-size:14.5px}th,td{text-align:left;padding:6px 22px 6px "
-                 "0;border-bottom:1px solid "
-                 "var(--grid);font-weight:400;overflow-wrap:anywhere}tr:first-child "
-                 "th{font-weight:600}th.ttt{color:var(--ttt)}"
-                 "th.transformer{color:var(--transformer)}\n</style>\n");
-}
-
 static void write_continuation(FILE *out, const contender *c, const char *prompt) {
     fprintf(out, "<blockquote class=\"%s\"><b>%s</b><br><span class=\"soft\">", c->class, c->name);
     chart_text(out, prompt, 1);
@@ -285,7 +253,7 @@ static void write_page(FILE *out, const demo *d) {
           state = state_chart(d, HALF), training = training_chart(d, WIDE);
     fprintf(out, "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
                  "content=\"width=device-width,initial-scale=1\">\n<title>innerloop: the demo</title>\n");
-    write_style(out);
+    chart_page_style(out);
     fprintf(out, "<h1>A model that learns while it reads, against a Transformer of the same size</h1>\n<p "
                  "class=\"soft\">Text: ");
     chart_text(out, fact_text(d, "title"), 0);
@@ -297,16 +265,16 @@ static void write_page(FILE *out, const demo *d) {
             d->transformer.parameters / 1e6);
     write_bars(out, d);
     fprintf(out, "<h2>Long texts</h2>\n<div class=\"grid2\">\n");
-    figure(out, &position, "Means over octaves of positions, of sequences cut from the held-out text.");
-    figure(out, &writing, "Median over groups of 16 tokens, with the logits of each.");
-    figure(out, &read_time, "256 tokens read in one piece, no logits.");
-    figure(out, &state, "What a saved session would have to hold.");
+    chart_figure(out, &position, "Means over octaves of positions, of sequences cut from the held-out text.");
+    chart_figure(out, &writing, "Median over groups of 16 tokens, with the logits of each.");
+    chart_figure(out, &read_time, "256 tokens read in one piece, no logits.");
+    chart_figure(out, &state, "What a saved session would have to hold.");
     fprintf(out, "</div>\n<h2>What the numbers say</h2>\n");
     write_notes(out, d);
     fprintf(out, "<h2>Training</h2>\n");
-    figure(out, &training,
-           "Loss of each step's batch before its update, averaged over neighbouring steps; the first steps "
-           "lie above the picture.");
+    chart_figure(out, &training,
+                 "Loss of each step's batch before its update, averaged over neighbouring steps; the first steps "
+                 "lie above the picture.");
     fprintf(out, "<h2>A continuation</h2>\n<div class=\"grid2\">\n");
     write_continuation(out, &d->ttt, fact_text(d, "prompt"));
     write_continuation(out, &d->transformer, fact_text(d, "prompt"));

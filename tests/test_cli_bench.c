@@ -7,12 +7,14 @@
 #include "support_files.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-/* The shape of the preset tiny, as the presets' table has it. */
-enum { LAYERS = 4, D = 128, H = 4, HEAD = 32, F = 344, V = 32000, B = 16, DECODED = 64 };
+/* The shape of the preset tiny, as the presets' table has it, and the tokens of a repetition. */
+enum { LAYERS = 4, D = 128, H = 4, HEAD = 32, F = 344, V = 32000, B = 16, DECODED = 64, EXTENDED = 256 };
 
 static int begin(void **state) {
     support_command = INNERLOOP;
@@ -33,11 +35,10 @@ static const json_t *row_at(const json_t *object, size_t i, const char *work, co
     else
         assert_true(json_is_null(json_object_get(row, "mixer")));
     assert_string_equal(support_string(row, "dtype"), "f32");
-    assert_true(json_is_null(json_object_get(row, "joules_per_token")));
     return row;
 }
 
-/* repeat samples, and their median. */
+/* repeat samples, and their median; null when there are none. */
 static void check_samples(const json_t *row, size_t repeat) {
     const json_t *samples = json_object_get(row, "samples");
     assert_int_equal(json_array_size(samples), repeat);
@@ -48,7 +49,10 @@ static void check_samples(const json_t *row, size_t repeat) {
         if (i == (repeat - 1) / 2 || i == repeat / 2) middle += sample / (repeat % 2 ? 1 : 2);
         before = sample;
     }
-    assert_near(support_number(row, "tokens_per_s"), middle);
+    if (repeat)
+        assert_near(support_number(row, "tokens_per_s"), middle);
+    else
+        assert_true(json_is_null(json_object_get(row, "tokens_per_s")));
 }
 
 static void check_fraction(const json_t *row, const char *count) {
@@ -58,42 +62,60 @@ static void check_fraction(const json_t *row, const char *count) {
 
 /* Multiply-adds of the matrices of a layer, the Mamba backbone's: wq wv wo wg, theta_lr, FFN. */
 static const double MATRICES = 4.0 * D * D + H * D + 3.0 * D * F;
+static const double INNER = H * (6.0 * HEAD * HEAD + 6.0 * B * HEAD), LOGITS = 2.0 * V * D;
 
-static void test_prefill_and_training(void **state) {
+/* Parameters of the preset tiny with this mixer. */
+static double parameters_of(const char *mixer) {
+    json_t *made = support_json("init --preset tiny --mixer %s --set vocab_size=32000 --force --out %s", mixer, mixer);
+    double parameters = support_number(made, "parameters");
+    json_decref(made);
+    return parameters;
+}
+
+static void test_every_work(void **state) {
     (void)state;
     json_t *object = support_json("bench --preset tiny --mixer ttt_linear --context 48 --repeat 2 --threads 1");
     assert_int_equal(support_number(object, "threads"), 1);
     assert_true(support_string(object, "cpu")[0] != 0);
-    assert_int_equal(json_array_size(json_object_get(object, "rows")), 4);
+    assert_int_equal(json_array_size(json_object_get(object, "rows")), 6);
     assert_true(support_number(object, "limits.gflops_kernel") > 0);
     assert_true(support_number(object, "limits.read_gb_s") > 0);
+    assert_true(support_number(object, "limits.l2_read_gb_s") > 0);
 
     const json_t *row = row_at(object, 0, "gemm", NULL);
     check_samples(row, 2);
     assert_near(support_number(row, "flops_per_token"), 2.0 * 1024 * 1024);
+    assert_true(json_is_null(json_object_get(row, "bytes_per_token")));
     if (json_is_number(json_object_get(row, "fraction_of_limit")))
         assert_true(support_number(row, "limit") <= support_number(object, "limits.gflops_onednn"));
 
-    double inner = H * (6.0 * HEAD * HEAD + 6.0 * B * HEAD), forward = LAYERS * (2 * MATRICES + inner),
-           logits = 2.0 * V * D;
-    row = row_at(object, 1, "prefill", "ttt_linear");
-    check_samples(row, 2);
-    check_fraction(row, "flops_per_token");
-    assert_int_equal(support_number(row, "context"), 48);
-    assert_near(support_number(row, "flops_per_token"), forward + logits / 48);
-    assert_true(json_is_null(json_object_get(row, "bytes_per_token")));
-    assert_string_equal(support_string(row, "limit_unit"), "GFLOP/s");
-
-    row = row_at(object, 2, "decode", "ttt_linear");
-    check_samples(row, 2);
-    check_fraction(row, "bytes_per_token");
-    assert_near(support_number(row, "flops_per_token"), forward + logits);
-    assert_string_equal(support_string(row, "limit_unit"), "GB/s");
-
-    row = row_at(object, 3, "train", "ttt_linear");
-    check_samples(row, 2);
-    check_fraction(row, "flops_per_token");
-    assert_near(support_number(row, "flops_per_token"), 3 * (forward + logits));
+    const double forward = LAYERS * (2 * MATRICES + INNER), weights = parameters_of("ttt_linear");
+    const double fast = LAYERS * H * (HEAD * HEAD + HEAD), rows = LAYERS * H * (B + 1) / 2.0 * (2 * HEAD + 1);
+    static const char *const works[] = {"prefill", "extend", "decode", "batch", "train"};
+    const double flops[] = {forward + LOGITS / 48, forward + LOGITS / EXTENDED, forward + LOGITS, forward + LOGITS,
+                            3 * (forward + LOGITS)};
+    /* a pass over the weights, and a session's own: fast weights, rows, a row of the embedding for each token */
+    const double bytes[] = {
+        4 * ((weights + rows) / 48 + D), 4 * ((weights + rows) / EXTENDED + D),
+        4 * (weights + rows + D),        4 * ((weights - fast) / 16 + fast + rows + D),
+        4 * 10 * weights / 48,
+    };
+    for (size_t i = 0; i < 5; i++) {
+        row = row_at(object, 1 + i, works[i], "ttt_linear");
+        check_samples(row, 2);
+        int reads = !strcmp(support_string(row, "limit_unit"), "GB/s");
+        check_fraction(row, reads ? "bytes_per_token" : "flops_per_token");
+        if (i != 3) assert_int_equal(reads, i == 2);
+        assert_int_equal(support_number(row, "context"), 48);
+        assert_int_equal(support_number(row, "sessions"), i == 3 ? 16 : 1);
+        assert_near(support_number(row, "flops_per_token"), flops[i]);
+        assert_near(support_number(row, "bytes_per_token"), bytes[i]);
+        assert_true(json_is_null(json_object_get(row, "reason")));
+        if (i < 4)
+            assert_true(support_number(row, "state_bytes") > 4 * fast);
+        else
+            assert_true(json_is_null(json_object_get(row, "state_bytes")));
+    }
     json_decref(object);
 }
 
@@ -108,16 +130,9 @@ static void test_decode_bytes(void **state) {
     json_t *object = support_json("bench --preset tiny --work decode --context 40 --repeat 1 --threads 2");
     assert_int_equal(support_number(object, "threads"), 2);
     assert_int_equal(json_array_size(json_object_get(object, "rows")), 3);
-    for (size_t i = 0; i < 3; i++) {
-        const json_t *row = row_at(object, i, "decode", mixers[i]);
-        il_config config;
-        il_error error;
-        assert_int_equal(il_config_preset("tiny", mixers[i], NULL, &config, &error), IL_OK);
-        json_t *made =
-            support_json("init --preset tiny --mixer %s --set vocab_size=32000 --out %s", mixers[i], mixers[i]);
-        assert_near(support_number(row, "bytes_per_token"), 4 * (support_number(made, "parameters") + D + extra[i]));
-        json_decref(made);
-    }
+    for (size_t i = 0; i < 3; i++)
+        assert_near(support_number(row_at(object, i, "decode", mixers[i]), "bytes_per_token"),
+                    4 * (parameters_of(mixers[i]) + D + extra[i]));
     /* attention's arithmetic grows with the position: 4 D t a layer */
     il_config config;
     il_error error;
@@ -125,19 +140,212 @@ static void test_decode_bytes(void **state) {
     double matrices = 4.0 * D * D + 3.0 * D * config.ffn_width;
     const json_t *row = row_at(object, 2, "decode", "self_attention");
     assert_near(support_number(row, "flops_per_token"),
-                LAYERS * (2 * matrices + 4.0 * D * (context + (DECODED - 1) / 2.0)) + 2.0 * V * D);
+                LAYERS * (2 * matrices + 4.0 * D * (context + (DECODED - 1) / 2.0)) + LOGITS);
     json_decref(object);
+}
+
+/* Sessions share the weights; keys and values are everyone's own. */
+static void test_sessions(void **state) {
+    (void)state;
+    json_t *object = support_json("bench --preset tiny --mixer self_attention --work batch --sessions 3 --context 20 "
+                                  "--repeat 1");
+    const json_t *row = row_at(object, 0, "batch", "self_attention");
+    assert_int_equal(support_number(row, "sessions"), 3);
+    assert_near(support_number(row, "bytes_per_token"),
+                4 * (parameters_of("self_attention") / 3 + D + LAYERS * 2.0 * D * (20 + (DECODED + 1) / 2.0)));
+    json_decref(object);
+}
+
+/* Contexts come in ascending order, each once; a cache grows with them, the state of a TTT layer does not. */
+static void test_contexts(void **state) {
+    (void)state;
+    for (int attention = 0; attention < 2; attention++) {
+        const char *mixer = attention ? "self_attention" : "ttt_linear";
+        json_t *object =
+            support_json("bench --preset tiny --mixer %s --work extend --context 1000,24,1000 --repeat 1", mixer);
+        assert_int_equal(json_array_size(json_object_get(object, "rows")), 2);
+        const json_t *near = row_at(object, 0, "extend", mixer), *far = row_at(object, 1, "extend", mixer);
+        assert_int_equal(support_number(near, "context"), 24);
+        assert_int_equal(support_number(far, "context"), 1000);
+        double first = support_number(near, "state_bytes"), last = support_number(far, "state_bytes");
+        if (attention)
+            assert_true(last - first >= 4.0 * 2 * LAYERS * D * (1000 - 24 - 512)); /* blocks of at most so many */
+        else
+            assert_true(first == last);
+        json_decref(object);
+    }
+}
+
+/* A text too long to be read once a repetition has one sample; it is no training sequence. */
+static void test_long_context(void **state) {
+    (void)state;
+    json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work prefill --context 16385 --repeat 3");
+    const json_t *row = row_at(object, 0, "prefill", "ttt_linear");
+    check_samples(row, 1);
+    check_fraction(row, "flops_per_token");
+    json_decref(object);
+    object = support_json("bench --preset tiny --mixer ttt_linear --work train --context 16385 --repeat 1");
+    row = row_at(object, 0, "train", "ttt_linear");
+    check_samples(row, 0);
+    assert_string_equal(support_string(row, "reason"), "sequences are trained up to 16384 tokens");
+    json_decref(object);
+}
+
+/* Rows are left out, and say why, when they would take too long or the keys and values do not fit. */
+static void test_left_out(void **state) {
+    (void)state;
+    json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work decode --context 1048576 --repeat 1 "
+                                  "--minutes-max 0.01");
+    const json_t *row = row_at(object, 0, "decode", "ttt_linear");
+    check_samples(row, 0);
+    assert_non_null(strstr(support_string(row, "reason"), "(--minutes-max 0.01)"));
+    assert_true(json_is_null(json_object_get(row, "fraction_of_limit")));
+    json_decref(object);
+    object = support_json("bench --preset small --mixer self_attention --work batch --sessions 256 --context 1048576 "
+                          "--repeat 1"); /* 5 TB */
+    assert_non_null(
+        strstr(support_string(row_at(object, 0, "batch", "self_attention"), "reason"), "keys and values take"));
+    json_decref(object);
+    char *table = support_done("bench --preset tiny --mixer ttt_linear --work decode --context 1048576 --repeat 1 "
+                               "--minutes-max 0.01");
+    assert_non_null(strstr(table, "left out: would take more than"));
+    free(table);
+}
+
+/* ---- energy ---- */
+
+static void make_zone(const char *folder, const char *name, const char *microjoules) {
+    char path[128];
+    snprintf(path, sizeof path, "mkdir -p rapl/%s", folder);
+    assert_int_equal(system(path), 0);
+    snprintf(path, sizeof path, "rapl/%s/name", folder);
+    support_write(path, name, strlen(name));
+    snprintf(path, sizeof path, "rapl/%s/energy_uj", folder);
+    support_write(path, microjoules, strlen(microjoules));
+}
+
+static volatile int counting;
+/* A machine of two joules a millisecond, whose counter begins again after 10 kJ. */
+static void *count(void *unused) {
+    (void)unused;
+    for (uint64_t joules = 9000; counting; joules += 2) {
+        char text[32];
+        snprintf(text, sizeof text, "%llu\n", (unsigned long long)(joules % 10000 * 1000000));
+        support_write("rapl/next", text, strlen(text));
+        assert_int_equal(rename("rapl/next", "rapl/intel-rapl:0/energy_uj"), 0);
+        nanosleep(&(struct timespec){0, 1000 * 1000}, NULL);
+    }
+    return NULL;
+}
+
+static void test_energy(void **state) {
+    (void)state;
+    static const char line[] = "bench --preset tiny --mixer ttt_linear --work decode --context 16 --repeat 2 "
+                               "--powercap rapl";
+    json_t *object = support_json("%s", line);
+    assert_string_equal(support_string(object, "energy.powercap"), "rapl");
+    assert_string_equal(support_string(object, "energy.reason"), "rapl: No such file or directory");
+    assert_true(json_is_null(json_object_get(row_at(object, 0, "decode", "ttt_linear"), "joules_per_token")));
+    json_decref(object);
+
+    make_zone("intel-rapl:0", "package-0\n", "77\n");
+    object = support_json("%s", line);
+    assert_true(json_is_null(json_object_get(json_object_get(object, "energy"), "reason")));
+    assert_true(support_number(row_at(object, 0, "decode", "ttt_linear"), "joules_per_token") ==
+                0); /* it stands still */
+    json_decref(object);
+
+    make_zone("intel-rapl:0", "package-0\n", "9000000000\n");
+    support_write("rapl/intel-rapl:0/max_energy_range_uj", "10000000000\n", 12);
+    counting = 1;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, count, NULL), 0);
+    object = support_json("%s", line);
+    counting = 0;
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    const json_t *row = row_at(object, 0, "decode", "ttt_linear");
+    double joules = support_number(row, "joules_per_token");
+    /* at most 2 J a millisecond, and the counter did not stand still while 64 tokens were decoded twice */
+    assert_true(joules > 0 && joules < 2100 / support_number(row, "tokens_per_s") + 1);
+    json_decref(object);
+}
+
+/* ---- files ---- */
+
+static void test_csv(void **state) {
+    (void)state;
+    json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work prefill --context 16,40 --repeat 3 "
+                                  "--csv out.csv");
+    char *text = support_text_of("out.csv"), *line = text;
+    static const char head[] = "cpu,kernels,threads,preset,work,mixer,dtype,context,sessions,tokens_per_s,least,most,";
+    assert_memory_equal(text, head, sizeof head - 1);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *row = row_at(object, i, "prefill", "ttt_linear"), *samples = json_object_get(row, "samples");
+        line = strstr(line, "\r\n");
+        assert_non_null(line);
+        line += 2;
+        assert_int_equal(line[0], '"'); /* the CPU's name may hold commas */
+        char *at = strstr(line, "\",");
+        assert_non_null(at);
+        double context, sessions, rate, least, most, flops;
+        int threads;
+        char kernels[16];
+        assert_int_equal(sscanf(at, "\",%15[a-z0-9],%d,tiny,prefill,ttt_linear,f32,%lf,%lf,%lf,%lf,%lf,%lf,", kernels,
+                                &threads, &context, &sessions, &rate, &least, &most, &flops),
+                         8);
+        assert_string_equal(kernels, support_string(object, "kernels"));
+        assert_true(context == support_number(row, "context") && sessions == 1);
+        assert_true(fabs(rate / support_number(row, "tokens_per_s") - 1) < 1e-8);
+        assert_true(fabs(least / json_number_value(json_array_get(samples, 0)) - 1) < 1e-8);
+        assert_true(fabs(most / json_number_value(json_array_get(samples, 2)) - 1) < 1e-8);
+        assert_true(fabs(flops / support_number(row, "flops_per_token") - 1) < 1e-8);
+    }
+    assert_string_equal(strstr(line, "\r\n"), "\r\n"); /* nothing after it */
+    free(text);
+    json_decref(object);
+}
+
+static size_t occurrences(const char *text, const char *word) {
+    size_t n = 0;
+    for (const char *at = strstr(text, word); at; at = strstr(at + 1, word)) n++;
+    return n;
+}
+
+static void test_html(void **state) {
+    (void)state;
+    json_decref(support_json("bench --preset tiny --work decode --context 16,400 --repeat 1 --html page.html"));
+    char *page = support_text_of("page.html");
+    assert_non_null(strstr(page, "<!doctype html>"));
+    assert_int_equal(occurrences(page, "<svg "), 2); /* time of a token, and memory */
+    assert_int_equal(occurrences(page, "<path class=\"line "), 2 * 3);
+    assert_int_equal(occurrences(page, "<circle "), 2 * 3 * 2);
+    assert_int_equal(occurrences(page, "<tr><td>decode</td>"), 6);
+    assert_int_equal(occurrences(page, "TTT-MLP, 400: "), 2);
+    assert_null(strstr(page, "http")); /* nothing is fetched */
+    assert_null(strstr(page, "<script"));
+    assert_non_null(strstr(page, "</html>\n"));
+    free(page);
+    json_decref(support_json("bench --work gemm --repeat 1 --html page.html"));
+    page = support_text_of("page.html");
+    assert_int_equal(occurrences(page, "<svg "), 0); /* replaced */
+    assert_int_equal(occurrences(page, "<tr><td>gemm</td>"), 1);
+    free(page);
+    support_refused(1, "nowhere", "bench --work gemm --repeat 1 --html nowhere/page.html");
+    support_refused(1, "nowhere", "bench --work gemm --repeat 1 --csv nowhere/rows.csv");
 }
 
 static void test_preset_and_table(void **state) {
     (void)state;
     char *table = support_done("bench --preset small --mixer ttt_mlp --work prefill --context 5 --repeat 1");
-    assert_non_null(strstr(table, "preset small, context 5\n"));
+    assert_non_null(strstr(table, "preset small\n"));
     assert_non_null(strstr(table, "limits: our product "));
     char *line = strstr(table, "\nprefill  ttt_mlp ");
     assert_non_null(line);
-    double rate, least, most, megaflops, heads = 6, d = 384, head = 64, matrices = 4 * d * d + heads * d + 3 * d * 1024;
-    assert_int_equal(sscanf(line, "\nprefill ttt_mlp %lf %lf .. %lf %lf", &rate, &least, &most, &megaflops), 4);
+    double context, rate, least, most, megaflops, heads = 6, d = 384, head = 64,
+                                                  matrices = 4 * d * d + heads * d + 3 * d * 1024;
+    assert_int_equal(
+        sscanf(line, "\nprefill ttt_mlp %lf %lf %lf .. %lf %lf", &context, &rate, &least, &most, &megaflops), 5);
+    assert_true(context == 5);
     double flops = 6 * (2 * matrices + heads * (56 * head * head + 30 * B * head)) + 2 * V * d / 5;
     assert_true(fabs(megaflops - flops * 1e-6) < 0.051);
     assert_null(strstr(table, "decode"));
@@ -165,6 +373,12 @@ static void test_wrong_use(void **state) {
     support_refused(2, "--mixer: 'mamba' is not one of", "bench --mixer mamba");
     support_refused(2, "--work: 'play' is not one of", "bench --work play");
     support_refused(2, "--context: 0 is not in", "bench --context 0");
+    support_refused(2, "--context: 2000000 is not in", "bench --context 16,2000000,5");
+    support_refused(2, "--context: '' is not a whole number", "bench --context 16,,5");
+    support_refused(2, "--context: 'x' is not a whole number", "bench --context 16,x");
+    support_refused(2, "--context: '' is not a whole number", "bench --context 16,");
+    support_refused(2, "--sessions: 0 is not in", "bench --sessions 0");
+    support_refused(2, "--minutes-max: 'soon' is not a number", "bench --minutes-max soon");
     support_refused(2, "--repeat: 0 is not in", "bench --repeat 0");
     support_refused(2, "unexpected operand 'x'", "bench x");
 }
@@ -190,11 +404,12 @@ static void test_interrupt(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prefill_and_training),
-        cmocka_unit_test(test_decode_bytes),
-        cmocka_unit_test(test_preset_and_table),
-        cmocka_unit_test(test_leaves_nothing),
-        cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_every_work),     cmocka_unit_test(test_decode_bytes),
+        cmocka_unit_test(test_sessions),       cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_long_context),   cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_energy),         cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_html),           cmocka_unit_test(test_preset_and_table),
+        cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_wrong_use),
         cmocka_unit_test(test_interrupt),
     };
     return cmocka_run_group_tests_name("cli bench", tests, begin, support_cli_end);

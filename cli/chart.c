@@ -30,12 +30,14 @@ void chart_text(FILE *out, const char *text, int breaks) {
     }
 }
 
-/* Blue, vermilion and grey of Okabe and Ito's palette, told apart without colour by dashes and labels too. */
+/* Blue, green, vermilion and grey after Okabe and Ito's palette, told apart without colour by dashes and labels too. */
 void chart_style(FILE *out, int dark) {
-    static const char light_colours[] = "--ink:#1b1f24;--soft:#59636e;--grid:#e3e6ea;--page:#ffffff;--card:#f6f8fa;"
-                                        "--ttt:#0072b2;--transformer:#d55e00;--frozen:#6e7781;--other:#a8b0b8;";
-    static const char dark_colours[] = "--ink:#e8eaed;--soft:#9aa4af;--grid:#2b3138;--page:#0f1216;--card:#171b21;"
-                                       "--ttt:#56b4e9;--transformer:#f58a4b;--frozen:#9aa4af;--other:#59636e;";
+    static const char light_colours[] =
+        "--ink:#1b1f24;--soft:#59636e;--grid:#e3e6ea;--page:#ffffff;--card:#f6f8fa;"
+        "--ttt:#0072b2;--mlp:#008060;--transformer:#d55e00;--frozen:#6e7781;--other:#a8b0b8;";
+    static const char dark_colours[] =
+        "--ink:#e8eaed;--soft:#9aa4af;--grid:#2b3138;--page:#0f1216;--card:#171b21;"
+        "--ttt:#56b4e9;--mlp:#4cc3a0;--transformer:#f58a4b;--frozen:#9aa4af;--other:#59636e;";
     fprintf(out, ":root{%s}\n", light_colours);
     if (dark) fprintf(out, "@media (prefers-color-scheme:dark){:root{%s}}\n", dark_colours);
     fputs("svg text{font-family:system-ui,-apple-system,'Segoe "
@@ -44,15 +46,40 @@ void chart_style(FILE *out, int dark) {
           "svg .grid{stroke:var(--grid);stroke-width:1}\n"
           "svg .mark{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 4}\n"
           "svg path.line{fill:none;stroke-width:2.5;stroke-linejoin:round;stroke-linecap:round}\n"
-          "svg path.ttt{stroke:var(--ttt)} svg path.transformer{stroke:var(--transformer)}\n"
+          "svg path.ttt{stroke:var(--ttt)} svg path.mlp{stroke:var(--mlp);stroke-dasharray:10 4} svg "
+          "path.transformer{stroke:var(--transformer)}\n"
           "svg path.frozen{stroke:var(--frozen);stroke-dasharray:6 6}\n"
-          "svg .ttt,svg text.ttt{fill:var(--ttt)} svg .transformer,svg "
+          "svg .ttt,svg text.ttt{fill:var(--ttt)} svg .mlp,svg text.mlp{fill:var(--mlp)} svg .transformer,svg "
           "text.transformer{fill:var(--transformer)}\n"
           "svg .frozen,svg text.frozen{fill:var(--frozen)} svg .other{fill:var(--other)}\n"
-          "svg path.line.ttt,svg path.line.frozen,svg path.line.transformer{fill:none}\n"
+          "svg path.line.ttt,svg path.line.mlp,svg path.line.frozen,svg path.line.transformer{fill:none}\n"
           "svg text.end{font-weight:600} svg text.value{fill:var(--ink);font-weight:600}\n"
           "svg text.name{fill:var(--ink)}\n",
           out);
+}
+
+void chart_page_style(FILE *out) {
+    fprintf(out, "<style>\n");
+    chart_style(out, 1);
+    fprintf(out, ":root{color-scheme:light dark}body{margin:0 "
+                 "auto;max-width:1040px;padding:32px 20px "
+                 "64px;background:var(--page);color:var(--ink);"
+                 "font:16px/1.55 system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif}\n"
+                 "h1{font-size:28px;line-height:1.2;margin:0 0 4px}h2{font-size:19px;margin:40px 0 12px}\n"
+                 ".soft,figcaption{color:var(--soft)}figcaption{font-size:13.5px;line-height:1.45;margin-top:6px}\n"
+                 "figure{margin:0;padding:18px;background:var(--card);border-radius:12px}svg{display:block;width:100%%"
+                 ";height:auto}\n"
+                 ".grid2{display:grid;gap:20px;grid-template-columns:repeat(auto-fit,minmax(min(100%%,420px),1fr))}\n"
+                 "ul{padding-left:20px}li{margin:8px 0}\n"
+                 "blockquote{margin:0;padding:18px;background:var(--card);border-radius:12px;border-left:4px "
+                 "solid;font-family:Georgia,"
+                 "'Times New Roman',serif}blockquote b{font-family:system-ui,sans-serif;font-size:14px}\n"
+                 "blockquote.ttt{border-color:var(--ttt)}blockquote.transformer{border-color:var(--transformer)}\n"
+                 "table{border-collapse:collapse;font-size:14.5px}th,td{text-align:left;padding:6px 22px 6px "
+                 "0;border-bottom:1px solid "
+                 "var(--grid);font-weight:400;overflow-wrap:anywhere}tr:first-child "
+                 "th{font-weight:600}th.ttt{color:var(--ttt)}"
+                 "th.transformer{color:var(--transformer)}\n</style>\n");
 }
 
 /* ---- axes ---- */
@@ -256,6 +283,14 @@ void chart_draw(FILE *out, const chart *c, double left, double top) {
         fprintf(out, "</text>\n");
     }
     fprintf(out, "</g>\n");
+}
+
+void chart_figure(FILE *out, const chart *c, const char *caption) {
+    fprintf(out, "<figure><svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"", c->width, c->height);
+    chart_text(out, c->title, 0);
+    fprintf(out, "\">\n");
+    chart_draw(out, c, 0, 0);
+    fprintf(out, "</svg><figcaption>%s</figcaption></figure>\n", caption);
 }
 
 double chart_bars(FILE *out, const chart_bar *bars, size_t n, double width, double label_room) {

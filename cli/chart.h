@@ -1,8 +1,9 @@
-/* chart.h: line and bar charts as SVG. Knows numbers, axes and labels; not what they mean. Colours come from
+/* chart.h: line and bar charts as SVG, and the look of the pages of the demo and of `bench` they stand on. Knows
+ * numbers, axes and labels; not what they mean. Colours come from
  * the classes that chart_style defines. Every call writes to `out` and cannot fail otherwise than the stream
  * does. */
-#ifndef DEMO_CHART_H
-#define DEMO_CHART_H
+#ifndef CLI_CHART_H
+#define CLI_CHART_H
 
 #include <stddef.h>
 #include <stdio.h>
@@ -10,8 +11,9 @@
 enum { CHART_LINES_MAX = 4, CHART_MARKS_MAX = 2 };
 
 typedef struct chart_line {
-    const char *label, *class; /* label: at the line's end, escaped here; class: "ttt", "frozen" or "transformer" */
-    const double *x, *y;       /* [n], x ascending */
+    const char *label,
+        *class;          /* label: at the line's end, escaped here; class: "ttt", "mlp", "frozen" or "transformer" */
+    const double *x, *y; /* [n], x ascending */
     size_t n;
     int points; /* a dot with a tooltip at every value */
 } chart_line;
@@ -42,10 +44,14 @@ typedef struct chart_bar {
 
 /* One <g> at (left, top), with no <svg> around it. */
 void chart_draw(FILE *out, const chart *c, double left, double top);
+/* The chart as a <figure> with its caption (HTML). */
+void chart_figure(FILE *out, const chart *c, const char *caption);
 /* Horizontal bars from 0; returns the height used. */
 double chart_bars(FILE *out, const chart_bar *bars, size_t n, double width, double label_room);
 /* The rules of the classes above; with dark = 1 also the ones for a dark page. */
 void chart_style(FILE *out, int dark);
+/* A <style> with these rules and those of a page of headings, tables, figures and .grid2, two of them abreast. */
+void chart_page_style(FILE *out);
 /* Text with <, >, & and quotes escaped, and control characters left out; newline becomes <br> when breaks is
  * set. */
 void chart_text(FILE *out, const char *text, int breaks);

@@ -1,0 +1,19 @@
+/* machine.h: what the system says of this machine. Measures nothing. The files are parameters so that made-up ones can
+ * be read. */
+#ifndef CLI_MACHINE_H
+#define CLI_MACHINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MACHINE_CPUINFO "/proc/cpuinfo"
+#define MACHINE_MODEL "/proc/device-tree/model"
+#define MACHINE_MEMINFO "/proc/meminfo"
+
+/* The CPU's name. Where there is none, as on AArch64, it is made of its cores' designs and of the board's name:
+ * "Raspberry Pi 5 Model B Rev 1.0 (Cortex-A76)". "unknown" when nothing can be read. */
+void machine_cpu_name(const char *cpuinfo, const char *model, char *name, size_t capacity);
+/* Bytes of memory: all, and what can be had without swapping; 0: unknown. */
+void machine_memory(const char *meminfo, uint64_t *total, uint64_t *available);
+
+#endif
