@@ -2,7 +2,7 @@
 BUILD_PACKAGES = gcc g++ cmake pkg-config libjansson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
 TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev
 DEMO_PACKAGES  = $(BUILD_PACKAGES) bible-kjv bible-kjv-text xz-utils bzip2
-BENCH_PACKAGES = $(BUILD_PACKAGES) libdnnl-dev
+BENCH_PACKAGES = $(BUILD_PACKAGES) libdnnl-dev p7zip-full
 FUZZ_PACKAGES  = $(TEST_PACKAGES) clang libclang-rt-14-dev
 CROSS_PACKAGES = gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static cmake pkg-config
 ARM64_PACKAGES = libjansson4 libjansson-dev libzstd1 libzstd-dev libxxhash0 libxxhash-dev libsentencepiece0 libsentencepiece-dev \
