@@ -43,3 +43,13 @@ il_status command_model(cli_command *command, const char *dir, il_model **model,
     }
     return status;
 }
+
+il_status command_widen(cli_command *command, il_model **model) {
+    il_model *wide;
+    if (il_model_config(*model)->weights != IL_WEIGHTS_BF16) return IL_OK;
+    il_status status = il_model_convert(*model, IL_WEIGHTS_F32, &wide, &command->error);
+    if (status) return status;
+    il_model_unref(*model);
+    *model = wide;
+    return IL_OK;
+}

@@ -16,6 +16,7 @@ int verb_read(int argc, char **argv);
 int verb_compress(int argc, char **argv);
 int verb_decompress(int argc, char **argv);
 int verb_score(int argc, char **argv);
+int verb_convert(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 
@@ -35,5 +36,7 @@ int command_close(cli_command *command, il_status status);
 
 /* The model of a directory (NULL: the one in the box, box.h) and its tokenizer. Both are the caller's. */
 il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
+/* Replaces a model held as bf16 by the same one held as fp32, which has gradients. Nothing it computes changes. */
+il_status command_widen(cli_command *command, il_model **model);
 
 #endif

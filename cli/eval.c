@@ -248,6 +248,7 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     cli_command *command = e->command;
     il_data_options data_options;
     il_status status = command_model(command, e->options->model, &e->model, &e->tokenizer);
+    if (!status && e->options->grads) status = command_widen(command, &e->model);
     if (status) return status;
     e->vocabulary = (size_t)il_model_config(e->model)->vocab_size;
     il_data_options_default(&data_options);

@@ -22,6 +22,7 @@ static const verb verbs[] = {
     {"score", verb_score, "say how surprising a text is, as it comes"},
     {"compress", verb_compress, "make a file small by what a model predicts of it"},
     {"decompress", verb_decompress, "give back what compress was given, byte for byte"},
+    {"convert", verb_convert, "hold a model's weights in another type"},
     {"inspect", verb_inspect, "say what a file or directory holds"},
     {"bench", verb_bench, "measure speed beside this machine's limits"},
 };

@@ -201,6 +201,7 @@ static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *
                      "%s already holds a run; --resume goes on with it, another --out begins a new one", options->out);
     if (!status) status = command_model(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
     free(latest);
+    if (!status) status = command_widen(command, &t->model);
     if (!status) status = open_data(t, inputs, 0, &t->data);
     if (!status && options->val) status = open_data(t, val, 1, &t->val);
     if (!status) status = open_trainer(t);

@@ -98,6 +98,14 @@ IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error
 
 typedef enum il_mixer { IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_MLP, IL_MIXER_SELF_ATTENTION } il_mixer;
 
+/* How the weights of linear layers (projections, feed-forward network, embedding, output head) are held. All other
+ * tensors are fp32. Only fp32 can be trained. */
+typedef enum il_weight_type {
+    IL_WEIGHTS_F32,
+    IL_WEIGHTS_BF16 /* the bits of a computation are those of the same numbers held as fp32 */
+} il_weight_type;
+IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16" */
+
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 typedef struct il_config {
     il_mixer mixer;  /* [model_type, ttt_layer_type] */
@@ -114,6 +122,7 @@ typedef struct il_config {
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     double rope_theta, rms_norm_eps, ttt_base_lr;
+    il_weight_type weights; /* [torch_dtype]. A model says how its weights are held; a config.json only claims it */
 } il_config;
 
 /* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_mlp self_attention. backbone: mamba transformer, or NULL
@@ -135,19 +144,26 @@ typedef struct il_tensor {
     const char *name; /* the on-disk name; lives as long as the model */
     int rank;         /* 1 .. 4 */
     size_t shape[4];
-    size_t count;      /* product of shape */
-    const float *data; /* [count]; lives as long as the model */
+    size_t count;        /* product of shape */
+    il_weight_type type; /* how it is held */
+    const float *data;   /* [count]; lives as long as the model; NULL unless held as fp32 */
 } il_tensor;
 
-/* New weights from the recipe's distributions, the same on every machine for the same seed. */
+/* New weights from the recipe's distributions, the same on every machine for the same seed. They are fp32:
+ * config->weights must say so. */
 IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
                                il_error *error);
 /* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards;
- * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors that name the tensor. */
+ * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors that name the tensor.
+ * Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the memory; otherwise all
+ * is widened to fp32. */
 IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
 /* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
  */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
+/* A new model with the same tensors, linear layers held as `type`, rounded where it has fewer bits.
+ * IL_ERR_NONFINITE, naming the tensor, when a number is too large for it. */
+IL_API il_status il_model_convert(const il_model *model, il_weight_type type, il_model **converted, il_error *error);
 IL_API il_model *il_model_ref(il_model *model);
 IL_API void il_model_unref(il_model *model); /* NULL allowed */
 IL_API const il_config *il_model_config(const il_model *model);
@@ -163,7 +179,8 @@ IL_API double il_config_flops_per_token(const il_config *config, uint64_t positi
 
 /* The recipe's loss (mean over each sequence's valid targets, then over sequences) and its gradient.
  * tokens [sequences, length+1]: length inputs and length targets each, every sequence from a fresh state.
- * gradient [il_model_parameters], laid out as the tensors in order of index. */
+ * gradient [il_model_parameters], laid out as the tensors in order of index. IL_ERR_UNSUPPORTED unless the weights are
+ * fp32. */
 IL_API il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length,
                                    double *loss, float *gradient, il_error *error);
 
@@ -435,7 +452,8 @@ typedef struct il_step {
 
 IL_API void il_trainer_options_default(const il_config *config, il_trainer_options *options);
 /* Trains model's weights: takes a reference; the model's tensors change with every step and sessions must not be used
- * meanwhile. data must outlive the trainer. */
+ * meanwhile. data must outlive the trainer. IL_ERR_UNSUPPORTED unless the weights are fp32: il_model_convert makes them
+ * so. */
 IL_API il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_options *options,
                                  il_trainer **trainer, il_error *error);
 IL_API void il_trainer_close(il_trainer *trainer); /* NULL allowed */

@@ -56,6 +56,18 @@ static float *positive(float *x, int n) {
     return x;
 }
 
+/* bfloat16 */
+static uint16_t *halves(kernel_run *run, int n) {
+    uint16_t *x = place(run, (size_t)n * sizeof *x, 0);
+    for (int i = 0; i < n; i++) {
+        float value = kernel_draw(&run->seed);
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        x[i] = (uint16_t)(bits >> 16);
+    }
+    return x;
+}
+
 #define K run->kernels
 
 /* variant: 1: a by columns; 2: b row-major, not packed; 4: accumulate; over 3: four depths. */
@@ -70,6 +82,14 @@ static void run_gemm(kernel_run *run) {
     const float *a = in(run, a_count), *b = in(run, b_count);
     K->gemm(m, n, k, a, a_row, a_col, b, row_major ? n + run->pad : 16, row_major ? 16 : 16 * k, rows_out(run), ld(run),
             run->variant >> 2 & 1);
+}
+/* variant: 1: accumulate; over 1: four depths. */
+static void run_gemm_bf16(kernel_run *run) {
+    static const int depths[] = {1, 0, 3, 40};
+    int m = run->rows, n = run->n, k = depths[run->variant >> 1], panels = (n + 15) / 16;
+    const float *a = in(run, m && k ? (m - 1) * (k + run->pad) + k : 0);
+    const uint16_t *b = halves(run, panels * 16 * k);
+    K->gemm_bf16(m, n, k, a, k + run->pad, 1, b, 16 * k, rows_out(run), ld(run), run->variant & 1);
 }
 static void run_pack(kernel_run *run) {
     int n = run->n, k = run->rows, by_columns = run->variant;
@@ -255,13 +275,7 @@ static void run_adamw(kernel_run *run) {
     K->adamw(SIZE, p, g, m, v, 0.75f, 3e-3f, 0.9f, 0.95f, 1.0f / (1.0f - 0.9f), 1.0f / (1.0f - 0.95f), 1e-8f, 0.1f);
 }
 static void run_bf16_to_f32(kernel_run *run) {
-    uint16_t *x = place(run, SIZE * sizeof *x, 0);
-    for (int i = 0; i < run->n; i++) {
-        float value = kernel_draw(&run->seed);
-        uint32_t bits;
-        memcpy(&bits, &value, sizeof bits);
-        x[i] = (uint16_t)(bits >> 16);
-    }
+    const uint16_t *x = halves(run, run->n);
     K->bf16_to_f32(SIZE, x, out(run, run->n));
 }
 static void run_f32_to_bf16(kernel_run *run) {
@@ -292,5 +306,6 @@ const kernel_case kernel_cases[] = {
     CASE(sum, 1),           CASE(sum_squares, 1),
     CASE(all_finite, 3),    CASE(adamw, 1),
     CASE(bf16_to_f32, 1),   CASE(f32_to_bf16, 1),
+    CASE(gemm_bf16, 8),
 };
 const int n_kernel_cases = (int)(sizeof kernel_cases / sizeof *kernel_cases);

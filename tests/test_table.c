@@ -55,6 +55,27 @@ static void offsets_are_aligned_and_padding_zero(void **state) {
     assert_int_equal(alloc.live, 0);
 }
 
+/* A tensor set apart leaves no hole: the next one takes its place. */
+static void what_is_set_apart_takes_no_floats(void **state) {
+    (void)state;
+    il_allocator c = il_allocator_default();
+    il_table table;
+    il_error error;
+    size_t offset[3];
+    il_table_begin(&c, &table);
+    assert_ok(il_table_add(&table, &offset[0], IL_INIT_ONES, 1, (size_t[]){3}, &error, "norm"), error);
+    assert_ok(il_table_add(&table, &offset[1], IL_INIT_NORMAL, 2, (size_t[]){5, 7}, &error, "w"), error);
+    il_table_set_apart(&table, IL_WEIGHTS_BF16, 640);
+    assert_ok(il_table_add(&table, &offset[2], IL_INIT_ZEROS, 1, (size_t[]){2}, &error, "bias"), error);
+    assert_int_equal(offset[2], offset[1]);
+    assert_int_equal(table.floats, 32);
+    const il_table_entry *w = il_table_find(&table, "w");
+    assert_int_equal(w->type, IL_WEIGHTS_BF16);
+    assert_int_equal(w->offset, 640);
+    assert_int_equal(w->count, 35);
+    il_table_end(&table);
+}
+
 static void weights_follow_the_recipe(void **state) {
     (void)state;
     il_allocator c = il_allocator_default();
@@ -138,6 +159,7 @@ static void short_memory_is_an_error(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(offsets_are_aligned_and_padding_zero),
+        cmocka_unit_test(what_is_set_apart_takes_no_floats),
         cmocka_unit_test(weights_follow_the_recipe),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(short_memory_is_an_error),

@@ -26,7 +26,8 @@ typedef struct job {
     il_engine *engine;
     int m, n, k;
     il_matrix a, b;
-    const float *packed, *bias; /* packed: NULL for b in plain memory */
+    const float *packed, *bias; /* packed: NULL for b in plain memory, or */
+    const uint16_t *bf16;       /* packed in bfloat16 */
     float *c;
     ptrdiff_t ldc;
     int accumulate;
@@ -59,7 +60,8 @@ static void run_part(void *context, int item, int worker) {
     const int m = min_int(p->m_step, p->m - i0), n = min_int(p->n_step, p->n - j0);
     float *left = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH, *right = left + A_ROWS * K_BLOCK;
     float *c = p->c + i0 * p->ldc + j0;
-    const int copy_b = !p->packed && (p->b.col != 1 || m >= COPY_ROWS), copy_a = p->a.row == 1 && m >= A_ROWS;
+    const int copy_b = !p->bf16 && !p->packed && (p->b.col != 1 || m >= COPY_ROWS);
+    const int copy_a = p->a.row == 1 && m >= A_ROWS;
     const int stream = m <= STREAM_ROWS && !copy_b;
     const int n_step = stream ? n : copy_a || copy_b ? N_BLOCK_COPIED : N_BLOCK;
     const int k_step = stream ? p->k : copy_a ? A_DEPTH : K_BLOCK;
@@ -71,7 +73,13 @@ static void run_part(void *context, int item, int worker) {
             const il_matrix a = {p->a.data + i0 * p->a.row + k0 * p->a.col, p->a.row, p->a.col};
             const float *b;
             ptrdiff_t b_row = 16, b_panel;
-            if (p->packed) {
+            if (p->bf16) {
+                const ptrdiff_t stride = (ptrdiff_t)16 * p->k;
+                const uint16_t *panels = p->bf16 + (j0 + j) / 16 * stride + (ptrdiff_t)16 * k0;
+                kernels->gemm_bf16(m, columns, depth, a.data, a.row, a.col, panels, stride, c + j, p->ldc,
+                                   p->accumulate || k0 > 0);
+                continue;
+            } else if (p->packed) {
                 b_panel = (ptrdiff_t)16 * p->k;
                 b = p->packed + (j0 + j) / 16 * b_panel + (ptrdiff_t)16 * k0;
             } else {
@@ -143,6 +151,11 @@ void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const f
                .c = c,
                .ldc = ldc,
                .accumulate = accumulate});
+}
+
+void il_gemm_bf16(il_engine *engine, int m, int n, int k, il_matrix a, const uint16_t *b_packed, float *c,
+                  ptrdiff_t ldc) {
+    run(&(job){.engine = engine, .m = m, .n = n, .k = k, .a = a, .bf16 = b_packed, .c = c, .ldc = ldc});
 }
 
 void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,

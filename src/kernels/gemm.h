@@ -23,7 +23,13 @@ size_t il_packed_floats(int n, int k);
 void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed, const float *bias,
                     float *c, ptrdiff_t ldc, int accumulate);
 
-/* The same with b in plain memory, one of its strides 1: blocks of b are packed on the way (worth it for m ≥ 32). */
+/* c = a · b with b packed in bfloat16, the last panel padded with zeros: the bits of il_gemm_packed on the widened b.
+ */
+void il_gemm_bf16(il_engine *engine, int m, int n, int k, il_matrix a, const uint16_t *b_packed, float *c,
+                  ptrdiff_t ldc);
+
+/* il_gemm_packed with b in plain memory, one of its strides 1: blocks of b are packed on the way (worth it for m ≥ 32).
+ */
 void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,
              ptrdiff_t ldc, int accumulate);
 

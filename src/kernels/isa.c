@@ -35,6 +35,7 @@
 const il_kernels IL_KERNELS_NAME = {
     .name = IL_ISA_TEXT,
     .gemm = gemm,
+    .gemm_bf16 = gemm_bf16,
     .pack = pack,
     .transpose = transpose,
     .add = add,

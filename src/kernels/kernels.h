@@ -26,6 +26,11 @@ typedef struct il_kernels {
      * No blocking over k or n here: for big products call il_gemm (gemm.h). */
     void (*gemm)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
                  ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+    /* The same with b in bfloat16, each number widened before it is multiplied: the bits of gemm on the widened b.
+     * Always packed (b_row 16), the last panel padded with zeros and read whole; the 16 columns of a panel in the order
+     * 0 8 1 9 … 7 15. */
+    void (*gemm_bf16)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,
+                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
     /* Packs b(k,n) = src[k*src_row + n*src_col] into panels [ceil(n/16)][k][16], the last one padded with zeros. One of
      * the strides must be 1. */
     void (*pack)(int n, int k, const float *src, ptrdiff_t src_row, ptrdiff_t src_col, float *dst);

@@ -1,11 +1,18 @@
 /* products.inc.h (part of isa.c): gemm over a block, packing, transposing. Every element of a product is one
  * fma chain over k ascending, whatever the tile: tiles choose only which chains run side by side. */
 
+/* 16 numbers of b. bf16: two bytes each, widened; those panels are padded and read whole. */
+IL_INLINE v16 gemm_right(const unsigned char *b, const int bf16, const int columns) {
+    const void *at = b;
+    if (bf16) return v16_load_bf16_panel(at);
+    return columns < 16 ? v16_load_n(at, columns) : v16_load(at);
+}
+
 /* rows x panels*16 of c; both are compile-time constants where this is inlined, so the sums live in
- * registers. columns: of the last panel, 16 or fewer. */
-IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, int k, const float *a, ptrdiff_t a_row,
-                         ptrdiff_t a_col, const float *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc,
-                         int accumulate) {
+ * registers. columns: of the last panel, 16 or fewer. Strides of b in bytes. */
+IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, const int bf16, int k, const float *a,
+                         ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row, ptrdiff_t b_panel,
+                         float *c, ptrdiff_t ldc, int accumulate) {
     v16 acc[GEMM_ROWS][8];
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -25,8 +32,7 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, in
     for (; k > 0; k--) {
         v16 right[8];
         UNROLL
-        for (int p = 0; p < panels; p++)
-            right[p] = columns < 16 ? v16_load_n(b + p * b_panel, columns) : v16_load(b + p * b_panel);
+        for (int p = 0; p < panels; p++) right[p] = gemm_right(b + p * b_panel, bf16, columns);
         UNROLL
         for (int i = 0; i < rows; i++) {
             v16 left = v16_set1(a[i * a_row]);
@@ -49,39 +55,57 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, in
     }
 }
 
-typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
-                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,
+                       ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
 
 /* A block of ROWS rows over all columns: WIDE panels at a time, then NARROW, then one, then the part of one. */
-#define GEMM_RUN(ROWS, PANELS)                                                                                         \
+#define GEMM_RUN(ROWS, PANELS, BF16)                                                                                   \
     for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
-        gemm_tile(ROWS, PANELS, 16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);                        \
+        gemm_tile(ROWS, PANELS, 16, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);                  \
         b += PANELS * b_panel;                                                                                         \
         c += 16 * PANELS;                                                                                              \
     }
-#define GEMM_BLOCK(ROWS, WIDE, NARROW)                                                                                 \
-    static void gemm_rows_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b,       \
-                                 ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {        \
-        if (WIDE > 1) GEMM_RUN(ROWS, WIDE)                                                                             \
-        if (NARROW > 1) GEMM_RUN(ROWS, NARROW)                                                                         \
-        GEMM_RUN(ROWS, 1)                                                                                              \
-        if (n > 0) gemm_tile(ROWS, 1, n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);                   \
+#define GEMM_BLOCK(NAME, BF16, ROWS, WIDE, NARROW)                                                                     \
+    static void NAME##_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,  \
+                              ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {           \
+        if (WIDE > 1) GEMM_RUN(ROWS, WIDE, BF16)                                                                       \
+        if (NARROW > 1) GEMM_RUN(ROWS, NARROW, BF16)                                                                   \
+        GEMM_RUN(ROWS, 1, BF16)                                                                                        \
+        if (n > 0) gemm_tile(ROWS, 1, n, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);             \
     }
-GEMM_TILES(GEMM_BLOCK)
+#define GEMM_BLOCK_F32(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_f32, 0, ROWS, WIDE, NARROW)
+#define GEMM_BLOCK_BF16(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_bf16, 1, ROWS, WIDE, NARROW)
+GEMM_TILES(GEMM_BLOCK_F32)
+GEMM_TILES(GEMM_BLOCK_BF16)
 
-#define GEMM_NAME(ROWS, WIDE, NARROW) gemm_rows_##ROWS,
-static gemm_rows *const gemm_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME)};
+#define GEMM_NAME_F32(ROWS, WIDE, NARROW) gemm_f32_##ROWS,
+#define GEMM_NAME_BF16(ROWS, WIDE, NARROW) gemm_bf16_##ROWS,
+static gemm_rows *const gemm_f32_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_F32)};
+static gemm_rows *const gemm_bf16_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_BF16)};
 
 /* Rows go in blocks of nearly equal height: 16 as 6 5 5, not 6 6 4. */
-static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
-                 ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
+static void gemm_any(gemm_rows *const *row_blocks, int m, int n, int k, const float *a, ptrdiff_t a_row,
+                     ptrdiff_t a_col, const void *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc,
+                     int accumulate) {
     for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
         int rows = (m + blocks - 1) / blocks;
-        gemm_blocks[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);
+        row_blocks[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);
         a += rows * a_row;
         c += rows * ldc;
         m -= rows;
     }
+}
+
+static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
+                 ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
+    const ptrdiff_t size = sizeof *b;
+    gemm_any(gemm_f32_blocks, m, n, k, a, a_row, a_col, b, b_row * size, b_panel * size, c, ldc, accumulate);
+}
+
+static void gemm_bf16(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,
+                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
+    const ptrdiff_t size = sizeof *b;
+    gemm_any(gemm_bf16_blocks, m, n, k, a, a_row, a_col, b, 16 * size, b_panel * size, c, ldc, accumulate);
 }
 
 /* Whole blocks in registers, the rim number by number; a stripe of 16 columns at a time, so that a line of src is

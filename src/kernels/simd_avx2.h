@@ -90,5 +90,10 @@ IL_INLINE __m256 v16_bf16_(const uint16_t *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 IL_INLINE v16 v16_load_bf16(const uint16_t *p) { return (v16){v16_bf16_(p), v16_bf16_(p + 8)}; }
+IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
+    __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(both, 16)),
+                 _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(-65536)))};
+}
 
 #endif

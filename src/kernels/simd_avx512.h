@@ -74,5 +74,10 @@ IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
+    __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    __m256i low = _mm256_slli_epi32(both, 16), high = _mm256_and_si256(both, _mm256_set1_epi32(-65536));
+    return _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+}
 
 #endif

@@ -139,4 +139,11 @@ IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptr
 #undef V16_MAP1
 #undef V16_MAP2
 #undef V16_MAP3
+IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
+    const uint32x4_t mask = vdupq_n_u32(0xFFFF0000u);
+    uint32x4_t a = vreinterpretq_u32_u16(vld1q_u16(p)), b = vreinterpretq_u32_u16(vld1q_u16(p + 8));
+    return (v16){vreinterpretq_f32_u32(vshlq_n_u32(a, 16)), vreinterpretq_f32_u32(vshlq_n_u32(b, 16)),
+                 vreinterpretq_f32_u32(vandq_u32(a, mask)), vreinterpretq_f32_u32(vandq_u32(b, mask))};
+}
+
 #endif

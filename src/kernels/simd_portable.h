@@ -142,6 +142,16 @@ IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptr
     for (int i = 0; i < V16_TRANSPOSE; i++)
         for (int j = 0; j < V16_TRANSPOSE; j++) dst[j * ld_dst + i] = src[i * ld_src + j];
 }
+/* The same from panels, where lanes 0 8 1 9 … 7 15 follow each other: each pair of lanes i and i+8 is one 32-bit word,
+ * from which a shift and a mask make two floats. */
+IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
+    v16 y;
+    EACH_LANE {
+        uint32_t bits = (uint32_t)p[i < 8 ? 2 * i : 2 * i - 15] << 16;
+        memcpy(&y.lane[i], &bits, sizeof bits);
+    }
+    return y;
+}
 
 #undef EACH_LANE
 #endif

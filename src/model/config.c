@@ -72,8 +72,6 @@ static const field *find_field(const char *key) {
  * the arithmetic stand in check_bookkeeping. */
 static const char *const ignored[] = {"architectures",
                                       "auto_map",
-                                      "torch_dtype",
-                                      "dtype",
                                       "transformers_version",
                                       "name_or_path",
                                       "initializer_range",
@@ -160,6 +158,8 @@ il_status il_config_check(const il_config *config, il_error *error) {
     if (config->mixer == IL_MIXER_SELF_ATTENTION && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "self_attention has no mamba backbone: share_qk, use_gate, pre_conv must be false");
+    if ((unsigned)config->weights > IL_WEIGHTS_BF16)
+        return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", (int)config->weights);
     if (parameters(config) > PARAMETERS_MAX)
         return il_fail(error, IL_ERR_ARG, "the sizes make a model of %llu parameters, more than %llu",
                        (unsigned long long)parameters(config), (unsigned long long)PARAMETERS_MAX);
@@ -228,6 +228,9 @@ static il_status set_field(const char *path, const field *f, const json_t *value
     return IL_OK;
 }
 
+/* What torch calls the type of the weights; transformers has renamed the key. Other types are widened at loading. */
+static int is_dtype_key(const char *key) { return strcmp(key, "torch_dtype") == 0 || strcmp(key, "dtype") == 0; }
+
 /* Keys of variants of these models: fine as long as they say what this library does anyway. *known tells
  * whether key is one; config has all its fields. */
 static il_status check_bookkeeping(const char *path, const char *key, const json_t *value, const il_config *config,
@@ -251,6 +254,8 @@ static il_status check_bookkeeping(const char *path, const char *key, const json
     } else if (strcmp(key, "pretraining_tp") == 0) {
         wanted = "1";
         fits = json_is_integer(value) && json_integer_value(value) == 1;
+    } else if (is_dtype_key(key)) {
+        fits = 1;
     } else if (strcmp(key, "rope_scaling") == 0 || strcmp(key, "sliding_window") == 0 ||
                strcmp(key, "quantization_config") == 0) {
         wanted = "null";
@@ -280,6 +285,8 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
     json_object_foreach(root, key, value) {
         const field *f = find_field(key);
         if (f && (ttt || !f->ttt_only)) IL_TRY(set_field(path, f, value, &kept, error));
+        if (is_dtype_key(key) && json_is_string(value) && strcmp(json_string_value(value), "bfloat16") == 0)
+            kept.weights = IL_WEIGHTS_BF16;
     }
 
     il_error inner;
@@ -394,8 +401,8 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
     snprintf(out + n, sizeof out - (size_t)n,
              "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
              "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": "
-             "\"float32\"\n}\n",
-             MAX_POSITIONS, ttt ? "false" : "true");
+             "\"%s\"\n}\n",
+             MAX_POSITIONS, ttt ? "false" : "true", config->weights == IL_WEIGHTS_BF16 ? "bfloat16" : "float32");
     *text = il_strdup(allocator, out);
     return *text ? IL_OK : il_fail(error, IL_ERR_NOMEM, "out of memory for a configuration");
 }

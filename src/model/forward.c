@@ -165,9 +165,8 @@ void il_forward(il_pass *pass, const int32_t *tokens) {
     const il_model *m = pass->model;
     il_workspace *work = pass->work;
     size_t width = (size_t)m->config.width, row = width * sizeof(float);
-    const float *embed = m->weights + m->embed;
     float *x0 = il_pass_acts(pass, 0)->x0;
-    for (int t = 0; t < pass->tokens; t++) memcpy(x0 + (size_t)t * width, embed + (size_t)tokens[t] * width, row);
+    for (int t = 0; t < pass->tokens; t++) il_model_embedding(m, tokens[t], x0 + (size_t)t * width);
     if (!m->rule) angles(pass);
 
     for (int i = 0; i < m->config.layers; i++) {

@@ -35,8 +35,19 @@ static size_t declare_vector(declarer *d, il_init init, int n, const char *prefi
 }
 
 static il_linear declare_linear(declarer *d, int out, int in, const char *prefix, const char *name) {
-    size_t at = declare(d, IL_INIT_NORMAL, 2, (size_t[]){(size_t)out, (size_t)in}, prefix, name);
-    return (il_linear){.at = at, .out = out, .in = in};
+    il_model *model = d->model;
+    il_linear l = {.out = out, .in = in, .type = model->config.weights};
+    l.at = declare(d, IL_INIT_NORMAL, 2, (size_t[]){(size_t)out, (size_t)in}, prefix, name);
+    if (d->status != IL_OK) return l;
+    model->table.entries[model->table.n - 1].matrix = 1;
+    if (l.type != IL_WEIGHTS_F32) {
+        size_t bytes = il_narrow_bytes(l.type, (size_t)out, (size_t)in);
+        l.at = IL_NONE;
+        l.packed = model->narrow_bytes;
+        il_table_set_apart(&model->table, l.type, l.packed);
+        model->narrow_bytes += (bytes + IL_ALIGN - 1) / IL_ALIGN * IL_ALIGN;
+    }
+    return l;
 }
 
 /* A depthwise convolution: weight [D, 1, taps] and bias [D]. */
@@ -95,8 +106,9 @@ static void declare_ttt(declarer *d, il_layer *layer) {
 static il_status declare_all(il_model *model, il_error *error) {
     const il_config *c = &model->config;
     declarer d = {.model = model, .layer = -1, .error = error};
-    model->head = declare_linear(&d, c->vocab_size, c->width, "model.embed_tokens.", "weight");
-    model->embed = model->head.at;
+    model->embedding = declare_linear(&d, c->vocab_size, c->width, "model.embed_tokens.", "weight");
+    model->embed = model->embedding.at;
+    model->head = model->embedding;
     for (int i = 0; i < c->layers; i++) {
         il_layer *layer = &model->layers[i];
         d.layer = i;
@@ -166,8 +178,10 @@ fail:
 }
 
 il_status il_model_allocate(il_model *model, il_error *error) {
-    model->weights = il_alloc(&model->engine->memory, model->table.floats, sizeof(float));
-    if (model->weights) return IL_OK;
+    const il_allocator *memory = &model->engine->memory;
+    model->weights = il_alloc(memory, model->table.floats, sizeof(float));
+    if (model->narrow_bytes) model->narrow = il_alloc(memory, model->narrow_bytes, 1);
+    if (model->weights && (model->narrow || !model->narrow_bytes)) return IL_OK;
     return il_fail(error, IL_ERR_NOMEM, "out of memory for %llu parameters",
                    (unsigned long long)il_model_parameters(model));
 }
@@ -199,6 +213,10 @@ static void fill_piece(void *context, int item, int worker) {
 }
 
 il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model, il_error *error) {
+    *model = NULL;
+    if (config->weights != IL_WEIGHTS_F32)
+        return il_fail(error, IL_ERR_ARG, "new weights are f32, not %s: convert the model they make",
+                       il_weight_type_name(config->weights));
     IL_TRY(il_model_new(engine, config, model, error));
     filling f = {*model, seed};
     il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
@@ -219,6 +237,7 @@ void il_model_unref(il_model *model) {
     il_free(memory, model->rope_cos);
     il_free(memory, model->tok);
     il_free(memory, model->packed);
+    il_free(memory, model->narrow);
     il_free(memory, model->weights);
     il_free(memory, model->layers);
     il_table_end(&model->table);
@@ -234,8 +253,8 @@ const il_config *il_model_config(const il_model *model) { return &model->config;
 size_t il_model_tensor_count(const il_model *model) { return model->table.n; }
 
 static void describe(const il_model *model, const il_table_entry *entry, il_tensor *tensor) {
-    *tensor = (il_tensor){
-        .name = entry->name, .rank = entry->rank, .count = entry->count, .data = model->weights + entry->offset};
+    *tensor = (il_tensor){.name = entry->name, .rank = entry->rank, .count = entry->count, .type = entry->type};
+    if (entry->type == IL_WEIGHTS_F32) tensor->data = model->weights + entry->offset;
     memcpy(tensor->shape, entry->shape, sizeof tensor->shape);
 }
 
@@ -259,6 +278,25 @@ uint64_t il_model_parameters(const il_model *model) {
     uint64_t sum = 0;
     for (size_t i = 0; i < model->table.n; i++) sum += model->table.entries[i].count;
     return sum;
+}
+
+const char *il_weight_type_name(il_weight_type type) {
+    switch (type) {
+    case IL_WEIGHTS_F32: return "f32";
+    case IL_WEIGHTS_BF16: return "bf16";
+    }
+    return "?";
+}
+
+il_narrow il_model_narrow(const il_model *model, const il_table_entry *entry) {
+    return (il_narrow){entry->type, (int)entry->shape[0], (int)entry->shape[1], model->narrow + entry->offset};
+}
+
+il_status il_model_check_trainable(const il_model *model, il_error *error) {
+    if (model->config.weights == IL_WEIGHTS_F32) return IL_OK;
+    return il_fail(error, IL_ERR_UNSUPPORTED,
+                   "the model's weights are %s: only f32 weights can be trained; train first, convert afterwards",
+                   il_weight_type_name(model->config.weights));
 }
 
 /* ---- what is derived from the weights ---- */
@@ -328,10 +366,23 @@ il_status il_model_refresh(il_model *model, int packs, il_error *error) {
 void il_linear_forward(const il_model *model, const il_linear *l, int m, const float *x, ptrdiff_t ldx, float *y,
                        ptrdiff_t ldy) {
     il_matrix a = {x, ldx, 1};
-    if (model->packed_version == model->version)
+    if (l->type == IL_WEIGHTS_BF16) {
+        const void *panels = model->narrow + l->packed;
+        il_gemm_bf16(model->engine, m, l->out, l->in, a, panels, y, ldy);
+    } else if (model->packed_version == model->version)
         il_gemm_packed(model->engine, m, l->out, l->in, a, model->packed + l->packed, NULL, y, ldy, 0);
     else
         il_gemm(model->engine, m, l->out, l->in, a, (il_matrix){model->weights + l->at, 1, l->in}, NULL, y, ldy, 0);
+}
+
+void il_model_embedding(const il_model *model, int token, float *x) {
+    const il_linear *l = &model->embedding;
+    if (l->type == IL_WEIGHTS_F32) {
+        memcpy(x, model->weights + l->at + (size_t)token * (size_t)l->in, (size_t)l->in * sizeof *x);
+        return;
+    }
+    il_narrow rows = {l->type, l->out, l->in, model->narrow + l->packed};
+    il_narrow_get(&rows, (size_t)token, x);
 }
 
 /* The frequency is rounded to single precision first, as in the official code; the angle is not. */

@@ -5,6 +5,7 @@
 
 #include "inner/rule.h"
 #include "kernels/engine.h"
+#include "kernels/narrow.h"
 #include "model/config.h"
 #include "tensor/table.h"
 #include <pthread.h>
@@ -12,11 +13,12 @@
 
 #define IL_NONE SIZE_MAX
 
-/* A weight matrix [out, in] in the block, and its packed copy once there is one. */
+/* A weight matrix [out, in]: fp32 in the block, and its packed copy once there is one; or narrow, packed only. */
 typedef struct il_linear {
-    size_t at; /* offset in floats; IL_NONE: this model has none */
+    il_weight_type type;
+    size_t at; /* offset in floats in il_model.weights; IL_NONE: this model has none, or a narrow one */
     int out, in;
-    size_t packed; /* offset in il_model.packed */
+    size_t packed; /* offset in floats in il_model.packed, or in bytes in il_model.narrow */
 } il_linear;
 
 /* Offsets of one layer's tensors; IL_NONE where the config has none. */
@@ -42,10 +44,13 @@ struct il_model {
     int n_rule_tensors;
     il_rule_tensor rule_tensors[IL_RULE_TENSORS_MAX];
     il_table table;
-    size_t embed, norm;
-    il_linear head; /* at = embed when tied */
+    size_t embed, norm;  /* embed: IL_NONE when narrow */
+    il_linear embedding; /* read by rows */
+    il_linear head;      /* the same when tied */
     il_layer *layers;
-    float *weights; /* [table.floats] */
+    float *weights;        /* [table.floats] */
+    unsigned char *narrow; /* [narrow_bytes]: panels of all matrices of narrow types; NULL: there are none */
+    size_t narrow_bytes;
 
     /* Whoever changes the weights raises version; packs and the tok table follow it. */
     uint64_t version;        /* starts at 1 */
@@ -64,7 +69,8 @@ struct il_model {
     char fingerprint[33];
 };
 
-/* An il_model with zeroed weights, all tensors declared and ready to be filled; one reference. */
+/* An il_model with zeroed weights, all tensors declared and ready to be filled; one reference. config->weights: how its
+ * matrices are held. */
 il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error);
 /* il_model_new in two steps, for a loader that checks a file's shapes before it asks for their memory: everything but
  * the weights, then the zeroed weights. */
@@ -76,6 +82,12 @@ il_status il_model_refresh(il_model *model, int packs, il_error *error);
  * same. */
 void il_linear_forward(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx, float *y,
                        ptrdiff_t ldy);
+/* The embedding of a token, [width]. */
+void il_model_embedding(const il_model *model, int token, float *x);
+/* A tensor of the table that is held in a narrow type. */
+il_narrow il_model_narrow(const il_model *model, const il_table_entry *entry);
+/* IL_ERR_UNSUPPORTED unless the weights are fp32, which alone have gradients. */
+il_status il_model_check_trainable(const il_model *model, il_error *error);
 /* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
 void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);
 

@@ -102,6 +102,27 @@ static il_status claim(loader *l, const shard *from, const char *shard_name, il_
     return IL_OK;
 }
 
+static il_status check_complete(const loader *l, il_error *error) {
+    for (size_t i = 0; i < l->model->table.n; i++)
+        if (!l->sources[i].tensor)
+            return il_fail(error, IL_ERR_MISMATCH, WHERE "is missing", l->path, l->model->table.entries[i].name);
+    return IL_OK;
+}
+
+/* Where the config says bf16 and all matrices are they stay so; where only some are, all is widened. */
+static il_status choose_type(loader *l, il_weight_type claimed, il_error *error) {
+    il_config config = l->model->config;
+    il_model *narrow;
+    if (claimed != IL_WEIGHTS_BF16) return IL_OK;
+    for (size_t i = 0; i < l->model->table.n; i++)
+        if (l->model->table.entries[i].matrix && l->sources[i].tensor->dtype != IL_BF16) return IL_OK;
+    config.weights = IL_WEIGHTS_BF16;
+    IL_TRY(il_model_declare(l->model->engine, &config, &narrow, error));
+    il_model_unref(l->model);
+    l->model = narrow;
+    return IL_OK;
+}
+
 static il_status open_shard(loader *l, const char *dir, const char *name, il_error *error) {
     void *block = l->shards;
     if (!il_grow(l->memory, &block, &l->capacity, l->n_shards, l->n_shards + 1, sizeof *l->shards))
@@ -174,49 +195,71 @@ static il_status open_files(loader *l, const char *dir, il_error *error) {
     return il_fail(error, IL_ERR_IO, "%s: holds neither %s nor %s", dir, WEIGHTS, INDEX);
 }
 
+/* A tensor into a narrow matrix. Whether it is finite: an exponent of all ones is not. */
+static int read_narrow(const il_narrow *matrix, const il_st_tensor *tensor) {
+    size_t row_bytes = il_narrow_row_bytes(matrix->type, (size_t)matrix->in);
+    uint16_t half;
+    for (size_t row = 0; row < (size_t)matrix->out; row++)
+        il_narrow_put_bytes(matrix, row, tensor->data + row * row_bytes);
+    for (size_t i = 0; i < tensor->count; i++) {
+        memcpy(&half, tensor->data + 2 * i, sizeof half);
+        if ((half & 0x7f80) == 0x7f80) return 0;
+    }
+    return 1;
+}
+
+/* The dtype was checked: converting cannot fail. */
+static int read_plain(loader *l, const il_table_entry *entry, const il_st_tensor *tensor) {
+    float *to = l->model->weights + entry->offset;
+    return il_st_to_f32(tensor, to, NULL) == IL_OK && l->model->engine->kernels->all_finite(entry->count, to);
+}
+
 static void read_one(void *context, int item, int worker) {
     loader *l = context;
     const il_table_entry *entry = &l->model->table.entries[item];
-    float *to = l->model->weights + entry->offset;
+    const il_st_tensor *tensor = l->sources[item].tensor;
     (void)worker;
     size_t lowest = atomic_load(&l->bad);
-    /* The dtype was checked: converting cannot fail. */
-    if (il_st_to_f32(l->sources[item].tensor, to, NULL) == IL_OK &&
-        l->model->engine->kernels->all_finite(entry->count, to))
-        return;
+    il_narrow matrix = il_model_narrow(l->model, entry);
+    if (entry->type == IL_WEIGHTS_F32 ? read_plain(l, entry, tensor) : read_narrow(&matrix, tensor)) return;
     while ((size_t)item < lowest && !atomic_compare_exchange_weak(&l->bad, &lowest, (size_t)item)) {}
 }
 
 static il_status read_all(loader *l, il_error *error) {
     il_model *model = l->model;
-    for (size_t i = 0; i < model->table.n; i++)
-        if (!l->sources[i].tensor)
-            return il_fail(error, IL_ERR_MISMATCH, WHERE "is missing", l->path, model->table.entries[i].name);
     IL_TRY(il_model_allocate(model, error));
     atomic_init(&l->bad, SIZE_MAX);
     il_pool_run(model->engine->pool, (int)model->table.n, read_one, l);
     size_t bad = atomic_load(&l->bad), at = 0;
     if (bad == SIZE_MAX) return IL_OK;
-    const il_table_entry *entry = &model->table.entries[bad];
-    while (at + 1 < entry->count && model->engine->kernels->all_finite(1, model->weights + entry->offset + at)) at++;
-    return il_fail(error, IL_ERR_NONFINITE, WHERE "element %zu is %f", l->sources[bad].path, entry->name, at,
-                   (double)model->weights[entry->offset + at]);
+    il_st_tensor element = *l->sources[bad].tensor;
+    float x = 0;
+    size_t size = il_dtype_bytes(element.dtype), count = element.count;
+    element.count = 1;
+    element.bytes = size;
+    for (; at < count; at++, element.data += size)
+        if (il_st_to_f32(&element, &x, NULL) != IL_OK || !model->engine->kernels->all_finite(1, &x)) break;
+    return il_fail(error, IL_ERR_NONFINITE, WHERE "element %zu is %f", l->sources[bad].path, element.name, at,
+                   (double)x);
 }
 
 /* A tied file may hold the head as well, if it is the embedding. */
 static il_status check_tied_head(const loader *l, il_error *error) {
-    const il_st_tensor *head = l->tied_head.tensor;
-    const float *embed = il_weight(l->model, l->model->embed);
-    float part[1024];
+    const il_st_tensor *head = l->tied_head.tensor, *embedding = l->sources[0].tensor;
+    float part[2][512];
     if (!head) return IL_OK;
-    size_t size = il_dtype_bytes(head->dtype), step = sizeof part / sizeof part[0];
+    size_t step = sizeof part[0] / sizeof part[0][0];
     for (size_t i = 0; i < head->count; i += step) {
-        il_st_tensor piece = *head;
-        piece.count = head->count - i < step ? head->count - i : step;
-        piece.bytes = piece.count * size;
-        piece.data = head->data + i * size;
-        IL_TRY(il_st_to_f32(&piece, part, error));
-        if (memcmp(part, embed + i, piece.count * sizeof *part) != 0)
+        size_t n = head->count - i < step ? head->count - i : step;
+        for (int k = 0; k < 2; k++) {
+            il_st_tensor piece = k ? *embedding : *head;
+            size_t size = il_dtype_bytes(piece.dtype);
+            piece.count = n;
+            piece.bytes = n * size;
+            piece.data += i * size;
+            IL_TRY(il_st_to_f32(&piece, part[k], error));
+        }
+        if (memcmp(part[0], part[1], n * sizeof part[0][0]) != 0)
             return il_fail(error, IL_ERR_MISMATCH, WHERE "differs from the embedding, but %s ties them",
                            l->tied_head.path, HEAD, CONFIG);
     }
@@ -239,10 +282,14 @@ il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il
     loader l = {.memory = &engine->memory};
     *model = NULL;
     IL_TRY(il_config_load(engine, dir, &config, error));
+    il_weight_type claimed = config.weights;
+    config.weights = IL_WEIGHTS_F32; /* until the files are seen */
     il_status status = il_model_declare(engine, &config, &l.model, error);
     if (status != IL_OK) return status;
     l.sources = il_alloc(l.memory, l.model->table.n, sizeof *l.sources);
     status = l.sources ? open_files(&l, dir, error) : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    if (status == IL_OK) status = check_complete(&l, error);
+    if (status == IL_OK) status = choose_type(&l, claimed, error);
     if (status == IL_OK) status = read_all(&l, error);
     if (status == IL_OK) status = check_tied_head(&l, error);
     close_files(&l);
@@ -265,25 +312,58 @@ static il_status save_text(const il_allocator *memory, const char *dir, const ch
     return status;
 }
 
-static il_status save_weights(const il_model *model, const char *dir, il_error *error) {
+static il_status write_narrow(const il_allocator *memory, il_writer *writer, const il_narrow *matrix, il_error *error) {
+    size_t bytes = il_narrow_row_bytes(matrix->type, (size_t)matrix->in);
+    unsigned char *row = il_alloc_raw(memory, bytes, 1);
+    if (!row) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
+    il_status status = IL_OK;
+    for (int i = 0; i < matrix->out && status == IL_OK; i++) {
+        il_narrow_get_bytes(matrix, (size_t)i, row);
+        status = il_writer_write(writer, row, bytes, error);
+    }
+    il_free(memory, row);
+    return status;
+}
+
+/* Header, then the tensors in the table's order. */
+static il_status write_weights(const il_model *model, const char *path, il_st_item *items, il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     const il_table *table = &model->table;
+    il_writer writer = {.fd = -1, .allocator = memory};
+    unsigned char *header;
+    size_t bytes;
     char fingerprint[33];
-    char *path = il_path_join(memory, dir, WEIGHTS);
-    il_st_item *items = il_alloc(memory, table->n, sizeof *items);
-    il_status status;
-    if (!path || !items) {
-        status = il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
-    } else {
-        for (size_t i = 0; i < table->n; i++) {
-            const il_table_entry *entry = &table->entries[i];
-            items[i] = (il_st_item){entry->name, IL_F32, entry->rank, {0}, model->weights + entry->offset};
-            memcpy(items[i].shape, entry->shape, sizeof entry->shape);
-        }
-        il_model_fingerprint(model, fingerprint);
-        il_st_pair metadata[] = {{"format", "pt"}, {"fingerprint", fingerprint}}; /* transformers wants the first */
-        status = il_st_write(memory, path, items, table->n, metadata, 2, error);
+    for (size_t i = 0; i < table->n; i++) {
+        const il_table_entry *entry = &table->entries[i];
+        items[i] = (il_st_item){.name = entry->name, .rank = entry->rank};
+        items[i].dtype = entry->type == IL_WEIGHTS_BF16 ? IL_BF16 : IL_F32;
+        memcpy(items[i].shape, entry->shape, sizeof entry->shape);
     }
+    il_model_fingerprint(model, fingerprint);
+    il_st_pair metadata[] = {{"format", "pt"}, {"fingerprint", fingerprint}}; /* transformers wants the first */
+    IL_TRY(il_st_header(memory, path, items, table->n, metadata, 2, &header, &bytes, error));
+    il_status status = il_writer_open(memory, path, &writer, error);
+    if (status == IL_OK) status = il_writer_write(&writer, header, bytes, error);
+    for (size_t i = 0; i < table->n && status == IL_OK; i++) {
+        const il_table_entry *entry = &table->entries[i];
+        il_narrow matrix = il_model_narrow(model, entry);
+        if (entry->type == IL_WEIGHTS_F32)
+            status = il_writer_write(&writer, model->weights + entry->offset, entry->count * sizeof(float), error);
+        else
+            status = write_narrow(memory, &writer, &matrix, error);
+    }
+    if (status == IL_OK) status = il_writer_finish(&writer, error);
+    if (status != IL_OK) il_writer_abandon(&writer);
+    il_free(memory, header);
+    return status;
+}
+
+static il_status save_weights(const il_model *model, const char *dir, il_error *error) {
+    const il_allocator *memory = &model->engine->memory;
+    char *path = il_path_join(memory, dir, WEIGHTS);
+    il_st_item *items = il_alloc(memory, model->table.n, sizeof *items);
+    il_status status = path && items ? write_weights(model, path, items, error)
+                                     : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
     il_free(memory, items);
     il_free(memory, path);
     return status;
@@ -318,6 +398,17 @@ static void hash_real(XXH3_state_t *state, double x) { XXH3_128bits_update(state
 
 static void hash_text(XXH3_state_t *state, const char *text) { XXH3_128bits_update(state, text, strlen(text) + 1); }
 
+/* A matrix of bf16 counts as the numbers it stands for: it computes what they compute. */
+static void hash_narrow(XXH3_state_t *state, const il_narrow *matrix) {
+    float x[IL_NARROW_CHUNK];
+    for (size_t row = 0; row < (size_t)matrix->out; row++)
+        for (int from = 0; from < matrix->in; from += IL_NARROW_CHUNK) {
+            int n = matrix->in - from < IL_NARROW_CHUNK ? matrix->in - from : IL_NARROW_CHUNK;
+            il_narrow_get_part(matrix, row, from, n, x);
+            XXH3_128bits_update(state, x, (size_t)n * sizeof *x);
+        }
+}
+
 /* What the model computes, nothing else: token ids that only steer losses and sampling are left out.
  * Little-endian. The order is part of every state file: append, never change. */
 static void hash_model(XXH3_state_t *state, const il_model *model) {
@@ -337,7 +428,11 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
         hash_text(state, entry->name);
         hash_number(state, (uint64_t)entry->rank);
         for (int k = 0; k < entry->rank; k++) hash_number(state, entry->shape[k]);
-        XXH3_128bits_update(state, model->weights + entry->offset, entry->count * sizeof(float));
+        il_narrow matrix = il_model_narrow(model, entry);
+        if (entry->type == IL_WEIGHTS_F32)
+            XXH3_128bits_update(state, model->weights + entry->offset, entry->count * sizeof(float));
+        else
+            hash_narrow(state, &matrix);
     }
 }
 

@@ -50,6 +50,13 @@ il_status il_table_add(il_table *table, size_t *offset, il_init init, int rank, 
     return IL_OK;
 }
 
+void il_table_set_apart(il_table *table, il_weight_type type, size_t offset) {
+    il_table_entry *entry = &table->entries[table->n - 1];
+    table->floats = entry->offset;
+    entry->type = type;
+    entry->offset = offset;
+}
+
 const il_table_entry *il_table_find(const il_table *table, const char *name) {
     for (size_t i = 0; i < table->n; i++)
         if (strcmp(table->entries[i].name, name) == 0) return &table->entries[i];

@@ -20,6 +20,8 @@ typedef struct il_table_entry {
     size_t count;  /* product of shape */
     size_t offset; /* in floats from the block's start; a multiple of 16 */
     il_init init;
+    int matrix;          /* a linear layer's [out, in]: may be held in a narrow type */
+    il_weight_type type; /* not fp32: outside the block, offset in bytes from the start of what holds those */
 } il_table_entry;
 
 typedef struct il_table {
@@ -34,6 +36,8 @@ void il_table_end(il_table *table);
 /* Appends a tensor named by the printf-style name; *offset (NULL allowed) receives its place. */
 il_status il_table_add(il_table *table, size_t *offset, il_init init, int rank, const size_t *shape, il_error *error,
                        const char *name, ...) __attribute__((format(printf, 7, 8)));
+/* Takes the last tensor, a matrix, out of the block: it is held as `type` at that byte of another one. */
+void il_table_set_apart(il_table *table, il_weight_type type, size_t offset);
 /* NULL when there is none. */
 const il_table_entry *il_table_find(const il_table *table, const char *name);
 /* Fills block [table->floats] by each entry's init; stream = index of the tensor. Same bits on every machine. */

@@ -25,6 +25,7 @@ il_status il_gradient_open(il_model *model, int sequences, int length, int carry
                            il_error *error) {
     il_gradient *g = gradient;
     *g = (il_gradient){.model = model, .length = length, .carry = carry, .backward = backward};
+    IL_TRY(il_model_check_trainable(model, error));
     if (carry && !model->rule)
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "carry needs a recurrent mixer: self-attention has no state of constant size");

@@ -1,0 +1,30 @@
+/* narrow.h: weight matrices in fewer bits than fp32, as they lie in memory: panels of 16 outputs that the products read
+ * and nothing beside them. Rows go in and out as numbers and as the bytes of a file. Knows nothing of models. */
+#ifndef IL_KERNELS_NARROW_H
+#define IL_KERNELS_NARROW_H
+
+#include "innerloop.h"
+
+/* A matrix [out, in] of one of the narrow types; panels [il_narrow_bytes], zeroed before the first row is put.
+ *   bf16: [ceil(out/16)][in][16] uint16_t, the 16 in the order 0 8 1 9 … 7 15. */
+typedef struct il_narrow {
+    il_weight_type type;
+    int out, in;
+    unsigned char *panels; /* 64-byte aligned */
+} il_narrow;
+
+size_t il_narrow_bytes(il_weight_type type, size_t out, size_t in);
+/* Bytes of a row's values in a file. */
+size_t il_narrow_row_bytes(il_weight_type type, size_t in);
+
+/* Row x [in], rounded to the type. Rows of different panels may be put by different threads. */
+void il_narrow_put(const il_narrow *matrix, size_t row, const float *x);
+/* The numbers of a row, [in], and n of them from `from` on, a multiple of IL_NARROW_CHUNK. */
+enum { IL_NARROW_CHUNK = 64 };
+void il_narrow_get(const il_narrow *matrix, size_t row, float *x);
+void il_narrow_get_part(const il_narrow *matrix, size_t row, int from, int n, float *x);
+/* A row from and to the bytes of a file, any alignment. */
+void il_narrow_put_bytes(const il_narrow *matrix, size_t row, const unsigned char *values);
+void il_narrow_get_bytes(const il_narrow *matrix, size_t row, unsigned char *values);
+
+#endif

@@ -1,0 +1,92 @@
+/* convert.c: a model's matrices from one type into another. Owns no rounding: that is kernels/narrow.c's. */
+#include <string.h>
+
+#include "base/error.h"
+#include "model/model.h"
+
+enum { PIECES = 16 }; /* a matrix is converted in so many */
+
+typedef struct conversion {
+    const il_model *from;
+    const il_model *to;
+    float *rows; /* [threads, longest]: a row each */
+    size_t longest;
+    atomic_size_t bad; /* lowest tensor with a number that the type does not hold; SIZE_MAX: none */
+} conversion;
+
+static void read_row(const il_model *model, const il_table_entry *entry, size_t row, float *x) {
+    size_t in = entry->shape[1];
+    if (entry->type == IL_WEIGHTS_F32) {
+        memcpy(x, model->weights + entry->offset + row * in, in * sizeof *x);
+    } else {
+        il_narrow matrix = il_model_narrow(model, entry);
+        il_narrow_get(&matrix, row, x);
+    }
+}
+
+/* Leaves in x what the row now holds. */
+static void write_row(const il_model *model, const il_table_entry *entry, size_t row, float *x) {
+    size_t in = entry->shape[1];
+    if (entry->type == IL_WEIGHTS_F32) {
+        memcpy(model->weights + entry->offset + row * in, x, in * sizeof *x);
+    } else {
+        il_narrow matrix = il_model_narrow(model, entry);
+        il_narrow_put(&matrix, row, x);
+        il_narrow_get(&matrix, row, x);
+    }
+}
+
+/* Pieces end where panels do, so that no two threads write one panel. */
+static void convert_piece(void *context, int item, int worker) {
+    conversion *c = context;
+    size_t tensor = (size_t)item / PIECES, piece = (size_t)item % PIECES;
+    const il_table_entry *from = &c->from->table.entries[tensor], *to = &c->to->table.entries[tensor];
+    if (!from->matrix) {
+        if (!piece) memcpy(c->to->weights + to->offset, c->from->weights + from->offset, to->count * sizeof(float));
+        return;
+    }
+    size_t out = from->shape[0], panels = (out + IL_LANES - 1) / IL_LANES;
+    size_t end = panels * (piece + 1) / PIECES * IL_LANES;
+    float *x = c->rows + (size_t)worker * c->longest;
+    if (end > out) end = out;
+    for (size_t row = panels * piece / PIECES * IL_LANES; row < end; row++) {
+        read_row(c->from, from, row, x);
+        write_row(c->to, to, row, x);
+        if (c->to->engine->kernels->all_finite(from->shape[1], x)) continue;
+        size_t lowest = atomic_load(&c->bad);
+        while (tensor < lowest && !atomic_compare_exchange_weak(&c->bad, &lowest, tensor)) {}
+        return;
+    }
+}
+
+il_status il_model_convert(const il_model *model, il_weight_type type, il_model **converted, il_error *error) {
+    il_config config = model->config;
+    il_engine *engine = model->engine;
+    conversion c = {.from = model};
+    il_model *made;
+    *converted = NULL;
+    config.weights = type;
+    IL_TRY(il_model_new(engine, &config, &made, error));
+    for (size_t i = 0; i < model->table.n; i++) {
+        const il_table_entry *entry = &model->table.entries[i];
+        if (entry->matrix && entry->shape[1] > c.longest) c.longest = entry->shape[1];
+    }
+    c.to = made;
+    c.rows = il_alloc_raw(&engine->memory, (size_t)il_pool_threads(engine->pool) * c.longest, sizeof(float));
+    if (!c.rows) {
+        il_model_unref(made);
+        return il_fail(error, IL_ERR_NOMEM, "out of memory for rows of %zu weights", c.longest);
+    }
+    atomic_init(&c.bad, SIZE_MAX);
+    il_pool_run(engine->pool, (int)model->table.n * PIECES, convert_piece, &c);
+    il_free(&engine->memory, c.rows);
+    size_t bad = atomic_load(&c.bad);
+    if (bad != SIZE_MAX) {
+        il_status status = il_fail(error, IL_ERR_NONFINITE, "tensor %.150s: holds a number that %s does not",
+                                   made->table.entries[bad].name, il_weight_type_name(type));
+        il_model_unref(made);
+        return status;
+    }
+    *converted = made;
+    return IL_OK;
+}

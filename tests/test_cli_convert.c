@@ -1,0 +1,122 @@
+/* test_cli_convert.c: the verb convert, and what the other verbs make of its models. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define SHAPE                                                                                                          \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
+    "--set mini_batch_size=4"
+
+/* m: SentencePiece, fp32; b: the same in bf16; w: that in fp32 again. */
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    if (support_cli_begin(state)) return 1;
+    support_seed(6);
+    char *prose = support_prose(3000);
+    support_write("book.txt", prose, 3000);
+    free(prose);
+    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
+    free(support_done("init --preset tiny %s --tokenizer t.model --seed 3 --out m", SHAPE));
+    free(support_done("convert --model m --dtype bf16 --out b"));
+    free(support_done("convert --model b --dtype f32 --out w"));
+    return 0;
+}
+
+static double size_of(const char *path) {
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    return (double)info.st_size;
+}
+
+static void assert_same_files(const char *a, const char *b) {
+    size_t n, m;
+    char *x = support_read(a, &n), *y = support_read(b, &m);
+    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+static void test_report_and_files(void **state) {
+    (void)state;
+    json_t *report = support_json("convert --model m --dtype bf16 --out b --force");
+    char *fingerprint = support_fingerprint("b"), *config = support_text_of("b/config.json");
+    assert_string_equal(support_string(report, "dtype"), "bf16");
+    assert_string_equal(support_string(report, "out"), "b");
+    assert_string_equal(support_string(report, "fingerprint"), fingerprint);
+    assert_true(support_number(report, "bytes") == size_of("b/model.safetensors"));
+    assert_non_null(strstr(config, "\"torch_dtype\": \"bfloat16\""));
+    assert_true(size_of("b/model.safetensors") < 0.75 * size_of("m/model.safetensors")); /* headers, fast weights */
+    assert_same_files("m/tokenizer.model", "b/tokenizer.model");
+    free(fingerprint);
+    free(config);
+    json_decref(report);
+}
+
+static void test_inspect_names_the_type(void **state) {
+    (void)state;
+    json_t *m = support_json("inspect m"), *b = support_json("inspect b");
+    assert_string_equal(support_string(m, "config.weights"), "f32");
+    assert_string_equal(support_string(b, "config.weights"), "bf16");
+    json_t *first = json_array_get(json_object_get(b, "tensors"), 0);
+    assert_string_equal(support_string(first, "name"), "model.embed_tokens.weight");
+    assert_string_equal(support_string(first, "dtype"), "bf16");
+    json_decref(m);
+    json_decref(b);
+}
+
+/* The same fingerprint, losses and compressed bytes, and each decompresses what the other wrote. */
+static void test_bf16_is_its_widened_model(void **state) {
+    (void)state;
+    char *b = support_fingerprint("b"), *w = support_fingerprint("w"), *m = support_fingerprint("m");
+    assert_string_equal(b, w);
+    assert_string_not_equal(b, m);
+    json_t *left = support_json("eval --model b --data book.txt --threads 2"),
+           *right = support_json("eval --model w --data book.txt --threads 1");
+    assert_true(support_number(left, "nll") == support_number(right, "nll"));
+    free(support_done("compress --model b book.txt b.il"));
+    free(support_done("compress --model w book.txt w.il"));
+    assert_same_files("b.il", "w.il");
+    free(support_done("decompress --model b w.il again.txt"));
+    assert_same_files("again.txt", "book.txt");
+    json_decref(left);
+    json_decref(right);
+    free(b);
+    free(w);
+    free(m);
+}
+
+/* Training starts from the widened weights: the run is that of the fp32 model. */
+static void test_training_widens(void **state) {
+    (void)state;
+    free(support_done("train --model b --data book.txt --out rb --steps 2 --batch-tokens 64 --seq-len 32"));
+    free(support_done("train --model w --data book.txt --out rw --steps 2 --batch-tokens 64 --seq-len 32"));
+    assert_same_files("rb/latest/model.safetensors", "rw/latest/model.safetensors");
+    free(support_done("eval --model b --data book.txt --max-tokens 64 --grads b.safetensors"));
+    free(support_done("eval --model w --data book.txt --max-tokens 64 --grads w.safetensors"));
+    assert_same_files("b.safetensors", "w.safetensors");
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    support_refused(1, "already holds a model", "convert --model m --dtype bf16 --out w");
+    support_refused(2, "--dtype", "convert --model m --dtype f8 --out x");
+    support_refused(2, "--out", "convert --model m --dtype bf16");
+    support_refused(1, "nothing", "convert --model nothing --dtype bf16 --out x");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_report_and_files),
+        cmocka_unit_test(test_inspect_names_the_type),
+        cmocka_unit_test(test_bf16_is_its_widened_model),
+        cmocka_unit_test(test_training_widens),
+        cmocka_unit_test(test_refusals),
+    };
+    return cmocka_run_group_tests_name("cli_convert", tests, begin, support_cli_end);
+}

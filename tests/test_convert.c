@@ -1,0 +1,300 @@
+/* test_convert.c: models with narrow weights: the same answer as the numbers they hold, there and back through files,
+ * half the memory, no training. */
+#include "support_test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "session/session.h"
+#include "support_alloc.h"
+#include "support_files.h"
+#include "support_lively.h"
+#include "support_model.h"
+#include "train/gradient.h"
+
+enum { N = 70, VOCAB = 61 };
+
+static support_alloc counter; /* under the engine */
+static il_engine *engine;
+
+static int setup(void **state) {
+    il_engine_options options;
+    (void)state;
+    support_alloc_begin(&counter);
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = counter.allocator;
+    return il_engine_open(&options, &engine, NULL) == IL_OK ? 0 : -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    il_engine_close(engine);
+    return atomic_load(&counter.live) == 0 ? 0 : -1;
+}
+
+static il_model *lively(il_mixer mixer, int tied) {
+    il_config config = lively_config(mixer, 8);
+    config.tie_word_embeddings = tied;
+    return lively_model(engine, &config, 5);
+}
+
+static il_model *converted(const il_model *model, il_weight_type type) {
+    il_model *made;
+    il_error error;
+    assert_ok(il_model_convert(model, type, &made, &error), error);
+    assert_int_equal(il_model_config(made)->weights, type);
+    return made;
+}
+
+/* Logits of N tokens, fed `piece` at a time. */
+static void logits_of(il_model *model, size_t piece, float *logits) {
+    il_session *session;
+    il_error error;
+    int32_t tokens[N];
+    lively_tokens(tokens, N, VOCAB, 3);
+    assert_ok(il_session_open(model, NULL, &session, &error), error);
+    for (size_t at = 0; at < N; at += piece) {
+        il_feed feed = {.session = session, .tokens = tokens + at, .logits = logits + at * VOCAB};
+        feed.n = N - at < piece ? N - at : piece;
+        assert_ok(il_feed_many(&feed, 1, &error), error);
+    }
+    il_session_close(session);
+}
+
+static void expect_same_fingerprint(const il_model *a, const il_model *b, int same) {
+    char left[33], right[33];
+    il_model_fingerprint(a, left);
+    il_model_fingerprint(b, right);
+    assert_int_equal(!strcmp(left, right), same);
+}
+
+/* bf16 computes what the widened numbers compute, and is the same model to state files and compressed ones. */
+static void bf16_is_the_widened_model(void **state) {
+    static float narrow[N * VOCAB], wide[N * VOCAB], original[N * VOCAB];
+    (void)state;
+    for (il_mixer mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_SELF_ATTENTION; mixer++)
+        for (int tied = 0; tied < 2; tied++) {
+            il_model *model = lively(mixer, tied), *half = converted(model, IL_WEIGHTS_BF16);
+            il_model *full = converted(half, IL_WEIGHTS_F32);
+            logits_of(model, N, original);
+            logits_of(full, N, wide);
+            assert_memory_not_equal(original, wide, sizeof wide);
+            for (size_t piece = 1; piece <= N; piece += 23) {
+                logits_of(half, piece, narrow);
+                assert_memory_equal(narrow, wide, sizeof wide);
+            }
+            expect_same_fingerprint(half, full, 1);
+            expect_same_fingerprint(half, model, 0);
+            il_model_unref(full);
+            il_model_unref(half);
+            il_model_unref(model);
+        }
+}
+
+static void there_and_back_through_files(void **state) {
+    static float saved[N * VOCAB], loaded[N * VOCAB];
+    il_model *again;
+    il_error error;
+    (void)state;
+    for (int tied = 0; tied < 2; tied++) {
+        char *dir = support_folder_make();
+        il_model *model = lively(IL_MIXER_TTT_MLP, tied), *half = converted(model, IL_WEIGHTS_BF16);
+        assert_ok(il_model_save(half, dir, &error), error);
+        assert_ok(il_model_load(engine, dir, &again, &error), error);
+        assert_int_equal(again->config.weights, IL_WEIGHTS_BF16);
+        assert_int_equal(again->narrow_bytes, half->narrow_bytes);
+        assert_memory_equal(again->narrow, half->narrow, half->narrow_bytes);
+        assert_memory_equal(again->weights, half->weights, half->table.floats * sizeof(float));
+        expect_same_fingerprint(again, half, 1);
+        logits_of(half, N, saved);
+        logits_of(again, 9, loaded);
+        assert_memory_equal(saved, loaded, sizeof saved);
+        il_model_unref(again);
+        il_model_unref(half);
+        il_model_unref(model);
+        support_folder_remove(dir);
+    }
+}
+
+/* What says bfloat16 in config.json but holds fp32 is fp32, and what holds bf16 but does not say so is widened. */
+static void config_and_tensors_must_agree(void **state) {
+    il_config claimed;
+    il_model *again;
+    il_error error;
+    (void)state;
+    char *dir = support_folder_make();
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1);
+    assert_ok(il_model_save(model, dir, &error), error);
+    il_config config = model->config;
+    config.weights = IL_WEIGHTS_BF16;
+    support_write_config(dir, &config);
+    assert_ok(il_config_load(engine, dir, &claimed, &error), error);
+    assert_int_equal(claimed.weights, IL_WEIGHTS_BF16);
+    assert_ok(il_model_load(engine, dir, &again, &error), error);
+    assert_int_equal(again->config.weights, IL_WEIGHTS_F32);
+    expect_same_fingerprint(again, model, 1);
+    il_model_unref(again);
+
+    il_model *half = converted(model, IL_WEIGHTS_BF16);
+    assert_ok(il_model_save(half, dir, &error), error);
+    config.weights = IL_WEIGHTS_F32;
+    support_write_config(dir, &config);
+    assert_ok(il_model_load(engine, dir, &again, &error), error);
+    assert_int_equal(again->config.weights, IL_WEIGHTS_F32);
+    expect_same_fingerprint(again, half, 1);
+    il_model_unref(again);
+    il_model_unref(half);
+    il_model_unref(model);
+    support_folder_remove(dir);
+}
+
+/* A tied file may repeat the embedding as its head; a NaN in a row is found and named. */
+static void foreign_files(void **state) {
+    il_model *again;
+    il_error error;
+    (void)state;
+    char *dir = support_folder_make();
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1);
+    size_t n = model->table.n;
+    il_st_item *items = calloc(n + 1, sizeof *items), *plain = support_items(model);
+    uint16_t **data = calloc(n, sizeof *data);
+    for (size_t i = 0; i < n; i++) {
+        data[i] = support_half(IL_BF16, plain[i].data, model->table.entries[i].count);
+        items[i] = plain[i];
+        items[i].dtype = IL_BF16;
+        items[i].data = data[i];
+    }
+    items[n] = items[0];
+    items[n].name = "lm_head.weight";
+    il_config config = model->config;
+    config.weights = IL_WEIGHTS_BF16;
+    support_write_config(dir, &config);
+    support_write_items(dir, "model.safetensors", items, n + 1);
+    assert_ok(il_model_load(engine, dir, &again, &error), error);
+    assert_int_equal(again->config.weights, IL_WEIGHTS_BF16);
+    il_model_unref(again);
+
+    uint16_t *other = support_half(IL_BF16, plain[0].data, model->table.entries[0].count);
+    other[7] ^= 1;
+    items[n].data = other;
+    support_write_items(dir, "model.safetensors", items, n + 1);
+    assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_MISMATCH, error, "lm_head.weight");
+    for (uint16_t bad = 0x7f80; bad < 0x7f82; bad++) { /* infinity, NaN */
+        data[0][5] = bad;
+        support_write_items(dir, "model.safetensors", items, n);
+        assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_NONFINITE, error, "element 5 is");
+        assert_non_null(strstr(error.message, "model.embed_tokens.weight"));
+    }
+    for (size_t i = 0; i < n; i++) free(data[i]);
+    free(other), free(data), free(items), free(plain);
+    il_model_unref(model);
+    support_folder_remove(dir);
+}
+
+/* Narrow weights are all there is: no fp32 copy stands beside them, before use or after. */
+static void memory_is_that_of_the_narrow_weights(void **state) {
+    static float logits[N * VOCAB];
+    il_tensor tensor;
+    il_error error;
+    (void)state;
+    il_config config = lively_config(IL_MIXER_TTT_LINEAR, 8);
+    config.ffn_width = 3000;
+    il_model *model = lively_model(engine, &config, 5), *half = converted(model, IL_WEIGHTS_BF16);
+    size_t matrices = 0, others = 0;
+    for (size_t i = 0; i < half->table.n; i++) {
+        const il_table_entry *entry = &half->table.entries[i];
+        assert_ok(il_model_tensor_at(half, i, &tensor, &error), error);
+        assert_int_equal(tensor.type, entry->matrix ? IL_WEIGHTS_BF16 : IL_WEIGHTS_F32);
+        assert_int_equal(tensor.data == NULL, entry->matrix);
+        *(entry->matrix ? &matrices : &others) += entry->count;
+    }
+    assert_int_equal(matrices + others, il_model_parameters(model));
+    assert_true(half->narrow_bytes < matrices * 2 * 102 / 100);
+    assert_true(half->table.floats < others + 16 * half->table.n);
+    logits_of(half, N, logits);
+    assert_true(half->packed_floats < 2 * 48 * 16 + 1); /* the learning rates of two layers */
+    il_model_unref(half);
+    il_model_unref(model);
+}
+
+static void only_fp32_is_trained(void **state) {
+    int32_t tokens[9];
+    double loss;
+    float *gradient;
+    il_error error;
+    (void)state;
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1), *half = converted(model, IL_WEIGHTS_BF16);
+    gradient = calloc(il_model_parameters(model), sizeof *gradient);
+    lively_tokens(tokens, 9, VOCAB, 1);
+    assert_ok(il_model_gradient(model, tokens, 1, 8, &loss, gradient, &error), error);
+    assert_fails(il_model_gradient(half, tokens, 1, 8, &loss, gradient, &error), IL_ERR_UNSUPPORTED, error,
+                 "weights are bf16: only f32 weights can be trained");
+    il_config config = half->config;
+    il_model *fresh = half;
+    assert_fails(il_model_init(engine, &config, 1, &fresh, &error), IL_ERR_ARG, error, "new weights are f32");
+    assert_null(fresh);
+    free(gradient);
+    il_model_unref(half);
+    il_model_unref(model);
+}
+
+static void numbers_that_do_not_fit(void **state) {
+    il_model *made;
+    il_error error;
+    (void)state;
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1);
+    model->weights[model->layers[1].w2.at + 3] = 3.4e38F; /* rounds to infinity */
+    assert_fails(il_model_convert(model, IL_WEIGHTS_BF16, &made, &error), IL_ERR_NONFINITE, error,
+                 "model.layers.1.mlp.down_proj.weight");
+    assert_null(made);
+    assert_fails(il_model_convert(model, (il_weight_type)99, &made, &error), IL_ERR_ARG, error, "type 99");
+    assert_ok(il_model_convert(model, IL_WEIGHTS_F32, &made, &error), error);
+    expect_same_fingerprint(model, made, 1);
+    il_model_unref(made);
+    il_model_unref(model);
+}
+
+static il_status convert_once(const il_allocator *allocator, void *context, il_error *error) {
+    il_model *made;
+    (void)allocator;
+    il_status status = il_model_convert(context, IL_WEIGHTS_BF16, &made, error);
+    il_model_unref(made);
+    return status;
+}
+
+static il_status load_once(const il_allocator *allocator, void *context, il_error *error) {
+    il_model *model;
+    (void)allocator;
+    il_status status = il_model_load(engine, context, &model, error);
+    if (status == IL_OK) status = il_model_save(model, context, error);
+    il_model_unref(model);
+    return status;
+}
+
+static void every_allocation_failed_in_turn(void **state) {
+    il_error error;
+    (void)state;
+    char *dir = support_folder_make();
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1), *half = converted(model, IL_WEIGHTS_BF16);
+    assert_true(support_alloc_fail_each(&counter, convert_once, model) >= 5);
+    assert_ok(il_model_save(half, dir, &error), error);
+    assert_true(support_alloc_fail_each(&counter, load_once, dir) >= 15);
+    il_model_unref(half);
+    il_model_unref(model);
+    support_folder_remove(dir);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bf16_is_the_widened_model),
+        cmocka_unit_test(there_and_back_through_files),
+        cmocka_unit_test(config_and_tensors_must_agree),
+        cmocka_unit_test(foreign_files),
+        cmocka_unit_test(memory_is_that_of_the_narrow_weights),
+        cmocka_unit_test(only_fp32_is_trained),
+        cmocka_unit_test(numbers_that_do_not_fit),
+        cmocka_unit_test(every_allocation_failed_in_turn),
+    };
+    return cmocka_run_group_tests_name("convert", tests, setup, teardown);
+}
