@@ -19,6 +19,7 @@ int verb_score(int argc, char **argv);
 int verb_convert(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_bench(int argc, char **argv);
+int verb_doctor(int argc, char **argv);
 
 /* A verb under way. */
 typedef struct cli_command {

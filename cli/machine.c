@@ -77,6 +77,28 @@ void machine_cpu_name(const char *cpuinfo, const char *model, char *name, size_t
         snprintf(name, capacity, "%s", board[0] ? board : list[0] ? list : "unknown");
 }
 
+void machine_features(const char *cpuinfo, char *features, size_t capacity) {
+    static const char *const wanted[] = {"avx",         "avx2",     "fma",      "f16c",     "avx_vnni",
+                                         "avx512f",     "avx512vl", "avx512bw", "avx512dq", "avx512_vnni",
+                                         "avx512_bf16", "amx_int8", "amx_bf16", "asimd",    "asimddp",
+                                         "i8mm",        "bf16",     "sve",      "sve2"};
+    char line[4096], *value = NULL; /* flags are many */
+    FILE *stream = fopen(cpuinfo, "r");
+    features[0] = 0;
+    while (stream && !value && fgets(line, sizeof line, stream)) {
+        value = value_of(line, "flags");
+        if (!value) value = value_of(line, "Features");
+    }
+    if (stream) fclose(stream);
+    for (char *at = value; at && *at;) {
+        size_t n = strcspn(at, " "), used = strlen(features);
+        for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+            if (strlen(wanted[i]) == n && !strncmp(wanted[i], at, n) && used + n + 2 <= capacity)
+                snprintf(features + used, capacity - used, "%s%s", used ? " " : "", wanted[i]);
+        at += n + strspn(at + n, " ");
+    }
+}
+
 void machine_memory(const char *meminfo, uint64_t *total, uint64_t *available) {
     char line[256], *value;
     FILE *stream = fopen(meminfo, "r");

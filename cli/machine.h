@@ -13,6 +13,8 @@
 /* The CPU's name. Where there is none, as on AArch64, it is made of its cores' designs and of the board's name:
  * "Raspberry Pi 5 Model B Rev 1.0 (Cortex-A76)". "unknown" when nothing can be read. */
 void machine_cpu_name(const char *cpuinfo, const char *model, char *name, size_t capacity);
+/* Of the CPU's features those that matter here, space between them: "avx2 fma". */
+void machine_features(const char *cpuinfo, char *features, size_t capacity);
 /* Bytes of memory: all, and what can be had without swapping; 0: unknown. */
 void machine_memory(const char *meminfo, uint64_t *total, uint64_t *available);
 

@@ -25,6 +25,7 @@ static const verb verbs[] = {
     {"convert", verb_convert, "hold a model's weights in another type"},
     {"inspect", verb_inspect, "say what a file or directory holds"},
     {"bench", verb_bench, "measure speed beside this machine's limits"},
+    {"doctor", verb_doctor, "say what this machine is, and prove that it computes right"},
 };
 
 static void print_help(FILE *stream) {

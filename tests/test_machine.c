@@ -115,6 +115,21 @@ static void test_cpu_name(void **state) {
     assert_string_equal(name, "a name that is ");
 }
 
+static void test_features(void **state) {
+    (void)state;
+    char features[64];
+    put("cpuinfo", "model name\t: x\nflags\t\t: fpu avx2x sse avx2 fma avx512f\nflags\t\t: sve\n");
+    machine_features(support_path(folder, "cpuinfo"), features, sizeof features);
+    assert_string_equal(features, "avx2 fma avx512f");
+    machine_features(support_path(folder, "cpuinfo"), features, 9);
+    assert_string_equal(features, "avx2 fma"); /* whole words only */
+    put("cpuinfo", "processor\t: 0\nFeatures\t: fp asimd i8mm\n");
+    machine_features(support_path(folder, "cpuinfo"), features, sizeof features);
+    assert_string_equal(features, "asimd i8mm");
+    machine_features("/nowhere", features, sizeof features);
+    assert_string_equal(features, "");
+}
+
 static void test_memory(void **state) {
     (void)state;
     uint64_t total, available;
@@ -129,6 +144,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_energy, begin, end),
         cmocka_unit_test_setup_teardown(test_cpu_name, begin, end),
+        cmocka_unit_test_setup_teardown(test_features, begin, end),
         cmocka_unit_test_setup_teardown(test_memory, begin, end),
     };
     return cmocka_run_group_tests_name("machine", tests, NULL, NULL);

@@ -1,0 +1,97 @@
+/* test_cli_doctor.c: `innerloop doctor`: that this machine passes, that what it says follows the options and IL_CPU,
+ * and that a checksum which is not the expected one is noticed. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+
+#include <stdlib.h>
+
+static int begin(void **state) {
+    support_command = INNERLOOP;
+    return support_cli_begin(state);
+}
+
+static size_t count(const json_t *object, const char *key) { return json_array_size(json_object_get(object, key)); }
+
+/* The machine as it is; its report is kept in there.json. */
+static void test_passes(void **state) {
+    (void)state;
+    json_t *object = support_json("doctor --threads 3");
+    assert_true(json_is_true(json_object_get(object, "passed")));
+    assert_int_equal(support_number(object, "threads"), 3);
+    assert_true(support_string(object, "cpu")[0] != 0);
+    assert_true(support_number(object, "memory_bytes") > support_number(object, "memory_available_bytes"));
+    assert_true(support_number(object, "limits.gflops_kernel") > 0 && support_number(object, "limits.read_gb_s") > 0);
+    size_t usable = count(object, "kernels_usable"), n = count(object, "checks"), several = 0;
+    assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), 0)), "portable");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), usable - 1)),
+                        support_string(object, "kernels")); /* the best one */
+    assert_int_equal(n, usable * 2 * 5);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *check = json_array_get(json_object_get(object, "checks"), i);
+        assert_true(json_is_true(json_object_get(check, "passed")));
+        assert_int_equal(strlen(support_string(check, "logits")), 16);
+        several += support_number(check, "threads") == 3;
+    }
+    assert_int_equal(several, n / 2);
+    assert_int_equal(json_dump_file(object, "there.json", 0), 0);
+    json_decref(object);
+}
+
+static void test_another_machine(void **state) {
+    (void)state;
+    char *text = support_done("doctor --against there.json");
+    assert_non_null(strstr(text, "self-test  passed"));
+    free(text);
+    json_t *report = json_load_file("there.json", 0, NULL);
+    json_t *check = json_array_get(json_object_get(report, "checks"), 1);
+    json_object_set_new(check, "losses", json_string("0123456789abcdef"));
+    assert_int_equal(json_dump_file(report, "bent.json", 0), 0);
+    json_decref(report);
+    support_run run = support_cli(NULL, "doctor --against bent.json --json");
+    assert_int_equal(run.code, 1);
+    assert_non_null(strstr(run.err, "checks failed, first ttt_linear transformer on portable, 1 threads: losses "));
+    assert_non_null(strstr(run.err, "but 0123456789abcdef in bent.json"));
+    json_t *object = json_loads(run.out, 0, NULL);
+    assert_true(json_is_false(json_object_get(object, "passed")));
+    assert_true(json_is_true(json_object_get(json_array_get(json_object_get(object, "checks"), 0), "passed")));
+    assert_true(json_is_false(json_object_get(json_array_get(json_object_get(object, "checks"), 1), "passed")));
+    json_decref(object);
+    support_run_free(&run);
+}
+
+static void test_wrong_use(void **state) {
+    (void)state;
+    support_write("no.json", "{\"rows\": []}", 12);
+    support_refused(1, "no.json: no report of doctor --json", "doctor --against no.json");
+    support_write("no.json", "{", 1);
+    support_refused(1, "no.json: ", "doctor --against no.json");
+    support_refused(1, "nowhere.json: No such file", "doctor --against nowhere.json");
+    support_refused(2, "unexpected operand 'x'", "doctor x");
+    char *help = support_done("doctor --help");
+    assert_non_null(strstr(help, "example:\n  innerloop doctor"));
+    free(help);
+}
+
+static void test_forced_kernels(void **state) {
+    (void)state;
+    assert_int_equal(setenv("IL_CPU", "portable", 1), 0);
+    char *text = support_done("doctor");
+    assert_non_null(strstr(text, "kernels    portable, as IL_CPU says\n"));
+    free(text);
+    assert_int_equal(setenv("IL_CPU", "abacus", 1), 0);
+    support_refused(1, "kernels \"abacus\": unknown", "doctor");
+    assert_int_equal(unsetenv("IL_CPU"), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_passes),
+        cmocka_unit_test(test_another_machine),
+        cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_forced_kernels),
+    };
+    unsetenv("IL_CPU"); /* the suite itself may run with it */
+    return cmocka_run_group_tests_name("cli doctor", tests, begin, support_cli_end);
+}
