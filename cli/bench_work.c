@@ -38,7 +38,8 @@ static double session_floats(const il_config *c, double position) {
     double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads;
     double rows = (c->mini_batch + 1) / 2.0; /* on average */
     switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR: return heads * (d * d + d + rows * (2 * d + 1));
+    case IL_MIXER_TTT_LINEAR:
+    case IL_MIXER_TTT_LINEAR_DECAY: return heads * (d * d + d + rows * (2 * d + 1));
     case IL_MIXER_TTT_MLP: return heads * (8 * d * d + 5 * d + rows * (10 * d + 1));
     case IL_MIXER_SELF_ATTENTION: break;
     }
@@ -51,7 +52,8 @@ static double shared_floats(const il_config *c, uint64_t parameters) {
     double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads, floats = (double)parameters;
     if (!c->tie_word_embeddings) floats -= (double)c->vocab_size * c->width;
     switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR: return floats - heads * (d * d + d);
+    case IL_MIXER_TTT_LINEAR:
+    case IL_MIXER_TTT_LINEAR_DECAY: return floats - heads * (d * d + d);
     case IL_MIXER_TTT_MLP: return floats - heads * (8 * d * d + 5 * d);
     case IL_MIXER_SELF_ATTENTION: break;
     }

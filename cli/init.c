@@ -73,7 +73,7 @@ int verb_init(int argc, char **argv) {
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}", "size", .required = 1),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
-        ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_mlp,self_attention}",
+        ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_linear_decay,ttt_mlp,self_attention}",
             "sequence layer (default ttt_linear)"),
         ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
             "block around it (default mamba; transformer for self_attention)"),

@@ -30,7 +30,7 @@ static json_t *token_or_null(int token) { return token < 0 ? json_null() : json_
 
 /* What the keys of config.json come to, those left out included. */
 static json_t *config_object(const il_config *config) {
-    static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
+    static const char *const mixers[] = {"ttt_linear", "ttt_linear_decay", "ttt_mlp", "self_attention"};
     json_t *object = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "weights",
                                il_weight_type_name(config->weights), "mixer", mixers[config->mixer], "vocab_size",
                                config->vocab_size, "hidden_size", config->width, "intermediate_size", config->ffn_width,

@@ -96,7 +96,12 @@ IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error
 
 /* ---- config ---- */
 
-typedef enum il_mixer { IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_MLP, IL_MIXER_SELF_ATTENTION } il_mixer;
+typedef enum il_mixer {
+    IL_MIXER_TTT_LINEAR,
+    IL_MIXER_TTT_LINEAR_DECAY, /* ours: TTT-Linear whose memory fades (docs/ttt.md) */
+    IL_MIXER_TTT_MLP,
+    IL_MIXER_SELF_ATTENTION
+} il_mixer;
 
 /* How the weights of linear layers (projections, feed-forward network, embedding, output head) are held. All other
  * tensors are fp32. Only fp32 can be trained. */
@@ -125,9 +130,9 @@ typedef struct il_config {
     il_weight_type weights; /* [torch_dtype]. A model says how its weights are held; a config.json only claims it */
 } il_config;
 
-/* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_mlp self_attention. backbone: mamba transformer, or NULL
- * for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED. vocab_size is left at 32000.
- */
+/* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_linear_decay ttt_mlp self_attention. backbone: mamba
+ * transformer, or NULL for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED.
+ * vocab_size is left at 32000. */
 IL_API il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
                                   il_error *error);
 /* Reads DIR/config.json. */

@@ -157,8 +157,11 @@ static void answer(const ref64_rule *r, const fast *w, const double *q, double *
 
 void ref64_inner(const ref64_rule *r, int n, const double *q, const double *k, const double *v, const double *gate,
                  double *out, double *state) {
-    fast start = fast_new(r), total = fast_new(r), now = fast_new(r);
+    fast start = fast_new(r), total = fast_new(r), now = fast_new(r), first = fast_new(r);
+    double keep = r->decay ? sigmoid(6.0 + 2.0 * *r->decay) : 1.0, rate = r->tok[r->b - 1];
+    if (r->step) rate = 8.0 * sigmoid(2.0 * *r->step - log(7.0)) / r->b;
     fast_start(r, &start);
+    fast_start(r, &first);
     for (int t = 0; t < n; t++) {
         int i = t % r->b;
         double lr = r->lr_scale * sigmoid(gate[t]);
@@ -166,10 +169,12 @@ void ref64_inner(const ref64_rule *r, int n, const double *q, const double *k, c
         add_gradient(r, &start, lr, k + t * r->d, v + t * r->d, &total);
         for (size_t e = 0; e < now.count; e++) now.block[e] = start.block[e] - r->tok[i] * total.block[e];
         answer(r, &now, q + t * r->d, out + t * r->d);
-        if (i == r->b - 1) memcpy(start.block, now.block, now.count * sizeof(double));
+        if (i < r->b - 1) continue;
+        for (size_t e = 0; e < start.count; e++)
+            start.block[e] = first.block[e] + keep * (start.block[e] - first.block[e]) - rate * total.block[e];
     }
     if (state) memcpy(state, start.block, start.count * sizeof(double));
-    free(start.block), free(total.block), free(now.block);
+    free(start.block), free(total.block), free(now.block), free(first.block);
 }
 
 /* ---- weights by name ---- */
@@ -309,6 +314,8 @@ static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x
         r.b1 = weight(m, "%s.b1", p) + head * h;
         r.w2 = mlp ? weight(m, "%s.W2", p) + head * h * d : NULL;
         r.b2 = mlp ? weight(m, "%s.b2", p) + head * d : NULL;
+        r.decay = c->mixer == IL_MIXER_TTT_LINEAR_DECAY ? weight(m, "%s.ttt_decay", p) + head : NULL;
+        r.step = r.decay ? weight(m, "%s.ttt_step", p) + head : NULL;
         r.gamma = weight(m, "%s.ttt_norm_weight", p) + head * d;
         r.beta = weight(m, "%s.ttt_norm_bias", p) + head * d;
         ref64_inner(&r, n, hq, hk, hv, hg, hz, NULL);

@@ -21,6 +21,7 @@ typedef struct ref64_rule {
     const double *tok;               /* [b] factors on eta by place in the mini-batch, already clamped */
     const double *w1, *b1, *w2, *b2; /* [d,d], [d]; MLP: [d,4d], [4d], [4d,d], [d] */
     const double *gamma, *beta;      /* [d] */
+    const double *decay, *step;      /* [1] of linear_decay; NULL in the official rules */
     /* Switches for the identities of the literature (linear attention, DeltaNet); all 0 in the models we run. */
     int no_ln;       /* f(k) = k W + bias: no norm in the loss and none at the output */
     int no_residual; /* the target is V, the output is f(Q): nothing of K or Q is added */

@@ -29,6 +29,8 @@ static const entry list[] = {
      0x1d874f1e2de98493, 0x4e3e14b2923edb6b},
     {"linear d64", IL_MIXER_TTT_LINEAR, 16, 128, 2, 7, IL_WEIGHTS_F32, 0x3fc4b7e7f3a6b441, 0xc99de00344a49ed5,
      0x5a689eda377f2ffc, 0x798d7421ecd4aa59},
+    {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 48, 3, 7, IL_WEIGHTS_F32, 0x460f0b7e13fb8edb, 0x20a130bdfa2d5978,
+     0xe17834774906bdb0, 0xfe5232133226f428},
     {"mlp mamba", IL_MIXER_TTT_MLP, 16, 48, 3, 7, IL_WEIGHTS_F32, 0x8a8bbec8ac37bd7d, 0xe9121318bd9d1a5c,
      0x27ecc8fd98af3b1d, 0xfc9293277b4c7b77},
     {"mlp transformer", IL_MIXER_TTT_MLP, 7, 60, 2, 0, IL_WEIGHTS_F32, 0x0b1c7c770252d3ce, 0x4c32a14c5d0a9537,
@@ -104,7 +106,8 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
 }
 
 static void print_list(void) {
-    static const char *const mixers[] = {"IL_MIXER_TTT_LINEAR", "IL_MIXER_TTT_MLP", "IL_MIXER_SELF_ATTENTION"};
+    static const char *const mixers[] = {"IL_MIXER_TTT_LINEAR", "IL_MIXER_TTT_LINEAR_DECAY", "IL_MIXER_TTT_MLP",
+                                         "IL_MIXER_SELF_ATTENTION"};
     static const char *const types[] = {"IL_WEIGHTS_F32", "IL_WEIGHTS_BF16"};
     il_engine *engine = lively_engine(1, "portable");
     for (int i = 0; i < ENTRIES; i++) {

@@ -31,7 +31,7 @@ static int teardown(void **state) {
 /* ---- presets ---- */
 
 static const char *const preset_names[] = {"tiny", "small", "125m", "350m", "760m", "1b"};
-static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
+static const char *const mixers[] = {"ttt_linear", "ttt_linear_decay", "ttt_mlp", "self_attention"};
 
 static uint64_t count(const il_config *config) {
     il_model *model;
@@ -103,13 +103,13 @@ static void sizes_of_all_variants(void **state) {
     il_config config;
     il_error error;
     (void)state;
-    for (int variant = 0; variant < 64; variant++) {
-        assert_ok(il_config_preset("tiny", mixers[variant & 1], NULL, &config, &error), error);
-        config.share_qk = variant >> 1 & 1;
-        config.use_gate = variant >> 2 & 1;
-        config.pre_conv = variant >> 3 & 1;
-        config.tie_word_embeddings = variant >> 4 & 1;
-        config.conv_kernel = variant & 32 ? 3 : 4;
+    for (int variant = 0; variant < 96; variant++) {
+        assert_ok(il_config_preset("tiny", mixers[variant / 32], NULL, &config, &error), error);
+        config.share_qk = variant & 1;
+        config.use_gate = variant >> 1 & 1;
+        config.pre_conv = variant >> 2 & 1;
+        config.tie_word_embeddings = variant >> 3 & 1;
+        config.conv_kernel = variant & 16 ? 3 : 4;
         config.vocab_size = 100;
         uint64_t with = count(&config), D = 128, taps = (uint64_t)config.conv_kernel, L = 4;
         il_config plain = config;
@@ -344,9 +344,9 @@ static void every_number_is_bounded(void **state) {
     config.use_gate = 2;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "use_gate");
     config = base;
-    config.mixer = (il_mixer)3;
+    config.mixer = (il_mixer)4;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "mixer");
-    assert_string_equal(il_mixer_name((il_mixer)3), "?");
+    assert_string_equal(il_mixer_name((il_mixer)4), "?");
 }
 
 static void sizes_must_fit_together(void **state) {

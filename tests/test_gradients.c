@@ -14,6 +14,7 @@
 
 #include "base/philox.h"
 #include "model/backward.h"
+#include "model/config.h"
 #include "model/loss.h"
 #include "support_ref64.h"
 #include "tensor/safetensors.h"
@@ -54,12 +55,7 @@ static il_model *model_open(const shape *s, int threads, const char *kernels) {
     il_error error;
     if (il_engine_open(&options, &engine, &error)) return NULL;
     int attention = s->mixer == IL_MIXER_SELF_ATTENTION;
-    ok(il_config_preset("tiny",
-                        attention                      ? "self_attention"
-                        : s->mixer == IL_MIXER_TTT_MLP ? "ttt_mlp"
-                                                       : "ttt_linear",
-                        attention ? NULL : "mamba", &config, &error),
-       &error);
+    ok(il_config_preset("tiny", il_mixer_name(s->mixer), attention ? NULL : "mamba", &config, &error), &error);
     config.share_qk = s->share_qk, config.use_gate = s->use_gate, config.pre_conv = s->pre_conv;
     config.tie_word_embeddings = s->tied;
     config.width = s->width, config.heads = s->heads, config.mini_batch = s->b, config.conv_kernel = s->taps;

@@ -17,6 +17,7 @@ static const struct {
     int mini_batch;
 } kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16},
              {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16},
              {"mlp", IL_MIXER_TTT_MLP, 16},
              {"attention", IL_MIXER_SELF_ATTENTION, 16}};
 enum { KINDS = sizeof kinds / sizeof *kinds };

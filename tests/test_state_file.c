@@ -17,9 +17,13 @@ static const struct {
     const char *name;
     il_mixer mixer;
     int mini_batch, frozen, convolutions;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1}, {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1},       {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1},
-             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1}, {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0}};
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1},
+             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1},
+             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 typedef struct fixture {

@@ -12,7 +12,7 @@ static void offsets_are_aligned_and_padding_zero(void **state) {
     support_alloc alloc;
     il_table table;
     il_error error;
-    size_t offset[4];
+    size_t offset[5];
     support_alloc_begin(&alloc);
     il_table_begin(&alloc.allocator, &table);
     assert_ok(il_table_add(&table, &offset[0], IL_INIT_ONES, 1, (size_t[]){3}, &error, "norm"), error);
@@ -20,12 +20,14 @@ static void offsets_are_aligned_and_padding_zero(void **state) {
               error);
     assert_ok(il_table_add(&table, &offset[2], IL_INIT_CONV, 3, (size_t[]){2, 1, 4}, &error, "conv"), error);
     assert_ok(il_table_add(&table, &offset[3], IL_INIT_ZEROS, 4, (size_t[]){2, 2, 2, 2}, &error, "bias"), error);
-    assert_int_equal(table.n, 4);
+    assert_ok(il_table_add(&table, &offset[4], IL_INIT_SPREAD, 2, (size_t[]){3, 1}, &error, "spread"), error);
+    assert_int_equal(table.n, 5);
     assert_int_equal(offset[0], 0);
     assert_int_equal(offset[1], 16);
     assert_int_equal(offset[2], 64);
     assert_int_equal(offset[3], 80);
-    assert_int_equal(table.floats, 96);
+    assert_int_equal(offset[4], 96);
+    assert_int_equal(table.floats, 112);
     const il_table_entry *w = il_table_find(&table, "layer.1.w");
     assert_non_null(w);
     assert_int_equal(w->count, 35);
@@ -36,12 +38,14 @@ static void offsets_are_aligned_and_padding_zero(void **state) {
     float *block = malloc(table.floats * sizeof *block), *again = malloc(table.floats * sizeof *block);
     memset(block, 0xff, table.floats * sizeof *block);
     il_table_init(&table, 11, block);
-    for (int i = 0; i < 96; i++) {
+    for (int i = 0; i < 112; i++) {
         int in_norm = i < 3, in_w = i >= 16 && i < 51, in_conv = i >= 64 && i < 72;
         if (in_norm)
             assert_true(block[i] == 1.0f);
         else if (in_w || in_conv)
             assert_true(block[i] != 0.0f && isfinite(block[i]));
+        else if (i >= 96 && i < 99)
+            assert_true(block[i] == (float)(i - 97));
         else
             assert_true(block[i] == 0.0f);
     }

@@ -18,7 +18,8 @@
 
 enum { STEPS = 20, LENGTH = 32, SEQUENCES = 3, TOKENS = 4000, VOCAB = 61 };
 
-static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_MLP, IL_MIXER_SELF_ATTENTION};
+static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
+                                  IL_MIXER_SELF_ATTENTION};
 
 /* A shard of tokens with something to learn: each follows from the one before, mostly. */
 static const char *make_shard(const char *folder) {

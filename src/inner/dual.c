@@ -43,14 +43,12 @@ void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const
     add_lower(k, r0, n, dual->out, s, pad, dual->g, y);
 }
 
-void il_dual_commit(const il_head *head, const il_dual *dual, const float *layer, float *next, float *scratch) {
+void il_dual_commit(const il_head *head, const il_dual *dual, float rate, float *layer, float *scratch) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out, b = head->b;
-    float minus_tok = -head->tok[b - 1];
-    for (int j = 0; j < b; j++) k->scale((size_t)out, minus_tok * dual->lr[j], dual->g + j * out, scratch + j * out);
-    memcpy(next, layer, (size_t)(in + 1) * (size_t)out * sizeof *next);
-    k->gemm(in, out, b, dual->xt, pad, 1, scratch, out, 16, next, out, 1);
-    add_rows(k, b, out, scratch, next + (ptrdiff_t)in * out);
+    for (int j = 0; j < b; j++) k->scale((size_t)out, -rate * dual->lr[j], dual->g + j * out, scratch + j * out);
+    k->gemm(in, out, b, dual->xt, pad, 1, scratch, out, 16, layer, out, 1);
+    add_rows(k, b, out, scratch, layer + (ptrdiff_t)in * out);
 }
 
 /* ---- backward ---- */
@@ -83,25 +81,25 @@ size_t il_dual_backward_scratch(int in, int out, int b) {
 }
 
 /* R = X dW' + dbias' and M = G dW'^T give the commit's share:
- *   dG_j -= t lr_j R_j,  dX_j -= t lr_j M_j,  dlr_j -= t R_j·G_j,  dt -= sum_j lr_j R_j·G_j,   t = tok_{b-1}. */
+ *   dG_j -= r lr_j R_j,  dX_j -= r lr_j M_j,  dlr_j -= r R_j·G_j,  dr -= sum_j lr_j R_j·G_j,   r = rate. */
 static void commit_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back,
                             back_scratch *s) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out;
-    float tok = head->tok[head->b - 1], dtok = 0.0f;
+    float drate = 0.0f;
     k->gemm(n, out, in, dual->xt, 1, pad, back->dlayer, out, 16, s->r, out, 0);
     k->add_bias(n, out, back->dlayer + (ptrdiff_t)in * out, s->r, out);
     k->row_dot(n, out, s->r, out, dual->g, out, s->u);
     k->gemm(in, n, out, back->dlayer, out, 1, s->gt, pad, 16, s->mt, pad, 0);
     k->transpose(in, n, s->mt, pad, s->m, in);
     for (int j = 0; j < n; j++) {
-        float rate = tok * dual->lr[j];
+        float rate = back->rate * dual->lr[j];
         k->axpy((size_t)out, -rate, s->r + j * out, back->dg + j * out);
         k->axpy((size_t)in, -rate, s->m + j * in, back->dx + j * in);
-        back->dlr[j] -= tok * s->u[j];
-        dtok += dual->lr[j] * s->u[j];
+        back->dlr[j] -= back->rate * s->u[j];
+        drate += dual->lr[j] * s->u[j];
     }
-    back->dtok[head->b - 1] -= dtok;
+    *back->drate -= drate;
 }
 
 /* With P_ij = A_i·X_j + 1 and C_ij = -tok_i lr_j P_ij (j <= i): Ybar = … + C G, so E_ij = dC_ij = dY_i·G_j

@@ -33,17 +33,19 @@ void il_affine(const il_kernels *k, int n, int in, int out, const float *x, cons
  * bit. */
 void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s);
 
-/* next = the layer after all b steps: W - tok_{b-1} sum_j lr_j X_j^T G_j, the bias likewise. scratch [b,
- * out]. */
-void il_dual_commit(const il_head *head, const il_dual *dual, const float *layer, float *next, float *scratch);
+/* layer -= rate sum_j lr_j X_j^T G_j over all b rows, the bias likewise: the official rules step by rate = tok_{b-1}.
+ * scratch [b, out]. */
+void il_dual_commit(const il_head *head, const il_dual *dual, float rate, float *layer, float *scratch);
 
 /* Backward of il_dual_read from row 0, as a function of A, X, G, lr and tok (not of A W + bias), and of the
- * commit as a function of X, G, lr and tok (not of W). */
+ * commit as a function of X, G, lr and its rate (not of W). */
 typedef struct il_dual_back {
     const float *a;      /* [n, in] */
     const float *x;      /* [n, in] the inputs again, not transposed */
     const float *dy;     /* [n, out] with respect to Ybar */
     const float *dlayer; /* with respect to the committed layer; NULL: nothing was committed */
+    float rate;          /* of the commit */
+    float *drate;        /* [1] += */
     float *da;           /* [n, in] += */
     float *dx;           /* [n, in] = */
     float *dg;           /* [n, out] = */

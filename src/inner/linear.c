@@ -1,5 +1,6 @@
 /* linear.c: TTT-Linear. The inner network is f(k) = LN(k W + bias) with W [d, d]; its loss 1/2 |f(K) - (V -
  * K)|². Row (K_i, G_i, lr_i). Declaration, rows, commit and backward; nothing of layers or projections. */
+#include "inner/linear.h"
 #include "inner/dual.h"
 #include <string.h>
 
@@ -89,23 +90,23 @@ static il_rule_shape linear_shape(int d, int b) {
 
 /* ---- forward ---- */
 
-static void linear_begin(const il_head *head, float *carry) {
+void il_linear_begin(const il_head *head, float *carry) {
     size_t d = (size_t)head->d;
     memcpy(carry, head->param[W], d * d * sizeof *carry);
     il_rule_fill(carry + d * d, head->param[BIAS], d, il_pad16_size(d * d + d) - d * d);
 }
 
-static void linear_derive(const il_head *head, float *carry) { (void)head, (void)carry; /* the carry is all state */ }
+void il_linear_derive(const il_head *head, float *carry) { (void)head, (void)carry; /* the carry is all state */ }
 
-static void linear_trim(int d, int b, float *rows, int n) {
+void il_linear_trim(int d, int b, float *rows, int n) {
     row_places at = places(d, b);
     il_rule_trim(rows + at.kt, d, n, il_pad16(b));
     il_rule_trim(rows + at.g, 1, n * d, (int)(at.lr - at.g));
     il_rule_trim(rows + at.lr, 1, n, (int)(at.floats - at.lr));
 }
 
-static void linear_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
-                        ptrdiff_t ld_out, float *scratch) {
+void il_linear_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
+                    ptrdiff_t ld_out, float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, n = in->n;
@@ -126,8 +127,8 @@ static void linear_rows(const il_head *head, const float *carry, float *rows, in
     for (int i = 0; i < n; i++) k->add((size_t)d, out + i * ld_out, q + i * d, out + i * ld_out);
 }
 
-static double linear_loss(const il_head *head, const float *carry, const float *rows, int n, const float *v,
-                          ptrdiff_t ld_v, float *scratch) {
+double il_linear_loss(const il_head *head, const float *carry, const float *rows, int n, const float *v, ptrdiff_t ld_v,
+                      float *scratch) {
     const il_kernels *k = head->kernels;
     int d = head->d;
     scratch_rows s;
@@ -138,21 +139,25 @@ static double linear_loss(const il_head *head, const float *carry, const float *
     return il_rule_loss(k, n, d, s.z, s.kq, v, ld_v);
 }
 
-static void linear_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
-    size_t used = (size_t)head->d * (size_t)head->d + (size_t)head->d;
+void il_linear_step(const il_head *head, const float *rows, float rate, float *carry, float *scratch) {
     il_dual dual = dual_of(head, rows);
     scratch_rows s;
     lay_out(head->d, head->b, scratch, &s);
-    il_dual_commit(head, &dual, carry, next, s.target);
-    memset(next + used, 0, (il_pad16_size(used) - used) * sizeof *next);
+    il_dual_commit(head, &dual, rate, carry, s.target);
+}
+
+static void linear_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
+    size_t used = (size_t)head->d * (size_t)head->d + (size_t)head->d;
+    il_rule_fill(next, carry, used, il_pad16_size(used));
+    il_linear_step(head, rows, head->tok[head->b - 1], next, scratch);
 }
 
 /* ---- backward ---- */
 
-static void linear_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
-                            int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry,
-                            const il_rows_grad *grad, float *const dparam[IL_RULE_TENSORS_MAX], float *dtok,
-                            float *scratch) {
+void il_linear_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
+                        const il_linear_commit *commit, const float *dout, ptrdiff_t ld_dout, float *dcarry,
+                        const il_rows_grad *grad, float *const dparam[IL_RULE_TENSORS_MAX], float *dtok,
+                        float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, n = in->n;
@@ -175,7 +180,7 @@ static void linear_backward(const il_head *head, const float *carry, const float
     k->layer_norm_back(n, d, s.xhat_bar, d, s.inv_bar, gamma, dq, d, dzbar, d, dparam[GAMMA], dparam[BETA]);
     /* Zbar, and the commit, through Q, K, G, lr, tok */
     memset(s.dlr, 0, (size_t)n * sizeof *s.dlr);
-    il_dual_back back = {q, key, dzbar, committed ? dcarry : NULL, dq, dk, s.dg, s.dlr, dtok};
+    il_dual_back back = {q, key, dzbar, commit->dnext, commit->rate, commit->drate, dq, dk, s.dg, s.dlr, dtok};
     il_dual_backward(head, &dual, n, &back, s.dual);
     /* G through Z and the target V - K */
     k->ln_loss_grad_back(n, d, s.xhat, s.e, s.inv_std, d, s.rows.target, d, gamma, beta, s.dg, d, dz, s.dtarget,
@@ -188,7 +193,16 @@ static void linear_backward(const il_head *head, const float *carry, const float
     il_rule_rates_backward(head, n, dual.lr, s.dlr, grad->dgate, in->ld_gate);
 }
 
-static void linear_begin_backward(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]) {
+static void linear_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
+                            int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry,
+                            const il_rows_grad *grad, float *const dparam[IL_RULE_TENSORS_MAX], float *dtok,
+                            float *scratch) {
+    int last = head->b - 1;
+    il_linear_commit commit = {committed ? dcarry : NULL, head->tok[last], dtok + last};
+    il_linear_backward(head, carry, rows, in, &commit, dout, ld_dout, dcarry, grad, dparam, dtok, scratch);
+}
+
+void il_linear_begin_backward(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]) {
     size_t d = (size_t)head->d;
     head->kernels->add(d * d, dparam[W], dcarry, dparam[W]);
     head->kernels->add(d, dparam[BIAS], dcarry + d * d, dparam[BIAS]);
@@ -198,12 +212,12 @@ const il_rule il_rule_linear = {
     .name = "linear",
     .tensors = linear_tensors,
     .shape = linear_shape,
-    .begin = linear_begin,
-    .derive = linear_derive,
-    .trim = linear_trim,
-    .rows = linear_rows,
-    .loss = linear_loss,
+    .begin = il_linear_begin,
+    .derive = il_linear_derive,
+    .trim = il_linear_trim,
+    .rows = il_linear_rows,
+    .loss = il_linear_loss,
     .commit = linear_commit,
     .backward = linear_backward,
-    .begin_backward = linear_begin_backward,
+    .begin_backward = il_linear_begin_backward,
 };

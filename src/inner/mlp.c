@@ -224,8 +224,12 @@ static void mlp_commit(const il_head *head, const float *carry, const float *row
     duals_of(head, rows, &first, &second);
     scratch_rows s;
     lay_out(head->d, head->b, scratch, &s);
-    il_dual_commit(head, &first, carry + at.layer1, next + at.layer1, s.z1);
-    il_dual_commit(head, &second, carry + at.layer2, next + at.layer2, s.z1);
+    size_t d = (size_t)head->d, h = (size_t)hidden(head->d);
+    float rate = head->tok[head->b - 1];
+    memcpy(next + at.layer1, carry + at.layer1, (d + 1) * h * sizeof *next);
+    memcpy(next + at.layer2, carry + at.layer2, (h + 1) * d * sizeof *next);
+    il_dual_commit(head, &first, rate, next + at.layer1, s.z1);
+    il_dual_commit(head, &second, rate, next + at.layer2, s.z1);
     mlp_derive(head, next);
 }
 
@@ -270,11 +274,12 @@ static void mlp_backward(const il_head *head, const float *carry, const float *r
     /* Z2bar, and the commit of layer 2, through X2bar, X2, G2, lr, tok */
     memset(s.dlr, 0, (size_t)n * sizeof *s.dlr);
     k->gemm(n, h, d, dz2bar, d, 1, w2t, h, 16, dx2bar, h, 0);
-    il_dual_back back2 = {x2bar, x2, dz2bar, committed ? dlayer2 : NULL, dx2bar, dx2, s.dg2, s.dlr, dtok};
+    float rate = head->tok[head->b - 1], *drate = dtok + head->b - 1;
+    il_dual_back back2 = {x2bar, x2, dz2bar, committed ? dlayer2 : NULL, rate, drate, dx2bar, dx2, s.dg2, s.dlr, dtok};
     il_dual_backward(head, &second, n, &back2, s.dual);
     /* X2bar = gelu(Z1bar); Z1bar, and the commit of layer 1, through Q, K, G1, lr, tok */
     k->mul(nh, dx2bar, slope_bar, dz1bar);
-    il_dual_back back1 = {q, key, dz1bar, committed ? dlayer1 : NULL, dq, dk, s.dg1, s.dlr, dtok};
+    il_dual_back back1 = {q, key, dz1bar, committed ? dlayer1 : NULL, rate, drate, dq, dk, s.dg1, s.dlr, dtok};
     il_dual_backward(head, &first, n, &back1, s.dual);
     /* G1 = U ∘ gelu'(Z1), U = G2 W2^T */
     k->mul(nh, s.dg1, slope, s.du);

@@ -91,7 +91,7 @@ typedef struct il_rule {
     void (*begin_backward)(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]);
 } il_rule;
 
-extern const il_rule il_rule_linear, il_rule_mlp;
+extern const il_rule il_rule_linear, il_rule_linear_decay, il_rule_mlp;
 /* NULL for self-attention, which has no inner network. */
 const il_rule *il_rule_of(il_mixer mixer);
 

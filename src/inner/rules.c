@@ -6,6 +6,7 @@
 const il_rule *il_rule_of(il_mixer mixer) {
     switch (mixer) {
     case IL_MIXER_TTT_LINEAR: return &il_rule_linear;
+    case IL_MIXER_TTT_LINEAR_DECAY: return &il_rule_linear_decay;
     case IL_MIXER_TTT_MLP: return &il_rule_mlp;
     case IL_MIXER_SELF_ATTENTION: break;
     }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "inner/rule.h"
 
 enum {
     TEXT_BYTES_MAX = 1 << 20, /* of a config.json that is read */
@@ -104,6 +105,7 @@ static const char *const ignored[] = {"architectures",
 const char *il_mixer_name(il_mixer mixer) {
     switch (mixer) {
     case IL_MIXER_TTT_LINEAR: return "ttt_linear";
+    case IL_MIXER_TTT_LINEAR_DECAY: return "ttt_linear_decay";
     case IL_MIXER_TTT_MLP: return "ttt_mlp";
     case IL_MIXER_SELF_ATTENTION: return "self_attention";
     }
@@ -135,6 +137,7 @@ static uint64_t parameters(const il_config *c) {
         layer +=
             4 * width + heads * (width + 1) + (uint64_t)c->mini_batch; /* two LayerNorms, rates of heads and tokens */
     if (c->mixer == IL_MIXER_TTT_LINEAR) layer += heads * (head * head + head);
+    if (c->mixer == IL_MIXER_TTT_LINEAR_DECAY) layer += heads * (head * head + head + 2);
     if (c->mixer == IL_MIXER_TTT_MLP) layer += heads * (8 * head * head + 5 * head);
     return (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width + layer * (uint64_t)c->layers;
 }
@@ -186,14 +189,13 @@ static il_status set_mixer(const char *path, const char *key, const json_t *valu
                            WHERE_ARGS(path, key), text);
         return IL_OK;
     }
-    if (strcmp(text, "linear") == 0)
-        config->mixer = IL_MIXER_TTT_LINEAR;
-    else if (strcmp(text, "mlp") == 0)
-        config->mixer = IL_MIXER_TTT_MLP;
-    else
-        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (linear, mlp)",
-                       WHERE_ARGS(path, key), text);
-    return IL_OK;
+    for (il_mixer mixer = IL_MIXER_TTT_LINEAR; mixer < IL_MIXER_SELF_ATTENTION; mixer++)
+        if (strcmp(text, il_rule_of(mixer)->name) == 0) {
+            config->mixer = mixer;
+            return IL_OK;
+        }
+    return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (linear, linear_decay, mlp)",
+                   WHERE_ARGS(path, key), text);
 }
 
 static il_status set_field(const char *path, const field *f, const json_t *value, il_config *config, il_error *error) {
@@ -378,7 +380,7 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
     if (ttt)
         n += snprintf(out + n, sizeof out - (size_t)n,
                       "  \"ttt_layer_type\": \"%s\",\n  \"scan_checkpoint_group_size\": 0,\n",
-                      config->mixer == IL_MIXER_TTT_MLP ? "mlp" : "linear");
+                      il_rule_of(config->mixer)->name);
     else
         n += snprintf(out + n, sizeof out - (size_t)n,
                       "  \"num_key_value_heads\": %d,\n  \"attention_bias\": false,\n  \"mlp_bias\": false,\n"
@@ -427,7 +429,8 @@ il_status il_config_preset(const char *preset, const char *mixer, const char *ba
                        preset ? preset : "");
     while (kind <= IL_MIXER_SELF_ATTENTION && (!mixer || strcmp(mixer, il_mixer_name(kind)) != 0)) kind++;
     if (kind > IL_MIXER_SELF_ATTENTION)
-        return il_fail(error, IL_ERR_ARG, "mixer \"%.40s\" is unknown (ttt_linear, ttt_mlp, self_attention)",
+        return il_fail(error, IL_ERR_ARG,
+                       "mixer \"%.40s\" is unknown (ttt_linear, ttt_linear_decay, ttt_mlp, self_attention)",
                        mixer ? mixer : "");
     int attention = kind == IL_MIXER_SELF_ATTENTION;
     if (!backbone) backbone = attention ? "transformer" : "mamba";
@@ -467,7 +470,8 @@ double il_config_flops_per_token(const il_config *c, uint64_t position, int with
     double width = c->width, heads = c->heads, head = width / heads, b = c->mini_batch;
     double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + 3 * width * c->ffn_width, mixing = 0;
     switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR: mixing = heads * (6 * head * head + 6 * b * head); break;
+    case IL_MIXER_TTT_LINEAR:
+    case IL_MIXER_TTT_LINEAR_DECAY: mixing = heads * (6 * head * head + 6 * b * head); break;
     case IL_MIXER_TTT_MLP: mixing = heads * (56 * head * head + 30 * b * head); break;
     case IL_MIXER_SELF_ATTENTION: mixing = 4 * width * (double)position; break;
     }

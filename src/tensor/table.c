@@ -78,6 +78,10 @@ void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, siz
     case IL_INIT_ONES:
         for (size_t i = from; i < to; i++) out[i] = 1.0f;
         break;
+    case IL_INIT_SPREAD:
+        for (size_t i = from; i < to; i++)
+            out[i] = entry->count > 1 ? (float)(2.0 * (double)i / (double)(entry->count - 1) - 1.0) : 0.0f;
+        break;
     case IL_INIT_NORMAL:
         for (size_t i = from; i < to; i += 2) {
             double pair[2];

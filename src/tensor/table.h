@@ -9,6 +9,7 @@
 typedef enum il_init {
     IL_INIT_ZEROS,
     IL_INIT_ONES,
+    IL_INIT_SPREAD, /* -1 .. 1 in even steps; 0 alone */
     IL_INIT_NORMAL /* N(0, 0.02²) */,
     IL_INIT_CONV /* fan-in 4 truncated normal */
 } il_init;

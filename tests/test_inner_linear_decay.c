@@ -1,0 +1,26 @@
+/* test_inner_linear_decay.c: the rule of src/inner/linear_decay.c against the reference and against itself. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "support_inner.h"
+#include <string.h>
+
+static void forward(void **state) { (void)state, inner_check_forward(&il_rule_linear_decay); }
+static void gradients(void **state) { (void)state, inner_check_gradients(&il_rule_linear_decay); }
+static void splits(void **state) { (void)state, inner_check_splits(&il_rule_linear_decay); }
+static void kernels(void **state) { (void)state, inner_check_kernels(&il_rule_linear_decay); }
+static void garbage(void **state) { (void)state, inner_check_garbage(&il_rule_linear_decay); }
+static void carry(void **state) { (void)state, inner_check_state(&il_rule_linear_decay); }
+static void statistics(void **state) { (void)state, inner_check_statistics(&il_rule_linear_decay); }
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(forward), cmocka_unit_test(gradients), cmocka_unit_test(splits),     cmocka_unit_test(kernels),
+        cmocka_unit_test(garbage), cmocka_unit_test(carry),     cmocka_unit_test(statistics),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
