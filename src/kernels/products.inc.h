@@ -12,7 +12,7 @@ IL_INLINE v16 gemm_right(const unsigned char *b, const int bf16, const int colum
  * registers. columns: of the last panel, 16 or fewer. Strides of b in bytes. */
 IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, const int bf16, int k, const float *a,
                          ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row, ptrdiff_t b_panel,
-                         float *c, ptrdiff_t ldc, int accumulate) {
+                         float *c, ptrdiff_t ldc, int accumulate, const float *ahead) {
     v16 acc[GEMM_ROWS][8];
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -23,11 +23,17 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
             if (accumulate) acc[i][p] = columns < 16 ? v16_load_n(from, columns) : v16_load(from);
         }
     }
-    /* c comes into the cache while the chains run. */
+    /* Into the cache while the chains run: this tile's place in c, or, as that was just read, the next tile's; and some
+     * of the rows that follow. */
+    const ptrdiff_t beside = accumulate ? 16 * panels : 0;
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
-        for (int p = 0; p < panels; p++) __builtin_prefetch(c + i * ldc + 16 * p, 1);
+        for (int p = 0; p < panels; p++) __builtin_prefetch(c + i * ldc + 16 * p + beside, 1);
+    }
+    if (ahead) {
+        UNROLL
+        for (int i = 0; i < rows; i++) __builtin_prefetch(ahead + i * a_row);
     }
     for (; k > 0; k--) {
         v16 right[8];
@@ -61,17 +67,19 @@ typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t 
 /* A block of ROWS rows over all columns: WIDE panels at a time, then NARROW, then one, then the part of one. */
 #define GEMM_RUN(ROWS, PANELS, BF16)                                                                                   \
     for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
-        gemm_tile(ROWS, PANELS, 16, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);                  \
+        gemm_tile(ROWS, PANELS, 16, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead);           \
         b += PANELS * b_panel;                                                                                         \
         c += 16 * PANELS;                                                                                              \
+        if (ahead < last) ahead += 16;                                                                                 \
     }
 #define GEMM_BLOCK(NAME, BF16, ROWS, WIDE, NARROW)                                                                     \
     static void NAME##_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,  \
                               ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {           \
+        const float *ahead = a_col == 1 ? a + ROWS * a_row : NULL, *last = ahead ? ahead + k - 16 : NULL;              \
         if (WIDE > 1) GEMM_RUN(ROWS, WIDE, BF16)                                                                       \
         if (NARROW > 1) GEMM_RUN(ROWS, NARROW, BF16)                                                                   \
         GEMM_RUN(ROWS, 1, BF16)                                                                                        \
-        if (n > 0) gemm_tile(ROWS, 1, n, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);             \
+        if (n > 0) gemm_tile(ROWS, 1, n, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead);      \
     }
 #define GEMM_BLOCK_F32(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_f32, 0, ROWS, WIDE, NARROW)
 #define GEMM_BLOCK_BF16(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_bf16, 1, ROWS, WIDE, NARROW)
@@ -129,7 +137,10 @@ static void pack(int n, int k, const float *src, ptrdiff_t src_row, ptrdiff_t sr
     for (; n > 0; n -= 16) {
         int columns = n < 16 ? n : 16;
         if (src_col == 1) {
-            for (int i = 0; i < k; i++) v16_store(dst + 16 * i, v16_load_n(src + i * src_row, columns));
+            for (int i = 0; i < k; i++) {
+                __builtin_prefetch(src + i * src_row + 16); /* of the next panel, of this call or the next */
+                v16_store(dst + 16 * i, v16_load_n(src + i * src_row, columns));
+            }
         } else {
             if (columns < 16)
                 for (int i = 0; i < k; i++) v16_store(dst + 16 * i, v16_zero());
