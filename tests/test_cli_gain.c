@@ -246,6 +246,8 @@ static void test_no_difference(void **state) {
     json_decref(object);
 }
 
+static void write_text(const char *path, const char *text) { support_write(path, text, strlen(text)); }
+
 static void test_refusals(void **state) {
     (void)state;
     static const int one_author[] = {0, 2, 4};
@@ -258,19 +260,19 @@ static void test_refusals(void **state) {
     support_refused(1,
                     "C\xC3\xA9line has room for 7 targets of 150 bytes with 400 before them; more are needed for 100",
                     GAIN "--data books.jsonl --placements 100 " SIZES);
-    support_write("bad.jsonl", "{\"text\":\"a\",\"author\":\"b\"}\n{\"text\":\"a\"}\n", 41);
+    write_text("bad.jsonl", "{\"text\":\"a\",\"author\":\"b\"}\n{\"text\":\"a\"}\n");
     support_refused(1, "bad.jsonl, line 2: not an object with strings", GAIN "--data bad.jsonl");
-    support_write("bad.jsonl", "\n{\"text\":", 9);
+    write_text("bad.jsonl", "\n{\"text\":");
     support_refused(1, "bad.jsonl, line 2, byte ", GAIN "--data bad.jsonl");
-    support_write("bad.jsonl", "[1]\n", 4);
+    write_text("bad.jsonl", "[1]\n");
     support_refused(1, "bad.jsonl, line 1: not an object", GAIN "--data bad.jsonl");
-    support_write("bad.jsonl", " \n\n", 3);
+    write_text("bad.jsonl", " \n\n");
     support_refused(1, "bad.jsonl: no books in it", GAIN "--data bad.jsonl");
     size_t n;
     char *packed = support_read("books.jsonl.zst", &n);
     support_write("cut.jsonl.zst", packed, n - 5);
     support_refused(1, "cut.jsonl.zst: cut short", GAIN "--data cut.jsonl.zst");
-    support_write("cut.jsonl.zst", "no frame", 8);
+    write_text("cut.jsonl.zst", "no frame");
     support_refused(1, "cut.jsonl.zst: ", GAIN "--data cut.jsonl.zst");
     free(packed);
     support_refused(2, "even number", GAIN "--data books.jsonl --placements 5");
