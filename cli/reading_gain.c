@@ -186,13 +186,35 @@ static il_status feed(measuring *m, il_session *session, size_t bytes, double *n
     return status;
 }
 
-static il_status open_fresh(measuring *m, int frozen, il_session **session) {
+static il_status open_session(measuring *m, int frozen, int bos, il_session **session) {
     il_session_options options;
     il_session_options_default(&options);
     options.frozen = frozen;
+    il_session_close(*session);
     il_status status = il_session_open(m->model, &options, session, &m->command->error);
-    if (!status && m->bos >= 0) status = il_session_feed(*session, &m->bos, 1, NULL, NULL, &m->command->error);
+    if (!status && bos && m->bos >= 0) status = il_session_feed(*session, &m->bos, 1, NULL, NULL, &m->command->error);
     return status;
+}
+
+/* What n tokens leave in a frozen session is its open mini-batch and what, layer by layer, mini-batches and
+ * convolutions reach back to. It comes to the same bits from the last of them alone, if those begin a mini-batch: how
+ * many may be left out. */
+static size_t forgotten(const measuring *m, size_t n) {
+    const il_config *c = il_model_config(m->model);
+    size_t b = (size_t)c->mini_batch, reach = (size_t)c->layers * (b + 2 * (size_t)c->conv_kernel) + b;
+    return c->mixer != IL_MIXER_SELF_ATTENTION && n > reach ? (n - reach) / b * b : 0;
+}
+
+/* The session, which has read BOS only, reads the text before p's target. */
+static il_status read_before(measuring *m, const placement *p, int frozen, il_session **session) {
+    size_t bytes = p->at - p->read, bos = m->bos >= 0;
+    il_status status = encode(m, p->book->text + p->read, bytes, 0);
+    size_t left_out = frozen && !status ? forgotten(m, m->encoder.tokens.n - m->encoder.skip + bos) : 0;
+    if (left_out) {
+        m->encoder.skip += left_out - bos;
+        status = open_session(m, frozen, 0, session);
+    }
+    return status ? status : feed(m, *session, bytes, NULL);
 }
 
 /* The loss of p's target after what `from` has read. */
@@ -213,10 +235,9 @@ static il_status measure_pair(measuring *m, placement *pair, int frozen) {
     for (int i = 0; i < 2 && !status; i++) {
         placement *own = &pair[i], *partner = &pair[1 - i];
         il_session *session = NULL;
-        status = open_fresh(m, frozen, &session);
+        status = open_session(m, frozen, 1, &session);
         if (!status) status = measure(m, session, own, frozen, FRESH);
-        if (!status) status = encode(m, own->book->text + own->read, own->at - own->read, 0);
-        if (!status) status = feed(m, session, own->at - own->read, NULL);
+        if (!status) status = read_before(m, own, frozen, &session);
         if (!status) status = measure(m, session, own, frozen, SAME);
         if (!status) status = measure(m, session, partner, frozen, OTHER);
         il_session_close(session);
