@@ -16,15 +16,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 2048 }; /* tokens fed at a time, between signs of life */
+enum {
+    PIECE = 2048, /* tokens fed at a time, between signs of life */
+    PARTS = 10    /* of a target, by tokens */
+};
 
 typedef enum condition { FRESH, SAME, OTHER, CONDITIONS } condition;
 static const char *const condition_names[CONDITIONS] = {"fresh", "same", "other"};
 
 typedef struct placement {
     const cli_book *book;
-    size_t read, at, end;       /* the text read is [read, at), the target [at, end) */
-    double loss[2][CONDITIONS]; /* bits per byte of the target; [1]: frozen */
+    size_t read, at, end;               /* the text read is [read, at), the target [at, end) */
+    double loss[2][CONDITIONS];         /* bits per byte of the target; [1]: frozen */
+    double parts[2][CONDITIONS][PARTS]; /* the same of each part, at the target's mean bytes per token */
 } placement;
 
 typedef struct measuring {
@@ -164,7 +168,8 @@ static il_status encode(measuring *m, const char *text, size_t bytes, int follow
     return status;
 }
 
-/* Feeds what is in m->encoder, which stands for `bytes`; *nats (or NULL): its loss, without what nothing predicts. */
+/* Feeds what is in m->encoder, which stands for `bytes`; nats [PARTS] (or NULL): loss of each part, without what
+ * nothing predicts. */
 static il_status feed(measuring *m, il_session *session, size_t bytes, double *nats) {
     il_error *error = &m->command->error;
     const int32_t *tokens = m->encoder.tokens.ids + m->encoder.skip;
@@ -178,7 +183,8 @@ static il_status feed(measuring *m, il_session *session, size_t bytes, double *n
         else
             status = il_session_feed(session, tokens + at, piece, nats ? m->nll : NULL, NULL, error);
         /* without a BOS nothing predicts a fresh session's first token: it counts in no condition */
-        for (size_t i = m->bos < 0 && !at; nats && !status && i < piece; i++) *nats += (double)m->nll[i];
+        for (size_t i = m->bos < 0 && !at; nats && !status && i < piece; i++)
+            nats[(at + i) * PARTS / n] += (double)m->nll[i];
         cli_progress_show(&m->progress, m->done + (uint64_t)((double)bytes * (double)(at + piece) / (double)n), "");
     }
     cli_interrupt_cancels(NULL);
@@ -221,11 +227,15 @@ static il_status read_before(measuring *m, const placement *p, int frozen, il_se
 static il_status measure(measuring *m, const il_session *from, placement *p, int frozen, condition which) {
     il_session *session = NULL;
     size_t bytes = p->end - p->at;
-    double nats = 0;
+    double nats[PARTS] = {0};
     il_status status = il_session_fork(from, &session, &m->command->error);
     if (!status) status = encode(m, p->book->text + p->at, bytes, 1);
-    if (!status) status = feed(m, session, bytes, &nats);
-    p->loss[frozen][which] = nats / log(2) / (double)bytes;
+    if (!status) status = feed(m, session, bytes, nats);
+    for (int i = 0; i < PARTS; i++) {
+        double bits_per_byte = nats[i] / log(2) / (double)bytes;
+        p->loss[frozen][which] += bits_per_byte;
+        p->parts[frozen][which][i] = bits_per_byte * PARTS;
+    }
     il_session_close(session);
     return status;
 }
@@ -322,6 +332,12 @@ static double mean_loss(const measuring *m, int frozen, condition which) {
     return sum / (double)m->n;
 }
 
+static double mean_part(const measuring *m, int frozen, condition which, int part) {
+    double sum = 0;
+    for (size_t i = 0; i < m->n; i++) sum += m->placements[i].parts[frozen][which][part];
+    return sum / (double)m->n;
+}
+
 static json_t *losses_json(const double losses[CONDITIONS]) {
     json_t *object = json_object();
     for (int c = 0; c < CONDITIONS; c++) json_object_set_new(object, condition_names[c], cli_json_real(losses[c]));
@@ -329,7 +345,7 @@ static json_t *losses_json(const double losses[CONDITIONS]) {
 }
 
 static void print_json(const measuring *m) {
-    json_t *gains = json_object(), *rows = json_array();
+    json_t *gains = json_object(), *rows = json_array(), *parts = json_array();
     for (size_t i = 0; i < COUNT_OF(differences); i++) {
         estimate e = estimate_of(m, &differences[i]);
         json_object_set_new(gains, differences[i].name,
@@ -346,13 +362,19 @@ static void print_json(const measuring *m) {
                                               "living", losses_json(p->loss[0]), "frozen", losses_json(p->loss[1])));
     }
     double means[2][CONDITIONS];
+    for (int part = 0; part < PARTS; part++) {
+        for (int frozen = 0; frozen < 2; frozen++)
+            for (int c = 0; c < CONDITIONS; c++) means[frozen][c] = mean_part(m, frozen, (condition)c, part);
+        json_array_append_new(
+            parts, json_pack("{s:o, s:o}", "living", losses_json(means[0]), "frozen", losses_json(means[1])));
+    }
     for (int frozen = 0; frozen < 2; frozen++)
         for (int c = 0; c < CONDITIONS; c++) means[frozen][c] = mean_loss(m, frozen, (condition)c);
-    cli_json_print(json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "read_bytes",
+    cli_json_print(json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "read_bytes",
                              (json_int_t)m->options->read_bytes, "next_bytes", (json_int_t)m->options->next_bytes,
                              "placements", (json_int_t)m->n, "authors", (json_int_t)m->authors, "seed",
                              (json_int_t)m->options->seed, "living", losses_json(means[0]), "frozen",
-                             losses_json(means[1]), "gains", gains, "rows", rows, "seconds",
+                             losses_json(means[1]), "gains", gains, "parts", parts, "rows", rows, "seconds",
                              cli_json_real(cli_seconds() - m->progress.started)));
 }
 
@@ -370,6 +392,15 @@ static void print_text(const measuring *m) {
         printf("%-34s %10.4f %10.4f .. %8.4f %6zu/%zu\n", differences[i].text, e.mean, e.mean - e.half, e.mean + e.half,
                e.better, m->n);
     }
+    printf("\n%-24s", "gain by tenth of targets");
+    for (int part = 0; part < PARTS; part++) printf(" %7d", part + 1);
+    printf("\n%-24s", "same author over nothing");
+    for (int part = 0; part < PARTS; part++)
+        printf(" %7.4f", mean_part(m, 0, FRESH, part) - mean_part(m, 0, SAME, part));
+    printf("\n%-24s", "same author over another");
+    for (int part = 0; part < PARTS; part++)
+        printf(" %7.4f", mean_part(m, 0, OTHER, part) - mean_part(m, 0, SAME, part));
+    printf("\n");
 }
 
 static il_status run(measuring *m) {

@@ -158,6 +158,18 @@ static void test_placements(void **state) {
            *seeded =
                support_json("eval --model m --data books.jsonl --reading-gain --placements 18 --seed 2 %s", SIZES);
     assert_int_equal(json_array_size(json_object_get(object, "rows")), 18);
+    const json_t *parts = json_object_get(object, "parts"), *part;
+    size_t k;
+    double same = 0, frozen = 0; /* the mean of the ten parts is the whole */
+    assert_int_equal(json_array_size(parts), 10);
+    json_array_foreach(parts, k, part) {
+        same += support_number(part, "living.same") / 10;
+        frozen += support_number(part, "frozen.fresh") / 10;
+    }
+    near(same, support_number(object, "living.same"));
+    near(frozen, support_number(object, "frozen.fresh"));
+    assert_true(support_number(json_array_get(parts, 0), "living.same") !=
+                support_number(json_array_get(parts, 9), "living.same"));
     assert_true(support_number(object, "authors") == 3 && support_number(object, "read_bytes") == 400);
     check_places(object);
     check_places(seeded);
