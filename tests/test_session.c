@@ -171,6 +171,45 @@ static void any_neighbours(void **unused) {
     il_engine_close(engine);
 }
 
+/* A batch computes the logits of several feeds in one product: the same as each feed alone, wherever they go. */
+static void logits_of_a_batch(void **unused) {
+    (void)unused;
+    enum { FEEDS = 6, EACH = 40, FLOATS = FEEDS * (EACH + 1) * VOCAB };
+    il_engine *engine = lively_engine(2, NULL);
+    il_error error;
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        int32_t tokens[FEEDS + EACH];
+        lively_tokens(tokens, FEEDS + EACH, VOCAB, 5);
+        float *alone = calloc(FLOATS, sizeof *alone), *batch = calloc(FLOATS, sizeof *batch);
+        assert_true(alone && batch);
+        for (int layout = 0; layout < 3; layout++) { /* one after another; apart; some unwanted */
+            il_feed feeds[FEEDS];
+            memset(alone, 0, FLOATS * sizeof *alone);
+            memset(batch, 0, FLOATS * sizeof *batch);
+            size_t at = 0;
+            for (int i = 0; i < FEEDS; i++) {
+                size_t n = i % 3 == 2 ? EACH : 1;
+                int wanted = layout < 2 || i % 2;
+                il_session *session = open_session(r->model, 0);
+                il_feed feed = {.session = session, .tokens = tokens + i, .n = n, .logits = wanted ? alone + at : NULL};
+                assert_ok(il_feed_many(&feed, 1, &error), error);
+                il_session_close(session);
+                feeds[i] = (il_feed){.session = open_session(r->model, 0), .tokens = tokens + i, .n = n};
+                if (wanted) feeds[i].logits = batch + at;
+                at += (n + (layout == 1)) * VOCAB;
+            }
+            assert_ok(il_feed_many(feeds, FEEDS, &error), error);
+            assert_memory_equal(alone, batch, FLOATS * sizeof *alone);
+            for (int i = 0; i < FEEDS; i++) il_session_close(feeds[i].session);
+        }
+        free(alone);
+        free(batch);
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
 static void losses_are_those_of_the_logits(void **unused) {
     (void)unused;
     il_engine *engine = lively_engine(1, NULL);
@@ -515,6 +554,7 @@ int main(void) {
         cmocka_unit_test(any_chunking),
         cmocka_unit_test(any_thread_count_and_instruction_set),
         cmocka_unit_test(any_neighbours),
+        cmocka_unit_test(logits_of_a_batch),
         cmocka_unit_test(losses_are_those_of_the_logits),
         cmocka_unit_test(the_future_changes_nothing_before_it),
         cmocka_unit_test(forks_go_their_own_way),

@@ -5,13 +5,28 @@ void il_head_logits(const il_model *model, int n, const float *hidden, ptrdiff_t
     il_linear_forward(model, &model->head, n, hidden, ldh, logits, model->config.vocab_size);
 }
 
+typedef struct nll_job {
+    const il_kernels *kernels;
+    int vocab;
+    const float *logits; /* [rows, V] */
+    const int32_t *targets;
+    float *nll;
+} nll_job;
+
+static void nll_run(void *context, int row, int worker) {
+    const nll_job *job = context;
+    const float *logits = job->logits + (ptrdiff_t)row * job->vocab;
+    (void)worker;
+    job->kernels->log_sum_exp(1, job->vocab, logits, job->vocab, job->nll + row);
+    job->nll[row] -= logits[job->targets[row]];
+}
+
 void il_head_nll(const il_model *model, il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
                  const int32_t *targets, float *nll) {
-    int vocab = model->config.vocab_size;
     for (int from = 0; from < n; from += IL_LOGIT_ROWS) {
         int rows = n - from < IL_LOGIT_ROWS ? n - from : IL_LOGIT_ROWS;
         il_head_logits(model, rows, hidden + from * ldh, ldh, work->logits);
-        model->engine->kernels->log_sum_exp(rows, vocab, work->logits, vocab, nll + from);
-        for (int r = 0; r < rows; r++) nll[from + r] -= work->logits[(ptrdiff_t)r * vocab + targets[from + r]];
+        nll_job job = {model->engine->kernels, model->config.vocab_size, work->logits, targets + from, nll + from};
+        il_pool_run(model->engine->pool, rows, nll_run, &job);
     }
 }

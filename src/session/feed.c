@@ -81,22 +81,51 @@ static void first_nll(il_model *model, const part *p) {
     }
 }
 
-/* Losses and logits of a part from the hidden vectors of the pass. */
-static void outputs(il_model *model, const part *p, int first) {
+static float *logits_of(const part *p) {
     const il_feed *f = p->feed;
-    int width = model->config.width, n = (int)p->n;
-    const float *hidden = model->work->hidden + (ptrdiff_t)first * width;
-    if (f->logits) il_head_logits(model, n, hidden, width, f->logits + f->consumed * (size_t)model->config.vocab_size);
+    return f->logits ? f->logits + f->consumed * (size_t)f->session->model->config.vocab_size : NULL;
+}
+
+/* Logits of the parts from the hidden vectors of the pass. Parts of few tokens share a product, which reads the head
+ * once for all of them: in place when their logits lie one after another, else through the workspace. */
+static void all_logits(il_model *model, const part *parts, int n_parts) {
+    const size_t width = (size_t)model->config.width, vocab = (size_t)model->config.vocab_size;
+    const float *hidden = model->work->hidden;
+    for (int i = 0, j; i < n_parts; i = j) {
+        size_t rows = parts[i].n;
+        float *to = logits_of(&parts[i]), *next;
+        int adjacent = 1;
+        for (j = i + 1; to && j < n_parts && rows + parts[j].n <= IL_LOGIT_ROWS; j++) {
+            if (!(next = logits_of(&parts[j]))) break;
+            adjacent = adjacent && next == to + rows * vocab;
+            rows += parts[j].n;
+        }
+        if (to) {
+            float *from = adjacent ? to : model->work->logits;
+            il_head_logits(model, (int)rows, hidden, (ptrdiff_t)width, from);
+            for (int p = i; p < j && !adjacent; from += parts[p++].n * vocab)
+                memcpy(logits_of(&parts[p]), from, parts[p].n * vocab * sizeof *from);
+        }
+        hidden += rows * width;
+    }
+}
+
+/* Losses of a part after its first token. */
+static void later_nll(il_model *model, const part *p, int first) {
+    const il_feed *f = p->feed;
+    int width = model->config.width;
     if (f->nll)
-        il_head_nll(model, model->work, n - 1, hidden, width, f->tokens + f->consumed + 1, f->nll + f->consumed + 1);
+        il_head_nll(model, model->work, (int)p->n - 1, model->work->hidden + (ptrdiff_t)first * width, width,
+                    f->tokens + f->consumed + 1, f->nll + f->consumed + 1);
 }
 
 /* A pass and its outputs; 0 if a number came out non-finite, with nothing counted as consumed. */
 static int step(il_model *model, const part *parts, int n_parts) {
     for (int i = 0; i < n_parts; i++) first_nll(model, &parts[i]);
     if (!run(model, parts, n_parts)) return 0;
+    all_logits(model, parts, n_parts);
     for (int i = 0, first = 0; i < n_parts; i++) {
-        outputs(model, &parts[i], first);
+        later_nll(model, &parts[i], first);
         first += (int)parts[i].n;
         parts[i].feed->consumed += parts[i].n;
         parts[i].feed->session->tokens_fed += parts[i].n;
@@ -111,16 +140,36 @@ static size_t to_boundary(const part *p) {
     return left < p->n ? left : p->n;
 }
 
+enum { KEEP_PIECE = 1 << 18 };
+
+static void keep_run(void *context, int item, int worker) {
+    const part *parts = context;
+    const size_t bytes = parts[0].feed->session->state.block_bytes; /* all of one model, so of one size */
+    const int pieces = (int)((bytes + KEEP_PIECE - 1) / KEEP_PIECE);
+    const part *p = &parts[item / pieces];
+    const size_t at = (size_t)(item % pieces) * KEEP_PIECE, n = bytes - at < KEEP_PIECE ? bytes - at : KEEP_PIECE;
+    il_session *s = p->feed->session;
+    (void)worker;
+    if (p->kept) memcpy((char *)s->before.block + at, (const char *)s->state.block + at, n);
+}
+
 /* Makes sure that the pass can be undone. Inside one mini-batch a rewind is enough; beyond, the pass
  * overwrites what a rewind would need. KV blocks are only ever appended to. */
-static void keep(part *p) {
-    il_session *s = p->feed->session;
-    p->start = s->state.position;
-    p->kept = to_boundary(p) < p->n;
-    if (!p->kept) return;
-    memcpy(s->before.block, s->state.block, s->state.block_bytes);
-    s->before.position = s->state.position;
-    s->before.oldest = s->state.oldest;
+static void keep(il_model *model, part *parts, int n_parts) {
+    int kept = 0;
+    for (int i = 0; i < n_parts; i++) {
+        part *p = &parts[i];
+        il_session *s = p->feed->session;
+        p->start = s->state.position;
+        p->kept = to_boundary(p) < p->n;
+        if (!p->kept) continue;
+        kept = 1;
+        s->before.position = s->state.position;
+        s->before.oldest = s->state.oldest;
+    }
+    if (!kept) return;
+    size_t pieces = (parts[0].feed->session->state.block_bytes + KEEP_PIECE - 1) / KEEP_PIECE;
+    il_pool_run(model->engine->pool, n_parts * (int)pieces, keep_run, parts);
 }
 
 static void undo(const part *p) {
@@ -169,11 +218,12 @@ static il_status chunk(il_feed *feeds, size_t n, int *done, il_error *error) {
         part *p = &parts[n_parts++];
         *p = (part){.feed = f, .n = left < room ? left : room, .index = i};
         IL_TRY(il_state_reserve(&f->session->state, f->session->state.position + p->n, error));
-        keep(p);
         room -= p->n;
     }
     *done = !n_parts;
-    if (*done || step(model, parts, n_parts)) return IL_OK;
+    if (*done) return IL_OK;
+    keep(model, parts, n_parts);
+    if (step(model, parts, n_parts)) return IL_OK;
     for (int i = 0; i < n_parts; i++) undo(&parts[i]);
     for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, &parts[i], error));
     return IL_OK;
