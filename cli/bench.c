@@ -27,6 +27,7 @@ typedef struct bench_options {
     arg_counts contexts; /* ascending */
     uint64_t repeat, sessions;
     double minutes_max;
+    int all_logits;
 } bench_options;
 
 typedef struct bench {
@@ -114,9 +115,13 @@ static void set_fraction(bench_row *row, bench_work work, const il_limits *befor
     }
 }
 
-static int reads_on(bench_work work, uint64_t context) {
-    return work == BENCH_EXTEND || work == BENCH_DECODE || work == BENCH_BATCH ||
-           (work == BENCH_PREFILL && context > LONG);
+/* A long text is prefilled by walking through it, which computes no logits on the way. */
+static int is_walked(const bench *b, bench_work work, uint64_t context) {
+    return work == BENCH_PREFILL && context > LONG && !b->options->all_logits;
+}
+
+static int reads_on(const bench *b, bench_work work, uint64_t context) {
+    return work == BENCH_EXTEND || work == BENCH_DECODE || work == BENCH_BATCH || is_walked(b, work, context);
 }
 
 /* Whether the row can be timed; else its reason says why not. */
@@ -124,8 +129,8 @@ static int is_possible(bench *b, const bench_job *job, bench_row *row, bench_wor
     const bench_options *o = b->options;
     uint64_t total, available;
     double flops = 0, cache = bench_cache_bytes(job, work, row->context);
-    if (reads_on(work, row->context)) flops = bench_walk_flops(job, row->context);
-    if (work != BENCH_PREFILL || row->context <= LONG)
+    if (reads_on(b, work, row->context)) flops = bench_walk_flops(job, row->context);
+    if (!is_walked(b, work, row->context))
         flops += (double)((o->repeat + 1) * bench_tokens(job, work, row->context)) * row->count.flops;
     double minutes = flops / (product_limit(&b->report.limits) * 1e9) / 60;
     machine_memory(MACHINE_MEMINFO, &total, &available);
@@ -176,8 +181,8 @@ static il_status work_row(bench *b, bench_job *job, const char *mixer, bench_wor
     row->count = bench_count_of(job, work, context);
     if (work == BENCH_BATCH) row->sessions = job->sessions;
     if (!is_possible(b, job, row, work)) return progress(b, b->options->repeat, row->work, mixer);
-    il_status status = reads_on(work, context) ? walk(b, job, row) : IL_OK;
-    if (!status && work == BENCH_PREFILL && context > LONG) {
+    il_status status = reads_on(b, work, context) ? walk(b, job, row) : IL_OK;
+    if (!status && is_walked(b, work, context)) {
         row->samples[row->n++] = (double)context / job->walked_seconds;
         status = progress(b, b->options->repeat, row->work, mixer);
     } else if (!status) {
@@ -207,7 +212,7 @@ static il_status mixer_rows(bench *b, const char *mixer) {
     il_status status = il_config_preset(o->preset, mixer, NULL, &config, error);
     if (!status) status = il_model_init(b->command->engine, &config, 0, &model, error);
     if (status) return status;
-    bench_open(&job, b->command->engine, model, o->contexts.items[o->contexts.n - 1], o->sessions);
+    bench_open(&job, b->command->engine, model, o->contexts.items[o->contexts.n - 1], o->sessions, o->all_logits);
     for (size_t i = 0; i < o->contexts.n; i++)
         for (int work = 0; work < BENCH_TRAIN && !status; work++)
             if (chosen(o->work, bench_work_names[work]))
@@ -254,6 +259,7 @@ static il_status report(bench *b) {
     r->kernels = il_engine_kernels(b->command->engine);
     r->threads = il_engine_threads(b->command->engine);
     r->preset = o->preset;
+    r->all_logits = o->all_logits;
     r->powercap = o->powercap;
     if (o->csv) status = write_file(b, o->csv, bench_write_csv);
     if (!status && o->html) status = write_file(b, o->html, bench_write_html);
@@ -302,6 +308,8 @@ int verb_bench(int argc, char **argv) {
             "tokens of prefill and of a training step, and before the rest (default 2048)", RANGE(1, 1 << 20)),
         ARG("--sessions", ARG_COUNT, &options.sessions, "N", "that batch decodes side by side (default 16)",
             RANGE(1, 256)),
+        ARG("--all-logits", ARG_FLAG, &options.all_logits, NULL,
+            "prefill and extend compute the logits of every token, not of the last"),
         ARG("--repeat", ARG_COUNT, &options.repeat, "N", "repetitions of each; the median counts (default 5)",
             RANGE(1, 1000)),
         ARG("--minutes-max", ARG_REAL, &options.minutes_max, "X",

@@ -27,9 +27,10 @@ typedef struct bench_job {
     il_engine *engine; /* the caller's, as is the model */
     il_model *model;
     uint64_t sessions; /* of BENCH_BATCH */
+    int all_logits;    /* PREFILL and EXTEND compute a row for every token, not only the last */
     int32_t *tokens;   /* [n_tokens] */
     uint64_t n_tokens;
-    float *logits;         /* [sessions, vocabulary] */
+    float *logits;         /* [at least sessions, vocabulary] */
     il_session *walk;      /* NULL before the first bench_walk */
     double walked_seconds; /* that it took to come where it is */
     size_t state_bytes;    /* of one session at the context of the last bench_run; 0: none */
@@ -37,7 +38,8 @@ typedef struct bench_job {
     il_trainer *trainer;
 } bench_job;
 
-void bench_open(bench_job *job, il_engine *engine, il_model *model, uint64_t context_max, uint64_t sessions);
+void bench_open(bench_job *job, il_engine *engine, il_model *model, uint64_t context_max, uint64_t sessions,
+                int all_logits);
 void bench_close(bench_job *job); /* a zeroed one too */
 
 bench_count bench_count_of(const bench_job *job, bench_work work, uint64_t context);
@@ -76,7 +78,7 @@ typedef struct bench_row {
 typedef struct bench_report {
     char cpu[256];
     const char *kernels, *preset;
-    int threads;
+    int threads, all_logits;
     il_limits limits;                 /* the best seen */
     const char *powercap, *no_energy; /* no_energy: why joules are unknown; "" */
     bench_row *rows;                  /* [n] */

@@ -89,12 +89,12 @@ json_t *bench_json(const bench_report *r) {
     json_t *rows = json_array();
     for (size_t i = 0; i < r->n; i++) json_array_append_new(rows, row_json(&r->rows[i]));
     const il_limits *l = &r->limits;
-    return json_pack("{s:o, s:s, s:i, s:s, s:{s:f, s:o, s:o, s:f, s:f}, s:{s:o, s:o}, s:o}", "cpu",
+    return json_pack("{s:o, s:s, s:i, s:s, s:b, s:{s:f, s:o, s:o, s:f, s:f}, s:{s:o, s:o}, s:o}", "cpu",
                      cli_json_string(r->cpu), "kernels", r->kernels, "threads", r->threads, "preset", r->preset,
-                     "limits", "gflops_kernel", l->gflops_kernel, "gflops_onednn", positive(l->gflops_onednn),
-                     "gops_int8_onednn", positive(l->gops_int8_onednn), "read_gb_s", l->read_gb_s, "l2_read_gb_s",
-                     l->l2_read_gb_s, "energy", "powercap", cli_json_string(r->powercap), "reason",
-                     cli_json_string(r->no_energy[0] ? r->no_energy : NULL), "rows", rows);
+                     "all_logits", r->all_logits, "limits", "gflops_kernel", l->gflops_kernel, "gflops_onednn",
+                     positive(l->gflops_onednn), "gops_int8_onednn", positive(l->gops_int8_onednn), "read_gb_s",
+                     l->read_gb_s, "l2_read_gb_s", l->l2_read_gb_s, "energy", "powercap", cli_json_string(r->powercap),
+                     "reason", cli_json_string(r->no_energy[0] ? r->no_energy : NULL), "rows", rows);
 }
 
 /* ---- CSV (RFC 4180) ---- */

@@ -14,8 +14,9 @@ enum {
     /* that a repetition of decode reads one by one: whole mini-batches of every preset, so that inner updates come as
      * often as in the long run */
     DECODE_TOKENS = 64,
-    STEP_FLOATS = 10 /* of memory a parameter costs in a training step: forward and backward read it, the gradient is
-                      * written, AdamW reads four and writes three */
+    LOGITS_ROWS = 512, /* that are kept at a time when all are wanted */
+    STEP_FLOATS = 10   /* of memory a parameter costs in a training step: forward and backward read it, the gradient is
+                        * written, AdamW reads four and writes three */
 };
 const char *const bench_work_names[BENCH_WORKS] = {"prefill", "extend", "decode", "batch", "train"};
 
@@ -72,10 +73,12 @@ bench_count bench_count_of(const bench_job *job, bench_work work, uint64_t conte
     const il_config *c = il_model_config(job->model);
     double logits_row = il_config_flops_per_token(c, 0, 1) - il_config_flops_per_token(c, 0, 0), n = (double)context;
     double middle = n + (DECODE_TOKENS + 1) / 2.0;
+    double rows = job->all_logits ? 1 : 1 / n, more_rows = job->all_logits ? 1 : 1.0 / EXTEND_TOKENS;
     switch (work) {
-    case BENCH_PREFILL: return (bench_count){mean_flops(c, 0, context, 0) + logits_row / n, pass_bytes(job, n, 1, n)};
+    case BENCH_PREFILL:
+        return (bench_count){mean_flops(c, 0, context, 0) + logits_row * rows, pass_bytes(job, n, 1, n)};
     case BENCH_EXTEND:
-        return (bench_count){mean_flops(c, context, EXTEND_TOKENS, 0) + logits_row / EXTEND_TOKENS,
+        return (bench_count){mean_flops(c, context, EXTEND_TOKENS, 0) + logits_row * more_rows,
                              pass_bytes(job, EXTEND_TOKENS, 1, n + EXTEND_TOKENS)};
     case BENCH_DECODE: return (bench_count){mean_flops(c, context, DECODE_TOKENS, 1), pass_bytes(job, 1, 1, middle)};
     case BENCH_BATCH:
@@ -162,12 +165,14 @@ static il_status open_data(bench_job *job, uint64_t context, int vocabulary, il_
     return status;
 }
 
-void bench_open(bench_job *job, il_engine *engine, il_model *model, uint64_t context_max, uint64_t sessions) {
+void bench_open(bench_job *job, il_engine *engine, il_model *model, uint64_t context_max, uint64_t sessions,
+                int all_logits) {
+    uint64_t rows = all_logits && sessions < LOGITS_ROWS ? LOGITS_ROWS : sessions;
     int vocabulary = il_model_config(model)->vocab_size;
-    *job = (bench_job){.engine = engine, .model = model, .sessions = sessions};
+    *job = (bench_job){.engine = engine, .model = model, .sessions = sessions, .all_logits = all_logits};
     job->n_tokens = context_max + EXTEND_TOKENS;
     job->tokens = cli_alloc(job->n_tokens, sizeof *job->tokens);
-    job->logits = cli_alloc(sessions * (size_t)vocabulary, sizeof *job->logits);
+    job->logits = cli_alloc(rows * (size_t)vocabulary, sizeof *job->logits);
     make_tokens(job->tokens, job->n_tokens, vocabulary);
 }
 
@@ -210,8 +215,17 @@ void bench_end(bench_job *job) {
     job->data = NULL;
 }
 
-/* n tokens in one piece, and a row of logits after them. */
+/* n tokens in one piece, and a row of logits after them or after each. */
 static il_status read_piece(bench_job *job, il_session *session, const int32_t *tokens, uint64_t n, il_error *error) {
+    if (job->all_logits) {
+        il_status failed = IL_OK;
+        for (uint64_t at = 0; at < n && !failed; at += LOGITS_ROWS) {
+            uint64_t rows = n - at < LOGITS_ROWS ? n - at : LOGITS_ROWS;
+            il_feed feed = {.session = session, .tokens = tokens + at, .n = rows, .logits = job->logits};
+            failed = il_feed_many(&feed, 1, error);
+        }
+        return failed;
+    }
     il_status status = il_session_feed(session, tokens, n, NULL, NULL, error);
     return status ? status : il_session_logits(session, job->logits, error);
 }

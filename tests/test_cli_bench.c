@@ -81,6 +81,7 @@ static void test_every_work(void **state) {
     assert_true(support_number(object, "limits.gflops_kernel") > 0);
     assert_true(support_number(object, "limits.read_gb_s") > 0);
     assert_true(support_number(object, "limits.l2_read_gb_s") > 0);
+    assert_true(json_is_false(json_object_get(object, "all_logits")));
 
     const json_t *row = row_at(object, 0, "gemm", NULL);
     check_samples(row, 2);
@@ -141,6 +142,18 @@ static void test_decode_bytes(void **state) {
     const json_t *row = row_at(object, 2, "decode", "self_attention");
     assert_near(support_number(row, "flops_per_token"),
                 LAYERS * (2 * matrices + 4.0 * D * (context + (DECODED - 1) / 2.0)) + LOGITS);
+    json_decref(object);
+}
+
+/* Logits of every token are more arithmetic, in pieces that end with the text. */
+static void test_all_logits(void **state) {
+    (void)state;
+    json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work prefill --context 530 --all-logits "
+                                  "--repeat 1");
+    const json_t *row = row_at(object, 0, "prefill", "ttt_linear");
+    assert_true(json_is_true(json_object_get(object, "all_logits")));
+    assert_near(support_number(row, "flops_per_token"), LAYERS * (2 * MATRICES + INNER) + LOGITS);
+    check_fraction(row, "flops_per_token");
     json_decref(object);
 }
 
@@ -404,12 +417,19 @@ static void test_interrupt(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_work),     cmocka_unit_test(test_decode_bytes),
-        cmocka_unit_test(test_sessions),       cmocka_unit_test(test_contexts),
-        cmocka_unit_test(test_long_context),   cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_energy),         cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_html),           cmocka_unit_test(test_preset_and_table),
-        cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_every_work),
+        cmocka_unit_test(test_decode_bytes),
+        cmocka_unit_test(test_all_logits),
+        cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_long_context),
+        cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_energy),
+        cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_html),
+        cmocka_unit_test(test_preset_and_table),
+        cmocka_unit_test(test_leaves_nothing),
+        cmocka_unit_test(test_wrong_use),
         cmocka_unit_test(test_interrupt),
     };
     return cmocka_run_group_tests_name("cli bench", tests, begin, support_cli_end);
