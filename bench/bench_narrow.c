@@ -38,13 +38,14 @@ static float *numbers(size_t n) {
     return x;
 }
 
-enum { ROUNDS_MAX = 100, TYPES = IL_WEIGHTS_BF16 + 1 };
+enum { ROUNDS_MAX = 100, TYPES = IL_WEIGHTS_INT8 + 1 };
 
 static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     const double flop = 2.0 * m * n * k;
     int repeat = 1 + (int)((m < 16 ? 5e8 : 4e9) / flop);
     float *a = numbers((size_t)m * (size_t)k), *b = numbers((size_t)k * (size_t)n), *c = numbers((size_t)m * (size_t)n);
     float *packed = numbers(il_packed_floats(n, k));
+    void *scratch = block(il_quantized_bytes(m, k));
     double best[TYPES], ratio[TYPES][ROUNDS_MAX];
     il_narrow narrow[TYPES];
     engine->kernels->pack(n, k, b, 1, k, packed);
@@ -61,6 +62,8 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
             for (int i = 0; i < repeat; i++) {
                 if (type == IL_WEIGHTS_F32)
                     il_gemm_packed(engine, m, n, k, (il_matrix){a, k, 1}, packed, NULL, c, n, 0);
+                else if (type == IL_WEIGHTS_INT8)
+                    il_gemm_quantized(engine, m, a, k, &narrow[type], scratch, c, n);
                 else
                     il_gemm_bf16(engine, m, n, k, (il_matrix){a, k, 1}, (const void *)narrow[type].panels, c, n);
             }
@@ -80,7 +83,7 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     printf("\n");
     fflush(stdout);
     for (int type = 1; type < TYPES; type++) free(narrow[type].panels);
-    free(a), free(b), free(c), free(packed);
+    free(a), free(b), free(c), free(packed), free(scratch);
 }
 
 int main(int argc, char **argv) {

@@ -107,9 +107,11 @@ typedef enum il_mixer {
  * tensors are fp32. Only fp32 can be trained. */
 typedef enum il_weight_type {
     IL_WEIGHTS_F32,
-    IL_WEIGHTS_BF16 /* the bits of a computation are those of the same numbers held as fp32 */
+    IL_WEIGHTS_BF16, /* the bits of a computation are those of the same numbers held as fp32 */
+    IL_WEIGHTS_INT8  /* a byte a weight and a scale for every 64 inputs; rows are quantized alike and multiplied as
+                      * integers (docs/arithmetic.md) */
 } il_weight_type;
-IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16" */
+IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "int8" */
 
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 typedef struct il_config {
@@ -127,7 +129,8 @@ typedef struct il_config {
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     double rope_theta, rms_norm_eps, ttt_base_lr;
-    il_weight_type weights; /* [torch_dtype]. A model says how its weights are held; a config.json only claims it */
+    il_weight_type weights; /* [torch_dtype, quantization_config]. A model says how its weights are held; a config.json
+                               only claims it */
 } il_config;
 
 /* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_linear_decay ttt_mlp self_attention. backbone: mamba

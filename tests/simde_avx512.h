@@ -34,6 +34,27 @@ static inline simde__m512i simde_extra_cvtepu16_epi32(__m256i a) {
     for (int i = 0; i < 16; i++) to[i] = from[i];
     return simde_mm512_loadu_si512(to);
 }
+static inline simde__m512i simde_extra_cvtps_epi32(simde__m512 a) {
+    float from[16];
+    int32_t to[16];
+    simde_mm512_storeu_ps(from, a);
+    for (int i = 0; i < 16; i++) to[i] = _mm_cvtss_si32(_mm_set_ss(from[i]));
+    return simde_mm512_loadu_si512(to);
+}
+static inline simde__m512 simde_extra_cvtepi32_ps(simde__m512i a) {
+    int32_t from[16];
+    float to[16];
+    simde_mm512_storeu_si512(from, a);
+    for (int i = 0; i < 16; i++) to[i] = (float)from[i];
+    return simde_mm512_loadu_ps(to);
+}
+static inline __m256i simde_extra_cvtepi32_epi16(simde__m512i a) {
+    int32_t from[16];
+    int16_t to[16];
+    simde_mm512_storeu_si512(from, a);
+    for (int i = 0; i < 16; i++) to[i] = (int16_t)from[i];
+    return _mm256_loadu_si256((const __m256i *)(const void *)to);
+}
 #undef _mm512_maskz_loadu_ps
 #define _mm512_maskz_loadu_ps simde_extra_maskz_loadu_ps
 #undef _mm512_mask_storeu_ps
@@ -42,5 +63,13 @@ static inline simde__m512i simde_extra_cvtepu16_epi32(__m256i a) {
 #define _mm512_permute_ps simde_extra_permute_ps
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32 simde_extra_cvtepu16_epi32
+#undef _mm512_cvtepi32_ps
+#define _mm512_cvtepi32_ps simde_extra_cvtepi32_ps
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32 simde_extra_cvtps_epi32
+#undef _mm512_cvtepi32_epi16
+#define _mm512_cvtepi32_epi16 simde_extra_cvtepi32_epi16
+#undef _mm512_madd_epi16 /* its alias has the arguments of another */
+#define _mm512_madd_epi16 simde_mm512_madd_epi16
 
 #endif

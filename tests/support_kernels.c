@@ -91,6 +91,42 @@ static void run_gemm_bf16(kernel_run *run) {
     const uint16_t *b = halves(run, panels * 16 * k);
     K->gemm_bf16(m, n, k, a, k + run->pad, 1, b, 16 * k, rows_out(run), ld(run), run->variant & 1);
 }
+/* Any bytes. */
+static void *noise(kernel_run *run, int n) {
+    unsigned char *x = place(run, (size_t)n, 0);
+    for (int i = 0; i < n; i++) x[i] = (unsigned char)(int)(kernel_draw(&run->seed) * 64 + 128);
+    return x;
+}
+enum { QUANTIZED_DEPTHS = 6 };
+static const int quantized_depths[QUANTIZED_DEPTHS] = {1, 3, 40, 64, 65, 190};
+static int groups_of(int k) { return (k + IL_GROUP - 1) / IL_GROUP; }
+
+/* The variant chooses rows of zeros, of very small and of very large numbers too. */
+static void run_quantize(kernel_run *run) {
+    static const float factors[] = {1, 0, 1e-36f, 1e30f};
+    float *x = rows_in(run);
+    for (int i = 0; i < count(run, run->n); i++) x[i] *= factors[run->variant];
+    int16_t *q = place(run, (size_t)(run->rows * groups_of(run->n)) * IL_GROUP * sizeof *q, 1);
+    for (int i = 0; i < run->rows * groups_of(run->n) * IL_GROUP; i++) q[i] = 77; /* what is not written stays */
+    K->quantize(run->rows, run->n, x, ld(run), q, out(run, run->rows * groups_of(run->n)));
+}
+static void run_gemm_int8(kernel_run *run) {
+    int m = run->rows, n = run->n, k = quantized_depths[run->variant], groups = groups_of(k), panels = (n + 15) / 16;
+    int16_t *q = place(run, (size_t)(m * groups * IL_GROUP) * sizeof *q, 0);
+    for (int i = 0; i < m * groups * IL_GROUP; i++)
+        q[i] = i % IL_GROUP + i / IL_GROUP % groups * IL_GROUP < k ? (int16_t)(kernel_draw(&run->seed) * 63.5f) : 0;
+    const float *scale = in(run, m * groups);
+    int rest = k % IL_GROUP;
+    int bytes = k / IL_GROUP * (64 + IL_GROUP * 16) + (rest ? 64 + (rest + 1) / 2 * 32 : 0);
+    unsigned char *b = noise(run, panels * bytes);
+    for (int p = 0; p < panels; p++) /* factors are floats */
+        for (int g = 0; g < groups; g++)
+            for (int i = 0; i < 16; i++) {
+                float factor = kernel_draw(&run->seed);
+                memcpy(b + p * bytes + g * (64 + IL_GROUP * 16) + 4 * i, &factor, sizeof factor);
+            }
+    K->gemm_int8(m, n, k, q, scale, b, bytes, rows_out(run), ld(run));
+}
 static void run_pack(kernel_run *run) {
     int n = run->n, k = run->rows, by_columns = run->variant;
     const float *src;
@@ -288,24 +324,44 @@ static void run_f32_to_bf16(kernel_run *run) {
 #define CASE(NAME, VARIANTS)                                                                                           \
     { #NAME, VARIANTS, run_##NAME }
 const kernel_case kernel_cases[] = {
-    CASE(gemm, 32),         CASE(pack, 2),
-    CASE(transpose, 1),     CASE(add, 2),
-    CASE(axpy, 1),          CASE(scale, 2),
-    CASE(mul, 2),           CASE(sigmoid, 2),
-    CASE(gelu, 2),          CASE(gelu_grad, 2),
-    CASE(gelu_grad2, 1),    CASE(silu_mul, 2),
-    CASE(silu_mul_back, 2), CASE(gelu_mul, 2),
-    CASE(gelu_mul_back, 2), CASE(add_bias, 1),
-    CASE(rms_norm, 2),      CASE(rms_norm_back, 2),
-    CASE(layer_norm, 2),    CASE(layer_norm_back, 2),
-    CASE(ln_loss_grad, 2),  CASE(ln_loss_grad_back, 2),
-    CASE(rope, 2),          CASE(rope_half, 2),
-    CASE(conv, 8),          CASE(conv_back, 8),
-    CASE(log_sum_exp, 1),   CASE(exp_shift, 1),
-    CASE(softmax_block, 2), CASE(row_dot, 1),
-    CASE(sum, 1),           CASE(sum_squares, 1),
-    CASE(all_finite, 3),    CASE(adamw, 1),
-    CASE(bf16_to_f32, 1),   CASE(f32_to_bf16, 1),
+    CASE(gemm, 32),
+    CASE(pack, 2),
+    CASE(transpose, 1),
+    CASE(add, 2),
+    CASE(axpy, 1),
+    CASE(scale, 2),
+    CASE(mul, 2),
+    CASE(sigmoid, 2),
+    CASE(gelu, 2),
+    CASE(gelu_grad, 2),
+    CASE(gelu_grad2, 1),
+    CASE(silu_mul, 2),
+    CASE(silu_mul_back, 2),
+    CASE(gelu_mul, 2),
+    CASE(gelu_mul_back, 2),
+    CASE(add_bias, 1),
+    CASE(rms_norm, 2),
+    CASE(rms_norm_back, 2),
+    CASE(layer_norm, 2),
+    CASE(layer_norm_back, 2),
+    CASE(ln_loss_grad, 2),
+    CASE(ln_loss_grad_back, 2),
+    CASE(rope, 2),
+    CASE(rope_half, 2),
+    CASE(conv, 8),
+    CASE(conv_back, 8),
+    CASE(log_sum_exp, 1),
+    CASE(exp_shift, 1),
+    CASE(softmax_block, 2),
+    CASE(row_dot, 1),
+    CASE(sum, 1),
+    CASE(sum_squares, 1),
+    CASE(all_finite, 3),
+    CASE(adamw, 1),
+    CASE(bf16_to_f32, 1),
+    CASE(f32_to_bf16, 1),
     CASE(gemm_bf16, 8),
+    CASE(quantize, 4),
+    CASE(gemm_int8, QUANTIZED_DEPTHS),
 };
 const int n_kernel_cases = (int)(sizeof kernel_cases / sizeof *kernel_cases);

@@ -45,6 +45,11 @@ static const entry list[] = {
      0},
     {"attention bf16", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_BF16, 0xe4f153e9b3f94e1e, 0xc28486da074c7de4,
      0, 0},
+    {"linear mamba int8", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT8, 0xe32035b32f51376c, 0x254cec6853024862, 0,
+     0},
+    {"mlp d66 int8", IL_MIXER_TTT_MLP, 16, 132, 2, 7, IL_WEIGHTS_INT8, 0x739dd9c3784a1a6c, 0xc0819ccbab2772b0, 0, 0},
+    {"attention int8", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_INT8, 0x17e71f527a992327, 0x5a9ebf36cd3be3f7,
+     0, 0},
 };
 enum { ENTRIES = sizeof list / sizeof *list };
 
@@ -108,7 +113,7 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
 static void print_list(void) {
     static const char *const mixers[] = {"IL_MIXER_TTT_LINEAR", "IL_MIXER_TTT_LINEAR_DECAY", "IL_MIXER_TTT_MLP",
                                          "IL_MIXER_SELF_ATTENTION"};
-    static const char *const types[] = {"IL_WEIGHTS_F32", "IL_WEIGHTS_BF16"};
+    static const char *const types[] = {"IL_WEIGHTS_F32", "IL_WEIGHTS_BF16", "IL_WEIGHTS_INT8"};
     il_engine *engine = lively_engine(1, "portable");
     for (int i = 0; i < ENTRIES; i++) {
         entry r = compute(engine, &list[i], N);

@@ -102,6 +102,35 @@ static void test_training_widens(void **state) {
     assert_same_files("b.safetensors", "w.safetensors");
 }
 
+/* A quarter of the bytes, an answer of its own that compress and decompress agree on, no training. */
+static void test_int8(void **state) {
+    (void)state;
+    free(support_done("convert --model m --dtype int8 --out q"));
+    assert_true(size_of("q/model.safetensors") < size_of("b/model.safetensors"));
+    char *config = support_text_of("q/config.json");
+    assert_non_null(strstr(config, "\"quantization_config\": {\"quant_method\": \"innerloop\", \"bits\": 8"));
+    json_t *q = support_json("inspect q"), *left = support_json("eval --model q --data book.txt --threads 2 --feed 7"),
+           *right = support_json("eval --model q --data book.txt --threads 1"),
+           *wide = support_json("eval --model m --data book.txt");
+    assert_string_equal(support_string(q, "config.weights"), "int8");
+    assert_true(support_number(left, "nll") == support_number(right, "nll"));
+    assert_true(support_number(left, "nll") != support_number(wide, "nll"));
+    double loss = support_number(left, "nll") - support_number(wide, "nll");
+    assert_true(loss < 0.02 && loss > -0.02);
+    free(support_done("compress --model q book.txt q.il"));
+    free(support_done("decompress --model q --threads 1 q.il again.txt"));
+    assert_same_files("again.txt", "book.txt");
+    support_refused(1, "this model is", "decompress --model m q.il again.txt");
+    support_refused(1, "only f32 weights can be trained",
+                    "train --model q --data book.txt --out rq --steps 1 --batch-tokens 32 --seq-len 32");
+    support_refused(1, "only f32 weights can be trained", "eval --model q --data book.txt --grads q.safetensors");
+    json_decref(q);
+    json_decref(left);
+    json_decref(right);
+    json_decref(wide);
+    free(config);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     support_refused(1, "already holds a model", "convert --model m --dtype bf16 --out w");
@@ -116,6 +145,7 @@ int main(void) {
         cmocka_unit_test(test_inspect_names_the_type),
         cmocka_unit_test(test_bf16_is_its_widened_model),
         cmocka_unit_test(test_training_widens),
+        cmocka_unit_test(test_int8),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("cli_convert", tests, begin, support_cli_end);

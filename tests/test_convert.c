@@ -3,6 +3,7 @@
 #include "support_test.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "session/session.h"
@@ -12,7 +13,7 @@
 #include "support_model.h"
 #include "train/gradient.h"
 
-enum { N = 70, VOCAB = 61 };
+enum { N = 70, VOCAB = 61, QUANTIZED_LAST = IL_WEIGHTS_INT8 };
 
 static support_alloc counter; /* under the engine */
 static il_engine *engine;
@@ -92,17 +93,92 @@ static void bf16_is_the_widened_model(void **state) {
         }
 }
 
+/* int8 is near the fp32 model, a model of its own, and the same for any cut and any neighbours. */
+static void quantized_models_keep_the_promise(void **state) {
+    static float whole[N * VOCAB], cut[N * VOCAB], original[N * VOCAB], batch[2][N * VOCAB];
+    int32_t tokens[N];
+    il_session *sessions[2];
+    il_error error;
+    (void)state;
+    lively_tokens(tokens, N, VOCAB, 3);
+    for (int type = IL_WEIGHTS_INT8; type <= (int)QUANTIZED_LAST; type++)
+        for (il_mixer mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_SELF_ATTENTION; mixer++)
+            for (int tied = 0; tied < 2; tied++) {
+                il_model *model = lively(mixer, tied), *small = converted(model, (il_weight_type)type);
+                il_model *full = converted(small, IL_WEIGHTS_F32), *same = converted(small, (il_weight_type)type);
+                logits_of(model, N, original);
+                logits_of(small, N, whole);
+                double difference = 0, size = 0;
+                for (int i = 0; i < N * VOCAB; i++) {
+                    difference += pow((double)whole[i] - (double)original[i], 2);
+                    size += pow((double)original[i], 2);
+                }
+                assert_true(difference > 0 && sqrt(difference / size) < (type == IL_WEIGHTS_INT8 ? 0.05 : 0.5));
+                for (size_t piece = 1; piece < N; piece += 22) {
+                    logits_of(small, piece, cut);
+                    assert_memory_equal(cut, whole, sizeof whole);
+                }
+                il_feed feeds[2];
+                for (int i = 0; i < 2; i++) {
+                    assert_ok(il_session_open(small, NULL, &sessions[i], &error), error);
+                    feeds[i] = (il_feed){.session = sessions[i], .tokens = tokens, .n = N, .logits = batch[i]};
+                }
+                feeds[1].n = 31;
+                assert_ok(il_feed_many(feeds, 2, &error), error);
+                assert_memory_equal(batch[0], whole, sizeof whole);
+                assert_memory_equal(batch[1], whole, 31 * VOCAB * sizeof(float));
+                for (int i = 0; i < 2; i++) il_session_close(sessions[i]);
+                expect_same_fingerprint(small, full, 0); /* which does not quantize what it multiplies */
+                expect_same_fingerprint(small, model, 0);
+                expect_same_fingerprint(small, same, 1);
+                assert_memory_equal(small->narrow, same->narrow, small->narrow_bytes);
+                il_model_unref(same);
+                il_model_unref(full);
+                il_model_unref(small);
+                il_model_unref(model);
+            }
+}
+
+/* Every number of a quantized matrix, and every scale, changes the fingerprint. */
+static void fingerprints_cover_integers_and_scales(void **state) {
+    unsigned char values[48];
+    float scale;
+    (void)state;
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1), *a = converted(model, IL_WEIGHTS_INT8);
+    const il_table_entry *entry = il_table_find(&a->table, "model.layers.1.mlp.gate_proj.weight");
+    il_narrow matrix = il_model_narrow(a, entry);
+    il_model *b = converted(model, IL_WEIGHTS_INT8);
+    expect_same_fingerprint(a, b, 1);
+    il_narrow_get_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    values[47] ^= 1;
+    il_narrow_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    a->version++;
+    expect_same_fingerprint(a, b, 0);
+    values[47] ^= 1;
+    il_narrow_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    a->version++;
+    expect_same_fingerprint(a, b, 1);
+    scale = nextafterf(scale, 1);
+    il_narrow_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    a->version++;
+    expect_same_fingerprint(a, b, 0);
+    il_model_unref(b);
+    il_model_unref(a);
+    il_model_unref(model);
+}
+
 static void there_and_back_through_files(void **state) {
     static float saved[N * VOCAB], loaded[N * VOCAB];
     il_model *again;
     il_error error;
     (void)state;
-    for (int tied = 0; tied < 2; tied++) {
+    for (int tied = 0; tied < 2 * QUANTIZED_LAST; tied++) {
+        il_weight_type type = (il_weight_type)(1 + tied / 2);
         char *dir = support_folder_make();
-        il_model *model = lively(IL_MIXER_TTT_MLP, tied), *half = converted(model, IL_WEIGHTS_BF16);
+        il_model *model = lively(IL_MIXER_TTT_MLP, tied % 2), *half = converted(model, type);
         assert_ok(il_model_save(half, dir, &error), error);
         assert_ok(il_model_load(engine, dir, &again, &error), error);
-        assert_int_equal(again->config.weights, IL_WEIGHTS_BF16);
+        assert_int_equal(again->config.weights, type);
         assert_int_equal(again->narrow_bytes, half->narrow_bytes);
         assert_memory_equal(again->narrow, half->narrow, half->narrow_bytes);
         assert_memory_equal(again->weights, half->weights, half->table.floats * sizeof(float));
@@ -192,6 +268,89 @@ static void foreign_files(void **state) {
     support_folder_remove(dir);
 }
 
+/* The files of an int8 model under its config, one of them changed each time. */
+static void damaged_quantized_files(void **state) {
+    il_model *again;
+    il_error error;
+    il_allocator memory = il_allocator_default();
+    il_st st;
+    (void)state;
+    char *dir = support_folder_make(), path[4096];
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1), *small = converted(model, IL_WEIGHTS_INT8);
+    assert_ok(il_model_save(small, dir, &error), error);
+    snprintf(path, sizeof path, "%s", support_path(dir, "model.safetensors"));
+    assert_ok(il_st_open(&memory, path, &st, &error), error);
+    il_st_item *items = calloc(st.n + 1, sizeof *items);
+    size_t weight = st.n, scales = st.n;
+    for (size_t i = 0; i < st.n; i++) {
+        const il_st_tensor *t = &st.tensors[i];
+        items[i] = (il_st_item){.name = t->name, .dtype = t->dtype, .rank = t->rank, .data = t->data};
+        memcpy(items[i].shape, t->shape, sizeof t->shape);
+        if (!strcmp(t->name, "model.layers.0.mlp.down_proj.weight")) weight = i;
+        if (!strcmp(t->name, "model.layers.0.mlp.down_proj.weight_scale")) scales = i;
+    }
+    assert_true(weight < st.n && scales < st.n);
+    assert_int_equal(items[weight].dtype, IL_I8);
+    assert_int_equal(items[scales].dtype, IL_F32);
+    assert_int_equal(items[scales].shape[0], 48);
+    assert_int_equal(items[scales].shape[1], 1); /* 40 inputs */
+    static const float wrong[] = {NAN, INFINITY, -1, 3e38F};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        float changed[48];
+        memcpy(changed, items[scales].data, sizeof changed);
+        changed[5] = wrong[i];
+        il_st_item kept = items[scales];
+        items[scales].data = changed;
+        support_write_items(dir, "model.safetensors", items, st.n);
+        assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_NONFINITE, error,
+                     "down_proj.weight_scale: element 5 is");
+        items[scales] = kept;
+    }
+    struct {
+        size_t item;
+        il_dtype dtype;
+        size_t columns;
+        il_status status;
+        const char *text;
+    } cases[] = {{scales, IL_F32, 2, IL_ERR_MISMATCH, "weight_scale: shape [48, 2], but config.json makes it [48, 1]"},
+                 {scales, IL_BF16, 1, IL_ERR_UNSUPPORTED, "weight_scale: dtype BF16, where F32 must be"},
+                 {weight, IL_F32, 40, IL_ERR_UNSUPPORTED, "down_proj.weight: dtype F32, where I8 must be"},
+                 {weight, IL_I8, 39, IL_ERR_MISMATCH, "shape [48, 39], but config.json makes it [48, 40]"}};
+    static const float zeros[48 * 40];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        il_st_item kept = items[cases[i].item];
+        items[cases[i].item].dtype = cases[i].dtype;
+        items[cases[i].item].shape[1] = cases[i].columns;
+        items[cases[i].item].data = zeros;
+        support_write_items(dir, "model.safetensors", items, st.n);
+        assert_fails(il_model_load(engine, dir, &again, &error), cases[i].status, error, cases[i].text);
+        items[cases[i].item] = kept;
+    }
+    il_st_item kept = items[scales]; /* gone; then under names that nothing has */
+    items[scales] = items[st.n - 1];
+    support_write_items(dir, "model.safetensors", items, st.n - 1);
+    assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_MISMATCH, error,
+                 "down_proj.weight_scale: is missing");
+    items[scales] = kept;
+    static const char *const names[] = {"model.norm.weight_scale", "lm_head.weight", "_scale"};
+    for (size_t i = 0; i < 3; i++) {
+        items[st.n] = (il_st_item){.name = names[i], .dtype = IL_F32, .rank = 1, .shape = {1}, .data = zeros};
+        support_write_items(dir, "model.safetensors", items, st.n + 1);
+        assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_MISMATCH, error, names[i]);
+    }
+    support_write_items(dir, "model.safetensors", items, st.n);
+    assert_ok(il_model_load(engine, dir, &again, &error), error);
+    expect_same_fingerprint(again, small, 1);
+    il_model_unref(again);
+    support_write_config(dir, &model->config); /* the files are int8, the config says nothing of it */
+    assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_UNSUPPORTED, error, "dtype I8");
+    il_st_close(&st);
+    free(items);
+    il_model_unref(small);
+    il_model_unref(model);
+    support_folder_remove(dir);
+}
+
 /* Narrow weights are all there is: no fp32 copy stands beside them, before use or after. */
 static void memory_is_that_of_the_narrow_weights(void **state) {
     static float logits[N * VOCAB];
@@ -201,6 +360,7 @@ static void memory_is_that_of_the_narrow_weights(void **state) {
     il_config config = lively_config(IL_MIXER_TTT_LINEAR, 8);
     config.ffn_width = 3000;
     il_model *model = lively_model(engine, &config, 5), *half = converted(model, IL_WEIGHTS_BF16);
+    il_model *small = converted(model, IL_WEIGHTS_INT8);
     size_t matrices = 0, others = 0;
     for (size_t i = 0; i < half->table.n; i++) {
         const il_table_entry *entry = &half->table.entries[i];
@@ -213,7 +373,10 @@ static void memory_is_that_of_the_narrow_weights(void **state) {
     assert_true(half->narrow_bytes < matrices * 2 * 102 / 100);
     assert_true(half->table.floats < others + 16 * half->table.n);
     logits_of(half, N, logits);
-    assert_true(half->packed_floats < 2 * 48 * 16 + 1); /* the learning rates of two layers */
+    assert_true(half->packed_floats < 2 * 48 * 16 + 1);  /* the learning rates of two layers */
+    assert_true(small->narrow_bytes < matrices * 6 / 5); /* a scale for at most 48 inputs, often */
+    assert_int_equal(small->table.floats, half->table.floats);
+    il_model_unref(small);
     il_model_unref(half);
     il_model_unref(model);
 }
@@ -281,6 +444,10 @@ static void every_allocation_failed_in_turn(void **state) {
     assert_ok(il_model_save(half, dir, &error), error);
     assert_true(support_alloc_fail_each(&counter, load_once, dir) >= 15);
     il_model_unref(half);
+    half = converted(model, IL_WEIGHTS_INT8);
+    assert_ok(il_model_save(half, dir, &error), error);
+    assert_true(support_alloc_fail_each(&counter, load_once, dir) >= 15);
+    il_model_unref(half);
     il_model_unref(model);
     support_folder_remove(dir);
 }
@@ -288,6 +455,9 @@ static void every_allocation_failed_in_turn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bf16_is_the_widened_model),
+        cmocka_unit_test(quantized_models_keep_the_promise),
+        cmocka_unit_test(fingerprints_cover_integers_and_scales),
+        cmocka_unit_test(damaged_quantized_files),
         cmocka_unit_test(there_and_back_through_files),
         cmocka_unit_test(config_and_tensors_must_agree),
         cmocka_unit_test(foreign_files),

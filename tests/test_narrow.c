@@ -2,6 +2,7 @@
  * instruction set, thread count and odd shape. */
 #include "support_test.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "kernels/gemm.h"
@@ -56,9 +57,9 @@ static void rows_come_out_as_they_went_in(void **unused) {
             int last = (in - 1) / IL_NARROW_CHUNK * IL_NARROW_CHUNK;
             il_narrow_get_part(&m, (size_t)row, last, in - last, part);
             assert_memory_equal(part, x + last, (size_t)(in - last) * sizeof *x);
-            il_narrow_get_bytes(&m, (size_t)row, bytes + 1); /* odd addresses are fine */
-            il_narrow_put_bytes(&other, (size_t)(out - 1 - row), bytes + 1);
-            il_narrow_get_bytes(&other, (size_t)(out - 1 - row), again);
+            il_narrow_get_bytes(&m, (size_t)row, bytes + 1, NULL); /* odd addresses are fine */
+            il_narrow_put_bytes(&other, (size_t)(out - 1 - row), bytes + 1, NULL);
+            il_narrow_get_bytes(&other, (size_t)(out - 1 - row), again, NULL);
             assert_memory_equal(bytes + 1, again, row_bytes);
         }
         free(w), free(x), free(part), free(bytes), free(again), free(m.panels), free(other.panels);
@@ -82,6 +83,107 @@ static void check_bf16(il_engine *engine, int rows, int out, int in) {
     free(w), free(wide), free(packed), free(x), free(y), free(want), free(m.panels);
 }
 
+/* ---- quantized, as docs/arithmetic.md has it ---- */
+
+typedef struct integers {
+    int q[IL_GROUP];
+    float scale;
+} integers;
+
+static integers quantized(int n, const float *x) {
+    integers r = {.scale = 0};
+    float largest = 0;
+    for (int i = 0; i < n; i++) largest = fmaxf(largest, fabsf(x[i]));
+    if (largest < 0x1p-100f) return r;
+    r.scale = largest / 127.0f;
+    float factor = 127.0f / largest;
+    for (int i = 0; i < n; i++) r.q[i] = (int)rintf(x[i] * factor);
+    return r;
+}
+
+static void rows_are_quantized_by_groups(void **unused) {
+    (void)unused;
+    for (int s = 0; s < SIZES; s++) {
+        int out = sizes[s][0], in = sizes[s][1], groups = (in + IL_GROUP - 1) / IL_GROUP;
+        size_t count = (size_t)in, row_bytes = il_narrow_row_bytes(IL_WEIGHTS_INT8, count);
+        size_t n_scales = il_narrow_row_scales(IL_WEIGHTS_INT8, count);
+        assert_int_equal(row_bytes, in);
+        assert_int_equal(n_scales, groups);
+        float *w = numbers((size_t)out * count), *x = numbers(count);
+        for (int k = 0; k < in && k < IL_GROUP; k++) w[k] = 0; /* a group of zeros */
+        signed char *values = malloc(row_bytes);
+        unsigned char *scales = malloc(n_scales * 4 + 1) + 1; /* odd addresses are fine */
+        il_narrow m = make(IL_WEIGHTS_INT8, out, in, w), other = make(IL_WEIGHTS_INT8, out, in, w);
+        for (int row = out - 1; row >= 0; row--) {
+            il_narrow_get(&m, (size_t)row, x);
+            il_narrow_get_bytes(&m, (size_t)row, (unsigned char *)values, scales);
+            for (int from = 0; from < in; from += IL_GROUP) {
+                int n = in - from < IL_GROUP ? in - from : IL_GROUP;
+                integers want = quantized(n, w + (ptrdiff_t)row * in + from);
+                float scale = il_narrow_scale(&m, (size_t)row, from);
+                assert_true(scale == want.scale);
+                assert_memory_equal(scales + from / IL_GROUP * 4, &scale, sizeof scale);
+                for (int i = 0; i < n; i++) {
+                    assert_int_equal(values[from + i], want.q[i]);
+                    assert_true(x[from + i] == (float)want.q[i] * scale);
+                    assert_true(fabsf(x[from + i] - w[(ptrdiff_t)row * in + from + i]) <= scale * 0.5001f);
+                }
+            }
+            il_narrow_put_bytes(&other, (size_t)row, (unsigned char *)values, scales);
+        }
+        assert_memory_equal(m.panels, other.panels, il_narrow_bytes(IL_WEIGHTS_INT8, (size_t)out, count));
+        free(w), free(x), free(values), free(scales - 1), free(m.panels), free(other.panels);
+    }
+}
+
+static void check_quantized(il_engine *engine, int rows, int out, int in) {
+    float *w = numbers((size_t)out * (size_t)in);
+    ptrdiff_t ldx = in + 3, ldy = out + 5;
+    float *x = numbers((size_t)(rows * ldx)), *y = numbers((size_t)(rows * ldy)), *want = numbers((size_t)(rows * ldy));
+    for (int k = 0; k < in && k < IL_GROUP; k++) x[k] *= rows % 2 ? 0.0f : 1e-37f; /* groups that are zero */
+    for (int k = 0; k < in; k++) x[(rows - 1) * ldx + k] *= 1e20f;
+    il_narrow m = make(IL_WEIGHTS_INT8, out, in, w);
+    memcpy(want, y, (size_t)(rows * ldy) * sizeof *y);
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < out; j++) {
+            float acc = 0;
+            for (int from = 0; from < in; from += IL_GROUP) {
+                int n = in - from < IL_GROUP ? in - from : IL_GROUP, dot = 0;
+                integers left = quantized(n, x + i * ldx + from), right = quantized(n, w + (ptrdiff_t)j * in + from);
+                for (int k = 0; k < n; k++) dot += left.q[k] * right.q[k];
+                acc = fmaf((float)dot, left.scale * right.scale, acc);
+            }
+            want[i * ldy + j] = acc;
+        }
+    size_t bytes = il_quantized_bytes(rows, in);
+    unsigned char *scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    memset(scratch, 0xA5, bytes);
+    il_gemm_quantized(engine, rows, x, ldx, &m, scratch, y, ldy);
+    if (memcmp(y, want, (size_t)(rows * ldy) * sizeof *y) != 0)
+        fail_msg("%s, %d threads: int8 %dx%dx%d", engine->kernels->name, il_pool_threads(engine->pool), rows, out, in);
+    free(w), free(x), free(y), free(want), free(m.panels), free(scratch);
+}
+
+/* A row with a number that is none gives no number; its neighbours are as they were. */
+static void check_nonfinite(il_engine *engine) {
+    enum { ROWS = 7, OUT = 20, IN = 100 };
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    float *w = numbers(OUT * IN), *x = numbers(ROWS * IN), y[ROWS * OUT], with[ROWS * OUT];
+    unsigned char *scratch = aligned_alloc(64, (il_quantized_bytes(ROWS, IN) + 63) / 64 * 64);
+    il_narrow m = make(IL_WEIGHTS_INT8, OUT, IN, w);
+    il_gemm_quantized(engine, ROWS, x, IN, &m, scratch, y, OUT);
+    for (int i = 0; i < ROWS; i++)
+        for (int b = 0; b < 3; b++)
+            for (int at = 0; at < IN; at += 33) {
+                float kept = x[i * IN + at];
+                x[i * IN + at] = bad[b];
+                il_gemm_quantized(engine, ROWS, x, IN, &m, scratch, with, OUT);
+                x[i * IN + at] = kept;
+                for (int j = 0; j < ROWS * OUT; j++) assert_true(j / OUT == i ? isnan(with[j]) : with[j] == y[j]);
+            }
+    free(w), free(x), free(scratch), free(m.panels);
+}
+
 static void products_on_every_machine(void **unused) {
     (void)unused;
     static const char *const sets[] = {"portable", "avx2", "avx512", "neon"};
@@ -97,8 +199,11 @@ static void products_on_every_machine(void **unused) {
             options.threads = threads[t];
             assert_ok(il_engine_open(&options, &engine, &error), error);
             for (int s = 0; s < SIZES; s++)
-                for (size_t r = 0; r < sizeof rows / sizeof *rows; r++)
+                for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
                     check_bf16(engine, rows[r], sizes[s][0], sizes[s][1]);
+                    check_quantized(engine, rows[r], sizes[s][0], sizes[s][1]);
+                }
+            check_nonfinite(engine);
             il_engine_close(engine);
         }
     }
@@ -107,6 +212,7 @@ static void products_on_every_machine(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_out_as_they_went_in),
+        cmocka_unit_test(rows_are_quantized_by_groups),
         cmocka_unit_test(products_on_every_machine),
     };
     return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);

@@ -17,6 +17,10 @@ enum {
     /* A transposed a is copied in groups of so many rows, as deep as leaves room beside the panel of b. */
     A_ROWS = 16,
     A_DEPTH = 192,
+    /* Bytes of quantized panels that all rows visit before the next. */
+    PANEL_BLOCK = 256 << 10,
+    /* Rows that a worker quantizes at once. */
+    QUANTIZE_ROWS = 8,
     /* Multiply-adds below which waking a thread costs more than it saves (about 10 microseconds). */
     WORK_MIN = 1 << 17
 };
@@ -170,4 +174,68 @@ void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, c
                .c = c,
                .ldc = ldc,
                .accumulate = accumulate});
+}
+
+/* ---- quantized ---- */
+
+typedef struct quantized_job {
+    job shape; /* how c is cut */
+    const il_narrow *b;
+    size_t panel_bytes;
+    int groups;
+    const float *x;
+    ptrdiff_t ldx;
+    int16_t *q;   /* [m, groups, IL_GROUP] */
+    float *scale; /* [m, groups] */
+} quantized_job;
+
+static int groups_of(int k) { return (k + IL_GROUP - 1) / IL_GROUP; }
+
+size_t il_quantized_bytes(int m, int k) {
+    return (size_t)m * (size_t)groups_of(k) * (IL_GROUP * sizeof(int16_t) + sizeof(float));
+}
+
+static void quantize_part(void *context, int item, int worker) {
+    const quantized_job *p = context;
+    const int i = item * QUANTIZE_ROWS, rows = min_int(QUANTIZE_ROWS, p->shape.m - i);
+    const ptrdiff_t at = (ptrdiff_t)i * p->groups;
+    (void)worker;
+    p->shape.engine->kernels->quantize(rows, p->shape.k, p->x + i * p->ldx, p->ldx, p->q + at * IL_GROUP,
+                                       p->scale + at);
+}
+
+static void quantized_part(void *context, int item, int worker) {
+    const quantized_job *p = context;
+    const job *s = &p->shape;
+    const int i0 = item % s->m_parts * s->m_step, j0 = item / s->m_parts * s->n_step;
+    const int m = min_int(s->m_step, s->m - i0), n = min_int(s->n_step, s->n - j0);
+    const ptrdiff_t at = (ptrdiff_t)i0 * p->groups;
+    const int block = p->panel_bytes < PANEL_BLOCK ? (int)(PANEL_BLOCK / p->panel_bytes) * 16 : 16;
+    const int step = m <= STREAM_ROWS ? n : block;
+    (void)worker;
+    for (int j = 0; j < n; j += step)
+        s->engine->kernels->gemm_int8(m, min_int(step, n - j), s->k, p->q + at * IL_GROUP, p->scale + at,
+                                      p->b->panels + (size_t)((j0 + j) / 16) * p->panel_bytes,
+                                      (ptrdiff_t)p->panel_bytes, s->c + i0 * s->ldc + j0 + j, s->ldc);
+}
+
+void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, const il_narrow *b, void *scratch,
+                       float *c, ptrdiff_t ldc) {
+    const int n = b->out, k = b->in, groups = groups_of(k);
+    const int pieces = (m + QUANTIZE_ROWS - 1) / QUANTIZE_ROWS;
+    quantized_job p = {.shape = {.engine = engine, .m = m, .n = n, .k = k, .c = c, .ldc = ldc},
+                       .b = b,
+                       .panel_bytes = il_narrow_bytes(b->type, 16, (size_t)k),
+                       .groups = groups,
+                       .x = x,
+                       .ldx = ldx,
+                       .q = scratch,
+                       .scale = (float *)(void *)((int16_t *)scratch + (size_t)m * (size_t)groups * IL_GROUP)};
+    if (m <= 0 || n <= 0) return;
+    cut(&p.shape);
+    if (p.shape.m_parts == 1 && p.shape.n_step >= n) /* too little work to share */
+        for (int i = 0; i < pieces; i++) quantize_part(&p, i, 0);
+    else
+        il_pool_run(engine->pool, pieces, quantize_part, &p);
+    il_pool_run(engine->pool, p.shape.m_parts * ((n + p.shape.n_step - 1) / p.shape.n_step), quantized_part, &p);
 }

@@ -5,6 +5,7 @@
 
 #include "kernels/engine.h"
 #include "kernels/kernels.h"
+#include "kernels/narrow.h"
 
 /* Floats of packing buffer that each worker of the engine owns (il_engine.gemm_scratch). */
 enum { IL_GEMM_SCRATCH = 256 * 1024 };
@@ -27,6 +28,12 @@ void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const f
  */
 void il_gemm_bf16(il_engine *engine, int m, int n, int k, il_matrix a, const uint16_t *b_packed, float *c,
                   ptrdiff_t ldc);
+
+/* A scratch buffer for il_gemm_quantized, 64-byte aligned. */
+size_t il_quantized_bytes(int m, int k);
+/* c = x · b with b [n,k] quantized (narrow.h) and the rows of x quantized on the way, each by itself. */
+void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, const il_narrow *b, void *scratch,
+                       float *c, ptrdiff_t ldc);
 
 /* il_gemm_packed with b in plain memory, one of its strides 1: blocks of b are packed on the way (worth it for m ≥ 32).
  */

@@ -29,6 +29,7 @@
 #include "kernels/elementwise.inc.h"
 #include "kernels/norms.inc.h"
 #include "kernels/products.inc.h"
+#include "kernels/quantized.inc.h"
 #include "kernels/sequence.inc.h"
 #include "kernels/softmax.inc.h"
 
@@ -36,6 +37,8 @@ const il_kernels IL_KERNELS_NAME = {
     .name = IL_ISA_TEXT,
     .gemm = gemm,
     .gemm_bf16 = gemm_bf16,
+    .quantize = quantize,
+    .gemm_int8 = gemm_int8,
     .pack = pack,
     .transpose = transpose,
     .add = add,

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16 };
+enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16, IL_GROUP = 64 /* inputs that share a scale */ };
 
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512", "neon" */
@@ -31,6 +31,18 @@ typedef struct il_kernels {
      * 0 8 1 9 … 7 15. */
     void (*gemm_bf16)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+    /* ---- products of integers (docs/arithmetic.md), groups = ceil(k / IL_GROUP), k ≥ 1 ---- */
+    /* Rows x [m,k] -> q [m, groups, IL_GROUP], whole numbers -127 .. 127, and scale [m, groups]: x is about q * scale.
+     * Of the last group as many 16 as k needs are written, zeros behind k. A number that is not finite makes its
+     * group's scale NaN. */
+    void (*quantize)(int m, int k, const float *x, ptrdiff_t ldx, int16_t *q, float *scale);
+    /* c [m,n] from q and scale as above and b in panels of 16 columns, a panel every b_panel bytes: for each group 16
+     * float factors, then for each two inputs [16][2] int8_t; the last panel padded to 16, the last group to an even
+     * number of inputs. c = fma((float)(sum of a group's integer products), scale * factor, c), from 0, groups
+     * ascending. */
+    void (*gemm_int8)(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
+                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
+
     /* Packs b(k,n) = src[k*src_row + n*src_col] into panels [ceil(n/16)][k][16], the last one padded with zeros. One of
      * the strides must be 1. */
     void (*pack)(int n, int k, const float *src, ptrdiff_t src_row, ptrdiff_t src_col, float *dst);

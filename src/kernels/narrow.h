@@ -6,7 +6,9 @@
 #include "innerloop.h"
 
 /* A matrix [out, in] of one of the narrow types; panels [il_narrow_bytes], zeroed before the first row is put.
- *   bf16: [ceil(out/16)][in][16] uint16_t, the 16 in the order 0 8 1 9 … 7 15. */
+ *   bf16: [ceil(out/16)][in][16] uint16_t, the 16 in the order 0 8 1 9 … 7 15.
+ *   int8: [ceil(out/16)], padded to 64 bytes, of groups of 64 inputs (the last may be shorter): 16 float scales, then
+ *         [inputs/2][16][2] int8_t. A weight is its integer times the scale of its output and group. */
 typedef struct il_narrow {
     il_weight_type type;
     int out, in;
@@ -14,17 +16,20 @@ typedef struct il_narrow {
 } il_narrow;
 
 size_t il_narrow_bytes(il_weight_type type, size_t out, size_t in);
-/* Bytes of a row's values in a file. */
+/* Bytes of a row's values in a file, and the number of its scales: 0 unless the type is quantized. */
 size_t il_narrow_row_bytes(il_weight_type type, size_t in);
+size_t il_narrow_row_scales(il_weight_type type, size_t in);
 
 /* Row x [in], rounded to the type. Rows of different panels may be put by different threads. */
 void il_narrow_put(const il_narrow *matrix, size_t row, const float *x);
-/* The numbers of a row, [in], and n of them from `from` on, a multiple of IL_NARROW_CHUNK. */
+/* The numbers of a row, [in], and n of them from `from` on, a multiple of IL_NARROW_CHUNK, n at most that. */
 enum { IL_NARROW_CHUNK = 64 };
 void il_narrow_get(const il_narrow *matrix, size_t row, float *x);
 void il_narrow_get_part(const il_narrow *matrix, size_t row, int from, int n, float *x);
-/* A row from and to the bytes of a file, any alignment. */
-void il_narrow_put_bytes(const il_narrow *matrix, size_t row, const unsigned char *values);
-void il_narrow_get_bytes(const il_narrow *matrix, size_t row, unsigned char *values);
+/* Of a quantized matrix: the scale of the group that begins at `from`. */
+float il_narrow_scale(const il_narrow *matrix, size_t row, int from);
+/* A row from and to the bytes of a file, any alignment. scales: NULL where there are none. */
+void il_narrow_put_bytes(const il_narrow *matrix, size_t row, const unsigned char *values, const unsigned char *scales);
+void il_narrow_get_bytes(const il_narrow *matrix, size_t row, unsigned char *values, unsigned char *scales);
 
 #endif

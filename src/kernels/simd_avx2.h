@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #define IL_INLINE static inline __attribute__((always_inline, unused))
 
@@ -95,5 +96,34 @@ IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
     return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(both, 16)),
                  _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(-65536)))};
 }
+
+/* ---- integers ---- */
+typedef struct v16i {
+    __m256i lo, hi;
+} v16i;
+typedef v16i v16pairs;
+
+IL_INLINE void v16_store_i16(int16_t *p, v16 a) {
+    __m256i both = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)); /* quarters 0 2 1 3 */
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm256_permute4x64_epi64(both, 0xD8));
+}
+IL_INLINE v16i v16i_zero(void) { return (v16i){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
+    const __m128i *half = (const __m128i *)(const void *)p;
+    return (v16pairs){_mm256_cvtepi8_epi16(_mm_loadu_si128(half)), _mm256_cvtepi8_epi16(_mm_loadu_si128(half + 1))};
+}
+IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return (v16pairs){_mm256_set1_epi32(both), _mm256_set1_epi32(both)};
+}
+IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
+    acc.lo = _mm256_add_epi32(acc.lo, _mm256_madd_epi16(a.lo, b.lo));
+    acc.hi = _mm256_add_epi32(acc.hi, _mm256_madd_epi16(a.hi, b.hi));
+    /* One sum after the other: gcc would make all products of a tile first, and has no registers for them. */
+    __asm__ volatile("" : "+x"(acc.lo), "+x"(acc.hi));
+    return acc;
+}
+IL_INLINE v16 v16i_float(v16i a) { return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
 
 #endif

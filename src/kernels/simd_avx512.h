@@ -6,6 +6,7 @@
 #include <immintrin.h>
 #endif
 #include <stdint.h>
+#include <string.h>
 
 #define IL_INLINE static inline __attribute__((always_inline, unused))
 
@@ -79,5 +80,24 @@ IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
     __m256i low = _mm256_slli_epi32(both, 16), high = _mm256_and_si256(both, _mm256_set1_epi32(-65536));
     return _mm512_castsi512_ps(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
 }
+
+/* ---- integers ---- */
+typedef __m512i v16i;
+typedef __m512i v16pairs;
+
+IL_INLINE void v16_store_i16(int16_t *p, v16 a) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a)));
+}
+IL_INLINE v16i v16i_zero(void) { return _mm512_setzero_si512(); }
+IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
+    int32_t both;
+    memcpy(&both, p, sizeof both);
+    return _mm512_set1_epi32(both);
+}
+IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
+IL_INLINE v16 v16i_float(v16i a) { return _mm512_cvtepi32_ps(a); }
 
 #endif

@@ -136,14 +136,46 @@ IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptr
     vst1q_f32(dst + 3 * ld_dst, vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1])));
 }
 
-#undef V16_MAP1
-#undef V16_MAP2
-#undef V16_MAP3
 IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
     const uint32x4_t mask = vdupq_n_u32(0xFFFF0000u);
     uint32x4_t a = vreinterpretq_u32_u16(vld1q_u16(p)), b = vreinterpretq_u32_u16(vld1q_u16(p + 8));
     return (v16){vreinterpretq_f32_u32(vshlq_n_u32(a, 16)), vreinterpretq_f32_u32(vshlq_n_u32(b, 16)),
                  vreinterpretq_f32_u32(vandq_u32(a, mask)), vreinterpretq_f32_u32(vandq_u32(b, mask))};
 }
+
+/* ---- integers ---- */
+typedef struct v16i {
+    int32x4_t q0, q1, q2, q3;
+} v16i;
+typedef struct v16pairs { /* four lanes each; int8_t is enough for what is multiplied here */
+    int8x8_t q0, q1, q2, q3;
+} v16pairs;
+
+IL_INLINE int16x4_t v16_i16_(float32x4_t a) { return vmovn_s32(vcvtq_s32_f32(a)); }
+IL_INLINE void v16_store_i16(int16_t *p, v16 a) {
+    vst1q_s16(p, vcombine_s16(v16_i16_(a.q0), v16_i16_(a.q1)));
+    vst1q_s16(p + 8, vcombine_s16(v16_i16_(a.q2), v16_i16_(a.q3)));
+}
+IL_INLINE v16i v16i_zero(void) {
+    int32x4_t y = vdupq_n_s32(0);
+    return (v16i){y, y, y, y};
+}
+IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
+    return (v16pairs){vld1_s8(p), vld1_s8(p + 8), vld1_s8(p + 16), vld1_s8(p + 24)};
+}
+IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
+    int8x8_t y = vreinterpret_s8_u16(vdup_n_u16((uint16_t)((p[0] & 0xFF) | (p[1] & 0xFF) << 8)));
+    return (v16pairs){y, y, y, y};
+}
+IL_INLINE int32x4_t v16i_dot_(int32x4_t acc, int8x8_t a, int8x8_t b) { return vpadalq_s16(acc, vmull_s8(a, b)); }
+IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
+    return (v16i){v16i_dot_(acc.q0, a.q0, b.q0), v16i_dot_(acc.q1, a.q1, b.q1), v16i_dot_(acc.q2, a.q2, b.q2),
+                  v16i_dot_(acc.q3, a.q3, b.q3)};
+}
+IL_INLINE v16 v16i_float(v16i a) { return V16_MAP1(vcvtq_f32_s32, a); }
+
+#undef V16_MAP1
+#undef V16_MAP2
+#undef V16_MAP3
 
 #endif

@@ -153,5 +153,49 @@ IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
     return y;
 }
 
+/* ---- integers ---- */
+
+/* Whole numbers that int16_t holds, to memory. */
+IL_INLINE void v16_store_i16(int16_t *p, v16 a) { EACH_LANE p[i] = (int16_t)a.lane[i]; }
+
+/* Lanes of int32_t, and lanes of two int16_t. */
+typedef struct v16i {
+    int32_t lane[16];
+} v16i;
+typedef struct v16pairs {
+    int16_t lane[16][2];
+} v16pairs;
+
+IL_INLINE v16i v16i_zero(void) { return (v16i){{0}}; }
+/* [16][2] int8_t */
+IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
+    v16pairs y;
+    EACH_LANE {
+        y.lane[i][0] = p[2 * i];
+        y.lane[i][1] = p[2 * i + 1];
+    }
+    return y;
+}
+/* p[0] and p[1] in every lane; |p[i]| ≤ 128 (one instruction set narrows them again). */
+IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
+    v16pairs y;
+    EACH_LANE {
+        y.lane[i][0] = p[0];
+        y.lane[i][1] = p[1];
+    }
+    return y;
+}
+/* acc + a[0]*b[0] + a[1]*b[1] */
+IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
+    EACH_LANE acc.lane[i] += a.lane[i][0] * b.lane[i][0] + a.lane[i][1] * b.lane[i][1];
+    return acc;
+}
+/* Exact below 2^24. */
+IL_INLINE v16 v16i_float(v16i a) {
+    v16 y;
+    EACH_LANE y.lane[i] = (float)a.lane[i];
+    return y;
+}
+
 #undef EACH_LANE
 #endif

@@ -161,7 +161,7 @@ il_status il_config_check(const il_config *config, il_error *error) {
     if (config->mixer == IL_MIXER_SELF_ATTENTION && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "self_attention has no mamba backbone: share_qk, use_gate, pre_conv must be false");
-    if ((unsigned)config->weights > IL_WEIGHTS_BF16)
+    if ((unsigned)config->weights > IL_WEIGHTS_INT8)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", (int)config->weights);
     if (parameters(config) > PARAMETERS_MAX)
         return il_fail(error, IL_ERR_ARG, "the sizes make a model of %llu parameters, more than %llu",
@@ -233,6 +233,25 @@ static il_status set_field(const char *path, const field *f, const json_t *value
 /* What torch calls the type of the weights; transformers has renamed the key. Other types are widened at loading. */
 static int is_dtype_key(const char *key) { return strcmp(key, "torch_dtype") == 0 || strcmp(key, "dtype") == 0; }
 
+/* What write_quantization writes, nothing else: another method's integers mean something else. null: none. */
+static il_status read_quantization(const char *path, json_t *value, il_config *config, il_error *error) {
+    static const char name[] = "quantization_config";
+    const char *method;
+    int bits, group, symmetric;
+    if (!value || json_is_null(value)) return IL_OK;
+    if (json_unpack(value, "{s:s, s:i, s:i, s:b !}", "quant_method", &method, "bits", &bits, "group_size", &group,
+                    "symmetric", &symmetric) != 0)
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       WHERE "must be null, or have quant_method, bits, group_size and symmetric alone",
+                       WHERE_ARGS(path, name));
+    if (strcmp(method, "innerloop") != 0 || bits != 8 || group != IL_GROUP || !symmetric)
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       WHERE "must be quant_method innerloop, bits 8, group_size %d, symmetric true",
+                       WHERE_ARGS(path, name), IL_GROUP);
+    config->weights = IL_WEIGHTS_INT8;
+    return IL_OK;
+}
+
 /* Keys of variants of these models: fine as long as they say what this library does anyway. *known tells
  * whether key is one; config has all its fields. */
 static il_status check_bookkeeping(const char *path, const char *key, const json_t *value, const il_config *config,
@@ -258,8 +277,9 @@ static il_status check_bookkeeping(const char *path, const char *key, const json
         fits = json_is_integer(value) && json_integer_value(value) == 1;
     } else if (is_dtype_key(key)) {
         fits = 1;
-    } else if (strcmp(key, "rope_scaling") == 0 || strcmp(key, "sliding_window") == 0 ||
-               strcmp(key, "quantization_config") == 0) {
+    } else if (strcmp(key, "quantization_config") == 0) {
+        fits = 1; /* read before */
+    } else if (strcmp(key, "rope_scaling") == 0 || strcmp(key, "sliding_window") == 0) {
         wanted = "null";
         fits = json_is_null(value);
     } else {
@@ -290,6 +310,7 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
         if (is_dtype_key(key) && json_is_string(value) && strcmp(json_string_value(value), "bfloat16") == 0)
             kept.weights = IL_WEIGHTS_BF16;
     }
+    IL_TRY(read_quantization(path, json_object_get(root, "quantization_config"), &kept, error));
 
     il_error inner;
     il_status status = il_config_check(&kept, &inner);
@@ -400,6 +421,11 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
             snprintf(number, sizeof number, "%d", (int)value);
         n += snprintf(out + n, sizeof out - (size_t)n, "  \"%s\": %s,\n", f->key, number);
     }
+    if (config->weights == IL_WEIGHTS_INT8)
+        n += snprintf(out + n, sizeof out - (size_t)n,
+                      "  \"quantization_config\": {\"quant_method\": \"innerloop\", \"bits\": 8, \"group_size\": %d, "
+                      "\"symmetric\": true},\n",
+                      IL_GROUP);
     snprintf(out + n, sizeof out - (size_t)n,
              "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
              "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": "

@@ -76,6 +76,7 @@ typedef struct il_workspace {
     float *cosine, *sine; /* [T, d/2] RoPE of each token (self-attention) */
     float *history;       /* [taps-1, D] in blocks of channels (pass.h) */
     float *logits;        /* [IL_LOGIT_ROWS, V] */
+    void *quantized;      /* il_quantized_bytes of the widest rows; NULL unless the weights are quantized */
     float *rows;          /* [IL_LOGIT_ROWS, D] gathered hidden vectors */
     size_t scratch_floats;
     float *scratch; /* [threads, scratch_floats], one a worker: inner rule or attention, forward and backward */

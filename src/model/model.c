@@ -284,6 +284,7 @@ const char *il_weight_type_name(il_weight_type type) {
     switch (type) {
     case IL_WEIGHTS_F32: return "f32";
     case IL_WEIGHTS_BF16: return "bf16";
+    case IL_WEIGHTS_INT8: return "int8";
     }
     return "?";
 }
@@ -366,10 +367,12 @@ il_status il_model_refresh(il_model *model, int packs, il_error *error) {
 void il_linear_forward(const il_model *model, const il_linear *l, int m, const float *x, ptrdiff_t ldx, float *y,
                        ptrdiff_t ldy) {
     il_matrix a = {x, ldx, 1};
-    if (l->type == IL_WEIGHTS_BF16) {
-        const void *panels = model->narrow + l->packed;
-        il_gemm_bf16(model->engine, m, l->out, l->in, a, panels, y, ldy);
-    } else if (model->packed_version == model->version)
+    il_narrow narrow = {l->type, l->out, l->in, model->narrow ? model->narrow + l->packed : NULL};
+    if (l->type == IL_WEIGHTS_BF16)
+        il_gemm_bf16(model->engine, m, l->out, l->in, a, (const void *)narrow.panels, y, ldy);
+    else if (l->type != IL_WEIGHTS_F32)
+        il_gemm_quantized(model->engine, m, x, ldx, &narrow, model->work->quantized, y, ldy);
+    else if (model->packed_version == model->version)
         il_gemm_packed(model->engine, m, l->out, l->in, a, model->packed + l->packed, NULL, y, ldy, 0);
     else
         il_gemm(model->engine, m, l->out, l->in, a, (il_matrix){model->weights + l->at, 1, l->in}, NULL, y, ldy, 0);

@@ -1,7 +1,9 @@
 /* model_files.c: model directories in the Hugging Face layout, and the fingerprint of a model. Owns the match
  * between config.json and the tensors of the files: nothing is allocated for weights before every name, dtype
  * and shape fits. Refuses tensors that are missing, unknown, misshapen or not finite, by name. */
+#include <float.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #define XXH_STATIC_LINKING_ONLY /* the hash state lives on the stack */
@@ -11,10 +13,10 @@
 #include "model/model.h"
 #include "tensor/safetensors.h"
 
-enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024 };
+enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024, NAME_BYTES = 112 /* an entry's name and its scales' */ };
 
 static const char CONFIG[] = "config.json", GENERATION[] = "generation_config.json", WEIGHTS[] = "model.safetensors",
-                  INDEX[] = "model.safetensors.index.json", HEAD[] = "lm_head.weight";
+                  INDEX[] = "model.safetensors.index.json", HEAD[] = "lm_head.weight", SCALES[] = "_scale";
 
 #define WHERE "%s: tensor %.150s: "
 
@@ -28,6 +30,7 @@ typedef struct shard {
 /* Where a tensor of the table comes from. */
 typedef struct source {
     const il_st_tensor *tensor;
+    const il_st_tensor *scales; /* of a quantized matrix */
     const char *path;
 } source;
 
@@ -52,7 +55,8 @@ static int is_ignored(const char *name) {
 }
 
 static int is_tied_head(const loader *l, const char *name) {
-    return l->model->config.tie_word_embeddings && strcmp(name, HEAD) == 0;
+    const il_config *c = &l->model->config;
+    return c->tie_word_embeddings && c->weights == IL_WEIGHTS_F32 && strcmp(name, HEAD) == 0;
 }
 
 /* "[48, 1, 4]" */
@@ -63,10 +67,40 @@ static const char *shape_text(int rank, const size_t *shape, char text[100]) {
     return text;
 }
 
-static il_status check_tensor(const char *path, const il_st_tensor *tensor, const il_table_entry *entry,
+static int is_quantized(const il_table_entry *entry) {
+    return entry->matrix && il_narrow_row_scales(entry->type, entry->shape[1]);
+}
+
+/* The entry whose tensor is called so or, with *scales set, whose scales are. NULL: none. */
+static const il_table_entry *find_entry(const il_table *table, const char *name, int *scales) {
+    char matrix[sizeof table->entries->name];
+    const il_table_entry *entry = il_table_find(table, name);
+    size_t n = strlen(name), m = sizeof SCALES - 1;
+    *scales = 0;
+    if (entry || n <= m || n - m >= sizeof matrix || strcmp(name + n - m, SCALES) != 0) return entry;
+    memcpy(matrix, name, n - m);
+    matrix[n - m] = 0;
+    entry = il_table_find(table, matrix);
+    *scales = 1;
+    return entry && is_quantized(entry) ? entry : NULL;
+}
+
+/* rank and shape must be entry's; a quantized matrix has integers, and scales of its rows and groups. */
+static il_status check_tensor(const char *path, const il_st_tensor *tensor, const il_table_entry *whole, int scales,
                               il_error *error) {
     char have[100], need[100];
-    if (tensor->dtype != IL_F32 && tensor->dtype != IL_BF16 && tensor->dtype != IL_F16)
+    il_table_entry scale = *whole;
+    const il_table_entry *entry = whole;
+    if (scales) {
+        scale.shape[1] = il_narrow_row_scales(whole->type, whole->shape[1]);
+        entry = &scale;
+    }
+    if (is_quantized(whole)) {
+        il_dtype dtype = scales ? IL_F32 : IL_I8;
+        if (tensor->dtype != dtype)
+            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "dtype %s, where %s must be", path, tensor->name,
+                           il_dtype_name(tensor->dtype), il_dtype_name(dtype));
+    } else if (tensor->dtype != IL_F32 && tensor->dtype != IL_BF16 && tensor->dtype != IL_F16)
         return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "dtype %s, where F32, BF16 or F16 must be", path, tensor->name,
                        il_dtype_name(tensor->dtype));
     int same = tensor->rank == entry->rank;
@@ -86,10 +120,10 @@ static il_status claim(loader *l, const shard *from, const char *shard_name, il_
     for (size_t i = 0; i < from->st.n; i++) {
         const il_st_tensor *tensor = &from->st.tensors[i];
         if (is_ignored(tensor->name)) continue;
-        int tied_head = is_tied_head(l, tensor->name);
-        const il_table_entry *entry = tied_head ? &table->entries[0] : il_table_find(table, tensor->name);
+        int tied_head = is_tied_head(l, tensor->name), scales = 0;
+        const il_table_entry *entry = tied_head ? &table->entries[0] : find_entry(table, tensor->name, &scales);
         if (!entry) return unknown_tensor(from->path, tensor->name, error);
-        IL_TRY(check_tensor(from->path, tensor, entry, error));
+        IL_TRY(check_tensor(from->path, tensor, entry, scales, error));
         if (l->weight_map) {
             const char *place = json_string_value(json_object_get(l->weight_map, tensor->name));
             if (!place || strcmp(place, shard_name) != 0)
@@ -97,15 +131,23 @@ static il_status claim(loader *l, const shard *from, const char *shard_name, il_
                                place ? place : "no file");
         }
         source *to = tied_head ? &l->tied_head : &l->sources[entry - table->entries];
-        *to = (source){tensor, from->path};
+        if (scales)
+            to->scales = tensor;
+        else
+            to->tensor = tensor;
+        to->path = from->path;
     }
     return IL_OK;
 }
 
 static il_status check_complete(const loader *l, il_error *error) {
-    for (size_t i = 0; i < l->model->table.n; i++)
-        if (!l->sources[i].tensor)
-            return il_fail(error, IL_ERR_MISMATCH, WHERE "is missing", l->path, l->model->table.entries[i].name);
+    for (size_t i = 0; i < l->model->table.n; i++) {
+        const il_table_entry *entry = &l->model->table.entries[i];
+        const source *from = &l->sources[i];
+        if (!from->tensor) return il_fail(error, IL_ERR_MISMATCH, WHERE "is missing", l->path, entry->name);
+        if (!from->scales && is_quantized(entry))
+            return il_fail(error, IL_ERR_MISMATCH, "%s: tensor %.150s%s: is missing", l->path, entry->name, SCALES);
+    }
     return IL_OK;
 }
 
@@ -170,7 +212,8 @@ static il_status open_index(loader *l, const char *dir, il_error *error) {
         const char *file = json_string_value(value);
         size_t seen = 0;
         if (is_ignored(name)) continue;
-        if (!is_tied_head(l, name) && !il_table_find(&l->model->table, name))
+        int scales;
+        if (!is_tied_head(l, name) && !find_entry(&l->model->table, name, &scales))
             return unknown_tensor(l->path, name, error);
         if (!file || !is_plain_name(file))
             return il_fail(error, IL_ERR_FORMAT, WHERE "its place is no plain file name", l->path, name);
@@ -195,14 +238,24 @@ static il_status open_files(loader *l, const char *dir, il_error *error) {
     return il_fail(error, IL_ERR_IO, "%s: holds neither %s nor %s", dir, WEIGHTS, INDEX);
 }
 
-/* A tensor into a narrow matrix. Whether it is finite: an exponent of all ones is not. */
-static int read_narrow(const il_narrow *matrix, const il_st_tensor *tensor) {
-    size_t row_bytes = il_narrow_row_bytes(matrix->type, (size_t)matrix->in);
+/* A scale times the largest integer must be a number. */
+static int is_scale(float x) { return x >= 0 && x <= FLT_MAX / 128; }
+
+/* A tensor into a narrow matrix. Whether all of it are numbers: in bf16 an exponent of all ones is none. */
+static int read_narrow(const il_narrow *matrix, const source *from) {
+    size_t in = (size_t)matrix->in, row_bytes = il_narrow_row_bytes(matrix->type, in);
+    size_t scale_bytes = il_narrow_row_scales(matrix->type, in) * sizeof(float);
     uint16_t half;
+    float scale;
     for (size_t row = 0; row < (size_t)matrix->out; row++)
-        il_narrow_put_bytes(matrix, row, tensor->data + row * row_bytes);
-    for (size_t i = 0; i < tensor->count; i++) {
-        memcpy(&half, tensor->data + 2 * i, sizeof half);
+        il_narrow_put_bytes(matrix, row, from->tensor->data + row * row_bytes,
+                            from->scales ? from->scales->data + row * scale_bytes : NULL);
+    for (size_t i = 0; from->scales && i < from->scales->count; i++) {
+        memcpy(&scale, from->scales->data + i * sizeof scale, sizeof scale);
+        if (!is_scale(scale)) return 0;
+    }
+    for (size_t i = 0; !from->scales && i < from->tensor->count; i++) {
+        memcpy(&half, from->tensor->data + i * sizeof half, sizeof half);
         if ((half & 0x7f80) == 0x7f80) return 0;
     }
     return 1;
@@ -221,7 +274,7 @@ static void read_one(void *context, int item, int worker) {
     (void)worker;
     size_t lowest = atomic_load(&l->bad);
     il_narrow matrix = il_model_narrow(l->model, entry);
-    if (entry->type == IL_WEIGHTS_F32 ? read_plain(l, entry, tensor) : read_narrow(&matrix, tensor)) return;
+    if (entry->type == IL_WEIGHTS_F32 ? read_plain(l, entry, tensor) : read_narrow(&matrix, &l->sources[item])) return;
     while ((size_t)item < lowest && !atomic_compare_exchange_weak(&l->bad, &lowest, (size_t)item)) {}
 }
 
@@ -232,15 +285,15 @@ static il_status read_all(loader *l, il_error *error) {
     il_pool_run(model->engine->pool, (int)model->table.n, read_one, l);
     size_t bad = atomic_load(&l->bad), at = 0;
     if (bad == SIZE_MAX) return IL_OK;
-    il_st_tensor element = *l->sources[bad].tensor;
+    const source *from = &l->sources[bad];
+    il_st_tensor element = from->scales ? *from->scales : *from->tensor;
     float x = 0;
     size_t size = il_dtype_bytes(element.dtype), count = element.count;
     element.count = 1;
     element.bytes = size;
     for (; at < count; at++, element.data += size)
-        if (il_st_to_f32(&element, &x, NULL) != IL_OK || !model->engine->kernels->all_finite(1, &x)) break;
-    return il_fail(error, IL_ERR_NONFINITE, WHERE "element %zu is %f", l->sources[bad].path, element.name, at,
-                   (double)x);
+        if (il_st_to_f32(&element, &x, NULL) != IL_OK || !(from->scales ? is_scale(x) : isfinite(x))) break;
+    return il_fail(error, IL_ERR_NONFINITE, WHERE "element %zu is %g", from->path, element.name, at, (double)x);
 }
 
 /* A tied file may hold the head as well, if it is the embedding. */
@@ -283,7 +336,7 @@ il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il
     *model = NULL;
     IL_TRY(il_config_load(engine, dir, &config, error));
     il_weight_type claimed = config.weights;
-    config.weights = IL_WEIGHTS_F32; /* until the files are seen */
+    if (claimed == IL_WEIGHTS_BF16) config.weights = IL_WEIGHTS_F32; /* until the files are seen */
     il_status status = il_model_declare(engine, &config, &l.model, error);
     if (status != IL_OK) return status;
     l.sources = il_alloc(l.memory, l.model->table.n, sizeof *l.sources);
@@ -313,35 +366,48 @@ static il_status save_text(const il_allocator *memory, const char *dir, const ch
 }
 
 static il_status write_narrow(const il_allocator *memory, il_writer *writer, const il_narrow *matrix, il_error *error) {
-    size_t bytes = il_narrow_row_bytes(matrix->type, (size_t)matrix->in);
-    unsigned char *row = il_alloc_raw(memory, bytes, 1);
+    size_t bytes[2] = {il_narrow_row_bytes(matrix->type, (size_t)matrix->in),
+                       il_narrow_row_scales(matrix->type, (size_t)matrix->in) * sizeof(float)};
+    unsigned char *row = il_alloc_raw(memory, bytes[0] + bytes[1], 1);
     if (!row) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
     il_status status = IL_OK;
-    for (int i = 0; i < matrix->out && status == IL_OK; i++) {
-        il_narrow_get_bytes(matrix, (size_t)i, row);
-        status = il_writer_write(writer, row, bytes, error);
-    }
+    for (int scales = 0; scales < 2 && bytes[scales]; scales++)
+        for (int i = 0; i < matrix->out && status == IL_OK; i++) {
+            il_narrow_get_bytes(matrix, (size_t)i, row, row + bytes[0]);
+            status = il_writer_write(writer, row + (scales ? bytes[0] : 0), bytes[scales], error);
+        }
     il_free(memory, row);
     return status;
 }
 
+/* What a file calls an entry's tensor and, for quantized matrices, its scales. */
+static size_t describe(const il_table_entry *entry, il_st_item items[2], char scale_name[NAME_BYTES]) {
+    items[0] = (il_st_item){.name = entry->name, .rank = entry->rank};
+    items[0].dtype = entry->type == IL_WEIGHTS_BF16 ? IL_BF16 : IL_F32;
+    memcpy(items[0].shape, entry->shape, sizeof entry->shape);
+    if (!is_quantized(entry)) return 1;
+    items[0].dtype = IL_I8;
+    items[1] = items[0];
+    items[1].dtype = IL_F32;
+    items[1].shape[1] = il_narrow_row_scales(entry->type, entry->shape[1]);
+    snprintf(scale_name, NAME_BYTES, "%s%s", entry->name, SCALES);
+    items[1].name = scale_name;
+    return 2;
+}
+
 /* Header, then the tensors in the table's order. */
-static il_status write_weights(const il_model *model, const char *path, il_st_item *items, il_error *error) {
+static il_status write_weights(const il_model *model, const char *path, il_st_item *items, char (*names)[NAME_BYTES],
+                               il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     const il_table *table = &model->table;
     il_writer writer = {.fd = -1, .allocator = memory};
     unsigned char *header;
-    size_t bytes;
+    size_t bytes, n = 0;
     char fingerprint[33];
-    for (size_t i = 0; i < table->n; i++) {
-        const il_table_entry *entry = &table->entries[i];
-        items[i] = (il_st_item){.name = entry->name, .rank = entry->rank};
-        items[i].dtype = entry->type == IL_WEIGHTS_BF16 ? IL_BF16 : IL_F32;
-        memcpy(items[i].shape, entry->shape, sizeof entry->shape);
-    }
+    for (size_t i = 0; i < table->n; i++) n += describe(&table->entries[i], items + n, names[i]);
     il_model_fingerprint(model, fingerprint);
     il_st_pair metadata[] = {{"format", "pt"}, {"fingerprint", fingerprint}}; /* transformers wants the first */
-    IL_TRY(il_st_header(memory, path, items, table->n, metadata, 2, &header, &bytes, error));
+    IL_TRY(il_st_header(memory, path, items, n, metadata, 2, &header, &bytes, error));
     il_status status = il_writer_open(memory, path, &writer, error);
     if (status == IL_OK) status = il_writer_write(&writer, header, bytes, error);
     for (size_t i = 0; i < table->n && status == IL_OK; i++) {
@@ -361,9 +427,11 @@ static il_status write_weights(const il_model *model, const char *path, il_st_it
 static il_status save_weights(const il_model *model, const char *dir, il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     char *path = il_path_join(memory, dir, WEIGHTS);
-    il_st_item *items = il_alloc(memory, model->table.n, sizeof *items);
-    il_status status = path && items ? write_weights(model, path, items, error)
-                                     : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    il_st_item *items = il_alloc(memory, 2 * model->table.n, sizeof *items);
+    char(*names)[NAME_BYTES] = il_alloc(memory, model->table.n, sizeof *names);
+    il_status status = path && items && names ? write_weights(model, path, items, names, error)
+                                              : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    il_free(memory, names);
     il_free(memory, items);
     il_free(memory, path);
     return status;
@@ -398,14 +466,19 @@ static void hash_real(XXH3_state_t *state, double x) { XXH3_128bits_update(state
 
 static void hash_text(XXH3_state_t *state, const char *text) { XXH3_128bits_update(state, text, strlen(text) + 1); }
 
-/* A matrix of bf16 counts as the numbers it stands for: it computes what they compute. */
+/* A matrix of bf16 counts as the numbers it stands for: it computes what they compute. Quantized it is another model
+ * than its numbers in fp32, because its inputs are quantized too: scales tell which. */
 static void hash_narrow(XXH3_state_t *state, const il_narrow *matrix) {
     float x[IL_NARROW_CHUNK];
+    if (matrix->type != IL_WEIGHTS_BF16) hash_text(state, il_weight_type_name(matrix->type));
     for (size_t row = 0; row < (size_t)matrix->out; row++)
         for (int from = 0; from < matrix->in; from += IL_NARROW_CHUNK) {
             int n = matrix->in - from < IL_NARROW_CHUNK ? matrix->in - from : IL_NARROW_CHUNK;
             il_narrow_get_part(matrix, row, from, n, x);
             XXH3_128bits_update(state, x, (size_t)n * sizeof *x);
+            if (matrix->type == IL_WEIGHTS_BF16) continue;
+            float scale = il_narrow_scale(matrix, row, from);
+            XXH3_128bits_update(state, &scale, sizeof scale);
         }
 }
 

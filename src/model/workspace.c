@@ -1,5 +1,6 @@
 /* workspace.c: the memory of a forward pass, measured from the config and taken in one allocation. */
 #include "base/error.h"
+#include "kernels/gemm.h"
 #include "model/forward.h"
 
 void il_acts_take(il_arena *arena, const il_model *model, size_t tokens, il_acts *acts) {
@@ -48,6 +49,12 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     w->history = il_arena_take(arena, (size_t)(c->conv_kernel - 1) * width, size);
     w->logits = il_arena_take(arena, IL_LOGIT_ROWS * (size_t)c->vocab_size, size);
     w->rows = il_arena_take(arena, IL_LOGIT_ROWS * width, size);
+    w->quantized = NULL;
+    if (il_narrow_row_scales(c->weights, (size_t)c->width)) {
+        int rows = w->tokens > IL_LOGIT_ROWS ? w->tokens : IL_LOGIT_ROWS;
+        w->quantized =
+            il_arena_take(arena, il_quantized_bytes(rows, c->width > c->ffn_width ? c->width : c->ffn_width), 1);
+    }
     w->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * w->scratch_floats, size);
 }
 
