@@ -296,7 +296,7 @@ int verb_bench(int argc, char **argv) {
                              .powercap = ENERGY_POWERCAP,
                              .repeat = 5,
                              .sessions = 16,
-                             .minutes_max = 10};
+                             .minutes_max = 30};
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}",
             "size, random weights (default 125m)"),
@@ -313,7 +313,7 @@ int verb_bench(int argc, char **argv) {
         ARG("--repeat", ARG_COUNT, &options.repeat, "N", "repetitions of each; the median counts (default 5)",
             RANGE(1, 1000)),
         ARG("--minutes-max", ARG_REAL, &options.minutes_max, "X",
-            "leave out rows that would take longer, reading up to them included (default 10)", RANGE(0, 1e6)),
+            "leave out rows that would take longer, reading up to them included (default 30)", RANGE(0, 1e6)),
         ARG("--powercap", ARG_TEXT, &options.powercap, "DIR",
             "folder of the energy counters (default " ENERGY_POWERCAP ")"),
         ARG("--csv", ARG_TEXT, &options.csv, "FILE", "write the rows as a table, a row a line"),
