@@ -375,6 +375,13 @@ static void rank(const char *folder, char **names, size_t scorers) {
         if (s && there[0]) printf("   %7.4f (%.4f .. %.4f)", first - all, bounds[s].less_low, bounds[s].less_high);
         printf("\n");
     }
+    printf("\nby host:\n");
+    for (size_t s = 0; s < scorers; s++) {
+        if (!there[s]) continue;
+        printf("%-16s", names[s]);
+        for (size_t k = 0; k < n_hosts; k++) printf(" %8.4f", auroc(&hosts[k], 1, s, NULL));
+        printf("\n");
+    }
     for (size_t k = 0; k < n_hosts; k++) {
         for (size_t s = 0; s < scorers; s++) free(hosts[k].scores[s]);
         free(hosts[k].scores);
