@@ -15,15 +15,16 @@
 #include <string.h>
 
 enum {
-    MIXERS = 3,
+    MIXERS = 4,
+    MIXERS_USUAL = 3, /* "all": one that costs what another does is left out */
     CONTEXT_DEFAULT = 2048,
     LONG = 16384, /* tokens; a longer text is read once, not once a repetition, and not trained on */
     WALK_STEP = 2048
 };
-static const char *const mixer_names[MIXERS] = {"ttt_linear", "ttt_mlp", "self_attention"};
+static const char *const mixer_names[MIXERS] = {"ttt_linear", "ttt_mlp", "self_attention", "ttt_linear_decay"};
 
 typedef struct bench_options {
-    const char *preset, *mixer, *work, *powercap, *csv, *html;
+    const char *preset, *mixer, *work, *dtype, *powercap, *csv, *html;
     arg_counts contexts; /* ascending */
     uint64_t repeat, sessions;
     double minutes_max;
@@ -66,7 +67,8 @@ static il_status probe(bench *b) {
 
 static bench_row *new_row(bench *b, const char *work, const char *mixer) {
     bench_row *row = &b->report.rows[b->report.n++];
-    *row = (bench_row){.work = work, .mixer = mixer, .unit = "GFLOP/s", .joules = NAN, .sessions = 1};
+    *row = (bench_row){
+        .work = work, .mixer = mixer, .dtype = b->options->dtype, .unit = "GFLOP/s", .joules = NAN, .sessions = 1};
     row->samples = cli_alloc(b->options->repeat, sizeof *row->samples);
     return row;
 }
@@ -83,6 +85,7 @@ static il_status progress(bench *b, uint64_t repetitions, const char *what, cons
 /* Our exact product against oneDNN's, its rows being the tokens. */
 static il_status gemm_row(bench *b) {
     bench_row *row = new_row(b, "gemm", NULL);
+    row->dtype = "f32";
     uint64_t repeat = b->options->repeat;
     double *fractions = cli_alloc(repeat, sizeof *fractions);
     il_status status = IL_OK;
@@ -103,13 +106,17 @@ static il_status gemm_row(bench *b) {
 /* What binds a work: the arithmetic, or for a token at a time the memory that must be read for it; for a batch the one
  * that takes longer. */
 static void set_fraction(bench_row *row, bench_work work, const il_limits *before, const il_limits *after) {
+    int integers = !strncmp(row->dtype, "int", 3); /* weights that are multiplied as integers */
     double products = larger(product_limit(before), product_limit(after)),
+           whole = larger(before->gops_int8_onednn, after->gops_int8_onednn),
            reads = larger(before->read_gb_s, after->read_gb_s);
+    if (integers) products = larger(products, whole);
     if (work == BENCH_DECODE || (work == BENCH_BATCH && row->count.bytes / reads > row->count.flops / products)) {
         row->unit = "GB/s";
         row->limit = reads;
         row->fraction = row->rate * row->count.bytes * 1e-9 / reads;
     } else {
+        row->unit = integers ? "Gop/s" : "GFLOP/s";
         row->limit = products;
         row->fraction = row->rate * row->count.flops * 1e-9 / products;
     }
@@ -134,7 +141,9 @@ static int is_possible(bench *b, const bench_job *job, bench_row *row, bench_wor
         flops += (double)((o->repeat + 1) * bench_tokens(job, work, row->context)) * row->count.flops;
     double minutes = flops / (product_limit(&b->report.limits) * 1e9) / 60;
     machine_memory(MACHINE_MEMINFO, &total, &available);
-    if (work == BENCH_TRAIN && row->context > LONG)
+    if (work == BENCH_TRAIN && strcmp(o->dtype, "f32") != 0)
+        snprintf(row->reason, sizeof row->reason, "only fp32 weights are trained");
+    else if (work == BENCH_TRAIN && row->context > LONG)
         snprintf(row->reason, sizeof row->reason, "sequences are trained up to %d tokens", LONG);
     else if (cache > (double)available && available)
         snprintf(row->reason, sizeof row->reason, "keys and values take %.1f GB, %.1f GB are free", cache * 1e-9,
@@ -202,15 +211,34 @@ static il_status work_row(bench *b, bench_job *job, const char *mixer, bench_wor
 
 static int chosen(const char *option, const char *name) { return !strcmp(option, "all") || !strcmp(option, name); }
 
+static int chosen_mixer(const char *option, int i) {
+    return !strcmp(option, mixer_names[i]) || (!strcmp(option, "all") && i < MIXERS_USUAL);
+}
+
+/* A model with random weights, held as --dtype says. */
+static il_status make_model(bench *b, const char *mixer, il_model **model) {
+    const bench_options *o = b->options;
+    il_error *error = &b->command->error;
+    il_config config;
+    il_model *fresh = NULL;
+    il_weight_type type = IL_WEIGHTS_F32;
+    while (strcmp(o->dtype, il_weight_type_name(type)) != 0) type++; /* the option's choices are these names */
+    il_status status = il_config_preset(o->preset, mixer, NULL, &config, error);
+    if (!status) status = il_model_init(b->command->engine, &config, 0, &fresh, error);
+    if (!status && type == IL_WEIGHTS_F32)
+        *model = il_model_ref(fresh);
+    else if (!status)
+        status = il_model_convert(fresh, type, model, error);
+    il_model_unref(fresh);
+    return status;
+}
+
 /* By context, training last: it changes the weights. */
 static il_status mixer_rows(bench *b, const char *mixer) {
     const bench_options *o = b->options;
-    il_config config;
     il_model *model = NULL;
     bench_job job = {0};
-    il_error *error = &b->command->error;
-    il_status status = il_config_preset(o->preset, mixer, NULL, &config, error);
-    if (!status) status = il_model_init(b->command->engine, &config, 0, &model, error);
+    il_status status = make_model(b, mixer, &model);
     if (status) return status;
     bench_open(&job, b->command->engine, model, o->contexts.items[o->contexts.n - 1], o->sessions, o->all_logits);
     for (size_t i = 0; i < o->contexts.n; i++)
@@ -227,7 +255,7 @@ static il_status mixer_rows(bench *b, const char *mixer) {
 static il_status measure(bench *b) {
     const bench_options *o = b->options;
     uint64_t mixers = 0, works = 0;
-    for (int i = 0; i < MIXERS; i++) mixers += (uint64_t)chosen(o->mixer, mixer_names[i]);
+    for (int i = 0; i < MIXERS; i++) mixers += (uint64_t)chosen_mixer(o->mixer, i);
     for (int i = 0; i < BENCH_WORKS; i++) works += (uint64_t)chosen(o->work, bench_work_names[i]);
     uint64_t gemm = (uint64_t)chosen(o->work, "gemm"), rows = gemm + mixers * works * o->contexts.n;
     b->report.rows = cli_alloc(rows, sizeof *b->report.rows);
@@ -236,7 +264,7 @@ static il_status measure(bench *b) {
     cli_progress_begin(&b->progress, b->command->verb, "repetition", 0, o->repeat * rows);
     il_status status = gemm ? gemm_row(b) : probe(b);
     for (int i = 0; i < MIXERS && works && !status; i++)
-        if (chosen(o->mixer, mixer_names[i])) status = mixer_rows(b, mixer_names[i]);
+        if (chosen_mixer(o->mixer, i)) status = mixer_rows(b, mixer_names[i]);
     cli_progress_end(&b->progress);
     b->report.no_energy = b->meter.reason;
     return status;
@@ -290,7 +318,8 @@ static void sort_contexts(arg_counts *contexts) {
 }
 
 int verb_bench(int argc, char **argv) {
-    bench_options options = {.preset = "125m",
+    bench_options options = {.dtype = "f32",
+                             .preset = "125m",
                              .mixer = "all",
                              .work = "all",
                              .powercap = ENERGY_POWERCAP,
@@ -300,10 +329,12 @@ int verb_bench(int argc, char **argv) {
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}",
             "size, random weights (default 125m)"),
-        ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_mlp,self_attention,all}",
+        ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_linear_decay,ttt_mlp,self_attention,all}",
             "sequence layer (default all)"),
         ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,extend,decode,batch,train,all}",
             "what to time (default all)"),
+        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8}",
+            "how the weights of linear layers are held (default f32)"),
         ARG("--context", ARG_COUNTS, &options.contexts, "N,…",
             "tokens of prefill and of a training step, and before the rest (default 2048)", RANGE(1, 1 << 20)),
         ARG("--sessions", ARG_COUNT, &options.sessions, "N", "that batch decodes side by side (default 16)",

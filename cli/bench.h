@@ -62,7 +62,7 @@ void bench_end(bench_job *job);
 /* ---- bench_report.c ---- */
 
 typedef struct bench_row {
-    const char *work, *mixer; /* mixer NULL: the bare product */
+    const char *work, *mixer, *dtype; /* mixer NULL: the bare product */
     uint64_t context, sessions;
     double *samples; /* [n] tokens/s, ascending; released by the caller */
     uint64_t n;      /* 0: left out, for the reason below */

@@ -35,7 +35,7 @@ static const char *number(char *text, size_t size, const char *format, double va
 static void print_row(const bench_row *row) {
     char context[24] = "-", bytes[32], limit[64] = "-", joules[32];
     if (row->context) snprintf(context, sizeof context, "%" PRIu64, row->context);
-    printf("%-8s %-15s %8s ", row->work, row->mixer ? row->mixer : "-", context);
+    printf("%-8s %-16s %-5s %8s ", row->work, row->mixer ? row->mixer : "-", row->dtype, context);
     if (!row->n) {
         printf("left out: %s\n", row->reason);
         return;
@@ -54,8 +54,8 @@ void bench_print_table(const bench_report *r) {
            number((char[32]){0}, 32, "%.1f Gop/s", r->limits.gops_int8_onednn));
     printf("memory read %.1f GB/s, L2 %.1f GB/s\n", r->limits.read_gb_s, r->limits.l2_read_gb_s);
     if (r->no_energy[0]) printf("joules: %s\n", r->no_energy);
-    printf("\n%-8s %-15s %8s %10s %10s .. %-10s %12s %9s %8s  %s\n", "work", "mixer", "context", "tokens/s", "least",
-           "most", "MFLOP/token", "MB/token", "J/token", "of limit");
+    printf("\n%-8s %-16s %-5s %8s %10s %10s .. %-10s %12s %9s %8s  %s\n", "work", "mixer", "dtype", "context",
+           "tokens/s", "least", "most", "MFLOP/token", "MB/token", "J/token", "of limit");
     for (size_t i = 0; i < r->n; i++) print_row(&r->rows[i]);
 }
 
@@ -68,7 +68,7 @@ static json_t *row_json(const bench_row *row) {
     for (uint64_t i = 0; i < row->n; i++) json_array_append_new(samples, json_real(row->samples[i]));
     json_object_set_new(object, "work", json_string(row->work));
     json_object_set_new(object, "mixer", cli_json_string(row->mixer));
-    json_object_set_new(object, "dtype", json_string("f32"));
+    json_object_set_new(object, "dtype", json_string(row->dtype));
     json_object_set_new(object, "context", row->context ? json_integer((json_int_t)row->context) : json_null());
     json_object_set_new(object, "sessions", json_integer((json_int_t)row->sessions));
     json_object_set_new(object, "tokens_per_s", positive(row->rate));
@@ -121,7 +121,8 @@ void bench_write_csv(FILE *out, const bench_report *r) {
     for (size_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->rows[i];
         put_text(out, r->cpu, ",");
-        fprintf(out, "%s,%d,%s,%s,%s,f32,", r->kernels, r->threads, r->preset, row->work, row->mixer ? row->mixer : "");
+        fprintf(out, "%s,%d,%s,%s,%s,%s,", r->kernels, r->threads, r->preset, row->work, row->mixer ? row->mixer : "",
+                row->dtype);
         put_number(out, (double)row->context, ",");
         put_number(out, (double)row->sessions, ",");
         put_number(out, row->rate, ",");
@@ -183,15 +184,17 @@ static int has(const bench_report *r, const char *work) {
 }
 
 static void table(FILE *out, const bench_report *r) {
-    fputs("<table><tr><th>work</th><th>mixer</th><th>context</th><th>sessions</th><th>tokens/s</th><th>least .. most"
+    fputs("<table><tr><th>work</th><th>mixer</th><th>weights</th><th>context</th><th>sessions</th><th>tokens/s</"
+          "th><th>least .. most"
           "</th><th>MFLOP a token</th><th>MB a token</th><th>of the limit</th><th>J a token</th><th>state, "
           "MB</th></tr>\n",
           out);
     for (size_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->rows[i];
         char text[64];
-        fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td><td>%" PRIu64 "</td>", row->work,
-                row->mixer ? row->mixer : "-", number(text, sizeof text, "%.0f", (double)row->context), row->sessions);
+        fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%" PRIu64 "</td>", row->work,
+                row->mixer ? row->mixer : "-", row->dtype, number(text, sizeof text, "%.0f", (double)row->context),
+                row->sessions);
         if (!row->n) {
             fputs("<td colspan=\"7\" class=\"soft\">left out: ", out);
             chart_text(out, row->reason, 0);
@@ -218,7 +221,7 @@ void bench_write_html(FILE *out, const bench_report *r) {
     fprintf(out, "<h1>What a token costs, by context</h1>\n<p class=\"soft\">");
     chart_text(out, r->cpu, 0);
     fprintf(out,
-            ", %s kernels, %d threads, preset %s, fp32, random weights. Limits of this machine in the same run: our "
+            ", %s kernels, %d threads, preset %s, random weights. Limits of this machine in the same run: our "
             "product "
             "%.1f GFLOP/s, ",
             r->kernels, r->threads, r->preset, r->limits.gflops_kernel);

@@ -47,26 +47,39 @@ static double session_floats(const il_config *c, double position) {
     return cache_floats(c, position);
 }
 
-/* Floats that all sessions share: the weights without the initial fast ones, of which every session has its own, and
+/* Of a weight held in this type: scales are one float for 64 weights. */
+static double weight_bytes(il_weight_type type) {
+    const char *name = il_weight_type_name(type);
+    double bits = !strcmp(name, "int4") ? 4 : !strcmp(name, "int8") ? 8 : !strcmp(name, "bf16") ? 16 : 32;
+    return bits / 8 + (bits < 16 ? sizeof(float) / 64.0 : 0);
+}
+
+/* Bytes that all sessions share: the weights without the initial fast ones, of which every session has its own, and
  * without an embedding that is not the output head. */
-static double shared_floats(const il_config *c, uint64_t parameters) {
-    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads, floats = (double)parameters;
-    if (!c->tie_word_embeddings) floats -= (double)c->vocab_size * c->width;
+static double shared_bytes(const il_model *model) {
+    const il_config *c = il_model_config(model);
+    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads, bytes = 0;
+    for (size_t i = 0; i < il_model_tensor_count(model); i++) {
+        il_tensor tensor;
+        if (il_model_tensor_at(model, i, &tensor, NULL)) continue;
+        if (!c->tie_word_embeddings && !strcmp(tensor.name, "model.embed_tokens.weight")) continue;
+        bytes += (double)tensor.count * weight_bytes(tensor.type);
+    }
     switch (c->mixer) {
     case IL_MIXER_TTT_LINEAR:
-    case IL_MIXER_TTT_LINEAR_DECAY: return floats - heads * (d * d + d);
-    case IL_MIXER_TTT_MLP: return floats - heads * (8 * d * d + 5 * d);
+    case IL_MIXER_TTT_LINEAR_DECAY: return bytes - sizeof(float) * heads * (d * d + d);
+    case IL_MIXER_TTT_MLP: return bytes - sizeof(float) * heads * (8 * d * d + 5 * d);
     case IL_MIXER_SELF_ATTENTION: break;
     }
-    return floats;
+    return bytes;
 }
 
 /* Bytes of a token when a pass over the weights takes n tokens of each of so many sessions; a token's own is a row of
  * the embedding. */
 static double pass_bytes(const bench_job *job, double n, double sessions, double position) {
     const il_config *c = il_model_config(job->model);
-    double shared = shared_floats(c, il_model_parameters(job->model));
-    return (shared / (n * sessions) + session_floats(c, position) / n + c->width) * (double)sizeof(float);
+    return shared_bytes(job->model) / (n * sessions) + session_floats(c, position) / n * (double)sizeof(float) +
+           c->width * weight_bytes(c->weights);
 }
 
 bench_count bench_count_of(const bench_job *job, bench_work work, uint64_t context) {

@@ -34,7 +34,6 @@ static const json_t *row_at(const json_t *object, size_t i, const char *work, co
         assert_string_equal(support_string(row, "mixer"), mixer);
     else
         assert_true(json_is_null(json_object_get(row, "mixer")));
-    assert_string_equal(support_string(row, "dtype"), "f32");
     return row;
 }
 
@@ -154,6 +153,35 @@ static void test_all_logits(void **state) {
     assert_true(json_is_true(json_object_get(object, "all_logits")));
     assert_near(support_number(row, "flops_per_token"), LAYERS * (2 * MATRICES + INNER) + LOGITS);
     check_fraction(row, "flops_per_token");
+    json_decref(object);
+}
+
+/* Narrow weights are fewer bytes; nothing else becomes less. They are not trained. */
+static void test_dtypes(void **state) {
+    (void)state;
+    static const char *const names[] = {"f32", "bf16", "int8"};
+    static const double each[] = {4, 2, 1 + 4 / 64.0};
+    /* linear layers: projections, feed-forward, the tied embedding; the inner learning rate's stays fp32 or not as the
+     * library has it, so it is left out of the bound */
+    const double narrow = LAYERS * (4.0 * D * D + 3.0 * D * F) + (double)V * D, gates = LAYERS * H * D;
+    const double all = parameters_of("ttt_linear") + LAYERS * H * (B + 1) / 2.0 * (2 * HEAD + 1);
+    for (size_t i = 0; i < 3; i++) {
+        json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work decode --dtype %s --context 16 "
+                                      "--repeat 1",
+                                      names[i]);
+        const json_t *row = row_at(object, 0, "decode", "ttt_linear");
+        assert_string_equal(support_string(row, "dtype"), names[i]);
+        double bytes = support_number(row, "bytes_per_token"), most = 4 * (all - narrow) + each[i] * (narrow + D),
+               least = most - gates * (4 - each[i]);
+        assert_true(bytes >= least - 1 && bytes <= most + 1);
+        json_decref(object);
+    }
+    json_t *object = support_json("bench --preset tiny --mixer ttt_linear_decay --work train --dtype int8 --repeat 1");
+    assert_string_equal(support_string(row_at(object, 0, "train", "ttt_linear_decay"), "reason"),
+                        "only fp32 weights are trained");
+    json_decref(object);
+    object = support_json("bench --preset tiny --mixer ttt_linear --work prefill --dtype int8 --context 16 --repeat 1");
+    assert_string_equal(support_string(row_at(object, 0, "prefill", "ttt_linear"), "limit_unit"), "Gop/s");
     json_decref(object);
 }
 
@@ -357,7 +385,7 @@ static void test_preset_and_table(void **state) {
     double context, rate, least, most, megaflops, heads = 6, d = 384, head = 64,
                                                   matrices = 4 * d * d + heads * d + 3 * d * 1024;
     assert_int_equal(
-        sscanf(line, "\nprefill ttt_mlp %lf %lf %lf .. %lf %lf", &context, &rate, &least, &most, &megaflops), 5);
+        sscanf(line, "\nprefill ttt_mlp f32 %lf %lf %lf .. %lf %lf", &context, &rate, &least, &most, &megaflops), 5);
     assert_true(context == 5);
     double flops = 6 * (2 * matrices + heads * (56 * head * head + 30 * B * head)) + 2 * V * d / 5;
     assert_true(fabs(megaflops - flops * 1e-6) < 0.051);
@@ -385,6 +413,7 @@ static void test_wrong_use(void **state) {
     support_refused(2, "--preset: '2b' is not one of", "bench --preset 2b");
     support_refused(2, "--mixer: 'mamba' is not one of", "bench --mixer mamba");
     support_refused(2, "--work: 'play' is not one of", "bench --work play");
+    support_refused(2, "--dtype: 'f64' is not one of", "bench --dtype f64");
     support_refused(2, "--context: 0 is not in", "bench --context 0");
     support_refused(2, "--context: 2000000 is not in", "bench --context 16,2000000,5");
     support_refused(2, "--context: '' is not a whole number", "bench --context 16,,5");
@@ -417,19 +446,13 @@ static void test_interrupt(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_work),
-        cmocka_unit_test(test_decode_bytes),
-        cmocka_unit_test(test_all_logits),
-        cmocka_unit_test(test_sessions),
-        cmocka_unit_test(test_contexts),
-        cmocka_unit_test(test_long_context),
-        cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_energy),
-        cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_html),
-        cmocka_unit_test(test_preset_and_table),
-        cmocka_unit_test(test_leaves_nothing),
-        cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_every_work),     cmocka_unit_test(test_decode_bytes),
+        cmocka_unit_test(test_all_logits),     cmocka_unit_test(test_dtypes),
+        cmocka_unit_test(test_sessions),       cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_long_context),   cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_energy),         cmocka_unit_test(test_csv),
+        cmocka_unit_test(test_html),           cmocka_unit_test(test_preset_and_table),
+        cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_wrong_use),
         cmocka_unit_test(test_interrupt),
     };
     return cmocka_run_group_tests_name("cli bench", tests, begin, support_cli_end);
