@@ -38,7 +38,7 @@ static float *numbers(size_t n) {
     return x;
 }
 
-enum { ROUNDS_MAX = 100, TYPES = IL_WEIGHTS_INT8 + 1 };
+enum { ROUNDS_MAX = 100, TYPES = IL_WEIGHTS_INT4 + 1 };
 
 static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     const double flop = 2.0 * m * n * k;
@@ -62,7 +62,7 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
             for (int i = 0; i < repeat; i++) {
                 if (type == IL_WEIGHTS_F32)
                     il_gemm_packed(engine, m, n, k, (il_matrix){a, k, 1}, packed, NULL, c, n, 0);
-                else if (type == IL_WEIGHTS_INT8)
+                else if (type >= IL_WEIGHTS_INT8)
                     il_gemm_quantized(engine, m, a, k, &narrow[type], scratch, c, n);
                 else
                     il_gemm_bf16(engine, m, n, k, (il_matrix){a, k, 1}, (const void *)narrow[type].panels, c, n);

@@ -58,7 +58,7 @@ int verb_convert(int argc, char **argv) {
     convert_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to read", .required = 1),
-        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8}", "how the weights of linear layers are held",
+        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}", "how the weights of linear layers are held",
             .required = 1),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in the output directory if there is one"),

@@ -108,10 +108,11 @@ typedef enum il_mixer {
 typedef enum il_weight_type {
     IL_WEIGHTS_F32,
     IL_WEIGHTS_BF16, /* the bits of a computation are those of the same numbers held as fp32 */
-    IL_WEIGHTS_INT8  /* a byte a weight and a scale for every 64 inputs; rows are quantized alike and multiplied as
+    IL_WEIGHTS_INT8, /* a byte a weight and a scale for every 64 inputs; rows are quantized alike and multiplied as
                       * integers (docs/arithmetic.md) */
+    IL_WEIGHTS_INT4  /* the same with half a byte a weight */
 } il_weight_type;
-IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "int8" */
+IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "int8", "int4" */
 
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 typedef struct il_config {

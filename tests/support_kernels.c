@@ -110,23 +110,25 @@ static void run_quantize(kernel_run *run) {
     for (int i = 0; i < run->rows * groups_of(run->n) * IL_GROUP; i++) q[i] = 77; /* what is not written stays */
     K->quantize(run->rows, run->n, x, ld(run), q, out(run, run->rows * groups_of(run->n)));
 }
-static void run_gemm_int8(kernel_run *run) {
+static void gemm_quantized(kernel_run *run, int bits) {
     int m = run->rows, n = run->n, k = quantized_depths[run->variant], groups = groups_of(k), panels = (n + 15) / 16;
     int16_t *q = place(run, (size_t)(m * groups * IL_GROUP) * sizeof *q, 0);
     for (int i = 0; i < m * groups * IL_GROUP; i++)
         q[i] = i % IL_GROUP + i / IL_GROUP % groups * IL_GROUP < k ? (int16_t)(kernel_draw(&run->seed) * 63.5f) : 0;
     const float *scale = in(run, m * groups);
-    int rest = k % IL_GROUP;
-    int bytes = k / IL_GROUP * (64 + IL_GROUP * 16) + (rest ? 64 + (rest + 1) / 2 * 32 : 0);
+    int rest = k % IL_GROUP, group = 64 + IL_GROUP * 2 * bits;
+    int bytes = k / IL_GROUP * group + (rest ? 64 + (bits == 8 ? (rest + 1) / 2 * 32 : (rest + 7) / 8 * 64) : 0);
     unsigned char *b = noise(run, panels * bytes);
     for (int p = 0; p < panels; p++) /* factors are floats */
         for (int g = 0; g < groups; g++)
             for (int i = 0; i < 16; i++) {
                 float factor = kernel_draw(&run->seed);
-                memcpy(b + p * bytes + g * (64 + IL_GROUP * 16) + 4 * i, &factor, sizeof factor);
+                memcpy(b + p * bytes + g * group + 4 * i, &factor, sizeof factor);
             }
-    K->gemm_int8(m, n, k, q, scale, b, bytes, rows_out(run), ld(run));
+    (bits == 8 ? K->gemm_int8 : K->gemm_int4)(m, n, k, q, scale, b, bytes, rows_out(run), ld(run));
 }
+static void run_gemm_int8(kernel_run *run) { gemm_quantized(run, 8); }
+static void run_gemm_int4(kernel_run *run) { gemm_quantized(run, 4); }
 static void run_pack(kernel_run *run) {
     int n = run->n, k = run->rows, by_columns = run->variant;
     const float *src;
@@ -363,5 +365,6 @@ const kernel_case kernel_cases[] = {
     CASE(gemm_bf16, 8),
     CASE(quantize, 4),
     CASE(gemm_int8, QUANTIZED_DEPTHS),
+    CASE(gemm_int4, QUANTIZED_DEPTHS),
 };
 const int n_kernel_cases = (int)(sizeof kernel_cases / sizeof *kernel_cases);

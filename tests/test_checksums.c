@@ -50,6 +50,8 @@ static const entry list[] = {
     {"mlp d66 int8", IL_MIXER_TTT_MLP, 16, 132, 2, 7, IL_WEIGHTS_INT8, 0x739dd9c3784a1a6c, 0xc0819ccbab2772b0, 0, 0},
     {"attention int8", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_INT8, 0x17e71f527a992327, 0x5a9ebf36cd3be3f7,
      0, 0},
+    {"linear mamba int4", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT4, 0x49cea121d30eb895, 0xd0a349d4204c3fe4, 0,
+     0},
 };
 enum { ENTRIES = sizeof list / sizeof *list };
 
@@ -113,7 +115,7 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
 static void print_list(void) {
     static const char *const mixers[] = {"IL_MIXER_TTT_LINEAR", "IL_MIXER_TTT_LINEAR_DECAY", "IL_MIXER_TTT_MLP",
                                          "IL_MIXER_SELF_ATTENTION"};
-    static const char *const types[] = {"IL_WEIGHTS_F32", "IL_WEIGHTS_BF16", "IL_WEIGHTS_INT8"};
+    static const char *const types[] = {"IL_WEIGHTS_F32", "IL_WEIGHTS_BF16", "IL_WEIGHTS_INT8", "IL_WEIGHTS_INT4"};
     il_engine *engine = lively_engine(1, "portable");
     for (int i = 0; i < ENTRIES; i++) {
         entry r = compute(engine, &list[i], N);

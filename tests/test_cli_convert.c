@@ -120,6 +120,12 @@ static void test_int8(void **state) {
     free(support_done("compress --model q book.txt q.il"));
     free(support_done("decompress --model q --threads 1 q.il again.txt"));
     assert_same_files("again.txt", "book.txt");
+    free(support_done("convert --model m --dtype int4 --out q4"));
+    assert_true(size_of("q4/model.safetensors") < size_of("q/model.safetensors"));
+    json_t *q4 = support_json("eval --model q4 --data book.txt");
+    loss = support_number(q4, "nll") - support_number(wide, "nll");
+    assert_true(loss < 0.2 && loss > -0.2 && loss != 0);
+    json_decref(q4);
     support_refused(1, "this model is", "decompress --model m q.il again.txt");
     support_refused(1, "only f32 weights can be trained",
                     "train --model q --data book.txt --out rq --steps 1 --batch-tokens 32 --seq-len 32");

@@ -13,7 +13,7 @@
 #include "support_model.h"
 #include "train/gradient.h"
 
-enum { N = 70, VOCAB = 61, QUANTIZED_LAST = IL_WEIGHTS_INT8 };
+enum { N = 70, VOCAB = 61, QUANTIZED_LAST = IL_WEIGHTS_INT4 };
 
 static support_alloc counter; /* under the engine */
 static il_engine *engine;

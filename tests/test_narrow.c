@@ -136,32 +136,79 @@ static void rows_are_quantized_by_groups(void **unused) {
     }
 }
 
-static void check_quantized(il_engine *engine, int rows, int out, int in) {
+/* int4: whole numbers -7 .. 7, none further off than one step of the largest magnitude asks for, and all rows there and
+ * back through bytes, low halves first. */
+static void int4_rows(void **unused) {
+    (void)unused;
+    for (int s = 0; s < SIZES; s++) {
+        int out = sizes[s][0], in = sizes[s][1];
+        size_t count = (size_t)in, row_bytes = il_narrow_row_bytes(IL_WEIGHTS_INT4, count);
+        assert_int_equal(row_bytes, (in + 1) / 2);
+        float *w = numbers((size_t)out * count), *x = numbers(count);
+        for (int k = 0; k < in && k < IL_GROUP; k++) w[k] = 0;
+        unsigned char *values = malloc(row_bytes), *scales = malloc(4 * il_narrow_row_scales(IL_WEIGHTS_INT4, count));
+        il_narrow m = make(IL_WEIGHTS_INT4, out, in, w), other = make(IL_WEIGHTS_INT4, out, in, w);
+        memset(other.panels, 0, il_narrow_bytes(IL_WEIGHTS_INT4, (size_t)out, count));
+        for (int row = 0; row < out; row++) {
+            il_narrow_get(&m, (size_t)row, x);
+            il_narrow_get_bytes(&m, (size_t)row, values, scales);
+            for (int from = 0; from < in; from += IL_GROUP) {
+                float scale = il_narrow_scale(&m, (size_t)row, from), largest = 0;
+                double error = 0, plain = 0;
+                for (int k = from; k < in && k < from + IL_GROUP; k++)
+                    largest = fmaxf(largest, fabsf(w[(ptrdiff_t)row * in + k]));
+                for (int k = from; k < in && k < from + IL_GROUP; k++) {
+                    float given = w[(ptrdiff_t)row * in + k];
+                    int value = (values[k / 2] >> k % 2 * 4 & 15) - 8;
+                    assert_in_range(value + 7, 0, 14);
+                    assert_true(x[k] == (float)value * scale);
+                    error += pow((double)given - (double)x[k], 2);
+                    if (largest > 0)
+                        plain +=
+                            pow((double)given - rint((double)given / (double)largest * 7) * (double)largest / 7, 2);
+                }
+                assert_true(error <= plain * 1.0001 + 1e-12); /* at least as near as plain rounding */
+            }
+            il_narrow_put_bytes(&other, (size_t)row, values, scales);
+            il_narrow_get(&other, (size_t)row, w); /* its row 0 is not needed any more */
+            assert_memory_equal(w, x, count * sizeof *x);
+            for (int k = 0; k < in && row + 1 == out; k++) w[k] = 0;
+        }
+        free(w), free(x), free(values), free(scales), free(m.panels), free(other.panels);
+    }
+}
+
+static void check_quantized(il_engine *engine, il_weight_type type, int rows, int out, int in) {
     float *w = numbers((size_t)out * (size_t)in);
     ptrdiff_t ldx = in + 3, ldy = out + 5;
     float *x = numbers((size_t)(rows * ldx)), *y = numbers((size_t)(rows * ldy)), *want = numbers((size_t)(rows * ldy));
     for (int k = 0; k < in && k < IL_GROUP; k++) x[k] *= rows % 2 ? 0.0f : 1e-37f; /* groups that are zero */
     for (int k = 0; k < in; k++) x[(rows - 1) * ldx + k] *= 1e20f;
-    il_narrow m = make(IL_WEIGHTS_INT8, out, in, w);
+    il_narrow m = make(type, out, in, w);
+    float *held = numbers((size_t)in);
     memcpy(want, y, (size_t)(rows * ldy) * sizeof *y);
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < out; j++) {
+    for (int j = 0; j < out; j++) {
+        il_narrow_get(&m, (size_t)j, held);
+        for (int i = 0; i < rows; i++) {
             float acc = 0;
             for (int from = 0; from < in; from += IL_GROUP) {
                 int n = in - from < IL_GROUP ? in - from : IL_GROUP, dot = 0;
-                integers left = quantized(n, x + i * ldx + from), right = quantized(n, w + (ptrdiff_t)j * in + from);
-                for (int k = 0; k < n; k++) dot += left.q[k] * right.q[k];
-                acc = fmaf((float)dot, left.scale * right.scale, acc);
+                integers left = quantized(n, x + i * ldx + from);
+                float scale = il_narrow_scale(&m, (size_t)j, from);
+                for (int k = 0; k < n && scale > 0; k++) dot += left.q[k] * (int)rintf(held[from + k] / scale);
+                acc = fmaf((float)dot, left.scale * scale, acc);
             }
             want[i * ldy + j] = acc;
         }
+    }
     size_t bytes = il_quantized_bytes(rows, in);
     unsigned char *scratch = aligned_alloc(64, (bytes + 63) / 64 * 64);
     memset(scratch, 0xA5, bytes);
     il_gemm_quantized(engine, rows, x, ldx, &m, scratch, y, ldy);
     if (memcmp(y, want, (size_t)(rows * ldy) * sizeof *y) != 0)
-        fail_msg("%s, %d threads: int8 %dx%dx%d", engine->kernels->name, il_pool_threads(engine->pool), rows, out, in);
-    free(w), free(x), free(y), free(want), free(m.panels), free(scratch);
+        fail_msg("%s, %d threads: %s %dx%dx%d", engine->kernels->name, il_pool_threads(engine->pool),
+                 il_weight_type_name(type), rows, out, in);
+    free(held), free(w), free(x), free(y), free(want), free(m.panels), free(scratch);
 }
 
 /* A row with a number that is none gives no number; its neighbours are as they were. */
@@ -201,7 +248,8 @@ static void products_on_every_machine(void **unused) {
             for (int s = 0; s < SIZES; s++)
                 for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
                     check_bf16(engine, rows[r], sizes[s][0], sizes[s][1]);
-                    check_quantized(engine, rows[r], sizes[s][0], sizes[s][1]);
+                    check_quantized(engine, IL_WEIGHTS_INT8, rows[r], sizes[s][0], sizes[s][1]);
+                    check_quantized(engine, IL_WEIGHTS_INT4, rows[r], sizes[s][0], sizes[s][1]);
                 }
             check_nonfinite(engine);
             il_engine_close(engine);
@@ -213,6 +261,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_out_as_they_went_in),
         cmocka_unit_test(rows_are_quantized_by_groups),
+        cmocka_unit_test(int4_rows),
         cmocka_unit_test(products_on_every_machine),
     };
     return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);

@@ -213,10 +213,12 @@ static void quantized_part(void *context, int item, int worker) {
     const int block = p->panel_bytes < PANEL_BLOCK ? (int)(PANEL_BLOCK / p->panel_bytes) * 16 : 16;
     const int step = m <= STREAM_ROWS ? n : block;
     (void)worker;
+    const il_kernels *kernels = s->engine->kernels;
     for (int j = 0; j < n; j += step)
-        s->engine->kernels->gemm_int8(m, min_int(step, n - j), s->k, p->q + at * IL_GROUP, p->scale + at,
-                                      p->b->panels + (size_t)((j0 + j) / 16) * p->panel_bytes,
-                                      (ptrdiff_t)p->panel_bytes, s->c + i0 * s->ldc + j0 + j, s->ldc);
+        (p->b->type == IL_WEIGHTS_INT4 ? kernels->gemm_int4 : kernels->gemm_int8)(
+            m, min_int(step, n - j), s->k, p->q + at * IL_GROUP, p->scale + at,
+            p->b->panels + (size_t)((j0 + j) / 16) * p->panel_bytes, (ptrdiff_t)p->panel_bytes,
+            s->c + i0 * s->ldc + j0 + j, s->ldc);
 }
 
 void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, const il_narrow *b, void *scratch,

@@ -39,6 +39,7 @@ const il_kernels IL_KERNELS_NAME = {
     .gemm_bf16 = gemm_bf16,
     .quantize = quantize,
     .gemm_int8 = gemm_int8,
+    .gemm_int4 = gemm_int4,
     .pack = pack,
     .transpose = transpose,
     .add = add,

@@ -42,6 +42,10 @@ typedef struct il_kernels {
      * ascending. */
     void (*gemm_int8)(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
+    /* The same, after the factors for each eight inputs [16] uint32_t: of an output's eight integers plus 8, input 2j
+     * in bits 4j and input 2j+1 in bits 4j+16 and up, j < 4; the last group padded to eight. */
+    void (*gemm_int4)(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
+                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
 
     /* Packs b(k,n) = src[k*src_row + n*src_col] into panels [ceil(n/16)][k][16], the last one padded with zeros. One of
      * the strides must be 1. */

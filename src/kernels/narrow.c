@@ -2,27 +2,35 @@
  * what a file holds is checked by who reads it. */
 #include "kernels/narrow.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
 
 _Static_assert((int)IL_NARROW_CHUNK == (int)IL_GROUP, "a chunk has one scale");
 
-enum { SCALE_BYTES = IL_LANES * sizeof(float), GROUP_BYTES = SCALE_BYTES + IL_GROUP * IL_LANES };
+enum { SCALE_BYTES = IL_LANES * sizeof(float) };
 
-static size_t int8_panel_bytes(size_t in) {
-    size_t rest = in % IL_GROUP, bytes = in / IL_GROUP * GROUP_BYTES;
-    if (rest) bytes += SCALE_BYTES + (rest + 1) / 2 * 2 * IL_LANES;
+/* Of the integers of n inputs of a group, 16 outputs. */
+static size_t integer_bytes(il_weight_type type, size_t n) {
+    return type == IL_WEIGHTS_INT4 ? (n + 7) / 8 * 4 * IL_LANES : (n + 1) / 2 * 2 * IL_LANES;
+}
+
+static size_t group_bytes(il_weight_type type) { return SCALE_BYTES + integer_bytes(type, IL_GROUP); }
+
+static size_t quantized_panel_bytes(il_weight_type type, size_t in) {
+    size_t rest = in % IL_GROUP, bytes = in / IL_GROUP * group_bytes(type);
+    if (rest) bytes += SCALE_BYTES + integer_bytes(type, rest);
     return (bytes + 63) / 64 * 64;
 }
 
 size_t il_narrow_bytes(il_weight_type type, size_t out, size_t in) {
     size_t panels = (out + IL_LANES - 1) / IL_LANES;
-    return panels * (type == IL_WEIGHTS_BF16 ? IL_LANES * in * sizeof(uint16_t) : int8_panel_bytes(in));
+    return panels * (type == IL_WEIGHTS_BF16 ? IL_LANES * in * sizeof(uint16_t) : quantized_panel_bytes(type, in));
 }
 
 size_t il_narrow_row_bytes(il_weight_type type, size_t in) {
-    return type == IL_WEIGHTS_BF16 ? in * sizeof(uint16_t) : in;
+    return type == IL_WEIGHTS_BF16 ? in * sizeof(uint16_t) : type == IL_WEIGHTS_INT4 ? (in + 1) / 2 : in;
 }
 
 size_t il_narrow_row_scales(il_weight_type type, size_t in) {
@@ -52,49 +60,103 @@ static void bf16_get(const il_narrow *m, size_t row, int from, int n, float *x) 
     }
 }
 
-/* ---- int8 ---- */
+/* ---- int8 and int4 ---- */
 
-/* A group of a row: its scale and its first integer; the next ones follow in twos, 2*16 apart. */
-typedef struct int8_group {
+/* Where a group of a row lies. */
+typedef struct group {
+    il_weight_type type;
     float *scale;
-    int8_t *values;
-} int8_group;
+    unsigned char *integers; /* of the row's first input */
+} group;
 
-static int8_group int8_at(const il_narrow *m, size_t row, int from) {
+static group group_at(const il_narrow *m, size_t row, int from) {
     size_t lane = row % IL_LANES;
-    unsigned char *group =
-        m->panels + row / IL_LANES * int8_panel_bytes((size_t)m->in) + (size_t)from / IL_GROUP * GROUP_BYTES;
-    return (int8_group){(float *)(void *)group + lane, (int8_t *)(group + SCALE_BYTES + 2 * lane)};
+    unsigned char *at = m->panels + row / IL_LANES * quantized_panel_bytes(m->type, (size_t)m->in) +
+                        (size_t)from / IL_GROUP * group_bytes(m->type);
+    return (group){m->type, (float *)(void *)at + lane,
+                   at + SCALE_BYTES + (m->type == IL_WEIGHTS_INT4 ? sizeof(uint32_t) : 2) * lane};
 }
 
-static ptrdiff_t int8_place(int i) { return (ptrdiff_t)(i / 2) * 2 * IL_LANES + i % 2; }
+/* The byte of input i. int8: they follow in twos. int4: eight are a word, the even ones in its lower half. */
+static unsigned char *byte_of(const group *g, int i) {
+    if (g->type == IL_WEIGHTS_INT8) return g->integers + i / 2 * 2 * IL_LANES + i % 2;
+    return g->integers + i / 8 * (int)sizeof(uint32_t) * IL_LANES + i % 2 * 2 + i % 8 / 4;
+}
 
-/* As rows of inputs are quantized. */
-static void int8_put(const il_narrow *m, size_t row, int from, int n, const float *x) {
-    int8_group group = int8_at(m, row, from);
+static int nibble_shift(int i) { return i % 4 / 2 * 4; }
+
+static void put_integer(const group *g, int i, int value) {
+    unsigned char *byte = byte_of(g, i);
+    if (g->type == IL_WEIGHTS_INT8)
+        *byte = (unsigned char)value;
+    else
+        *byte = (unsigned char)((*byte & ~(15 << nibble_shift(i))) | (value + 8) << nibble_shift(i));
+}
+
+static int get_integer(const group *g, int i) {
+    const unsigned char *byte = byte_of(g, i);
+    return g->type == IL_WEIGHTS_INT8 ? (int8_t)*byte : (*byte >> nibble_shift(i) & 15) - 8;
+}
+
+/* Of some steps around the one that the largest magnitude asks for the one that leaves the smallest square error: so
+ * few integers are worth the search. -8 is left out. */
+static float quantize_int4(int n, const float *x, int16_t *q) {
+    enum { STEPS = 13 };
+    float best_scale = 0, largest = 0;
+    double best = 0;
+    for (int i = 0; i < n; i++) {
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+        best += (double)x[i] * (double)x[i];
+        q[i] = 0;
+    }
+    if (!(largest >= 0x1p-100f)) return 0;
+    for (int step = 0; step < STEPS; step++) {
+        float scale = largest / (6.0f + 0.25f * (float)step), error_scale = 1 / scale;
+        double error = 0;
+        int16_t tried[IL_GROUP];
+        for (int i = 0; i < n; i++) {
+            float whole = rintf(x[i] * error_scale);
+            tried[i] = (int16_t)(whole > 7 ? 7 : whole < -7 ? -7 : whole);
+            double off = (double)x[i] - (double)tried[i] * (double)scale;
+            error += off * off;
+        }
+        if (error >= best) continue;
+        best = error;
+        best_scale = scale;
+        memcpy(q, tried, (size_t)n * sizeof *q);
+    }
+    return best_scale;
+}
+
+/* int8 as rows of inputs are quantized. */
+static void quantized_put(const il_narrow *m, size_t row, int from, int n, const float *x) {
+    group g = group_at(m, row, from);
     int16_t q[IL_GROUP];
-    il_kernels_portable.quantize(1, n, x, n, q, group.scale);
-    for (int i = 0; i < n; i++) group.values[int8_place(i)] = (int8_t)q[i];
+    if (m->type == IL_WEIGHTS_INT4)
+        *g.scale = quantize_int4(n, x, q);
+    else
+        il_kernels_portable.quantize(1, n, x, n, q, g.scale);
+    for (int i = 0; i < n; i++) put_integer(&g, i, q[i]);
 }
 
-static void int8_get(const il_narrow *m, size_t row, int from, int n, float *x) {
-    int8_group group = int8_at(m, row, from);
-    for (int i = 0; i < n; i++) x[i] = (float)group.values[int8_place(i)] * *group.scale;
+static void quantized_get(const il_narrow *m, size_t row, int from, int n, float *x) {
+    group g = group_at(m, row, from);
+    for (int i = 0; i < n; i++) x[i] = (float)get_integer(&g, i) * *g.scale;
 }
 
-float il_narrow_scale(const il_narrow *m, size_t row, int from) { return *int8_at(m, row, from).scale; }
+float il_narrow_scale(const il_narrow *m, size_t row, int from) { return *group_at(m, row, from).scale; }
 
 /* ---- either ---- */
 
 void il_narrow_put(const il_narrow *m, size_t row, const float *x) {
     for (int from = 0; from < m->in; from += IL_NARROW_CHUNK) {
         int n = m->in - from < IL_NARROW_CHUNK ? m->in - from : IL_NARROW_CHUNK;
-        (m->type == IL_WEIGHTS_BF16 ? bf16_put : int8_put)(m, row, from, n, x + from);
+        (m->type == IL_WEIGHTS_BF16 ? bf16_put : quantized_put)(m, row, from, n, x + from);
     }
 }
 
 void il_narrow_get_part(const il_narrow *m, size_t row, int from, int n, float *x) {
-    (m->type == IL_WEIGHTS_BF16 ? bf16_get : int8_get)(m, row, from, n, x);
+    (m->type == IL_WEIGHTS_BF16 ? bf16_get : quantized_get)(m, row, from, n, x);
 }
 
 void il_narrow_get(const il_narrow *m, size_t row, float *x) {
@@ -108,10 +170,12 @@ void il_narrow_put_bytes(const il_narrow *m, size_t row, const unsigned char *va
         for (int i = 0; i < m->in; i++) memcpy(to + i * IL_LANES, values + 2 * i, sizeof *to);
         return;
     }
-    for (int from = 0; from < m->in; from += IL_GROUP) {
-        int8_group group = int8_at(m, row, from);
-        memcpy(group.scale, scales + (size_t)(from / IL_GROUP) * sizeof(float), sizeof(float));
-        for (int i = 0; i < IL_GROUP && from + i < m->in; i++) group.values[int8_place(i)] = (int8_t)values[from + i];
+    group g = group_at(m, row, 0);
+    for (int k = 0; k < m->in; k++) {
+        if (k % IL_GROUP == 0) g = group_at(m, row, k);
+        if (k % IL_GROUP == 0) memcpy(g.scale, scales + (size_t)(k / IL_GROUP) * sizeof(float), sizeof(float));
+        int integer = m->type == IL_WEIGHTS_INT4 ? (values[k / 2] >> k % 2 * 4 & 15) - 8 : (int8_t)values[k];
+        put_integer(&g, k % IL_GROUP, integer);
     }
 }
 
@@ -121,10 +185,15 @@ void il_narrow_get_bytes(const il_narrow *m, size_t row, unsigned char *values, 
         for (int i = 0; i < m->in; i++) memcpy(values + 2 * i, from + i * IL_LANES, sizeof *from);
         return;
     }
-    for (int from = 0; from < m->in; from += IL_GROUP) {
-        int8_group group = int8_at(m, row, from);
-        memcpy(scales + (size_t)(from / IL_GROUP) * sizeof(float), group.scale, sizeof(float));
-        for (int i = 0; i < IL_GROUP && from + i < m->in; i++)
-            values[from + i] = (unsigned char)group.values[int8_place(i)];
+    if (m->type == IL_WEIGHTS_INT4) memset(values, 0, il_narrow_row_bytes(m->type, (size_t)m->in));
+    group g = group_at(m, row, 0);
+    for (int k = 0; k < m->in; k++) {
+        if (k % IL_GROUP == 0) g = group_at(m, row, k);
+        if (k % IL_GROUP == 0) memcpy(scales + (size_t)(k / IL_GROUP) * sizeof(float), g.scale, sizeof(float));
+        int integer = get_integer(&g, k % IL_GROUP);
+        if (m->type == IL_WEIGHTS_INT4)
+            values[k / 2] |= (unsigned char)((integer + 8) << k % 2 * 4);
+        else
+            values[k] = (unsigned char)integer;
     }
 }

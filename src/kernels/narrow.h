@@ -8,7 +8,8 @@
 /* A matrix [out, in] of one of the narrow types; panels [il_narrow_bytes], zeroed before the first row is put.
  *   bf16: [ceil(out/16)][in][16] uint16_t, the 16 in the order 0 8 1 9 … 7 15.
  *   int8: [ceil(out/16)], padded to 64 bytes, of groups of 64 inputs (the last may be shorter): 16 float scales, then
- *         [inputs/2][16][2] int8_t. A weight is its integer times the scale of its output and group. */
+ *         [inputs/2][16][2] int8_t. A weight is its integer times the scale of its output and group.
+ *   int4: the same with [inputs/8][16] uint32_t (kernels.h: gemm_int4). */
 typedef struct il_narrow {
     il_weight_type type;
     int out, in;

@@ -35,10 +35,18 @@ static void quantize(int m, int k, const float *x, ptrdiff_t ldx, int16_t *q, fl
     }
 }
 
+/* The matrix's integers of inputs 2*pair and 2*pair+1 of a group, b where its integers begin. */
+IL_INLINE v16pairs quantized_right(const unsigned char *b, const int bits, int pair) {
+    const void *word = b + pair / 4 * 64;
+    if (bits == 4) return v16pairs_load_i4(word, pair % 4);
+    return v16pairs_load_i8((const void *)(b + pair * 32));
+}
+
 /* rows x panels*16 of c, as gemm_tile. Between the groups c itself keeps the chains: the registers hold integers. */
-IL_INLINE void quantized_tile(const int rows, const int panels, const int columns, int k, const int16_t *q,
-                              const float *scale, const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    const int groups = (k + IL_GROUP - 1) / IL_GROUP;
+IL_INLINE void quantized_tile(const int rows, const int panels, const int columns, const int bits, int k,
+                              const int16_t *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel, float *c,
+                              ptrdiff_t ldc) {
+    const int groups = (k + IL_GROUP - 1) / IL_GROUP, step = bits == 4 ? 4 : 1;
     for (int g = 0; g < groups; g++) {
         const int left = k - g * IL_GROUP, pairs = left < IL_GROUP ? (left + 1) / 2 : IL_GROUP / 2;
         const float *factors = (const void *)b;
@@ -49,18 +57,21 @@ IL_INLINE void quantized_tile(const int rows, const int panels, const int column
             UNROLL
             for (int p = 0; p < panels; p++) acc[i][p] = v16i_zero();
         }
-        for (int pair = 0; pair < pairs; pair++) {
-            v16pairs right[8];
+        for (int pair = 0; pair < pairs; pair += step) {
             UNROLL
-            for (int p = 0; p < panels; p++) right[p] = v16pairs_load_i8((const void *)(b + p * b_panel));
-            UNROLL
-            for (int i = 0; i < rows; i++) {
-                v16pairs both = v16pairs_set1(q + (ptrdiff_t)i * groups * IL_GROUP + 2 * pair);
+            for (int s = 0; s < step; s++) {
+                v16pairs right[8];
                 UNROLL
-                for (int p = 0; p < panels; p++) acc[i][p] = v16i_dot(acc[i][p], both, right[p]);
+                for (int p = 0; p < panels; p++) right[p] = quantized_right(b + p * b_panel, bits, pair + s);
+                UNROLL
+                for (int i = 0; i < rows; i++) {
+                    v16pairs both = v16pairs_set1(q + (ptrdiff_t)i * groups * IL_GROUP + 2 * (pair + s));
+                    UNROLL
+                    for (int p = 0; p < panels; p++) acc[i][p] = v16i_dot(acc[i][p], both, right[p]);
+                }
             }
-            b += 32;
         }
+        b += bits == 4 ? (pairs + 3) / 4 * 64 : pairs * 32;
         UNROLL
         for (int p = 0; p < panels; p++) {
             const v16 factor = v16_load((const void *)((const unsigned char *)factors + p * b_panel));
@@ -84,34 +95,49 @@ IL_INLINE void quantized_tile(const int rows, const int panels, const int column
 typedef void quantized_rows(int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
                             ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
 
-#define QUANTIZED_RUN(ROWS, PANELS)                                                                                    \
+#define QUANTIZED_RUN(ROWS, PANELS, BITS)                                                                              \
     for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
-        quantized_tile(ROWS, PANELS, 16, k, q, scale, b, b_panel, c, ldc);                                             \
+        quantized_tile(ROWS, PANELS, 16, BITS, k, q, scale, b, b_panel, c, ldc);                                       \
         b += PANELS * b_panel;                                                                                         \
         c += 16 * PANELS;                                                                                              \
     }
-#define QUANTIZED_BLOCK(ROWS, WIDE, NARROW)                                                                            \
-    static void gemm_int8_##ROWS(int n, int k, const int16_t *q, const float *scale, const unsigned char *b,           \
-                                 ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {                                         \
-        if (WIDE > 1) QUANTIZED_RUN(ROWS, WIDE)                                                                        \
-        if (NARROW > 1) QUANTIZED_RUN(ROWS, NARROW)                                                                    \
-        QUANTIZED_RUN(ROWS, 1)                                                                                         \
-        if (n > 0) quantized_tile(ROWS, 1, n, k, q, scale, b, b_panel, c, ldc);                                        \
+#define QUANTIZED_BLOCK(NAME, BITS, ROWS, WIDE, NARROW)                                                                \
+    static void NAME##_##ROWS(int n, int k, const int16_t *q, const float *scale, const unsigned char *b,              \
+                              ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {                                            \
+        if (WIDE > 1) QUANTIZED_RUN(ROWS, WIDE, BITS)                                                                  \
+        if (NARROW > 1) QUANTIZED_RUN(ROWS, NARROW, BITS)                                                              \
+        QUANTIZED_RUN(ROWS, 1, BITS)                                                                                   \
+        if (n > 0) quantized_tile(ROWS, 1, n, BITS, k, q, scale, b, b_panel, c, ldc);                                  \
     }
-GEMM_TILES(QUANTIZED_BLOCK)
+#define GEMM_BLOCK_INT8(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int8, 8, ROWS, WIDE, NARROW)
+#define GEMM_BLOCK_INT4(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int4, 4, ROWS, WIDE, NARROW)
+GEMM_TILES(GEMM_BLOCK_INT8)
+GEMM_TILES(GEMM_BLOCK_INT4)
 
-#define QUANTIZED_NAME(ROWS, WIDE, NARROW) gemm_int8_##ROWS,
-static quantized_rows *const gemm_int8_blocks[GEMM_ROWS] = {GEMM_TILES(QUANTIZED_NAME)};
+#define GEMM_NAME_INT8(ROWS, WIDE, NARROW) gemm_int8_##ROWS,
+#define GEMM_NAME_INT4(ROWS, WIDE, NARROW) gemm_int4_##ROWS,
+static quantized_rows *const gemm_int8_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT8)};
+static quantized_rows *const gemm_int4_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT4)};
 
-static void gemm_int8(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
-                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
+static void gemm_quantized(quantized_rows *const *row_blocks, int m, int n, int k, const int16_t *q, const float *scale,
+                           const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
     const int groups = (k + IL_GROUP - 1) / IL_GROUP;
     for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
         int rows = (m + blocks - 1) / blocks;
-        gemm_int8_blocks[rows - 1](n, k, q, scale, b, b_panel, c, ldc);
+        row_blocks[rows - 1](n, k, q, scale, b, b_panel, c, ldc);
         q += (ptrdiff_t)rows * groups * IL_GROUP;
         scale += rows * groups;
         c += rows * ldc;
         m -= rows;
     }
+}
+
+static void gemm_int8(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
+                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
+    gemm_quantized(gemm_int8_blocks, m, n, k, q, scale, b, b_panel, c, ldc);
+}
+
+static void gemm_int4(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
+                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
+    gemm_quantized(gemm_int4_blocks, m, n, k, q, scale, b, b_panel, c, ldc);
 }

@@ -112,6 +112,13 @@ IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     const __m128i *half = (const __m128i *)(const void *)p;
     return (v16pairs){_mm256_cvtepi8_epi16(_mm_loadu_si128(half)), _mm256_cvtepi8_epi16(_mm_loadu_si128(half + 1))};
 }
+IL_INLINE __m256i v16pairs_i4_(const void *p, int j) {
+    __m256i both = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)p), 4 * j);
+    return _mm256_sub_epi16(_mm256_and_si256(both, _mm256_set1_epi16(15)), _mm256_set1_epi16(8));
+}
+IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
+    return (v16pairs){v16pairs_i4_(p, j), v16pairs_i4_((const char *)p + 32, j)};
+}
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
     int32_t both;
     memcpy(&both, p, sizeof both);

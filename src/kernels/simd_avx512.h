@@ -92,6 +92,10 @@ IL_INLINE v16i v16i_zero(void) { return _mm512_setzero_si512(); }
 IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
+IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
+    __m512i both = _mm512_srl_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(4 * j));
+    return _mm512_sub_epi16(_mm512_and_si512(both, _mm512_set1_epi16(15)), _mm512_set1_epi16(8));
+}
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
     int32_t both;
     memcpy(&both, p, sizeof both);

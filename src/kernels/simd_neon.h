@@ -163,6 +163,16 @@ IL_INLINE v16i v16i_zero(void) {
 IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     return (v16pairs){vld1_s8(p), vld1_s8(p + 8), vld1_s8(p + 16), vld1_s8(p + 24)};
 }
+IL_INLINE int8x8_t v16pairs_i4_(const unsigned char *p, int j) {
+    uint32x4_t both = vshlq_u32(vreinterpretq_u32_u8(vld1q_u8(p)), vdupq_n_s32(-4 * j));
+    uint16x8_t each = vandq_u16(vreinterpretq_u16_u32(both), vdupq_n_u16(15));
+    return vsub_s8(vreinterpret_s8_u8(vmovn_u16(each)), vdup_n_s8(8));
+}
+IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
+    const unsigned char *at = p;
+    return (v16pairs){v16pairs_i4_(at, j), v16pairs_i4_(at + 16, j), v16pairs_i4_(at + 32, j),
+                      v16pairs_i4_(at + 48, j)};
+}
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
     int8x8_t y = vreinterpret_s8_u16(vdup_n_u16((uint16_t)((p[0] & 0xFF) | (p[1] & 0xFF) << 8)));
     return (v16pairs){y, y, y, y};

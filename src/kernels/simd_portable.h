@@ -176,6 +176,17 @@ IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     }
     return y;
 }
+/* [16] uint32_t: bits 4j and 4j+16 and up of each, less 8. */
+IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
+    v16pairs y;
+    EACH_LANE {
+        uint32_t word;
+        memcpy(&word, (const char *)p + 4 * i, sizeof word);
+        y.lane[i][0] = (int16_t)((int)(word >> (4 * j) & 15u) - 8);
+        y.lane[i][1] = (int16_t)((int)(word >> (4 * j + 16) & 15u) - 8);
+    }
+    return y;
+}
 /* p[0] and p[1] in every lane; |p[i]| ≤ 128 (one instruction set narrows them again). */
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
     v16pairs y;

@@ -161,7 +161,7 @@ il_status il_config_check(const il_config *config, il_error *error) {
     if (config->mixer == IL_MIXER_SELF_ATTENTION && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "self_attention has no mamba backbone: share_qk, use_gate, pre_conv must be false");
-    if ((unsigned)config->weights > IL_WEIGHTS_INT8)
+    if ((unsigned)config->weights > IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", (int)config->weights);
     if (parameters(config) > PARAMETERS_MAX)
         return il_fail(error, IL_ERR_ARG, "the sizes make a model of %llu parameters, more than %llu",
@@ -244,11 +244,11 @@ static il_status read_quantization(const char *path, json_t *value, il_config *c
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        WHERE "must be null, or have quant_method, bits, group_size and symmetric alone",
                        WHERE_ARGS(path, name));
-    if (strcmp(method, "innerloop") != 0 || bits != 8 || group != IL_GROUP || !symmetric)
+    if (strcmp(method, "innerloop") != 0 || (bits != 8 && bits != 4) || group != IL_GROUP || !symmetric)
         return il_fail(error, IL_ERR_UNSUPPORTED,
-                       WHERE "must be quant_method innerloop, bits 8, group_size %d, symmetric true",
+                       WHERE "must be quant_method innerloop, bits 8 or 4, group_size %d, symmetric true",
                        WHERE_ARGS(path, name), IL_GROUP);
-    config->weights = IL_WEIGHTS_INT8;
+    config->weights = bits == 8 ? IL_WEIGHTS_INT8 : IL_WEIGHTS_INT4;
     return IL_OK;
 }
 
@@ -421,11 +421,11 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
             snprintf(number, sizeof number, "%d", (int)value);
         n += snprintf(out + n, sizeof out - (size_t)n, "  \"%s\": %s,\n", f->key, number);
     }
-    if (config->weights == IL_WEIGHTS_INT8)
+    if (config->weights == IL_WEIGHTS_INT8 || config->weights == IL_WEIGHTS_INT4)
         n += snprintf(out + n, sizeof out - (size_t)n,
-                      "  \"quantization_config\": {\"quant_method\": \"innerloop\", \"bits\": 8, \"group_size\": %d, "
+                      "  \"quantization_config\": {\"quant_method\": \"innerloop\", \"bits\": %d, \"group_size\": %d, "
                       "\"symmetric\": true},\n",
-                      IL_GROUP);
+                      config->weights == IL_WEIGHTS_INT8 ? 8 : 4, IL_GROUP);
     snprintf(out + n, sizeof out - (size_t)n,
              "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
              "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": "

@@ -45,6 +45,12 @@ static void convert_piece(void *context, int item, int worker) {
         if (!piece) memcpy(c->to->weights + to->offset, c->from->weights + from->offset, to->count * sizeof(float));
         return;
     }
+    if (from->type == to->type && to->type != IL_WEIGHTS_F32) { /* rounding twice may not be rounding once */
+        if (!piece)
+            memcpy(c->to->narrow + to->offset, c->from->narrow + from->offset,
+                   il_narrow_bytes(to->type, to->shape[0], to->shape[1]));
+        return;
+    }
     size_t out = from->shape[0], panels = (out + IL_LANES - 1) / IL_LANES;
     size_t end = panels * (piece + 1) / PIECES * IL_LANES;
     float *x = c->rows + (size_t)worker * c->longest;

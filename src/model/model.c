@@ -285,6 +285,7 @@ const char *il_weight_type_name(il_weight_type type) {
     case IL_WEIGHTS_F32: return "f32";
     case IL_WEIGHTS_BF16: return "bf16";
     case IL_WEIGHTS_INT8: return "int8";
+    case IL_WEIGHTS_INT4: return "int4";
     }
     return "?";
 }

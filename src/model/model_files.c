@@ -94,9 +94,12 @@ static il_status check_tensor(const char *path, const il_st_tensor *tensor, cons
     if (scales) {
         scale.shape[1] = il_narrow_row_scales(whole->type, whole->shape[1]);
         entry = &scale;
+    } else if (whole->type == IL_WEIGHTS_INT4) {
+        scale.shape[1] = il_narrow_row_bytes(whole->type, whole->shape[1]); /* two in a byte */
+        entry = &scale;
     }
     if (is_quantized(whole)) {
-        il_dtype dtype = scales ? IL_F32 : IL_I8;
+        il_dtype dtype = scales ? IL_F32 : whole->type == IL_WEIGHTS_INT4 ? IL_U8 : IL_I8;
         if (tensor->dtype != dtype)
             return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "dtype %s, where %s must be", path, tensor->name,
                            il_dtype_name(tensor->dtype), il_dtype_name(dtype));
@@ -386,7 +389,8 @@ static size_t describe(const il_table_entry *entry, il_st_item items[2], char sc
     items[0].dtype = entry->type == IL_WEIGHTS_BF16 ? IL_BF16 : IL_F32;
     memcpy(items[0].shape, entry->shape, sizeof entry->shape);
     if (!is_quantized(entry)) return 1;
-    items[0].dtype = IL_I8;
+    items[0].dtype = entry->type == IL_WEIGHTS_INT4 ? IL_U8 : IL_I8;
+    items[0].shape[1] = il_narrow_row_bytes(entry->type, entry->shape[1]);
     items[1] = items[0];
     items[1].dtype = IL_F32;
     items[1].shape[1] = il_narrow_row_scales(entry->type, entry->shape[1]);
