@@ -1,17 +1,15 @@
-/* test_cli_bench.c: `innerloop bench`. What it counts is checked against formulas written out here, each
- * option by something that changes with it; how fast this machine is, is no test's business. */
+/* test_cli_bench.c: `innerloop bench`, the rows; test_cli_bench_files.c has the rest. What it counts is checked against
+ * formulas written out here, each option by something that changes with it; how fast this machine is, is no test's
+ * business. */
 #include "support_test.h"
 
 #include "innerloop.h"
+#include "support_bench.h"
 #include "support_cli.h"
-#include "support_files.h"
 
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* The shape of the preset tiny, as the presets' table has it, and the tokens of a repetition. */
 enum { LAYERS = 4, D = 128, H = 4, HEAD = 32, F = 344, V = 32000, B = 16, DECODED = 64, EXTENDED = 256 };
@@ -23,18 +21,6 @@ static int begin(void **state) {
 
 static void assert_near(double a, double b) {
     if (!(fabs(a - b) <= 1e-9 * fabs(b))) fail_msg("%.17g is not %.17g", a, b);
-}
-
-/* Row i, and whether it is of this work and mixer (NULL: none). */
-static const json_t *row_at(const json_t *object, size_t i, const char *work, const char *mixer) {
-    const json_t *row = json_array_get(json_object_get(object, "rows"), i);
-    assert_non_null(row);
-    assert_string_equal(support_string(row, "work"), work);
-    if (mixer)
-        assert_string_equal(support_string(row, "mixer"), mixer);
-    else
-        assert_true(json_is_null(json_object_get(row, "mixer")));
-    return row;
 }
 
 /* repeat samples, and their median; null when there are none. */
@@ -253,128 +239,6 @@ static void test_left_out(void **state) {
     free(table);
 }
 
-/* ---- energy ---- */
-
-static void make_zone(const char *folder, const char *name, const char *microjoules) {
-    char path[128];
-    snprintf(path, sizeof path, "mkdir -p rapl/%s", folder);
-    assert_int_equal(system(path), 0);
-    snprintf(path, sizeof path, "rapl/%s/name", folder);
-    support_write(path, name, strlen(name));
-    snprintf(path, sizeof path, "rapl/%s/energy_uj", folder);
-    support_write(path, microjoules, strlen(microjoules));
-}
-
-static volatile int counting;
-/* A machine of two joules a millisecond, whose counter begins again after 10 kJ. */
-static void *count(void *unused) {
-    (void)unused;
-    for (uint64_t joules = 9000; counting; joules += 2) {
-        char text[32];
-        snprintf(text, sizeof text, "%llu\n", (unsigned long long)(joules % 10000 * 1000000));
-        support_write("rapl/next", text, strlen(text));
-        assert_int_equal(rename("rapl/next", "rapl/intel-rapl:0/energy_uj"), 0);
-        nanosleep(&(struct timespec){0, 1000 * 1000}, NULL);
-    }
-    return NULL;
-}
-
-static void test_energy(void **state) {
-    (void)state;
-    static const char line[] = "bench --preset tiny --mixer ttt_linear --work decode --context 16 --repeat 2 "
-                               "--powercap rapl";
-    json_t *object = support_json("%s", line);
-    assert_string_equal(support_string(object, "energy.powercap"), "rapl");
-    assert_string_equal(support_string(object, "energy.reason"), "rapl: No such file or directory");
-    assert_true(json_is_null(json_object_get(row_at(object, 0, "decode", "ttt_linear"), "joules_per_token")));
-    json_decref(object);
-
-    make_zone("intel-rapl:0", "package-0\n", "77\n");
-    object = support_json("%s", line);
-    assert_true(json_is_null(json_object_get(json_object_get(object, "energy"), "reason")));
-    assert_true(support_number(row_at(object, 0, "decode", "ttt_linear"), "joules_per_token") ==
-                0); /* it stands still */
-    json_decref(object);
-
-    make_zone("intel-rapl:0", "package-0\n", "9000000000\n");
-    support_write("rapl/intel-rapl:0/max_energy_range_uj", "10000000000\n", 12);
-    counting = 1;
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, count, NULL), 0);
-    object = support_json("%s", line);
-    counting = 0;
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    const json_t *row = row_at(object, 0, "decode", "ttt_linear");
-    double joules = support_number(row, "joules_per_token");
-    /* at most 2 J a millisecond, and the counter did not stand still while 64 tokens were decoded twice */
-    assert_true(joules > 0 && joules < 2100 / support_number(row, "tokens_per_s") + 1);
-    json_decref(object);
-}
-
-/* ---- files ---- */
-
-static void test_csv(void **state) {
-    (void)state;
-    json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work prefill --context 16,40 --repeat 3 "
-                                  "--csv out.csv");
-    char *text = support_text_of("out.csv"), *line = text;
-    static const char head[] = "cpu,kernels,threads,preset,work,mixer,dtype,context,sessions,tokens_per_s,least,most,";
-    assert_memory_equal(text, head, sizeof head - 1);
-    for (size_t i = 0; i < 2; i++) {
-        const json_t *row = row_at(object, i, "prefill", "ttt_linear"), *samples = json_object_get(row, "samples");
-        line = strstr(line, "\r\n");
-        assert_non_null(line);
-        line += 2;
-        assert_int_equal(line[0], '"'); /* the CPU's name may hold commas */
-        char *at = strstr(line, "\",");
-        assert_non_null(at);
-        double context, sessions, rate, least, most, flops;
-        int threads;
-        char kernels[16];
-        assert_int_equal(sscanf(at, "\",%15[a-z0-9],%d,tiny,prefill,ttt_linear,f32,%lf,%lf,%lf,%lf,%lf,%lf,", kernels,
-                                &threads, &context, &sessions, &rate, &least, &most, &flops),
-                         8);
-        assert_string_equal(kernels, support_string(object, "kernels"));
-        assert_true(context == support_number(row, "context") && sessions == 1);
-        assert_true(fabs(rate / support_number(row, "tokens_per_s") - 1) < 1e-8);
-        assert_true(fabs(least / json_number_value(json_array_get(samples, 0)) - 1) < 1e-8);
-        assert_true(fabs(most / json_number_value(json_array_get(samples, 2)) - 1) < 1e-8);
-        assert_true(fabs(flops / support_number(row, "flops_per_token") - 1) < 1e-8);
-    }
-    assert_string_equal(strstr(line, "\r\n"), "\r\n"); /* nothing after it */
-    free(text);
-    json_decref(object);
-}
-
-static size_t occurrences(const char *text, const char *word) {
-    size_t n = 0;
-    for (const char *at = strstr(text, word); at; at = strstr(at + 1, word)) n++;
-    return n;
-}
-
-static void test_html(void **state) {
-    (void)state;
-    json_decref(support_json("bench --preset tiny --work decode --context 16,400 --repeat 1 --html page.html"));
-    char *page = support_text_of("page.html");
-    assert_non_null(strstr(page, "<!doctype html>"));
-    assert_int_equal(occurrences(page, "<svg "), 2); /* time of a token, and memory */
-    assert_int_equal(occurrences(page, "<path class=\"line "), 2 * 3);
-    assert_int_equal(occurrences(page, "<circle "), 2 * 3 * 2);
-    assert_int_equal(occurrences(page, "<tr><td>decode</td>"), 6);
-    assert_int_equal(occurrences(page, "TTT-MLP, 400: "), 2);
-    assert_null(strstr(page, "http")); /* nothing is fetched */
-    assert_null(strstr(page, "<script"));
-    assert_non_null(strstr(page, "</html>\n"));
-    free(page);
-    json_decref(support_json("bench --work gemm --repeat 1 --html page.html"));
-    page = support_text_of("page.html");
-    assert_int_equal(occurrences(page, "<svg "), 0); /* replaced */
-    assert_int_equal(occurrences(page, "<tr><td>gemm</td>"), 1);
-    free(page);
-    support_refused(1, "nowhere", "bench --work gemm --repeat 1 --html nowhere/page.html");
-    support_refused(1, "nowhere", "bench --work gemm --repeat 1 --csv nowhere/rows.csv");
-}
-
 static void test_preset_and_table(void **state) {
     (void)state;
     char *table = support_done("bench --preset small --mixer ttt_mlp --work prefill --context 5 --repeat 1");
@@ -392,17 +256,6 @@ static void test_preset_and_table(void **state) {
     assert_null(strstr(table, "decode"));
     assert_null(strstr(table, "ttt_linear"));
     free(table);
-}
-
-/* Nothing stays behind in the folder for temporary files. */
-static void test_leaves_nothing(void **state) {
-    (void)state;
-    assert_int_equal(setenv("TMPDIR", "nowhere", 1), 0);
-    support_refused(1, "nowhere/innerloop-bench-", "bench --preset tiny --mixer ttt_linear --work train --context 16");
-    assert_int_equal(setenv("TMPDIR", ".", 1), 0);
-    json_decref(support_json("bench --preset tiny --mixer ttt_linear --work train --context 16 --repeat 1"));
-    assert_int_equal(unsetenv("TMPDIR"), 0);
-    assert_int_equal(system("ls innerloop-bench-* 2>/dev/null | grep -q ."), 256);
 }
 
 static void test_wrong_use(void **state) {
@@ -425,35 +278,13 @@ static void test_wrong_use(void **state) {
     support_refused(2, "unexpected operand 'x'", "bench x");
 }
 
-/* A signal ends it after the repetition under way. */
-static void test_interrupt(void **state) {
-    (void)state;
-    pid_t child = support_cli_start("bench --preset tiny --mixer ttt_linear --work prefill --context 64 --repeat 1000");
-    char *seen = NULL;
-    for (int i = 0; i < 6000 && !(seen && strstr(seen, "repetition")); i++) {
-        free(seen);
-        nanosleep(&(struct timespec){0, 10 * 1000 * 1000}, NULL);
-        seen = support_text_of("err");
-    }
-    assert_non_null(strstr(seen, "repetition 1/1000"));
-    free(seen);
-    assert_int_equal(kill(child, SIGINT), 0);
-    assert_int_equal(support_cli_wait(child), 130);
-    char *out = support_text_of("out");
-    assert_string_equal(out, "");
-    free(out);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_work),     cmocka_unit_test(test_decode_bytes),
-        cmocka_unit_test(test_all_logits),     cmocka_unit_test(test_dtypes),
-        cmocka_unit_test(test_sessions),       cmocka_unit_test(test_contexts),
-        cmocka_unit_test(test_long_context),   cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_energy),         cmocka_unit_test(test_csv),
-        cmocka_unit_test(test_html),           cmocka_unit_test(test_preset_and_table),
-        cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_wrong_use),
-        cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_every_work),       cmocka_unit_test(test_decode_bytes),
+        cmocka_unit_test(test_all_logits),       cmocka_unit_test(test_dtypes),
+        cmocka_unit_test(test_sessions),         cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_long_context),     cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_preset_and_table), cmocka_unit_test(test_wrong_use),
     };
     return cmocka_run_group_tests_name("cli bench", tests, begin, support_cli_end);
 }
