@@ -333,7 +333,7 @@ int verb_bench(int argc, char **argv) {
             "sequence layer (default all)"),
         ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,extend,decode,batch,train,all}",
             "what to time (default all)"),
-        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8}",
+        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
             "how the weights of linear layers are held (default f32)"),
         ARG("--context", ARG_COUNTS, &options.contexts, "N,…",
             "tokens of prefill and of a training step, and before the rest (default 2048)", RANGE(1, 1 << 20)),

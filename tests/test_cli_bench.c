@@ -145,13 +145,13 @@ static void test_all_logits(void **state) {
 /* Narrow weights are fewer bytes; nothing else becomes less. They are not trained. */
 static void test_dtypes(void **state) {
     (void)state;
-    static const char *const names[] = {"f32", "bf16", "int8"};
-    static const double each[] = {4, 2, 1 + 4 / 64.0};
+    static const char *const names[] = {"f32", "bf16", "int8", "int4"};
+    static const double each[] = {4, 2, 1 + 4 / 64.0, 0.5 + 4 / 64.0};
     /* linear layers: projections, feed-forward, the tied embedding; the inner learning rate's stays fp32 or not as the
      * library has it, so it is left out of the bound */
     const double narrow = LAYERS * (4.0 * D * D + 3.0 * D * F) + (double)V * D, gates = LAYERS * H * D;
     const double all = parameters_of("ttt_linear") + LAYERS * H * (B + 1) / 2.0 * (2 * HEAD + 1);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work decode --dtype %s --context 16 "
                                       "--repeat 1",
                                       names[i]);
