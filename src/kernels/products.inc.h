@@ -119,12 +119,12 @@ static void gemm_bf16(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrd
 /* Whole blocks in registers, the rim number by number; a stripe of 16 columns at a time, so that a line of src is
  * used up while it is in the cache. */
 static void transpose(int m, int n, const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
-    enum { STRIPE = 16, BLOCK = V16_TRANSPOSE };
-    const int whole = m - m % BLOCK;
+    enum { STRIPE = 16, ROWS = V16_TRANSPOSE_ROWS, COLUMNS = V16_TRANSPOSE_COLUMNS };
+    const int whole = m - m % ROWS;
     for (int j0 = 0; j0 < n; j0 += STRIPE) {
-        const int j1 = j0 + STRIPE < n ? j0 + STRIPE : n, j_whole = j0 + (j1 - j0) / BLOCK * BLOCK;
-        for (int i = 0; i < whole; i += BLOCK)
-            for (int j = j0; j < j_whole; j += BLOCK)
+        const int j1 = j0 + STRIPE < n ? j0 + STRIPE : n, j_whole = j0 + (j1 - j0) / COLUMNS * COLUMNS;
+        for (int i = 0; i < whole; i += ROWS)
+            for (int j = j0; j < j_whole; j += COLUMNS)
                 v16_transpose(src + i * ld_src + j, ld_src, dst + j * ld_dst + i, ld_dst);
         for (int j = j_whole; j < j1; j++)
             for (int i = 0; i < whole; i++) dst[j * ld_dst + i] = src[i * ld_src + j];

@@ -43,55 +43,72 @@ static void rope_half(int rows, int n, float *x, ptrdiff_t ldx, const float *cos
     }
 }
 
-/* 16 numbers a stride apart, as the taps of 16 channels lie on disk, and back. */
-IL_INLINE v16 load_strided(const float *p, int count, ptrdiff_t stride) {
-    float lanes[16] = {0};
-    for (int i = 0; i < count; i++) lanes[i] = p[i * stride];
-    return v16_load(lanes);
-}
-IL_INLINE void store_strided(float *p, int count, ptrdiff_t stride, v16 a) {
-    float lanes[16];
-    v16_store(lanes, a);
-    for (int i = 0; i < count; i++) p[i * stride] = lanes[i];
-}
+/* Channels go in stretches of 64 and rows in blocks that stay in the first-level cache; inside, one vector of channels
+ * at a time walks down the rows with its taps in registers. Taps lie [taps][64] there, as on disk transposed. */
+enum { CONV_STRETCH = 64, CONV_ROWS = 32 };
+typedef float conv_taps[IL_CONV_TAPS_MAX][CONV_STRETCH];
 
-/* Channels go in stretches of 64, whose taps are gathered once: along a stretch a row is four whole cache
- * lines. */
-enum { CONV_VECTORS = 4, CONV_STRETCH = 16 * CONV_VECTORS };
-typedef v16 conv_taps[IL_CONV_TAPS_MAX][CONV_VECTORS];
-
-/* Lanes of vector v of a stretch that ends at width. */
-static int conv_lanes(int width, int v) { return width - 16 * v < 16 ? width - 16 * v : 16; }
-
-static void conv_taps_load(conv_taps to, int width, int taps, const float *from) {
-    for (int v = 0; 16 * v < width; v++)
-        for (int k = 0; k < taps; k++)
-            to[k][v] = load_strided(from + (ptrdiff_t)16 * v * taps + k, conv_lanes(width, v), taps);
-}
+typedef struct conv_run {
+    int rows, n; /* n: of history's rows */
+    const float *x, *history;
+    ptrdiff_t ldx;
+    const float *dy;
+    ptrdiff_t ldy;
+    float *out; /* y or dx */
+    ptrdiff_t ld_out;
+    int add_to;
+} conv_run;
 
 /* Row t of the input, of which rows before 0 are history's last. */
-IL_INLINE const float *conv_input(int t, int n, int taps, const float *x, ptrdiff_t ldx, const float *history) {
-    return t >= 0 ? x + t * ldx : history + (ptrdiff_t)(t + taps - 1) * n;
+IL_INLINE const float *conv_input(const conv_run *c, int t, int taps) {
+    return t >= 0 ? c->x + t * c->ldx : c->history + (ptrdiff_t)(t + taps - 1) * c->n;
+}
+
+/* The row a block further comes into the cache: a few lines each, far apart, are no stream that a CPU would see. */
+IL_INLINE void conv_ahead(const float *row, ptrdiff_t ld) { __builtin_prefetch(row + CONV_ROWS * ld); }
+
+/* Rows t .. end-1 of the w channels from j on. Constant taps and w make it a few instructions a row. */
+IL_INLINE void conv_channels(const conv_run *c, const int taps, const int w, int j, int t, int end, const float *tap,
+                             const float *bias) {
+    v16 weight[IL_CONV_TAPS_MAX];
+    const v16 shift = LOAD(bias + j, w);
+    UNROLL
+    for (int k = 0; k < taps; k++) weight[k] = v16_load(tap + k * CONV_STRETCH);
+    for (; t < end; t++) {
+        v16 acc = v16_zero();
+        conv_ahead(c->x + t * c->ldx + j, c->ldx);
+        conv_ahead(c->out + t * c->ld_out + j, c->ld_out);
+        if (t >= taps - 1) {
+            const float *from = c->x + (t - (taps - 1)) * c->ldx + j;
+            UNROLL
+            for (int k = 0; k < taps; k++) acc = v16_fma(weight[k], LOAD(from + k * c->ldx, w), acc);
+        } else {
+            for (int k = 0; k < taps; k++)
+                acc = v16_fma(weight[k], LOAD(conv_input(c, t - (taps - 1) + k, taps) + j, w), acc);
+        }
+        acc = v16_add(acc, shift);
+        float *to = c->out + t * c->ld_out + j;
+        if (c->add_to) acc = v16_add(LOAD(to, w), acc);
+        STORE(to, w, acc);
+    }
 }
 
 static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history, const float *weight,
                  const float *bias, float *y, ptrdiff_t ldy, int add_to) {
+    const conv_run c = {
+        .rows = rows, .n = n, .x = x, .history = history, .ldx = ldx, .out = y, .ld_out = ldy, .add_to = add_to};
     conv_taps tap;
+    memset(tap, 0, (size_t)taps * sizeof *tap);
     for (int i = 0; i < n; i += CONV_STRETCH) {
         const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
-        conv_taps_load(tap, width, taps, weight + (ptrdiff_t)i * taps);
-        for (int t = 0; t < rows; t++) {
-            for (int v = 0; 16 * v < width; v++) {
-                const int w = conv_lanes(width, v), j = i + 16 * v;
-                v16 acc = v16_zero();
-                for (int k = 0; k < taps; k++) {
-                    const float *from = conv_input(t - (taps - 1) + k, n, taps, x, ldx, history) + j;
-                    acc = v16_fma(tap[k][v], LOAD(from, w), acc);
-                }
-                acc = v16_add(acc, LOAD(bias + j, w));
-                float *to = y + t * ldy + j;
-                if (add_to) acc = v16_add(LOAD(to, w), acc);
-                STORE(to, w, acc);
+        transpose(width, taps, weight + (ptrdiff_t)i * taps, taps, tap[0], CONV_STRETCH);
+        for (int t = 0; t < rows; t += CONV_ROWS) {
+            const int end = t + CONV_ROWS < rows ? t + CONV_ROWS : rows;
+            for (int v = 0; v < width; v += 16) {
+                if (taps == 4 && width - v >= 16)
+                    conv_channels(&c, 4, 16, i + v, t, end, tap[0] + v, bias);
+                else
+                    conv_channels(&c, taps, width - v < 16 ? width - v : 16, i + v, t, end, tap[0] + v, bias);
             }
         }
     }
@@ -99,33 +116,63 @@ static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const
 
 /* dx[t] = sum_k w[k] dy[t + taps-1 - k], k ascending;  dw[k] += sum_t dy[t] x[t - (taps-1) + k];  dbias +=
  * sum_t dy[t]. */
+IL_INLINE void conv_channels_back(const conv_run *c, const int taps, const int w, int j, int t, int end,
+                                  const float *tap, float *dtap, float *dbias) {
+    v16 dweight[IL_CONV_TAPS_MAX], shift = LOAD(dbias + j, w);
+    UNROLL
+    for (int k = 0; k < taps; k++) dweight[k] = v16_load(dtap + k * CONV_STRETCH);
+    for (; t < end; t++) {
+        const int missing = t + taps - c->rows; /* taps whose output lies after the last row */
+        const float *later = c->dy + (t + taps - 1) * c->ldy + j;
+        const v16 grad = LOAD(c->dy + t * c->ldy + j, w);
+        v16 acc = v16_zero();
+        conv_ahead(c->x + t * c->ldx + j, c->ldx);
+        conv_ahead(c->dy + t * c->ldy + j, c->ldy);
+        conv_ahead(c->out + t * c->ld_out + j, c->ld_out);
+        shift = v16_add(shift, grad);
+        if (t >= taps - 1 && missing <= 0) {
+            const float *from = c->x + (t - (taps - 1)) * c->ldx + j;
+            UNROLL
+            for (int k = 0; k < taps; k++) {
+                dweight[k] = v16_fma(grad, LOAD(from + k * c->ldx, w), dweight[k]);
+                acc = v16_fma(v16_load(tap + k * CONV_STRETCH), LOAD(later - k * c->ldy, w), acc);
+            }
+        } else {
+            for (int k = 0; k < taps; k++) {
+                dweight[k] = v16_fma(grad, LOAD(conv_input(c, t - (taps - 1) + k, taps) + j, w), dweight[k]);
+                if (k >= missing) acc = v16_fma(v16_load(tap + k * CONV_STRETCH), LOAD(later - k * c->ldy, w), acc);
+            }
+        }
+        float *to = c->out + t * c->ld_out + j;
+        if (c->add_to) acc = v16_add(LOAD(to, w), acc);
+        STORE(to, w, acc);
+    }
+    STORE(dbias + j, w, shift);
+    UNROLL
+    for (int k = 0; k < taps; k++) v16_store(dtap + k * CONV_STRETCH, dweight[k]);
+}
+
 static void conv_back(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history,
                       const float *weight, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add_to,
                       float *dw, float *dbias) {
+    const conv_run c = {rows, n, x, history, ldx, dy, ldy, dx, lddx, add_to};
     conv_taps tap, dtap;
+    memset(tap, 0, (size_t)taps * sizeof *tap);
+    memset(dtap, 0, (size_t)taps * sizeof *dtap);
     for (int i = 0; i < n; i += CONV_STRETCH) {
         const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
-        conv_taps_load(tap, width, taps, weight + (ptrdiff_t)i * taps);
-        conv_taps_load(dtap, width, taps, dw + (ptrdiff_t)i * taps);
-        for (int t = 0; t < rows; t++) {
-            const int missing = t + taps - rows; /* taps whose output lies after the last row */
-            for (int v = 0; 16 * v < width; v++) {
-                const int w = conv_lanes(width, v), j = i + 16 * v;
-                const v16 grad = LOAD(dy + t * ldy + j, w);
-                v16 acc = v16_zero();
-                STORE(dbias + j, w, v16_add(LOAD(dbias + j, w), grad));
-                for (int k = 0; k < taps; k++) {
-                    const float *from = conv_input(t - (taps - 1) + k, n, taps, x, ldx, history) + j;
-                    dtap[k][v] = v16_fma(grad, LOAD(from, w), dtap[k][v]);
-                    if (k >= missing) acc = v16_fma(tap[k][v], LOAD(dy + (t + taps - 1 - k) * ldy + j, w), acc);
-                }
-                float *to = dx + t * lddx + j;
-                if (add_to) acc = v16_add(LOAD(to, w), acc);
-                STORE(to, w, acc);
+        transpose(width, taps, weight + (ptrdiff_t)i * taps, taps, tap[0], CONV_STRETCH);
+        transpose(width, taps, dw + (ptrdiff_t)i * taps, taps, dtap[0], CONV_STRETCH);
+        for (int t = 0; t < rows; t += CONV_ROWS) {
+            const int end = t + CONV_ROWS < rows ? t + CONV_ROWS : rows;
+            for (int v = 0; v < width; v += 16) {
+                if (taps == 4 && width - v >= 16)
+                    conv_channels_back(&c, 4, 16, i + v, t, end, tap[0] + v, dtap[0] + v, dbias);
+                else
+                    conv_channels_back(&c, taps, width - v < 16 ? width - v : 16, i + v, t, end, tap[0] + v,
+                                       dtap[0] + v, dbias);
             }
         }
-        for (int v = 0; 16 * v < width; v++)
-            for (int k = 0; k < taps; k++)
-                store_strided(dw + (ptrdiff_t)(i + 16 * v) * taps + k, conv_lanes(width, v), taps, dtap[k][v]);
+        transpose(taps, width, dtap[0], CONV_STRETCH, dw + (ptrdiff_t)i * taps, taps);
     }
 }

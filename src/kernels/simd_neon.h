@@ -125,7 +125,7 @@ IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
     return (v16){vreinterpretq_f32_u16(vzip1q_u16(zero, a)), vreinterpretq_f32_u16(vzip2q_u16(zero, a)),
                  vreinterpretq_f32_u16(vzip1q_u16(zero, b)), vreinterpretq_f32_u16(vzip2q_u16(zero, b))};
 }
-enum { V16_TRANSPOSE = 4 };
+enum { V16_TRANSPOSE_ROWS = 4, V16_TRANSPOSE_COLUMNS = 4 };
 IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
     const float32x4_t a = vld1q_f32(src), b = vld1q_f32(src + ld_src);
     const float32x4_t c = vld1q_f32(src + 2 * ld_src), d = vld1q_f32(src + 3 * ld_src);

@@ -136,11 +136,11 @@ IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
     }
     return y;
 }
-/* dst [T,T] = src [T,T] transposed, T = V16_TRANSPOSE. No overlap. */
-enum { V16_TRANSPOSE = 4 };
+/* dst [C,R] = src [R,C] transposed, R = V16_TRANSPOSE_ROWS, C = V16_TRANSPOSE_COLUMNS. No overlap. */
+enum { V16_TRANSPOSE_ROWS = 4, V16_TRANSPOSE_COLUMNS = 4 };
 IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
-    for (int i = 0; i < V16_TRANSPOSE; i++)
-        for (int j = 0; j < V16_TRANSPOSE; j++) dst[j * ld_dst + i] = src[i * ld_src + j];
+    for (int i = 0; i < V16_TRANSPOSE_ROWS; i++)
+        for (int j = 0; j < V16_TRANSPOSE_COLUMNS; j++) dst[j * ld_dst + i] = src[i * ld_src + j];
 }
 /* The same from panels, where lanes 0 8 1 9 … 7 15 follow each other: each pair of lanes i and i+8 is one 32-bit word,
  * from which a shift and a mask make two floats. */

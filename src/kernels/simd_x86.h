@@ -8,8 +8,10 @@
 IL_INLINE __m256 v16_halves_(const float *low, const float *high) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
 }
-/* Four columns of eight rows. Rows i and i+4 share a register, so no lane has to cross the halves: the loads do it. */
-IL_INLINE void v16_transpose_half_(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
+/* dst [4,8] = src [8,4] transposed. Rows i and i+4 share a register, so no lane has to cross the halves: the loads do
+ * it. */
+enum { V16_TRANSPOSE_ROWS = 8, V16_TRANSPOSE_COLUMNS = 4 };
+IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
     const __m256 a = v16_halves_(src, src + 4 * ld_src);
     const __m256 b = v16_halves_(src + ld_src, src + 5 * ld_src);
     const __m256 c = v16_halves_(src + 2 * ld_src, src + 6 * ld_src);
@@ -20,11 +22,6 @@ IL_INLINE void v16_transpose_half_(const float *src, ptrdiff_t ld_src, float *ds
     _mm256_storeu_ps(dst + ld_dst, _mm256_shuffle_ps(ab_low, cd_low, 0xEE));
     _mm256_storeu_ps(dst + 2 * ld_dst, _mm256_shuffle_ps(ab_high, cd_high, 0x44));
     _mm256_storeu_ps(dst + 3 * ld_dst, _mm256_shuffle_ps(ab_high, cd_high, 0xEE));
-}
-enum { V16_TRANSPOSE = 8 };
-IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
-    v16_transpose_half_(src, ld_src, dst, ld_dst);
-    v16_transpose_half_(src + 4, ld_src, dst + 4 * ld_dst, ld_dst);
 }
 
 #endif

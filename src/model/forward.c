@@ -73,14 +73,16 @@ static size_t ring_column(const il_state *state, int layer, uint64_t position) {
 
 void il_history(const il_state *state, const float *ring, int layer, float *history) {
     int taps = state->model->config.conv_kernel, width = state->model->config.width;
-    for (int from = 0; from < width; from += IL_CHANNELS) {
-        size_t n = (size_t)(width - from < IL_CHANNELS ? width - from : IL_CHANNELS);
-        for (int k = 0; k < taps - 1; k++, history += n) {
-            uint64_t back = (uint64_t)(taps - 1 - k); /* columns before the current position */
-            if (state->position < back)
-                memset(history, 0, n * sizeof(float));
+    for (int k = 0; k < taps - 1; k++) {
+        uint64_t back = (uint64_t)(taps - 1 - k); /* columns before the current position */
+        const float *column = state->position < back ? NULL : ring + ring_column(state, layer, state->position - back);
+        for (int from = 0; from < width; from += IL_CHANNELS) {
+            int n = width - from < IL_CHANNELS ? width - from : IL_CHANNELS;
+            float *to = history + (ptrdiff_t)from * (taps - 1) + (ptrdiff_t)k * n;
+            if (column)
+                memcpy(to, column + from, (size_t)n * sizeof *to);
             else
-                memcpy(history, ring + ring_column(state, layer, state->position - back) + from, n * sizeof(float));
+                memset(to, 0, (size_t)n * sizeof *to);
         }
     }
 }
