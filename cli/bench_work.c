@@ -33,15 +33,27 @@ static double cache_floats(const il_config *c, double tokens) {
     return c->mixer == IL_MIXER_SELF_ATTENTION ? 2.0 * c->layers * c->width * tokens : 0;
 }
 
+/* Fast weights of a session, as many as the learned initial ones. */
+static double fast_floats(const il_config *c) {
+    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads;
+    switch (c->mixer) {
+    case IL_MIXER_TTT_LINEAR:
+    case IL_MIXER_TTT_LINEAR_DECAY: return heads * (d * d + d);
+    case IL_MIXER_TTT_MLP: return heads * (8 * d * d + 5 * d);
+    case IL_MIXER_SELF_ATTENTION: break;
+    }
+    return 0;
+}
+
 /* Floats of a session that a pass over it reads at a position: fast weights, and the open rows of its mini-batch or
  * all keys and values. */
 static double session_floats(const il_config *c, double position) {
     double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads;
-    double rows = (c->mini_batch + 1) / 2.0; /* on average */
+    double rows = heads * ((c->mini_batch + 1) / 2.0); /* on average */
     switch (c->mixer) {
     case IL_MIXER_TTT_LINEAR:
-    case IL_MIXER_TTT_LINEAR_DECAY: return heads * (d * d + d + rows * (2 * d + 1));
-    case IL_MIXER_TTT_MLP: return heads * (8 * d * d + 5 * d + rows * (10 * d + 1));
+    case IL_MIXER_TTT_LINEAR_DECAY: return fast_floats(c) + rows * (2 * d + 1);
+    case IL_MIXER_TTT_MLP: return fast_floats(c) + rows * (10 * d + 1);
     case IL_MIXER_SELF_ATTENTION: break;
     }
     return cache_floats(c, position);
@@ -49,29 +61,27 @@ static double session_floats(const il_config *c, double position) {
 
 /* Of a weight held in this type: scales are one float for 64 weights. */
 static double weight_bytes(il_weight_type type) {
-    const char *name = il_weight_type_name(type);
-    double bits = !strcmp(name, "int4") ? 4 : !strcmp(name, "int8") ? 8 : !strcmp(name, "bf16") ? 16 : 32;
-    return bits / 8 + (bits < 16 ? sizeof(float) / 64.0 : 0);
+    switch (type) {
+    case IL_WEIGHTS_F32: break;
+    case IL_WEIGHTS_BF16: return 2;
+    case IL_WEIGHTS_INT8: return 1 + sizeof(float) / 64.0;
+    case IL_WEIGHTS_INT4: return 0.5 + sizeof(float) / 64.0;
+    }
+    return sizeof(float);
 }
 
 /* Bytes that all sessions share: the weights without the initial fast ones, of which every session has its own, and
  * without an embedding that is not the output head. */
 static double shared_bytes(const il_model *model) {
     const il_config *c = il_model_config(model);
-    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads, bytes = 0;
+    double bytes = 0;
     for (size_t i = 0; i < il_model_tensor_count(model); i++) {
         il_tensor tensor;
         if (il_model_tensor_at(model, i, &tensor, NULL)) continue;
         if (!c->tie_word_embeddings && !strcmp(tensor.name, "model.embed_tokens.weight")) continue;
         bytes += (double)tensor.count * weight_bytes(tensor.type);
     }
-    switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR:
-    case IL_MIXER_TTT_LINEAR_DECAY: return bytes - sizeof(float) * heads * (d * d + d);
-    case IL_MIXER_TTT_MLP: return bytes - sizeof(float) * heads * (8 * d * d + 5 * d);
-    case IL_MIXER_SELF_ATTENTION: break;
-    }
-    return bytes;
+    return bytes - sizeof(float) * fast_floats(c);
 }
 
 /* Bytes of a token when a pass over the weights takes n tokens of each of so many sessions; a token's own is a row of

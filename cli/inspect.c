@@ -30,12 +30,11 @@ static json_t *token_or_null(int token) { return token < 0 ? json_null() : json_
 
 /* What the keys of config.json come to, those left out included. */
 static json_t *config_object(const il_config *config) {
-    static const char *const mixers[] = {"ttt_linear", "ttt_linear_decay", "ttt_mlp", "self_attention"};
     json_t *object = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "weights",
-                               il_weight_type_name(config->weights), "mixer", mixers[config->mixer], "vocab_size",
-                               config->vocab_size, "hidden_size", config->width, "intermediate_size", config->ffn_width,
-                               "num_hidden_layers", config->layers, "num_attention_heads", config->heads,
-                               "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
+                               il_weight_type_name(config->weights), "mixer", il_mixer_name(config->mixer),
+                               "vocab_size", config->vocab_size, "hidden_size", config->width, "intermediate_size",
+                               config->ffn_width, "num_hidden_layers", config->layers, "num_attention_heads",
+                               config->heads, "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
                                token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
                                "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
     if (config->mixer != IL_MIXER_SELF_ATTENTION)

@@ -134,6 +134,8 @@ typedef struct il_config {
                                only claims it */
 } il_config;
 
+IL_API const char *il_mixer_name(il_mixer mixer); /* "ttt_linear", …; "?" of no mixer */
+
 /* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_linear_decay ttt_mlp self_attention. backbone: mamba
  * transformer, or NULL for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED.
  * vocab_size is left at 32000. */

@@ -1,4 +1,4 @@
-/* config.h: helpers over il_config shared inside the library: the text of config.json and names. */
+/* config.h: helpers over il_config shared inside the library: the text of config.json. */
 #ifndef IL_MODEL_CONFIG_H
 #define IL_MODEL_CONFIG_H
 
@@ -8,6 +8,5 @@
 il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config, il_error *error);
 /* config.json as NUL-terminated text from the allocator. */
 il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error);
-const char *il_mixer_name(il_mixer mixer); /* "ttt_linear" … */
 
 #endif
