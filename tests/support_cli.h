@@ -7,6 +7,11 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* Sizes of a model small enough for any test; a Transformer has no mini-batch. */
+#define SUPPORT_COMMON                                                                                                 \
+    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2"
+#define SUPPORT_SHAPE SUPPORT_COMMON " --set mini_batch_size=4"
+
 /* The command's path; a group sets it to INNERLOOP before anything else. */
 extern const char *support_command;
 

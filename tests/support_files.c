@@ -61,6 +61,19 @@ char *support_read(const char *path, size_t *bytes) {
     return data;
 }
 
+int support_exists(const char *path) {
+    struct stat info;
+    return !stat(path, &info);
+}
+
+void support_same_files(const char *a, const char *b) {
+    size_t n, m;
+    char *x = support_read(a, &n), *y = support_read(b, &m);
+    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
 int support_folder_count(const char *folder) {
     int count = 0;
     DIR *dir = opendir(folder);

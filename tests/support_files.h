@@ -13,6 +13,9 @@ const char *support_path(const char *folder, const char *name);
 void support_write(const char *path, const void *data, size_t bytes);
 /* The file's bytes and a NUL, released by free. */
 char *support_read(const char *path, size_t *bytes);
+int support_exists(const char *path);
+/* The test fails when their bytes differ. */
+void support_same_files(const char *a, const char *b);
 /* Entries of a folder, "." and ".." not counted. */
 int support_folder_count(const char *folder);
 

@@ -15,9 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
 enum { BOOK_BYTES = 3000 };
 
 static int begin(void **state) {
@@ -27,14 +24,9 @@ static int begin(void **state) {
     char *prose = support_prose(BOOK_BYTES);
     support_write("book.txt", prose, BOOK_BYTES);
     free(prose);
-    free(support_done("init --preset tiny %s --seed 3 --out m", SHAPE));
+    free(support_done("init --preset tiny %s --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
     return 0;
-}
-
-static int exists(const char *path) {
-    struct stat info;
-    return !stat(path, &info);
 }
 
 /* ---- usage ---- */
@@ -95,8 +87,8 @@ static void test_option_errors(void **state) {
     support_refused(2, "--temperature: -1 is not in 0 .. 100", "generate --model m --prompt x --temperature -1");
     support_refused(2, "FILE is missing", "tokenize --tokenizer bytes --out d");
     support_refused(2, "unexpected operand 'b'", "inspect a b");
-    assert_false(exists("x"));
-    assert_false(exists("y"));
+    assert_false(support_exists("x"));
+    assert_false(support_exists("y"));
 }
 
 /* A message is one line whatever stands in the words it repeats. */
@@ -158,18 +150,18 @@ static void test_init_defaults(void **state) {
 static void test_init_seed_and_force(void **state) {
     (void)state;
     char *first = support_fingerprint("m"), *again;
-    support_refused(1, "m already holds a model; --force replaces it", "init --preset tiny %s --out m", SHAPE);
+    support_refused(1, "m already holds a model; --force replaces it", "init --preset tiny %s --out m", SUPPORT_SHAPE);
     again = support_fingerprint("m");
     assert_string_equal(first, again);
     free(again);
-    free(support_done("init --preset tiny %s --seed 3 --out same", SHAPE));
+    free(support_done("init --preset tiny %s --seed 3 --out same", SUPPORT_SHAPE));
     again = support_fingerprint("same");
     assert_string_equal(first, again);
     free(again);
-    free(support_done("init --preset tiny %s --tokenizer t.model --out same --force", SHAPE));
-    assert_true(exists("same/tokenizer.model"));
-    free(support_done("init --preset tiny %s --seed 4 --out same --force", SHAPE));
-    assert_false(exists("same/tokenizer.model")); /* the bytes tokenizer has no file */
+    free(support_done("init --preset tiny %s --tokenizer t.model --out same --force", SUPPORT_SHAPE));
+    assert_true(support_exists("same/tokenizer.model"));
+    free(support_done("init --preset tiny %s --seed 4 --out same --force", SUPPORT_SHAPE));
+    assert_false(support_exists("same/tokenizer.model")); /* the bytes tokenizer has no file */
     again = support_fingerprint("same");
     assert_string_not_equal(first, again);
     free(again);
@@ -190,7 +182,7 @@ static void test_init_refusals(void **state) {
     support_refused(1, "no-such.model", "init --preset tiny --tokenizer no-such.model --out x");
     support_refused(1, "book.txt", "init --preset tiny --tokenizer book.txt --out x");
     support_refused(1, "book.txt", "init --preset tiny --out book.txt/x");
-    assert_false(exists("x"));
+    assert_false(support_exists("x"));
 }
 
 /* ---- tokenizers and shards ---- */
@@ -204,7 +196,7 @@ static void test_tokenizer(void **state) {
     object = support_json("train-tokenizer --vocab 310 --out u.model book.txt");
     assert_int_equal(support_number(object, "vocab_size"), 310);
     json_decref(object);
-    assert_true(exists("u.model"));
+    assert_true(support_exists("u.model"));
 }
 
 static void test_tokenize(void **state) {
@@ -249,7 +241,7 @@ static void test_train_tokenizer(void **state) {
     support_refused(1, "no-such.txt", "train-tokenizer --vocab 300 --out x.model no-such.txt");
     support_refused(2, "--vocab: 1 is not in 2 ..", "train-tokenizer --vocab 1 --out x.model book.txt");
     support_refused(2, "FILE is missing", "train-tokenizer --vocab 300 --out x.model");
-    assert_false(exists("x.model"));
+    assert_false(support_exists("x.model"));
 }
 
 /* ---- inspect ---- */

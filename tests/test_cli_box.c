@@ -11,9 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
 enum { BOOK_BYTES = 2000 };
 
 static char *home; /* the group's folder */
@@ -26,8 +23,8 @@ static int begin(void **state) {
     char *prose = support_prose(BOOK_BYTES);
     support_write("book.txt", prose, BOOK_BYTES);
     free(prose);
-    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SHAPE));
-    free(support_done("init --preset tiny %s --tokenizer bytes --seed 4 --out n", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 4 --out n", SUPPORT_SHAPE));
     return home == NULL;
 }
 
@@ -35,14 +32,6 @@ static int end(void **state) {
     free(home);
     unsetenv("INNERLOOP_MODEL");
     return support_cli_end(state);
-}
-
-static void assert_same_files(const char *a, const char *b) {
-    size_t n, m;
-    char *x = support_read(a, &n), *y = support_read(b, &m);
-    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
 }
 
 /* Every verb that has the default says and does what it does with --model; --model goes before. */
@@ -62,16 +51,16 @@ static void test_environment(void **state) {
     }
     free(support_done("read --save-state a.ilstate book.txt"));
     free(support_done("read --model m --save-state b.ilstate book.txt"));
-    assert_same_files("a.ilstate", "b.ilstate");
+    support_same_files("a.ilstate", "b.ilstate");
     json_t *a = support_json("eval --data book.txt"), *b = support_json("eval --model m --data book.txt");
     assert_true(support_number(a, "nll") == support_number(b, "nll"));
     json_decref(a);
     json_decref(b);
     free(support_done("compress book.txt small"));
     free(support_done("decompress --model m small back"));
-    assert_same_files("book.txt", "back");
+    support_same_files("book.txt", "back");
     free(support_done("decompress small back"));
-    assert_same_files("book.txt", "back");
+    support_same_files("book.txt", "back");
 }
 
 /* A state of the default model says what was learned; of another one, the header. */

@@ -11,9 +11,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
 enum { BOOK_BYTES = 4000 };
 
 /* m: bytes, a little trained; s: SentencePiece, untrained. */
@@ -27,12 +24,12 @@ static int begin(void **state) {
     support_write("noise", noise, support_random_bytes(noise, sizeof noise));
     support_write("nothing", "", 0);
     free(prose);
-    free(support_done("init --preset tiny %s --seed 3 --out fresh", SHAPE));
+    free(support_done("init --preset tiny %s --seed 3 --out fresh", SUPPORT_SHAPE));
     free(support_done(
         "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
         "--save-every 25"));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
     return rename("run/step-25", "m");
 }
 

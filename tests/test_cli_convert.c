@@ -9,10 +9,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
-
 /* m: SentencePiece, fp32; b: the same in bf16; w: that in fp32 again. */
 static int begin(void **state) {
     support_command = INNERLOOP;
@@ -22,7 +18,7 @@ static int begin(void **state) {
     support_write("book.txt", prose, 3000);
     free(prose);
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --seed 3 --out m", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer t.model --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("convert --model m --dtype bf16 --out b"));
     free(support_done("convert --model b --dtype f32 --out w"));
     return 0;
@@ -32,14 +28,6 @@ static double size_of(const char *path) {
     struct stat info;
     assert_int_equal(stat(path, &info), 0);
     return (double)info.st_size;
-}
-
-static void assert_same_files(const char *a, const char *b) {
-    size_t n, m;
-    char *x = support_read(a, &n), *y = support_read(b, &m);
-    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
 }
 
 static void test_report_and_files(void **state) {
@@ -52,7 +40,7 @@ static void test_report_and_files(void **state) {
     assert_true(support_number(report, "bytes") == size_of("b/model.safetensors"));
     assert_non_null(strstr(config, "\"torch_dtype\": \"bfloat16\""));
     assert_true(size_of("b/model.safetensors") < 0.75 * size_of("m/model.safetensors")); /* headers, fast weights */
-    assert_same_files("m/tokenizer.model", "b/tokenizer.model");
+    support_same_files("m/tokenizer.model", "b/tokenizer.model");
     free(fingerprint);
     free(config);
     json_decref(report);
@@ -81,9 +69,9 @@ static void test_bf16_is_its_widened_model(void **state) {
     assert_true(support_number(left, "nll") == support_number(right, "nll"));
     free(support_done("compress --model b book.txt b.il"));
     free(support_done("compress --model w book.txt w.il"));
-    assert_same_files("b.il", "w.il");
+    support_same_files("b.il", "w.il");
     free(support_done("decompress --model b w.il again.txt"));
-    assert_same_files("again.txt", "book.txt");
+    support_same_files("again.txt", "book.txt");
     json_decref(left);
     json_decref(right);
     free(b);
@@ -96,10 +84,10 @@ static void test_training_widens(void **state) {
     (void)state;
     free(support_done("train --model b --data book.txt --out rb --steps 2 --batch-tokens 64 --seq-len 32"));
     free(support_done("train --model w --data book.txt --out rw --steps 2 --batch-tokens 64 --seq-len 32"));
-    assert_same_files("rb/latest/model.safetensors", "rw/latest/model.safetensors");
+    support_same_files("rb/latest/model.safetensors", "rw/latest/model.safetensors");
     free(support_done("eval --model b --data book.txt --max-tokens 64 --grads b.safetensors"));
     free(support_done("eval --model w --data book.txt --max-tokens 64 --grads w.safetensors"));
-    assert_same_files("b.safetensors", "w.safetensors");
+    support_same_files("b.safetensors", "w.safetensors");
 }
 
 /* A quarter of the bytes, an answer of its own that compress and decompress agree on, no training. */
@@ -119,7 +107,7 @@ static void test_int8(void **state) {
     assert_true(loss < 0.02 && loss > -0.02);
     free(support_done("compress --model q book.txt q.il"));
     free(support_done("decompress --model q --threads 1 q.il again.txt"));
-    assert_same_files("again.txt", "book.txt");
+    support_same_files("again.txt", "book.txt");
     free(support_done("convert --model m --dtype int4 --out q4"));
     assert_true(size_of("q4/model.safetensors") < size_of("q/model.safetensors"));
     json_t *q4 = support_json("eval --model q4 --data book.txt");

@@ -13,9 +13,6 @@
 #include <unistd.h>
 #include <zstd.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
 #define SIZES "--read-bytes 400 --next-bytes 150"
 enum { BOOK_BYTES = 4000, BOOKS = 5 };
 static const char *const authors[BOOKS] = {"Ann", "Bob", "Ann", "C\xC3\xA9line", "Ann"};
@@ -59,13 +56,13 @@ static int begin(void **state) {
     write_books("books.jsonl", all, BOOKS, 0);
     write_books("books.jsonl.zst", all, BOOKS, 1);
     support_write("book.txt", texts[0], BOOK_BYTES);
-    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out fresh", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out fresh", SUPPORT_SHAPE));
     free(support_done(
         "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
         "--save-every 25"));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
-    free(support_done("init --preset tiny %s --set bos_token_id=null --tokenizer bytes --out n", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --set bos_token_id=null --tokenizer bytes --out n", SUPPORT_SHAPE));
     return rename("run/step-25", "m");
 }
 

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define COMMON "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2"
-#define SHAPE COMMON " --set mini_batch_size=4"
 enum { BOOK_BYTES = 5200 };
 static const char *const keys[] = {"weight_norm", "change_norm", "inner_loss", "inner_drop"};
 static const char *const inspected[] = {"weight_norm", "change_norm", "loss_before", "loss_drop"};
@@ -24,9 +22,10 @@ static int begin(void **state) {
     char *prose = support_prose(BOOK_BYTES);
     support_write("book.txt", prose, BOOK_BYTES);
     free(prose);
-    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out l", SHAPE));
-    free(support_done("init --preset tiny %s --mixer ttt_mlp --tokenizer bytes --seed 3 --out m", SHAPE));
-    free(support_done("init --preset tiny %s --mixer self_attention --tokenizer bytes --seed 3 --out a", COMMON));
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out l", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer ttt_mlp --tokenizer bytes --seed 3 --out m", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer self_attention --tokenizer bytes --seed 3 --out a",
+                      SUPPORT_COMMON));
     return 0;
 }
 

@@ -15,9 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
 enum { BOOK_BYTES = 2000, VOCABULARY = 258, BOS = 256 };
 
 /* m: bytes, a little trained, so that it has something to say; s: SentencePiece, untrained. */
@@ -28,18 +25,13 @@ static int begin(void **state) {
     char *prose = support_prose(BOOK_BYTES);
     support_write("book.txt", prose, BOOK_BYTES);
     free(prose);
-    free(support_done("init --preset tiny %s --seed 3 --out fresh", SHAPE));
+    free(support_done("init --preset tiny %s --seed 3 --out fresh", SUPPORT_SHAPE));
     free(support_done(
         "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
         "--save-every 25"));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
     return rename("run/step-25", "m");
-}
-
-static int exists(const char *path) {
-    struct stat info;
-    return !stat(path, &info);
 }
 
 /* The elements of an fp32 .npy file of the given shape text, "(2, 3)"; released by free. */
@@ -312,7 +304,7 @@ static void test_eval_refusals(void **state) {
                     "eval --model m --data book.txt --per-token none.npy --logits no/such/y.npy");
     support_refused(1, "no/such/z.st: No such file",
                     "eval --model m --data book.txt --max-tokens 9 --grads no/such/z.st");
-    assert_false(exists("none.npy")); /* a failed eval leaves nothing behind */
+    assert_false(support_exists("none.npy")); /* a failed eval leaves nothing behind */
     support_write("one.txt", "a", 1);
     json_t *object = support_json("eval --model m --data one.txt --seq-len 64");
     assert_int_equal(support_number(object, "tokens"), 1);
@@ -463,7 +455,7 @@ static void test_generate_ends_at_eos(void **state) {
     int eos = (int)json_integer_value(json_array_get(ids, 5));
     size_t first = 0;
     while (json_integer_value(json_array_get(ids, first)) != eos) first++;
-    free(support_done("init --preset tiny %s --seed 3 --set eos_token_id=%d --out ends", SHAPE, eos));
+    free(support_done("init --preset tiny %s --seed 3 --set eos_token_id=%d --out ends", SUPPORT_SHAPE, eos));
     json_t *ended = support_json("generate --model ends --prompt 'the ' --max-tokens 20 --temperature 0");
     assert_string_equal(support_string(ended, "finish"), "eos");
     assert_int_equal(support_number(ended, "tokens"), first);
@@ -475,7 +467,7 @@ static void test_generate_ends_at_eos(void **state) {
 
 static void wait_for_bytes(const char *path, const char *text) {
     for (int tries = 0; tries < 60000; tries++) {
-        char *all = exists(path) ? support_text_of(path) : NULL;
+        char *all = support_exists(path) ? support_text_of(path) : NULL;
         int found = all && strstr(all, text) != NULL;
         free(all);
         if (found) return;
@@ -499,7 +491,7 @@ static void test_eval_interrupted(void **state) {
     char *out = support_text_of("out");
     assert_string_equal(out, "");
     free(out);
-    assert_false(exists("cut.npy"));
+    assert_false(support_exists("cut.npy"));
     assert_int_equal(system("ls *.tmp > /dev/null 2>&1") != 0, 1); /* no half-written file stays */
 }
 

@@ -15,9 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
 enum { BOOK_BYTES = 4000 };
 
 /* m: bytes, a little trained; s: SentencePiece of ours; l: SentencePiece with a space before every text, as
@@ -29,12 +26,12 @@ static int begin(void **state) {
     char *prose = support_prose(BOOK_BYTES);
     support_write("book.txt", prose, BOOK_BYTES);
     free(prose);
-    free(support_done("init --preset tiny %s --seed 3 --out fresh", SHAPE));
+    free(support_done("init --preset tiny %s --seed 3 --out fresh", SUPPORT_SHAPE));
     free(support_done(
         "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
         "--save-every 25"));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
     static support_spm spm;
     support_spm_begin(&spm, 1);
     support_spm_piece(&spm, "\xE2\x96\x81", -1, SUPPORT_NORMAL);
@@ -43,7 +40,7 @@ static int begin(void **state) {
     support_spm_piece(&spm, "rea", -0.25F, SUPPORT_NORMAL);
     support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
     support_write("l.model", spm.data, spm.bytes);
-    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SUPPORT_SHAPE));
     free(support_done("init --preset tiny --set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 "
                       "--set num_hidden_layers=2 --mixer self_attention --tokenizer bytes --out a"));
     return rename("run/step-25", "m");

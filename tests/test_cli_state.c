@@ -14,8 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COMMON "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2"
-#define SHAPE COMMON " --set mini_batch_size=4"
 enum { BOOK_BYTES = 30000 };
 
 /* m: bytes; s: SentencePiece of ours; l: SentencePiece with a space before every text, as Llama's; a: self-attention.
@@ -29,10 +27,11 @@ static int begin(void **state) {
     support_write("first.txt", prose, 12000);
     support_write("second.txt", prose + 12000, BOOK_BYTES - 12000);
     free(prose);
-    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SHAPE));
-    free(support_done("init --preset tiny %s --mixer self_attention --tokenizer bytes --seed 3 --out a", COMMON));
+    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer self_attention --tokenizer bytes --seed 3 --out a",
+                      SUPPORT_COMMON));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
     static support_spm spm;
     support_spm_begin(&spm, 1);
     support_spm_piece(&spm, "\xE2\x96\x81", -1, SUPPORT_NORMAL);
@@ -40,21 +39,8 @@ static int begin(void **state) {
     support_spm_piece(&spm, "\xE2\x96\x81the", -0.5F, SUPPORT_NORMAL);
     support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
     support_write("l.model", spm.data, spm.bytes);
-    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SUPPORT_SHAPE));
     return 0;
-}
-
-static void assert_same_files(const char *a, const char *b) {
-    size_t n, m;
-    char *x = support_read(a, &n), *y = support_read(b, &m);
-    if (n != m || memcmp(x, y, n)) fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
-}
-
-static int exists(const char *path) {
-    struct stat info;
-    return !stat(path, &info);
 }
 
 /* The reading is paid once: what ten continuations evaluate is what they add. */
@@ -102,11 +88,11 @@ static void test_read_on(void **state) {
         free(support_done("read --model %s --save-state one.ilstate book.txt", models[i]));
         free(support_done("read --model %s --save-state two.ilstate first.txt --threads 2", models[i]));
         free(support_done("read --model %s --load-state two.ilstate --save-state two.ilstate second.txt", models[i]));
-        assert_same_files("one.ilstate", "two.ilstate");
+        support_same_files("one.ilstate", "two.ilstate");
         char *line =
             support_done("read --model %s --load-state one.ilstate --save-state two.ilstate /dev/null", models[i]);
         assert_non_null(strstr(line, "two.ilstate: position 30001, "));
-        assert_same_files("one.ilstate", "two.ilstate"); /* nothing read, nothing changed */
+        support_same_files("one.ilstate", "two.ilstate"); /* nothing read, nothing changed */
         free(line);
     }
 }
@@ -143,13 +129,13 @@ static void test_any_pipe(void **state) {
         free(support_done("read --model %s --save-state whole.ilstate text", models[i]));
         for (int p = 0; p < 4; p++) {
             read_through_pipe(models[i], "text", "piped.ilstate", pieces[p]);
-            assert_same_files("whole.ilstate", "piped.ilstate");
+            support_same_files("whole.ilstate", "piped.ilstate");
         }
     }
     free(support_done("read --model m --save-state whole.ilstate long"));
     for (int p = 2; p < 4; p++) {
         read_through_pipe("m", "long", "piped.ilstate", pieces[p]);
-        assert_same_files("whole.ilstate", "piped.ilstate");
+        support_same_files("whole.ilstate", "piped.ilstate");
     }
 }
 
@@ -249,7 +235,7 @@ static void test_refusals(void **state) {
     support_refused(1, "no/", "read --model m --save-state no/x.ilstate book.txt");
     support_refused(1, "m: not a file", "read --model m --save-state m book.txt");
     support_refused(1, "no/", "generate --model m --prompt a --save-state no/x.ilstate");
-    assert_false(exists("x.ilstate") || exists("y.ilstate"));
+    assert_false(support_exists("x.ilstate") || support_exists("y.ilstate"));
     free(support_done("read --model m --save-state r.ilstate first.txt"));
     support_refused(1, own, "generate --model s --load-state r.ilstate --prompt a");
     support_refused(1, other, "generate --model s --load-state r.ilstate --prompt a");
@@ -266,7 +252,7 @@ static void test_refusals(void **state) {
     support_write("kept", bytes, n);
     bytes[n - 7] ^= 4;
     support_write("kept", bytes, n);
-    assert_same_files("kept", "r.ilstate");
+    support_same_files("kept", "r.ilstate");
     free(bytes);
     free(own);
     free(other);
@@ -317,7 +303,7 @@ static void test_interrupt(void **state) {
     support_write("rest.txt", book + taken, n - taken);
     free(support_done("read --model m --load-state stopped.ilstate --save-state stopped.ilstate rest.txt"));
     free(support_done("read --model m --save-state whole.ilstate book.txt"));
-    assert_same_files("whole.ilstate", "stopped.ilstate");
+    support_same_files("whole.ilstate", "stopped.ilstate");
     json_decref(object);
     free(out);
     free(book);

@@ -12,9 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SHAPE                                                                                                          \
-    "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2 "           \
-    "--set mini_batch_size=4"
 #define SIZE "--batch-tokens 64 --seq-len 16"
 #define SHORT "--steps 4 --warmup 2 " SIZE
 enum { BOOK_BYTES = 4000 };
@@ -34,14 +31,9 @@ static int begin(void **state) {
     fclose(file);
     support_write("val.txt", prose + 1000, 500);
     free(prose);
-    free(support_done("init --preset tiny %s --out m", SHAPE));
-    free(support_done("init --preset tiny %s --mixer ttt_mlp --out mlp", SHAPE));
+    free(support_done("init --preset tiny %s --out m", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer ttt_mlp --out mlp", SUPPORT_SHAPE));
     return 0;
-}
-
-static int exists(const char *path) {
-    struct stat info;
-    return !stat(path, &info);
 }
 
 /* Trains m on the documents with these options in a new place; returns the fingerprint of what came out. */
@@ -178,9 +170,9 @@ static void test_log_and_checkpoints(void **state) {
     assert_int_equal(support_number(result, "steps"), 6);
     assert_int_equal(support_number(result, "tokens"), 6 * 64);
     assert_true(json_is_false(json_object_get(result, "interrupted")));
-    assert_true(exists("logged/step-5") && exists("logged/step-6") && !exists("logged/step-4"));
-    assert_true(exists("logged.cache")); /* the tokenized text, beside --out */
-    assert_false(exists("logged/cache"));
+    assert_true(support_exists("logged/step-5") && support_exists("logged/step-6") && !support_exists("logged/step-4"));
+    assert_true(support_exists("logged.cache")); /* the tokenized text, beside --out */
+    assert_false(support_exists("logged/cache"));
     json_t *run = support_json("inspect logged");
     assert_string_equal(support_string(run, "kind"), "checkpoint");
     assert_int_equal(support_number(run, "trainer.step"), 6);
@@ -214,7 +206,7 @@ static void test_data_from_stdin(void **state) {
 static void test_sentencepiece_goes_along(void **state) {
     (void)state;
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out sp", SHAPE));
+    free(support_done("init --preset tiny %s --tokenizer t.model --out sp", SUPPORT_SHAPE));
     free(support_done("train --model sp --data book.txt --out sprun %s", SHORT));
     assert_same_file("t.model", "sprun/latest/tokenizer.model");
     json_t *text = support_json("generate --model sprun/latest --prompt ba --max-tokens 5");
@@ -240,7 +232,7 @@ static void test_refusals(void **state) {
     support_refused(1, "x/latest does not exist", "train --model m --data book.txt --out x %s --resume", SHORT);
     support_refused(1, "no/log.jsonl: No such file", "train --model m --data book.txt --out x %s --log no/log.jsonl",
                     SHORT);
-    assert_false(exists("x"));
+    assert_false(support_exists("x"));
 }
 
 /* A divergence ends the run with the library's words; the last good checkpoint stays. */
@@ -278,7 +270,7 @@ static void wait_for_lines(const char *path, int lines) {
 }
 
 static void uninterrupted(void) {
-    if (exists("whole/latest")) return;
+    if (support_exists("whole/latest")) return;
     free(support_done("train --model m --data docs.jsonl --out whole %s --log whole.jsonl", LONG));
 }
 
