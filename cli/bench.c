@@ -1,6 +1,8 @@
-/* bench.c: `innerloop bench`: speed beside this machine's limits, probed in the same run before and after
- * each row. A row's limit is the larger of its two probes, of our own product and oneDNN's the faster:
- * fractions are never flattered. */
+/* bench.c: `innerloop bench`: speed beside this machine's limits. The limits that may bind a row are probed before and
+ * after each of its repetitions, of our own product and oneDNN's the faster; a sample is divided by the mean of the two
+ * probes around it. The mean, not the larger: a sample lasts longer than a probe and runs at the mean of the speeds
+ * that the machine has meanwhile, so the larger would compare a mean with a peak. What disturbs a moment is left out
+ * already: a probe is the fastest of several runs. */
 #include "bench.h"
 #include "command.h"
 #include "energy.h"
@@ -21,6 +23,8 @@ enum {
     LONG = 16384, /* tokens; a longer text is read once, not once a repetition, and not trained on */
     WALK_STEP = 2048
 };
+#define SECONDS_PROBE 0.12 /* of a limit, around a repetition */
+#define SECONDS_FIRST 0.25 /* of each limit, once, for the whole report */
 static const char *const mixer_names[MIXERS] = {"ttt_linear", "ttt_mlp", "self_attention", "ttt_linear_decay"};
 
 typedef struct bench_options {
@@ -34,7 +38,8 @@ typedef struct bench_options {
 typedef struct bench {
     cli_command *command;
     const bench_options *options;
-    il_limits last; /* the last probe */
+    il_prober *prober; /* of the row */
+    il_limits *probes; /* [repeat + 1] around the repetitions of the row */
     energy meter;
     bench_report report;
     cli_progress progress;
@@ -49,19 +54,57 @@ static int ascending(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static double median(double *samples, uint64_t n) {
-    qsort(samples, n, sizeof *samples, ascending);
-    return n % 2 ? samples[n / 2] : (samples[n / 2 - 1] + samples[n / 2]) / 2;
+static double median(double *values, uint64_t n) {
+    qsort(values, n, sizeof *values, ascending);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-static il_status probe(bench *b) {
-    il_limits *best = &b->report.limits, *last = &b->last;
-    il_status status = il_engine_limits(b->command->engine, last, &b->command->error);
-    best->gflops_kernel = larger(best->gflops_kernel, last->gflops_kernel);
-    best->gflops_onednn = larger(best->gflops_onednn, last->gflops_onednn);
-    best->read_gb_s = larger(best->read_gb_s, last->read_gb_s);
-    best->l2_read_gb_s = larger(best->l2_read_gb_s, last->l2_read_gb_s);
-    best->gops_int8_onednn = larger(best->gops_int8_onednn, last->gops_int8_onednn);
+static int by_rate(const void *a, const void *b) {
+    return ascending(&((const bench_sample *)a)->rate, &((const bench_sample *)b)->rate);
+}
+
+/* From what was sampled, at least once, to the numbers that are shown. */
+static void summarize(bench_row *row) {
+    double *values = cli_alloc(row->n, sizeof *values);
+    qsort(row->samples, row->n, sizeof *row->samples, by_rate);
+    for (uint64_t i = 0; i < row->n; i++) values[i] = row->samples[i].rate;
+    row->median.rate = median(values, row->n);
+    for (uint64_t i = 0; i < row->n; i++) values[i] = row->samples[i].limit;
+    row->median.limit = median(values, row->n);
+    for (uint64_t i = 0; i < row->n; i++) values[i] = row->samples[i].fraction;
+    row->median.fraction = median(values, row->n);
+    row->fraction_least = values[0];
+    row->fraction_most = values[row->n - 1];
+    free(values);
+}
+
+/* Into *now, and into the best seen. */
+static il_status probe(bench *b, double seconds, il_limits *now) {
+    il_limits *best = &b->report.limits;
+    il_status status = il_prober_measure(b->prober, seconds, now, &b->command->error);
+    best->gflops_kernel = larger(best->gflops_kernel, now->gflops_kernel);
+    best->gflops_onednn = larger(best->gflops_onednn, now->gflops_onednn);
+    best->read_gb_s = larger(best->read_gb_s, now->read_gb_s);
+    best->l2_read_gb_s = larger(best->l2_read_gb_s, now->l2_read_gb_s);
+    best->gops_int8_onednn = larger(best->gops_int8_onednn, now->gops_int8_onednn);
+    return status;
+}
+
+static il_status open_prober(bench *b, unsigned which) {
+    return il_prober_open(b->command->engine, which, &b->prober, &b->command->error);
+}
+
+static void close_prober(bench *b) {
+    il_prober_close(b->prober);
+    b->prober = NULL;
+}
+
+/* All limits, before the first row: for the report, and to tell how long rows will take. */
+static il_status first_probe(bench *b) {
+    il_limits now;
+    il_status status = open_prober(b, IL_LIMIT_ALL);
+    if (!status) status = probe(b, SECONDS_FIRST, &now);
+    close_prober(b);
     return status;
 }
 
@@ -86,39 +129,51 @@ static il_status progress(bench *b, uint64_t repetitions, const char *what, cons
 static il_status gemm_row(bench *b) {
     bench_row *row = new_row(b, "gemm", NULL);
     row->dtype = "f32";
-    uint64_t repeat = b->options->repeat;
-    double *fractions = cli_alloc(repeat, sizeof *fractions);
-    il_status status = IL_OK;
     row->count.flops = 2.0 * BENCH_SIDE * BENCH_SIDE;
-    for (; row->n < repeat && !status; row->n++) {
-        status = probe(b);
-        row->samples[row->n] = b->last.gflops_kernel * 1e9 / row->count.flops;
-        row->limit = larger(row->limit, b->last.gflops_onednn);
-        fractions[row->n] = b->last.gflops_onednn > 0 ? b->last.gflops_kernel / b->last.gflops_onednn : 0;
+    il_status status = open_prober(b, IL_LIMIT_KERNEL | IL_LIMIT_ONEDNN);
+    while (row->n < b->options->repeat && !status) {
+        il_limits now;
+        status = probe(b, SECONDS_FIRST, &now);
+        row->samples[row->n++] = (bench_sample){
+            .rate = now.gflops_kernel * 1e9 / row->count.flops,
+            .limit = now.gflops_onednn,
+            .fraction = now.gflops_onednn > 0 ? now.gflops_kernel / now.gflops_onednn : 0,
+        };
         if (!status) status = progress(b, 1, row->work, NULL);
     }
-    row->rate = median(row->samples, row->n);
-    row->fraction = median(fractions, row->n);
-    free(fractions);
+    close_prober(b);
+    if (!status) summarize(row);
     return status;
 }
 
-/* What binds a work: the arithmetic, or for a token at a time the memory that must be read for it; for a batch the one
- * that takes longer. */
-static void set_fraction(bench_row *row, bench_work work, const il_limits *before, const il_limits *after) {
-    int integers = !strncmp(row->dtype, "int", 3); /* weights that are multiplied as integers */
-    double products = larger(product_limit(before), product_limit(after)),
-           whole = larger(before->gops_int8_onednn, after->gops_int8_onednn),
-           reads = larger(before->read_gb_s, after->read_gb_s);
-    if (integers) products = larger(products, whole);
-    if (work == BENCH_DECODE || (work == BENCH_BATCH && row->count.bytes / reads > row->count.flops / products)) {
-        row->unit = "GB/s";
-        row->limit = reads;
-        row->fraction = row->rate * row->count.bytes * 1e-9 / reads;
-    } else {
-        row->unit = integers ? "Gop/s" : "GFLOP/s";
-        row->limit = products;
-        row->fraction = row->rate * row->count.flops * 1e-9 / products;
+static int has_integers(const bench_row *row) { return !strncmp(row->dtype, "int", 3); }
+
+/* What may bind a work: the arithmetic, or for a token at a time the memory that must be read for it; for a batch
+ * either. */
+static unsigned limits_of(const bench_row *row, bench_work work) {
+    unsigned products = IL_LIMIT_KERNEL | IL_LIMIT_ONEDNN | (has_integers(row) ? IL_LIMIT_INT8_ONEDNN : 0u);
+    if (work == BENCH_DECODE) return IL_LIMIT_READ;
+    return work == BENCH_BATCH ? products | IL_LIMIT_READ : products;
+}
+
+/* 0 where it was not asked for. */
+static double product_of(const il_limits *l) { return larger(product_limit(l), l->gops_int8_onednn); }
+
+/* Of the probes around each sample, or around all of them, the mean. A batch is bound by what takes longer. */
+static void set_limits(bench_row *row, bench_work work, const il_limits *probes) {
+    double products = 0, reads = 0;
+    for (uint64_t i = 0; i <= row->n; i++) {
+        products = larger(products, product_of(&probes[i]));
+        reads = larger(reads, probes[i].read_gb_s);
+    }
+    int waits = work == BENCH_DECODE || (work == BENCH_BATCH && row->count.bytes / reads > row->count.flops / products);
+    row->unit = waits ? "GB/s" : has_integers(row) ? "Gop/s" : "GFLOP/s";
+    for (uint64_t i = 0; i < row->n; i++) {
+        const il_limits *before = &probes[i], *after = &probes[i + 1];
+        bench_sample *sample = &row->samples[i];
+        sample->limit =
+            waits ? (before->read_gb_s + after->read_gb_s) / 2 : (product_of(before) + product_of(after)) / 2;
+        sample->fraction = sample->rate * (waits ? row->count.bytes : row->count.flops) * 1e-9 / sample->limit;
     }
 }
 
@@ -170,11 +225,13 @@ static il_status repetitions(bench *b, bench_job *job, bench_row *row, bench_wor
     double tokens = (double)bench_tokens(job, work, row->context), joules = 0, seconds;
     il_status status = bench_begin(job, work, row->context, o->repeat + 1, error);
     if (!status) status = bench_run(job, work, row->context, &seconds, error); /* warms up */
+    if (!status) status = probe(b, SECONDS_PROBE, &b->probes[0]);
     while (row->n < o->repeat && !status) {
         energy_take(&b->meter);
         status = bench_run(job, work, row->context, &seconds, error);
         joules += energy_take(&b->meter);
-        row->samples[row->n++] = tokens / seconds;
+        row->samples[row->n++].rate = tokens / seconds;
+        if (!status) status = probe(b, SECONDS_PROBE, &b->probes[row->n]);
         if (!status) status = progress(b, 1, row->work, row->mixer);
     }
     bench_end(job);
@@ -183,29 +240,38 @@ static il_status repetitions(bench *b, bench_job *job, bench_row *row, bench_wor
     return status;
 }
 
+/* The one sample of a text that is read once. */
+static il_status walked(bench *b, bench_job *job, bench_row *row) {
+    il_status status = probe(b, SECONDS_PROBE, &b->probes[0]);
+    if (!status) status = walk(b, job, row);
+    if (status) return status;
+    row->samples[row->n++].rate = (double)row->context / job->walked_seconds;
+    status = probe(b, SECONDS_PROBE, &b->probes[1]);
+    return status ? status : progress(b, b->options->repeat, row->work, row->mixer);
+}
+
 static il_status work_row(bench *b, bench_job *job, const char *mixer, bench_work work, uint64_t context) {
     bench_row *row = new_row(b, bench_work_names[work], mixer);
-    il_limits before = b->last;
     row->context = context;
     row->count = bench_count_of(job, work, context);
     if (work == BENCH_BATCH) row->sessions = job->sessions;
     if (!is_possible(b, job, row, work)) return progress(b, b->options->repeat, row->work, mixer);
-    il_status status = reads_on(b, work, context) ? walk(b, job, row) : IL_OK;
+    il_status status = open_prober(b, limits_of(row, work));
     if (!status && is_walked(b, work, context)) {
-        row->samples[row->n++] = (double)context / job->walked_seconds;
-        status = progress(b, b->options->repeat, row->work, mixer);
+        status = walked(b, job, row);
     } else if (!status) {
-        status = repetitions(b, job, row, work);
+        if (reads_on(b, work, context)) status = walk(b, job, row);
+        if (!status) status = repetitions(b, job, row, work);
     }
+    close_prober(b);
     if (status == IL_ERR_NOMEM) { /* the other rows may fit */
         snprintf(row->reason, sizeof row->reason, "%.150s", b->command->error.message);
         row->n = 0;
         return IL_OK;
     }
-    if (!status) status = probe(b);
     if (status) return status;
-    row->rate = median(row->samples, row->n);
-    set_fraction(row, work, &before, &b->last);
+    set_limits(row, work, b->probes);
+    summarize(row);
     return IL_OK;
 }
 
@@ -262,10 +328,13 @@ static il_status measure(bench *b) {
     energy_open(&b->meter, o->powercap);
     cli_interrupt_catch();
     cli_progress_begin(&b->progress, b->command->verb, "repetition", 0, o->repeat * rows);
-    il_status status = gemm ? gemm_row(b) : probe(b);
+    b->probes = cli_alloc(o->repeat + 1, sizeof *b->probes);
+    il_status status = first_probe(b);
+    if (!status && gemm) status = gemm_row(b);
     for (int i = 0; i < MIXERS && works && !status; i++)
         if (chosen_mixer(o->mixer, i)) status = mixer_rows(b, mixer_names[i]);
     cli_progress_end(&b->progress);
+    free(b->probes);
     b->report.no_energy = b->meter.reason;
     return status;
 }

@@ -61,17 +61,22 @@ void bench_end(bench_job *job);
 
 /* ---- bench_report.c ---- */
 
+typedef struct bench_sample {
+    double rate;            /* tokens/s */
+    double limit, fraction; /* the limit while it ran; fraction 0: nothing to compare with */
+} bench_sample;
+
 typedef struct bench_row {
     const char *work, *mixer, *dtype; /* mixer NULL: the bare product */
     uint64_t context, sessions;
-    double *samples; /* [n] tokens/s, ascending; released by the caller */
-    uint64_t n;      /* 0: left out, for the reason below */
-    double rate;     /* their median */
+    bench_sample *samples; /* [n], by ascending rate; released by the caller */
+    uint64_t n;            /* 0: left out, for the reason below */
+    bench_sample median;   /* each number's own */
+    double fraction_least, fraction_most;
     bench_count count;
-    double limit, fraction; /* fraction 0: nothing to compare with */
-    const char *unit;       /* of limit */
-    double joules;          /* per token; NAN: unknown */
-    size_t state_bytes;     /* of a session; 0: unknown */
+    const char *unit;   /* of limits */
+    double joules;      /* per token; NAN: unknown */
+    size_t state_bytes; /* of a session; 0: unknown */
     char reason[200];
 } bench_row;
 

@@ -33,16 +33,19 @@ static const char *number(char *text, size_t size, const char *format, double va
 }
 
 static void print_row(const bench_row *row) {
-    char context[24] = "-", bytes[32], limit[64] = "-", joules[32];
+    char context[24] = "-", bytes[32], limit[96] = "-", joules[32];
     if (row->context) snprintf(context, sizeof context, "%" PRIu64, row->context);
     printf("%-8s %-16s %-5s %8s ", row->work, row->mixer ? row->mixer : "-", row->dtype, context);
     if (!row->n) {
         printf("left out: %s\n", row->reason);
         return;
     }
-    if (row->fraction > 0) snprintf(limit, sizeof limit, "%.3f of %.1f %s", row->fraction, row->limit, row->unit);
-    printf("%10.1f %10.1f .. %-10.1f %12.1f %9s %8s  %s\n", row->rate, row->samples[0], row->samples[row->n - 1],
-           row->count.flops * 1e-6, number(bytes, sizeof bytes, "%.1f", row->count.bytes * 1e-6),
+    if (row->median.fraction > 0)
+        snprintf(limit, sizeof limit, "%.3f (%.3f .. %.3f) of %.1f %s", row->median.fraction, row->fraction_least,
+                 row->fraction_most, row->median.limit, row->unit);
+    printf("%10.1f %10.1f .. %-10.1f %12.1f %9s %8s  %s\n", row->median.rate, row->samples[0].rate,
+           row->samples[row->n - 1].rate, row->count.flops * 1e-6,
+           number(bytes, sizeof bytes, "%.1f", row->count.bytes * 1e-6),
            number(joules, sizeof joules, "%.3f", row->joules), limit);
 }
 
@@ -64,20 +67,24 @@ void bench_print_table(const bench_report *r) {
 static json_t *positive(double value) { return value > 0 ? cli_json_real(value) : json_null(); }
 
 static json_t *row_json(const bench_row *row) {
-    json_t *object = json_object(), *samples = json_array();
-    for (uint64_t i = 0; i < row->n; i++) json_array_append_new(samples, json_real(row->samples[i]));
+    json_t *object = json_object(), *samples = json_array(), *fractions = json_array();
+    for (uint64_t i = 0; i < row->n; i++) {
+        json_array_append_new(samples, json_real(row->samples[i].rate));
+        if (row->median.fraction > 0) json_array_append_new(fractions, json_real(row->samples[i].fraction));
+    }
     json_object_set_new(object, "work", json_string(row->work));
     json_object_set_new(object, "mixer", cli_json_string(row->mixer));
     json_object_set_new(object, "dtype", json_string(row->dtype));
     json_object_set_new(object, "context", row->context ? json_integer((json_int_t)row->context) : json_null());
     json_object_set_new(object, "sessions", json_integer((json_int_t)row->sessions));
-    json_object_set_new(object, "tokens_per_s", positive(row->rate));
+    json_object_set_new(object, "tokens_per_s", positive(row->median.rate));
     json_object_set_new(object, "samples", samples);
     json_object_set_new(object, "flops_per_token", json_real(row->count.flops));
     json_object_set_new(object, "bytes_per_token", positive(row->count.bytes));
     json_object_set_new(object, "limit_unit", json_string(row->unit));
-    json_object_set_new(object, "limit", positive(row->limit));
-    json_object_set_new(object, "fraction_of_limit", positive(row->fraction));
+    json_object_set_new(object, "limit", positive(row->median.limit));
+    json_object_set_new(object, "fraction_of_limit", positive(row->median.fraction));
+    json_object_set_new(object, "fractions", fractions);
     json_object_set_new(object, "joules_per_token", cli_json_real(row->joules));
     json_object_set_new(object, "state_bytes",
                         row->state_bytes ? json_integer((json_int_t)row->state_bytes) : json_null());
@@ -116,7 +123,8 @@ static void put_number(FILE *out, double value, const char *after) {
 
 void bench_write_csv(FILE *out, const bench_report *r) {
     fputs("cpu,kernels,threads,preset,work,mixer,dtype,context,sessions,tokens_per_s,least,most,flops_per_token,"
-          "bytes_per_token,limit_unit,limit,fraction_of_limit,joules_per_token,state_bytes,reason\r\n",
+          "bytes_per_token,limit_unit,limit,fraction_of_limit,fraction_least,fraction_most,joules_per_token,state_"
+          "bytes,reason\r\n",
           out);
     for (size_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->rows[i];
@@ -125,14 +133,16 @@ void bench_write_csv(FILE *out, const bench_report *r) {
                 row->dtype);
         put_number(out, (double)row->context, ",");
         put_number(out, (double)row->sessions, ",");
-        put_number(out, row->rate, ",");
-        put_number(out, row->n ? row->samples[0] : 0, ",");
-        put_number(out, row->n ? row->samples[row->n - 1] : 0, ",");
+        put_number(out, row->median.rate, ",");
+        put_number(out, row->n ? row->samples[0].rate : 0, ",");
+        put_number(out, row->n ? row->samples[row->n - 1].rate : 0, ",");
         put_number(out, row->count.flops, ",");
         put_number(out, row->count.bytes, ",");
         fprintf(out, "%s,", row->unit);
-        put_number(out, row->limit, ",");
-        put_number(out, row->fraction, ",");
+        put_number(out, row->median.limit, ",");
+        put_number(out, row->median.fraction, ",");
+        put_number(out, row->fraction_least, ",");
+        put_number(out, row->fraction_most, ",");
         if (isfinite(row->joules)) fprintf(out, "%.9g", row->joules);
         fputc(',', out);
         put_number(out, (double)row->state_bytes, ",");
@@ -144,8 +154,8 @@ void bench_write_csv(FILE *out, const bench_report *r) {
 
 enum { WIDTH = 488, HEIGHT = 340, LABEL_ROOM = 104 };
 
-static double rate_of(const bench_row *row) { return row->rate; }
-static double milliseconds_of(const bench_row *row) { return row->rate > 0 ? 1e3 / row->rate : 0; }
+static double rate_of(const bench_row *row) { return row->median.rate; }
+static double milliseconds_of(const bench_row *row) { return row->median.rate > 0 ? 1e3 / row->median.rate : 0; }
 static double megabytes_of(const bench_row *row) { return (double)row->state_bytes * 1e-6; }
 
 /* One line a mixer: a value of each of its rows of this work; nothing is drawn where there are none. */
@@ -201,11 +211,13 @@ static void table(FILE *out, const bench_report *r) {
             fputs("</td></tr>\n", out);
             continue;
         }
-        fprintf(out, "<td>%.1f</td><td>%.1f .. %.1f</td><td>%.1f</td><td>%s</td>", row->rate, row->samples[0],
-                row->samples[row->n - 1], row->count.flops * 1e-6,
+        fprintf(out, "<td>%.1f</td><td>%.1f .. %.1f</td><td>%.1f</td><td>%s</td>", row->median.rate,
+                row->samples[0].rate, row->samples[row->n - 1].rate, row->count.flops * 1e-6,
                 number(text, sizeof text, "%.1f", row->count.bytes * 1e-6));
-        fprintf(out, "<td>%s", number(text, sizeof text, "%.3f", row->fraction));
-        if (row->fraction > 0) fprintf(out, " of %.1f %s", row->limit, row->unit);
+        fprintf(out, "<td>%s", number(text, sizeof text, "%.3f", row->median.fraction));
+        if (row->median.fraction > 0)
+            fprintf(out, " (%.3f .. %.3f) of %.1f %s", row->fraction_least, row->fraction_most, row->median.limit,
+                    row->unit);
         fprintf(out, "</td><td>%s</td>", number(text, sizeof text, "%.3f", row->joules));
         fprintf(out, "<td>%s</td></tr>\n", number(text, sizeof text, "%.2f", megabytes_of(row)));
     }

@@ -83,7 +83,7 @@ IL_API void il_engine_close(il_engine *engine); /* NULL allowed */
 IL_API int il_engine_threads(const il_engine *engine);
 IL_API const char *il_engine_kernels(const il_engine *engine); /* "portable", "avx2", "avx512" or "neon" */
 
-/* Limits of this machine as the engine sees it, measured when called (about two and a half seconds), with the engine's
+/* Limits of this machine as the engine sees it, measured when called (about two seconds and a half), with the engine's
  * threads. */
 typedef struct il_limits {
     double gflops_kernel;    /* our exact fp32 product, 1e9 multiply and add per second, [1024,1024]x[1024,1024] */
@@ -93,6 +93,24 @@ typedef struct il_limits {
     double gops_int8_onednn; /* as gflops_onednn, uint8 times int8; 0 when built without it or where it cannot */
 } il_limits;
 IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error);
+
+/* The same for some of them, often: for a machine whose speed changes, probed around everything that is timed. */
+enum {
+    IL_LIMIT_KERNEL = 1,
+    IL_LIMIT_ONEDNN = 2,
+    IL_LIMIT_READ = 4,
+    IL_LIMIT_L2_READ = 8,
+    IL_LIMIT_INT8_ONEDNN = 16,
+    IL_LIMIT_ALL = 31
+};
+typedef struct il_prober il_prober;
+/* which: IL_LIMIT_* together. Takes 16 MiB, for IL_LIMIT_READ a buffer of 256 MiB to 1 GiB more. On failure *prober is
+ * NULL. Close it before its engine. */
+IL_API il_status il_prober_open(il_engine *engine, unsigned which, il_prober **prober, il_error *error);
+/* Each limit in about so many seconds, the fastest of the runs that fit, at least one. Limits that were not asked for
+ * are 0. As all work on an engine, one call at a time. */
+IL_API il_status il_prober_measure(il_prober *prober, double seconds_each, il_limits *limits, il_error *error);
+IL_API void il_prober_close(il_prober *prober); /* NULL allowed */
 
 /* ---- config ---- */
 

@@ -40,9 +40,30 @@ static void check_samples(const json_t *row, size_t repeat) {
         assert_true(json_is_null(json_object_get(row, "tokens_per_s")));
 }
 
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t n) {
+    qsort(values, n, sizeof *values, ascending);
+    return (values[(n - 1) / 2] + values[n / 2]) / 2;
+}
+
+/* A fraction for each sample: each by its own limit, whose median is the row's. */
 static void check_fraction(const json_t *row, const char *count) {
-    assert_near(support_number(row, "fraction_of_limit"),
-                support_number(row, "tokens_per_s") * support_number(row, count) * 1e-9 / support_number(row, "limit"));
+    const json_t *samples = json_object_get(row, "samples"), *each = json_object_get(row, "fractions");
+    size_t n = json_array_size(samples);
+    double fractions[8], limits[8];
+    assert_true(n >= 1 && n <= 8);
+    assert_int_equal(json_array_size(each), n);
+    for (size_t i = 0; i < n; i++) {
+        fractions[i] = json_number_value(json_array_get(each, i));
+        assert_true(fractions[i] > 0);
+        limits[i] = json_number_value(json_array_get(samples, i)) * support_number(row, count) * 1e-9 / fractions[i];
+    }
+    assert_near(support_number(row, "limit"), median(limits, n));
+    assert_near(support_number(row, "fraction_of_limit"), median(fractions, n));
 }
 
 /* Multiply-adds of the matrices of a layer, the Mamba backbone's: wq wv wo wg, theta_lr, FFN. */
@@ -74,6 +95,8 @@ static void test_every_work(void **state) {
     assert_true(json_is_null(json_object_get(row, "bytes_per_token")));
     if (json_is_number(json_object_get(row, "fraction_of_limit")))
         assert_true(support_number(row, "limit") <= support_number(object, "limits.gflops_onednn"));
+    assert_int_equal(json_array_size(json_object_get(row, "fractions")),
+                     json_is_number(json_object_get(row, "fraction_of_limit")) ? 2 : 0);
 
     const double forward = LAYERS * (2 * MATRICES + INNER), weights = parameters_of("ttt_linear");
     const double fast = LAYERS * H * (HEAD * HEAD + HEAD), rows = LAYERS * H * (B + 1) / 2.0 * (2 * HEAD + 1);
@@ -227,6 +250,7 @@ static void test_left_out(void **state) {
     check_samples(row, 0);
     assert_non_null(strstr(support_string(row, "reason"), "(--minutes-max 0.01)"));
     assert_true(json_is_null(json_object_get(row, "fraction_of_limit")));
+    assert_int_equal(json_array_size(json_object_get(row, "fractions")), 0);
     json_decref(object);
     object = support_json("bench --preset small --mixer self_attention --work batch --sessions 256 --context 1048576 "
                           "--repeat 1"); /* 5 TB */

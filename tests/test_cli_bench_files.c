@@ -105,6 +105,13 @@ static void test_csv(void **state) {
         assert_true(fabs(least / json_number_value(json_array_get(samples, 0)) - 1) < 1e-8);
         assert_true(fabs(most / json_number_value(json_array_get(samples, 2)) - 1) < 1e-8);
         assert_true(fabs(flops / support_number(row, "flops_per_token") - 1) < 1e-8);
+        double limit, middle, fraction_least, fraction_most;
+        at = strstr(at, ",GFLOP/s,");
+        assert_non_null(at);
+        assert_int_equal(sscanf(at, ",GFLOP/s,%lf,%lf,%lf,%lf,", &limit, &middle, &fraction_least, &fraction_most), 4);
+        assert_true(fabs(limit / support_number(row, "limit") - 1) < 1e-8);
+        assert_true(fabs(middle / support_number(row, "fraction_of_limit") - 1) < 1e-8);
+        assert_true(fraction_least <= middle && middle <= fraction_most);
     }
     assert_string_equal(strstr(line, "\r\n"), "\r\n"); /* nothing after it */
     free(text);

@@ -105,6 +105,26 @@ static void release(void *user, void *block) {
     free(block);
 }
 
+/* What was asked for, again and again, and nothing else. */
+static void check_prober(il_engine *engine, int with_peer) {
+    il_prober *prober;
+    il_error error;
+    il_limits limits;
+    assert_ok(il_prober_open(engine, IL_LIMIT_KERNEL | IL_LIMIT_INT8_ONEDNN, &prober, &error), error);
+    for (int i = 0; i < 2; i++) {
+        assert_ok(il_prober_measure(prober, 0.01, &limits, &error), error);
+        assert_true(limits.gflops_kernel > 0 && (limits.gops_int8_onednn > 0) == with_peer);
+        assert_true(limits.gflops_onednn == 0 && limits.read_gb_s == 0 && limits.l2_read_gb_s == 0);
+    }
+    il_prober_close(prober);
+    assert_ok(il_prober_open(engine, IL_LIMIT_L2_READ | IL_LIMIT_ONEDNN, &prober, &error), error);
+    assert_ok(il_prober_measure(prober, 0.01, &limits, &error), error);
+    assert_true(limits.l2_read_gb_s > 0 && (limits.gflops_onednn > 0) == with_peer);
+    assert_true(limits.gflops_kernel == 0 && limits.read_gb_s == 0 && limits.gops_int8_onednn == 0);
+    il_prober_close(prober);
+    il_prober_close(NULL);
+}
+
 static void test_limits(void **unused) {
     (void)unused;
     il_engine_options options;
@@ -118,11 +138,17 @@ static void test_limits(void **unused) {
     assert_true(limits.gflops_kernel > 0 && limits.gflops_onednn >= 0);
     assert_true(limits.read_gb_s > 0 && limits.l2_read_gb_s > 0 && limits.gops_int8_onednn >= 0);
     assert_true((limits.gflops_onednn > 0) == (limits.gops_int8_onednn > 0)); /* built with oneDNN or not */
+    int with_peer = limits.gflops_onednn > 0;
+    check_prober(engine, with_peer);
     il_engine_close(engine);
     options.allocator = (il_allocator){small_only, release, NULL};
     assert_ok(il_engine_open(&options, &engine, &error), error);
     assert_fails(il_engine_limits(engine, &limits, &error), IL_ERR_NOMEM, error, "MiB");
     assert_true(limits.gflops_kernel == 0 && limits.read_gb_s == 0);
+    il_prober *prober;
+    assert_fails(il_prober_open(engine, IL_LIMIT_READ, &prober, &error), IL_ERR_NOMEM, error, "MiB");
+    assert_null(prober);
+    check_prober(engine, with_peer); /* it takes the buffer only where memory is read */
     il_engine_close(engine);
 }
 
