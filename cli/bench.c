@@ -294,7 +294,7 @@ static il_status make_model(bench *b, const char *mixer, il_model **model) {
     if (!status && type == IL_WEIGHTS_F32)
         *model = il_model_ref(fresh);
     else if (!status)
-        status = il_model_convert(fresh, type, model, error);
+        config.weights = type, status = il_model_convert(fresh, &config, model, error);
     il_model_unref(fresh);
     return status;
 }

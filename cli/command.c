@@ -5,6 +5,7 @@
 #include "output.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 il_status command_open(cli_command *command, arg_spec *spec) {
     il_engine_options options;
@@ -44,10 +45,25 @@ il_status command_model(cli_command *command, const char *dir, il_model **model,
     return status;
 }
 
+il_status command_set(cli_command *command, const arg_list *set, il_config *config) {
+    il_status status = IL_OK;
+    for (size_t i = 0; i < set->n && !status; i++) {
+        const char *word = set->items[i], *equals = strchr(word, '=');
+        if (!equals || equals == word)
+            return cli_fail(&command->error, IL_ERR_ARG, "--set: '%s' is not key=value", word);
+        char *key = cli_text("%.*s", (int)(equals - word), word);
+        status = il_config_set(config, key, equals + 1, &command->error);
+        free(key);
+    }
+    return status;
+}
+
 il_status command_widen(cli_command *command, il_model **model) {
     il_model *wide;
     if (il_model_config(*model)->weights != IL_WEIGHTS_BF16) return IL_OK;
-    il_status status = il_model_convert(*model, IL_WEIGHTS_F32, &wide, &command->error);
+    il_config config = *il_model_config(*model);
+    config.weights = IL_WEIGHTS_F32;
+    il_status status = il_model_convert(*model, &config, &wide, &command->error);
     if (status) return status;
     il_model_unref(*model);
     *model = wide;

@@ -37,6 +37,8 @@ int command_close(cli_command *command, il_status status);
 
 /* The model of a directory (NULL: the one in the box, box.h) and its tokenizer. Both are the caller's. */
 il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
+/* --set KEY=VALUE …: keys of config.json. */
+il_status command_set(cli_command *command, const arg_list *set, il_config *config);
 /* Replaces a model held as bf16 by the same one held as fp32, which has gradients. Nothing it computes changes. */
 il_status command_widen(cli_command *command, il_model **model);
 

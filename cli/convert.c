@@ -1,4 +1,4 @@
-/* convert.c: `innerloop convert`: a model with its weights held in another type. */
+/* convert.c: `innerloop convert`: a model with its weights held in another type, or with another fast head. */
 #include "command.h"
 #include "files.h"
 #include "output.h"
@@ -9,6 +9,7 @@
 
 typedef struct convert_options {
     const char *model, *dtype, *out;
+    arg_list set;
     int force;
 } convert_options;
 
@@ -20,15 +21,16 @@ static il_weight_type type_of(const char *name) {
 
 static void report(const cli_command *command, const convert_options *options, const il_model *model) {
     char fingerprint[33], *weights = cli_text("%s/model.safetensors", options->out);
+    const char *dtype = il_weight_type_name(il_model_config(model)->weights);
     uint64_t bytes = cli_file_bytes(weights);
     il_model_fingerprint(model, fingerprint);
     if (command->spec->json)
-        cli_json_print(json_pack("{s:o, s:s, s:I, s:I, s:s}", "out", cli_json_string(options->out), "dtype",
-                                 options->dtype, "parameters", (json_int_t)il_model_parameters(model), "bytes",
-                                 (json_int_t)bytes, "fingerprint", fingerprint));
+        cli_json_print(json_pack("{s:o, s:s, s:I, s:I, s:s}", "out", cli_json_string(options->out), "dtype", dtype,
+                                 "parameters", (json_int_t)il_model_parameters(model), "bytes", (json_int_t)bytes,
+                                 "fingerprint", fingerprint));
     else
         printf("%s: %llu parameters as %s, %llu bytes, fingerprint %s\n", options->out,
-               (unsigned long long)il_model_parameters(model), options->dtype, (unsigned long long)bytes, fingerprint);
+               (unsigned long long)il_model_parameters(model), dtype, (unsigned long long)bytes, fingerprint);
     free(weights);
 }
 
@@ -41,7 +43,12 @@ static il_status convert(cli_command *command, const convert_options *options) {
     if (!options->force && (cli_exists(options->out, "config.json") || cli_exists(options->out, "model.safetensors")))
         status = cli_fail(error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options->out);
     if (!status) status = command_model(command, options->model, &model, &tokenizer);
-    if (!status) status = il_model_convert(model, type_of(options->dtype), &converted, error);
+    if (!status) {
+        il_config config = *il_model_config(model);
+        if (options->dtype) config.weights = type_of(options->dtype);
+        status = command_set(command, &options->set, &config);
+        if (!status) status = il_model_convert(model, &config, &converted, error);
+    }
     if (!status) status = il_model_save(converted, options->out, error);
     /* --force over a model with another tokenizer must not leave that one behind. */
     if (!status) remove(vocabulary);
@@ -58,16 +65,19 @@ int verb_convert(int argc, char **argv) {
     convert_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to read", .required = 1),
-        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}", "how the weights of linear layers are held",
-            .required = 1),
+        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
+            "how the weights of linear layers are held (default: as they are)"),
+        ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",
+            "fast_head_size=N: a head that goes on learning by N features, 0 for none; fast_head_lr=X"),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in the output directory if there is one"),
     };
     arg_spec spec = {.verb = "convert",
-                     .summary = "hold a model's weights in another type",
+                     .summary = "hold a model's weights in another type, give it a fast head",
                      .options = table,
                      .n_options = COUNT_OF(table),
-                     .example = "innerloop convert --model run/latest --dtype bf16 --out small"};
+                     .example = "innerloop convert --model run/latest --dtype bf16 --out small\n"
+                                "innerloop convert --model run/latest --set fast_head_size=32 --out learning"};
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;

@@ -26,16 +26,8 @@ static il_status make_config(cli_command *command, const init_options *options, 
     config->vocab_size = info.vocab_size;
     config->bos_token = info.bos;
     config->eos_token = info.eos;
-    for (size_t i = 0; i < options->set.n; i++) {
-        const char *word = options->set.items[i], *equals = strchr(word, '=');
-        if (!equals || equals == word)
-            return cli_fail(&command->error, IL_ERR_ARG, "--set: '%s' is not key=value", word);
-        char *key = cli_text("%.*s", (int)(equals - word), word);
-        status = il_config_set(config, key, equals + 1, &command->error);
-        free(key);
-        if (status) return status;
-    }
-    status = il_config_check(config, &command->error);
+    status = command_set(command, &options->set, config);
+    if (!status) status = il_config_check(config, &command->error);
     if (!status && config->vocab_size < info.vocab_size)
         status = cli_fail(&command->error, IL_ERR_ARG, "--set: vocab_size %d is smaller than the tokenizer's %d",
                           config->vocab_size, info.vocab_size);

@@ -37,6 +37,9 @@ static json_t *config_object(const il_config *config) {
                                config->heads, "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
                                token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
                                "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
+    if (config->fast_head_size)
+        json_object_update_new(object, json_pack("{s:i, s:f}", "fast_head_size", config->fast_head_size, "fast_head_lr",
+                                                 config->fast_head_lr));
     if (config->mixer != IL_MIXER_SELF_ATTENTION)
         json_object_update_new(object, json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size",
                                                  config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk",

@@ -148,6 +148,10 @@ typedef struct il_config {
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     double rope_theta, rms_norm_eps, ttt_base_lr;
+    /* The fast head (docs/ttt.md): features by which the output head goes on learning while it reads, 0: it does not;
+     * and its learning rate. Losses and gradients in training are those of the head alone. */
+    int fast_head_size; /* 0 .. 1024 */
+    double fast_head_lr;
     il_weight_type weights; /* [torch_dtype, quantization_config]. A model says how its weights are held; a config.json
                                only claims it */
 } il_config;
@@ -190,9 +194,11 @@ IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **mo
 /* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
  */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
-/* A new model with the same tensors, linear layers held as `type`, rounded where it has fewer bits.
- * IL_ERR_NONFINITE, naming the tensor, when a number is too large for it. */
-IL_API il_status il_model_convert(const il_model *model, il_weight_type type, il_model **converted, il_error *error);
+/* A new model of the same tensors. config is the model's own but for what may change: `weights` (linear layers are held
+ * as that type, rounded where it has fewer bits) and the fast head's two; IL_ERR_ARG when anything else differs.
+ * IL_ERR_NONFINITE, naming the tensor, when a number is too large for the type. */
+IL_API il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted,
+                                  il_error *error);
 IL_API il_model *il_model_ref(il_model *model);
 IL_API void il_model_unref(il_model *model); /* NULL allowed */
 IL_API const il_config *il_model_config(const il_model *model);
@@ -239,6 +245,8 @@ typedef struct il_feed {
     size_t n;              /* 0 allowed */
     float *nll;            /* [n] or NULL, as il_session_feed */
     float *logits;         /* [n, vocab_size] or NULL: row i predicts what follows tokens[i] */
+    float *slow_nll;       /* [n] or NULL: nll without what the fast head has learned in this session; nll less
+                              slow_nll is what its learning has saved. The same as nll where there is no fast head */
     size_t consumed;       /* out */
 } il_feed;
 /* Feeds a ragged batch; the bits of each sequence do not depend on its neighbours. il_session_feed is this with n = 1.

@@ -68,7 +68,8 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     config.use_gate = e->flags >> 1 & 1;
     config.pre_conv = e->flags >> 2 & 1;
     il_model *model = lively_model(engine, &config, 21), *held;
-    assert_ok(il_model_convert(model, e->type, &held, &error), error);
+    config.weights = e->type;
+    assert_ok(il_model_convert(model, &config, &held, &error), error);
     il_model_unref(model);
     model = held;
     int32_t tokens[N];

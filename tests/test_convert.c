@@ -43,7 +43,9 @@ static il_model *lively(il_mixer mixer, int tied) {
 static il_model *converted(const il_model *model, il_weight_type type) {
     il_model *made;
     il_error error;
-    assert_ok(il_model_convert(model, type, &made, &error), error);
+    il_config config = *il_model_config(model);
+    config.weights = type;
+    assert_ok(il_model_convert(model, &config, &made, &error), error);
     assert_int_equal(il_model_config(made)->weights, type);
     return made;
 }
@@ -408,11 +410,15 @@ static void numbers_that_do_not_fit(void **state) {
     (void)state;
     il_model *model = lively(IL_MIXER_TTT_LINEAR, 1);
     model->weights[model->layers[1].w2.at + 3] = 3.4e38F; /* rounds to infinity */
-    assert_fails(il_model_convert(model, IL_WEIGHTS_BF16, &made, &error), IL_ERR_NONFINITE, error,
+    il_config config = *il_model_config(model);
+    config.weights = IL_WEIGHTS_BF16;
+    assert_fails(il_model_convert(model, &config, &made, &error), IL_ERR_NONFINITE, error,
                  "model.layers.1.mlp.down_proj.weight");
     assert_null(made);
-    assert_fails(il_model_convert(model, (il_weight_type)99, &made, &error), IL_ERR_ARG, error, "type 99");
-    assert_ok(il_model_convert(model, IL_WEIGHTS_F32, &made, &error), error);
+    config.weights = (il_weight_type)99;
+    assert_fails(il_model_convert(model, &config, &made, &error), IL_ERR_ARG, error, "type 99");
+    config.weights = IL_WEIGHTS_F32;
+    assert_ok(il_model_convert(model, &config, &made, &error), error);
     expect_same_fingerprint(model, made, 1);
     il_model_unref(made);
     il_model_unref(model);
@@ -421,7 +427,9 @@ static void numbers_that_do_not_fit(void **state) {
 static il_status convert_once(const il_allocator *allocator, void *context, il_error *error) {
     il_model *made;
     (void)allocator;
-    il_status status = il_model_convert(context, IL_WEIGHTS_BF16, &made, error);
+    il_config config = *il_model_config(context);
+    config.weights = IL_WEIGHTS_BF16;
+    il_status status = il_model_convert(context, &config, &made, error);
     il_model_unref(made);
     return status;
 }

@@ -53,6 +53,8 @@ static const field fields[] = {
     {"use_gate", KIND_BOOL, 1, AT(use_gate), 0, 1, 0, 0},
     {"pre_conv", KIND_BOOL, 1, AT(pre_conv), 0, 1, 0, 0},
     {"ttt_base_lr", KIND_REAL, 1, AT(ttt_base_lr), 0, 1e4, 1, 1},
+    {"fast_head_size", KIND_INT, 0, AT(fast_head_size), 0, IL_FAST_HEAD_MAX, 0, 0},
+    {"fast_head_lr", KIND_REAL, 0, AT(fast_head_lr), 0, 100, 0.3, 0.3},
 };
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 
@@ -411,6 +413,7 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
         const field *f = &fields[i];
         double value = value_of(config, f);
         if (f->ttt_only && !ttt) continue;
+        if (strncmp(f->key, "fast_head", 9) == 0 && !config->fast_head_size) continue; /* other software's file */
         if (f->kind == KIND_REAL)
             real_text(value, number);
         else if (f->kind == KIND_BOOL)
@@ -502,5 +505,10 @@ double il_config_flops_per_token(const il_config *c, uint64_t position, int with
     case IL_MIXER_SELF_ATTENTION: mixing = 4 * width * (double)position; break;
     }
     if (c->mixer != IL_MIXER_SELF_ATTENTION) matrices += heads * width; /* theta_lr */
-    return c->layers * (2 * matrices + mixing) + (with_logits ? 2.0 * c->vocab_size * width : 0);
+    double size = c->fast_head_size, logits = 2.0 * c->vocab_size * width, learning = 0;
+    if (size > 0) { /* it learns from the logits of every token: features, their part of the logits, the update */
+        with_logits = 1;
+        learning = size * (2 * width + 4.0 * c->vocab_size);
+    }
+    return c->layers * (2 * matrices + mixing) + (with_logits ? logits + learning : 0);
 }

@@ -4,6 +4,8 @@
 
 #include "kernels/engine.h"
 
+enum { IL_FAST_HEAD_MAX = 1024 };
+
 /* Parses config.json text [bytes]; path only names it in messages. */
 il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config, il_error *error);
 /* config.json as NUL-terminated text from the allocator. */

@@ -75,9 +75,11 @@ typedef struct il_workspace {
     float *ffn;           /* [T,F] silu(h1)*h3 */
     float *cosine, *sine; /* [T, d/2] RoPE of each token (self-attention) */
     float *history;       /* [taps-1, D] in blocks of channels (pass.h) */
-    float *logits;        /* [IL_LOGIT_ROWS, V] */
+    int logit_rows;       /* IL_LOGIT_ROWS, with a fast head at least b */
+    float *logits;        /* [logit_rows, V] */
+    float *rows;          /* [logit_rows, D] gathered hidden vectors; NULL without a fast head, like the next */
+    float *features;      /* [2, logit_rows, size]: φ, and -lr φ */
     void *quantized;      /* il_quantized_bytes of the widest rows; NULL unless the weights are quantized */
-    float *rows;          /* [IL_LOGIT_ROWS, D] gathered hidden vectors */
     size_t scratch_floats;
     float *scratch; /* [threads, scratch_floats], one a worker: inner rule or attention, forward and backward */
 } il_workspace;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/maths.h"
 #include "kernels/gemm.h"
+#include "model/fast_head.h"
 #include "model/forward.h"
 
 /* ---- declaring tensors ---- */
@@ -156,6 +157,7 @@ il_status il_model_declare(il_engine *engine, const il_config *config, il_model 
     pthread_mutex_init(&model->lock, NULL); /* cannot fail on Linux without attributes */
     pthread_mutex_init(&model->fingerprint_lock, NULL);
     il_table_begin(memory, &model->table);
+    model->fast_floats = il_fast_head_floats(config);
     model->rule = il_rule_of(config->mixer);
     int d = config->width / config->heads;
     if (model->rule) {
@@ -180,8 +182,14 @@ fail:
 il_status il_model_allocate(il_model *model, il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     model->weights = il_alloc(memory, model->table.floats, sizeof(float));
+    const il_config *c = &model->config;
     if (model->narrow_bytes) model->narrow = il_alloc(memory, model->narrow_bytes, 1);
-    if (model->weights && (model->narrow || !model->narrow_bytes)) return IL_OK;
+    if (c->fast_head_size) {
+        model->fast_projection = il_alloc_raw(memory, (size_t)c->width * (size_t)c->fast_head_size, sizeof(float));
+        if (model->fast_projection) il_fast_head_projection(c->width, c->fast_head_size, model->fast_projection);
+    }
+    if (model->weights && (model->narrow || !model->narrow_bytes) && (model->fast_projection || !c->fast_head_size))
+        return IL_OK;
     return il_fail(error, IL_ERR_NOMEM, "out of memory for %llu parameters",
                    (unsigned long long)il_model_parameters(model));
 }
@@ -233,6 +241,7 @@ void il_model_unref(il_model *model) {
     const il_allocator *memory = &model->engine->memory;
     if (model->work) il_workspace_close(model->work);
     il_free(memory, model->work);
+    il_free(memory, model->fast_projection);
     il_free(memory, model->rope_sin);
     il_free(memory, model->rope_cos);
     il_free(memory, model->tok);

@@ -60,6 +60,8 @@ struct il_model {
     size_t packed_floats;
     float *tok;                 /* [layers, b]: max(0, 1/(i+1) + learnable_token_idx); NULL: self-attention */
     float *rope_cos, *rope_sin; /* [b, d/2]: angles inside a mini-batch; NULL: self-attention */
+    float *fast_projection;     /* [D, fast_head_size] (fast_head.h); NULL: none */
+    size_t fast_floats;         /* of a fast head */
 
     pthread_mutex_t lock; /* one forward pass at a time; guards work, packs and tok */
     struct il_workspace *work;

@@ -500,6 +500,12 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
         for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) hash_number(state, (uint64_t)inner[i]);
         hash_real(state, c->ttt_base_lr);
     }
+    if (c->fast_head_size) { /* appended, so that models without one keep their fingerprints */
+        hash_text(state, "fast_head");
+        hash_number(state, (uint64_t)c->fast_head_size);
+        hash_real(state, c->fast_head_lr);
+        if (!model->rule) hash_number(state, (uint64_t)c->mini_batch);
+    }
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *entry = &model->table.entries[i];
         hash_text(state, entry->name);

@@ -21,18 +21,33 @@ static void lay_out(il_state *s, il_arena *arena) {
     if (c->share_qk) s->ring_qk = il_arena_take(arena, columns * width, sizeof(float));
 }
 
+static void lay_out_fast(il_state *s, il_arena *arena) {
+    const il_config *c = &s->model->config;
+    size_t b = (size_t)c->mini_batch;
+    s->fast = s->frozen ? NULL : il_arena_take(arena, 2 * s->model->fast_floats, sizeof(float));
+    s->tokens = il_arena_take(arena, 2 * b, sizeof *s->tokens);
+    s->past = il_arena_take(arena, b * (size_t)c->width, sizeof(float));
+}
+
+static void *measured(il_state *s, void (*lay)(il_state *, il_arena *), size_t *bytes, il_error *error) {
+    il_arena arena = {0};
+    lay(s, &arena);
+    *bytes = arena.used;
+    void *block = il_alloc(&s->model->engine->memory, arena.used, 1);
+    if (!block) il_fail(error, IL_ERR_NOMEM, "no memory for a state of %zu bytes", arena.used);
+    arena = (il_arena){.base = block};
+    if (block) lay(s, &arena);
+    return block;
+}
+
 il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *error) {
     const il_config *c = &model->config;
     *state = (il_state){.model = model, .frozen = frozen};
     state->ring = c->conv_kernel - 1 + 2 * c->mini_batch;
     state->ring_hidden = 2 * c->mini_batch + 1;
-    il_arena arena = {0};
-    lay_out(state, &arena);
-    state->block_bytes = arena.used;
-    state->block = il_alloc(&model->engine->memory, arena.used, 1);
-    if (!state->block) return il_fail(error, IL_ERR_NOMEM, "no memory for a state of %zu bytes", arena.used);
-    arena = (il_arena){.base = state->block};
-    lay_out(state, &arena);
+    if (!(state->block = measured(state, lay_out, &state->block_bytes, error))) return IL_ERR_NOMEM;
+    if (c->fast_head_size && !(state->fast_block = measured(state, lay_out_fast, &state->fast_bytes, error)))
+        return IL_ERR_NOMEM;
     il_state_reset(state);
     return IL_OK;
 }
@@ -42,6 +57,7 @@ void il_state_close(il_state *state) {
     const il_allocator *memory = &state->model->engine->memory;
     for (size_t i = 0; i < state->n_chunks; i++) il_free(memory, state->chunks[i]);
     il_free(memory, state->chunks);
+    il_free(memory, state->fast_block);
     il_free(memory, state->block);
     *state = (il_state){0};
 }
@@ -49,6 +65,7 @@ void il_state_close(il_state *state) {
 void il_state_reset(il_state *state) {
     const il_model *m = state->model;
     state->position = state->oldest = 0;
+    if (state->fast) memset(il_state_fast_head(state, 0), 0, m->fast_floats * sizeof(float));
     if (!m->rule) return;
     for (int layer = 0; layer < m->config.layers; layer++)
         for (int h = 0; h < m->config.heads; h++) {
@@ -84,6 +101,7 @@ il_status il_state_copy(il_state *to, const il_state *from, il_error *error) {
     size_t chunk = 2 * (size_t)IL_KV_CHUNK * (size_t)c->layers * (size_t)c->width * sizeof(float);
     for (size_t i = 0; i < from->n_chunks; i++) memcpy(to->chunks[i], from->chunks[i], chunk);
     memcpy(to->block, from->block, from->block_bytes);
+    if (from->fast_block) memcpy(to->fast_block, from->fast_block, from->fast_bytes);
     to->frozen = from->frozen;
     to->position = from->position;
     to->oldest = from->oldest;
@@ -105,7 +123,7 @@ void il_state_rewind(il_state *state, uint64_t position) {
 
 size_t il_state_bytes(const il_state *state) {
     const il_config *c = &state->model->config;
-    return state->block_bytes +
+    return state->block_bytes + state->fast_bytes +
            state->n_chunks * 2 * (size_t)IL_KV_CHUNK * (size_t)c->layers * (size_t)c->width * sizeof(float);
 }
 

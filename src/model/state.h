@@ -23,6 +23,12 @@ typedef struct il_state {
     float *ring_v; /* [layers, 2b, D] or NULL (self-attention): V, that of position p at p mod 2b, for the inner loss */
     int ring_hidden; /* 2b + 1 */
     float *hidden;   /* [2b+1, D]: final hidden vector of position p at p mod (2b+1) */
+    /* With a fast head, in a block of its own, which no failing pass touches: */
+    void *fast_block;
+    size_t fast_bytes;
+    float *fast;     /* [2, il_fast_head_floats]: F of mini-batch m in slot m & 1; NULL when frozen: it stays 0 */
+    int32_t *tokens; /* [2b]: that of position p at p mod 2b */
+    float *past;     /* [b, D]: scratch of a pass: hidden vectors before it, of positions m*b - 1 on */
     /* Self-attention: chunk c covers positions c*512 ..: per layer, head and block of 64 keys: K^T [d][64], V
      * [64][d] */
     float **chunks;
@@ -56,6 +62,9 @@ static inline float *il_state_v(const il_state *s, uint64_t p, int layer) {
     const il_config *c = &s->model->config;
     size_t ring = 2 * (size_t)c->mini_batch;
     return s->ring_v + ((size_t)layer * ring + (size_t)(p % ring)) * (size_t)c->width;
+}
+static inline float *il_state_fast_head(const il_state *s, uint64_t mini_batch) {
+    return s->fast + (size_t)(mini_batch & 1) * s->model->fast_floats;
 }
 /* Block of keys that holds position p: K^T [d][64] then V [64][d]. */
 static inline float *il_state_keys(const il_state *s, uint64_t p, int layer, int head) {

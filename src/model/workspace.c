@@ -47,13 +47,20 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
         w->sine = il_arena_take(arena, tokens * width / (size_t)c->heads / 2, size);
     }
     w->history = il_arena_take(arena, (size_t)(c->conv_kernel - 1) * width, size);
-    w->logits = il_arena_take(arena, IL_LOGIT_ROWS * (size_t)c->vocab_size, size);
-    w->rows = il_arena_take(arena, IL_LOGIT_ROWS * width, size);
+    size_t rows = IL_LOGIT_ROWS;
+    w->rows = w->features = NULL;
+    if (c->fast_head_size) {
+        if (rows < (size_t)c->mini_batch) rows = (size_t)c->mini_batch;
+        w->rows = il_arena_take(arena, rows * width, size);
+        w->features = il_arena_take(arena, 2 * rows * (size_t)c->fast_head_size, size);
+    }
+    w->logit_rows = (int)rows;
+    w->logits = il_arena_take(arena, rows * (size_t)c->vocab_size, size);
     w->quantized = NULL;
     if (il_narrow_row_scales(c->weights, (size_t)c->width)) {
-        int rows = w->tokens > IL_LOGIT_ROWS ? w->tokens : IL_LOGIT_ROWS;
+        int most = w->tokens > w->logit_rows ? w->tokens : w->logit_rows;
         w->quantized =
-            il_arena_take(arena, il_quantized_bytes(rows, c->width > c->ffn_width ? c->width : c->ffn_width), 1);
+            il_arena_take(arena, il_quantized_bytes(most, c->width > c->ffn_width ? c->width : c->ffn_width), 1);
     }
     w->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * w->scratch_floats, size);
 }

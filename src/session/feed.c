@@ -1,21 +1,9 @@
 /* feed.c: reading tokens, one sequence or a ragged batch of them, in chunks of constant memory. */
-#include "session/session.h"
+#include "session/outputs.h"
 
 #include "base/error.h"
 #include <math.h>
 #include <string.h>
-
-/* Sequences that go through one pass together. */
-enum { BATCH = 64 };
-
-/* A feed's part of the pass under way. */
-typedef struct {
-    il_feed *feed;
-    size_t n;
-    size_t index;   /* of the feed */
-    uint64_t start; /* position before the pass */
-    int kept;       /* the session's `before` holds its state at start */
-} part;
 
 static il_status check(const il_feed *feeds, size_t n, il_error *error) {
     for (size_t i = 0; i < n; i++) {
@@ -34,10 +22,10 @@ static il_status check(const il_feed *feeds, size_t n, il_error *error) {
 }
 
 /* One forward pass over the parts: tokens read, states moved on. Whether every number it left is finite. */
-static int run(il_model *model, const part *parts, int n_parts) {
+static int run(il_model *model, const il_part *parts, int n_parts) {
     const il_kernels *kernels = model->engine->kernels;
     int32_t tokens[IL_FEED_CHUNK];
-    il_stretch stretches[BATCH];
+    il_stretch stretches[IL_PARTS];
     int total = 0;
     for (int i = 0; i < n_parts; i++) {
         const il_feed *f = parts[i].feed;
@@ -66,67 +54,17 @@ static int run(il_model *model, const part *parts, int n_parts) {
     return 1;
 }
 
-/* The loss of a part's first token, which the hidden vector before it predicts; read before the pass
- * overwrites that. */
-static void first_nll(il_model *model, const part *p) {
-    const il_feed *f = p->feed;
-    const il_state *state = &f->session->state;
-    if (!f->nll) return;
-    float *nll = f->nll + f->consumed;
-    if (state->position) {
-        size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
-        il_head_nll(model, model->work, 1, state->hidden + at, model->config.width, f->tokens + f->consumed, nll);
-    } else {
-        *nll = NAN;
-    }
-}
-
-static float *logits_of(const part *p) {
-    const il_feed *f = p->feed;
-    return f->logits ? f->logits + f->consumed * (size_t)f->session->model->config.vocab_size : NULL;
-}
-
-/* Logits of the parts from the hidden vectors of the pass. Parts of few tokens share a product, which reads the head
- * once for all of them: in place when their logits lie one after another, else through the workspace. */
-static void all_logits(il_model *model, const part *parts, int n_parts) {
-    const size_t width = (size_t)model->config.width, vocab = (size_t)model->config.vocab_size;
-    const float *hidden = model->work->hidden;
-    for (int i = 0, j; i < n_parts; i = j) {
-        size_t rows = parts[i].n;
-        float *to = logits_of(&parts[i]), *next;
-        int adjacent = 1;
-        for (j = i + 1; to && j < n_parts && rows + parts[j].n <= IL_LOGIT_ROWS; j++) {
-            if (!(next = logits_of(&parts[j]))) break;
-            adjacent = adjacent && next == to + rows * vocab;
-            rows += parts[j].n;
-        }
-        if (to) {
-            float *from = adjacent ? to : model->work->logits;
-            il_head_logits(model, (int)rows, hidden, (ptrdiff_t)width, from);
-            for (int p = i; p < j && !adjacent; from += parts[p++].n * vocab)
-                memcpy(logits_of(&parts[p]), from, parts[p].n * vocab * sizeof *from);
-        }
-        hidden += rows * width;
-    }
-}
-
-/* Losses of a part after its first token. */
-static void later_nll(il_model *model, const part *p, int first) {
-    const il_feed *f = p->feed;
-    int width = model->config.width;
-    if (f->nll)
-        il_head_nll(model, model->work, (int)p->n - 1, model->work->hidden + (ptrdiff_t)first * width, width,
-                    f->tokens + f->consumed + 1, f->nll + f->consumed + 1);
-}
-
 /* A pass and its outputs; 0 if a number came out non-finite, with nothing counted as consumed. */
-static int step(il_model *model, const part *parts, int n_parts) {
-    for (int i = 0; i < n_parts; i++) first_nll(model, &parts[i]);
-    if (!run(model, parts, n_parts)) return 0;
-    all_logits(model, parts, n_parts);
+static int step(il_model *model, il_part *parts, int n_parts) {
     for (int i = 0, first = 0; i < n_parts; i++) {
-        later_nll(model, &parts[i], first);
+        parts[i].start = parts[i].feed->session->state.position;
+        parts[i].first = first;
         first += (int)parts[i].n;
+    }
+    il_outputs_before(model, parts, n_parts);
+    if (!run(model, parts, n_parts)) return 0;
+    il_outputs_after(model, parts, n_parts);
+    for (int i = 0; i < n_parts; i++) {
         parts[i].feed->consumed += parts[i].n;
         parts[i].feed->session->tokens_fed += parts[i].n;
     }
@@ -134,7 +72,7 @@ static int step(il_model *model, const part *parts, int n_parts) {
 }
 
 /* Tokens of this part up to the end of the mini-batch it starts in. */
-static size_t to_boundary(const part *p) {
+static size_t to_boundary(const il_part *p) {
     size_t b = (size_t)p->feed->session->model->config.mini_batch;
     size_t left = b - (size_t)(p->feed->session->state.position % b);
     return left < p->n ? left : p->n;
@@ -143,10 +81,10 @@ static size_t to_boundary(const part *p) {
 enum { KEEP_PIECE = 1 << 18 };
 
 static void keep_run(void *context, int item, int worker) {
-    const part *parts = context;
+    const il_part *parts = context;
     const size_t bytes = parts[0].feed->session->state.block_bytes; /* all of one model, so of one size */
     const int pieces = (int)((bytes + KEEP_PIECE - 1) / KEEP_PIECE);
-    const part *p = &parts[item / pieces];
+    const il_part *p = &parts[item / pieces];
     const size_t at = (size_t)(item % pieces) * KEEP_PIECE, n = bytes - at < KEEP_PIECE ? bytes - at : KEEP_PIECE;
     il_session *s = p->feed->session;
     (void)worker;
@@ -155,12 +93,11 @@ static void keep_run(void *context, int item, int worker) {
 
 /* Makes sure that the pass can be undone. Inside one mini-batch a rewind is enough; beyond, the pass
  * overwrites what a rewind would need. KV blocks are only ever appended to. */
-static void keep(il_model *model, part *parts, int n_parts) {
+static void keep(il_model *model, il_part *parts, int n_parts) {
     int kept = 0;
     for (int i = 0; i < n_parts; i++) {
-        part *p = &parts[i];
+        il_part *p = &parts[i];
         il_session *s = p->feed->session;
-        p->start = s->state.position;
         p->kept = to_boundary(p) < p->n;
         if (!p->kept) continue;
         kept = 1;
@@ -172,7 +109,7 @@ static void keep(il_model *model, part *parts, int n_parts) {
     il_pool_run(model->engine->pool, n_parts * (int)pieces, keep_run, parts);
 }
 
-static void undo(const part *p) {
+static void undo(const il_part *p) {
     il_session *s = p->feed->session;
     if (p->kept) {
         memcpy(s->state.block, s->before.block, s->state.block_bytes);
@@ -185,10 +122,10 @@ static void undo(const part *p) {
 
 /* After a pass went wrong and was undone: reads the part again, one mini-batch at a time, and stops before
  * the one that goes wrong. */
-static il_status crawl(il_model *model, const part *whole, il_error *error) {
+static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
     il_session *s = whole->feed->session;
     for (size_t done = 0; done < whole->n;) {
-        part piece = {.feed = whole->feed, .n = whole->n - done};
+        il_part piece = {.feed = whole->feed, .n = whole->n - done};
         piece.n = to_boundary(&piece);
         uint64_t start = s->state.position - s->state.position % (uint64_t)model->config.mini_batch;
         if (!step(model, &piece, 1)) {
@@ -206,17 +143,17 @@ static il_status crawl(il_model *model, const part *whole, il_error *error) {
 /* One chunk of the batch: as many sequences and tokens as fit. *done is set when nothing was left to read. */
 static il_status chunk(il_feed *feeds, size_t n, int *done, il_error *error) {
     il_model *model = feeds[0].session->model;
-    part parts[BATCH];
+    il_part parts[IL_PARTS];
     size_t room = IL_FEED_CHUNK;
     int n_parts = 0;
-    for (size_t i = 0; i < n && n_parts < BATCH && room; i++) {
+    for (size_t i = 0; i < n && n_parts < IL_PARTS && room; i++) {
         il_feed *f = &feeds[i];
         size_t left = f->n - f->consumed;
         if (!left) continue;
         if (atomic_exchange(&f->session->cancelled, 0))
             return il_fail(error, IL_ERR_CANCELLED, "feed %zu was cancelled", i);
-        part *p = &parts[n_parts++];
-        *p = (part){.feed = f, .n = left < room ? left : room, .index = i};
+        il_part *p = &parts[n_parts++];
+        *p = (il_part){.feed = f, .n = left < room ? left : room, .index = i};
         IL_TRY(il_state_reserve(&f->session->state, f->session->state.position + p->n, error));
         room -= p->n;
     }

@@ -2,6 +2,7 @@
 #include "session/session.h"
 
 #include "base/error.h"
+#include "model/fast_head.h"
 #include <math.h>
 
 void il_session_options_default(il_session_options *options) { *options = (il_session_options){0}; }
@@ -34,7 +35,8 @@ il_status il_session_open(il_model *model, const il_session_options *options, il
     if (!s) return il_fail(error, IL_ERR_NOMEM, "no memory for a session");
     s->model = il_model_ref(model);
     il_status status = il_state_open(model, options->frozen, &s->state, error);
-    if (status == IL_OK) status = il_state_open(model, options->frozen, &s->before, error);
+    /* Of what it keeps a fast head is no part, so frozen, without room for one, will do. */
+    if (status == IL_OK) status = il_state_open(model, 1, &s->before, error);
     if (status != IL_OK) {
         il_session_close(s);
         return status;
@@ -83,6 +85,12 @@ il_status il_session_logits(il_session *session, float *logits, il_error *error)
     il_status status = il_model_refresh(model, 1, error);
     size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
     if (status == IL_OK) il_head_logits(model, 1, state->hidden + at, model->config.width, logits);
+    if (status == IL_OK && state->fast) {
+        float features[IL_FAST_HEAD_MAX];
+        il_fast_head_features(model, 1, state->hidden + at, model->config.width, features);
+        il_fast_head_add(state, state->position / (uint64_t)model->config.mini_batch, 1, features, 0,
+                         model->config.vocab_size, logits);
+    }
     pthread_mutex_unlock(&model->lock);
     return status;
 }

@@ -7,15 +7,18 @@
  *                                                          before; none when frozen: they are the learned initial ones
  *   rows.current, rows.previous [layers, heads, rows]      the rule's rows; zeros from the first row not read on
  *   conv.pre, conv.qk [layers, columns, width]             inputs of the convolutions, oldest first
+ *   fast_head.current, fast_head.previous [panels, size, 16]   F of a fast head, as the carry
  *   hidden [n, width]                                      final hidden vectors, oldest first
  *   inner.v [layers, n, width]                             V from the rewind limit on: the inner loss is about it
  *   keys, values [layers, heads, position, d]              self-attention
+ *   tokens [n]                                             with a fast head: the tokens from the rewind limit on
  * A tensor without elements is left out. The checksum is xxh3-128 of the metadata and all tensors. */
 #include "session/state_file.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "session/session.h"
 #include "tensor/safetensors.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #define XXH_STATIC_LINKING_ONLY /* a hash on the stack */
@@ -29,16 +32,21 @@ typedef enum part {
     CARRY_BEFORE,
     CONV_PRE,
     CONV_QK,
+    FAST,
+    FAST_BEFORE,
     HIDDEN,
     INNER_V,
     KEYS,
     ROWS,
     ROWS_BEFORE,
+    TOKENS,
     VALUES,
     PARTS
 } part;
-static const char *const names[PARTS] = {"carry.current", "carry.previous", "conv.pre",     "conv.qk",       "hidden",
-                                         "inner.v",       "keys",           "rows.current", "rows.previous", "values"};
+static const char *const names[PARTS] = {
+    "carry.current",      "carry.previous", "conv.pre", "conv.qk", "fast_head.current",
+    "fast_head.previous", "hidden",         "inner.v",  "keys",    "rows.current",
+    "rows.previous",      "tokens",         "values"};
 
 /* What of a state is alive, and how it lies in a file. */
 typedef struct plan {
@@ -74,20 +82,21 @@ static plan plan_of(const il_model *m, uint64_t position, uint64_t limit, int fr
     }
     if (c->pre_conv) add(&p, CONV_PRE, 3, layers, columns, width, 0);
     if (c->share_qk) add(&p, CONV_QK, 3, layers, columns, width, 0);
+    if (c->fast_head_size && !frozen) {
+        size_t size = (size_t)c->fast_head_size, panels = m->fast_floats / (size * IL_LANES);
+        add(&p, FAST, 3, panels, size, IL_LANES, 0);
+        if (before) add(&p, FAST_BEFORE, 3, panels, size, IL_LANES, 0);
+    }
     add(&p, HIDDEN, 2, (size_t)(position - reaching_back(limit, 1)), width, 0, 0);
     if (m->rule) {
         add(&p, INNER_V, 3, layers, (size_t)(position - limit), width, 0);
         if (open) add(&p, ROWS, 3, layers, heads, m->shape.rows, 0);
         if (before) add(&p, ROWS_BEFORE, 3, layers, heads, m->shape.rows, 0);
-        return p;
+    } else {
+        add(&p, KEYS, 4, layers, heads, (size_t)position, d);
     }
-    plan kv = {.n = 0}; /* keys come before rows, of which self-attention has none */
-    add(&kv, KEYS, 4, layers, heads, (size_t)position, d);
-    add(&kv, VALUES, 4, layers, heads, (size_t)position, d);
-    for (size_t i = 0; i < kv.n; i++) {
-        p.parts[p.n] = kv.parts[i];
-        p.items[p.n++] = kv.items[i];
-    }
+    if (c->fast_head_size && !frozen) add(&p, TOKENS, 1, (size_t)(position - limit), 0, 0, 0);
+    if (!m->rule) add(&p, VALUES, 4, layers, heads, (size_t)position, d);
     return p;
 }
 
@@ -149,6 +158,22 @@ static il_status walk_keys(const il_state *s, part which, visitor *v) {
     return IL_OK;
 }
 
+static il_status walk_fast_head(const il_state *s, part which, visitor *v) {
+    uint64_t now = s->position / (uint64_t)s->model->config.mini_batch;
+    return v->visit(v, which, il_state_fast_head(s, which == FAST ? now : now - 1), 1, s->model->fast_floats);
+}
+
+/* Numbers below 2^24, which a float holds. */
+static il_status walk_tokens(const il_state *s, visitor *v) {
+    uint64_t ring = 2 * (uint64_t)s->model->config.mini_batch;
+    for (uint64_t p = s->oldest; p < s->position; p++) {
+        float token = (float)s->tokens[p % ring];
+        IL_TRY(v->visit(v, TOKENS, &token, 1, 1));
+        s->tokens[p % ring] = (int32_t)token;
+    }
+    return IL_OK;
+}
+
 /* s->oldest is the rewind limit. */
 static il_status walk(const il_state *s, part which, visitor *v) {
     switch (which) {
@@ -158,8 +183,11 @@ static il_status walk(const il_state *s, part which, visitor *v) {
     case ROWS_BEFORE: return walk_heads(s, which, v);
     case CONV_PRE:
     case CONV_QK: return walk_columns(s, which, v);
+    case FAST:
+    case FAST_BEFORE: return walk_fast_head(s, which, v);
     case HIDDEN: return walk_hidden(s, v);
     case INNER_V: return walk_values(s, v);
+    case TOKENS: return walk_tokens(s, v);
     case KEYS:
     case VALUES: return walk_keys(s, which, v);
     case PARTS: break;
@@ -452,6 +480,10 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
             if (!model->engine->kernels->all_finite(n, block))
                 return il_fail(error, IL_ERR_NONFINITE, "%s: tensor %s holds a number that is not finite", r->path,
                                t->name);
+            for (size_t j = 0; j < n && p->parts[i] == TOKENS; j++)
+                if (!(block[j] >= 0 && block[j] < (float)model->config.vocab_size && block[j] == floorf(block[j])))
+                    return il_fail(error, IL_ERR_FORMAT, "%s: tensor tokens holds %g, no token of the model", r->path,
+                                   (double)block[j]);
         }
     }
     for (size_t i = 0, j = 0; i < st->n; i++) {

@@ -1,0 +1,71 @@
+/* fast_head.c: see fast_head.h. */
+#include "model/fast_head.h"
+
+#include "base/philox.h"
+#include <math.h>
+#include <string.h>
+
+enum { WORDS = 4, BITS = 32 * WORDS, DEPTH = 64 /* targets that are packed together */ };
+
+void il_fast_head_projection(int width, int size, float *projection) {
+    for (int i = 0; i < width; i++)
+        for (int k = 0; k < size; k++) {
+            uint32_t words[WORDS] = {0};
+            il_philox(0, IL_PURPOSE_FAST_HEAD, (uint32_t)i, (uint64_t)(k / BITS), words);
+            *projection++ = words[k % BITS / 32] >> k % 32 & 1 ? 1.0f : -1.0f;
+        }
+}
+
+size_t il_fast_head_floats(const il_config *c) {
+    return ((size_t)c->vocab_size + IL_LANES - 1) / IL_LANES * IL_LANES * (size_t)c->fast_head_size;
+}
+
+void il_fast_head_features(const il_model *m, int n, const float *hidden, ptrdiff_t ldh, float *features) {
+    const il_kernels *k = m->engine->kernels;
+    int size = m->config.fast_head_size;
+    k->gemm(n, size, m->config.width, hidden, ldh, 1, m->fast_projection, size, IL_LANES, features, size, 0);
+    for (float *row = features; n > 0; n--, row += size) {
+        float squares;
+        k->row_dot(1, size, row, size, row, size, &squares);
+        if (squares > 0 && squares < INFINITY)
+            k->scale((size_t)size, 1.0f / sqrtf(squares), row, row);
+        else
+            memset(row, 0, (size_t)size * sizeof *row); /* no direction to learn in */
+    }
+}
+
+void il_fast_head_add(const il_state *s, uint64_t mini_batch, int n, const float *features, int from, int to,
+                      float *logits) {
+    const il_config *c = &s->model->config;
+    ptrdiff_t size = c->fast_head_size, panel = IL_LANES * size;
+    s->model->engine->kernels->gemm(n, to - from, (int)size, features, size, 1,
+                                    il_state_fast_head(s, mini_batch) + from / IL_LANES * panel, IL_LANES, panel,
+                                    logits + from, c->vocab_size, 1);
+}
+
+void il_fast_head_error(const il_model *m, int32_t target, float lse, float *logits) {
+    int vocab = m->config.vocab_size;
+    if (target == m->config.bos_token || !isfinite(lse)) {
+        memset(logits, 0, (size_t)vocab * sizeof *logits);
+        return;
+    }
+    m->engine->kernels->exp_shift(1, vocab, logits, vocab, &lse);
+    logits[target] -= 1.0f;
+}
+
+void il_fast_head_learn(const il_state *s, uint64_t mini_batch, int n, const float *steps, const float *errors,
+                        int from, int to) {
+    const il_kernels *k = s->model->engine->kernels;
+    int size = s->model->config.fast_head_size, vocab = s->model->config.vocab_size;
+    size_t panel = (size_t)size * IL_LANES, at = (size_t)(from / IL_LANES) * panel;
+    float *next = il_state_fast_head(s, mini_batch + 1) + at, packed[DEPTH * IL_LANES];
+    memcpy(next, il_state_fast_head(s, mini_batch) + at,
+           (size_t)((to - from + IL_LANES - 1) / IL_LANES) * panel * sizeof *next);
+    for (int column = from; column < to; column += IL_LANES, next += panel)
+        for (int i = 0; i < n; i += DEPTH) {
+            int depth = n - i < DEPTH ? n - i : DEPTH, columns = to - column < IL_LANES ? to - column : IL_LANES;
+            k->pack(columns, depth, errors + (ptrdiff_t)i * vocab + column, vocab, 1, packed);
+            k->gemm(size, IL_LANES, depth, steps + (ptrdiff_t)i * size, 1, size, packed, IL_LANES, IL_LANES * depth,
+                    next, IL_LANES, 1);
+        }
+}

@@ -1,0 +1,251 @@
+/* fast_outputs.c: logits and losses of a pass with a fast head, which learns at the end of every mini-batch from the
+ * logits of its tokens, so they are computed whether asked for or not.
+ *
+ * The rows of a pass fall into pieces: those whose predictions, of tokens m*b .. m*b+b-1, are made with the same F_m. A
+ * piece of a mini-batch that the pass completes has all its rows, also those of tokens read before (il_state.past). A
+ * block is as many pieces as the workspace holds rows; its head product is made at once, then the pieces of different
+ * sequences go side by side, those of one sequence one after another: a round each. */
+#include "session/outputs.h"
+
+#include "model/fast_head.h"
+#include <math.h>
+#include <string.h>
+
+enum { COLUMNS = 1024 }; /* of the vocabulary, an item of work */
+
+typedef struct piece {
+    const il_part *part;
+    uint64_t mini_batch, first; /* first: position of the hidden vector of its first row */
+    int row, n;                 /* rows of the block */
+    int round;                  /* how many pieces of its sequence come before it in the block */
+    int learns;
+} piece;
+
+typedef struct block {
+    il_model *model;
+    il_workspace *work;
+    int n_pieces, rows, rounds, slow;
+    piece pieces[IL_LOGIT_ROWS];
+    /* the round under way */
+    int n_items, items[IL_LOGIT_ROWS]; /* pieces */
+    int round_rows, column_items;
+    float *features, *steps;
+} block;
+
+static il_state *state_of(const piece *p) { return &p->part->feed->session->state; }
+
+/* ---- before the pass ---- */
+
+/* First hidden vector that predicts a token of mini-batch m. */
+static uint64_t first_row(uint64_t m, uint64_t b) { return m ? m * b - 1 : 0; }
+
+void il_fast_outputs_before(const il_part *parts, int n_parts) {
+    for (int i = 0; i < n_parts; i++) {
+        il_state *s = &parts[i].feed->session->state;
+        uint64_t b = (uint64_t)s->model->config.mini_batch, from = first_row(s->position / b, b);
+        size_t width = (size_t)s->model->config.width;
+        for (uint64_t p = from; p < s->position; p++)
+            memcpy(s->past + (size_t)(p - from) * width, s->hidden + (size_t)(p % (uint64_t)s->ring_hidden) * width,
+                   width * sizeof(float));
+    }
+}
+
+/* ---- the steps of a round ---- */
+
+static const piece *item_of(const block *k, int item, int share, int *rest) {
+    *rest = item % share;
+    return &k->pieces[k->items[item / share]];
+}
+
+static void columns_of(const block *k, int item, int *from, int *to) {
+    *from = item * COLUMNS;
+    *to = k->model->config.vocab_size - *from < COLUMNS ? k->model->config.vocab_size : *from + COLUMNS;
+}
+
+static void features_run(void *context, int item, int worker) {
+    block *k = context;
+    const piece *p = &k->pieces[item];
+    const il_config *c = &k->model->config;
+    ptrdiff_t at = (ptrdiff_t)p->row * c->fast_head_size;
+    (void)worker;
+    il_fast_head_features(k->model, p->n, k->work->rows + (ptrdiff_t)p->row * c->width, c->width, k->features + at);
+    k->model->engine->kernels->scale((size_t)p->n * (size_t)c->fast_head_size, -(float)c->fast_head_lr,
+                                     k->features + at, k->steps + at);
+}
+
+static void add_run(void *context, int item, int worker) {
+    block *k = context;
+    const il_config *c = &k->model->config;
+    int columns, from, to;
+    const piece *p = item_of(k, item, k->column_items, &columns);
+    (void)worker;
+    if (!state_of(p)->fast) return;
+    columns_of(k, columns, &from, &to);
+    il_fast_head_add(state_of(p), p->mini_batch, p->n, k->features + (ptrdiff_t)p->row * c->fast_head_size, from, to,
+                     k->work->logits + (ptrdiff_t)p->row * c->vocab_size);
+}
+
+static void learn_run(void *context, int item, int worker) {
+    block *k = context;
+    const il_config *c = &k->model->config;
+    int columns, from, to;
+    const piece *p = item_of(k, item, k->column_items, &columns);
+    (void)worker;
+    if (!p->learns) return;
+    columns_of(k, columns, &from, &to);
+    il_fast_head_learn(state_of(p), p->mini_batch, p->n, k->steps + (ptrdiff_t)p->row * c->fast_head_size,
+                       k->work->logits + (ptrdiff_t)p->row * c->vocab_size, from, to);
+}
+
+/* The token that a row predicts: its place in the feed's part, and itself; place n or more: not known yet, negative:
+ * read before. */
+static ptrdiff_t target_of(const piece *p, int row, int32_t *token) {
+    const il_feed *f = p->part->feed;
+    const il_state *s = state_of(p);
+    uint64_t position = p->first + (uint64_t)row + 1;
+    ptrdiff_t place = (ptrdiff_t)(int64_t)(position - p->part->start);
+    *token = -1;
+    if (place < 0)
+        *token = s->tokens[position % (2 * (uint64_t)s->model->config.mini_batch)];
+    else if (place < (ptrdiff_t)p->part->n)
+        *token = f->tokens[f->consumed + (size_t)place];
+    return place;
+}
+
+/* Where the loss of a row goes; NULL: nowhere. */
+static float *loss_at(const piece *p, float *nll, ptrdiff_t place) {
+    return nll && place >= 0 && place < (ptrdiff_t)p->part->n ? nll + p->part->feed->consumed + place : NULL;
+}
+
+static const piece *row_of(const block *k, int item, int *row) {
+    for (int i = 0;; i++) {
+        const piece *p = &k->pieces[k->items[i]];
+        if (item < p->n) {
+            *row = item;
+            return p;
+        }
+        item -= p->n;
+    }
+}
+
+static void slow_run(void *context, int item, int worker) {
+    block *k = context;
+    int row, vocab = k->model->config.vocab_size;
+    int32_t token;
+    const piece *p = row_of(k, item, &row);
+    const float *logits = k->work->logits + (ptrdiff_t)(p->row + row) * vocab;
+    (void)worker;
+    float *loss = loss_at(p, p->part->feed->slow_nll, target_of(p, row, &token));
+    if (!loss) return;
+    k->model->engine->kernels->log_sum_exp(1, vocab, logits, vocab, loss);
+    *loss -= logits[token];
+}
+
+static void row_run(void *context, int item, int worker) {
+    block *k = context;
+    int row, vocab = k->model->config.vocab_size;
+    int32_t token;
+    const piece *p = row_of(k, item, &row);
+    const il_feed *f = p->part->feed;
+    float *logits = k->work->logits + (ptrdiff_t)(p->row + row) * vocab, lse;
+    ptrdiff_t place = target_of(p, row, &token);
+    float *loss = loss_at(p, f->nll, place);
+    (void)worker;
+    if (f->logits && place > 0)
+        memcpy(f->logits + (f->consumed + (size_t)place - 1) * (size_t)vocab, logits, (size_t)vocab * sizeof *logits);
+    if (!loss && !p->learns) return;
+    k->model->engine->kernels->log_sum_exp(1, vocab, logits, vocab, &lse);
+    if (loss) *loss = lse - logits[token];
+    if (p->learns) il_fast_head_error(k->model, token, lse, logits);
+}
+
+/* ---- blocks ---- */
+
+static void gather(const block *k) {
+    size_t width = (size_t)k->model->config.width;
+    uint64_t b = (uint64_t)k->model->config.mini_batch;
+    for (int i = 0; i < k->n_pieces; i++) {
+        const piece *p = &k->pieces[i];
+        const il_state *s = state_of(p);
+        uint64_t start = p->part->start, past = first_row(start / b, b);
+        for (int j = 0; j < p->n; j++) {
+            uint64_t at = p->first + (uint64_t)j;
+            const float *from = at < start ? s->past + (size_t)(at - past) * width
+                                           : k->work->hidden + ((size_t)p->part->first + (size_t)(at - start)) * width;
+            memcpy(k->work->rows + (size_t)(p->row + j) * width, from, width * sizeof *from);
+        }
+    }
+}
+
+static void run_round(block *k, int round) {
+    il_pool *pool = k->model->engine->pool;
+    int learns = 0;
+    k->n_items = k->round_rows = 0;
+    for (int i = 0; i < k->n_pieces; i++) {
+        if (k->pieces[i].round != round) continue;
+        k->items[k->n_items++] = i;
+        k->round_rows += k->pieces[i].n;
+        learns |= k->pieces[i].learns;
+    }
+    if (k->slow) il_pool_run(pool, k->round_rows, slow_run, k);
+    il_pool_run(pool, k->n_items * k->column_items, add_run, k);
+    il_pool_run(pool, k->round_rows, row_run, k);
+    if (learns) il_pool_run(pool, k->n_items * k->column_items, learn_run, k);
+}
+
+static void flush(block *k) {
+    const il_config *c = &k->model->config;
+    if (!k->n_pieces) return;
+    gather(k);
+    il_head_logits(k->model, k->rows, k->work->rows, c->width, k->work->logits);
+    il_pool_run(k->model->engine->pool, k->n_pieces, features_run, k);
+    for (int i = 0; i < k->rounds; i++) run_round(k, i);
+    k->n_pieces = k->rows = k->rounds = k->slow = 0;
+}
+
+static void add_piece(block *k, piece p) {
+    if (k->rows + p.n > k->work->logit_rows || k->n_pieces == IL_LOGIT_ROWS) flush(k);
+    p.row = k->rows;
+    p.round = k->n_pieces && k->pieces[k->n_pieces - 1].part == p.part ? k->pieces[k->n_pieces - 1].round + 1 : 0;
+    k->rows += p.n;
+    if (p.round >= k->rounds) k->rounds = p.round + 1;
+    k->slow |= p.part->feed->slow_nll != NULL;
+    k->pieces[k->n_pieces++] = p;
+}
+
+static void add_part(block *k, const il_part *part) {
+    const il_feed *f = part->feed;
+    const il_state *s = &f->session->state;
+    uint64_t b = (uint64_t)k->model->config.mini_batch, start = part->start, end = start + part->n;
+    int losses = f->nll || f->slow_nll;
+    for (uint64_t m = start / b; m <= end / b; m++) {
+        piece p = {.part = part, .mini_batch = m, .learns = s->fast && (m + 1) * b <= end};
+        uint64_t last = first_row(m + 1, b);
+        p.first = first_row(m, b);
+        if (!p.learns && !losses && !f->logits) continue;
+        if (!p.learns && p.first + (uint64_t)losses < start) p.first = start - (uint64_t)losses;
+        if (last > end) last = end;
+        if (!p.learns && !f->logits && last == end) last--; /* what comes next is not known yet */
+        if (last <= p.first) continue;
+        p.n = (int)(last - p.first);
+        add_piece(k, p);
+    }
+    if (!start && f->nll) f->nll[f->consumed] = NAN;
+    if (!start && f->slow_nll) f->slow_nll[f->consumed] = NAN;
+}
+
+void il_fast_outputs_after(il_model *model, const il_part *parts, int n_parts) {
+    block k = {.model = model, .work = model->work};
+    k.column_items = (model->config.vocab_size + COLUMNS - 1) / COLUMNS;
+    k.features = model->work->features;
+    k.steps = k.features + (size_t)model->work->logit_rows * (size_t)model->config.fast_head_size;
+    for (int i = 0; i < n_parts; i++) add_part(&k, &parts[i]);
+    flush(&k);
+    uint64_t ring = 2 * (uint64_t)model->config.mini_batch;
+    for (int i = 0; i < n_parts; i++) {
+        const il_part *p = &parts[i];
+        const int32_t *tokens = p->feed->tokens + p->feed->consumed;
+        for (size_t t = p->n > ring ? p->n - (size_t)ring : 0; t < p->n; t++)
+            p->feed->session->state.tokens[(p->start + t) % ring] = tokens[t];
+    }
+}

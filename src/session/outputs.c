@@ -1,0 +1,82 @@
+/* outputs.c: logits and losses of a pass without a fast head: products of as many rows as there are. */
+#include "session/outputs.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Where a part's losses go, from its first token on; without a fast head both kinds are the same. NULL: not wanted. */
+static float *losses_of(const il_part *p) {
+    float *nll = p->feed->nll ? p->feed->nll : p->feed->slow_nll;
+    return nll ? nll + p->feed->consumed : NULL;
+}
+
+/* The loss of a part's first token, which the hidden vector before it predicts. */
+static void first_nll(il_model *model, const il_part *p) {
+    const il_state *state = &p->feed->session->state;
+    float *nll = losses_of(p);
+    if (!nll) return;
+    if (state->position) {
+        size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
+        il_head_nll(model, model->work, 1, state->hidden + at, model->config.width, p->feed->tokens + p->feed->consumed,
+                    nll);
+    } else {
+        *nll = NAN;
+    }
+}
+
+/* Losses of a part after its first token. */
+static void later_nll(il_model *model, const il_part *p) {
+    const il_feed *f = p->feed;
+    int width = model->config.width;
+    float *nll = losses_of(p);
+    if (!nll) return;
+    il_head_nll(model, model->work, (int)p->n - 1, model->work->hidden + (ptrdiff_t)p->first * width, width,
+                f->tokens + f->consumed + 1, nll + 1);
+    if (f->nll && f->slow_nll) memcpy(f->slow_nll + f->consumed, nll, p->n * sizeof *nll);
+}
+
+static float *logits_of(const il_part *p) {
+    const il_feed *f = p->feed;
+    return f->logits ? f->logits + f->consumed * (size_t)f->session->model->config.vocab_size : NULL;
+}
+
+/* Logits of the parts from the hidden vectors of the pass. Parts of few tokens share a product, which reads the head
+ * once for all of them: in place when their logits lie one after another, else through the workspace. */
+static void all_logits(il_model *model, const il_part *parts, int n_parts) {
+    const size_t width = (size_t)model->config.width, vocab = (size_t)model->config.vocab_size;
+    const float *hidden = model->work->hidden;
+    for (int i = 0, j; i < n_parts; i = j) {
+        size_t rows = parts[i].n;
+        float *to = logits_of(&parts[i]), *next;
+        int adjacent = 1;
+        for (j = i + 1; to && j < n_parts && rows + parts[j].n <= IL_LOGIT_ROWS; j++) {
+            if (!(next = logits_of(&parts[j]))) break;
+            adjacent = adjacent && next == to + rows * vocab;
+            rows += parts[j].n;
+        }
+        if (to) {
+            float *from = adjacent ? to : model->work->logits;
+            il_head_logits(model, (int)rows, hidden, (ptrdiff_t)width, from);
+            for (int p = i; p < j && !adjacent; from += parts[p++].n * vocab)
+                memcpy(logits_of(&parts[p]), from, parts[p].n * vocab * sizeof *from);
+        }
+        hidden += rows * width;
+    }
+}
+
+void il_outputs_before(il_model *model, const il_part *parts, int n_parts) {
+    if (model->config.fast_head_size) {
+        il_fast_outputs_before(parts, n_parts);
+        return;
+    }
+    for (int i = 0; i < n_parts; i++) first_nll(model, &parts[i]);
+}
+
+void il_outputs_after(il_model *model, const il_part *parts, int n_parts) {
+    if (model->config.fast_head_size) {
+        il_fast_outputs_after(model, parts, n_parts);
+        return;
+    }
+    all_logits(model, parts, n_parts);
+    for (int i = 0; i < n_parts; i++) later_nll(model, &parts[i]);
+}

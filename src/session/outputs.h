@@ -1,0 +1,28 @@
+/* outputs.h: from the final hidden vectors of a pass to the logits and losses that its feeds ask for. */
+#ifndef IL_SESSION_OUTPUTS_H
+#define IL_SESSION_OUTPUTS_H
+
+#include "session/session.h"
+
+/* Sequences that go through one pass together. */
+enum { IL_PARTS = 64 };
+
+/* A feed's part of the pass under way: its tokens consumed .. consumed + n - 1. */
+typedef struct il_part {
+    il_feed *feed;
+    size_t n;
+    size_t index;   /* of the feed */
+    int first;      /* row of its first token in the pass */
+    uint64_t start; /* position before the pass */
+    int kept;       /* the session's `before` holds its state at start */
+} il_part;
+
+/* Before the pass, which overwrites the hidden vectors before it; and after it, when all its numbers are finite. */
+void il_outputs_before(il_model *model, const il_part *parts, int n_parts);
+void il_outputs_after(il_model *model, const il_part *parts, int n_parts);
+
+/* The same with a fast head, which learns from the losses on the way (fast_outputs.c). */
+void il_fast_outputs_before(const il_part *parts, int n_parts);
+void il_fast_outputs_after(il_model *model, const il_part *parts, int n_parts);
+
+#endif
