@@ -1,6 +1,6 @@
-/* fuzz_state.c: state files of three small models. The first byte picks the model (0 to 2: TTT-Linear, TTT-MLP,
- * self-attention; + 3: with the checksum put right, which a fuzzer cannot guess), the others are the file. What is
- * accepted must be written again as a file that is accepted, and read, rewind and go on. */
+/* fuzz_state.c: state files of six small models. The first byte picks the model (0 to 2: TTT-Linear, TTT-MLP,
+ * self-attention; + 3: with the checksum put right, which a fuzzer cannot guess; + 6: with a fast head), the others are
+ * the file. What is accepted must be written again as a file that is accepted, and read, rewind and go on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +14,7 @@ static void must(int truth) {
 }
 
 static il_engine *engine;
-static il_model *models[3];
+static il_model *models[6];
 
 /* Once; lives as long as the process. */
 static void begin(void) {
@@ -24,15 +24,16 @@ static void begin(void) {
     il_engine_options_default(&options);
     options.threads = 1;
     must(!il_engine_open(&options, &engine, NULL));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 6; i++) {
         il_config config;
-        must(!il_config_preset("tiny", mixers[i], NULL, &config, NULL));
+        must(!il_config_preset("tiny", mixers[i % 3], NULL, &config, NULL));
         config.vocab_size = 20;
         config.width = 8;
         config.heads = 2;
         config.ffn_width = 8;
         config.layers = 1;
         config.mini_batch = 2;
+        config.fast_head_size = i < 3 ? 0 : 3;
         must(!il_model_init(engine, &config, 1, &models[i], NULL));
     }
 }
@@ -69,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     il_session *session, *again;
     begin();
     if (bytes < 1) return 0;
-    il_model *model = models[data[0] % 3];
+    il_model *model = models[data[0] % 12 / 6 * 3 + data[0] % 3];
     size_t n = bytes - 1;
     unsigned char *file = malloc(n ? n : 1);
     must(file != NULL);

@@ -19,39 +19,48 @@ typedef struct {
     int mini_batch, width, heads;
     int flags; /* share_qk, use_gate, pre_conv: 1, 2, 4 */
     il_weight_type type;
+    int fast_head;                           /* size */
     uint64_t logits, nll, gradient, weights; /* gradient and weights 0: not trained */
 } entry;
 
 static const entry list[] = {
-    {"linear mamba", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_F32, 0x25146ee8e8bbbd52, 0xb385a90231e86a34,
+    {"linear mamba", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_F32, 0, 0x25146ee8e8bbbd52, 0xb385a90231e86a34,
      0x823972323d58836a, 0x3f9bb78afb7edf06},
-    {"linear transformer", IL_MIXER_TTT_LINEAR, 7, 60, 2, 0, IL_WEIGHTS_F32, 0xc729e8fd55a4cd55, 0xa8d3d3c140300ac9,
+    {"linear transformer", IL_MIXER_TTT_LINEAR, 7, 60, 2, 0, IL_WEIGHTS_F32, 0, 0xc729e8fd55a4cd55, 0xa8d3d3c140300ac9,
      0x1d874f1e2de98493, 0x4e3e14b2923edb6b},
-    {"linear d64", IL_MIXER_TTT_LINEAR, 16, 128, 2, 7, IL_WEIGHTS_F32, 0x3fc4b7e7f3a6b441, 0xc99de00344a49ed5,
+    {"linear d64", IL_MIXER_TTT_LINEAR, 16, 128, 2, 7, IL_WEIGHTS_F32, 0, 0x3fc4b7e7f3a6b441, 0xc99de00344a49ed5,
      0x5a689eda377f2ffc, 0x798d7421ecd4aa59},
-    {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 48, 3, 7, IL_WEIGHTS_F32, 0x460f0b7e13fb8edb, 0x20a130bdfa2d5978,
+    {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 48, 3, 7, IL_WEIGHTS_F32, 0, 0x460f0b7e13fb8edb, 0x20a130bdfa2d5978,
      0xe17834774906bdb0, 0xfe5232133226f428},
-    {"mlp mamba", IL_MIXER_TTT_MLP, 16, 48, 3, 7, IL_WEIGHTS_F32, 0x8a8bbec8ac37bd7d, 0xe9121318bd9d1a5c,
+    {"mlp mamba", IL_MIXER_TTT_MLP, 16, 48, 3, 7, IL_WEIGHTS_F32, 0, 0x8a8bbec8ac37bd7d, 0xe9121318bd9d1a5c,
      0x27ecc8fd98af3b1d, 0xfc9293277b4c7b77},
-    {"mlp transformer", IL_MIXER_TTT_MLP, 7, 60, 2, 0, IL_WEIGHTS_F32, 0x0b1c7c770252d3ce, 0x4c32a14c5d0a9537,
+    {"mlp transformer", IL_MIXER_TTT_MLP, 7, 60, 2, 0, IL_WEIGHTS_F32, 0, 0x0b1c7c770252d3ce, 0x4c32a14c5d0a9537,
      0x3e292d967012ed8a, 0x041c5f2bc7baaf20},
-    {"mlp d64", IL_MIXER_TTT_MLP, 16, 128, 2, 7, IL_WEIGHTS_F32, 0x993d933b1f33d112, 0x8794c9379a05060f,
+    {"mlp d64", IL_MIXER_TTT_MLP, 16, 128, 2, 7, IL_WEIGHTS_F32, 0, 0x993d933b1f33d112, 0x8794c9379a05060f,
      0x1f62dbab88db28a3, 0x9a161d38f166b42a},
-    {"attention", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_F32, 0xbd47d21e21a19f29, 0xcb84aa0562d8611f,
+    {"attention", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_F32, 0, 0xbd47d21e21a19f29, 0xcb84aa0562d8611f,
      0xc1f19566f3086242, 0xc5fbb38f5c872cf5},
-    {"attention d64", IL_MIXER_SELF_ATTENTION, 16, 128, 2, 0, IL_WEIGHTS_F32, 0xd40ff225dfe60d46, 0xb6d68817eccb8410,
+    {"attention d64", IL_MIXER_SELF_ATTENTION, 16, 128, 2, 0, IL_WEIGHTS_F32, 0, 0xd40ff225dfe60d46, 0xb6d68817eccb8410,
      0x510d837be3710064, 0xbe672e31e1d62a73},
-    {"linear mamba bf16", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_BF16, 0xf2004938d32a051b, 0xa7be8b8a94397f34, 0,
-     0},
-    {"attention bf16", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_BF16, 0xe4f153e9b3f94e1e, 0xc28486da074c7de4,
+    {"linear mamba bf16", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_BF16, 0, 0xf2004938d32a051b, 0xa7be8b8a94397f34,
      0, 0},
-    {"linear mamba int8", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT8, 0xe32035b32f51376c, 0x254cec6853024862, 0,
-     0},
-    {"mlp d66 int8", IL_MIXER_TTT_MLP, 16, 132, 2, 7, IL_WEIGHTS_INT8, 0x739dd9c3784a1a6c, 0xc0819ccbab2772b0, 0, 0},
-    {"attention int8", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_INT8, 0x17e71f527a992327, 0x5a9ebf36cd3be3f7,
+    {"attention bf16", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_BF16, 0, 0xe4f153e9b3f94e1e,
+     0xc28486da074c7de4, 0, 0},
+    {"linear mamba int8", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT8, 0, 0xe32035b32f51376c, 0x254cec6853024862,
      0, 0},
-    {"linear mamba int4", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT4, 0x49cea121d30eb895, 0xd0a349d4204c3fe4, 0,
-     0},
+    {"mlp d66 int8", IL_MIXER_TTT_MLP, 16, 132, 2, 7, IL_WEIGHTS_INT8, 0, 0x739dd9c3784a1a6c, 0xc0819ccbab2772b0, 0, 0},
+    {"attention int8", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_INT8, 0, 0x17e71f527a992327,
+     0x5a9ebf36cd3be3f7, 0, 0},
+    {"linear mamba int4", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT4, 0, 0x49cea121d30eb895, 0xd0a349d4204c3fe4,
+     0, 0},
+    {"linear fast head", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_F32, 20, 0x95ddd08c007d6f41, 0xe8ab40399c3c77e2,
+     0, 0},
+    {"linear decay fast head", IL_MIXER_TTT_LINEAR_DECAY, 7, 60, 2, 0, IL_WEIGHTS_F32, 130, 0x52f8e39d0e22cc29,
+     0xbf3711793fc7a6ca, 0, 0},
+    {"mlp fast head bf16", IL_MIXER_TTT_MLP, 16, 48, 3, 7, IL_WEIGHTS_BF16, 32, 0x3a95b85ff1793d4b, 0x6c893408dad897d4,
+     0, 0},
+    {"attention fast head int8", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_INT8, 32, 0x7c61cf7c3e1f9be9,
+     0x9dc1bca02beb3652, 0, 0},
 };
 enum { ENTRIES = sizeof list / sizeof *list };
 
@@ -69,6 +78,8 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     config.pre_conv = e->flags >> 2 & 1;
     il_model *model = lively_model(engine, &config, 21), *held;
     config.weights = e->type;
+    config.fast_head_size = e->fast_head;
+    config.fast_head_lr = 0.3;
     assert_ok(il_model_convert(model, &config, &held, &error), error);
     il_model_unref(model);
     model = held;
@@ -87,7 +98,7 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     il_session_close(session);
     r.logits = checksum(logits, N * VOCAB);
     r.nll = checksum(nll + 1, N - 1);
-    if (e->type != IL_WEIGHTS_F32) {
+    if (e->type != IL_WEIGHTS_F32 || e->fast_head) {
         il_model_unref(model);
         return r;
     }
@@ -120,9 +131,10 @@ static void print_list(void) {
     il_engine *engine = lively_engine(1, "portable");
     for (int i = 0; i < ENTRIES; i++) {
         entry r = compute(engine, &list[i], N);
-        printf("    {\"%s\", %s, %d, %d, %d, %d, %s, 0x%016llx, 0x%016llx, 0x%016llx, 0x%016llx},\n", r.name,
-               mixers[r.mixer], r.mini_batch, r.width, r.heads, r.flags, types[r.type], (unsigned long long)r.logits,
-               (unsigned long long)r.nll, (unsigned long long)r.gradient, (unsigned long long)r.weights);
+        printf("    {\"%s\", %s, %d, %d, %d, %d, %s, %d, 0x%016llx, 0x%016llx, 0x%016llx, 0x%016llx},\n", r.name,
+               mixers[r.mixer], r.mini_batch, r.width, r.heads, r.flags, types[r.type], r.fast_head,
+               (unsigned long long)r.logits, (unsigned long long)r.nll, (unsigned long long)r.gradient,
+               (unsigned long long)r.weights);
     }
     il_engine_close(engine);
 }

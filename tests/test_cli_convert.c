@@ -125,8 +125,68 @@ static void test_int8(void **state) {
     free(config);
 }
 
+/* A model that goes on learning: told by inspect, better on a text that repeats itself, frozen the one it was; taken
+ * away, the same model as before. */
+static void test_fast_head(void **state) {
+    (void)state;
+    free(support_done("convert --model m --set fast_head_size=16 --set fast_head_lr=0.4 --out f"));
+    json_t *f = support_json("inspect f"), *m = support_json("inspect m");
+    assert_true(support_number(f, "config.fast_head_size") == 16);
+    assert_true(support_number(f, "config.fast_head_lr") == 0.4);
+    assert_null(json_object_get(json_object_get(m, "config"), "fast_head_size"));
+    char *config = support_text_of("f/config.json"), *without = support_text_of("m/config.json");
+    assert_non_null(strstr(config, "\"fast_head_size\": 16"));
+    assert_null(strstr(without, "fast_head"));
+    support_same_files("m/tokenizer.model", "f/tokenizer.model");
+    free(support_done("convert --model f --set fast_head_size=0 --out none"));
+    char *plain = support_fingerprint("m"), *fast = support_fingerprint("f"), *none = support_fingerprint("none");
+    assert_string_not_equal(plain, fast);
+    assert_string_equal(plain, none);
+    support_same_files("m/config.json", "none/config.json");
+
+    json_t *learning = support_json("eval --model f --data book.txt --threads 2 --feed 7"),
+           *one = support_json("eval --model f --data book.txt --threads 1"),
+           *frozen = support_json("eval --model f --data book.txt --frozen"),
+           *still = support_json("eval --model m --data book.txt --frozen"),
+           *slow = support_json("eval --model m --data book.txt");
+    assert_true(support_number(learning, "nll") == support_number(one, "nll"));
+    assert_true(support_number(learning, "nll") < support_number(slow, "nll"));
+    assert_true(support_number(frozen, "nll") == support_number(still, "nll"));
+    free(support_done("compress --model f book.txt f.il"));
+    free(support_done("compress --model m book.txt m.il"));
+    free(support_done("decompress --model f --threads 1 f.il again.txt"));
+    support_same_files("again.txt", "book.txt");
+    assert_true(size_of("f.il") < size_of("m.il"));
+
+    /* the two options go together, and the same type needs no --dtype */
+    json_t *report = support_json("convert --model f --dtype int8 --set fast_head_size=8 --out f8"),
+           *kept = support_json("convert --model f8 --set fast_head_size=9 --out f9");
+    assert_string_equal(support_string(report, "dtype"), "int8");
+    assert_string_equal(support_string(kept, "dtype"), "int8");
+    free(support_done("init --preset tiny %s --set fast_head_size=4 --out i", SUPPORT_SHAPE));
+    json_t *fresh = support_json("inspect i");
+    assert_true(support_number(fresh, "config.fast_head_size") == 4);
+    assert_true(support_number(fresh, "config.fast_head_lr") == 0.3);
+
+    json_t *all[] = {f, m, learning, one, frozen, still, slow, report, kept, fresh};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) json_decref(all[i]);
+    free(config);
+    free(without);
+    free(plain);
+    free(fast);
+    free(none);
+}
+
 static void test_refusals(void **state) {
     (void)state;
+    support_refused(1, "nothing else", "convert --model m --set num_hidden_layers=1 --out x");
+    support_refused(1, "'fast_head_size' is not key=value", "convert --model m --set fast_head_size --out x");
+    support_refused(1, "nonsense", "convert --model m --set nonsense=1 --out x");
+    support_refused(1, "fast_head_size", "convert --model m --set fast_head_size=many --out x");
+    support_refused(1, "fast_head_size", "convert --model m --set fast_head_size=1025 --out x");
+    support_refused(1, "fast_head_lr", "convert --model m --set fast_head_size=8 --set fast_head_lr=-1 --out x");
+    support_refused(2, "fast_head_size", "init --preset tiny --set fast_head_size=-1 --out x");
+    assert_false(support_exists("x"));
     support_refused(1, "already holds a model", "convert --model m --dtype bf16 --out w");
     support_refused(2, "--dtype", "convert --model m --dtype f8 --out x");
     support_refused(2, "--out", "convert --model m --dtype bf16");
@@ -140,6 +200,7 @@ int main(void) {
         cmocka_unit_test(test_bf16_is_its_widened_model),
         cmocka_unit_test(test_training_widens),
         cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_fast_head),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests_name("cli_convert", tests, begin, support_cli_end);

@@ -139,6 +139,12 @@ static void flops(void **state) {
     assert_ok(il_config_preset("125m", "self_attention", NULL, &config, &error), error);
     assert_true(il_config_flops_per_token(&config, 1000, 0) - il_config_flops_per_token(&config, 0, 0) ==
                 12.0 * 4 * 768 * 1000);
+    /* a fast head needs every token's logits: the head, 32 features of 768, F φ, and the update of F */
+    assert_ok(il_config_preset("125m", "ttt_linear", NULL, &config, &error), error);
+    config.fast_head_size = 32;
+    double learning = 2.0 * 32000 * 768 + 2.0 * 32 * 768 + 2.0 * 32 * 32000 + 2.0 * 32 * 32000;
+    for (int logits = 0; logits < 2; logits++)
+        assert_true(il_config_flops_per_token(&config, 9, logits) == prefill + learning);
 }
 
 /* ---- text ---- */
@@ -164,7 +170,9 @@ static void absent_keys_have_documented_defaults(void **state) {
     assert_int_equal(c.bos_token, 1);
     assert_int_equal(c.eos_token, 2);
     assert_true(c.rope_theta == 1e4 && c.rms_norm_eps == 1e-6 && c.ttt_base_lr == 1.0);
+    assert_true(c.fast_head_size == 0 && c.fast_head_lr == 0.3);
     assert_ok(parse("{\"model_type\": \"llama\"}", &c, &error), error);
+    assert_true(c.fast_head_size == 0 && c.fast_head_lr == 0.3);
     assert_int_equal(c.mixer, IL_MIXER_SELF_ATTENTION);
     assert_int_equal(c.width, 4096);
     assert_int_equal(c.ffn_width, 11008);
@@ -181,7 +189,7 @@ static void every_key_is_read(void **state) {
                     "8,"
                     "\"conv_kernel\":5,\"share_qk\":true,\"use_gate\":true,\"pre_conv\":true,"
                     "\"tie_word_embeddings\":false,\"bos_token_id\":null,\"eos_token_id\":299,\"rope_theta\":500000,"
-                    "\"rms_norm_eps\":1e-5,\"ttt_base_lr\":0.25}",
+                    "\"rms_norm_eps\":1e-5,\"ttt_base_lr\":0.25,\"fast_head_size\":48,\"fast_head_lr\":0.125}",
                     &c, &error),
               error);
     assert_int_equal(c.mixer, IL_MIXER_TTT_MLP);
@@ -196,6 +204,7 @@ static void every_key_is_read(void **state) {
     assert_int_equal(c.bos_token, -1);
     assert_int_equal(c.eos_token, 299);
     assert_true(c.rope_theta == 500000 && c.rms_norm_eps == 1e-5 && c.ttt_base_lr == 0.25);
+    assert_true(c.fast_head_size == 48 && c.fast_head_lr == 0.125);
 }
 
 /* What transformers writes beside a model's own keys. */
@@ -314,6 +323,8 @@ static void every_number_is_bounded(void **state) {
         {"rope_theta", "1", "1e12", "0.5", "1e13"},
         {"rms_norm_eps", "1e-12", "1.0", "0", "2"},
         {"ttt_base_lr", "0", "1e4", "-0.1", "1e5"},
+        {"fast_head_size", "0", "1024", "-1", "1025"},
+        {"fast_head_lr", "0", "100", "-0.1", "101"},
     };
     il_config base, config;
     il_error error;
@@ -340,6 +351,9 @@ static void every_number_is_bounded(void **state) {
     config = base;
     config.rms_norm_eps = INFINITY;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "rms_norm_eps");
+    config = base;
+    config.fast_head_lr = NAN;
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "fast_head_lr");
     config = base;
     config.use_gate = 2;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "use_gate");
@@ -394,6 +408,8 @@ static void set_reads_values_as_json_or_plain(void **state) {
     assert_int_equal(c.bos_token, -1);
     assert_fails(il_config_set(&c, "num_hidden_layers", "7x", &error), IL_ERR_ARG, error, "num_hidden_layers");
     assert_fails(il_config_set(&c, "num_hidden_layers", "", &error), IL_ERR_ARG, error, "num_hidden_layers");
+    assert_fails(il_config_set(&c, "fast_head_size", "1.5", &error), IL_ERR_ARG, error, "fast_head_size");
+    assert_fails(il_config_set(&c, "fast_head_lr", "nan", &error), IL_ERR_ARG, error, "fast_head_lr");
     assert_fails(il_config_set(&c, "use_gate", "yes", &error), IL_ERR_ARG, error, "use_gate");
     assert_fails(il_config_set(&c, "ttt_layer_type", "conv", &error), IL_ERR_UNSUPPORTED, error, "conv");
     assert_fails(il_config_set(&c, "layers", "7", &error), IL_ERR_ARG, error, "layers");
@@ -429,6 +445,8 @@ static void expect_same(const il_config *a, const il_config *b) {
     assert_int_equal(a->eos_token, b->eos_token);
     assert_true(a->rope_theta == b->rope_theta && a->rms_norm_eps == b->rms_norm_eps &&
                 a->ttt_base_lr == b->ttt_base_lr);
+    assert_int_equal(a->fast_head_size, b->fast_head_size);
+    assert_true(a->fast_head_lr == b->fast_head_lr);
 }
 
 static void there_and_back(const il_config *config) {
@@ -466,7 +484,29 @@ static void text_reads_back_the_same(void **state) {
         config.eos_token = 31999;
         config.tie_word_embeddings = 0;
         config.conv_kernel = 3;
+        config.fast_head_size = 1 + (int)i;
+        config.fast_head_lr = awkward[i] < 100 ? awkward[i] : 100;
         there_and_back(&config);
+    }
+}
+
+/* Other software need not know of it: its keys are written only where there is one. */
+static void a_fast_head_is_written_where_there_is_one(void **state) {
+    static const char *const kinds[] = {"ttt_linear", "self_attention"};
+    il_allocator memory = il_allocator_default();
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        il_config config;
+        il_error error;
+        char *text;
+        assert_ok(il_config_preset("tiny", kinds[i / 2], NULL, &config, &error), error);
+        if (i % 2) assert_ok(il_config_set(&config, "fast_head_size", "32", &error), error);
+        assert_ok(il_config_set(&config, "fast_head_lr", "0.5", &error), error);
+        assert_ok(il_config_text(&memory, &config, &text, &error), error);
+        assert_true((strstr(text, "\"fast_head_size\": 32") != NULL) == i % 2);
+        assert_true((strstr(text, "\"fast_head_lr\": 0.5") != NULL) == i % 2);
+        if (i % 2) there_and_back(&config);
+        il_free(&memory, text);
     }
 }
 
@@ -538,6 +578,7 @@ int main(void) {
         cmocka_unit_test(sizes_must_fit_together),
         cmocka_unit_test(set_reads_values_as_json_or_plain),
         cmocka_unit_test(text_reads_back_the_same),
+        cmocka_unit_test(a_fast_head_is_written_where_there_is_one),
         cmocka_unit_test(text_ignores_the_locale),
         cmocka_unit_test(loading_from_a_folder),
     };

@@ -424,11 +424,75 @@ static void numbers_that_do_not_fit(void **state) {
     il_model_unref(model);
 }
 
+/* Only the fast head may change besides the type; the fingerprint follows it, and no longer when it is gone. */
+static void only_the_fast_head_changes(void **state) {
+    il_model *made, *again;
+    il_error error;
+    (void)state;
+    il_model *model = lively(IL_MIXER_TTT_LINEAR, 1);
+    const il_config own = *il_model_config(model);
+    char plain[33], is[4][33];
+    il_model_fingerprint(model, plain);
+    const struct {
+        int size;
+        double lr;
+    } heads[] = {{32, 0.3}, {33, 0.3}, {32, 0.25}, {0, 5}};
+    for (int i = 0; i < 4; i++) {
+        il_config config = own;
+        config.fast_head_size = heads[i].size;
+        config.fast_head_lr = heads[i].lr;
+        assert_ok(il_model_convert(model, &config, &made, &error), error);
+        assert_int_equal(il_model_config(made)->fast_head_size, heads[i].size);
+        il_model_fingerprint(made, is[i]);
+        assert_memory_equal(made->weights, model->weights, model->table.floats * sizeof(float));
+        assert_ok(il_model_convert(made, &own, &again, &error), error);
+        expect_same_fingerprint(model, again, 1);
+        il_model_unref(again);
+        il_model_unref(made);
+    }
+    assert_string_equal(is[3], plain);
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < i; j++) assert_string_not_equal(is[i], is[j]);
+    for (int i = 0; i < 3; i++) assert_string_not_equal(is[i], plain);
+
+    il_config others[17];
+    for (int i = 0; i < 17; i++) others[i] = own;
+    others[0].mixer = IL_MIXER_TTT_LINEAR_DECAY;
+    others[1].vocab_size++;
+    others[2].width *= 2;
+    others[3].ffn_width++;
+    others[4].layers++;
+    others[5].heads = own.heads == 1 ? 2 : 1;
+    others[6].mini_batch++;
+    others[7].conv_kernel++;
+    others[8].share_qk = !own.share_qk;
+    others[9].use_gate = !own.use_gate;
+    others[10].pre_conv = !own.pre_conv;
+    others[11].tie_word_embeddings = !own.tie_word_embeddings;
+    others[12].bos_token = own.bos_token == 1 ? 2 : 1;
+    others[13].eos_token = own.eos_token == 1 ? 2 : 1;
+    others[14].rope_theta *= 2;
+    others[15].rms_norm_eps *= 2;
+    others[16].ttt_base_lr *= 2;
+    for (int i = 0; i < 17; i++) {
+        assert_ok(il_config_check(&others[i], &error), error);
+        assert_fails(il_model_convert(model, &others[i], &made, &error), IL_ERR_ARG, error, "nothing else");
+        assert_null(made);
+    }
+    il_config wrong = own;
+    wrong.fast_head_size = 1025;
+    assert_fails(il_model_convert(model, &wrong, &made, &error), IL_ERR_ARG, error, "fast_head_size");
+    assert_null(made);
+    il_model_unref(model);
+}
+
 static il_status convert_once(const il_allocator *allocator, void *context, il_error *error) {
     il_model *made;
     (void)allocator;
     il_config config = *il_model_config(context);
     config.weights = IL_WEIGHTS_BF16;
+    config.fast_head_size = 32;
+    config.fast_head_lr = 0.3;
     il_status status = il_model_convert(context, &config, &made, error);
     il_model_unref(made);
     return status;
@@ -472,6 +536,7 @@ int main(void) {
         cmocka_unit_test(memory_is_that_of_the_narrow_weights),
         cmocka_unit_test(only_fp32_is_trained),
         cmocka_unit_test(numbers_that_do_not_fit),
+        cmocka_unit_test(only_the_fast_head_changes),
         cmocka_unit_test(every_allocation_failed_in_turn),
     };
     return cmocka_run_group_tests_name("convert", tests, setup, teardown);

@@ -14,12 +14,15 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer mixer;
-    int mini_batch;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16},
-             {"mlp", IL_MIXER_TTT_MLP, 16},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16}};
+    int mini_batch, fast_head;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0},
+             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 20},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 typedef struct {
@@ -44,10 +47,19 @@ static il_session *open_session(il_model *model, int frozen) {
     return session;
 }
 
+static il_config config_of(int kind) {
+    il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+    config.fast_head_size = kinds[kind].fast_head;
+    config.fast_head_lr = 0.3;
+    /* tests break an embedding, and a fast head learns nothing from logits that are broken too */
+    config.tie_word_embeddings = !config.fast_head_size;
+    return config;
+}
+
 static reference *make_reference(il_engine *engine, int kind) {
     reference *r = calloc(1, sizeof *r);
     il_error error;
-    il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+    il_config config = config_of(kind);
     r->model = lively_model(engine, &config, 11);
     lively_tokens(r->tokens, N, VOCAB, 5);
     il_session *s = open_session(r->model, 0);
@@ -73,6 +85,8 @@ static void assert_same_state(const il_state *a, const il_state *b) {
     if (m->rule)
         assert_memory_equal(il_state_carry(a, now, 0, 0), il_state_carry(b, now, 0, 0),
                             heads * m->shape.carry * sizeof(float));
+    if (a->fast)
+        assert_memory_equal(il_state_fast_head(a, now), il_state_fast_head(b, now), m->fast_floats * sizeof(float));
     size_t ring = (size_t)m->config.layers * (size_t)a->ring * (size_t)m->config.width * sizeof(float);
     if (a->ring_pre) assert_memory_equal(a->ring_pre, b->ring_pre, ring);
     if (a->ring_qk) assert_memory_equal(a->ring_qk, b->ring_qk, ring);
@@ -335,10 +349,12 @@ static void frozen_sessions_do_not_learn(void **unused) {
         size_t b = (size_t)kinds[kind].mini_batch;
         il_session *s = open_session(r->model, 1);
         feed(s, r->tokens, N, logits, NULL);
-        int ttt = r->model->rule != NULL;
-        /* the first mini-batch starts from the same weights; from the second on the learner is ahead */
+        int learns = r->model->rule || kinds[kind].fast_head;
+        /* the first mini-batch starts from the same weights; from the second on the learner is ahead, a fast head from
+         * the prediction of its first token on, if there was one to learn from */
+        if (kinds[kind].fast_head && b > 1) b--;
         assert_memory_equal(logits, r->logits, b * VOCAB * sizeof(float));
-        if (ttt)
+        if (learns)
             assert_memory_not_equal(logits + b * VOCAB, r->logits + b * VOCAB, VOCAB * sizeof(float));
         else
             assert_memory_equal(logits, r->logits, sizeof logits);
@@ -387,7 +403,7 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
     il_engine *engine = lively_engine(2, NULL);
     il_error error;
     for (int kind = 0; kind < KINDS; kind++) {
-        il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+        il_config config = config_of(kind);
         il_model *model = lively_model(engine, &config, 11);
         int32_t tokens[N];
         for (size_t i = 0; i < N; i++) tokens[i] = (int32_t)lively_random(1, i, VOCAB - 1);
@@ -461,7 +477,7 @@ static void feeding_allocates_nothing(void **unused) {
     il_error error;
     assert_ok(il_engine_open(&options, &engine, &error), error);
     for (int kind = 0; kind < KINDS; kind++) {
-        il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+        il_config config = config_of(kind);
         il_model *model = lively_model(engine, &config, 11);
         il_session *s = open_session(model, 0);
         int32_t tokens[300];
@@ -490,7 +506,7 @@ static il_status short_life(const il_allocator *allocator, void *context, il_err
     il_engine_options_default(&options);
     options.threads = 2;
     options.allocator = *allocator;
-    il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+    il_config config = config_of(kind);
     int32_t tokens[600];
     lively_tokens(tokens, 600, VOCAB, 5);
     il_engine *engine = NULL;

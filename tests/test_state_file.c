@@ -16,15 +16,19 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer mixer;
-    int mini_batch, frozen, convolutions;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1},
-             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1},
-             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1}};
-enum { KINDS = sizeof kinds / sizeof *kinds };
+    int mini_batch, frozen, convolutions, fast_head;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1, 0},
+             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1, 0},
+             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1, 0},
+             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 0, 1, 7},
+             {"frozen, fast head", IL_MIXER_TTT_LINEAR, 16, 1, 0, 20},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 0, 0, 20}};
+enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7 };
 
 typedef struct fixture {
     char *folder;
@@ -56,6 +60,8 @@ static fixture *begin(int kind) {
     f->engine = lively_engine(2, NULL);
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
     config.share_qk = config.pre_conv = kinds[kind].convolutions;
+    config.fast_head_size = kinds[kind].fast_head;
+    config.fast_head_lr = 0.3;
     f->model = lively_model(f->engine, &config, 11);
     f->frozen = kinds[kind].frozen;
     f->b = (uint64_t)kinds[kind].mini_batch;
@@ -599,6 +605,68 @@ static void wrong_tensors_are_refused(void **unused) {
     end(f);
 }
 
+/* Tokens of a file are looked up later, and what a fast head has learned belongs to a model that has one. */
+static void states_of_a_fast_head(void **unused) {
+    (void)unused;
+    static const float bad[] = {0.5F, -1, VOCAB, 1e9F, -0.25F};
+    static const char *const own[] = {"fast_head.current", "fast_head.previous", "tokens"};
+    fixture *f = begin(WITH_FAST_HEAD);
+    il_error error;
+    il_session *s = open_session(f), *t;
+    feed(s, f->tokens, 21, NULL);
+    bytes b = bytes_of(s);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        forgery g = forge(f, &b);
+        float tokens[21];
+        memcpy(tokens, item(&g, "tokens")->data, sizeof tokens);
+        for (size_t j = 0; j < 21; j++) assert_true(tokens[j] == (float)f->tokens[j]);
+        tokens[lively_random(3, i, 21)] = bad[i];
+        item(&g, "tokens")->data = tokens;
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "no token of the model");
+    }
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        forgery g = forge(f, &b);
+        il_st_item *missing = item(&g, own[i]);
+        *missing = g.items[--g.n_items];
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, own[i]);
+        g = forge(f, &b);
+        item(&g, own[i])->shape[0]--;
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, own[i]);
+    }
+    forgery g = forge(f, &b);
+    static float poison[4 * 20 * 16];
+    poison[700] = NAN;
+    item(&g, "fast_head.current")->data = poison;
+    assert_fails(load_forged(f, &g, &error), IL_ERR_NONFINITE, error, "tensor fast_head.current");
+    /* the same weights without a fast head, either way; and with its fingerprint forged */
+    il_config config = *il_model_config(f->model);
+    config.fast_head_size = 0;
+    il_model *with = f->model, *plain;
+    char fingerprint[33];
+    assert_ok(il_model_convert(with, &config, &plain, &error), error);
+    assert_fails(il_session_load_from(plain, b.data, b.n, &t, &error), IL_ERR_MISMATCH, error, "another model");
+    il_model_fingerprint(plain, fingerprint);
+    g = forge(f, &b);
+    set(&g, "model", fingerprint);
+    f->model = plain;
+    assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "fast_head.current does not belong there");
+    il_session *u = open_session(f);
+    feed(u, f->tokens, 21, NULL);
+    bytes c = bytes_of(u);
+    assert_fails(il_session_load_from(with, c.data, c.n, &t, &error), IL_ERR_MISMATCH, error, "another model");
+    il_model_fingerprint(with, fingerprint);
+    g = forge(f, &c);
+    set(&g, "model", fingerprint);
+    f->model = with;
+    assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "tensor fast_head.current is missing");
+    il_session_close(u);
+    il_session_close(s);
+    il_model_unref(plain);
+    free(b.data);
+    free(c.data);
+    end(f);
+}
+
 static void a_position_needs_its_keys(void **unused) {
     (void)unused;
     fixture *f = begin(5);
@@ -706,6 +774,7 @@ int main(void) {
         cmocka_unit_test(every_bit_is_watched),
         cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(wrong_tensors_are_refused),
+        cmocka_unit_test(states_of_a_fast_head),
         cmocka_unit_test(a_position_needs_its_keys),
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(every_allocation_may_fail),

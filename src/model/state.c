@@ -65,7 +65,8 @@ void il_state_close(il_state *state) {
 void il_state_reset(il_state *state) {
     const il_model *m = state->model;
     state->position = state->oldest = 0;
-    if (state->fast) memset(il_state_fast_head(state, 0), 0, m->fast_floats * sizeof(float));
+    /* both: with b = 1 mini-batch 0 has no prediction to learn from, and F of mini-batch 1 is 0 too */
+    if (state->fast) memset(state->fast, 0, 2 * m->fast_floats * sizeof(float));
     if (!m->rule) return;
     for (int layer = 0; layer < m->config.layers; layer++)
         for (int h = 0; h < m->config.heads; h++) {

@@ -167,9 +167,10 @@ static il_status walk_fast_head(const il_state *s, part which, visitor *v) {
 static il_status walk_tokens(const il_state *s, visitor *v) {
     uint64_t ring = 2 * (uint64_t)s->model->config.mini_batch;
     for (uint64_t p = s->oldest; p < s->position; p++) {
-        float token = (float)s->tokens[p % ring];
+        int32_t *at = &s->tokens[p % ring];
+        float token = (float)*at;
         IL_TRY(v->visit(v, TOKENS, &token, 1, 1));
-        s->tokens[p % ring] = (int32_t)token;
+        if ((int32_t)token != *at) *at = (int32_t)token; /* saving, in several threads at once, writes nothing */
     }
     return IL_OK;
 }
