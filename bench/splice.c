@@ -3,7 +3,8 @@
  *
  *   splice make BOOKS FOLDER [HOST_BYTES HOSTS EVERY]   writes FOLDER/host-N.txt and host-N.labels
  *   splice text BOOKS FILE                              writes all texts end to end, a blank line between
- *   splice rank FOLDER SCORER…    reads host-N.labels and host-N.SCORER.jsonl, as `score --by passage --json` writes it
+ *   splice rank FOLDER SCORER…    reads host-N.labels and host-N.SCORER.jsonl, which `score --by passage --json` wrote:
+ *                                 `relative` counts of the scorer of that name, `bits_per_byte` of others
  *
  * Editions must not tell: every paragraph is wrapped anew, quotes and dashes are made the plain ones, and only
  * paragraphs of a size count, spliced or not. A line of labels: passage (as score numbers them), 1 or 0, its bytes from
@@ -261,8 +262,8 @@ static void read_labels(FILE *file, host *h, size_t scorers) {
     h->scores = cli_alloc(scorers, sizeof *h->scores);
 }
 
-/* 0: the scorer has no file for this host. */
-static int read_scores(const char *path, const host *h, double *scores) {
+/* key: what counts as the score. 0: the scorer has no file for this host. */
+static int read_scores(const char *path, const char *key, const host *h, double *scores) {
     char *line = NULL;
     size_t capacity = 0, found = 0, i = 0;
     FILE *file = fopen(path, "rb");
@@ -272,7 +273,9 @@ static int read_scores(const char *path, const host *h, double *scores) {
         const json_t *passage = json_object_get(object, "passage");
         while (passage && i < h->n && h->passages[i] < (size_t)json_integer_value(passage)) i++;
         if (passage && i < h->n && h->passages[i] == (size_t)json_integer_value(passage)) {
-            scores[i] = json_number_value(json_object_get(object, "bits_per_byte"));
+            const json_t *score = json_object_get(object, key);
+            if (!json_is_number(score)) fail(path, "a passage has no such score");
+            scores[i] = json_number_value(score);
             found++;
         }
         json_decref(object);
@@ -328,7 +331,7 @@ static void rank(const char *folder, char **names, size_t scorers) {
         for (size_t s = 0; s < scorers; s++) {
             path = cli_text("%s/host-%zu.%s.jsonl", folder, n_hosts, names[s]);
             h->scores[s] = cli_alloc(h->n + 1, sizeof(double));
-            there[s] &= read_scores(path, h, h->scores[s]);
+            there[s] &= read_scores(path, strcmp(names[s], "relative") ? "bits_per_byte" : "relative", h, h->scores[s]);
             free(path);
         }
         ours += h->n_ours;

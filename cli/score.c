@@ -27,7 +27,7 @@ typedef struct score_options {
     const char *model, *by, *html, *load;
     double threshold;
     uint64_t window;
-    int frozen;
+    int frozen, relative;
 } score_options;
 
 typedef struct scoring {
@@ -42,15 +42,16 @@ typedef struct scoring {
     score_html html;
     cli_lines lines;   /* in */
     int passage_words; /* the passage under way has a line that is not blank */
+    int wrong_usage;   /* what was asked for is nothing this model or state can do */
     /* fed together: tokens, and between them what happens */
     int32_t *steps, *tokens; /* [n_steps], [n_tokens] */
-    float *nll;
+    float *nll, *slow;       /* [n_tokens] */
     size_t n_steps, n_tokens, capacity;
     /* out */
     il_decoder shown, exact; /* for the eye; for counting bytes */
     char *piece;
     size_t piece_capacity;
-    double waiting; /* nats of tokens that have not completed a character */
+    double waiting; /* nats, maybe relative, of tokens that have not completed a character */
     int waiting_known;
     score_line line;
     score_unit passage, all;
@@ -62,10 +63,27 @@ typedef struct scoring {
 double score_bits(const score_unit *unit) { return unit->nats / log(2); }
 double score_per_byte(const score_unit *unit) { return unit->bytes ? score_bits(unit) / (double)unit->bytes : NAN; }
 
-int score_level(double bits) {
+double score_relative(const score_unit *unit, score_by by) {
+    double bits = (unit->nats - unit->slow) / log(2);
+    return by == SCORE_BY_TOKEN ? bits : unit->bytes ? bits / (double)unit->bytes : NAN;
+}
+
+double score_of(const score_view *view, const score_unit *unit, score_by by) {
+    if (view->relative) return score_relative(unit, by);
+    return by == SCORE_BY_TOKEN ? score_bits(unit) : score_per_byte(unit);
+}
+
+/* 0 .. levels-1, half of them at `half` bits. */
+static int level_of(double bits, double half, int levels) {
     if (!(bits > 0)) return 0;
-    int level = (int)((1 - exp2(-bits / 4)) * SCORE_LEVELS);
-    return level < SCORE_LEVELS ? level : SCORE_LEVELS - 1;
+    int level = (int)((1 - exp2(-bits / half)) * levels);
+    return level < levels ? level : levels - 1;
+}
+
+int score_level(const score_view *view, double bits) {
+    if (!view->relative) return level_of(bits, 4, SCORE_LEVELS);
+    int level = level_of(fabs(bits), 1, SCORE_SIDE + 1);
+    return !level ? 0 : bits < 0 ? SCORE_SIDE + 1 - level : SCORE_SIDE + level;
 }
 
 int score_is_blank(const char *text, size_t bytes) {
@@ -74,17 +92,17 @@ int score_is_blank(const char *text, size_t bytes) {
     return 1;
 }
 
-static void count(score_unit *unit, double nats, size_t bytes) {
+static void count(score_unit *unit, double nats, double slow, size_t bytes) {
     unit->tokens++;
     unit->bytes += bytes;
     unit->nats += nats;
+    unit->slow += slow;
 }
 
 /* What is said of a unit when it is complete; by: the kind it is. */
 static void settle(scoring *s, score_unit *unit, score_by by) {
-    double score = by == SCORE_BY_TOKEN ? score_bits(unit) : score_per_byte(unit);
     unit->mean = score_per_byte(&s->all);
-    unit->above = s->view.has_threshold && score > s->view.threshold;
+    unit->above = s->view.has_threshold && score_of(&s->view, unit, by) > s->view.threshold;
     if (by == s->view.by) s->above += (uint64_t)unit->above;
 }
 
@@ -113,7 +131,7 @@ static void add_cell(scoring *s, size_t bytes) {
     }
 }
 
-static il_status take_token(scoring *s, int32_t token, float nll) {
+static il_status take_token(scoring *s, int32_t token, double nll, double slow) {
     il_error *error = &s->command->error;
     size_t bytes, shown;
     il_status status = il_tokenizer_decode(s->tokenizer, &s->exact, token, s->piece, s->piece_capacity, &bytes, error);
@@ -123,11 +141,11 @@ static il_status take_token(scoring *s, int32_t token, float nll) {
     score_unit one = {.index = ++s->position, .nats = NAN};
     if (!isnan(nll)) {
         one.nats = 0;
-        count(&one, (double)nll, bytes);
-        count(&s->line.unit, (double)nll, bytes);
-        count(&s->passage, (double)nll, bytes);
-        count(&s->all, (double)nll, bytes);
-        s->waiting += (double)nll;
+        count(&one, nll, slow, bytes);
+        count(&s->line.unit, nll, slow, bytes);
+        count(&s->passage, nll, slow, bytes);
+        count(&s->all, nll, slow, bytes);
+        s->waiting += s->view.relative ? nll - slow : nll;
         s->waiting_known = 1;
     }
     settle(s, &one, SCORE_BY_TOKEN);
@@ -175,9 +193,14 @@ static il_status renew(scoring *s) {
     return status ? status : il_session_feed(s->session, s->within, half, NULL, NULL, error);
 }
 
-static il_status read_tokens(scoring *s, const int32_t *tokens, size_t n, float *nll) {
-    il_error *error = &s->command->error;
-    if (!s->window) return il_session_feed(s->session, tokens, n, nll, NULL, error);
+static il_status feed_session(scoring *s, const int32_t *tokens, size_t n, float *nll, float *slow) {
+    il_feed feed = {.session = s->session, .tokens = tokens, .n = n, .nll = nll, .slow_nll = slow};
+    return il_feed_many(&feed, 1, &s->command->error);
+}
+
+/* nll, slow: [n] or NULL. */
+static il_status read_tokens(scoring *s, const int32_t *tokens, size_t n, float *nll, float *slow) {
+    if (!s->window) return feed_session(s, tokens, n, nll, slow);
     for (size_t at = 0, part; at < n; at += part) {
         size_t held = (size_t)il_session_position(s->session);
         il_status status = held == s->window ? renew(s) : IL_OK;
@@ -185,7 +208,7 @@ static il_status read_tokens(scoring *s, const int32_t *tokens, size_t n, float 
         held = (size_t)il_session_position(s->session);
         part = n - at < s->window - held ? n - at : s->window - held;
         memcpy(s->within + held, tokens + at, part * sizeof *tokens);
-        status = il_session_feed(s->session, tokens + at, part, nll ? nll + at : NULL, NULL, error);
+        status = feed_session(s, tokens + at, part, nll ? nll + at : NULL, slow ? slow + at : NULL);
         if (status) return status;
     }
     return IL_OK;
@@ -197,7 +220,7 @@ static il_status feed(scoring *s) {
     il_status status = IL_OK;
     while (fed < s->n_tokens && !status && !(fed && cli_interrupted())) {
         size_t n = s->n_tokens - fed < PIECE ? s->n_tokens - fed : PIECE;
-        status = read_tokens(s, s->tokens + fed, n, s->nll + fed);
+        status = read_tokens(s, s->tokens + fed, n, s->nll + fed, s->view.relative ? s->slow + fed : NULL);
         fed += n;
     }
     for (size_t i = 0; i < s->n_steps && !status; i++) {
@@ -211,7 +234,9 @@ static il_status feed(scoring *s) {
         case LINE_ENDS: status = end_line(s); break;
         case PASSAGE_ENDS: status = end_passage(s); break;
         case TEXT_BEGINS: s->exact.started = s->shown.started = 0; break;
-        default: status = take_token(s, s->steps[i], s->nll[at++]);
+        default:
+            status = take_token(s, s->steps[i], (double)s->nll[at], s->view.relative ? (double)s->slow[at] : 0);
+            at++;
         }
     }
     s->n_steps = s->n_tokens = 0;
@@ -224,9 +249,10 @@ static il_status feed(scoring *s) {
 
 static void push(scoring *s, int32_t step) {
     if (s->n_steps == s->capacity) {
-        size_t capacity = s->capacity, steps = s->capacity, tokens = s->capacity;
+        size_t capacity = s->capacity, steps = s->capacity, tokens = s->capacity, slow = s->capacity;
         s->steps = grown(s->steps, &steps, capacity + 1, sizeof *s->steps);
         s->tokens = grown(s->tokens, &tokens, capacity + 1, sizeof *s->tokens);
+        s->slow = grown(s->slow, &slow, capacity + 1, sizeof *s->slow);
         s->nll = grown(s->nll, &capacity, capacity + 1, sizeof *s->nll);
         s->capacity = capacity;
     }
@@ -284,6 +310,21 @@ static il_status read_all(scoring *s) {
 
 /* ---- begin and end ---- */
 
+/* --relative says what the fast head has learned: there must be one, and it must learn. */
+static il_status check_relative(scoring *s, const score_options *options, int frozen) {
+    il_error *error = &s->command->error;
+    if (!il_model_config(s->model)->fast_head_size)
+        cli_fail(error, IL_ERR_UNSUPPORTED,
+                 "--relative: %s has no fast head (innerloop convert --set fast_head_size=32 gives it one)",
+                 options->model ? options->model : "the model in the box");
+    else if (frozen)
+        cli_fail(error, IL_ERR_UNSUPPORTED, "--relative: %s is frozen and learns nothing", options->load);
+    else
+        return IL_OK;
+    s->wrong_usage = 1;
+    return IL_ERR_UNSUPPORTED;
+}
+
 static il_status begin(scoring *s, const score_options *options, const char *path) {
     il_error *error = &s->command->error;
     il_session_options session;
@@ -297,6 +338,8 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
                            : il_session_open(s->model, &session, &s->session, error);
     if (status) return status;
     il_session_get_stats(s->session, &stats);
+    if (options->relative) status = check_relative(s, options, stats.frozen);
+    if (status) return status;
     status = cli_lines_open(&s->lines, path, s->tokenizer, stats.position > 0, error);
     if (status) return status;
     s->view.name = s->lines.name;
@@ -308,7 +351,7 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_tokenizer_get_info(s->tokenizer, &info);
     int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
     if (!stats.position && bos >= 0 && bos < il_model_config(s->model)->vocab_size)
-        status = read_tokens(s, &bos, 1, NULL);
+        status = read_tokens(s, &bos, 1, NULL, NULL);
     s->piece_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
     s->piece = cli_alloc(s->piece_capacity, 1);
     s->shown.form = IL_DECODE_UTF8;
@@ -339,10 +382,12 @@ int verb_score(int argc, char **argv) {
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
             "what gets a score; a passage ends at a blank line (default line)"),
         ARG("--threshold", ARG_REAL, &options.threshold, "X",
-            "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(0, 1e6)),
+            "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(-1e6, 1e6)),
         ARG("--html", ARG_TEXT, &options.html, "OUT.html", "write a heat map of the text, a page of its own"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "commit no inner update: the control for learning while reading"),
+        ARG("--relative", ARG_FLAG, &options.relative, NULL,
+            "score by what the fast head's learning of this text costs, below 0: saves; shows what does not fit"),
         ARG("--window", ARG_COUNT, &options.window, "N",
             "hold at most N tokens: when full, begin anew from the last N / 2 (for Transformers; default: no limit)",
             RANGE(2, 1 << 24)),
@@ -356,15 +401,22 @@ int verb_score(int argc, char **argv) {
                      .operands_min = 1,
                      .operands_max = 1,
                      .example = "innerloop score --model model --html book.html book.txt\n"
-                                "tail -f log | innerloop score --model model --threshold 3 -"};
+                                "tail -f log | innerloop score --model model --threshold 3 -\n"
+                                "innerloop score --by passage --relative --threshold 0 book.txt"};
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    if (options.load && (options.frozen || options.window)) {
-        cli_error(spec.verb,
-                  options.frozen
-                      ? "--load-state and --frozen exclude each other: a state is frozen or not as it was read"
-                      : "--load-state and --window exclude each other: a state does not hold its tokens");
+    const char *wrong = options.load && options.frozen
+                            ? "--load-state and --frozen exclude each other: a state is frozen or not as it was read"
+                        : options.load && options.window
+                            ? "--load-state and --window exclude each other: a state does not hold its tokens"
+                        : options.relative && options.frozen
+                            ? "--relative and --frozen exclude each other: what is frozen learns nothing"
+                        : !options.relative && options.threshold < 0
+                            ? "--threshold: only a --relative score can be below 0"
+                            : NULL;
+    if (wrong) {
+        cli_error(spec.verb, "%s", wrong);
         arg_release(&spec);
         return 2;
     }
@@ -374,6 +426,7 @@ int verb_score(int argc, char **argv) {
                                  : options.by[0] == 'l' ? SCORE_BY_LINE
                                                         : SCORE_BY_PASSAGE,
                            .json = spec.json,
+                           .relative = options.relative,
                            .has_threshold = arg_given(&spec, "--threshold"),
                            .threshold = options.threshold};
     il_status status = command_open(&command, &spec);
@@ -387,9 +440,12 @@ int verb_score(int argc, char **argv) {
     free(s->steps);
     free(s->tokens);
     free(s->nll);
+    free(s->slow);
     free(s->piece);
     free(s->line.text);
     free(s->line.cells);
+    int wrong_usage = s->wrong_usage;
     free(s);
-    return command_close(&command, status);
+    code = command_close(&command, status);
+    return wrong_usage ? 2 : code;
 }

@@ -6,29 +6,28 @@
 #include "command.h"
 #include "files.h"
 
-/* Steps of colour from "as expected" to "a shock". */
-enum { SCORE_LEVELS = 12 };
+/* Steps of colour from "as expected" to "a shock"; relative: 0, then from "fits the text so far" to "goes against it".
+ */
+enum { SCORE_LEVELS = 12, SCORE_SIDE = 5, SCORE_RELATIVE_LEVELS = 2 * SCORE_SIDE + 1 };
 
 /* A token, a line, a passage, or everything so far. Tokens that nothing predicts are in no sum. */
 typedef struct score_unit {
     uint64_t index;             /* 1, 2, … */
     uint64_t first_line, lines; /* a passage's; of a line: its own number and 1 */
     uint64_t tokens, bytes;
-    double nats;
-    double mean; /* bits per byte of everything so far, this included */
-    int above;   /* its score exceeds --threshold */
+    double nats, slow; /* slow: without what the fast head has learned of this text; with --relative */
+    double mean;       /* bits per byte of everything so far, this included */
+    int above;         /* its score exceeds --threshold */
 } score_unit;
 
 double score_bits(const score_unit *unit);     /* in all */
 double score_per_byte(const score_unit *unit); /* NaN without bytes */
-/* 0 .. SCORE_LEVELS-1: half the scale at 4 bits, three quarters at 8. */
-int score_level(double bits);
 int score_is_blank(const char *text, size_t bytes);
 
 /* Whole characters and what the tokens that completed them cost; NaN: nothing predicted them. */
 typedef struct score_cell {
     size_t at, bytes; /* of the line's text, well-formed UTF-8 */
-    double bits;
+    double bits;      /* relative where that is asked for */
 } score_cell;
 
 typedef struct score_line {
@@ -43,11 +42,19 @@ typedef enum score_by { SCORE_BY_TOKEN, SCORE_BY_LINE, SCORE_BY_PASSAGE } score_
 
 typedef struct score_view {
     score_by by;
-    int json, frozen, has_threshold;
+    int json, frozen, relative, has_threshold;
     double threshold;
     const char *name; /* of the text */
     char model[33];
 } score_view;
+
+/* What a unit is judged by: bits of a token, bits per byte of anything else; relative: less what it would have cost had
+ * the fast head not learned, negative where the text so far has helped. NaN: nothing predicted it, or no bytes. */
+double score_of(const score_view *view, const score_unit *unit, score_by by);
+double score_relative(const score_unit *unit, score_by by);
+/* 0: no colour. Surprise: half the scale at 4 bits, three quarters at 8. Relative: 1 .. SCORE_SIDE what fits, the most
+ * first, then what goes against it, the most last; half of a side at 1 bit. */
+int score_level(const score_view *view, double bits);
 
 /* ---- standard output ---- */
 

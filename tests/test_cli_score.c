@@ -18,7 +18,7 @@
 enum { BOOK_BYTES = 4000 };
 
 /* m: bytes, a little trained; s: SentencePiece of ours; l: SentencePiece with a space before every text, as
- * Llama's; a: self-attention, bytes. */
+ * Llama's; a: self-attention, bytes; f: m with a fast head. */
 static int begin(void **state) {
     support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
@@ -43,7 +43,9 @@ static int begin(void **state) {
     free(support_done("init --preset tiny %s --tokenizer l.model --out l", SUPPORT_SHAPE));
     free(support_done("init --preset tiny --set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 "
                       "--set num_hidden_layers=2 --mixer self_attention --tokenizer bytes --out a"));
-    return rename("run/step-25", "m");
+    if (rename("run/step-25", "m")) return 1;
+    free(support_done("convert --model m --set fast_head_size=16 --out f"));
+    return 0;
 }
 
 /* Runs with --json; the objects, one a line, as an array. */
@@ -332,7 +334,7 @@ static void test_page(void **state) {
 }
 
 /* Runs on a terminal; what it would show, released by free. */
-static char *on_terminal(const char *a, const char *b) {
+static char *on_terminal(const char *model, const char *a, const char *b) {
     int terminal = posix_openpt(O_RDWR | O_NOCTTY);
     assert_true(terminal >= 0 && !grantpt(terminal) && !unlockpt(terminal));
     int to = open(ptsname(terminal), O_RDWR | O_NOCTTY);
@@ -341,7 +343,7 @@ static char *on_terminal(const char *a, const char *b) {
         setenv("TERM", "xterm", 1);
         dup2(to, STDOUT_FILENO);
         dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
-        execl(support_command, support_command, "score", "--model", "m", "--threshold", "1", a, b, "hostile.txt",
+        execl(support_command, support_command, "score", "--model", model, "--threshold", "1", a, b, "hostile.txt",
               (char *)NULL);
         _exit(126);
     }
@@ -363,7 +365,7 @@ static void test_terminal(void **state) {
     support_write("hostile.txt", text, sizeof text - 1);
     static const char *const by[] = {"token", "line", "passage"};
     for (int b = 0; b < 3; b++) {
-        char *shown = on_terminal("--by", by[b]);
+        char *shown = on_terminal("m", "--by", by[b]);
         assert_non_null(strstr(shown, "\033[48;5;"));
         assert_null(strstr(shown, "\033]"));
         assert_null(strstr(shown, "\x07"));
@@ -373,9 +375,18 @@ static void test_terminal(void **state) {
         free(shown);
     }
     setenv("NO_COLOR", "1", 1);
-    char *shown = on_terminal("--by", "line");
+    char *shown = on_terminal("m", "--by", "line");
     unsetenv("NO_COLOR");
     assert_null(strchr(shown, '\033'));
+    free(shown);
+    /* relative: blue where it fits, orange or red where not */
+    char fits[200] = "";
+    for (int i = 0; i < 30; i++) strcat(fits, "zvk ");
+    strcat(fits, "XQ~XQ~XQ~XQ\n");
+    support_write("hostile.txt", fits, strlen(fits));
+    shown = on_terminal("f", "--by=line", "--relative");
+    assert_non_null(strstr(shown, "\033[48;5;25;38;5;231m"));
+    assert_true(strstr(shown, "\033[48;5;222;") || strstr(shown, "\033[48;5;215;") || strstr(shown, "\033[48;5;203;"));
     free(shown);
 }
 
@@ -459,6 +470,117 @@ static void test_window(void **state) {
     support_refused(2, "exclude each other", "score --model m --window 64 --load-state a.ilstate book.txt");
 }
 
+/* ---- relative ---- */
+
+/* What a unit costs with the fast head is its bits; without, those of the model that has none. */
+static void test_relative_sums(void **state) {
+    (void)state;
+    static const char *const by[] = {"token", "line"}, *const from[] = {"", "--load-state f.ilstate", "--window 64"},
+                             *const without[] = {"", "--load-state m.ilstate", "--window 64"};
+    free(support_done("read --model f --save-state f.ilstate book.txt"));
+    free(support_done("read --model m --save-state m.ilstate book.txt"));
+    for (int i = 0; i < 6; i++) {
+        char arguments[200];
+        snprintf(arguments, sizeof arguments, "--by %s --relative --model f %s book.txt", by[i % 2], from[i / 2]);
+        json_t *runs[3] = {lines_of(NULL, arguments)};
+        snprintf(arguments, sizeof arguments, "--by %s --model f %s book.txt", by[i % 2], from[i / 2]);
+        runs[1] = lines_of(NULL, arguments);
+        snprintf(arguments, sizeof arguments, "--by %s --model m %s book.txt", by[i % 2], without[i / 2]);
+        runs[2] = lines_of(NULL, arguments);
+        size_t n = json_array_size(runs[0]);
+        double sum = 0;
+        assert_int_equal(json_array_size(runs[2]), n);
+        for (size_t k = 0; k < n; k++) {
+            const json_t *one[3];
+            for (int r = 0; r < 3; r++) one[r] = json_array_get(runs[r], k);
+            double relative = support_number(one[0], "relative");
+            if (i % 2 || k == n - 1) relative *= support_number(one[0], "bytes");
+            if (k < n - 1) sum += relative;
+            assert_true(support_number(one[0], "bits") == support_number(one[1], "bits"));
+            assert_null(json_object_get(one[1], "relative"));
+            assert_true(fabs(support_number(one[1], "bits") - support_number(one[2], "bits") - relative) <
+                        1e-9 * BOOK_BYTES);
+            if (k == n - 1) assert_true(fabs(sum - relative) < 1e-9 * BOOK_BYTES);
+        }
+        assert_true(sum != 0);
+        for (int r = 0; r < 3; r++) json_decref(runs[r]);
+    }
+}
+
+/* A word over and over, then other letters: what repeats fits better and better, the rest goes against it. */
+static void test_relative_fits(void **state) {
+    (void)state;
+    enum { LINES = 40 };
+    char text[LINES * 12 + 60] = "";
+    for (int i = 0; i < LINES; i++) strcat(text, i == LINES - 2 ? "XQ~XQ~XQ~XQ\n" : "zvk zvk zvk\n");
+    json_t *array = lines_of(text, "--relative --model f --threshold 0 -");
+    assert_int_equal(json_array_size(array), LINES + 1);
+    assert_true(support_number(json_array_get(array, 0), "relative") <= 0); /* from the first mini-batch's end */
+    for (size_t i = 0; i < LINES; i++) {
+        const json_t *object = json_array_get(array, i);
+        double relative = support_number(object, "relative");
+        if (i >= 5) assert_int_equal(relative > 0, i == LINES - 2);
+        assert_int_equal(json_is_true(json_object_get(object, "above")), relative > 0);
+    }
+    assert_true(support_number(json_array_get(array, 30), "relative") <
+                support_number(json_array_get(array, 6), "relative"));
+    json_decref(array);
+    array = lines_of(text, "--relative --model f --threshold -100 -");
+    assert_true(support_number(last(array), "above") == LINES);
+    json_decref(array);
+    /* Columns have the sign, the page both sides of its scale. */
+    support_run run = support_cli(text, "score --relative --model f --threshold 0.01 --html fits.html -");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.out, " ! XQ~XQ~XQ~XQ\n"));
+    assert_non_null(strstr(run.out, " -"));
+    assert_non_null(strstr(run.err, " by what it learned of the text, 1 lines above 0.01"));
+    support_run_free(&run);
+    char *page = support_text_of("fits.html");
+    static const char *const held[] = {"— what fits and what does not</title>",
+                                       "fits the text so far <b>",
+                                       "</b> goes against it",
+                                       "<u>+",
+                                       "<u>-",
+                                       "<p class=\"hot\">",
+                                       "<i class=\"c1\" title=\"-",
+                                       "<i class=\"c10\" title=\"+",
+                                       "</html>\n"};
+    for (size_t i = 0; i < sizeof held / sizeof *held; i++)
+        if (!strstr(page, held[i])) fail_msg("the page lacks %s", held[i]);
+    assert_null(strstr(page, "class=\"c11\""));
+    assert_null(strstr(page, "height=\"-"));
+    free(page);
+    run = support_cli("one\n\ntwo\n", "score --relative --by passage --model f -");
+    assert_non_null(strstr(run.out, "passage 2, lines 3-3, "));
+    assert_non_null(strstr(run.out, " bits per byte\n"));
+    support_run_free(&run);
+}
+
+/* A short text, before anything is learned, has relative scores of 0 and a page without a chart; no text has none. */
+static void test_relative_nothing(void **state) {
+    (void)state;
+    json_t *array = lines_of("a\n", "--relative --model f --html nothing.html -");
+    assert_true(support_number(json_array_get(array, 0), "relative") == 0);
+    json_decref(array);
+    char *page = support_text_of("nothing.html");
+    assert_null(strstr(page, "<svg"));
+    free(page);
+    array = lines_of("", "--relative --model f -");
+    assert_true(json_is_null(json_object_get(last(array), "relative")));
+    json_decref(array);
+}
+
+static void test_relative_refusals(void **state) {
+    (void)state;
+    free(support_done("read --model f --frozen --save-state still.ilstate book.txt"));
+    support_refused(2, "m has no fast head", "score --relative --model m --html gone.html book.txt");
+    support_refused(2, "exclude each other", "score --relative --frozen --model f book.txt");
+    support_refused(2, "still.ilstate is frozen", "score --relative --load-state still.ilstate --model f book.txt");
+    support_refused(2, "--relative score can be below 0", "score --model f --threshold -0.5 book.txt");
+    support_refused(2, "--threshold", "score --relative --model f --threshold -1e7 book.txt");
+    assert_int_equal(access("gone.html", F_OK), -1);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     support_refused(1, "nowhere: ", "score --model m --html gone.html nowhere");
@@ -485,6 +607,10 @@ int main(void) {
                                        cmocka_unit_test(test_terminal),
                                        cmocka_unit_test(test_states),
                                        cmocka_unit_test(test_window),
+                                       cmocka_unit_test(test_relative_sums),
+                                       cmocka_unit_test(test_relative_fits),
+                                       cmocka_unit_test(test_relative_nothing),
+                                       cmocka_unit_test(test_relative_refusals),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }
