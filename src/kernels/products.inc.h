@@ -8,11 +8,18 @@ IL_INLINE v16 gemm_right(const unsigned char *b, const int bf16, const int colum
     return columns < 16 ? v16_load_n(at, columns) : v16_load(at);
 }
 
+/* The panels of b to bring into the cache meanwhile, as many as the tile has: so many lines of 64 bytes of each for
+ * every 16 steps along k; at NULL: none. */
+typedef struct gemm_fetch {
+    const unsigned char *at;
+    int lines;
+} gemm_fetch;
+
 /* rows x panels*16 of c; both are compile-time constants where this is inlined, so the sums live in
  * registers. columns: of the last panel, 16 or fewer. Strides of b in bytes. */
 IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, const int bf16, int k, const float *a,
                          ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row, ptrdiff_t b_panel,
-                         float *c, ptrdiff_t ldc, int accumulate, const float *ahead) {
+                         float *c, ptrdiff_t ldc, int accumulate, const float *ahead, gemm_fetch fetch) {
     v16 acc[GEMM_ROWS][8];
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -35,18 +42,26 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
         UNROLL
         for (int i = 0; i < rows; i++) __builtin_prefetch(ahead + i * a_row);
     }
-    for (; k > 0; k--) {
-        v16 right[8];
-        UNROLL
-        for (int p = 0; p < panels; p++) right[p] = gemm_right(b + p * b_panel, bf16, columns);
-        UNROLL
-        for (int i = 0; i < rows; i++) {
-            v16 left = v16_set1(a[i * a_row]);
+    for (int piece; k > 0; k -= piece) {
+        piece = fetch.at && k > 16 ? 16 : k;
+        for (int line = 0; line < fetch.lines; line++, fetch.at += 64) {
             UNROLL
-            for (int p = 0; p < panels; p++) acc[i][p] = v16_fma(left, right[p], acc[i][p]);
+            for (int p = 0; p < panels; p++)
+                __builtin_prefetch(fetch.at + p * b_panel, 0, 2); /* the first level is full */
         }
-        a += a_col;
-        b += b_row;
+        for (int i = piece; i > 0; i--) {
+            v16 right[8];
+            UNROLL
+            for (int p = 0; p < panels; p++) right[p] = gemm_right(b + p * b_panel, bf16, columns);
+            UNROLL
+            for (int r = 0; r < rows; r++) {
+                v16 left = v16_set1(a[r * a_row]);
+                UNROLL
+                for (int p = 0; p < panels; p++) acc[r][p] = v16_fma(left, right[p], acc[r][p]);
+            }
+            a += a_col;
+            b += b_row;
+        }
     }
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -62,24 +77,26 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
 }
 
 typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,
-                       ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+                       ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate, gemm_fetch fetch);
 
 /* A block of ROWS rows over all columns: WIDE panels at a time, then NARROW, then one, then the part of one. */
 #define GEMM_RUN(ROWS, PANELS, BF16)                                                                                   \
     for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
-        gemm_tile(ROWS, PANELS, 16, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead);           \
+        gemm_tile(ROWS, PANELS, 16, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead, fetch);    \
         b += PANELS * b_panel;                                                                                         \
         c += 16 * PANELS;                                                                                              \
         if (ahead < last) ahead += 16;                                                                                 \
     }
 #define GEMM_BLOCK(NAME, BF16, ROWS, WIDE, NARROW)                                                                     \
     static void NAME##_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,  \
-                              ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {           \
+                              ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate,             \
+                              gemm_fetch fetch) {                                                                      \
         const float *ahead = a_col == 1 ? a + ROWS * a_row : NULL, *last = ahead ? ahead + k - 16 : NULL;              \
         if (WIDE > 1) GEMM_RUN(ROWS, WIDE, BF16)                                                                       \
         if (NARROW > 1) GEMM_RUN(ROWS, NARROW, BF16)                                                                   \
         GEMM_RUN(ROWS, 1, BF16)                                                                                        \
-        if (n > 0) gemm_tile(ROWS, 1, n, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead);      \
+        if (n > 0)                                                                                                     \
+            gemm_tile(ROWS, 1, n, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead, fetch);      \
     }
 #define GEMM_BLOCK_F32(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_f32, 0, ROWS, WIDE, NARROW)
 #define GEMM_BLOCK_BF16(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_bf16, 1, ROWS, WIDE, NARROW)
@@ -92,16 +109,37 @@ static gemm_rows *const gemm_f32_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_F32)}
 static gemm_rows *const gemm_bf16_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_BF16)};
 
 /* Rows go in blocks of nearly equal height: 16 as 6 5 5, not 6 6 4. */
-static void gemm_any(gemm_rows *const *row_blocks, int m, int n, int k, const float *a, ptrdiff_t a_row,
-                     ptrdiff_t a_col, const void *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc,
-                     int accumulate) {
+static void gemm_all_rows(gemm_rows *const *row_blocks, int m, int n, int k, const float *a, ptrdiff_t a_row,
+                          ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c,
+                          ptrdiff_t ldc, int accumulate, gemm_fetch fetch) {
     for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
         int rows = (m + blocks - 1) / blocks;
-        row_blocks[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate);
+        row_blocks[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, fetch);
+        if (fetch.at) fetch.at += (ptrdiff_t)((k + 15) / 16) * fetch.lines * 64;
         a += rows * a_row;
         c += rows * ldc;
         m -= rows;
     }
+}
+
+/* A few rows take each panel once from memory: while they all visit one, the next is fetched, evenly, so that memory
+ * and arithmetic keep each other busy. More rows hide that by their arithmetic alone. */
+static void gemm_any(gemm_rows *const *row_blocks, int m, int n, int k, const float *a, ptrdiff_t a_row,
+                     ptrdiff_t a_col, const void *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc,
+                     int accumulate) {
+    enum { FEW_ROWS = 32, DEEP = 64, COLUMNS = 16 * GEMM_PANELS };
+    const unsigned char *right = b;
+    if (m > GEMM_ROWS && m <= FEW_ROWS && k >= DEEP && a_col == 1 && b_panel >= k * b_row) {
+        const int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS;
+        const int lines = ((int)b_row * 16 / 64 + blocks - 1) / blocks;
+        for (; n > COLUMNS; n -= COLUMNS) {
+            gemm_all_rows(row_blocks, m, COLUMNS, k, a, a_row, a_col, right, b_row, b_panel, c, ldc, accumulate,
+                          (gemm_fetch){right + GEMM_PANELS * b_panel, lines});
+            right += GEMM_PANELS * b_panel;
+            c += COLUMNS;
+        }
+    }
+    gemm_all_rows(row_blocks, m, n, k, a, a_row, a_col, right, b_row, b_panel, c, ldc, accumulate, (gemm_fetch){0});
 }
 
 static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,

@@ -16,6 +16,7 @@ typedef __m512 v16;
 
 /* 32 registers: 12 rows x 2 panels are 24 sums. Few rows take more panels, for at least 8 sums in flight. */
 enum { GEMM_ROWS = 12 };
+#define GEMM_PANELS 2 /* side by side in the highest tiles */
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 8, 2)                                                                                                      \
     STEP(2, 4, 2)                                                                                                      \

@@ -19,6 +19,7 @@ typedef struct v16 {
  * gcc, which loads all the numbers first, keeps three sums in memory.) Few rows take more panels, for 16 sums
  * in flight. */
 enum { GEMM_ROWS = 5 };
+#define GEMM_PANELS 1 /* side by side in the highest tiles */
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 3, 1)                                                                                                      \
     STEP(2, 2, 1)                                                                                                      \

@@ -17,6 +17,7 @@ typedef struct v16 {
 
 enum { GEMM_ROWS = 4 };
 /* Panels that a tile of that many rows takes at once, widest first (see products.inc.h). */
+#define GEMM_PANELS 1 /* side by side in the highest tiles */
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 2, 1)                                                                                                      \
     STEP(2, 1, 1)                                                                                                      \
