@@ -77,7 +77,7 @@ static il_status take_bytes(reader *r, const char *data, size_t bytes) {
             return cli_fail(r->error, IL_ERR_FORMAT, "%s, line %zu: longer than %d bytes", r->path, r->number + 1,
                             LINE_BYTES_MAX);
         r->line = grown(r->line, &r->capacity, r->n + part, 1);
-        memcpy(r->line + r->n, data, part);
+        if (part) memcpy(r->line + r->n, data, part);
         r->n += part;
         if (end) {
             status = take_line(r);
