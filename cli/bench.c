@@ -291,10 +291,11 @@ static il_status make_model(bench *b, const char *mixer, il_model **model) {
     while (strcmp(o->dtype, il_weight_type_name(type)) != 0) type++; /* the option's choices are these names */
     il_status status = il_config_preset(o->preset, mixer, NULL, &config, error);
     if (!status) status = il_model_init(b->command->engine, &config, 0, &fresh, error);
+    config.weights = type;
     if (!status && type == IL_WEIGHTS_F32)
         *model = il_model_ref(fresh);
     else if (!status)
-        config.weights = type, status = il_model_convert(fresh, &config, model, error);
+        status = il_model_convert(fresh, &config, model, error);
     il_model_unref(fresh);
     return status;
 }

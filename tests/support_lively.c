@@ -49,6 +49,14 @@ il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed
     return model;
 }
 
+il_session *lively_session(il_model *model, int frozen) {
+    il_session_options options = {.frozen = frozen};
+    il_session *session;
+    il_error error;
+    assert_ok(il_session_open(model, &options, &session, &error), error);
+    return session;
+}
+
 uint32_t lively_random(uint64_t seed, uint64_t index, uint32_t below) {
     uint32_t out[4];
     il_philox(seed, IL_PURPOSE_TEST, 7, index, out);

@@ -11,6 +11,8 @@ il_engine *lively_engine(int threads, const char *kernels);
  * self_attention. */
 il_config lively_config(il_mixer mixer, int mini_batch);
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed);
+/* Fails the running test when it cannot be opened. */
+il_session *lively_session(il_model *model, int frozen);
 /* n tokens below vocab, the same for the same seed. */
 void lively_tokens(int32_t *tokens, size_t n, int vocab, uint64_t seed);
 /* 0 .. below-1 */

@@ -56,14 +56,6 @@ static void tokens_of(int32_t *tokens, size_t n, int vocab, uint64_t seed) {
     for (size_t i = 0; i < n; i += 31) tokens[i] = BOS;
 }
 
-static il_session *open_session(il_model *model, int frozen) {
-    il_session_options options = {.frozen = frozen};
-    il_session *session;
-    il_error error;
-    assert_ok(il_session_open(model, &options, &session, &error), error);
-    return session;
-}
-
 typedef struct answers {
     size_t n, vocab;
     float *logits, *nll, *slow; /* [n, vocab], [n], [n] */
@@ -113,7 +105,7 @@ static void note_state(const il_session *session, answers *a) {
 /* Of one feed of all tokens. */
 static answers read_whole(il_model *model, const int32_t *tokens, size_t n, int frozen) {
     answers a = room_for(n, il_model_config(model)->vocab_size);
-    il_session *s = open_session(model, frozen);
+    il_session *s = lively_session(model, frozen);
     feed(s, tokens, &a, 0, n, ALL);
     note_state(s, &a);
     il_session_close(s);
@@ -140,17 +132,16 @@ static double projection(int input, int feature) {
  * final hidden vectors and the head are the model's; returns the largest distance of logits and losses. */
 static double distance_from_formula(il_model *model, const int32_t *tokens, const answers *a) {
     const il_config *c = il_model_config(model);
-    size_t vocab = (size_t)c->vocab_size, width = (size_t)c->width, size = (size_t)c->fast_head_size, head = 0;
+    size_t vocab = (size_t)c->vocab_size, width = (size_t)c->width, size = (size_t)c->fast_head_size;
     uint64_t b = (uint64_t)c->mini_batch;
     const char *name = c->tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-    while (strcmp(model->table.entries[head].name, name) != 0) head++;
-    const float *w = model->weights + model->table.entries[head].offset;
+    const float *w = model->weights + il_table_find(&model->table, name)->offset;
     double *f = calloc(vocab * size, sizeof *f), *phi = calloc(b * size, sizeof *phi),
            *errors = calloc(b * vocab, sizeof *errors), *signs = calloc(width * size, sizeof *signs), worst = 0;
     assert_true(f && phi && errors && signs);
     for (size_t i = 0; i < width; i++)
         for (size_t k = 0; k < size; k++) signs[i * size + k] = projection((int)i, (int)k);
-    il_session *s = open_session(model, 0);
+    il_session *s = lively_session(model, 0);
     size_t rows = 0;
     for (size_t t = 0; t + 1 < a->n; t++) {
         feed(s, tokens, a, t, 1, 0);
@@ -232,7 +223,7 @@ static void any_chunking_and_wish(void **unused) {
             memcpy(got.logits, want.logits, N * got.vocab * sizeof(float)); /* what is not asked for stays */
             memcpy(got.nll, want.nll, N * sizeof(float));
             memcpy(got.slow, want.slow, N * sizeof(float));
-            il_session *s = open_session(model, 0);
+            il_session *s = lively_session(model, 0);
             uint32_t longest = trial < 8 ? 1 : 1 + lively_random(trial, 1000, trial < 16 ? 40 : 170);
             for (size_t at = 0; at < N;) {
                 size_t n = 1 + lively_random(trial, at, longest);
@@ -273,7 +264,7 @@ static void any_neighbours(void **unused) {
             tokens_of(tokens[s], EACH, kinds[i].vocab, 100 + s);
             want[s] = read_whole(model, tokens[s], EACH, frozen);
             got[s] = room_for(EACH, kinds[i].vocab);
-            sessions[s] = open_session(model, frozen);
+            sessions[s] = lively_session(model, frozen);
         }
         for (uint64_t round = 0, left = 1; left; round++) {
             left = 0;
@@ -357,7 +348,7 @@ static void frozen_it_is_the_model_without_one(void **unused) {
         /* one kind of loss at a time, too */
         answers a = room_for(N, kinds[i].vocab);
         for (uint32_t asked = NLL; asked <= SLOW; asked *= 2) {
-            il_session *s = open_session(plain, 0);
+            il_session *s = lively_session(plain, 0);
             feed(s, tokens, &a, 0, N, asked);
             il_session_close(s);
         }
@@ -381,7 +372,7 @@ static void logits_on_demand_are_those_of_a_feed(void **unused) {
         float logits[VOCAB_MAX];
         tokens_of(tokens, N, kinds[i].vocab, 5);
         answers want = read_whole(model, tokens, N, 0), none = {0};
-        il_session *s = open_session(model, 0);
+        il_session *s = lively_session(model, 0);
         for (size_t t = 0; t < N; t++) {
             feed(s, tokens, &none, t, 1, 0);
             assert_ok(il_session_logits(s, logits, &error), error);
@@ -409,10 +400,10 @@ static void rewound_it_forgets(void **unused) {
         tokens_of(tokens, N, kinds[i].vocab, 5);
         answers want = read_whole(model, tokens, N, 0);
         for (size_t from = 2 * b + 1; from <= 4 * b + 2; from += from % b > 1 && from % b + 2 < b ? 3 : 1) {
-            il_session *s = open_session(model, 0);
+            il_session *s = lively_session(model, 0);
             feed(s, tokens, &none, 0, from, 0);
             for (uint64_t to = il_session_rewind_limit(s); to <= from; to++) {
-                il_session *fork, *second, *fresh = open_session(model, 0);
+                il_session *fork, *second, *fresh = lively_session(model, 0);
                 assert_ok(il_session_fork(s, &fork, &error), error);
                 assert_ok(il_session_rewind(fork, to, &error), error);
                 assert_ok(il_session_fork(fork, &second, &error), error);
@@ -492,9 +483,9 @@ static void numbers_too_large_stay_out(void **unused) {
         int way = i % WAYS;
         k.untied = 1;
         il_model *model = model_of(engine, &k, 1);
-        size_t width = (size_t)il_model_config(model)->width, vocab = (size_t)k.vocab, entry = 0;
-        while (strcmp(model->table.entries[entry].name, "lm_head.weight") != 0) entry++;
-        float *head = model->weights + model->table.entries[entry].offset, *was = malloc(vocab * width * sizeof *was);
+        size_t width = (size_t)il_model_config(model)->width, vocab = (size_t)k.vocab;
+        float *head = model->weights + il_table_find(&model->table, "lm_head.weight")->offset,
+              *was = malloc(vocab * width * sizeof *was);
         assert_non_null(was);
         memcpy(was, head, vocab * width * sizeof *was);
         for (size_t j = way == ONE_TOKEN ? 7 * width : 0; j < vocab * width && way <= ONE_TOKEN; j++)
@@ -505,7 +496,7 @@ static void numbers_too_large_stay_out(void **unused) {
         int32_t tokens[N];
         tokens_of(tokens, N, k.vocab, 5);
         answers a = room_for(N, k.vocab), whole = room_for(N, k.vocab), none = {0};
-        il_session *s = open_session(model, 0), *fork;
+        il_session *s = lively_session(model, 0), *fork;
         size_t wrong = 0, nonzero = 0;
         for (size_t t = 0; t < N; t++) {
             feed(s, tokens, &a, t, 1, ALL);
@@ -521,7 +512,7 @@ static void numbers_too_large_stay_out(void **unused) {
         il_session_close(fork);
         il_session_close(s);
         /* any chunking, the same */
-        s = open_session(model, 0);
+        s = lively_session(model, 0);
         feed(s, tokens, &whole, 0, N, ALL);
         if (way >= FEATURES) assert_memory_equal(a.logits, whole.logits, N * vocab * sizeof(float));
         feed(s, tokens, &none, 0, N, 0);
@@ -554,7 +545,7 @@ static void its_size_is_told(void **unused) {
         size_t fast = 2 * panels * 16 * (size_t)kinds[i].size * sizeof(float); /* F and the one before */
         size_t text = 2 * b * sizeof(int32_t) + b * 48 * sizeof(float), padding = 3 * 64;
         for (int frozen = 0; frozen < 2; frozen++) {
-            il_session *s = open_session(model, frozen), *t = open_session(plain, frozen);
+            il_session *s = lively_session(model, frozen), *t = lively_session(plain, frozen);
             il_session_stats with, without;
             il_session_get_stats(s, &with);
             il_session_get_stats(t, &without);

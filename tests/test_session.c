@@ -39,14 +39,6 @@ static void feed(il_session *session, const int32_t *tokens, size_t n, float *lo
     assert_int_equal(f.consumed, n);
 }
 
-static il_session *open_session(il_model *model, int frozen) {
-    il_session_options options = {.frozen = frozen};
-    il_session *session;
-    il_error error;
-    assert_ok(il_session_open(model, &options, &session, &error), error);
-    return session;
-}
-
 static il_config config_of(int kind) {
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
     config.fast_head_size = kinds[kind].fast_head;
@@ -62,7 +54,7 @@ static reference *make_reference(il_engine *engine, int kind) {
     il_config config = config_of(kind);
     r->model = lively_model(engine, &config, 11);
     lively_tokens(r->tokens, N, VOCAB, 5);
-    il_session *s = open_session(r->model, 0);
+    il_session *s = lively_session(r->model, 0);
     feed(s, r->tokens, N, r->logits, r->nll);
     assert_ok(il_state_open(r->model, 0, &r->state, &error), error);
     assert_ok(il_state_copy(&r->state, &s->state, &error), error);
@@ -104,7 +96,7 @@ static void any_chunking(void **unused) {
         reference *r = make_reference(engine, kind);
         float logits[N * VOCAB], nll[N];
         for (uint64_t trial = 0; trial < 200; trial++) {
-            il_session *s = open_session(r->model, 0);
+            il_session *s = lively_session(r->model, 0);
             uint32_t longest = trial == 0 ? 1 : trial == 1 ? 16 : 1 + lively_random(trial, 1000, 60);
             for (size_t at = 0; at < N;) {
                 size_t n = trial < 2 ? longest : 1 + lively_random(trial, at, longest);
@@ -160,7 +152,7 @@ static void any_neighbours(void **unused) {
         lively_tokens(others, 700, VOCAB, 77);
         il_feed feeds[NEIGHBOURS + 1];
         il_session *sessions[NEIGHBOURS + 1];
-        for (int i = 0; i <= NEIGHBOURS; i++) sessions[i] = open_session(r->model, 0);
+        for (int i = 0; i <= NEIGHBOURS; i++) sessions[i] = lively_session(r->model, 0);
         size_t place = 3;
         for (size_t at = 0, round = 0; at < N; round++) {
             for (size_t i = 0; i <= NEIGHBOURS; i++)
@@ -205,11 +197,11 @@ static void logits_of_a_batch(void **unused) {
             for (int i = 0; i < FEEDS; i++) {
                 size_t n = i % 3 == 2 ? EACH : 1;
                 int wanted = layout < 2 || i % 2;
-                il_session *session = open_session(r->model, 0);
+                il_session *session = lively_session(r->model, 0);
                 il_feed feed = {.session = session, .tokens = tokens + i, .n = n, .logits = wanted ? alone + at : NULL};
                 assert_ok(il_feed_many(&feed, 1, &error), error);
                 il_session_close(session);
-                feeds[i] = (il_feed){.session = open_session(r->model, 0), .tokens = tokens + i, .n = n};
+                feeds[i] = (il_feed){.session = lively_session(r->model, 0), .tokens = tokens + i, .n = n};
                 if (wanted) feeds[i].logits = batch + at;
                 at += (n + (layout == 1)) * VOCAB;
             }
@@ -253,7 +245,7 @@ static void the_future_changes_nothing_before_it(void **unused) {
             size_t t = changes[i];
             memcpy(tokens, r->tokens, sizeof tokens);
             tokens[t] = (tokens[t] + 1) % VOCAB;
-            il_session *s = open_session(r->model, 0);
+            il_session *s = lively_session(r->model, 0);
             feed(s, tokens, N, logits, NULL);
             assert_memory_equal(logits, r->logits, t * VOCAB * sizeof(float));
             assert_memory_not_equal(logits + t * VOCAB, r->logits + t * VOCAB, VOCAB * sizeof(float));
@@ -276,7 +268,7 @@ static void forks_go_their_own_way(void **unused) {
         int32_t others[40];
         lively_tokens(others, 40, VOCAB, 99);
         for (size_t at = 1; at < N; at += 13) {
-            il_session *s = open_session(r->model, 0), *fork;
+            il_session *s = lively_session(r->model, 0), *fork;
             feed(s, r->tokens, at, logits, NULL);
             assert_ok(il_session_fork(s, &fork, &error), error);
             feed(fork, others, 40, NULL, NULL);
@@ -284,7 +276,7 @@ static void forks_go_their_own_way(void **unused) {
             assert_memory_equal(logits, r->logits, sizeof logits);
             il_session_close(fork);
             /* and a fork that outlives its parent goes on like it */
-            il_session *t = open_session(r->model, 0);
+            il_session *t = lively_session(r->model, 0);
             feed(t, r->tokens, at, logits, NULL);
             assert_ok(il_session_fork(t, &fork, &error), error);
             il_session_close(t);
@@ -314,7 +306,7 @@ static void rewound_sessions_say_the_same(void **unused) {
         uint64_t b = (uint64_t)kinds[kind].mini_batch;
         for (size_t to = 0; to < 100; to += 3)
             for (size_t past = 0; past <= 2 * b; past += 1 + b / 4) {
-                il_session *s = open_session(r->model, 0);
+                il_session *s = lively_session(r->model, 0);
                 feed(s, r->tokens, to, NULL, NULL);
                 feed(s, others, past, NULL, NULL);
                 uint64_t limit = il_session_rewind_limit(s), position = to + past;
@@ -347,7 +339,7 @@ static void frozen_sessions_do_not_learn(void **unused) {
         reference *r = make_reference(engine, kind);
         float logits[N * VOCAB], again[N * VOCAB];
         size_t b = (size_t)kinds[kind].mini_batch;
-        il_session *s = open_session(r->model, 1);
+        il_session *s = lively_session(r->model, 1);
         feed(s, r->tokens, N, logits, NULL);
         int learns = r->model->rule || kinds[kind].fast_head;
         /* the first mini-batch starts from the same weights; from the second on the learner is ahead, a fast head from
@@ -358,7 +350,7 @@ static void frozen_sessions_do_not_learn(void **unused) {
             assert_memory_not_equal(logits + b * VOCAB, r->logits + b * VOCAB, VOCAB * sizeof(float));
         else
             assert_memory_equal(logits, r->logits, sizeof logits);
-        il_session *t = open_session(r->model, 1);
+        il_session *t = lively_session(r->model, 1);
         for (size_t i = 0; i < N; i++) feed(t, r->tokens + i, 1, again + i * VOCAB, NULL);
         assert_memory_equal(logits, again, sizeof logits);
         il_session_close(s);
@@ -375,7 +367,7 @@ static void wrong_arguments_are_refused(void **unused) {
     il_error error;
     float logits[VOCAB];
     size_t consumed = 9;
-    il_session *s = open_session(r->model, 0), *t = open_session(q->model, 0);
+    il_session *s = lively_session(r->model, 0), *t = lively_session(q->model, 0);
     assert_fails(il_session_logits(s, logits, &error), IL_ERR_ARG, error, "before the first token");
     const int32_t bad[] = {1, 2, VOCAB}, negative[] = {-1};
     assert_fails(il_session_feed(s, bad, 3, NULL, &consumed, &error), IL_ERR_ARG, error, "token 2 is 61");
@@ -408,7 +400,7 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
         int32_t tokens[N];
         for (size_t i = 0; i < N; i++) tokens[i] = (int32_t)lively_random(1, i, VOCAB - 1);
         const size_t wrong = 100, b = (size_t)kinds[kind].mini_batch;
-        il_session *good = open_session(model, 0);
+        il_session *good = lively_session(model, 0);
         float want[N * VOCAB], logits[N * VOCAB], last[VOCAB], nll[N];
         feed(good, tokens, N, want, NULL);
         tokens[wrong] = VOCAB - 1;
@@ -417,7 +409,7 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
         model->version++;
         const size_t steps[] = {N, 1, 7};
         for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-            il_session *s = open_session(model, 0);
+            il_session *s = lively_session(model, 0);
             il_status status = IL_OK;
             for (size_t at = 0; at < N && status == IL_OK; at += steps[i]) {
                 size_t n = N - at < steps[i] ? N - at : steps[i];
@@ -450,7 +442,7 @@ static void cancelled_feeds_can_go_on(void **unused) {
     il_error error;
     float logits[N * VOCAB];
     size_t consumed;
-    il_session *s = open_session(r->model, 0);
+    il_session *s = lively_session(r->model, 0);
     feed(s, r->tokens, 20, logits, NULL);
     il_session_cancel(s);
     assert_fails(il_session_feed(s, r->tokens + 20, N - 20, NULL, &consumed, &error), IL_ERR_CANCELLED, error,
@@ -479,7 +471,7 @@ static void feeding_allocates_nothing(void **unused) {
     for (int kind = 0; kind < KINDS; kind++) {
         il_config config = config_of(kind);
         il_model *model = lively_model(engine, &config, 11);
-        il_session *s = open_session(model, 0);
+        il_session *s = lively_session(model, 0);
         int32_t tokens[300];
         float logits[VOCAB], nll[300];
         lively_tokens(tokens, 300, VOCAB, 5);

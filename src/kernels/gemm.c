@@ -12,10 +12,6 @@ enum {
     /* At most as many rows as one tile: b is read once, front to back, and blocks would only break the
        stream. */
     STREAM_ROWS = 6,
-    /* At most as many rows take panel after panel of packed weights, blocked along k only: the kernel fetches the next
-     * panel meanwhile, and a block of columns would end that. */
-    FEW_ROWS = 32,
-    FEW_DEPTH = 64,
     /* From here on copying b into panels pays, if it lies by rows. */
     COPY_ROWS = 32,
     /* A transposed a is copied in groups of so many rows, as deep as leaves room beside the panel of b. */
@@ -71,7 +67,7 @@ static void run_part(void *context, int item, int worker) {
     const int copy_b = !p->bf16 && !p->packed && (p->b.col != 1 || m >= COPY_ROWS);
     const int copy_a = p->a.row == 1 && m >= A_ROWS;
     const int stream = m <= STREAM_ROWS && !copy_b;
-    const int few = m <= FEW_ROWS && (p->packed || p->bf16) && p->a.col == 1 && p->k >= FEW_DEPTH;
+    const int few = m <= IL_FEW_ROWS && (p->packed || p->bf16) && p->a.col == 1 && p->k >= IL_FEW_DEPTH;
     const int n_step = stream || few ? n : copy_a || copy_b ? N_BLOCK_COPIED : N_BLOCK;
     const int k_step = stream ? p->k : copy_a ? A_DEPTH : K_BLOCK;
     if (p->k == 0 && !p->accumulate) kernels->gemm(m, n, 0, left, 0, 0, right, 16, 16, c, p->ldc, 0);

@@ -14,6 +14,9 @@
 #include <stdint.h>
 
 enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16, IL_GROUP = 64 /* inputs that share a scale */ };
+/* Products of at most so many rows and at least so deep take panel after panel of packed weights and fetch the next
+ * meanwhile (products.inc.h); who cuts a product into blocks must leave them the columns whole (gemm.c). */
+enum { IL_FEW_ROWS = 32, IL_FEW_DEPTH = 64 };
 
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512", "neon" */

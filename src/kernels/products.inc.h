@@ -127,9 +127,9 @@ static void gemm_all_rows(gemm_rows *const *row_blocks, int m, int n, int k, con
 static void gemm_any(gemm_rows *const *row_blocks, int m, int n, int k, const float *a, ptrdiff_t a_row,
                      ptrdiff_t a_col, const void *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc,
                      int accumulate) {
-    enum { FEW_ROWS = 32, DEEP = 64, COLUMNS = 16 * GEMM_PANELS };
+    enum { COLUMNS = 16 * GEMM_PANELS };
     const unsigned char *right = b;
-    if (m > GEMM_ROWS && m <= FEW_ROWS && k >= DEEP && a_col == 1 && b_panel >= k * b_row) {
+    if (m > GEMM_ROWS && m <= IL_FEW_ROWS && k >= IL_FEW_DEPTH && a_col == 1 && b_panel >= k * b_row) {
         const int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS;
         const int lines = ((int)b_row * 16 / 64 + blocks - 1) / blocks;
         for (; n > COLUMNS; n -= COLUMNS) {

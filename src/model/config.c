@@ -171,6 +171,13 @@ il_status il_config_check(const il_config *config, il_error *error) {
     return IL_OK;
 }
 
+int il_config_same(const il_config *a, const il_config *b) {
+    if (a->mixer != b->mixer || a->weights != b->weights) return 0;
+    for (int i = 0; i < FIELDS; i++)
+        if (value_of(a, &fields[i]) != value_of(b, &fields[i])) return 0;
+    return 1;
+}
+
 /* ---- reading ---- */
 
 /* "path: key: …", or "key: …" when there is no file. */

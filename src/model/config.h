@@ -8,6 +8,8 @@ enum { IL_FAST_HEAD_MAX = 1024 };
 
 /* Parses config.json text [bytes]; path only names it in messages. */
 il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config, il_error *error);
+/* Whether all fields of two checked configs are equal. */
+int il_config_same(const il_config *a, const il_config *b);
 /* config.json as NUL-terminated text from the allocator. */
 il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error);
 

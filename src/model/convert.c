@@ -66,14 +66,11 @@ static void convert_piece(void *context, int item, int worker) {
 }
 
 /* What conversion cannot change is the same in both. */
-static int same_otherwise(const il_config *a, const il_config *b) {
-    return a->mixer == b->mixer && a->vocab_size == b->vocab_size && a->width == b->width &&
-           a->ffn_width == b->ffn_width && a->layers == b->layers && a->heads == b->heads &&
-           a->mini_batch == b->mini_batch && a->conv_kernel == b->conv_kernel && !a->share_qk == !b->share_qk &&
-           !a->use_gate == !b->use_gate && !a->pre_conv == !b->pre_conv &&
-           !a->tie_word_embeddings == !b->tie_word_embeddings && a->bos_token == b->bos_token &&
-           a->eos_token == b->eos_token && a->rope_theta == b->rope_theta && a->rms_norm_eps == b->rms_norm_eps &&
-           a->ttt_base_lr == b->ttt_base_lr;
+static int same_otherwise(const il_config *a, il_config b) {
+    b.weights = a->weights;
+    b.fast_head_size = a->fast_head_size;
+    b.fast_head_lr = a->fast_head_lr;
+    return il_config_same(a, &b);
 }
 
 il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted, il_error *error) {
@@ -82,7 +79,7 @@ il_status il_model_convert(const il_model *model, const il_config *config, il_mo
     il_model *made;
     *converted = NULL;
     IL_TRY(il_config_check(config, error));
-    if (!same_otherwise(&model->config, config))
+    if (!same_otherwise(&model->config, *config))
         return il_fail(error, IL_ERR_ARG, "conversion changes how weights are held, and the fast head, nothing else");
     IL_TRY(il_model_new(engine, config, &made, error));
     for (size_t i = 0; i < model->table.n; i++) {

@@ -8,10 +8,10 @@
 enum { WORDS = 4, BITS = 32 * WORDS, DEPTH = 64 /* targets that are packed together */ };
 
 void il_fast_head_projection(int width, int size, float *projection) {
+    uint32_t words[WORDS] = {0};
     for (int i = 0; i < width; i++)
         for (int k = 0; k < size; k++) {
-            uint32_t words[WORDS] = {0};
-            il_philox(0, IL_PURPOSE_FAST_HEAD, (uint32_t)i, (uint64_t)(k / BITS), words);
+            if (k % BITS == 0) il_philox(0, IL_PURPOSE_FAST_HEAD, (uint32_t)i, (uint64_t)(k / BITS), words);
             *projection++ = words[k % BITS / 32] >> k % 32 & 1 ? 1.0f : -1.0f;
         }
 }

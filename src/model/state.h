@@ -28,7 +28,7 @@ typedef struct il_state {
     size_t fast_bytes;
     float *fast;     /* [2, il_fast_head_floats]: F of mini-batch m in slot m & 1; NULL when frozen: it stays 0 */
     int32_t *tokens; /* [2b]: that of position p at p mod 2b */
-    float *past;     /* [b, D]: scratch of a pass: hidden vectors before it, of positions m*b - 1 on */
+    float *past;     /* [b, D]: scratch of a pass: the hidden vectors before it that it still needs */
     /* Self-attention: chunk c covers positions c*512 ..: per layer, head and block of 64 keys: K^T [d][64], V
      * [64][d] */
     float **chunks;

@@ -34,32 +34,46 @@ typedef struct block {
 
 static il_state *state_of(const piece *p) { return &p->part->feed->session->state; }
 
-/* ---- before the pass ---- */
-
 /* First hidden vector that predicts a token of mini-batch m. */
 static uint64_t first_row(uint64_t m, uint64_t b) { return m ? m * b - 1 : 0; }
 
+/* Of a part the rows that predict tokens of mini-batch m, as far as they are needed; n 0: none are. */
+static piece piece_of(const il_part *part, uint64_t m) {
+    const il_feed *f = part->feed;
+    const il_state *s = &f->session->state;
+    uint64_t b = (uint64_t)s->model->config.mini_batch, start = part->start, end = start + part->n;
+    uint64_t last = first_row(m + 1, b), losses = f->nll || f->slow_nll;
+    piece p = {.part = part, .mini_batch = m, .first = first_row(m, b), .learns = s->fast && (m + 1) * b <= end};
+    if (!p.learns && !losses && !f->logits) return p;
+    if (!p.learns && p.first + losses < start) p.first = start - losses;
+    if (last > end) last = end;
+    if (!p.learns && !f->logits && last == end) last--; /* what comes next is not known yet */
+    if (last > p.first) p.n = (int)(last - p.first);
+    return p;
+}
+
+/* ---- before the pass ---- */
+
 void il_fast_outputs_before(const il_part *parts, int n_parts) {
     for (int i = 0; i < n_parts; i++) {
-        il_state *s = &parts[i].feed->session->state;
-        uint64_t b = (uint64_t)s->model->config.mini_batch, from = first_row(s->position / b, b);
+        const il_state *s = &parts[i].feed->session->state;
+        uint64_t start = parts[i].start, ring = (uint64_t)s->ring_hidden;
         size_t width = (size_t)s->model->config.width;
-        for (uint64_t p = from; p < s->position; p++)
-            memcpy(s->past + (size_t)(p - from) * width, s->hidden + (size_t)(p % (uint64_t)s->ring_hidden) * width,
+        piece p = piece_of(&parts[i], start / (uint64_t)s->model->config.mini_batch);
+        for (uint64_t at = p.first; p.n && at < start; at++)
+            memcpy(s->past + (size_t)(at - p.first) * width, s->hidden + (size_t)(at % ring) * width,
                    width * sizeof(float));
     }
 }
 
 /* ---- the steps of a round ---- */
 
-static const piece *item_of(const block *k, int item, int share, int *rest) {
-    *rest = item % share;
-    return &k->pieces[k->items[item / share]];
-}
-
-static void columns_of(const block *k, int item, int *from, int *to) {
-    *from = item * COLUMNS;
-    *to = k->model->config.vocab_size - *from < COLUMNS ? k->model->config.vocab_size : *from + COLUMNS;
+/* The piece of an item, and its columns. */
+static const piece *columns_of(const block *k, int item, int *from, int *to) {
+    int vocab = k->model->config.vocab_size;
+    *from = item % k->column_items * COLUMNS;
+    *to = vocab - *from < COLUMNS ? vocab : *from + COLUMNS;
+    return &k->pieces[k->items[item / k->column_items]];
 }
 
 static void features_run(void *context, int item, int worker) {
@@ -68,6 +82,7 @@ static void features_run(void *context, int item, int worker) {
     const il_config *c = &k->model->config;
     ptrdiff_t at = (ptrdiff_t)p->row * c->fast_head_size;
     (void)worker;
+    if (!state_of(p)->fast) return;
     il_fast_head_features(k->model, p->n, k->work->rows + (ptrdiff_t)p->row * c->width, c->width, k->features + at);
     k->model->engine->kernels->scale((size_t)p->n * (size_t)c->fast_head_size, -(float)c->fast_head_lr,
                                      k->features + at, k->steps + at);
@@ -76,11 +91,10 @@ static void features_run(void *context, int item, int worker) {
 static void add_run(void *context, int item, int worker) {
     block *k = context;
     const il_config *c = &k->model->config;
-    int columns, from, to;
-    const piece *p = item_of(k, item, k->column_items, &columns);
+    int from, to;
+    const piece *p = columns_of(k, item, &from, &to);
     (void)worker;
     if (!state_of(p)->fast) return;
-    columns_of(k, columns, &from, &to);
     il_fast_head_add(state_of(p), p->mini_batch, p->n, k->features + (ptrdiff_t)p->row * c->fast_head_size, from, to,
                      k->work->logits + (ptrdiff_t)p->row * c->vocab_size);
 }
@@ -88,11 +102,10 @@ static void add_run(void *context, int item, int worker) {
 static void learn_run(void *context, int item, int worker) {
     block *k = context;
     const il_config *c = &k->model->config;
-    int columns, from, to;
-    const piece *p = item_of(k, item, k->column_items, &columns);
+    int from, to;
+    const piece *p = columns_of(k, item, &from, &to);
     (void)worker;
     if (!p->learns) return;
-    columns_of(k, columns, &from, &to);
     il_fast_head_learn(state_of(p), p->mini_batch, p->n, k->steps + (ptrdiff_t)p->row * c->fast_head_size,
                        k->work->logits + (ptrdiff_t)p->row * c->vocab_size, from, to);
 }
@@ -163,17 +176,15 @@ static void row_run(void *context, int item, int worker) {
 
 static void gather(const block *k) {
     size_t width = (size_t)k->model->config.width;
-    uint64_t b = (uint64_t)k->model->config.mini_batch;
     for (int i = 0; i < k->n_pieces; i++) {
         const piece *p = &k->pieces[i];
-        const il_state *s = state_of(p);
-        uint64_t start = p->part->start, past = first_row(start / b, b);
-        for (int j = 0; j < p->n; j++) {
-            uint64_t at = p->first + (uint64_t)j;
-            const float *from = at < start ? s->past + (size_t)(at - past) * width
-                                           : k->work->hidden + ((size_t)p->part->first + (size_t)(at - start)) * width;
-            memcpy(k->work->rows + (size_t)(p->row + j) * width, from, width * sizeof *from);
-        }
+        uint64_t start = p->part->start, behind = p->first < start ? 0 : p->first - start;
+        size_t past = p->first < start ? (size_t)(start - p->first) : 0;
+        float *to = k->work->rows + (size_t)p->row * width;
+        if (past > (size_t)p->n) past = (size_t)p->n;
+        memcpy(to, state_of(p)->past, past * width * sizeof *to);
+        memcpy(to + past * width, k->work->hidden + ((size_t)p->part->first + (size_t)behind) * width,
+               ((size_t)p->n - past) * width * sizeof *to);
     }
 }
 
@@ -215,23 +226,13 @@ static void add_piece(block *k, piece p) {
 
 static void add_part(block *k, const il_part *part) {
     const il_feed *f = part->feed;
-    const il_state *s = &f->session->state;
-    uint64_t b = (uint64_t)k->model->config.mini_batch, start = part->start, end = start + part->n;
-    int losses = f->nll || f->slow_nll;
-    for (uint64_t m = start / b; m <= end / b; m++) {
-        piece p = {.part = part, .mini_batch = m, .learns = s->fast && (m + 1) * b <= end};
-        uint64_t last = first_row(m + 1, b);
-        p.first = first_row(m, b);
-        if (!p.learns && !losses && !f->logits) continue;
-        if (!p.learns && p.first + (uint64_t)losses < start) p.first = start - (uint64_t)losses;
-        if (last > end) last = end;
-        if (!p.learns && !f->logits && last == end) last--; /* what comes next is not known yet */
-        if (last <= p.first) continue;
-        p.n = (int)(last - p.first);
-        add_piece(k, p);
+    uint64_t b = (uint64_t)k->model->config.mini_batch, end = part->start + part->n;
+    for (uint64_t m = part->start / b; m <= end / b; m++) {
+        piece p = piece_of(part, m);
+        if (p.n) add_piece(k, p);
     }
-    if (!start && f->nll) f->nll[f->consumed] = NAN;
-    if (!start && f->slow_nll) f->slow_nll[f->consumed] = NAN;
+    if (!part->start && f->nll) f->nll[f->consumed] = NAN;
+    if (!part->start && f->slow_nll) f->slow_nll[f->consumed] = NAN;
 }
 
 void il_fast_outputs_after(il_model *model, const il_part *parts, int n_parts) {

@@ -75,14 +75,14 @@ static plan plan_of(const il_model *m, uint64_t position, uint64_t limit, int fr
     plan p = {.n = 0};
     size_t layers = (size_t)c->layers, heads = (size_t)c->heads, width = (size_t)c->width, d = width / heads;
     size_t columns = (size_t)(position - first_column(c, limit)), b = (size_t)c->mini_batch;
-    int open = position % b != 0, before = limit < position - position % b;
+    int open = position % b != 0, before = limit < position - position % b, fast = c->fast_head_size && !frozen;
     if (m->rule && !frozen) {
         add(&p, CARRY, 3, layers, heads, m->shape.state, 0);
         if (before) add(&p, CARRY_BEFORE, 3, layers, heads, m->shape.state, 0);
     }
     if (c->pre_conv) add(&p, CONV_PRE, 3, layers, columns, width, 0);
     if (c->share_qk) add(&p, CONV_QK, 3, layers, columns, width, 0);
-    if (c->fast_head_size && !frozen) {
+    if (fast) {
         size_t size = (size_t)c->fast_head_size, panels = m->fast_floats / (size * IL_LANES);
         add(&p, FAST, 3, panels, size, IL_LANES, 0);
         if (before) add(&p, FAST_BEFORE, 3, panels, size, IL_LANES, 0);
@@ -95,7 +95,7 @@ static plan plan_of(const il_model *m, uint64_t position, uint64_t limit, int fr
     } else {
         add(&p, KEYS, 4, layers, heads, (size_t)position, d);
     }
-    if (c->fast_head_size && !frozen) add(&p, TOKENS, 1, (size_t)(position - limit), 0, 0, 0);
+    if (fast) add(&p, TOKENS, 1, (size_t)(position - limit), 0, 0, 0);
     if (!m->rule) add(&p, VALUES, 4, layers, heads, (size_t)position, d);
     return p;
 }
