@@ -6,12 +6,12 @@
 #include <stddef.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t caught;
+static atomic_int caught;               /* any thread may get the signal */
 static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
 
 static void on_signal(int number) {
     static const char text[] = "\ninnerloop: stopping in good order; again to stop at once\n";
-    caught = number;
+    atomic_store(&caught, number);
     il_session *session = atomic_load(&cancelled);
     if (session) il_session_cancel(session);
     if (isatty(STDERR_FILENO)) {
@@ -29,7 +29,10 @@ void cli_interrupt_catch(void) {
 
 void cli_interrupt_cancels(il_session *session) {
     atomic_store(&cancelled, session);
-    if (session && caught) il_session_cancel(session); /* the signal came first */
+    if (session && atomic_load(&caught)) il_session_cancel(session); /* the signal came first */
 }
 
-int cli_interrupted(void) { return caught ? 128 + (int)caught : 0; }
+int cli_interrupted(void) {
+    int number = atomic_load(&caught);
+    return number ? 128 + number : 0;
+}

@@ -9,6 +9,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -30,7 +31,7 @@ static void make_zone(const char *folder, const char *name, const char *microjou
     support_write(path, microjoules, strlen(microjoules));
 }
 
-static volatile int counting;
+static atomic_int counting;
 /* A machine of two joules a millisecond, whose counter begins again after 10 kJ. */
 static void *count(void *unused) {
     (void)unused;
