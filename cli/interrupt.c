@@ -1,6 +1,7 @@
 /* interrupt.c: signals become a mark that the work looks at. */
 #include "interrupt.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@ static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
 
 static void on_signal(int number) {
     static const char text[] = "\ninnerloop: stopping in good order; again to stop at once\n";
+    int before = errno; /* the interrupted code's */
     atomic_store(&caught, number);
     il_session *session = atomic_load(&cancelled);
     if (session) il_session_cancel(session);
@@ -18,6 +20,7 @@ static void on_signal(int number) {
         ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
         (void)ignored;
     }
+    errno = before;
 }
 
 void cli_interrupt_catch(void) {
