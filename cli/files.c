@@ -60,14 +60,25 @@ int cli_exists(const char *dir, const char *name) {
     return exists;
 }
 
-il_status cli_writable(const char *path, il_error *error) {
+/* What a new file at path replaces: where its links lead. Not what is no file: to rename over a device or a pipe
+ * would destroy it. Released by free. */
+static il_status replaced(const char *path, char **target, il_error *error) {
     struct stat info;
-    const char *slash = strrchr(path, '/');
-    int n = slash ? (int)(slash - path) + 1 : 0;
-    if (!stat(path, &info) && !S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", path);
-    char *folder = n ? cli_text("%.*s", n, path) : cli_text(".");
-    il_status status = access(folder, W_OK | X_OK) ? io_error(error, folder) : IL_OK;
-    free(folder);
+    int exists = !stat(path, &info);
+    *target = NULL;
+    if (exists && !S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", path);
+    *target = exists ? realpath(path, NULL) : cli_text("%s", path);
+    return *target ? IL_OK : io_error(error, path);
+}
+
+il_status cli_writable(const char *path, il_error *error) {
+    char *target;
+    il_status status = replaced(path, &target, error);
+    if (status) return status;
+    char *slash = strrchr(target, '/'), *folder = slash ? target : ".";
+    if (slash) slash[1] = 0;
+    if (access(folder, W_OK | X_OK)) status = io_error(error, folder);
+    free(target);
     return status;
 }
 
@@ -125,10 +136,17 @@ void cli_inputs_close(cli_inputs *inputs) {
 }
 
 il_status cli_file_open(cli_file *file, const char *path, il_error *error) {
-    *file = (cli_file){.path = path, .temporary = cli_text("%s.%ld.tmp", path, (long)getpid())};
-    file->stream = fopen(file->temporary, "wb");
-    if (file->stream) return IL_OK;
-    il_status status = io_error(error, path);
+    *file = (cli_file){.path = path};
+    il_status status = replaced(path, &file->target, error);
+    if (status) return status;
+    char *temporary = cli_text("%s.%ld.tmp", file->target, (long)getpid());
+    file->stream = fopen(temporary, "wb");
+    if (file->stream) {
+        file->temporary = temporary;
+        return IL_OK;
+    }
+    status = io_error(error, path);
+    free(temporary); /* not ours to remove */
     cli_file_abandon(file);
     return status;
 }
@@ -144,12 +162,13 @@ il_status cli_file_finish(cli_file *file, il_error *error) {
     if (failed) status = io_error(error, file->path);
     if (fclose(file->stream) && !status) status = io_error(error, file->path);
     file->stream = NULL;
-    if (!status && rename(file->temporary, file->path)) status = io_error(error, file->path);
+    if (!status && rename(file->temporary, file->target)) status = io_error(error, file->path);
     if (status) {
         cli_file_abandon(file);
         return status;
     }
     free(file->temporary);
+    free(file->target);
     *file = (cli_file){0};
     return IL_OK;
 }
@@ -158,6 +177,7 @@ void cli_file_abandon(cli_file *file) {
     if (file->stream) fclose(file->stream);
     if (file->temporary) unlink(file->temporary);
     free(file->temporary);
+    free(file->target);
     *file = (cli_file){0};
 }
 

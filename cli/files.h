@@ -26,11 +26,11 @@ typedef struct cli_inputs {
 il_status cli_inputs_open(const char *const *words, size_t n, cli_inputs *inputs, il_error *error);
 void cli_inputs_close(cli_inputs *inputs);
 
-/* A file that appears under its name only when it is complete. */
+/* A file that appears under its name only when it is complete. Links are followed; devices and pipes are refused. */
 typedef struct cli_file {
     FILE *stream;
-    const char *path; /* the caller's */
-    char *temporary;
+    const char *path;         /* the caller's */
+    char *target, *temporary; /* where its links lead; what is renamed to it */
 } cli_file;
 il_status cli_file_open(cli_file *file, const char *path, il_error *error);
 il_status cli_file_write(cli_file *file, const void *data, size_t bytes, il_error *error);

@@ -7,6 +7,7 @@
 #include "lines.h"
 #include "output.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +28,13 @@ typedef struct text_outlet {
     int stream; /* print as it comes */
     char *text; /* [bytes] everything written; [printed] of it are out */
     size_t bytes, capacity, printed;
+    int failure; /* errno of standard output */
 } text_outlet;
 
 static void print_to(text_outlet *outlet, size_t end) {
-    if (outlet->stream && end > outlet->printed) {
-        fwrite(outlet->text + outlet->printed, 1, end - outlet->printed, stdout);
-        fflush(stdout);
+    if (outlet->stream && end > outlet->printed && !outlet->failure) {
+        size_t n = end - outlet->printed;
+        if (fwrite(outlet->text + outlet->printed, 1, n, stdout) < n || fflush(stdout)) outlet->failure = errno;
     }
     if (end > outlet->printed) outlet->printed = end;
 }
@@ -200,7 +202,7 @@ static il_status write_text(generation *g) {
     sampling.seed = g->options->seed;
     double started = cli_seconds();
     il_status status = IL_OK;
-    while (!status && !g->finish && g->generated < g->options->tokens_max) {
+    while (!status && !g->finish && !g->outlet.failure && g->generated < g->options->tokens_max) {
         int32_t token;
         status = next_token(g, &sampling, &token);
         if (status || g->finish) break;
@@ -252,6 +254,7 @@ static il_status generate(generation *g) {
     status = read_prompt(g);
     if (!status) status = write_text(g);
     cli_interrupt_cancels(NULL);
+    if (g->outlet.failure) return cli_fail(error, IL_ERR_IO, "standard output: %s", strerror(g->outlet.failure));
     if (options->save && (!status || status == IL_ERR_CANCELLED)) {
         il_status saved = save(g);
         if (saved) return saved;

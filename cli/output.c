@@ -186,7 +186,7 @@ void cli_json_print(json_t *object) {
 }
 
 int cli_finish_output(const char *verb, int code) {
-    if (!fflush(stdout) && !ferror(stdout)) return code;
+    if ((!fflush(stdout) && !ferror(stdout)) || code) return code;
     cli_error(verb, "standard output: %s", strerror(errno));
     return 1;
 }

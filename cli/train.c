@@ -99,7 +99,7 @@ static il_status open_log(training *t) {
     const char *path = t->options->log;
     il_status status = IL_OK;
     if (!path) return IL_OK;
-    if (t->options->resume && cli_exists(path, NULL))
+    if (t->options->resume && cli_file_bytes(path)) /* a pipe or a terminal has none */
         status = trim_log(path, il_trainer_steps_done(t->trainer), &t->command->error);
     if (status) return status;
     t->log = fopen(path, t->options->resume ? "ab" : "wb");

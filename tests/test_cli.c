@@ -101,13 +101,19 @@ static void test_messages_are_one_line(void **state) {
     support_run_free(&run);
 }
 
+/* A full disk behind standard output: one complaint, and no writing on for ever. */
 static void test_output_that_cannot_be_written(void **state) {
     (void)state;
-    int status = system(INNERLOOP " inspect m --json > /dev/full 2> err");
-    assert_int_equal(WEXITSTATUS(status), 1);
-    char *text = support_text_of("err");
-    assert_non_null(strstr(text, "standard output"));
-    free(text);
+    static const char *const lines[] = {"inspect m --json", "generate --model m --prompt a --max-tokens 100000000"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char line[600];
+        snprintf(line, sizeof line, INNERLOOP " %s > /dev/full 2> err", lines[i]);
+        assert_int_equal(WEXITSTATUS(system(line)), 1);
+        char *text = support_text_of("err");
+        assert_non_null(strstr(text, ": standard output: No space left on device\n"));
+        assert_ptr_equal(strchr(text, '\n') + 1, text + strlen(text));
+        free(text);
+    }
 }
 
 /* ---- init ---- */

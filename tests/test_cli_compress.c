@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BOOK_BYTES = 4000 };
@@ -134,6 +135,21 @@ static void test_refusals(void **state) {
     free(s);
 }
 
+/* A file that a link leads to is replaced there; a pipe, like a device, is left what it is. */
+static void test_what_is_replaced(void **state) {
+    (void)state;
+    struct stat info;
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    support_refused(1, "pipe: not a file", "compress --model m book.txt pipe");
+    assert_true(stat("pipe", &info) == 0 && S_ISFIFO(info.st_mode));
+    support_write("target", "old", 3);
+    assert_int_equal(symlink("target", "link"), 0);
+    free(support_done("compress --model m book.txt link"));
+    assert_true(lstat("link", &info) == 0 && S_ISLNK(info.st_mode));
+    free(support_done("decompress --model m target back"));
+    assert_same_file("book.txt", "back");
+}
+
 /* From what was read before: smaller, and back only from the same. */
 static void test_states(void **state) {
     (void)state;
@@ -211,9 +227,13 @@ static void test_interrupt(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_size),   cmocka_unit_test(test_pipes_and_machines),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_states), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_interrupt)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_files),
+                                       cmocka_unit_test(test_size),
+                                       cmocka_unit_test(test_pipes_and_machines),
+                                       cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_what_is_replaced),
+                                       cmocka_unit_test(test_states),
+                                       cmocka_unit_test(test_help),
+                                       cmocka_unit_test(test_interrupt)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

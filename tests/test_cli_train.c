@@ -341,6 +341,7 @@ static void test_resume_of_a_finished_run(void **state) {
     free(before);
     free(after);
     json_decref(result);
+    free(support_done("train --resume --data book.txt --out done %s --log /dev/null", SHORT)); /* nothing to trim */
     support_refused(1, "done already holds a run", "train --model m --data book.txt --out done %s", SHORT);
     support_refused(1, "seed", "train --resume --data book.txt --out done %s --seed 8", SHORT);
 }
