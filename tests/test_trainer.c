@@ -20,6 +20,7 @@ enum { STEPS = 20, LENGTH = 32, SEQUENCES = 3, TOKENS = 4000, VOCAB = 61 };
 
 static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
                                   IL_MIXER_SELF_ATTENTION};
+enum { MIXERS = sizeof mixers / sizeof *mixers, RECURRENT = MIXERS - 1 };
 
 /* A shard of tokens with something to learn: each follows from the one before, mostly. */
 static const char *make_shard(const char *folder) {
@@ -91,7 +92,7 @@ static void any_thread_count_gives_the_same_weights(void **unused) {
     (void)unused;
     char *folder = support_folder_make();
     const char *shard = make_shard(folder);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < MIXERS; i++) {
         run one, other;
         open_run(&one, shard, mixers[i], 1, 0);
         double first = steps(&one, 1), last = steps(&one, STEPS - 1);
@@ -112,7 +113,7 @@ static void a_resumed_run_is_the_uninterrupted_one(void **unused) {
     (void)unused;
     il_error error;
     for (int carry = 0; carry < 2; carry++)
-        for (size_t i = 0; i < (carry ? 2 : 3); i++) {
+        for (size_t i = 0; i < (carry ? RECURRENT : MIXERS); i++) {
             char *folder = support_folder_make();
             char out[512];
             snprintf(out, sizeof out, "%s", support_path(folder, "out"));
@@ -243,7 +244,7 @@ static void a_loss_that_is_no_number_stops(void **unused) {
     il_error error;
     char *folder = support_folder_make();
     const char *shard = make_shard(folder);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < MIXERS; i++) {
         run r;
         il_step step;
         open_run(&r, shard, mixers[i], 2, 0);
@@ -363,13 +364,19 @@ static void schedules(void **unused) {
     assert_true(il_schedule_inner_lr(&o, 0.1, 1) == 1.0F);
 }
 
+typedef struct {
+    const char *shard;
+    il_mixer mixer;
+} short_run;
+
 static il_status short_training(const il_allocator *allocator, void *context, il_error *error) {
-    const char *shard = context;
+    const short_run *what = context;
+    const char *shard = what->shard;
     il_engine_options options;
     il_engine_options_default(&options);
     options.threads = 2;
     options.allocator = *allocator;
-    il_config config = lively_config(IL_MIXER_TTT_LINEAR, 16);
+    il_config config = lively_config(what->mixer, 16);
     il_engine *engine = NULL;
     il_model *model = NULL;
     il_data *data = NULL;
@@ -404,7 +411,10 @@ static void every_failed_allocation_is_survived(void **unused) {
     const char *shard = make_shard(folder);
     support_alloc alloc;
     support_alloc_begin(&alloc);
-    assert_true(support_alloc_fail_each(&alloc, short_training, (void *)(uintptr_t)shard) > 20);
+    for (size_t i = 0; i < MIXERS; i++) {
+        short_run what = {shard, mixers[i]};
+        assert_true(support_alloc_fail_each(&alloc, short_training, &what) > 20);
+    }
     support_folder_remove(folder);
 }
 
@@ -420,26 +430,29 @@ static void steps_allocate_nothing(void **unused) {
     options.threads = 2;
     options.allocator = alloc.allocator;
     il_engine *engine;
-    il_model *model;
-    il_data *data;
-    il_trainer *trainer;
-    il_config config = lively_config(IL_MIXER_TTT_MLP, 16);
-    il_data_options d;
-    il_data_options_default(&d);
-    d.length = LENGTH;
-    d.sequences = SEQUENCES;
     assert_ok(il_engine_open(&options, &engine, &error), error);
-    assert_ok(il_model_init(engine, &config, 1, &model, &error), error);
-    assert_ok(il_data_open(engine, &shard, 1, NULL, VOCAB, &d, &data, &error), error);
-    assert_ok(il_trainer_open(model, data, NULL, &trainer, &error), error);
-    long before = atomic_load(&alloc.calls);
-    il_step step;
-    for (int i = 0; i < 3; i++) assert_ok(il_trainer_step(trainer, &step, &error), error);
-    assert_int_equal(atomic_load(&alloc.calls), before);
-    il_trainer_close(trainer);
-    il_data_close(data);
-    il_model_unref(model);
+    for (size_t i = 0; i < MIXERS; i++) {
+        il_model *model;
+        il_data *data;
+        il_trainer *trainer;
+        il_config config = lively_config(mixers[i], 16);
+        il_data_options d;
+        il_data_options_default(&d);
+        d.length = LENGTH;
+        d.sequences = SEQUENCES;
+        assert_ok(il_model_init(engine, &config, 1, &model, &error), error);
+        assert_ok(il_data_open(engine, &shard, 1, NULL, VOCAB, &d, &data, &error), error);
+        assert_ok(il_trainer_open(model, data, NULL, &trainer, &error), error);
+        long before = atomic_load(&alloc.calls);
+        il_step step;
+        for (int n = 0; n < 3; n++) assert_ok(il_trainer_step(trainer, &step, &error), error);
+        assert_int_equal(atomic_load(&alloc.calls), before);
+        il_trainer_close(trainer);
+        il_data_close(data);
+        il_model_unref(model);
+    }
     il_engine_close(engine);
+    assert_int_equal(atomic_load(&alloc.live), 0);
     support_folder_remove(folder);
 }
 
