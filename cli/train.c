@@ -253,7 +253,7 @@ int verb_train(int argc, char **argv) {
             RANGE(0, 1e15)),
         ARG("--beta1", ARG_REAL, &recipe->beta1, "F", "AdamW (default 0.9)", RANGE(0, 0.999999)),
         ARG("--beta2", ARG_REAL, &recipe->beta2, "F", "AdamW (default 0.95)", RANGE(0, 0.999999999)),
-        ARG("--eps", ARG_REAL, &recipe->eps, "F", "AdamW (default 1e-8)", RANGE(0, 1)),
+        ARG("--eps", ARG_REAL, &recipe->eps, "F", "AdamW (default 1e-8)", RANGE(1e-30, 1)),
         ARG("--weight-decay", ARG_REAL, &recipe->weight_decay, "F", "on every tensor (default 0.1)", RANGE(0, 1e3)),
         ARG("--clip", ARG_REAL, &recipe->clip, "F", "largest norm of the gradient (default 1)", RANGE(1e-12, 1e30)),
         ARG("--inner-lr-start", ARG_REAL, &recipe->inner_lr_start, "F",

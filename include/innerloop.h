@@ -192,7 +192,7 @@ IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint6
  * is widened to fp32. */
 IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
 /* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
- */
+ * IL_ERR_NONFINITE, naming the tensor, when a number is none: such a model could not be loaded again. */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
 /* A new model of the same tensors. config is the model's own but for what may change: `weights` (linear layers are held
  * as that type, rounded where it has fewer bits) and the fast head's two; IL_ERR_ARG when anything else differs.
@@ -500,7 +500,8 @@ IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *e
 IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
-/* Writes dir/step-N (model, optimizer, cursor) and then moves the link dir/latest. tokenizer may be NULL. */
+/* Writes dir/step-N (model, optimizer, cursor) and then moves the link dir/latest. tokenizer may be NULL. On failure,
+ * IL_ERR_NONFINITE of a weight among them, the last checkpoint stays. */
 IL_API il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error);
 /* Goes on from dir/latest: the steps that follow are the ones an uninterrupted run would have made, bit for bit. */
 IL_API il_status il_trainer_resume(il_trainer *trainer, const char *dir, il_error *error);

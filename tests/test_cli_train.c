@@ -245,6 +245,7 @@ static void test_divergence(void **state) {
     assert_int_equal(run.code, 1);
     assert_int_equal(run.out_bytes, 0);
     assert_non_null(strstr(run.err, "innerloop train: step "));
+    assert_non_null(strstr(run.err, "layer"));
     assert_non_null(strstr(run.err, "the last checkpoint is diverged/step-"));
     support_run_free(&run);
     json_t *object = support_json("inspect diverged");

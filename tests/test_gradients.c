@@ -17,7 +17,6 @@
 #include "model/config.h"
 #include "model/loss.h"
 #include "support_ref64.h"
-#include "tensor/safetensors.h"
 #include "train/tape.h"
 
 typedef struct shape {
@@ -317,81 +316,9 @@ static void test_accumulation(void **unused) {
     model_close(model);
 }
 
-/* ---- the official code's gradients (tests/fixtures/README.md) ---- */
-
-static void check_fixture(const char *name) {
-    char dir[512], path[600];
-    il_error error;
-    il_engine *engine;
-    il_model *model;
-    il_st st;
-    snprintf(dir, sizeof dir, "%s/%s", FIXTURES, name);
-    snprintf(path, sizeof path, "%s/expect.safetensors", dir);
-    ok(il_engine_open(NULL, &engine, &error), &error);
-    ok(il_model_load(engine, dir, &model, &error), &error);
-    ok(il_model_refresh(model, 1, &error), &error);
-    ok(il_st_open(&engine->memory, path, &st, &error), &error);
-    const il_st_tensor *t = il_st_find(&st, "tokens");
-    shape s = {.sequences = (int)t->shape[0], .length = (int)t->shape[1] - 1};
-    int32_t *tokens = zeros(t->count, sizeof *tokens);
-    memcpy(tokens, t->data, t->bytes);
-    float *grad = zeros(model->table.floats, sizeof *grad), expected;
-    double loss = fresh_loss(model, &s, tokens, 1, grad), all_off = 0, all_norm = 0;
-    ok(il_st_to_f32(il_st_find(&st, "loss"), &expected, &error), &error);
-    if (!(fabs(loss - (double)expected) < 5e-6)) fail_msg("%s: loss %.9g, official %.9g", name, loss, (double)expected);
-    for (size_t i = 0; i < model->table.n; i++) {
-        const il_table_entry *e = &model->table.entries[i];
-        snprintf(path, sizeof path, "grad.%s", e->name);
-        if (!(t = il_st_find(&st, path))) {
-            snprintf(path, sizeof path, "grad_sample.%s", e->name);
-            t = il_st_find(&st, path);
-        }
-        if (!t) fail_msg("%s: no gradient of %s", name, e->name);
-        size_t stride = (e->count + t->count - 1) / t->count; /* 1 for a whole gradient */
-        float *want = zeros(t->count, sizeof *want);
-        ok(il_st_to_f32(t, want, &error), &error);
-        double off = 0, norm = 0;
-        for (size_t j = 0; j < t->count; j++) {
-            off += pow((double)grad[e->offset + j * stride] - (double)want[j], 2);
-            norm += pow((double)want[j], 2);
-        }
-        if (!(sqrt(off) <= 1e-4 * sqrt(norm))) fail_msg("%s: %s off by %g of %g", name, e->name, sqrt(off), sqrt(norm));
-        all_off += off;
-        all_norm += norm;
-        free(want);
-    }
-    if (!(sqrt(all_off) <= 5e-6 * sqrt(all_norm))) fail_msg("%s: off by %g of %g", name, sqrt(all_off), sqrt(all_norm));
-    free(tokens), free(grad);
-    il_st_close(&st);
-    il_model_unref(model);
-    il_engine_close(engine);
-}
-
-static void test_official(void **unused) {
-    (void)unused;
-    const char *names[] = {"linear_mamba_d16",
-                           "linear_mamba_d64",
-                           "linear_mamba_d96",
-                           "linear_transformer_d16",
-                           "linear_transformer_d64",
-                           "linear_gate_d16",
-                           "linear_transformer_d96",
-                           "linear_untied_d16",
-                           "mlp_mamba_d16",
-                           "mlp_mamba_d64",
-                           "mlp_mamba_d96",
-                           "mlp_transformer_d16",
-                           "mlp_transformer_d64",
-                           "mlp_transformer_d96",
-                           "mlp_preconv_d16",
-                           "mlp_shareqk_d16",
-                           "llama_d16"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) check_fixture(names[i]);
-}
-
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_reference), cmocka_unit_test(test_odd_shapes),   cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_carried),           cmocka_unit_test(test_accumulation), cmocka_unit_test(test_official)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_reference), cmocka_unit_test(test_odd_shapes),
+                                       cmocka_unit_test(test_bits), cmocka_unit_test(test_carried),
+                                       cmocka_unit_test(test_accumulation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -329,6 +329,27 @@ static void numbers_that_are_none(void **state) {
     leave_place(&p);
 }
 
+/* Nor are they written: the model that was there stays. */
+static void numbers_that_are_none_are_not_saved(void **state) {
+    (void)state;
+    place p = make_place("ttt_linear");
+    il_error error;
+    assert_ok(il_model_save(p.model, p.dir, &error), error);
+    int files = support_folder_count(p.dir);
+    for (size_t i = 0; i < p.model->table.n; i++) {
+        const il_table_entry *e = &p.model->table.entries[i];
+        float *at = &p.model->weights[e->offset + e->count - 1], kept = *at;
+        *at = i % 2 ? NAN : INFINITY;
+        assert_fails(il_model_save(p.model, p.dir, &error), IL_ERR_NONFINITE, error, e->name);
+        *at = kept;
+    }
+    assert_int_equal(support_folder_count(p.dir), files);
+    il_model *model;
+    assert_ok(il_model_load(engine, p.dir, &model, &error), error);
+    il_model_unref(model);
+    leave_place(&p);
+}
+
 static void heads_of_tied_files(void **state) {
     (void)state;
     place p = make_place("self_attention");
@@ -629,6 +650,7 @@ int main(void) {
         cmocka_unit_test(backbone_of_config_and_weights_differ),
         cmocka_unit_test(wrong_shapes_and_dtypes),
         cmocka_unit_test(numbers_that_are_none),
+        cmocka_unit_test(numbers_that_are_none_are_not_saved),
         cmocka_unit_test(heads_of_tied_files),
         cmocka_unit_test(truncated_and_lying_files),
         cmocka_unit_test(giant_claims_are_cheap),

@@ -257,6 +257,8 @@ static void a_loss_that_is_no_number_stops(void **unused) {
         assert_non_null(strstr(error.message, "layer 1"));
         assert_memory_equal(before, r.model->weights, r.model->table.floats * sizeof(float));
         assert_int_equal(il_trainer_steps_done(r.trainer), 2);
+        assert_int_equal(il_trainer_save(r.trainer, NULL, folder, &error), IL_ERR_NONFINITE);
+        assert_int_equal(support_folder_count(folder), 1); /* the shard: no part of a checkpoint */
         free(before);
         close_run(&r);
     }
@@ -330,7 +332,7 @@ static void options_out_of_range_are_named(void **unused) {
     } cases[] = {{"lr", offsetof(il_trainer_options, lr), -1},
                  {"beta1", offsetof(il_trainer_options, beta1), 1},
                  {"beta2", offsetof(il_trainer_options, beta2), NAN},
-                 {"eps", offsetof(il_trainer_options, eps), -1},
+                 {"eps", offsetof(il_trainer_options, eps), 0},
                  {"clip", offsetof(il_trainer_options, clip), 0},
                  {"weight_decay", offsetof(il_trainer_options, weight_decay), -0.1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

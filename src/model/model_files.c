@@ -399,6 +399,18 @@ static size_t describe(const il_table_entry *entry, il_st_item items[2], char sc
     return 2;
 }
 
+/* What could not be loaded again is not written: training that went wrong must not take the place of what went well.
+ * Narrow weights were checked when they were made. */
+static il_status check_finite(const il_model *model, const char *path, il_error *error) {
+    for (size_t i = 0; i < model->table.n; i++) {
+        const il_table_entry *entry = &model->table.entries[i];
+        if (entry->type != IL_WEIGHTS_F32) continue;
+        if (!model->engine->kernels->all_finite(entry->count, model->weights + entry->offset))
+            return il_fail(error, IL_ERR_NONFINITE, WHERE "holds a number that is not finite", path, entry->name);
+    }
+    return IL_OK;
+}
+
 /* Header, then the tensors in the table's order. */
 static il_status write_weights(const il_model *model, const char *path, il_st_item *items, char (*names)[NAME_BYTES],
                                il_error *error) {
@@ -408,6 +420,7 @@ static il_status write_weights(const il_model *model, const char *path, il_st_it
     unsigned char *header;
     size_t bytes, n = 0;
     char fingerprint[33];
+    IL_TRY(check_finite(model, path, error));
     for (size_t i = 0; i < table->n; i++) n += describe(&table->entries[i], items + n, names[i]);
     il_model_fingerprint(model, fingerprint);
     il_st_pair metadata[] = {{"format", "pt"}, {"fingerprint", fingerprint}}; /* transformers wants the first */

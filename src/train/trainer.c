@@ -30,7 +30,7 @@ static il_status check(il_trainer_options *o, il_error *error) {
                   {"end_lr", o->end_lr, 0, 1e3},
                   {"beta1", o->beta1, 0, 0.999999},
                   {"beta2", o->beta2, 0, 0.999999999},
-                  {"eps", o->eps, 0, 1},
+                  {"eps", o->eps, 1e-30, 1}, /* 0 would make 0/0 of a weight without gradient */
                   {"weight_decay", o->weight_decay, 0, 1e3},
                   {"clip", o->clip, 1e-12, 1e30},
                   {"inner_lr_start", o->inner_lr_start, 0, 1e3}};
