@@ -285,6 +285,10 @@ static const char *misuse(const arg_spec *spec, const eval_options *options) {
     static const char *const theirs[] = {"--read-bytes", "--next-bytes", "--placements", "--seed"};
     if (options->grads && options->frozen)
         return "--grads and --frozen exclude each other: the gradient is that of the learning model";
+    const char *const outputs[] = {options->per_token, options->logits, options->grads};
+    for (size_t i = 0; i < COUNT_OF(outputs); i++)
+        if (outputs[i] && outputs[(i + 1) % 3] && !strcmp(outputs[i], outputs[(i + 1) % 3]))
+            return "--per-token, --logits and --grads need a file each";
     for (size_t i = 0; options->reading_gain && i < COUNT_OF(ours); i++)
         if (arg_given(spec, ours[i]))
             return "--reading-gain goes with --read-bytes, --next-bytes, --placements and --seed only; it is always "

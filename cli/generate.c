@@ -310,7 +310,7 @@ int verb_generate(int argc, char **argv) {
         ARG("--top-k", ARG_COUNT, &options.top_k, "N", "draw from the N likeliest; 0: off (default 40)",
             RANGE(0, 1 << 24)),
         ARG("--top-p", ARG_REAL, &options.top_p, "F",
-            "draw from the likeliest that together hold F; 1: off (default 0.95)", RANGE(0, 1)),
+            "draw from the likeliest that together hold F; 1: off (default 0.95)", RANGE(1e-6, 1)),
         ARG("--min-p", ARG_REAL, &options.min_p, "F",
             "drop what is less likely than F times the likeliest; 0: off (default 0.05)", RANGE(0, 1)),
         ARG("--repeat-penalty", ARG_REAL, &options.repeat_penalty, "F",

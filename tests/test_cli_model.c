@@ -305,6 +305,7 @@ static void test_eval_refusals(void **state) {
     support_refused(1, "no/such/z.st: No such file",
                     "eval --model m --data book.txt --max-tokens 9 --grads no/such/z.st");
     assert_false(support_exists("none.npy")); /* a failed eval leaves nothing behind */
+    support_refused(2, "a file each", "eval --model m --data book.txt --per-token none.npy --grads none.npy");
     support_write("one.txt", "a", 1);
     json_t *object = support_json("eval --model m --data one.txt --seq-len 64");
     assert_int_equal(support_number(object, "tokens"), 1);
@@ -371,6 +372,7 @@ static void test_generate_repeat_penalty(void **state) {
     (void)state;
     assert_true(repeats("--repeat-penalty 1000") < repeats("--repeat-penalty 1"));
     support_refused(2, "--repeat-penalty: 0 is not in", GREEDY " --repeat-penalty 0");
+    support_refused(2, "--top-p: 0 is not in", GREEDY " --top-p 0");
 }
 
 static void test_generate_json(void **state) {

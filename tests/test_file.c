@@ -85,20 +85,24 @@ static void what_is_no_file_is_not_mapped(void **state) {
     il_map_close(&map); /* after a failure nothing is owed, and closing does no harm */
 }
 
-static void an_unreadable_file_is_an_error(void **state) {
+static void what_may_not_be_touched_is_an_error(void **state) {
     (void)state;
     const char *path = support_path(folder, "secret");
     support_write(path, "x", 1);
     assert_int_equal(chmod(path, 0), 0);
-    assert_int_equal(chmod(folder, 0755), 0);
+    assert_int_equal(chmod(folder, 0555), 0);
     pid_t child = fork();
     if (child == 0) {
         il_map map;
         if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) _exit(3);
         il_status status = il_map_open(path, &map, &error);
-        _exit(status == IL_ERR_IO && strstr(error.message, "secret: cannot open: Permission denied") ? 0 : 1);
+        if (status != IL_ERR_IO || !strstr(error.message, "secret: cannot open: Permission denied")) _exit(1);
+        status = il_dir_make(&alloc.allocator, support_path(folder, "new/deep"), &error);
+        _exit(status == IL_ERR_IO && strstr(error.message, "new: cannot make the folder: Permission denied") ? 0 : 2);
     }
-    assert_int_equal(exit_status_of(child), 0);
+    int status = exit_status_of(child);
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_int_equal(status, 0);
 }
 
 /* ---- replacing ---- */
@@ -317,7 +321,7 @@ int main(void) {
         CASE(a_file_is_mapped),
         CASE(an_empty_file_is_mapped),
         CASE(what_is_no_file_is_not_mapped),
-        CASE(an_unreadable_file_is_an_error),
+        CASE(what_may_not_be_touched_is_an_error),
         CASE(a_file_is_made_and_replaced),
         CASE(a_bare_name_is_in_the_current_folder),
         CASE(pieces_of_any_size_arrive_in_order),

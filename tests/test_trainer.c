@@ -234,6 +234,10 @@ static void damaged_checkpoints_are_refused(void **unused) {
     support_write(path, good, bytes / 2);
     assert_int_equal(il_trainer_resume(r.trainer, out, &error), IL_ERR_FORMAT);
     assert_non_null(strstr(error.message, "trainer.safetensors"));
+    const float none = NAN;
+    memcpy(good + bytes - sizeof none, &none, sizeof none);
+    support_write(path, good, bytes);
+    assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_NONFINITE, error, "trainer.safetensors: v.");
     free(good);
     close_run(&r);
     support_folder_remove(folder);

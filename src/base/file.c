@@ -191,9 +191,11 @@ il_status il_dir_make(const il_allocator *allocator, const char *dir, il_error *
         if (*end && *end != '/') continue;
         char kept = *end;
         *end = 0;
-        if (mkdir(path, 0777) != 0 && !is_folder(path)) { /* is_folder first would race with another maker */
-            status = errno == EEXIST ? il_fail(error, IL_ERR_IO, "%s: exists and is no folder", path)
-                                     : il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", path);
+        int why = mkdir(path, 0777) == 0 ? 0 : errno;
+        if (why && !is_folder(path)) { /* is_folder first would race with another maker */
+            errno = why;               /* not that of looking */
+            status = why == EEXIST ? il_fail(error, IL_ERR_IO, "%s: exists and is no folder", path)
+                                   : il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", path);
         }
         *end = kept;
         if (!kept) break;

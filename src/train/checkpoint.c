@@ -68,7 +68,10 @@ static il_status load_arrays(il_trainer *t, const char *path, il_error *error) {
     for (size_t i = 0; i < 2 * table->n && status == IL_OK; i++) {
         const il_table_entry *e = &table->entries[i / 2];
         snprintf(name, sizeof name, "%c.%s", i % 2 ? 'v' : 'm', e->name);
-        status = load_array(&st, path, name, (i % 2 ? t->optimizer.v : t->optimizer.m) + e->offset, e->count, error);
+        float *moments = (i % 2 ? t->optimizer.v : t->optimizer.m) + e->offset;
+        status = load_array(&st, path, name, moments, e->count, error);
+        if (status == IL_OK && !t->model->engine->kernels->all_finite(e->count, moments))
+            status = il_fail(error, IL_ERR_NONFINITE, "%s: %s holds a number that is not finite", path, name);
     }
     for (size_t i = 0; i < lanes(t) && status == IL_OK; i++) {
         il_state *state = &t->gradient.states[i];
