@@ -110,11 +110,31 @@ static void run_quantize(kernel_run *run) {
     for (int i = 0; i < run->rows * groups_of(run->n) * IL_GROUP; i++) q[i] = 77; /* what is not written stays */
     K->quantize(run->rows, run->n, x, ld(run), q, out(run, run->rows * groups_of(run->n)));
 }
+static void run_quantize_int4(kernel_run *run) {
+    static const float factors[] = {1, 0, 1e-36f, 1e30f};
+    float *x = rows_in(run);
+    for (int i = 0; i < count(run, run->n); i++) x[i] *= factors[run->variant];
+    il_int4_inputs *q = place(run, (size_t)(run->rows * groups_of(run->n)) * sizeof *q, 1);
+    memset(q, 77, (size_t)(run->rows * groups_of(run->n)) * sizeof *q); /* what is not written stays */
+    K->quantize_int4(run->rows, run->n, x, ld(run), q, out(run, run->rows * groups_of(run->n)));
+}
+static void put_int4_input(il_int4_inputs *q, int i, int value) {
+    q->q[i / 8 * 8 + i % 4 * 2 + i % 8 / 4] = (int8_t)value;
+    q->start[i % 2] = (int16_t)(q->start[i % 2] - 8 * value);
+}
 static void gemm_quantized(kernel_run *run, int bits) {
     int m = run->rows, n = run->n, k = quantized_depths[run->variant], groups = groups_of(k), panels = (n + 15) / 16;
-    int16_t *q = place(run, (size_t)(m * groups * IL_GROUP) * sizeof *q, 0);
-    for (int i = 0; i < m * groups * IL_GROUP; i++)
-        q[i] = i % IL_GROUP + i / IL_GROUP % groups * IL_GROUP < k ? (int16_t)(kernel_draw(&run->seed) * 63.5f) : 0;
+    size_t bytes_q = (size_t)(m * groups) * (bits == 8 ? IL_GROUP * sizeof(int16_t) : sizeof(il_int4_inputs));
+    void *q = memset(place(run, bytes_q, 0), 0, bytes_q);
+    for (int i = 0; i < m * groups * IL_GROUP; i++) {
+        int g = i / IL_GROUP, in_group = i % IL_GROUP;
+        if (in_group + g % groups * IL_GROUP >= k) continue;
+        int value = (int)(kernel_draw(&run->seed) * 63.5f);
+        if (bits == 8)
+            ((int16_t *)q)[i] = (int16_t)value;
+        else
+            put_int4_input((il_int4_inputs *)q + g, in_group, value);
+    }
     const float *scale = in(run, m * groups);
     int rest = k % IL_GROUP, group = 64 + IL_GROUP * 2 * bits;
     int bytes = k / IL_GROUP * group + (rest ? 64 + (bits == 8 ? (rest + 1) / 2 * 32 : (rest + 7) / 8 * 64) : 0);
@@ -125,7 +145,10 @@ static void gemm_quantized(kernel_run *run, int bits) {
                 float factor = kernel_draw(&run->seed);
                 memcpy(b + p * bytes + g * group + 4 * i, &factor, sizeof factor);
             }
-    (bits == 8 ? K->gemm_int8 : K->gemm_int4)(m, n, k, q, scale, b, bytes, rows_out(run), ld(run));
+    if (bits == 8)
+        K->gemm_int8(m, n, k, q, scale, b, bytes, rows_out(run), ld(run));
+    else
+        K->gemm_int4(m, n, k, q, scale, b, bytes, rows_out(run), ld(run));
 }
 static void run_gemm_int8(kernel_run *run) { gemm_quantized(run, 8); }
 static void run_gemm_int4(kernel_run *run) { gemm_quantized(run, 4); }
@@ -364,6 +387,7 @@ const kernel_case kernel_cases[] = {
     CASE(f32_to_bf16, 1),
     CASE(gemm_bf16, 8),
     CASE(quantize, 4),
+    CASE(quantize_int4, 4),
     CASE(gemm_int8, QUANTIZED_DEPTHS),
     CASE(gemm_int4, QUANTIZED_DEPTHS),
 };

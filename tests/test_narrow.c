@@ -211,13 +211,48 @@ static void check_quantized(il_engine *engine, il_weight_type type, int rows, in
     free(held), free(w), free(x), free(y), free(want), free(m.panels), free(scratch);
 }
 
+/* The largest sums there are, of either sign, in groups of every length: weights -8 and 7, which bytes can hold, and
+ * inputs -127 and 127. */
+static void check_extremes(il_engine *engine) {
+    enum { ROWS = 7, OUT = 20, IN = 2 * IL_GROUP };
+    static const uint32_t signs[] = {0, ~0u, 0x55555555u, 0x33333333u, 0x0F0F0F0Fu, 0xFFFF0000u};
+    enum { SIGNS = sizeof signs / sizeof *signs };
+    for (int in = 1; in <= IN; in++) {
+        float x[ROWS * IN], y[ROWS * OUT], scales[2] = {0.5f, 3.0f};
+        float *zero = calloc((size_t)(OUT * in), sizeof *zero);
+        il_narrow m = make(IL_WEIGHTS_INT4, OUT, in, zero);
+        for (int j = 0; j < OUT; j++) {
+            unsigned char bytes[IN / 2] = {0};
+            for (int k = 0; k < in; k++)
+                if (signs[j % SIGNS] >> k % 32 & 1) bytes[k / 2] |= (unsigned char)(15 << k % 2 * 4);
+            il_narrow_put_bytes(&m, (size_t)j, bytes, (const void *)scales);
+        }
+        for (int i = 0; i < ROWS; i++)
+            for (int k = 0; k < in; k++) x[i * in + k] = signs[i % SIGNS] >> k % 32 & 1 ? 127 : -127;
+        unsigned char *scratch = aligned_alloc(64, (il_quantized_bytes(ROWS, in) + 63) / 64 * 64);
+        il_gemm_quantized(engine, ROWS, x, in, &m, scratch, y, OUT);
+        for (int i = 0; i < ROWS; i++)
+            for (int j = 0; j < OUT; j++) {
+                float acc = 0;
+                for (int from = 0; from < in; from += IL_GROUP) {
+                    int dot = 0;
+                    for (int k = from; k < in && k < from + IL_GROUP; k++)
+                        dot += (int)x[i * in + k] * (signs[j % SIGNS] >> k % 32 & 1 ? 7 : -8);
+                    acc = fmaf((float)dot, scales[from / IL_GROUP], acc);
+                }
+                if (y[i * OUT + j] != acc) fail_msg("%s, %d inputs: %d, %d", engine->kernels->name, in, i, j);
+            }
+        free(zero), free(m.panels), free(scratch);
+    }
+}
+
 /* A row with a number that is none gives no number; its neighbours are as they were. */
-static void check_nonfinite(il_engine *engine) {
+static void check_nonfinite(il_engine *engine, il_weight_type type) {
     enum { ROWS = 7, OUT = 20, IN = 100 };
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     float *w = numbers(OUT * IN), *x = numbers(ROWS * IN), y[ROWS * OUT], with[ROWS * OUT];
     unsigned char *scratch = aligned_alloc(64, (il_quantized_bytes(ROWS, IN) + 63) / 64 * 64);
-    il_narrow m = make(IL_WEIGHTS_INT8, OUT, IN, w);
+    il_narrow m = make(type, OUT, IN, w);
     il_gemm_quantized(engine, ROWS, x, IN, &m, scratch, y, OUT);
     for (int i = 0; i < ROWS; i++)
         for (int b = 0; b < 3; b++)
@@ -251,7 +286,9 @@ static void products_on_every_machine(void **unused) {
                     check_quantized(engine, IL_WEIGHTS_INT8, rows[r], sizes[s][0], sizes[s][1]);
                     check_quantized(engine, IL_WEIGHTS_INT4, rows[r], sizes[s][0], sizes[s][1]);
                 }
-            check_nonfinite(engine);
+            check_nonfinite(engine, IL_WEIGHTS_INT8);
+            check_nonfinite(engine, IL_WEIGHTS_INT4);
+            if (threads[t] == 1) check_extremes(engine);
             il_engine_close(engine);
         }
     }

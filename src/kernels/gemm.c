@@ -186,7 +186,7 @@ typedef struct quantized_job {
     int groups;
     const float *x;
     ptrdiff_t ldx;
-    int16_t *q;   /* [m, groups, IL_GROUP] */
+    void *q;      /* [m, groups], int8: of IL_GROUP int16_t, int4: of il_int4_inputs */
     float *scale; /* [m, groups] */
 } quantized_job;
 
@@ -201,8 +201,12 @@ static void quantize_part(void *context, int item, int worker) {
     const int i = item * QUANTIZE_ROWS, rows = min_int(QUANTIZE_ROWS, p->shape.m - i);
     const ptrdiff_t at = (ptrdiff_t)i * p->groups;
     (void)worker;
-    p->shape.engine->kernels->quantize(rows, p->shape.k, p->x + i * p->ldx, p->ldx, p->q + at * IL_GROUP,
-                                       p->scale + at);
+    const il_kernels *kernels = p->shape.engine->kernels;
+    const float *x = p->x + i * p->ldx;
+    if (p->b->type == IL_WEIGHTS_INT4)
+        kernels->quantize_int4(rows, p->shape.k, x, p->ldx, (il_int4_inputs *)p->q + at, p->scale + at);
+    else
+        kernels->quantize(rows, p->shape.k, x, p->ldx, (int16_t *)p->q + at * IL_GROUP, p->scale + at);
 }
 
 static void quantized_part(void *context, int item, int worker) {
@@ -215,11 +219,16 @@ static void quantized_part(void *context, int item, int worker) {
     const int step = m <= STREAM_ROWS ? n : block;
     (void)worker;
     const il_kernels *kernels = s->engine->kernels;
-    for (int j = 0; j < n; j += step)
-        (p->b->type == IL_WEIGHTS_INT4 ? kernels->gemm_int4 : kernels->gemm_int8)(
-            m, min_int(step, n - j), s->k, p->q + at * IL_GROUP, p->scale + at,
-            p->b->panels + (size_t)((j0 + j) / 16) * p->panel_bytes, (ptrdiff_t)p->panel_bytes,
-            s->c + i0 * s->ldc + j0 + j, s->ldc);
+    for (int j = 0; j < n; j += step) {
+        const int columns = min_int(step, n - j);
+        const unsigned char *b = p->b->panels + (size_t)((j0 + j) / 16) * p->panel_bytes;
+        const ptrdiff_t b_panel = (ptrdiff_t)p->panel_bytes;
+        float *c = s->c + i0 * s->ldc + j0 + j;
+        if (p->b->type == IL_WEIGHTS_INT4)
+            kernels->gemm_int4(m, columns, s->k, (il_int4_inputs *)p->q + at, p->scale + at, b, b_panel, c, s->ldc);
+        else
+            kernels->gemm_int8(m, columns, s->k, (int16_t *)p->q + at * IL_GROUP, p->scale + at, b, b_panel, c, s->ldc);
+    }
 }
 
 void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, const il_narrow *b, void *scratch,

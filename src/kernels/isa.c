@@ -38,6 +38,7 @@ const il_kernels IL_KERNELS_NAME = {
     .gemm = gemm,
     .gemm_bf16 = gemm_bf16,
     .quantize = quantize,
+    .quantize_int4 = quantize_int4,
     .gemm_int8 = gemm_int8,
     .gemm_int4 = gemm_int4,
     .pack = pack,

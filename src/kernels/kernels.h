@@ -18,6 +18,13 @@ enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16, IL_GROUP = 64 /* inputs that share 
  * meanwhile (products.inc.h); who cuts a product into blocks must leave them the columns whole (gemm.c). */
 enum { IL_FEW_ROWS = 32, IL_FEW_DEPTH = 64 };
 
+/* A group of a row as gemm_int4 takes it: q of each eight inputs in the order 0 4 1 5 2 6 3 7, that of the bytes in
+ * which the matrix has them; start: minus 8 times the sum of the even inputs, of the odd ones. */
+typedef struct il_int4_inputs {
+    int16_t start[2];
+    int8_t q[IL_GROUP];
+} il_int4_inputs;
+
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512", "neon" */
 
@@ -45,9 +52,11 @@ typedef struct il_kernels {
      * ascending. */
     void (*gemm_int8)(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
-    /* The same, after the factors for each eight inputs [16] uint32_t: of an output's eight integers plus 8, input 2j
-     * in bits 4j and input 2j+1 in bits 4j+16 and up, j < 4; the last group padded to eight. */
-    void (*gemm_int4)(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
+    /* Both for int4. */
+    void (*quantize_int4)(int m, int k, const float *x, ptrdiff_t ldx, il_int4_inputs *q, float *scale);
+    /* b, after the factors: for each eight inputs [16] uint32_t, of an output's eight integers plus 8: input 2j in bits
+     * 4j and input 2j+1 in bits 4j+16 and up, j < 4; the last group padded to eight. */
+    void (*gemm_int4)(int m, int n, int k, const il_int4_inputs *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
 
     /* Packs b(k,n) = src[k*src_row + n*src_col] into panels [ceil(n/16)][k][16], the last one padded with zeros. One of

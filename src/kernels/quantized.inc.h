@@ -1,16 +1,16 @@
 /* quantized.inc.h (part of isa.c): products of integers. Rows and matrix are quantized in groups of IL_GROUP inputs;
  * a group's sum of products is an exact integer, so only the chain over groups has an order. */
 
-/* One group of a row, n numbers: q whole numbers -127 .. 127, and what one of them stands for. A group below 2^-100 is
- * zero: its factor would overflow. Where a number is not finite the scale is NaN, whatever q. */
-IL_INLINE float quantize_group(const int n, const float *x, int16_t *q) {
+/* One group of a row, n numbers: whole numbers -127 .. 127, and what one of them stands for. A group below 2^-100 is
+ * zero: its factor would overflow. Where a number is not finite the scale is NaN, whatever the whole numbers. */
+IL_INLINE float quantize_group(const int n, const float *x, v16 *whole) {
     const v16 zero = v16_zero(), least = v16_set1(-127.0f), most = v16_set1(127.0f);
-    const v16 whole = v16_set1(12582912.0f); /* 1.5 * 2^23: adding and subtracting it rounds to even */
-    v16 in[IL_GROUP / 16], largest = zero, nothing = zero;
+    const v16 round = v16_set1(12582912.0f); /* 1.5 * 2^23: adding and subtracting it rounds to even */
+    v16 largest = zero, nothing = zero;
     UNROLL
     for (int i = 0; i < n; i += 16) {
         v16 a = n - i < 16 ? v16_load_n(x + i, n - i) : v16_load(x + i);
-        in[i / 16] = a;
+        whole[i / 16] = a;
         largest = v16_max(v16_max(a, v16_sub(zero, a)), largest);
         nothing = v16_fma(a, zero, nothing);
     }
@@ -19,59 +19,126 @@ IL_INLINE float quantize_group(const int n, const float *x, int16_t *q) {
     v16 factor = v16_set1(is_zero ? 0.0f : 127.0f / amax);
     UNROLL
     for (int i = 0; i < n; i += 16) {
-        v16 a = v16_min(v16_max(v16_mul(in[i / 16], factor), least), most);
-        v16_store_i16(q + i, v16_sub(v16_add(a, whole), whole));
+        v16 a = v16_min(v16_max(v16_mul(whole[i / 16], factor), least), most);
+        whole[i / 16] = v16_sub(v16_add(a, round), round);
     }
     return (is_zero ? 0.0f : amax / 127.0f) + bad;
+}
+
+IL_INLINE float quantize_group_int8(const int n, const float *x, int16_t *q) {
+    v16 whole[IL_GROUP / 16];
+    float scale = quantize_group(n, x, whole);
+    UNROLL
+    for (int i = 0; i < n; i += 16) v16_store_i16(q + i, whole[i / 16]);
+    return scale;
 }
 
 static void quantize(int m, int k, const float *x, ptrdiff_t ldx, int16_t *q, float *scale) {
     for (int i = 0; i < m; i++, x += ldx) {
         int from = 0;
-        for (; from + IL_GROUP <= k; from += IL_GROUP, q += IL_GROUP) *scale++ = quantize_group(IL_GROUP, x + from, q);
+        for (; from + IL_GROUP <= k; from += IL_GROUP, q += IL_GROUP)
+            *scale++ = quantize_group_int8(IL_GROUP, x + from, q);
         if (from == k) continue;
-        *scale++ = quantize_group(k - from, x + from, q);
+        *scale++ = quantize_group_int8(k - from, x + from, q);
         q += IL_GROUP;
     }
 }
 
-/* The matrix's integers of inputs 2*pair and 2*pair+1 of a group, b where its integers begin. */
-IL_INLINE v16pairs quantized_right(const unsigned char *b, const int bits, int pair) {
-    const void *word = b + pair / 4 * 64;
-    if (bits == 4) return v16pairs_load_i4(word, pair % 4);
-    return v16pairs_load_i8((const void *)(b + pair * 32));
+IL_INLINE float quantize_group_int4(const int n, const float *x, il_int4_inputs *to) {
+    static const float even[16] = {1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0};
+    v16 whole[IL_GROUP / 16], all = v16_zero();
+    float scale = quantize_group(n, x, whole);
+    UNROLL
+    for (int i = 0; i < n; i += 16) {
+        v16_store_i8_zipped(to->q + i, whole[i / 16]);
+        all = v16_add(all, whole[i / 16]); /* exact, as any sum of whole numbers below 2^24 */
+    }
+    int sum = (int)v16_sum(all), sum_even = (int)v16_sum(v16_mul(all, v16_load(even)));
+    to->start[0] = (int16_t)(-8 * sum_even);
+    to->start[1] = (int16_t)(-8 * (sum - sum_even));
+    return scale;
+}
+
+static void quantize_int4(int m, int k, const float *x, ptrdiff_t ldx, il_int4_inputs *q, float *scale) {
+    for (int i = 0; i < m; i++, x += ldx) {
+        int from = 0;
+        for (; from + IL_GROUP <= k; from += IL_GROUP) *scale++ = quantize_group_int4(IL_GROUP, x + from, q++);
+        if (from < k) *scale++ = quantize_group_int4(k - from, x + from, q++);
+    }
+}
+
+/* Sums of integer products over n inputs of a group; b where the first panel's integers begin, rows a stride apart. */
+IL_INLINE void int8_sums(const int rows, const int panels, int n, const int16_t *q, ptrdiff_t row,
+                         const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++) sum[i][p] = v16i_zero();
+    }
+    for (; n > 0; n -= 2, q += 2, b += 32) {
+        v16pairs right[8];
+        UNROLL
+        for (int p = 0; p < panels; p++) right[p] = v16pairs_load_i8((const void *)(b + p * b_panel));
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            v16pairs both = v16pairs_set1(q + i * row);
+            UNROLL
+            for (int p = 0; p < panels; p++) sum[i][p] = v16i_dot(sum[i][p], both, right[p]);
+        }
+    }
+}
+
+/* The same. The matrix's integers are used as they lie, with 8 added, 0 .. 15: the sums start from minus 8 times the
+ * sum of the inputs. What either half of a lane adds up may leave 16 bits on the way and come back, as it is taken
+ * modulo 2^16; of 32 products it ends within 32 * 8 * 127, which they hold. */
+IL_INLINE void int4_sums(const int rows, const int panels, int n, const il_int4_inputs *q, ptrdiff_t row,
+                         const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
+    const int8_t *left = q->q;
+    v16sums acc[GEMM_ROWS][8];
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++) acc[i][p] = v16sums_set1(q[i * row].start);
+    }
+    row *= (ptrdiff_t)sizeof *q;
+    for (; n > 0; n -= 8, left += 8, b += 64) {
+        UNROLL
+        for (int high = 0; high < 2; high++) {
+            v16quads right[8];
+            UNROLL
+            for (int p = 0; p < panels; p++) right[p] = v16quads_load_u4(b + p * b_panel, high);
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                v16quads four = v16quads_set1(left + i * row + 4 * high);
+                UNROLL
+                for (int p = 0; p < panels; p++) acc[i][p] = v16sums_dot(acc[i][p], four, right[p]);
+            }
+        }
+    }
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++) sum[i][p] = v16sums_whole(acc[i][p]);
+    }
 }
 
 /* rows x panels*16 of c, as gemm_tile. Between the groups c itself keeps the chains: the registers hold integers. */
-IL_INLINE void quantized_tile(const int rows, const int panels, const int columns, const int bits, int k,
-                              const int16_t *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel, float *c,
-                              ptrdiff_t ldc) {
-    const int groups = (k + IL_GROUP - 1) / IL_GROUP, step = bits == 4 ? 4 : 1;
+IL_INLINE void quantized_tile(const int rows, const int panels, const int columns, const int bits, int k, const void *q,
+                              const float *scale, const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
+    const int groups = (k + IL_GROUP - 1) / IL_GROUP;
     for (int g = 0; g < groups; g++) {
-        const int left = k - g * IL_GROUP, pairs = left < IL_GROUP ? (left + 1) / 2 : IL_GROUP / 2;
+        const int left = k - g * IL_GROUP, n = left < IL_GROUP ? left : IL_GROUP;
         const float *factors = (const void *)b;
         v16i acc[GEMM_ROWS][8];
         b += 16 * sizeof *factors;
-        UNROLL
-        for (int i = 0; i < rows; i++) {
-            UNROLL
-            for (int p = 0; p < panels; p++) acc[i][p] = v16i_zero();
+        if (bits == 4) {
+            int4_sums(rows, panels, n, (const il_int4_inputs *)q + g, groups, b, b_panel, acc);
+            b += (n + 7) / 8 * 64;
+        } else {
+            int8_sums(rows, panels, n, (const int16_t *)q + g * IL_GROUP, (ptrdiff_t)groups * IL_GROUP, b, b_panel,
+                      acc);
+            b += (n + 1) / 2 * 32;
         }
-        for (int pair = 0; pair < pairs; pair += step) {
-            UNROLL
-            for (int s = 0; s < step; s++) {
-                v16pairs right[8];
-                UNROLL
-                for (int p = 0; p < panels; p++) right[p] = quantized_right(b + p * b_panel, bits, pair + s);
-                UNROLL
-                for (int i = 0; i < rows; i++) {
-                    v16pairs both = v16pairs_set1(q + (ptrdiff_t)i * groups * IL_GROUP + 2 * (pair + s));
-                    UNROLL
-                    for (int p = 0; p < panels; p++) acc[i][p] = v16i_dot(acc[i][p], both, right[p]);
-                }
-            }
-        }
-        b += bits == 4 ? (pairs + 3) / 4 * 64 : pairs * 32;
         UNROLL
         for (int p = 0; p < panels; p++) {
             const v16 factor = v16_load((const void *)((const unsigned char *)factors + p * b_panel));
@@ -87,13 +154,12 @@ IL_INLINE void quantized_tile(const int rows, const int panels, const int column
                     v16_store(to, sum);
             }
         }
-        q += IL_GROUP;
         scale++;
     }
 }
 
-typedef void quantized_rows(int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
-                            ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
+typedef void quantized_rows(int n, int k, const void *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel,
+                            float *c, ptrdiff_t ldc);
 
 #define QUANTIZED_RUN(ROWS, PANELS, BITS)                                                                              \
     for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
@@ -102,7 +168,7 @@ typedef void quantized_rows(int n, int k, const int16_t *q, const float *scale, 
         c += 16 * PANELS;                                                                                              \
     }
 #define QUANTIZED_BLOCK(NAME, BITS, ROWS, WIDE, NARROW)                                                                \
-    static void NAME##_##ROWS(int n, int k, const int16_t *q, const float *scale, const unsigned char *b,              \
+    static void NAME##_##ROWS(int n, int k, const void *q, const float *scale, const unsigned char *b,                 \
                               ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {                                            \
         if (WIDE > 1) QUANTIZED_RUN(ROWS, WIDE, BITS)                                                                  \
         if (NARROW > 1) QUANTIZED_RUN(ROWS, NARROW, BITS)                                                              \
@@ -119,13 +185,14 @@ GEMM_TILES(GEMM_BLOCK_INT4)
 static quantized_rows *const gemm_int8_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT8)};
 static quantized_rows *const gemm_int4_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT4)};
 
-static void gemm_quantized(quantized_rows *const *row_blocks, int m, int n, int k, const int16_t *q, const float *scale,
-                           const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
+/* group_bytes: of a row's group in q. */
+static void gemm_quantized(quantized_rows *const *row_blocks, int m, int n, int k, const void *q, size_t group_bytes,
+                           const float *scale, const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
     const int groups = (k + IL_GROUP - 1) / IL_GROUP;
     for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
         int rows = (m + blocks - 1) / blocks;
         row_blocks[rows - 1](n, k, q, scale, b, b_panel, c, ldc);
-        q += (ptrdiff_t)rows * groups * IL_GROUP;
+        q = (const char *)q + (size_t)rows * (size_t)groups * group_bytes;
         scale += rows * groups;
         c += rows * ldc;
         m -= rows;
@@ -134,10 +201,10 @@ static void gemm_quantized(quantized_rows *const *row_blocks, int m, int n, int 
 
 static void gemm_int8(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    gemm_quantized(gemm_int8_blocks, m, n, k, q, scale, b, b_panel, c, ldc);
+    gemm_quantized(gemm_int8_blocks, m, n, k, q, IL_GROUP * sizeof *q, scale, b, b_panel, c, ldc);
 }
 
-static void gemm_int4(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
+static void gemm_int4(int m, int n, int k, const il_int4_inputs *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    gemm_quantized(gemm_int4_blocks, m, n, k, q, scale, b, b_panel, c, ldc);
+    gemm_quantized(gemm_int4_blocks, m, n, k, q, sizeof *q, scale, b, b_panel, c, ldc);
 }

@@ -113,18 +113,12 @@ IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     const __m128i *half = (const __m128i *)(const void *)p;
     return (v16pairs){_mm256_cvtepi8_epi16(_mm_loadu_si128(half)), _mm256_cvtepi8_epi16(_mm_loadu_si128(half + 1))};
 }
-IL_INLINE __m256i v16pairs_i4_(const void *p, int j) {
-    __m256i both = _mm256_srli_epi32(_mm256_loadu_si256((const __m256i *)p), 4 * j);
-    return _mm256_sub_epi16(_mm256_and_si256(both, _mm256_set1_epi16(15)), _mm256_set1_epi16(8));
+IL_INLINE v16i v16i_set1_(const void *p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return (v16i){_mm256_set1_epi32(word), _mm256_set1_epi32(word)};
 }
-IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
-    return (v16pairs){v16pairs_i4_(p, j), v16pairs_i4_((const char *)p + 32, j)};
-}
-IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
-    int32_t both;
-    memcpy(&both, p, sizeof both);
-    return (v16pairs){_mm256_set1_epi32(both), _mm256_set1_epi32(both)};
-}
+IL_INLINE v16pairs v16pairs_set1(const int16_t *p) { return v16i_set1_(p); }
 IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
     acc.lo = _mm256_add_epi32(acc.lo, _mm256_madd_epi16(a.lo, b.lo));
     acc.hi = _mm256_add_epi32(acc.hi, _mm256_madd_epi16(a.hi, b.hi));
@@ -133,5 +127,34 @@ IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
     return acc;
 }
 IL_INLINE v16 v16i_float(v16i a) { return (v16){_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+
+typedef v16i v16quads;
+typedef v16i v16sums;
+
+IL_INLINE void v16_store_i8_zipped(int8_t *p, v16 a) {
+    __m256i both = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)); /* 0-3 8-11, 4-7 12-15 */
+    __m128i low = _mm_and_si128(_mm256_castsi256_si128(both), _mm_set1_epi16(255));
+    __m128i high = _mm_slli_epi16(_mm256_extracti128_si256(both, 1), 8);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_or_si128(low, high));
+}
+IL_INLINE v16quads v16quads_set1(const int8_t *p) { return v16i_set1_(p); }
+IL_INLINE v16sums v16sums_set1(const int16_t *p) { return v16i_set1_(p); }
+IL_INLINE __m256i v16quads_u4_(const void *p, const int high) {
+    __m256i both = _mm256_loadu_si256((const __m256i *)p);
+    return _mm256_and_si256(high ? _mm256_srli_epi16(both, 4) : both, _mm256_set1_epi8(15));
+}
+IL_INLINE v16quads v16quads_load_u4(const void *p, const int high) {
+    return (v16quads){v16quads_u4_(p, high), v16quads_u4_((const char *)p + 32, high)};
+}
+IL_INLINE v16sums v16sums_dot(v16sums acc, v16quads a, v16quads b) {
+    acc.lo = _mm256_add_epi16(acc.lo, _mm256_maddubs_epi16(b.lo, a.lo));
+    acc.hi = _mm256_add_epi16(acc.hi, _mm256_maddubs_epi16(b.hi, a.hi));
+    __asm__ volatile("" : "+x"(acc.lo), "+x"(acc.hi)); /* as in v16i_dot */
+    return acc;
+}
+IL_INLINE v16i v16sums_whole(v16sums a) {
+    const __m256i one = _mm256_set1_epi16(1);
+    return (v16i){_mm256_madd_epi16(a.lo, one), _mm256_madd_epi16(a.hi, one)};
+}
 
 #endif

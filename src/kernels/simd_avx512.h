@@ -93,16 +93,33 @@ IL_INLINE v16i v16i_zero(void) { return _mm512_setzero_si512(); }
 IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }
-IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
-    __m512i both = _mm512_srl_epi32(_mm512_loadu_si512(p), _mm_cvtsi32_si128(4 * j));
-    return _mm512_sub_epi16(_mm512_and_si512(both, _mm512_set1_epi16(15)), _mm512_set1_epi16(8));
+IL_INLINE v16i v16i_set1_(const void *p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return _mm512_set1_epi32(word);
 }
-IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
-    int32_t both;
-    memcpy(&both, p, sizeof both);
-    return _mm512_set1_epi32(both);
-}
+IL_INLINE v16pairs v16pairs_set1(const int16_t *p) { return v16i_set1_(p); }
 IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
 IL_INLINE v16 v16i_float(v16i a) { return _mm512_cvtepi32_ps(a); }
+
+typedef __m512i v16quads;
+typedef __m512i v16sums;
+
+IL_INLINE void v16_store_i8_zipped(int8_t *p, v16 a) {
+    const __m128i order = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    __m256i wide = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(a));
+    __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_shuffle_epi8(bytes, order));
+}
+IL_INLINE v16quads v16quads_set1(const int8_t *p) { return v16i_set1_(p); }
+IL_INLINE v16sums v16sums_set1(const int16_t *p) { return v16i_set1_(p); }
+IL_INLINE v16quads v16quads_load_u4(const void *p, const int high) {
+    __m512i both = _mm512_loadu_si512(p);
+    return _mm512_and_si512(high ? _mm512_srli_epi16(both, 4) : both, _mm512_set1_epi8(15));
+}
+IL_INLINE v16sums v16sums_dot(v16sums acc, v16quads a, v16quads b) {
+    return _mm512_add_epi16(acc, _mm512_maddubs_epi16(b, a));
+}
+IL_INLINE v16i v16sums_whole(v16sums a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
 
 #endif

@@ -7,6 +7,7 @@
 #include <arm_neon.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define IL_INLINE static inline __attribute__((always_inline, unused))
 
@@ -164,16 +165,6 @@ IL_INLINE v16i v16i_zero(void) {
 IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     return (v16pairs){vld1_s8(p), vld1_s8(p + 8), vld1_s8(p + 16), vld1_s8(p + 24)};
 }
-IL_INLINE int8x8_t v16pairs_i4_(const unsigned char *p, int j) {
-    uint32x4_t both = vshlq_u32(vreinterpretq_u32_u8(vld1q_u8(p)), vdupq_n_s32(-4 * j));
-    uint16x8_t each = vandq_u16(vreinterpretq_u16_u32(both), vdupq_n_u16(15));
-    return vsub_s8(vreinterpret_s8_u8(vmovn_u16(each)), vdup_n_s8(8));
-}
-IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
-    const unsigned char *at = p;
-    return (v16pairs){v16pairs_i4_(at, j), v16pairs_i4_(at + 16, j), v16pairs_i4_(at + 32, j),
-                      v16pairs_i4_(at + 48, j)};
-}
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
     int8x8_t y = vreinterpret_s8_u16(vdup_n_u16((uint16_t)((p[0] & 0xFF) | (p[1] & 0xFF) << 8)));
     return (v16pairs){y, y, y, y};
@@ -184,6 +175,55 @@ IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
                   v16i_dot_(acc.q3, a.q3, b.q3)};
 }
 IL_INLINE v16 v16i_float(v16i a) { return V16_MAP1(vcvtq_f32_s32, a); }
+
+typedef struct v16quads {
+    int8x16_t q0, q1, q2, q3;
+} v16quads;
+typedef struct v16sums {
+    int16x8_t q0, q1, q2, q3;
+} v16sums;
+
+IL_INLINE int8x8_t v16_i8_zipped_(float32x4_t a, float32x4_t b) {
+    int8x8_t bytes = vmovn_s16(vcombine_s16(v16_i16_(a), v16_i16_(b)));
+    return vzip1_s8(bytes, vext_s8(bytes, bytes, 4));
+}
+IL_INLINE void v16_store_i8_zipped(int8_t *p, v16 a) {
+    vst1_s8(p, v16_i8_zipped_(a.q0, a.q1));
+    vst1_s8(p + 8, v16_i8_zipped_(a.q2, a.q3));
+}
+IL_INLINE int32x4_t v16i_set1_(const void *p) {
+    int32_t word;
+    memcpy(&word, p, sizeof word);
+    return vdupq_n_s32(word);
+}
+IL_INLINE v16quads v16quads_set1(const int8_t *p) {
+    int8x16_t y = vreinterpretq_s8_s32(v16i_set1_(p));
+    return (v16quads){y, y, y, y};
+}
+IL_INLINE v16sums v16sums_set1(const int16_t *p) {
+    int16x8_t y = vreinterpretq_s16_s32(v16i_set1_(p));
+    return (v16sums){y, y, y, y};
+}
+IL_INLINE int8x16_t v16quads_u4_(const unsigned char *p, const int high) {
+    uint8x16_t both = vld1q_u8(p);
+    return vreinterpretq_s8_u8(high ? vshrq_n_u8(both, 4) : vandq_u8(both, vdupq_n_u8(15)));
+}
+IL_INLINE v16quads v16quads_load_u4(const void *p, const int high) {
+    const unsigned char *at = p;
+    return (v16quads){v16quads_u4_(at, high), v16quads_u4_(at + 16, high), v16quads_u4_(at + 32, high),
+                      v16quads_u4_(at + 48, high)};
+}
+IL_INLINE int16x8_t v16sums_dot_(int16x8_t acc, int8x16_t a, int8x16_t b) {
+    int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_high_s8(a, b);
+    return vaddq_s16(acc, vpaddq_s16(low, high));
+}
+IL_INLINE v16sums v16sums_dot(v16sums acc, v16quads a, v16quads b) {
+    return (v16sums){v16sums_dot_(acc.q0, a.q0, b.q0), v16sums_dot_(acc.q1, a.q1, b.q1),
+                     v16sums_dot_(acc.q2, a.q2, b.q2), v16sums_dot_(acc.q3, a.q3, b.q3)};
+}
+IL_INLINE v16i v16sums_whole(v16sums a) {
+    return (v16i){vpaddlq_s16(a.q0), vpaddlq_s16(a.q1), vpaddlq_s16(a.q2), vpaddlq_s16(a.q3)};
+}
 
 #undef V16_MAP1
 #undef V16_MAP2

@@ -177,17 +177,6 @@ IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     }
     return y;
 }
-/* [16] uint32_t: bits 4j and 4j+16 and up of each, less 8. */
-IL_INLINE v16pairs v16pairs_load_i4(const void *p, int j) {
-    v16pairs y;
-    EACH_LANE {
-        uint32_t word;
-        memcpy(&word, (const char *)p + 4 * i, sizeof word);
-        y.lane[i][0] = (int16_t)((int)(word >> (4 * j) & 15u) - 8);
-        y.lane[i][1] = (int16_t)((int)(word >> (4 * j + 16) & 15u) - 8);
-    }
-    return y;
-}
 /* p[0] and p[1] in every lane; |p[i]| ≤ 128 (one instruction set narrows them again). */
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
     v16pairs y;
@@ -206,6 +195,53 @@ IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
 IL_INLINE v16 v16i_float(v16i a) {
     v16 y;
     EACH_LANE y.lane[i] = (float)a.lane[i];
+    return y;
+}
+
+/* Lanes of four bytes, and lanes of two sums modulo 2^16. */
+typedef struct v16quads {
+    int8_t lane[16][4];
+} v16quads;
+typedef struct v16sums {
+    int16_t lane[16][2];
+} v16sums;
+
+/* Whole numbers that int8_t holds, to memory, of each eight in the order 0 4 1 5 2 6 3 7. */
+IL_INLINE void v16_store_i8_zipped(int8_t *p, v16 a) {
+    EACH_LANE p[i / 8 * 8 + i % 4 * 2 + i % 8 / 4] = (int8_t)a.lane[i];
+}
+/* p[0] .. p[3] in every lane. */
+IL_INLINE v16quads v16quads_set1(const int8_t *p) {
+    v16quads y;
+    EACH_LANE memcpy(y.lane[i], p, 4);
+    return y;
+}
+/* [16][4] bytes: the low halves of each, or the high ones; 0 .. 15. */
+IL_INLINE v16quads v16quads_load_u4(const void *p, int high) {
+    const unsigned char *bytes = p;
+    v16quads y;
+    EACH_LANE for (int j = 0; j < 4; j++) y.lane[i][j] = (int8_t)(bytes[4 * i + j] >> 4 * high & 15);
+    return y;
+}
+/* p[0] and p[1] in every lane. */
+IL_INLINE v16sums v16sums_set1(const int16_t *p) {
+    v16sums y;
+    EACH_LANE memcpy(y.lane[i], p, sizeof y.lane[i]);
+    return y;
+}
+/* acc[j] + a[2j]*b[2j] + a[2j+1]*b[2j+1] modulo 2^16; b 0 .. 15, so that 16 bits hold the sum of two products. */
+IL_INLINE v16sums v16sums_dot(v16sums acc, v16quads a, v16quads b) {
+    EACH_LANE for (int j = 0; j < 2; j++) {
+        int sum = a.lane[i][2 * j] * b.lane[i][2 * j] + a.lane[i][2 * j + 1] * b.lane[i][2 * j + 1];
+        uint16_t bits = (uint16_t)(acc.lane[i][j] + sum);
+        memcpy(&acc.lane[i][j], &bits, sizeof bits);
+    }
+    return acc;
+}
+/* The two sums of each lane, added. */
+IL_INLINE v16i v16sums_whole(v16sums a) {
+    v16i y;
+    EACH_LANE y.lane[i] = a.lane[i][0] + a.lane[i][1];
     return y;
 }
 
