@@ -113,8 +113,8 @@ static void test_lines(void **state) {
     static const char text[] = "the reader\n\n a \xFF"
                                "b \xC3\xA9\r\nno end";
     static const char *const texts[] = {"the reader", "",
-                                        " a \xEF\xBF\xBD"
-                                        "b \xC3\xA9",
+                                        (" a \xEF\xBF\xBD"
+                                         "b \xC3\xA9"),
                                         "no end"};
     static const int bytes[] = {11, 1, 10, 6};
     static const char *const models[] = {"m", "s", "l"};

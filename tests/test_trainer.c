@@ -462,6 +462,40 @@ static void steps_allocate_nothing(void **unused) {
     support_folder_remove(folder);
 }
 
+/* Memory grows with the tokens of a pass and no faster, and keeps but every 4th of the carries, one of which is larger
+ * than all else that a mini-batch needs. */
+static void memory_is_linear_in_tokens(void **unused) {
+    (void)unused;
+    il_error error;
+    support_alloc alloc;
+    support_alloc_begin(&alloc);
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 1;
+    options.allocator = alloc.allocator;
+    il_engine *engine;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
+    for (size_t i = 0; i < MIXERS; i++) {
+        il_config config = lively_config(mixers[i], 2);
+        config.width = 64;
+        config.heads = 1;
+        il_model *model = lively_model(engine, &config, 1);
+        double bytes[3], carries = (double)config.layers * (double)model->shape.carry * sizeof(float);
+        for (int k = 0; k < 3; k++) {
+            il_gradient gradient;
+            size_t before = atomic_load(&alloc.live_bytes);
+            assert_ok(il_gradient_open(model, 1, 512 << k, 0, 1, &gradient, &error), error);
+            bytes[k] = (double)(atomic_load(&alloc.live_bytes) - before);
+            il_gradient_close(&gradient);
+        }
+        double first = bytes[1] - bytes[0], second = bytes[2] - bytes[1];
+        assert_true(first > 0 && fabs(second / first - 2) < 0.01);
+        if (mixers[i] == IL_MIXER_TTT_MLP) assert_true(second / 1024 < carries / 2 / 2);
+        il_model_unref(model);
+    }
+    il_engine_close(engine);
+}
+
 /* A batch of several passes packs the weights once a step: the gradients are those from the plain weights,
  * also after the weights have changed. */
 static void packed_once_a_step(void **unused) {
@@ -512,6 +546,7 @@ int main(void) {
         cmocka_unit_test(schedules),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(steps_allocate_nothing),
+        cmocka_unit_test(memory_is_linear_in_tokens),
     };
     return cmocka_run_group_tests_name("trainer", tests, NULL, NULL);
 }
