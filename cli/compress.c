@@ -74,6 +74,7 @@ static il_status transcode(cli_command *command, const compress_options *options
     int compressing = command->verb[0] == 'c';
     codec_run run = {.command = command};
     il_codec_options codec;
+    il_error wrong;
     il_codec_options_default(&codec);
     codec.streams = (int)options->streams;
     codec.progress = show;
@@ -81,12 +82,15 @@ static il_status transcode(cli_command *command, const compress_options *options
     il_status status = command_model(command, options->model, &model, &tokenizer);
     if (!status && options->load) status = il_session_load(model, options->load, &start, &command->error);
     codec.start = start;
+    if (!status && strcmp(to, "-")) status = cli_writable(to, &command->error); /* rather now than after the work */
     if (!status) status = cli_read(from, &input, &bytes, &command->error);
     cli_interrupt_catch();
     double started = cli_seconds();
-    if (!status)
-        status = (compressing ? il_compress : il_decompress)(model, tokenizer, input, bytes, &codec, &output,
-                                                             &command->error);
+    if (!status) {
+        status = (compressing ? il_compress : il_decompress)(model, tokenizer, input, bytes, &codec, &output, &wrong);
+        if (status)
+            cli_fail(&command->error, status, "%s: %s", strcmp(from, "-") ? from : "standard input", wrong.message);
+    }
     double seconds = cli_seconds() - started;
     if (run.shown) cli_progress_end(&run.progress);
     if (!status) status = deliver(to, &output, &command->error);

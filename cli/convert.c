@@ -1,4 +1,5 @@
 /* convert.c: `innerloop convert`: a model with its weights held in another type, or with another fast head. */
+#include "box.h"
 #include "command.h"
 #include "files.h"
 #include "output.h"
@@ -64,7 +65,7 @@ static il_status convert(cli_command *command, const convert_options *options) {
 int verb_convert(int argc, char **argv) {
     convert_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to read", .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BOX_HELP),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
             "how the weights of linear layers are held (default: as they are)"),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",

@@ -77,7 +77,7 @@ il_status cli_writable(const char *path, il_error *error) {
     if (status) return status;
     char *slash = strrchr(target, '/'), *folder = slash ? target : ".";
     if (slash) slash[1] = 0;
-    if (access(folder, W_OK | X_OK)) status = io_error(error, folder);
+    if (access(folder, W_OK | X_OK)) status = io_error(error, path);
     free(target);
     return status;
 }

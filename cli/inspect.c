@@ -244,9 +244,11 @@ static il_status inspect(inspection *in) {
 }
 
 static void print_value(const json_t *value) {
-    if (json_is_string(value))
+    if (json_is_string(value)) {
         printf("%s\n", json_string_value(value));
-    else {
+    } else if (json_is_real(value)) {
+        printf("%.9g\n", json_real_value(value)); /* JSON's 17 digits are for programs */
+    } else {
         json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
         printf("\n");
     }

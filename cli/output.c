@@ -113,16 +113,20 @@ static void format_time(double seconds, char *text, size_t capacity) {
 void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail) {
     double now = cli_seconds(), elapsed = now - progress->started;
     double every = progress->terminal ? BAR_EVERY_S : PLAIN_EVERY_S;
-    if (progress->shown >= 0 && now - progress->shown < every && done < progress->total) return;
+    if (progress->complete || (progress->shown >= 0 && now - progress->shown < every && done < progress->total)) return;
     progress->shown = now;
+    progress->complete = done >= progress->total;
     double fraction = progress->total ? (double)done / (double)progress->total : 1;
-    double left =
-        done > progress->first ? elapsed * (double)(progress->total - done) / (double)(done - progress->first) : 0;
-    char time[32], line[LINE_MAX_BYTES];
-    format_time(done < progress->total ? left : elapsed, time, sizeof time);
-    snprintf(line, sizeof line, "%s %llu/%llu%s%s, %s %s", progress->unit, (unsigned long long)done,
-             (unsigned long long)progress->total, detail[0] ? ", " : "", detail, time,
-             done < progress->total ? "left" : "in all");
+    char time[32] = "", line[LINE_MAX_BYTES];
+    if (progress->complete)
+        format_time(elapsed, time, sizeof time);
+    else if (done > progress->first) /* before that nothing says how long it will take */
+        format_time(elapsed * (double)(progress->total - done) / (double)(done - progress->first), time, sizeof time);
+    snprintf(line, sizeof line, "%s %llu/%llu%s%s%s%s%s", progress->unit, (unsigned long long)done,
+             (unsigned long long)progress->total, detail[0] ? ", " : "", detail, time[0] ? ", " : "", time,
+             progress->complete ? " in all"
+             : time[0]          ? " left"
+                                : "");
     if (!progress->terminal) {
         cli_note(progress->verb, "%s", line);
         return;
@@ -186,7 +190,7 @@ void cli_json_print(json_t *object) {
 }
 
 int cli_finish_output(const char *verb, int code) {
-    if ((!fflush(stdout) && !ferror(stdout)) || code) return code;
+    if ((!fflush(stdout) && !ferror(stdout)) || code) return code; /* what went wrong before has been said */
     cli_error(verb, "standard output: %s", strerror(errno));
     return 1;
 }

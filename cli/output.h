@@ -29,7 +29,7 @@ typedef struct cli_progress {
     const char *verb, *unit;
     uint64_t first, total; /* work done before this run, and all of it */
     double started, shown;
-    int terminal;
+    int terminal, complete; /* complete: the end has been shown */
 } cli_progress;
 void cli_progress_begin(cli_progress *progress, const char *verb, const char *unit, uint64_t first, uint64_t total);
 /* done of total; detail ("loss 3.21, 812 tokens/s") may be empty. */

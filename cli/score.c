@@ -73,16 +73,15 @@ double score_of(const score_view *view, const score_unit *unit, score_by by) {
     return by == SCORE_BY_TOKEN ? score_bits(unit) : score_per_byte(unit);
 }
 
-/* 0 .. levels-1, half of them at `half` bits. */
-static int level_of(double bits, double half, int levels) {
-    if (!(bits > 0)) return 0;
-    int level = (int)((1 - exp2(-bits / half)) * levels);
-    return level < levels ? level : levels - 1;
+/* share of the scale, 0 to 1 and above; 0 .. levels-1. */
+static int level_of(double share, int levels) {
+    if (!(share > 0)) return 0;
+    return share < 1 ? (int)(share * levels) : levels - 1;
 }
 
 int score_level(const score_view *view, double bits) {
-    if (!view->relative) return level_of(bits, 4, SCORE_LEVELS);
-    int level = level_of(fabs(bits), 1, SCORE_SIDE + 1);
+    if (!view->relative) return level_of(bits / SCORE_SHOCK, SCORE_LEVELS);
+    int level = level_of(1 - exp2(-fabs(bits)), SCORE_SIDE + 1);
     return !level ? 0 : bits < 0 ? SCORE_SIDE + 1 - level : SCORE_SIDE + level;
 }
 
@@ -300,7 +299,7 @@ static il_status read_all(scoring *s) {
         char detail[64];
         status = cli_lines_fill(&s->lines, &s->command->error);
         if (!status) status = take_lines(s);
-        if (!shows || status || s->lines.ended) continue;
+        if (!shows || status) continue;
         snprintf(detail, sizeof detail, "%.3f bits per byte", s->all.bytes ? score_per_byte(&s->all) : 0.0);
         cli_progress_show(&progress, s->lines.taken < size ? s->lines.taken : size, detail);
     }

@@ -8,7 +8,7 @@
 
 /* Steps of colour from "as expected" to "a shock"; relative: 0, then from "fits the text so far" to "goes against it".
  */
-enum { SCORE_LEVELS = 12, SCORE_SIDE = 5, SCORE_RELATIVE_LEVELS = 2 * SCORE_SIDE + 1 };
+enum { SCORE_LEVELS = 12, SCORE_SHOCK = 16, SCORE_SIDE = 5, SCORE_RELATIVE_LEVELS = 2 * SCORE_SIDE + 1 };
 
 /* A token, a line, a passage, or everything so far. Tokens that nothing predicts are in no sum. */
 typedef struct score_unit {
@@ -52,8 +52,8 @@ typedef struct score_view {
  * the fast head not learned, negative where the text so far has helped. NaN: nothing predicted it, or no bytes. */
 double score_of(const score_view *view, const score_unit *unit, score_by by);
 double score_relative(const score_unit *unit, score_by by);
-/* 0: no colour. Surprise: half the scale at 4 bits, three quarters at 8. Relative: 1 .. SCORE_SIDE what fits, the most
- * first, then what goes against it, the most last; half of a side at 1 bit. */
+/* 0: no colour. Surprise: in steps of equal bits, the last from SCORE_SHOCK less a step on. Relative: 1 .. SCORE_SIDE
+ * what fits, the most first, then what goes against it, the most last; half of a side at 1 bit. */
 int score_level(const score_view *view, double bits);
 
 /* ---- standard output ---- */

@@ -35,9 +35,8 @@ static const char style[] =
     "p.gap{min-height:1em;line-height:1;font-size:.6em}p.gap>u{display:none}"
     "p.hot{box-shadow:inset 3.4rem 0 0 -3.25rem "
     "var(--hot)}p.hot>u,.pass.hot{color:var(--hot);font-weight:700}\n"
-    ".pass{font:.75rem/1 system-ui,sans-serif;color:var(--dim);border-top:1px solid var(--line);margin:.5rem "
-    "0 "
-    "1.6rem;padding-top:.5rem}\n"
+    ".pass{font:.75rem/1 system-ui,sans-serif;color:var(--dim);border-bottom:1px solid var(--line);"
+    "margin:.5rem 0 1.6rem;padding-bottom:.7rem}\n"
     "i{font-style:normal}i:hover{outline:1px solid var(--fg)}\n";
 
 /* The surprise of a page by day goes from pale to dark, by night from dark to bright. */
@@ -72,7 +71,7 @@ static const palette *palette_of(const score_view *view) { return view->relative
 
 /* score_level's inverse: where the level begins, counted from 0 bits. */
 static double level_bits(const score_view *view, int level) {
-    if (!view->relative) return -4 * log2(1 - (double)level / SCORE_LEVELS);
+    if (!view->relative) return (double)SCORE_SHOCK * level / SCORE_LEVELS;
     int side = level > SCORE_SIDE ? level - SCORE_SIDE : level - SCORE_SIDE - 1;
     return (side > 0 ? -1 : 1) * log2(1 - fabs((double)side) / (SCORE_SIDE + 1));
 }
@@ -128,8 +127,14 @@ static void chart_add(score_html *html, double bytes, double bits) {
  * same unit. */
 static il_status put_chart(score_html *html, il_error *error) {
     const score_view *view = html->view;
-    /* So that 8 bits a byte, pure noise, is near the end of the scale; of relative bits a few hundredths count. */
-    double top = 0, bottom = 0, bits = 0, bytes = 0, stretch = view->relative ? 8 : 1.6;
+    /* So that 8 bits a byte, pure noise, is the end of the scale; of relative bits a few hundredths count. */
+    double top = 0, bottom = 0, bits = 0, bytes = 0, stretch = view->relative ? 8 : SCORE_SHOCK / 8;
+    int last = html->filled - 1;
+    if (last > 0 && html->bytes[last] < html->width / 2) { /* a few bytes would stand out for being few */
+        html->bits[last - 1] += html->bits[last];
+        html->bytes[last - 1] += html->bytes[last];
+        html->filled = last;
+    }
     for (int i = 0; i < html->filled; i++) {
         top = fmax(top, html->bits[i] / html->bytes[i]);
         bottom = fmin(bottom, html->bits[i] / html->bytes[i]);

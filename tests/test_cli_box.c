@@ -61,6 +61,9 @@ static void test_environment(void **state) {
     support_same_files("book.txt", "back");
     free(support_done("decompress small back"));
     support_same_files("book.txt", "back");
+    free(support_done("convert --dtype bf16 --out w"));
+    free(support_done("convert --model m --dtype bf16 --out v"));
+    support_same_files("w/model.safetensors", "v/model.safetensors");
 }
 
 /* A state of the default model says what was learned; of another one, the header. */

@@ -116,7 +116,7 @@ static void test_refusals(void **state) {
     size_t n;
     char *small = support_read("small", &n);
     support_write("cut", small, n - 1);
-    support_refused(1, "cut short", "decompress --model m cut gone");
+    support_refused(1, "cut: the compressed data is cut short", "decompress --model m cut gone");
     small[n - 9] ^= 8;
     support_write("bent", small, n);
     support_refused(1, "damaged", "decompress --model m bent gone");
@@ -148,6 +148,24 @@ static void test_what_is_replaced(void **state) {
     assert_true(lstat("link", &info) == 0 && S_ISLNK(info.st_mode));
     free(support_done("decompress --model m target back"));
     assert_same_file("book.txt", "back");
+}
+
+/* Where the output goes is looked at before the work; a disk that is full is one complaint; no time is foretold before
+ * there is a rate, and the end is said once. */
+static void test_what_it_says(void **state) {
+    (void)state;
+    support_refused(1, "no/such/out: ", "compress --model m nowhere no/such/out");
+    support_refused(1, ".: not a file", "compress --model m nowhere .");
+    int status = system(INNERLOOP " compress --model m book.txt - > /dev/full 2> err");
+    assert_int_equal(WEXITSTATUS(status), 1);
+    char *text = support_text_of("err"), *first = strstr(text, "standard output: ");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "standard output: "));
+    assert_non_null(strstr(text, "byte 0/4000, 0 bytes/s\n"));
+    first = strstr(text, " in all\n");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, " in all\n"));
+    free(text);
 }
 
 /* From what was read before: smaller, and back only from the same. */
@@ -232,6 +250,7 @@ int main(void) {
                                        cmocka_unit_test(test_pipes_and_machines),
                                        cmocka_unit_test(test_refusals),
                                        cmocka_unit_test(test_what_is_replaced),
+                                       cmocka_unit_test(test_what_it_says),
                                        cmocka_unit_test(test_states),
                                        cmocka_unit_test(test_help),
                                        cmocka_unit_test(test_interrupt)};

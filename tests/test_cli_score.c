@@ -303,6 +303,26 @@ static void test_interrupt_in_a_line(void **state) {
 
 /* ---- the page and the terminal ---- */
 
+/* The scale goes in equal steps to 16 bits; a last column of less than half the others' bytes joins the one before. */
+static void test_scale_and_columns(void **state) {
+    (void)state;
+    static const int bytes[] = {485, 486}, columns[] = {121, 122};
+    for (int i = 0; i < 2; i++) {
+        char text[500], svg[60];
+        memset(text, 'a', sizeof text);
+        text[bytes[i]] = 0;
+        support_run run = support_cli(text, "score --model m --html page.html -");
+        assert_int_equal(run.code, 0);
+        support_run_free(&run);
+        char *page = support_text_of("page.html");
+        snprintf(svg, sizeof svg, "<svg viewBox=\"0 0 %d 100\"", columns[i]);
+        if (!strstr(page, svg)) fail_msg("%d bytes: no %s", bytes[i], svg);
+        assert_non_null(strstr(page, "<i class=\"c6\" title=\"8.0 bits and more\">"));
+        assert_non_null(strstr(page, "<i class=\"c9\" title=\"12.0 bits and more\">"));
+        free(page);
+    }
+}
+
 static void test_page(void **state) {
     (void)state;
     static const char text[] = "<script>alert(\"1\")</script> &amp;\n\033[31mred\x07\n\ncaf\xC3\xA9 \xFF\xC2\x9B"
@@ -603,6 +623,7 @@ int main(void) {
                                        cmocka_unit_test(test_endless_line),
                                        cmocka_unit_test(test_follows_a_log),
                                        cmocka_unit_test(test_interrupt_in_a_line),
+                                       cmocka_unit_test(test_scale_and_columns),
                                        cmocka_unit_test(test_page),
                                        cmocka_unit_test(test_terminal),
                                        cmocka_unit_test(test_states),
