@@ -496,7 +496,8 @@ IL_API il_status il_trainer_open(il_model *model, il_data *data, const il_traine
 IL_API void il_trainer_close(il_trainer *trainer); /* NULL allowed */
 /* One batch, one update. IL_ERR_NONFINITE names step and layer and leaves the weights as before the step. */
 IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error);
-/* Mean loss over at most max_batches batches of data (0: all), each sequence from a fresh state unless data carries. */
+/* Mean loss over at most max_batches batches of data (0: all), each sequence from a fresh state unless data carries.
+ * IL_ERR_NONFINITE names the step. */
 IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);

@@ -261,6 +261,9 @@ static void a_loss_that_is_no_number_stops(void **unused) {
         assert_non_null(strstr(error.message, "layer 1"));
         assert_memory_equal(before, r.model->weights, r.model->table.floats * sizeof(float));
         assert_int_equal(il_trainer_steps_done(r.trainer), 2);
+        double loss;
+        assert_fails(il_trainer_eval(r.trainer, r.data, 1, &loss, &error), IL_ERR_NONFINITE, error,
+                     "step 2: the loss of validation is not finite");
         assert_int_equal(il_trainer_save(r.trainer, NULL, folder, &error), IL_ERR_NONFINITE);
         assert_int_equal(support_folder_count(folder), 1); /* the shard: no part of a checkpoint */
         free(before);

@@ -179,7 +179,7 @@ il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const u
         il_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets, g->nll);
         add_loss(g, n, sequences, loss);
     }
-    return isfinite(*loss) ? IL_OK : il_fail(error, IL_ERR_NONFINITE, "the loss is not finite");
+    return isfinite(*loss) ? IL_OK : il_fail(error, IL_ERR_NONFINITE, "the loss of validation is not finite");
 }
 
 il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length, double *loss,

@@ -144,5 +144,5 @@ il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batch
     }
     il_gradient_close(&g);
     if (status == IL_OK) *loss = total / (double)batches;
-    return status;
+    return status == IL_ERR_NONFINITE ? at_step(error, status, trainer->done) : status;
 }
