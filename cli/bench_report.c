@@ -194,7 +194,9 @@ static int has(const bench_report *r, const char *work) {
 }
 
 static void table(FILE *out, const bench_report *r) {
-    fputs("<table><tr><th>work</th><th>mixer</th><th>weights</th><th>context</th><th>sessions</th><th>tokens/s</"
+    fputs("<div "
+          "class=\"wide\"><table><tr><th>work</th><th>mixer</th><th>weights</th><th>context</th><th>sessions</"
+          "th><th>tokens/s</"
           "th><th>least .. most"
           "</th><th>MFLOP a token</th><th>MB a token</th><th>of the limit</th><th>J a token</th><th>state, "
           "MB</th></tr>\n",
@@ -221,7 +223,7 @@ static void table(FILE *out, const bench_report *r) {
         fprintf(out, "</td><td>%s</td>", number(text, sizeof text, "%.3f", row->joules));
         fprintf(out, "<td>%s</td></tr>\n", number(text, sizeof text, "%.2f", megabytes_of(row)));
     }
-    fputs("</table>\n", out);
+    fputs("</table></div>\n", out);
 }
 
 void bench_write_html(FILE *out, const bench_report *r) {

@@ -79,7 +79,9 @@ void chart_page_style(FILE *out) {
                  "0;border-bottom:1px solid "
                  "var(--grid);font-weight:400;overflow-wrap:anywhere}tr:first-child "
                  "th{font-weight:600}th.ttt{color:var(--ttt)}"
-                 "th.transformer{color:var(--transformer)}\n</style>\n");
+                 "th.transformer{color:var(--transformer)}\n"
+                 ".wide{overflow-x:auto}.wide table{font-size:12.5px;font-variant-numeric:tabular-nums}.wide "
+                 "th,.wide td{padding-right:14px;white-space:nowrap}.wide td.soft{white-space:normal}\n</style>\n");
 }
 
 /* ---- axes ---- */

@@ -35,7 +35,8 @@ static void report(const cli_command *command, const convert_options *options, c
     free(weights);
 }
 
-static il_status convert(cli_command *command, const convert_options *options) {
+/* *usage: what --set asks for is no config that conversion can give. */
+static il_status convert(cli_command *command, const convert_options *options, int *usage) {
     il_error *error = &command->error;
     il_model *model = NULL, *converted = NULL;
     il_tokenizer *tokenizer = NULL;
@@ -48,7 +49,8 @@ static il_status convert(cli_command *command, const convert_options *options) {
         il_config config = *il_model_config(model);
         if (options->dtype) config.weights = type_of(options->dtype);
         status = command_set(command, &options->set, &config);
-        if (!status) status = il_model_convert(model, &config, &converted, error);
+        *usage = status != IL_OK;
+        if (!status) *usage = (status = il_model_convert(model, &config, &converted, error)) == IL_ERR_ARG;
     }
     if (!status) status = il_model_save(converted, options->out, error);
     /* --force over a model with another tokenizer must not leave that one behind. */
@@ -80,9 +82,10 @@ int verb_convert(int argc, char **argv) {
                      .example = "innerloop convert --model run/latest --dtype bf16 --out small\n"
                                 "innerloop convert --model run/latest --set fast_head_size=32 --out learning"};
     cli_command command;
-    int code;
+    int code, usage = 0;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     il_status status = command_open(&command, &spec);
-    if (!status) status = convert(&command, &options);
-    return command_close(&command, status);
+    if (!status) status = convert(&command, &options, &usage);
+    code = command_close(&command, status);
+    return usage ? 2 : code;
 }

@@ -134,6 +134,7 @@ static void test_html(void **state) {
     assert_int_equal(occurrences(page, "<path class=\"line "), 2 * 3);
     assert_int_equal(occurrences(page, "<circle "), 2 * 3 * 2);
     assert_int_equal(occurrences(page, "<tr><td>decode</td>"), 6);
+    assert_int_equal(occurrences(page, "<div class=\"wide\"><table>"), 1); /* scrolls where the window is narrow */
     assert_int_equal(occurrences(page, "TTT-MLP, 400: "), 2);
     assert_null(strstr(page, "http")); /* nothing is fetched */
     assert_null(strstr(page, "<script"));

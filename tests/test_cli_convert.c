@@ -179,12 +179,13 @@ static void test_fast_head(void **state) {
 
 static void test_refusals(void **state) {
     (void)state;
-    support_refused(1, "nothing else", "convert --model m --set num_hidden_layers=1 --out x");
-    support_refused(1, "'fast_head_size' is not key=value", "convert --model m --set fast_head_size --out x");
-    support_refused(1, "nonsense", "convert --model m --set nonsense=1 --out x");
-    support_refused(1, "fast_head_size", "convert --model m --set fast_head_size=many --out x");
-    support_refused(1, "fast_head_size", "convert --model m --set fast_head_size=1025 --out x");
-    support_refused(1, "fast_head_lr", "convert --model m --set fast_head_size=8 --set fast_head_lr=-1 --out x");
+    support_refused(2, "nothing else", "convert --model m --set num_hidden_layers=1 --out x");
+    support_refused(2, "nothing else", "convert --model m --set hidden_size=3 --out x");
+    support_refused(2, "'fast_head_size' is not key=value", "convert --model m --set fast_head_size --out x");
+    support_refused(2, "nonsense", "convert --model m --set nonsense=1 --out x");
+    support_refused(2, "fast_head_size", "convert --model m --set fast_head_size=many --out x");
+    support_refused(2, "fast_head_size", "convert --model m --set fast_head_size=1025 --out x");
+    support_refused(2, "fast_head_lr", "convert --model m --set fast_head_size=8 --set fast_head_lr=-1 --out x");
     support_refused(2, "fast_head_size", "init --preset tiny --set fast_head_size=-1 --out x");
     assert_false(support_exists("x"));
     support_refused(1, "already holds a model", "convert --model m --dtype bf16 --out w");

@@ -472,14 +472,17 @@ static void feeding_allocates_nothing(void **unused) {
         il_config config = config_of(kind);
         il_model *model = lively_model(engine, &config, 11);
         il_session *s = lively_session(model, 0);
-        int32_t tokens[300];
-        float logits[VOCAB], nll[300];
-        lively_tokens(tokens, 300, VOCAB, 5);
+        /* a TTT model's over several chunks */
+        enum { MANY = 2 * IL_FEED_CHUNK + 100 };
+        size_t n = model->rule ? MANY : 300;
+        int32_t tokens[MANY];
+        float logits[VOCAB], nll[MANY];
+        lively_tokens(tokens, MANY, VOCAB, 5);
         feed(s, tokens, 1, NULL, NULL); /* self-attention takes its first 512 positions */
         long before = atomic_load(&alloc.calls);
         il_session_stats stats, later;
         il_session_get_stats(s, &stats);
-        feed(s, tokens, 300, NULL, nll);
+        feed(s, tokens, n, NULL, nll);
         for (int i = 0; i < 40; i++) feed(s, tokens + i, 1, logits, NULL);
         assert_ok(il_session_logits(s, logits, &error), error);
         il_session_get_stats(s, &later);

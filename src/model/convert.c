@@ -78,9 +78,9 @@ il_status il_model_convert(const il_model *model, const il_config *config, il_mo
     conversion c = {.from = model};
     il_model *made;
     *converted = NULL;
-    IL_TRY(il_config_check(config, error));
     if (!same_otherwise(&model->config, *config))
         return il_fail(error, IL_ERR_ARG, "conversion changes how weights are held, and the fast head, nothing else");
+    IL_TRY(il_config_check(config, error));
     IL_TRY(il_model_new(engine, config, &made, error));
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *entry = &model->table.entries[i];
