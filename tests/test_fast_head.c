@@ -401,7 +401,8 @@ static void rewound_it_forgets(void **unused) {
         answers want = read_whole(model, tokens, N, 0);
         for (size_t from = 2 * b + 1; from <= 4 * b + 2; from += from % b > 1 && from % b + 2 < b ? 3 : 1) {
             il_session *s = lively_session(model, 0);
-            feed(s, tokens, &none, 0, from, 0);
+            /* half of them keep rows to learn from, which must be forgotten too */
+            for (size_t t = 0; t < from; t++) feed(s, tokens, &got, t, 1, from % 2 ? LOGITS : 0);
             for (uint64_t to = il_session_rewind_limit(s); to <= from; to++) {
                 il_session *fork, *second, *fresh = lively_session(model, 0);
                 assert_ok(il_session_fork(s, &fork, &error), error);
@@ -416,7 +417,9 @@ static void rewound_it_forgets(void **unused) {
                 assert_string_equal(got.state, want.state);
                 memcpy(others, tokens, sizeof others);
                 for (size_t t = to; t < N; t++) others[t] = (int32_t)lively_random(from, t, (uint32_t)got.vocab);
-                feed(second, others, &none, to, N - to, 0);
+                size_t some = to + (N - to) / 2;
+                for (size_t t = to; t < some; t++) feed(second, others, &got, t, 1, LOGITS);
+                feed(second, others, &none, some, N - some, 0);
                 feed(fresh, others, &none, 0, N, 0);
                 answers left = {0}, right = {0};
                 note_state(second, &left);
@@ -433,6 +436,123 @@ static void rewound_it_forgets(void **unused) {
         }
         free_answers(&want);
         free_answers(&got);
+        il_model_unref(model);
+    }
+    il_engine_close(engine);
+}
+
+/* Whether rows were kept or are computed again, new weights count from the same token on. */
+static void new_weights_count_at_once(void **unused) {
+    (void)unused;
+    il_engine *engine = lively_engine(2, NULL);
+    for (int i = 0; i < KINDS; i++) {
+        int32_t tokens[N];
+        tokens_of(tokens, N, kinds[i].vocab, 5);
+        answers got[2];
+        size_t change = (size_t)kinds[i].mini_batch + (size_t)kinds[i].mini_batch / 2;
+        if (kinds[i].type != IL_WEIGHTS_F32 || change >= N) continue;
+        for (int kept = 0; kept < 2; kept++) {
+            il_model *model = model_of(engine, &kinds[i], 1);
+            il_session *s = lively_session(model, 0);
+            got[kept] = room_for(N, kinds[i].vocab);
+            for (size_t t = 0; t < N; t++) {
+                if (t == change) {
+                    for (size_t j = 0; j < (size_t)il_model_config(model)->width; j++)
+                        model->weights[model->norm + j] *= 2;
+                    model->version++;
+                }
+                feed(s, tokens, &got[kept], t, 1, kept ? LOGITS : 0);
+            }
+            note_state(s, &got[kept]);
+            il_session_close(s);
+            il_model_unref(model);
+        }
+        assert_string_equal(got[0].state, got[1].state);
+        free_answers(&got[0]);
+        free_answers(&got[1]);
+    }
+    il_engine_close(engine);
+}
+
+/* ---- a reader ---- */
+
+typedef struct reading {
+    size_t vocab;
+    const size_t *at; /* [feeds]: where in its sequence each feed begins */
+    float **p;        /* [feeds] [N, vocab] */
+    float **lse;      /* [feeds] [N] */
+    int **times;      /* [feeds] [N]: how often a row came */
+} reading;
+
+static void read_row(void *context, size_t feed, size_t token, const float *p, float lse) {
+    reading *r = context;
+    size_t t = r->at[feed] + token;
+    memcpy(r->p[feed] + t * r->vocab, p, r->vocab * sizeof *p);
+    r->lse[feed][t] = lse;
+    r->times[feed][t]++;
+}
+
+/* A reader gets each row once, as the softmax of what would be its logits, with and without a fast head, whatever else
+ * is asked for. */
+static void a_reader_gets_the_softmax(void **unused) {
+    (void)unused;
+    enum { SESSIONS = 20 };
+    il_engine *engine = lively_engine(3, NULL);
+    const il_kernels *kernels = engine->kernels;
+    il_error error;
+    for (int i = 0; i < 2 * KINDS; i++) {
+        int vocab = kinds[i / 2].vocab;
+        il_model *model = model_of(engine, &kinds[i / 2], i % 2);
+        int32_t tokens[SESSIONS][N];
+        size_t at[SESSIONS] = {0};
+        float *p[SESSIONS], *lse[SESSIONS];
+        int *times[SESSIONS];
+        il_session *sessions[SESSIONS];
+        answers got[SESSIONS];
+        reading r = {(size_t)vocab, at, p, lse, times};
+        for (size_t s = 0; s < SESSIONS; s++) {
+            tokens_of(tokens[s], N, vocab, 300 + s);
+            sessions[s] = lively_session(model, s == 3);
+            got[s] = room_for(N, vocab);
+            p[s] = calloc(N * (size_t)vocab, sizeof **p);
+            lse[s] = calloc(N, sizeof **lse);
+            times[s] = calloc(N, sizeof **times);
+            assert_true(p[s] && lse[s] && times[s]);
+        }
+        for (uint64_t round = 0, left = 1; left; round++) {
+            il_feed feeds[SESSIONS];
+            left = 0;
+            for (size_t s = 0; s < SESSIONS; s++) {
+                size_t n = round % 3 ? lively_random(s, round, 50) : 1;
+                if (n > N - at[s]) n = N - at[s];
+                feeds[s] =
+                    piece_of(sessions[s], tokens[s], &got[s], at[s], n, s % 2 ? 0 : lively_random(s, 900 + round, 8));
+            }
+            assert_ok(il_feed_read(feeds, SESSIONS, &(il_reader){read_row, &r}, &error), error);
+            for (size_t s = 0; s < SESSIONS; s++) {
+                at[s] += feeds[s].n;
+                left += N - at[s];
+            }
+        }
+        for (size_t s = 0; s < SESSIONS; s++) {
+            answers want = read_whole(model, tokens[s], N, s == 3);
+            note_state(sessions[s], &got[s]);
+            assert_string_equal(got[s].state, want.state);
+            for (size_t t = 0; t < N; t++) {
+                float *row = want.logits + t * want.vocab, sum;
+                assert_int_equal(times[s][t], 1);
+                kernels->log_sum_exp(1, vocab, row, vocab, &sum);
+                kernels->exp_shift(1, vocab, row, vocab, &sum);
+                assert_memory_equal(&lse[s][t], &sum, sizeof sum);
+                assert_memory_equal(p[s] + t * want.vocab, row, want.vocab * sizeof *row);
+            }
+            il_session_close(sessions[s]);
+            free_answers(&want);
+            free_answers(&got[s]);
+            free(p[s]);
+            free(lse[s]);
+            free(times[s]);
+        }
         il_model_unref(model);
     }
     il_engine_close(engine);
@@ -543,7 +663,8 @@ static void its_size_is_told(void **unused) {
         il_model *model = model_of(engine, &kinds[i], 1), *plain = model_of(engine, &kinds[i], 0);
         size_t b = (size_t)kinds[i].mini_batch, panels = ((size_t)kinds[i].vocab + 15) / 16;
         size_t fast = 2 * panels * 16 * (size_t)kinds[i].size * sizeof(float); /* F and the one before */
-        size_t text = 2 * b * sizeof(int32_t) + b * 48 * sizeof(float), padding = 3 * 64;
+        fast += b * (size_t)(kinds[i].vocab + kinds[i].size) * sizeof(float);  /* what it kept to learn from */
+        size_t text = 2 * b * sizeof(int32_t) + b * 48 * sizeof(float), padding = 5 * 64;
         for (int frozen = 0; frozen < 2; frozen++) {
             il_session *s = lively_session(model, frozen), *t = lively_session(plain, frozen);
             il_session_stats with, without;
@@ -569,6 +690,8 @@ int main(void) {
         cmocka_unit_test(frozen_it_is_the_model_without_one),
         cmocka_unit_test(logits_on_demand_are_those_of_a_feed),
         cmocka_unit_test(rewound_it_forgets),
+        cmocka_unit_test(new_weights_count_at_once),
+        cmocka_unit_test(a_reader_gets_the_softmax),
         cmocka_unit_test(the_future_changes_nothing_before_it),
         cmocka_unit_test(numbers_too_large_stay_out),
         cmocka_unit_test(its_size_is_told),

@@ -43,29 +43,29 @@ void il_fast_head_add(const il_state *s, uint64_t mini_batch, int n, const float
                                     logits + from, c->vocab_size, 1);
 }
 
-void il_fast_head_error(const il_model *m, int32_t target, float lse, float *logits) {
-    int vocab = m->config.vocab_size;
-    if (target == m->config.bos_token || !isfinite(lse)) {
-        memset(logits, 0, (size_t)vocab * sizeof *logits);
-        return;
-    }
-    m->engine->kernels->exp_shift(1, vocab, logits, vocab, &lse);
-    logits[target] -= 1.0f;
+void il_fast_head_error(const il_model *m, int32_t target, int finite, float *row) {
+    if (target == m->config.bos_token || !finite)
+        memset(row, 0, (size_t)m->config.vocab_size * sizeof *row);
+    else
+        row[target] -= 1.0f;
 }
 
-void il_fast_head_learn(const il_state *s, uint64_t mini_batch, int n, const float *steps, const float *errors,
-                        int from, int to) {
+/* Panel after panel, copied when its turn comes, so that it is in the first-level cache for the product. */
+void il_fast_head_learn(const il_state *s, uint64_t mini_batch, int lists, const il_fast_rows *list, int from, int to) {
     const il_kernels *k = s->model->engine->kernels;
     int size = s->model->config.fast_head_size, vocab = s->model->config.vocab_size;
     size_t panel = (size_t)size * IL_LANES, at = (size_t)(from / IL_LANES) * panel;
+    const float *now = il_state_fast_head(s, mini_batch) + at;
     float *next = il_state_fast_head(s, mini_batch + 1) + at, packed[DEPTH * IL_LANES];
-    memcpy(next, il_state_fast_head(s, mini_batch) + at,
-           (size_t)((to - from + IL_LANES - 1) / IL_LANES) * panel * sizeof *next);
-    for (int column = from; column < to; column += IL_LANES, next += panel)
-        for (int i = 0; i < n; i += DEPTH) {
-            int depth = n - i < DEPTH ? n - i : DEPTH, columns = to - column < IL_LANES ? to - column : IL_LANES;
-            k->pack(columns, depth, errors + (ptrdiff_t)i * vocab + column, vocab, 1, packed);
-            k->gemm(size, IL_LANES, depth, steps + (ptrdiff_t)i * size, 1, size, packed, IL_LANES, IL_LANES * depth,
-                    next, IL_LANES, 1);
-        }
+    for (int column = from; column < to; column += IL_LANES, now += panel, next += panel) {
+        int columns = to - column < IL_LANES ? to - column : IL_LANES;
+        memcpy(next, now, panel * sizeof *next);
+        for (int l = 0; l < lists; l++)
+            for (int i = 0; i < list[l].n; i += DEPTH) {
+                int depth = list[l].n - i < DEPTH ? list[l].n - i : DEPTH;
+                k->pack(columns, depth, list[l].errors + (ptrdiff_t)i * vocab + column, vocab, 1, packed);
+                k->gemm(size, IL_LANES, depth, list[l].steps + (ptrdiff_t)i * size, 1, size, packed, IL_LANES,
+                        IL_LANES * depth, next, IL_LANES, 1);
+            }
+    }
 }

@@ -22,12 +22,16 @@ void il_fast_head_features(const il_model *model, int n, const float *hidden, pt
 /* logits [n, V], columns from .. to, += F φ (chain) */
 void il_fast_head_add(const il_state *state, uint64_t mini_batch, int n, const float *features, int from, int to,
                       float *logits);
-/* One row [V] of logits becomes softmax - onehot; zeros where nothing is to be learned: the target is BOS (as in every
- * loss), or lse is not finite. */
-void il_fast_head_error(const il_model *model, int32_t target, float lse, float *logits);
-/* F of mini_batch + 1 from that of mini_batch, columns from .. to: steps [n, size] = -lr φ and errors [n, V] of its
- * targets, i ascending. */
-void il_fast_head_learn(const il_state *state, uint64_t mini_batch, int n, const float *steps, const float *errors,
-                        int from, int to);
+/* One row [V] of softmax becomes softmax - onehot; zeros where nothing is to be learned: the target is BOS (as in every
+ * loss), or the logits' log-sum-exp is not finite. */
+void il_fast_head_error(const il_model *model, int32_t target, int finite, float *row);
+/* Rows to learn from: steps [n, size] = -lr φ, errors [n, V]. */
+typedef struct il_fast_rows {
+    int n;
+    const float *steps, *errors;
+} il_fast_rows;
+/* F of mini_batch + 1 from that of mini_batch, columns from .. to, by the rows of all lists, ascending. */
+void il_fast_head_learn(const il_state *state, uint64_t mini_batch, int lists, const il_fast_rows *list, int from,
+                        int to);
 
 #endif

@@ -77,7 +77,8 @@ typedef struct il_workspace {
     float *history;       /* [taps-1, D] in blocks of channels (pass.h) */
     int logit_rows;       /* IL_LOGIT_ROWS, with a fast head at least b */
     float *logits;        /* [logit_rows, V] */
-    float *rows;          /* [logit_rows, D] gathered hidden vectors; NULL without a fast head, like the next */
+    float *lse;           /* [logit_rows] their log-sum-exp; NULL without a fast head, like the next */
+    float *rows;          /* [logit_rows, D] gathered hidden vectors */
     float *features;      /* [2, logit_rows, size]: φ, and -lr φ */
     void *quantized;      /* il_quantized_bytes of the widest rows; NULL unless the weights are quantized */
     size_t scratch_floats;

@@ -24,20 +24,14 @@ static void lay_out(il_state *s, il_arena *arena) {
 static void lay_out_fast(il_state *s, il_arena *arena) {
     const il_config *c = &s->model->config;
     size_t b = (size_t)c->mini_batch;
-    s->fast = s->frozen ? NULL : il_arena_take(arena, 2 * s->model->fast_floats, sizeof(float));
+    s->fast = s->softmax = s->steps = NULL;
+    if (!s->frozen) {
+        s->fast = il_arena_take(arena, 2 * s->model->fast_floats, sizeof(float));
+        s->softmax = il_arena_take(arena, b * (size_t)c->vocab_size, sizeof(float));
+        s->steps = il_arena_take(arena, b * (size_t)c->fast_head_size, sizeof(float));
+    }
     s->tokens = il_arena_take(arena, 2 * b, sizeof *s->tokens);
     s->past = il_arena_take(arena, b * (size_t)c->width, sizeof(float));
-}
-
-static void *measured(il_state *s, void (*lay)(il_state *, il_arena *), size_t *bytes, il_error *error) {
-    il_arena arena = {0};
-    lay(s, &arena);
-    *bytes = arena.used;
-    void *block = il_alloc(&s->model->engine->memory, arena.used, 1);
-    if (!block) il_fail(error, IL_ERR_NOMEM, "no memory for a state of %zu bytes", arena.used);
-    arena = (il_arena){.base = block};
-    if (block) lay(s, &arena);
-    return block;
 }
 
 il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *error) {
@@ -45,9 +39,21 @@ il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *
     *state = (il_state){.model = model, .frozen = frozen};
     state->ring = c->conv_kernel - 1 + 2 * c->mini_batch;
     state->ring_hidden = 2 * c->mini_batch + 1;
-    if (!(state->block = measured(state, lay_out, &state->block_bytes, error))) return IL_ERR_NOMEM;
-    if (c->fast_head_size && !(state->fast_block = measured(state, lay_out_fast, &state->fast_bytes, error)))
-        return IL_ERR_NOMEM;
+    il_arena arena = {0}, fast = {0};
+    lay_out(state, &arena);
+    if (c->fast_head_size) lay_out_fast(state, &fast);
+    state->block_bytes = arena.used;
+    state->fast_bytes = fast.used;
+    size_t bytes = arena.used > SIZE_MAX - fast.used ? SIZE_MAX : arena.used + fast.used;
+    state->block = il_alloc(&model->engine->memory, bytes, 1);
+    if (!state->block) return il_fail(error, IL_ERR_NOMEM, "no memory for a state of %zu bytes", bytes);
+    arena = (il_arena){.base = state->block};
+    lay_out(state, &arena);
+    fast = (il_arena){.base = arena.base + state->block_bytes};
+    if (c->fast_head_size) {
+        state->fast_block = fast.base;
+        lay_out_fast(state, &fast);
+    }
     il_state_reset(state);
     return IL_OK;
 }
@@ -57,14 +63,13 @@ void il_state_close(il_state *state) {
     const il_allocator *memory = &state->model->engine->memory;
     for (size_t i = 0; i < state->n_chunks; i++) il_free(memory, state->chunks[i]);
     il_free(memory, state->chunks);
-    il_free(memory, state->fast_block);
     il_free(memory, state->block);
     *state = (il_state){0};
 }
 
 void il_state_reset(il_state *state) {
     const il_model *m = state->model;
-    state->position = state->oldest = 0;
+    state->position = state->oldest = state->kept_from = state->kept_to = 0;
     /* both: with b = 1 mini-batch 0 has no prediction to learn from, and F of mini-batch 1 is 0 too */
     if (state->fast) memset(state->fast, 0, 2 * m->fast_floats * sizeof(float));
     if (!m->rule) return;
@@ -106,6 +111,9 @@ il_status il_state_copy(il_state *to, const il_state *from, il_error *error) {
     to->frozen = from->frozen;
     to->position = from->position;
     to->oldest = from->oldest;
+    to->kept_from = from->kept_from;
+    to->kept_to = from->kept_to;
+    to->kept_version = from->kept_version;
     return IL_OK;
 }
 
@@ -120,6 +128,8 @@ void il_state_rewind(il_state *state, uint64_t position) {
     /* The slot that mini_batch - 1 would be in holds what is being given up. */
     if (mini_batch < state->position / b && mini_batch * b > state->oldest) state->oldest = mini_batch * b;
     state->position = position;
+    if (state->kept_to > position) state->kept_to = position;
+    if (state->kept_from > position) state->kept_from = position;
 }
 
 size_t il_state_bytes(const il_state *state) {

@@ -13,7 +13,7 @@ typedef struct il_state {
     int frozen;      /* outputs, but no commits: the carry stays the learned initial one */
     uint64_t position;
     uint64_t oldest; /* rewinding below this is impossible (besides the mini-batch rule) */
-    void *block;     /* one allocation for the arrays below */
+    void *block;     /* the arrays below */
     size_t block_bytes;
     float *carry;    /* [2, layers, H, shape.carry] */
     float *rows;     /* [2, layers, H, shape.rows] */
@@ -23,12 +23,18 @@ typedef struct il_state {
     float *ring_v; /* [layers, 2b, D] or NULL (self-attention): V, that of position p at p mod 2b, for the inner loss */
     int ring_hidden; /* 2b + 1 */
     float *hidden;   /* [2b+1, D]: final hidden vector of position p at p mod (2b+1) */
-    /* With a fast head, in a block of its own, which no failing pass touches: */
+    /* With a fast head, behind them in the same allocation, what no failing pass touches: */
     void *fast_block;
     size_t fast_bytes;
     float *fast;     /* [2, il_fast_head_floats]: F of mini-batch m in slot m & 1; NULL when frozen: it stays 0 */
     int32_t *tokens; /* [2b]: that of position p at p mod 2b */
-    float *past;     /* [b, D]: scratch of a pass: the hidden vectors before it that it still needs */
+    /* What was computed of the mini-batch under way when its logits were asked for, so that learning from it need not
+     * compute it again: the rows of the hidden vectors kept_from .. kept_to - 1, by F of that mini-batch and the
+     * weights of that version. A row's place is that of the token it predicts in the mini-batch. */
+    float *softmax; /* [b, V], and */
+    float *steps;   /* [b, size] -lr φ; both NULL when frozen */
+    uint64_t kept_from, kept_to, kept_version;
+    float *past; /* [b, D]: scratch of a pass: the hidden vectors before it that it still needs */
     /* Self-attention: chunk c covers positions c*512 ..: per layer, head and block of 64 keys: K^T [d][64], V
      * [64][d] */
     float **chunks;

@@ -48,9 +48,10 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     }
     w->history = il_arena_take(arena, (size_t)(c->conv_kernel - 1) * width, size);
     size_t rows = IL_LOGIT_ROWS;
-    w->rows = w->features = NULL;
+    w->lse = w->rows = w->features = NULL;
     if (c->fast_head_size) {
         if (rows < (size_t)c->mini_batch) rows = (size_t)c->mini_batch;
+        w->lse = il_arena_take(arena, rows, size);
         w->rows = il_arena_take(arena, rows * width, size);
         w->features = il_arena_take(arena, 2 * rows * (size_t)c->fast_head_size, size);
     }

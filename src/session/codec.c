@@ -15,8 +15,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-/* Logits of a pass: rows that are coded together, and the floats they may take. */
-enum { ROWS_MAX = IL_FEED_CHUNK, LOGIT_FLOATS = 1 << 22, LENGTH_BITS = 6 };
+enum { LENGTH_BITS = 6 };
+_Static_assert((int)IL_STREAMS_MAX <= (int)IL_FEED_CHUNK, "a token of every stream fits in a pass");
 
 void il_codec_options_default(il_codec_options *options) { *options = (il_codec_options){.streams = 1}; }
 
@@ -35,8 +35,7 @@ typedef struct codec {
     int begun;      /* options.start has read something */
     il_container head;
     il_feed *feeds; /* [head.n] */
-    float *logits;  /* [rows, vocab] */
-    size_t rows;    /* of a pass, all streams together */
+    float *logits;  /* [vocab]: of the state that all streams start from */
 } codec;
 
 static void begin(codec *c, il_model *model, const il_tokenizer *tokenizer, const il_codec_options *options) {
@@ -79,12 +78,11 @@ static il_status check(const codec *c, char tokenizer[33], il_error *error) {
 }
 
 /* After head.n is known. */
-static il_status open_pass(codec *c, size_t rows, il_error *error) {
-    c->rows = rows;
+static il_status open_pass(codec *c, il_error *error) {
     c->feeds = il_alloc(c->memory, (size_t)c->head.n, sizeof *c->feeds);
-    c->logits = il_alloc_raw(c->memory, rows * (size_t)c->vocab, sizeof *c->logits);
+    c->logits = il_alloc_raw(c->memory, (size_t)c->vocab, sizeof *c->logits);
     if (c->feeds && c->logits) return IL_OK;
-    return il_fail(error, IL_ERR_NOMEM, "no memory for %zu rows of %d logits", rows, c->vocab);
+    return il_fail(error, IL_ERR_NOMEM, "no memory for %d logits", c->vocab);
 }
 
 static void close_pass(codec *c) {
@@ -112,16 +110,16 @@ typedef struct source {
     il_stretches stretches;
     size_t span, left; /* the stretch under way, and how many of its tokens are left */
     size_t fed;        /* tokens[fed] is fed next */
-    size_t part;       /* of it, in this pass */
+    size_t part;       /* of it, in this pass, */
+    size_t row;        /* the first of them in slices */
     il_encoder encoder;
 } source;
 
 typedef struct compressor {
     codec base;
-    source *sources;         /* [n] */
-    il_slice *slices;        /* [rows] of the pass */
-    const int32_t **targets; /* [rows] */
-    int *finite;             /* [rows] */
+    source *sources;  /* [n] */
+    source **open;    /* [n]: those with tokens in this pass, in the order of its feeds */
+    il_slice *slices; /* [IL_FEED_CHUNK] of the pass; total 0: not to be coded by */
 } compressor;
 
 /* Number of bits, then the bits. */
@@ -179,13 +177,11 @@ static il_status open_source(compressor *z, int i, const char *text, il_error *e
     return coded ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
 }
 
-static void slice_run(void *context, int row, int worker) {
+static void slice_row(void *context, size_t feed, size_t token, const float *p, float lse) {
     compressor *z = context;
-    const codec *c = &z->base;
-    float *logits = c->logits + (size_t)row * (size_t)c->vocab;
-    (void)worker;
-    z->finite[row] = il_slices_begin(c->model->engine->kernels, c->vocab, logits);
-    if (z->finite[row]) z->slices[row] = il_slice_of(c->vocab, logits, *z->targets[row]);
+    const source *s = z->open[feed];
+    int32_t target = s->stretches.tokens.ids[s->fed + token + 1];
+    z->slices[s->row + token] = il_slices_fit(lse) ? il_slice_of(z->base.vocab, p, target) : (il_slice){0};
 }
 
 /* One pass: a part of every stream that is not done. *rows: how many tokens it coded; 0: all is done. */
@@ -198,22 +194,20 @@ static il_status compress_pass(compressor *z, size_t *rows, il_error *error) {
     for (int i = 0; i < c->head.n; i++) {
         source *s = &z->sources[i];
         size_t left = s->stretches.tokens.n ? s->stretches.tokens.n - 1 - s->fed : 0;
-        s->part = left < c->rows / open ? left : c->rows / open;
+        s->part = left < IL_FEED_CHUNK / open ? left : IL_FEED_CHUNK / open;
         if (!s->part) continue;
-        const int32_t *tokens = s->stretches.tokens.ids + s->fed;
-        c->feeds[n_feeds++] = (il_feed){
-            .session = s->session, .tokens = tokens, .n = s->part, .logits = c->logits + *rows * (size_t)c->vocab};
-        for (size_t j = 0; j < s->part; j++) z->targets[(*rows)++] = tokens + j + 1;
+        s->row = *rows;
+        *rows += s->part;
+        c->feeds[n_feeds] = (il_feed){.session = s->session, .tokens = s->stretches.tokens.ids + s->fed, .n = s->part};
+        z->open[n_feeds++] = s;
     }
-    IL_TRY(il_feed_many(c->feeds, n_feeds, error));
-    il_pool_run(c->model->engine->pool, (int)*rows, slice_run, z);
-    size_t row = 0;
+    IL_TRY(il_feed_read(c->feeds, n_feeds, &(il_reader){slice_row, z}, error));
     for (int i = 0; i < c->head.n; i++) {
         source *s = &z->sources[i];
-        for (size_t j = 0; j < s->part; j++, row++) {
-            if (!z->finite[row]) return bad_logits(i, error);
-            if (!encode_token(s, z->slices[row]))
-                return il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
+        for (size_t j = 0; j < s->part; j++) {
+            il_slice slice = z->slices[s->row + j];
+            if (!slice.total) return bad_logits(i, error);
+            if (!encode_token(s, slice)) return il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
         }
         s->fed += s->part;
     }
@@ -272,15 +266,11 @@ static il_status compress(compressor *z, const char *text, size_t bytes, il_buff
     il_model_fingerprint(c->model, c->head.model);
     c->head.checksum = XXH3_64bits(text, bytes);
     cut(c, text, bytes);
-    size_t rows = LOGIT_FLOATS / (size_t)c->vocab;
-    if (rows > ROWS_MAX) rows = ROWS_MAX;
-    if (rows < (size_t)c->head.n) rows = (size_t)c->head.n;
-    IL_TRY(open_pass(c, rows, error));
+    IL_TRY(open_pass(c, error));
     z->sources = il_alloc(c->memory, (size_t)c->head.n, sizeof *z->sources);
-    z->slices = il_alloc(c->memory, rows, sizeof *z->slices);
-    z->targets = il_alloc(c->memory, rows, sizeof *z->targets);
-    z->finite = il_alloc(c->memory, rows, sizeof *z->finite);
-    if (!z->sources || !z->slices || !z->targets || !z->finite)
+    z->open = il_alloc(c->memory, (size_t)c->head.n, sizeof(source *));
+    z->slices = il_alloc(c->memory, IL_FEED_CHUNK, sizeof *z->slices);
+    if (!z->sources || !z->open || !z->slices)
         return il_fail(error, IL_ERR_NOMEM, "no memory for %d streams", c->head.n);
     uint64_t all = 0, done = 0;
     for (int i = 0; i < c->head.n; i++) {
@@ -309,8 +299,7 @@ il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void
     }
     if (z.sources) il_free(z.base.memory, z.sources);
     if (z.slices) il_free(z.base.memory, z.slices);
-    if (z.targets) il_free(z.base.memory, z.targets);
-    if (z.finite) il_free(z.base.memory, z.finite);
+    if (z.open) il_free(z.base.memory, z.open);
     close_pass(&z.base);
     if (status != IL_OK) il_buffer_free(output);
     return status;
@@ -325,6 +314,7 @@ typedef struct sink {
     int raw;
     uint64_t left; /* units of the stretch under way */
     int32_t token; /* the last one, to be fed next; -1: none yet */
+    int32_t fed;   /* the one before, under way */
     il_decoder decoder;
     char *piece; /* [piece_bytes_max] */
     void *text;  /* [done] */
@@ -422,16 +412,15 @@ static il_status open_sink(decompressor *d, int i, const unsigned char *data, il
     return IL_OK;
 }
 
-static void decode_run(void *context, int row, int worker) {
+static void decode_row(void *context, size_t feed, size_t token, const float *p, float lse) {
     decompressor *d = context;
     const codec *c = &d->base;
-    sink *s = d->open[row];
-    float *logits = c->logits + (size_t)row * (size_t)c->vocab;
-    (void)worker;
-    if (!il_slices_begin(c->model->engine->kernels, c->vocab, logits))
+    sink *s = d->open[feed];
+    (void)token;
+    if (!il_slices_fit(lse))
         s->status = bad_logits((int)(s - d->sinks), &s->error);
     else
-        take_token(c, s, il_decode_symbol(&s->decoding, c->vocab, logits));
+        take_token(c, s, il_decode_symbol(&s->decoding, c->vocab, p));
 }
 
 /* One token of every stream that is not done. *open: how many those were. */
@@ -441,13 +430,12 @@ static il_status decompress_pass(decompressor *d, size_t *open, il_error *error)
     for (int i = 0; i < c->head.n; i++) {
         sink *s = &d->sinks[i];
         if (!s->left) continue;
-        c->feeds[*open] = (il_feed){
-            .session = s->session, .tokens = &s->token, .n = 1, .logits = c->logits + *open * (size_t)c->vocab};
+        s->fed = s->token;
+        c->feeds[*open] = (il_feed){.session = s->session, .tokens = &s->fed, .n = 1};
         d->open[(*open)++] = s;
     }
     if (!*open) return IL_OK;
-    IL_TRY(il_feed_many(c->feeds, *open, error));
-    il_pool_run(c->model->engine->pool, (int)*open, decode_run, d);
+    IL_TRY(il_feed_read(c->feeds, *open, &(il_reader){decode_row, d}, error));
     for (size_t i = 0; i < *open; i++)
         if (d->open[i]->status != IL_OK)
             return il_fail(error, d->open[i]->status, "stream %d: %s", (int)(d->open[i] - d->sinks),
@@ -500,7 +488,7 @@ static il_status decompress(decompressor *d, const unsigned char *data, size_t b
     size_t at;
     IL_TRY(il_container_parse(data, bytes, &c->head, &at, error));
     IL_TRY(check_head(c, error));
-    IL_TRY(open_pass(c, (size_t)c->head.n, error));
+    IL_TRY(open_pass(c, error));
     d->sinks = il_alloc(c->memory, (size_t)c->head.n, sizeof *d->sinks);
     d->open = il_alloc(c->memory, (size_t)c->head.n, sizeof *d->open);
     if (!d->sinks || !d->open) return il_fail(error, IL_ERR_NOMEM, "no memory for %d streams", c->head.n);

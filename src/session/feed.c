@@ -125,7 +125,7 @@ static void undo(const il_part *p) {
 static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
     il_session *s = whole->feed->session;
     for (size_t done = 0; done < whole->n;) {
-        il_part piece = {.feed = whole->feed, .n = whole->n - done};
+        il_part piece = {.feed = whole->feed, .n = whole->n - done, .index = whole->index, .reader = whole->reader};
         piece.n = to_boundary(&piece);
         uint64_t start = s->state.position - s->state.position % (uint64_t)model->config.mini_batch;
         if (!step(model, &piece, 1)) {
@@ -141,7 +141,7 @@ static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
 }
 
 /* One chunk of the batch: as many sequences and tokens as fit. *done is set when nothing was left to read. */
-static il_status chunk(il_feed *feeds, size_t n, int *done, il_error *error) {
+static il_status chunk(il_feed *feeds, size_t n, const il_reader *reader, int *done, il_error *error) {
     il_model *model = feeds[0].session->model;
     il_part parts[IL_PARTS];
     size_t room = IL_FEED_CHUNK;
@@ -153,7 +153,7 @@ static il_status chunk(il_feed *feeds, size_t n, int *done, il_error *error) {
         if (atomic_exchange(&f->session->cancelled, 0))
             return il_fail(error, IL_ERR_CANCELLED, "feed %zu was cancelled", i);
         il_part *p = &parts[n_parts++];
-        *p = (il_part){.feed = f, .n = left < room ? left : room, .index = i};
+        *p = (il_part){.feed = f, .n = left < room ? left : room, .index = i, .reader = reader};
         IL_TRY(il_state_reserve(&f->session->state, f->session->state.position + p->n, error));
         room -= p->n;
     }
@@ -166,7 +166,9 @@ static il_status chunk(il_feed *feeds, size_t n, int *done, il_error *error) {
     return IL_OK;
 }
 
-il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) {
+il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) { return il_feed_read(feeds, n, NULL, error); }
+
+il_status il_feed_read(il_feed *feeds, size_t n, const il_reader *reader, il_error *error) {
     for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
     if (!n) return IL_OK;
     IL_TRY(check(feeds, n, error));
@@ -176,7 +178,7 @@ il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) {
         pthread_mutex_lock(
             &model->lock); /* by the chunk, so that other threads' sessions of this model get their turn */
         status = il_model_refresh(model, 1, error);
-        if (status == IL_OK) status = chunk(feeds, n, &done, error);
+        if (status == IL_OK) status = chunk(feeds, n, reader, &done, error);
         pthread_mutex_unlock(&model->lock);
     }
     return status;

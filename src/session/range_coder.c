@@ -8,11 +8,13 @@ static const uint64_t RANGE_LEAST = (uint64_t)1 << 56;
 
 /* ---- frequencies ---- */
 
+/* At 2^22 the last bit of lse is 1/2: p may be off by e^1/4 together, which still keeps total below 2^32. */
+int il_slices_fit(float lse) { return fabsf(lse) < 0x1p22f; }
+
 int il_slices_begin(const il_kernels *kernels, int n, float *row) {
     float lse;
     kernels->log_sum_exp(1, n, row, n, &lse);
-    /* At 2^22 the last bit of lse is 1/2: p may be off by e^1/4 together, which still keeps total below 2^32. */
-    if (!(fabsf(lse) < 0x1p22f)) return 0;
+    if (!il_slices_fit(lse)) return 0;
     kernels->exp_shift(1, n, row, n, &lse);
     return 1;
 }

@@ -23,6 +23,8 @@ typedef struct il_slice {
 /* Turns logits [n] into p in place. 0 when they are not finite, or so large (2^22) that their sum means
  * nothing. */
 int il_slices_begin(const il_kernels *kernels, int n, float *row);
+/* Whether p made with this log-sum-exp can be coded by. */
+int il_slices_fit(float lse);
 il_slice il_slice_of(int n, const float *p, int symbol);
 
 typedef struct il_encoder {
