@@ -75,6 +75,7 @@ typedef struct bench_row {
     double fraction_least, fraction_most;
     bench_count count;
     const char *unit;   /* of limits */
+    double limit_bytes; /* that were read to measure them, again and again; 0: they are not of memory */
     double joules;      /* per token; NAN: unknown */
     size_t state_bytes; /* of a session; 0: unknown */
     char reason[200];

@@ -82,6 +82,7 @@ static json_t *row_json(const bench_row *row) {
     json_object_set_new(object, "flops_per_token", json_real(row->count.flops));
     json_object_set_new(object, "bytes_per_token", positive(row->count.bytes));
     json_object_set_new(object, "limit_unit", json_string(row->unit));
+    json_object_set_new(object, "limit_bytes", positive(row->limit_bytes));
     json_object_set_new(object, "limit", positive(row->median.limit));
     json_object_set_new(object, "fraction_of_limit", positive(row->median.fraction));
     json_object_set_new(object, "fractions", fractions);

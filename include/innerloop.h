@@ -88,7 +88,9 @@ IL_API const char *il_engine_kernels(const il_engine *engine); /* "portable", "a
 typedef struct il_limits {
     double gflops_kernel;    /* our exact fp32 product, 1e9 multiply and add per second, [1024,1024]x[1024,1024] */
     double gflops_onednn;    /* the same by oneDNN with packed weights; 0 when built without it */
-    double read_gb_s;        /* sequential DRAM read, 1e9 bytes per second */
+    double read_gb_s;        /* memory read, 1e9 bytes per second: the faster of a plain pass and our matrix-vector
+                              * product, */
+    double read_bytes;       /* over a buffer of so many bytes */
     double l2_read_gb_s;     /* the same from second-level caches, by our matrix-vector product, all threads together */
     double gops_int8_onednn; /* as gflops_onednn, uint8 times int8; 0 when built without it or where it cannot */
 } il_limits;
@@ -104,9 +106,11 @@ enum {
     IL_LIMIT_ALL = 31
 };
 typedef struct il_prober il_prober;
-/* which: IL_LIMIT_* together. Takes 16 MiB, for IL_LIMIT_READ a buffer of 256 MiB to 1 GiB more. On failure *prober is
- * NULL. Close it before its engine. */
-IL_API il_status il_prober_open(il_engine *engine, unsigned which, il_prober **prober, il_error *error);
+/* which: IL_LIMIT_* together. Takes 16 MiB, for IL_LIMIT_READ a buffer of read_bytes more, in whole MiB, 1 GiB at most:
+ * as many bytes as a pass of what is timed reads, so that caches help both alike; 0: four last-level caches, 256 MiB to
+ * 1 GiB, which il_engine_limits takes too. On failure *prober is NULL. Close it before its engine. */
+IL_API il_status il_prober_open(il_engine *engine, unsigned which, size_t read_bytes, il_prober **prober,
+                                il_error *error);
 /* Each limit in about so many seconds, the fastest of the runs that fit, at least one. Limits that were not asked for
  * are 0. As all work on an engine, one call at a time. */
 IL_API il_status il_prober_measure(il_prober *prober, double seconds_each, il_limits *limits, il_error *error);

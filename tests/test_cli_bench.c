@@ -115,6 +115,10 @@ static void test_every_work(void **state) {
         int reads = !strcmp(support_string(row, "limit_unit"), "GB/s");
         check_fraction(row, reads ? "bytes_per_token" : "flops_per_token");
         if (i != 3) assert_int_equal(reads, i == 2);
+        if (reads) /* memory is read over as much as a pass reads, in whole MiB */
+            assert_near(support_number(row, "limit_bytes"), ceil(bytes[i] * (i == 3 ? 16 : 1) / (1 << 20)) * (1 << 20));
+        else
+            assert_true(json_is_null(json_object_get(row, "limit_bytes")));
         assert_int_equal(support_number(row, "context"), 48);
         assert_int_equal(support_number(row, "sessions"), i == 3 ? 16 : 1);
         assert_near(support_number(row, "flops_per_token"), flops[i]);

@@ -110,18 +110,29 @@ static void check_prober(il_engine *engine, int with_peer) {
     il_prober *prober;
     il_error error;
     il_limits limits;
-    assert_ok(il_prober_open(engine, IL_LIMIT_KERNEL | IL_LIMIT_INT8_ONEDNN, &prober, &error), error);
+    assert_ok(il_prober_open(engine, IL_LIMIT_KERNEL | IL_LIMIT_INT8_ONEDNN, 0, &prober, &error), error);
     for (int i = 0; i < 2; i++) {
         assert_ok(il_prober_measure(prober, 0.01, &limits, &error), error);
         assert_true(limits.gflops_kernel > 0 && (limits.gops_int8_onednn > 0) == with_peer);
         assert_true(limits.gflops_onednn == 0 && limits.read_gb_s == 0 && limits.l2_read_gb_s == 0);
+        assert_true(limits.read_bytes == 0);
     }
     il_prober_close(prober);
-    assert_ok(il_prober_open(engine, IL_LIMIT_L2_READ | IL_LIMIT_ONEDNN, &prober, &error), error);
+    assert_ok(il_prober_open(engine, IL_LIMIT_L2_READ | IL_LIMIT_ONEDNN, 0, &prober, &error), error);
     assert_ok(il_prober_measure(prober, 0.01, &limits, &error), error);
     assert_true(limits.l2_read_gb_s > 0 && (limits.gflops_onednn > 0) == with_peer);
     assert_true(limits.gflops_kernel == 0 && limits.read_gb_s == 0 && limits.gops_int8_onednn == 0);
     il_prober_close(prober);
+    /* as large a buffer as was asked for, in whole MiB: one of two threads' L2 reads, or of many passes */
+    static const double mib[] = {1, 33};
+    for (int i = 0; i < 2; i++) {
+        size_t bytes = ((size_t)mib[i] << 20) - 1;
+        assert_ok(il_prober_open(engine, IL_LIMIT_READ | IL_LIMIT_L2_READ, bytes, &prober, &error), error);
+        assert_ok(il_prober_measure(prober, 0.01, &limits, &error), error);
+        assert_true(limits.read_gb_s > 0 && limits.l2_read_gb_s > 0);
+        assert_true(limits.read_bytes == (i ? mib[i] : 2) * (1 << 20));
+        il_prober_close(prober);
+    }
     il_prober_close(NULL);
 }
 
@@ -138,6 +149,7 @@ static void test_limits(void **unused) {
     assert_true(limits.gflops_kernel > 0 && limits.gflops_onednn >= 0);
     assert_true(limits.read_gb_s > 0 && limits.l2_read_gb_s > 0 && limits.gops_int8_onednn >= 0);
     assert_true((limits.gflops_onednn > 0) == (limits.gops_int8_onednn > 0)); /* built with oneDNN or not */
+    assert_true(limits.read_bytes >= 1 << 28 && limits.read_bytes <= 1 << 30);
     int with_peer = limits.gflops_onednn > 0;
     check_prober(engine, with_peer);
     il_engine_close(engine);
@@ -146,7 +158,7 @@ static void test_limits(void **unused) {
     assert_fails(il_engine_limits(engine, &limits, &error), IL_ERR_NOMEM, error, "MiB");
     assert_true(limits.gflops_kernel == 0 && limits.read_gb_s == 0);
     il_prober *prober;
-    assert_fails(il_prober_open(engine, IL_LIMIT_READ, &prober, &error), IL_ERR_NOMEM, error, "MiB");
+    assert_fails(il_prober_open(engine, IL_LIMIT_READ, 0, &prober, &error), IL_ERR_NOMEM, error, "MiB");
     assert_null(prober);
     check_prober(engine, with_peer); /* it takes the buffer only where memory is read */
     il_engine_close(engine);

@@ -9,8 +9,11 @@
 
 enum {
     SIDE = 1024,
-    READ_CHUNK = 1 << 18, /* floats: 1 MiB */
-    CACHED_COLUMNS = 256, /* of the matrix that is read from the second-level cache */
+    COLUMNS = 256,               /* of the matrices that are read */
+    READ_CHUNK = SIDE * COLUMNS, /* floats, 1 MiB: one of those matrices */
+    READ_CHUNKS_MIN = 64,        /* that a run reads, so that starting it costs nothing beside it */
+    READ_CHUNKS_MAX = 1024,
+    READ_AHEAD = 512, /* floats: 2 KiB */
     CACHED_PASSES = 64
 };
 #define SECONDS_EACH 0.4
@@ -26,8 +29,8 @@ struct il_prober {
     unsigned which;
     float *a, *b, *packed, *c; /* [SIDE, SIDE] */
     float *buffer;             /* [chunks, READ_CHUNK]; NULL where no read is measured */
-    int chunks;
-    int cached_rows; /* of a matrix [cached_rows, CACHED_COLUMNS] that fills half of a core's L2 */
+    int chunks, reads;         /* reads: chunks that a run reads, the same ones again where there are few */
+    int cached_rows;           /* of a matrix [cached_rows, COLUMNS] that fills half of a core's L2 */
     il_onednn *peer;
 };
 
@@ -58,24 +61,52 @@ static void fill_chunk(void *context, int item, int worker) {
     for (int i = 0; i < READ_CHUNK; i++) x[i] = 1.0f;
 }
 
-static void read_chunk(void *context, int item, int worker) {
-    il_prober *p = context;
-    volatile float seen = p->engine->kernels->sum(READ_CHUNK, p->buffer + (ptrdiff_t)item * READ_CHUNK);
-    (void)seen;
+static float *chunk_of(const il_prober *p, int item) { return p->buffer + (ptrdiff_t)(item % p->chunks) * READ_CHUNK; }
+
+/* Front to back, nothing but additions, and lines asked for before they are needed. */
+static void read_plainly(void *context, int item, int worker) {
+    enum { LINE = 16, STEP = 2 * LINE };
+    const float *x = chunk_of(context, item);
+    float sums[STEP] = {0};
     (void)worker;
+    for (const float *end = x + READ_CHUNK; x < end; x += STEP) {
+        for (int i = 0; i < STEP; i += LINE) __builtin_prefetch(x + i + READ_AHEAD);
+        for (int i = 0; i < STEP; i++) sums[i] += x[i];
+    }
+    for (int i = 1; i < STEP; i++) sums[0] += sums[i];
+    volatile float seen = sums[0];
+    (void)seen;
 }
 
-static void read_all(il_prober *p) { il_pool_run(p->engine->pool, p->chunks, read_chunk, p); }
+/* A vector times a matrix [rows, COLUMNS] in panels, by the kernel that decodes. */
+static void multiply(const il_prober *p, int rows, const float *matrix) {
+    float y[COLUMNS];
+    p->engine->kernels->gemm(1, COLUMNS, rows, p->a, SIDE, 1, matrix, IL_LANES, (ptrdiff_t)rows * IL_LANES, y, COLUMNS,
+                             0);
+}
 
-/* Each worker multiplies a vector by its own part of the buffer, by the kernel that decodes. */
+static void read_by_product(void *context, int item, int worker) {
+    (void)worker;
+    multiply(context, SIDE, chunk_of(context, item));
+}
+
+static void read_all_plainly(il_prober *p) { il_pool_run(p->engine->pool, p->reads, read_plainly, p); }
+static void read_all_by_product(il_prober *p) { il_pool_run(p->engine->pool, p->reads, read_by_product, p); }
+
+/* Of the two ways the faster: one stream, and as many as a product has panels side by side. Which one memory feeds
+ * better differs by processor. */
+static double read_rate(il_prober *p, double within) {
+    double plain = seconds_min(read_all_plainly, p, within / 2);
+    double product = seconds_min(read_all_by_product, p, within / 2);
+    return p->reads * (READ_CHUNK * sizeof(float) * 1e-9) / (plain < product ? plain : product);
+}
+
+/* Each worker its own part of the buffer. */
 static void read_cached(void *context, int item, int worker) {
-    il_prober *p = context;
-    float y[CACHED_COLUMNS];
-    const float *matrix = p->buffer + (ptrdiff_t)worker * p->cached_rows * CACHED_COLUMNS;
+    const il_prober *p = context;
     (void)item;
     for (int i = 0; i < CACHED_PASSES; i++)
-        p->engine->kernels->gemm(1, CACHED_COLUMNS, p->cached_rows, p->a, SIDE, 1, matrix, IL_LANES,
-                                 (ptrdiff_t)p->cached_rows * IL_LANES, y, CACHED_COLUMNS, 0);
+        multiply(p, p->cached_rows, p->buffer + (ptrdiff_t)worker * p->cached_rows * COLUMNS);
 }
 
 static void read_all_cached(il_prober *p) {
@@ -85,7 +116,7 @@ static void read_all_cached(il_prober *p) {
 static int cached_rows(void) {
     long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
     long bytes = cache <= 0 ? 128 << 10 : cache / 2 > 1 << 20 ? 1 << 20 : cache / 2;
-    return (int)(bytes / (CACHED_COLUMNS * (long)sizeof(float)));
+    return (int)(bytes / (COLUMNS * (long)sizeof(float)));
 }
 
 #ifdef IL_WITH_ONEDNN
@@ -106,25 +137,27 @@ static il_status peer_seconds(il_prober *p, il_onednn_kind kind, double within, 
 }
 #endif
 
-/* Chunks of a buffer four times the last-level cache, 256 MiB to 1 GiB. */
-static int read_chunks(void) {
+/* Chunks of a buffer of so many bytes, 0: of four times the last-level cache, at least 256 MiB. */
+static int read_chunks(size_t bytes) {
+    const size_t mib = 1 << 20;
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
-    long mib = cache > 0 ? cache / (1 << 20) * 4 : 0;
-    return (int)(mib < 256 ? 256 : mib > 1024 ? 1024 : mib);
+    if (!bytes) bytes = cache > 64 << 20 ? 4 * (size_t)cache : 256 * mib;
+    return bytes >= READ_CHUNKS_MAX * mib ? READ_CHUNKS_MAX : (int)((bytes + mib - 1) / mib);
 }
 
 /* Chunks that are read: from memory, or from the caches, a part of half of one (1 MiB at most) for each worker. */
-static int chunks_of(const il_engine *engine, unsigned which) {
-    if (which & IL_LIMIT_READ) return read_chunks();
-    return which & IL_LIMIT_L2_READ ? il_pool_threads(engine->pool) : 0;
+static int chunks_of(const il_engine *engine, unsigned which, size_t read_bytes) {
+    int chunks = which & IL_LIMIT_READ ? read_chunks(read_bytes) : 0, threads = il_pool_threads(engine->pool);
+    return which & IL_LIMIT_L2_READ && chunks < threads ? threads : chunks;
 }
 
-il_status il_prober_open(il_engine *engine, unsigned which, il_prober **prober, il_error *error) {
+il_status il_prober_open(il_engine *engine, unsigned which, size_t read_bytes, il_prober **prober, il_error *error) {
     il_prober *p = il_alloc(&engine->memory, 1, sizeof *p);
     *prober = NULL;
     if (!p) return il_fail(error, IL_ERR_NOMEM, "out of memory for measuring");
-    *p =
-        (il_prober){.engine = engine, .which = which, .chunks = chunks_of(engine, which), .cached_rows = cached_rows()};
+    *p = (il_prober){.engine = engine, .which = which, .cached_rows = cached_rows()};
+    p->chunks = chunks_of(engine, which, read_bytes);
+    p->reads = p->chunks < READ_CHUNKS_MIN ? READ_CHUNKS_MIN : p->chunks;
     p->a = il_alloc_raw(&engine->memory, (size_t)SIDE * SIDE, sizeof(float));
     p->b = il_alloc_raw(&engine->memory, (size_t)SIDE * SIDE, sizeof(float));
     p->packed = il_alloc_raw(&engine->memory, il_packed_floats(SIDE, SIDE), sizeof(float));
@@ -152,7 +185,7 @@ void il_prober_close(il_prober *p) {
 }
 
 il_status il_prober_measure(il_prober *p, double within, il_limits *limits, il_error *error) {
-    const double gflop = 2.0 * SIDE * SIDE * SIDE * 1e-9, chunk = READ_CHUNK * sizeof(float) * 1e-9;
+    const double gflop = 2.0 * SIDE * SIDE * SIDE * 1e-9;
     il_status status = IL_OK;
     *limits = (il_limits){0};
     for (int i = 0; i < SIDE * SIDE; i++) { /* again: the product of integers leaves others */
@@ -163,10 +196,13 @@ il_status il_prober_measure(il_prober *p, double within, il_limits *limits, il_e
         p->engine->kernels->pack(SIDE, SIDE, p->b, SIDE, 1, p->packed);
         limits->gflops_kernel = gflop / seconds_min(product, p, within);
     }
-    if (p->which & IL_LIMIT_READ) limits->read_gb_s = p->chunks * chunk / seconds_min(read_all, p, within);
+    if (p->which & IL_LIMIT_READ) {
+        limits->read_gb_s = read_rate(p, within);
+        limits->read_bytes = (double)p->chunks * READ_CHUNK * sizeof(float);
+    }
     if (p->which & IL_LIMIT_L2_READ)
-        limits->l2_read_gb_s = (double)il_pool_threads(p->engine->pool) * CACHED_PASSES * p->cached_rows *
-                               CACHED_COLUMNS * sizeof(float) * 1e-9 / seconds_min(read_all_cached, p, within);
+        limits->l2_read_gb_s = (double)il_pool_threads(p->engine->pool) * CACHED_PASSES * p->cached_rows * COLUMNS *
+                               sizeof(float) * 1e-9 / seconds_min(read_all_cached, p, within);
 #ifdef IL_WITH_ONEDNN
     double seconds;
     if (p->which & IL_LIMIT_ONEDNN) {
@@ -186,7 +222,7 @@ il_status il_prober_measure(il_prober *p, double within, il_limits *limits, il_e
 il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error) {
     il_prober *prober;
     *limits = (il_limits){0};
-    il_status status = il_prober_open(engine, IL_LIMIT_ALL, &prober, error);
+    il_status status = il_prober_open(engine, IL_LIMIT_ALL, 0, &prober, error);
     if (!status) status = il_prober_measure(prober, SECONDS_EACH, limits, error);
     il_prober_close(prober);
     return status;
