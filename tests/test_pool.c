@@ -1,4 +1,4 @@
-/* test_pool.c: every item once, one worker at a time, in nested, concurrent and forked use. */
+/* test_pool.c: every item once, one worker at a time, in nested, concurrent and forked use; chains of steps. */
 #include "support_test.h"
 
 #include <pthread.h>
@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/chains.h"
 #include "base/memory.h"
 #include "base/pool.h"
 #include "support_alloc.h"
@@ -389,6 +390,58 @@ static void running_allocates_nothing(void **state) {
     assert_int_equal(alloc.live, 0);
 }
 
+/* Steps of a chain in order, one at a time; of chains that threads share unevenly, by all threads. */
+enum { CHAINS_MOST = IL_CHAINS_MAX + 1 };
+typedef struct chain_tally {
+    int steps, chains, threads;
+    int next[CHAINS_MOST]; /* plain on purpose, as tally.last */
+    atomic_int wrong;
+} chain_tally;
+
+static void chain_step(void *context, int chain, int step, int worker) {
+    chain_tally *t = context;
+    if (worker < 0 || worker >= t->threads || chain < 0 || chain >= t->chains || t->next[chain] != step)
+        atomic_fetch_add(&t->wrong, 1);
+    else
+        t->next[chain] = step + 1;
+}
+
+static void steps_of_a_chain_run_in_order(void **state) {
+    (void)state;
+    static const int chains[] = {1, 2, 3, 4, 7, IL_CHAINS_MAX, CHAINS_MOST}, steps[] = {1, 2, 5};
+    for (size_t i = 0; i < sizeof thread_counts / sizeof *thread_counts; i++)
+        for (size_t c = 0; c < sizeof chains / sizeof *chains; c++)
+            for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
+                chain_tally t = {.steps = steps[s], .chains = chains[c], .threads = thread_counts[i]};
+                il_pool *pool = open_pool(t.threads);
+                il_chains loop;
+                int items = il_chains_begin(&loop, pool, t.chains, t.steps, chain_step, &t);
+                int uneven = t.chains > t.threads && t.chains % t.threads && t.chains <= IL_CHAINS_MAX;
+                assert_int_equal(items, t.chains * (uneven ? t.steps : 1));
+                il_pool_run(pool, items, il_chains_run, &loop);
+                assert_int_equal(atomic_load(&t.wrong), 0);
+                for (int chain = 0; chain < t.chains; chain++) assert_int_equal(t.next[chain], t.steps);
+                il_pool_close(pool);
+            }
+}
+
+/* A step whose predecessor is slow waits for it. */
+static void slow_first_step(void *context, int chain, int step, int worker) {
+    if (chain == 0 && step == 0) nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    chain_step(context, chain, step, worker);
+}
+
+static void a_step_waits_for_the_one_before(void **state) {
+    (void)state;
+    chain_tally t = {.steps = 4, .chains = 3, .threads = 2};
+    il_pool *pool = open_pool(t.threads);
+    il_chains loop;
+    il_pool_run(pool, il_chains_begin(&loop, pool, t.chains, t.steps, slow_first_step, &t), il_chains_run, &loop);
+    assert_int_equal(atomic_load(&t.wrong), 0);
+    for (int chain = 0; chain < t.chains; chain++) assert_int_equal(t.next[chain], t.steps);
+    il_pool_close(pool);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_item_runs_once),
@@ -401,6 +454,8 @@ int main(void) {
         cmocka_unit_test(fork_inside_an_item),
         cmocka_unit_test(bad_counts_and_short_memory_are_errors),
         cmocka_unit_test(running_allocates_nothing),
+        cmocka_unit_test(steps_of_a_chain_run_in_order),
+        cmocka_unit_test(a_step_waits_for_the_one_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,15 +14,15 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer mixer;
-    int mini_batch, fast_head;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0},
-             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 20},
-             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7},
-             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20}};
+    int mini_batch, fast_head, heads;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 3},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 3},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 3},
+             {"linear, fast head, one head", IL_MIXER_TTT_LINEAR, 16, 20, 1},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 typedef struct {
@@ -43,6 +43,7 @@ static il_config config_of(int kind) {
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
+    config.heads = kinds[kind].heads;
     /* tests break an embedding, and a fast head learns nothing from logits that are broken too */
     config.tie_word_embeddings = !config.fast_head_size;
     return config;

@@ -1,5 +1,6 @@
 /* mixer_ttt.c: the TTT mixer: projections, convolutions, RoPE, the inner rule of every head, post norm, gate,
  * wo. What the network in the network computes is the rule's business (inner/rule.h). */
+#include "base/chains.h"
 #include "model/pass.h"
 
 #include <string.h>
@@ -8,10 +9,29 @@ typedef struct {
     const il_pass *pass;
     const il_acts *acts;
     int layer;
+    int steps; /* in which a head goes through its stretch */
 } mixer_work;
 
-/* One head of one stretch through its mini-batches: RoPE, rows, and a commit wherever a mini-batch is full. */
-static void run_head(void *context, int item, int worker) {
+/* Tokens of a stretch before a step: whole mini-batches of the text, as equal in number as they can be. */
+static int tokens_before(const il_stretch *stretch, int b, int step, int steps) {
+    int r0 = (int)(stretch->state->position % (uint64_t)b), mini_batches = (r0 + stretch->n + b - 1) / b;
+    int tokens = (int)((int64_t)mini_batches * step / steps) * b - r0;
+    return tokens < 0 ? 0 : tokens < stretch->n ? tokens : stretch->n;
+}
+
+/* A step for each thread, so that the steps of all heads are a multiple of the threads, but none that is empty. */
+static int steps_of(const il_pass *pass) {
+    int steps = 1, b = pass->model->config.mini_batch, threads = il_pool_threads(pass->model->engine->pool);
+    for (int s = 0; s < pass->n_stretches; s++) {
+        int mini_batches = (pass->stretches[s].n + b - 1) / b;
+        if (steps < mini_batches) steps = mini_batches;
+    }
+    return steps < threads ? steps : threads;
+}
+
+/* One head of one stretch through the mini-batches of a step: RoPE, rows, and a commit wherever a mini-batch is
+ * full. */
+static void run_head(void *context, int item, int step, int worker) {
     const mixer_work *w = context;
     const il_pass *pass = w->pass;
     const il_model *m = pass->model;
@@ -24,9 +44,10 @@ static void run_head(void *context, int item, int worker) {
     il_head head = il_model_head(m, w->layer, h, pass->inner_lr);
     float *scratch = pass->work->scratch + (size_t)worker * pass->work->scratch_floats;
 
-    for (int done = 0; done < stretch->n;) {
+    const int end = tokens_before(stretch, b, step + 1, w->steps);
+    for (int done = tokens_before(stretch, b, step, w->steps); done < end;) {
         uint64_t position = state->position + (uint64_t)done, mini_batch = position / (uint64_t)b;
-        int r0 = (int)(position % (uint64_t)b), n = b - r0 < stretch->n - done ? b - r0 : stretch->n - done;
+        int r0 = (int)(position % (uint64_t)b), n = b - r0 < end - done ? b - r0 : end - done;
         float *carry = il_state_carry(state, state->frozen ? 0 : mini_batch, w->layer, h);
         float *rows = il_state_rows(state, mini_batch, w->layer, h);
         if (tape) { /* a stretch of training starts at a mini-batch: done counts whole ones */
@@ -83,7 +104,7 @@ void il_mixer_ttt_forward(const il_pass *pass, int index) {
     const il_layer *layer = &m->layers[index];
     il_acts *a = il_pass_acts(pass, index);
     int tokens = pass->tokens, width = m->config.width, heads = m->config.heads;
-    mixer_work w = {pass, a, index};
+    mixer_work w = {pass, a, index, steps_of(pass)};
 
     if (m->config.share_qk) {
         il_linear_forward(m, &layer->wq, tokens, a->xn, width, a->xqk, width);
@@ -101,7 +122,9 @@ void il_mixer_ttt_forward(const il_pass *pass, int index) {
     m->engine->kernels->add_bias(tokens, heads, il_weight(m, layer->lr_b), a->lr, heads);
 
     /* each token reads the fast weights about twice */
-    il_pass_share(pass, pass->n_stretches * heads, 2.0 * tokens * heads * (double)m->shape.state, run_head, &w);
+    il_chains chains;
+    int items = il_chains_begin(&chains, m->engine->pool, pass->n_stretches * heads, w.steps, run_head, &w);
+    il_pass_share(pass, items, 2.0 * tokens * heads * (double)m->shape.state, il_chains_run, &chains);
     il_pass_rows(pass, run_gate, &w);
     il_linear_forward(m, &layer->wo, tokens, pass->work->tmp, width, pass->work->mix, width);
 }

@@ -1,6 +1,7 @@
 /* mixer_ttt_backward.c: gradient of the TTT mixer. Inside a head time runs backwards over the mini-batches of
  * the tape; the rule knows how to go back through one of them. A stretch that did not start at position 0 is
  * cut: no gradient enters what came before it. */
+#include "base/chains.h"
 #include "model/backward.h"
 #include "model/pass.h"
 #include <string.h>
@@ -62,7 +63,8 @@ static void stretch_back(const ttt_back *job, const il_head *head, int h, int s,
     if (stretch->state->position == (uint64_t)stretch->n) rule->begin_backward(head, dcarry, dparam);
 }
 
-static void head_run(void *context, int h, int worker) {
+/* A head adds to its gradients stretch after stretch. */
+static void head_run(void *context, int h, int s, int worker) {
     const ttt_back *job = context;
     const il_model *model = job->pass->model;
     const il_layer *layer = &model->layers[job->layer];
@@ -72,11 +74,10 @@ static void head_run(void *context, int h, int worker) {
         const il_rule_tensor *t = &model->rule_tensors[i];
         dparam[i] = job->grad + layer->rule[i] + (ptrdiff_t)h * (t->rows ? t->rows : 1) * t->columns;
     }
-    memset(dtok, 0, (size_t)head.b * sizeof(float));
-    for (int s = 0; s < job->pass->n_stretches; s++)
-        if (job->pass->stretches[s].n > 0)
-            stretch_back(job, &head, h, s, dparam, dtok,
-                         job->buffers->scratch + (size_t)worker * job->buffers->scratch_floats);
+    if (s == 0) memset(dtok, 0, (size_t)head.b * sizeof(float));
+    if (job->pass->stretches[s].n > 0)
+        stretch_back(job, &head, h, s, dparam, dtok,
+                     job->buffers->scratch + (size_t)worker * job->buffers->scratch_floats);
 }
 
 typedef struct gate_job {
@@ -130,7 +131,9 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
                        grad, buffers);
 
     ttt_back job = {pass, index, buffers->a, buffers->b, buffers->c, buffers->e, grad, buffers};
-    il_pool_run(model->engine->pool, heads, head_run, &job);
+    il_chains chains;
+    int items = il_chains_begin(&chains, model->engine->pool, heads, pass->n_stretches, head_run, &job);
+    il_pool_run(model->engine->pool, items, il_chains_run, &chains);
     for (int h = 0; h < heads; h++)
         for (int i = 0; i < b; i++) /* max(0, 1/(i+1) + learned): no gradient below the clamp */
             if (model->tok[index * b + i] > 0) grad[layer->token_idx + (size_t)i] += buffers->tok[h * b + i];
