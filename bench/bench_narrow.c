@@ -1,6 +1,6 @@
 /* bench_narrow.c: products with weights of narrow types beside the fp32 product, same run, same threads. Rounds
  * alternate; printed are each one's best and, against fp32, the median of the paired ratios. bench_narrow [threads
- * [rounds]] */
+ * [rounds [m n k]]] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,7 +103,8 @@ int main(int argc, char **argv) {
     for (int type = 0; type < TYPES; type++)
         printf(" | %4s GF/s   GB/s%s", il_weight_type_name((il_weight_type)type), type ? " ratio" : "");
     printf("\n");
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    if (argc > 5) bench(engine, atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), rounds);
+    for (size_t i = 0; argc <= 5 && i < sizeof shapes / sizeof *shapes; i++)
         bench(engine, shapes[i][0], shapes[i][1], shapes[i][2], rounds);
     il_engine_close(engine);
     return 0;

@@ -18,10 +18,10 @@ enum {
     SEQUENCES = 2,
     LENGTH = 33,
     VOCABULARY = 97,
-    SETS = 4,
+    SETS = 5,
     RUNS = 2
 };
-static const char *const sets[SETS] = {"portable", "avx2", "avx512", "neon"};
+static const char *const sets[SETS] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
 
 enum { LOGITS, LOSSES, GRADIENT, SUMS };
 static const char *const sum_names[SUMS] = {"logits", "losses", "gradient"};

@@ -69,9 +69,10 @@ typedef struct il_allocator {
 } il_allocator;
 
 typedef struct il_engine_options {
-    int threads;            /* 1 .. 256; 0: one per CPU this process may use */
-    const char *kernels;    /* "portable", "avx2", "avx512", "neon"; NULL: $IL_CPU if set, else the best this CPU has */
-    il_allocator allocator; /* all zero: the C library's */
+    int threads; /* 1 .. 256; 0: one per CPU this process may use */
+    /* "portable", "avx2", "avx512", "avx512_vnni", "neon"; NULL: $IL_CPU if set, else the best this CPU has */
+    const char *kernels;
+    il_allocator allocator;                                        /* all zero: the C library's */
     void (*log)(void *user, il_log_level level, const char *line); /* NULL: silent */
     void *log_user;
 } il_engine_options;
@@ -81,7 +82,7 @@ IL_API void il_engine_options_default(il_engine_options *options);
 IL_API il_status il_engine_open(const il_engine_options *options, il_engine **engine, il_error *error);
 IL_API void il_engine_close(il_engine *engine); /* NULL allowed */
 IL_API int il_engine_threads(const il_engine *engine);
-IL_API const char *il_engine_kernels(const il_engine *engine); /* "portable", "avx2", "avx512" or "neon" */
+IL_API const char *il_engine_kernels(const il_engine *engine); /* the one in use */
 
 /* Limits of this machine as the engine sees it, measured when called (about two seconds and a half), with the engine's
  * threads. */

@@ -55,6 +55,13 @@ static inline __m256i simde_extra_cvtepi32_epi16(simde__m512i a) {
     for (int i = 0; i < 16; i++) to[i] = (int16_t)from[i];
     return _mm256_loadu_si256((const __m256i *)(const void *)to);
 }
+static inline __m128i simde_extra_cvtepi32_epi8(simde__m512i a) {
+    int32_t from[16];
+    int8_t to[16];
+    simde_mm512_storeu_si512(from, a);
+    for (int i = 0; i < 16; i++) to[i] = (int8_t)from[i];
+    return _mm_loadu_si128((const __m128i *)(const void *)to);
+}
 #undef _mm512_maskz_loadu_ps
 #define _mm512_maskz_loadu_ps simde_extra_maskz_loadu_ps
 #undef _mm512_mask_storeu_ps
@@ -69,6 +76,8 @@ static inline __m256i simde_extra_cvtepi32_epi16(simde__m512i a) {
 #define _mm512_cvtps_epi32 simde_extra_cvtps_epi32
 #undef _mm512_cvtepi32_epi16
 #define _mm512_cvtepi32_epi16 simde_extra_cvtepi32_epi16
+#undef _mm512_cvtepi32_epi8
+#define _mm512_cvtepi32_epi8 simde_extra_cvtepi32_epi8
 #undef _mm512_madd_epi16 /* its alias has the arguments of another */
 #define _mm512_madd_epi16 simde_mm512_madd_epi16
 

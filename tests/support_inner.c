@@ -386,7 +386,7 @@ void inner_check_splits(const il_rule *rule) {
 }
 
 void inner_check_kernels(const il_rule *rule) {
-    const char *names[] = {"avx2", "avx512", "neon"};
+    const char *names[] = {"avx2", "avx512", "avx512_vnni", "neon"};
     const il_kernels *portable = il_kernels_pick("portable");
     assert_non_null(portable);
     for (int w = 0; w < WIDTHS; w++)
@@ -395,7 +395,7 @@ void inner_check_kernels(const il_rule *rule) {
             bench_open(&t, rule, widths[w], batches[i], 2 * batches[i] + (batches[i] + 1) / 2);
             trace expected = run_forward(&t, portable, 0, 0.0f);
             run_backward(&t, portable, &expected, 0.0f);
-            for (int k = 0; k < 3; k++) {
+            for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
                 const il_kernels *kernels = il_kernels_pick(names[k]);
                 if (!kernels) continue; /* not this CPU's */
                 trace r = run_forward(&t, kernels, 0, 0.0f);

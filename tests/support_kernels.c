@@ -99,16 +99,38 @@ static void *noise(kernel_run *run, int n) {
 }
 enum { QUANTIZED_DEPTHS = 6 };
 static const int quantized_depths[QUANTIZED_DEPTHS] = {1, 3, 40, 64, 65, 190};
+enum { UNWRITTEN = 77 }; /* what a kernel must leave as it is */
 static int groups_of(int k) { return (k + IL_GROUP - 1) / IL_GROUP; }
+
+/* To and from the form that a table's int8 products take. */
+static void put_int8_input(const il_kernels *kernels, il_int8_inputs *q, int i, int value) {
+    if (!kernels->int8_bytes) {
+        q->q[i] = (int16_t)value;
+        return;
+    }
+    q->bytes[i] = (int8_t)value;
+    q->start -= 128 * value;
+}
+/* As if it were q, n of them, whatever the form; a start that is not theirs spoils the first. */
+static void int8_as_q(const il_kernels *kernels, il_int8_inputs *q, int n) {
+    il_int8_inputs from = *q;
+    int start = 0;
+    if (!kernels->int8_bytes) return;
+    for (int i = 0; i < IL_GROUP; i++) q->q[i] = i < (n + 15) / 16 * 16 ? from.bytes[i] : UNWRITTEN;
+    for (int i = 0; i < n; i++) start -= 128 * from.bytes[i];
+    if (start != from.start) q->q[0] = 1000;
+}
 
 /* The variant chooses rows of zeros, of very small and of very large numbers too. */
 static void run_quantize(kernel_run *run) {
     static const float factors[] = {1, 0, 1e-36f, 1e30f};
     float *x = rows_in(run);
     for (int i = 0; i < count(run, run->n); i++) x[i] *= factors[run->variant];
-    int16_t *q = place(run, (size_t)(run->rows * groups_of(run->n)) * IL_GROUP * sizeof *q, 1);
-    for (int i = 0; i < run->rows * groups_of(run->n) * IL_GROUP; i++) q[i] = 77; /* what is not written stays */
-    K->quantize(run->rows, run->n, x, ld(run), q, out(run, run->rows * groups_of(run->n)));
+    int groups = groups_of(run->n), all = run->rows * groups;
+    il_int8_inputs *q = place(run, (size_t)all * sizeof *q, 1);
+    for (int i = 0; i < all * IL_GROUP; i++) q[i / IL_GROUP].q[i % IL_GROUP] = UNWRITTEN;
+    K->quantize(run->rows, run->n, x, ld(run), q, out(run, all));
+    for (int i = 0; i < all; i++) int8_as_q(K, q + i, i % groups + 1 < groups ? IL_GROUP : (run->n - 1) % IL_GROUP + 1);
 }
 static void run_quantize_int4(kernel_run *run) {
     static const float factors[] = {1, 0, 1e-36f, 1e30f};
@@ -124,14 +146,14 @@ static void put_int4_input(il_int4_inputs *q, int i, int value) {
 }
 static void gemm_quantized(kernel_run *run, int bits) {
     int m = run->rows, n = run->n, k = quantized_depths[run->variant], groups = groups_of(k), panels = (n + 15) / 16;
-    size_t bytes_q = (size_t)(m * groups) * (bits == 8 ? IL_GROUP * sizeof(int16_t) : sizeof(il_int4_inputs));
+    size_t bytes_q = (size_t)(m * groups) * (bits == 8 ? sizeof(il_int8_inputs) : sizeof(il_int4_inputs));
     void *q = memset(place(run, bytes_q, 0), 0, bytes_q);
     for (int i = 0; i < m * groups * IL_GROUP; i++) {
         int g = i / IL_GROUP, in_group = i % IL_GROUP;
         if (in_group + g % groups * IL_GROUP >= k) continue;
         int value = (int)(kernel_draw(&run->seed) * 63.5f);
         if (bits == 8)
-            ((int16_t *)q)[i] = (int16_t)value;
+            put_int8_input(K, (il_int8_inputs *)q + g, in_group, value);
         else
             put_int4_input((il_int4_inputs *)q + g, in_group, value);
     }

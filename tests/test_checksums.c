@@ -141,7 +141,7 @@ static void print_list(void) {
 
 static void the_same_bits_on_every_machine(void **unused) {
     (void)unused;
-    static const char *const sets[] = {"portable", "avx2", "avx512", "neon"};
+    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     static const int threads[] = {1, 3};
     for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
         if (!il_kernels_pick(sets[set])) {

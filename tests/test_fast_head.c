@@ -291,7 +291,7 @@ static void any_neighbours(void **unused) {
 
 static void any_thread_count_and_instruction_set(void **unused) {
     (void)unused;
-    static const char *const sets[] = {"portable", "avx2", "avx512", "neon"};
+    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     static const int threads[] = {1, 2, 3, 5};
     for (int i = 0; i < KINDS; i++) {
         int32_t tokens[N];

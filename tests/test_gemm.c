@@ -56,7 +56,7 @@ static void check(il_engine *engine, int m, int n, int k) {
     free(a), free(b), free(bias), free(c0), free(want), free(got), free(packed);
 }
 
-static const char *const names[] = {"portable", "avx2", "avx512", "neon"};
+static const char *const names[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
 /* Small ones; then the borders of blocks: 384 (a transposed: 192) along k, 256 and 512 along n, 16 rows of a,
  * the row counts from which b is streamed or copied. */
 static const int shapes[][3] = {

@@ -210,7 +210,7 @@ static void test_bits(void **unused) {
                             {IL_MIXER_TTT_MLP, 1, 1, 1, 0, 24, 3, 4, 4, 4, 20}, /* 3 heads, 2 threads: chains.h */
                             {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 24, 1, 4, 4, 3, 20},
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 2, 16, 4, 2, 70}};
-    const char *kernels[] = {"portable", "avx2", "avx512", "neon"};
+    const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
         int32_t *tokens = tokens_of(s);

@@ -10,19 +10,19 @@
 #include "support_kernels.h"
 
 #ifdef IL_TEST_SIMDE
-extern const il_kernels il_kernels_avx512_simde;
+extern const il_kernels il_kernels_avx512_simde, il_kernels_avx512_vnni_simde;
 #endif
 
 /* The tables this machine can run, portable first. */
-enum { TABLES_MAX = 5 };
+enum { TABLES_MAX = 7 };
 static int tables(const il_kernels *list[TABLES_MAX]) {
-    static const char *const names[] = {"avx2", "avx512", "neon"};
+    static const char *const names[] = {"avx2", "avx512", "avx512_vnni", "neon"};
     int n = 0;
     list[n++] = &il_kernels_portable;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (il_kernels_pick(names[i])) list[n++] = il_kernels_pick(names[i]);
 #ifdef IL_TEST_SIMDE
-    if (il_kernels_pick("avx2")) list[n++] = &il_kernels_avx512_simde;
+    if (il_kernels_pick("avx2")) list[n++] = &il_kernels_avx512_simde, list[n++] = &il_kernels_avx512_vnni_simde;
 #else
     print_message("without SIMDe: AVX-512 is checked only where the CPU has it\n");
 #endif

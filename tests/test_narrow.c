@@ -268,9 +268,9 @@ static void check_nonfinite(il_engine *engine, il_weight_type type) {
 
 static void products_on_every_machine(void **unused) {
     (void)unused;
-    static const char *const sets[] = {"portable", "avx2", "avx512", "neon"};
+    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     static const int threads[] = {1, 2, 3}, rows[] = {1, 2, 5, 6, 7, 12, 23, 24, 25, 50};
-    for (size_t set = 0; set < 4; set++) {
+    for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
         if (!il_kernels_pick(sets[set])) continue;
         for (size_t t = 0; t < 3; t++) {
             il_engine_options options;

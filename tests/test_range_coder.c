@@ -64,9 +64,9 @@ static void round_trip(const char *kernels, int n) {
 
 static void rows(void **state) {
     (void)state;
-    static const char *const kernels[] = {"portable", "avx2", "avx512"};
+    static const char *const kernels[] = {"portable", "avx2", "avx512", "avx512_vnni"};
     static const int sizes[] = {1, 2, 15, 255, 256, 257, 258, 600, 33000};
-    for (size_t k = 0; k < 3; k++)
+    for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++)
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) round_trip(kernels[k], sizes[i]);
 }
 

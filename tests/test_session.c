@@ -117,7 +117,7 @@ static void any_chunking(void **unused) {
 
 static void any_thread_count_and_instruction_set(void **unused) {
     (void)unused;
-    const char *sets[] = {"portable", "avx2", "avx512", "neon"};
+    const char *sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     const int threads[] = {1, 2, 3, 5};
     for (int kind = 0; kind < KINDS; kind++) {
         il_engine *engine = lively_engine(1, "portable");

@@ -43,9 +43,9 @@ il_status il_engine_open(const il_engine_options *options, il_engine **out, il_e
     engine->kernels = il_kernels_pick(options->kernels);
     if (!engine->kernels) {
         const char *name = options->kernels ? options->kernels : getenv("IL_CPU");
-        status =
-            il_fail(error, IL_ERR_UNSUPPORTED,
-                    "kernels \"%s\": unknown, or not for this CPU (portable, avx2, avx512, neon)", name ? name : "");
+        status = il_fail(error, IL_ERR_UNSUPPORTED,
+                         "kernels \"%s\": unknown, or not for this CPU (portable, avx2, avx512, avx512_vnni, neon)",
+                         name ? name : "");
         goto fail;
     }
     int threads = options->threads ? options->threads : usable_cpus();

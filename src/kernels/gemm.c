@@ -186,14 +186,14 @@ typedef struct quantized_job {
     int groups;
     const float *x;
     ptrdiff_t ldx;
-    void *q;      /* [m, groups], int8: of IL_GROUP int16_t, int4: of il_int4_inputs */
+    void *q;      /* [m, groups] of il_int8_inputs or il_int4_inputs */
     float *scale; /* [m, groups] */
 } quantized_job;
 
 static int groups_of(int k) { return (k + IL_GROUP - 1) / IL_GROUP; }
 
 size_t il_quantized_bytes(int m, int k) {
-    return (size_t)m * (size_t)groups_of(k) * (IL_GROUP * sizeof(int16_t) + sizeof(float));
+    return (size_t)m * (size_t)groups_of(k) * (sizeof(il_int8_inputs) + sizeof(float));
 }
 
 static void quantize_part(void *context, int item, int worker) {
@@ -206,7 +206,7 @@ static void quantize_part(void *context, int item, int worker) {
     if (p->b->type == IL_WEIGHTS_INT4)
         kernels->quantize_int4(rows, p->shape.k, x, p->ldx, (il_int4_inputs *)p->q + at, p->scale + at);
     else
-        kernels->quantize(rows, p->shape.k, x, p->ldx, (int16_t *)p->q + at * IL_GROUP, p->scale + at);
+        kernels->quantize(rows, p->shape.k, x, p->ldx, (il_int8_inputs *)p->q + at, p->scale + at);
 }
 
 static void quantized_part(void *context, int item, int worker) {
@@ -227,7 +227,7 @@ static void quantized_part(void *context, int item, int worker) {
         if (p->b->type == IL_WEIGHTS_INT4)
             kernels->gemm_int4(m, columns, s->k, (il_int4_inputs *)p->q + at, p->scale + at, b, b_panel, c, s->ldc);
         else
-            kernels->gemm_int8(m, columns, s->k, (int16_t *)p->q + at * IL_GROUP, p->scale + at, b, b_panel, c, s->ldc);
+            kernels->gemm_int8(m, columns, s->k, (il_int8_inputs *)p->q + at, p->scale + at, b, b_panel, c, s->ldc);
     }
 }
 
@@ -242,7 +242,7 @@ void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, 
                        .x = x,
                        .ldx = ldx,
                        .q = scratch,
-                       .scale = (float *)(void *)((int16_t *)scratch + (size_t)m * (size_t)groups * IL_GROUP)};
+                       .scale = (float *)(void *)((il_int8_inputs *)scratch + (size_t)m * (size_t)groups)};
     if (m <= 0 || n <= 0) return;
     cut(&p.shape);
     if (p.shape.m_parts == 1 && p.shape.n_step >= n) /* too little work to share */

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#if defined(IL_ISA_AVX512)
+#if defined(IL_ISA_AVX512) || defined(IL_ISA_AVX512_VNNI)
 #include "kernels/simd_avx512.h"
 #elif defined(IL_ISA_AVX2)
 #include "kernels/simd_avx2.h"
@@ -13,6 +13,10 @@
 #include "kernels/simd_neon.h"
 #else
 #include "kernels/simd_portable.h"
+#endif
+
+#ifndef INT8_BYTES /* int8 products of pairs of 16 bits, not of bytes (kernels.h: il_int8_inputs) */
+#define INT8_BYTES 0
 #endif
 
 /* Loops with constant bounds that must disappear, so that arrays of sums become registers. */
@@ -35,6 +39,7 @@
 
 const il_kernels IL_KERNELS_NAME = {
     .name = IL_ISA_TEXT,
+    .int8_bytes = INT8_BYTES,
     .gemm = gemm,
     .gemm_bf16 = gemm_bf16,
     .quantize = quantize,

@@ -131,12 +131,12 @@ static float quantize_int4(int n, const float *x, int16_t *q) {
 /* int8 as rows of inputs are quantized. */
 static void quantized_put(const il_narrow *m, size_t row, int from, int n, const float *x) {
     group g = group_at(m, row, from);
-    int16_t q[IL_GROUP];
+    il_int8_inputs whole;
     if (m->type == IL_WEIGHTS_INT4)
-        *g.scale = quantize_int4(n, x, q);
+        *g.scale = quantize_int4(n, x, whole.q);
     else
-        il_kernels_portable.quantize(1, n, x, n, q, g.scale);
-    for (int i = 0; i < n; i++) put_integer(&g, i, q[i]);
+        il_kernels_portable.quantize(1, n, x, n, &whole, g.scale);
+    for (int i = 0; i < n; i++) put_integer(&g, i, whole.q[i]);
 }
 
 static void quantized_get(const il_narrow *m, size_t row, int from, int n, float *x) {

@@ -5,14 +5,15 @@
 #include "kernels/kernels.h"
 
 const il_kernels *il_kernels_pick(const char *name) {
-    const il_kernels *usable[3]; /* best first */
+    const il_kernels *usable[4]; /* best first */
     int n = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-        usable[n++] = &il_kernels_avx512;
+    int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+    if (avx512 && __builtin_cpu_supports("avx512vnni")) usable[n++] = &il_kernels_avx512_vnni;
+    if (avx512) usable[n++] = &il_kernels_avx512;
     if (avx2) usable[n++] = &il_kernels_avx2;
 #endif
 #if defined(__aarch64__)

@@ -25,22 +25,29 @@ IL_INLINE float quantize_group(const int n, const float *x, v16 *whole) {
     return (is_zero ? 0.0f : amax / 127.0f) + bad;
 }
 
-IL_INLINE float quantize_group_int8(const int n, const float *x, int16_t *q) {
+IL_INLINE float quantize_group_int8(const int n, const float *x, il_int8_inputs *to) {
     v16 whole[IL_GROUP / 16];
     float scale = quantize_group(n, x, whole);
+#if INT8_BYTES
+    v16 all = v16_zero();
     UNROLL
-    for (int i = 0; i < n; i += 16) v16_store_i16(q + i, whole[i / 16]);
+    for (int i = 0; i < n; i += 16) {
+        v16_store_i8(to->bytes + i, whole[i / 16]);
+        all = v16_add(all, whole[i / 16]); /* exact, as any sum of whole numbers below 2^24 */
+    }
+    to->start = -128 * (int)v16_sum(all);
+#else
+    UNROLL
+    for (int i = 0; i < n; i += 16) v16_store_i16(to->q + i, whole[i / 16]);
+#endif
     return scale;
 }
 
-static void quantize(int m, int k, const float *x, ptrdiff_t ldx, int16_t *q, float *scale) {
+static void quantize(int m, int k, const float *x, ptrdiff_t ldx, il_int8_inputs *q, float *scale) {
     for (int i = 0; i < m; i++, x += ldx) {
         int from = 0;
-        for (; from + IL_GROUP <= k; from += IL_GROUP, q += IL_GROUP)
-            *scale++ = quantize_group_int8(IL_GROUP, x + from, q);
-        if (from == k) continue;
-        *scale++ = quantize_group_int8(k - from, x + from, q);
-        q += IL_GROUP;
+        for (; from + IL_GROUP <= k; from += IL_GROUP) *scale++ = quantize_group_int8(IL_GROUP, x + from, q++);
+        if (from < k) *scale++ = quantize_group_int8(k - from, x + from, q++);
     }
 }
 
@@ -67,9 +74,37 @@ static void quantize_int4(int m, int k, const float *x, ptrdiff_t ldx, il_int4_i
     }
 }
 
-/* Sums of integer products over n inputs of a group; b where the first panel's integers begin, rows a stride apart. */
-IL_INLINE void int8_sums(const int rows, const int panels, int n, const int16_t *q, ptrdiff_t row,
+#if INT8_BYTES
+/* Sums of integer products over n inputs of a group; b where the first panel's integers begin, rows a stride apart.
+ * Bytes of one side have no sign: the matrix's get 128 added, so the sums start from minus 128 times the sum of the
+ * inputs. */
+IL_INLINE void int8_sums(const int rows, const int panels, int n, const il_int8_inputs *q, ptrdiff_t row,
                          const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
+    const int8_t *left = q->bytes;
+    UNROLL
+    for (int i = 0; i < rows; i++) {
+        UNROLL
+        for (int p = 0; p < panels; p++) sum[i][p] = v16i_set1(q[i * row].start);
+    }
+    row *= (ptrdiff_t)sizeof *q;
+    for (; n > 0; n -= 4, left += 4, b += 64) {
+        v16quads right[8];
+        UNROLL
+        for (int p = 0; p < panels; p++) right[p] = v16quads_load_i8(b + p * b_panel, n <= 2);
+        UNROLL
+        for (int i = 0; i < rows; i++) {
+            v16quads four = v16quads_set1(left + i * row);
+            UNROLL
+            for (int p = 0; p < panels; p++) sum[i][p] = v16sums_dot(sum[i][p], four, right[p]);
+        }
+    }
+}
+#else
+/* Sums of integer products over n inputs of a group; b where the first panel's integers begin, rows a stride apart. */
+IL_INLINE void int8_sums(const int rows, const int panels, int n, const il_int8_inputs *inputs, ptrdiff_t row,
+                         const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
+    const int16_t *q = inputs->q;
+    row *= IL_GROUP;
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
@@ -87,6 +122,7 @@ IL_INLINE void int8_sums(const int rows, const int panels, int n, const int16_t 
         }
     }
 }
+#endif
 
 /* The same. The matrix's integers are used as they lie, with 8 added, 0 .. 15: the sums start from minus 8 times the
  * sum of the inputs. What either half of a lane adds up may leave 16 bits on the way and come back, as it is taken
@@ -135,8 +171,7 @@ IL_INLINE void quantized_tile(const int rows, const int panels, const int column
             int4_sums(rows, panels, n, (const il_int4_inputs *)q + g, groups, b, b_panel, acc);
             b += (n + 7) / 8 * 64;
         } else {
-            int8_sums(rows, panels, n, (const int16_t *)q + g * IL_GROUP, (ptrdiff_t)groups * IL_GROUP, b, b_panel,
-                      acc);
+            int8_sums(rows, panels, n, (const il_int8_inputs *)q + g, groups, b, b_panel, acc);
             b += (n + 1) / 2 * 32;
         }
         UNROLL
@@ -199,9 +234,9 @@ static void gemm_quantized(quantized_rows *const *row_blocks, int m, int n, int 
     }
 }
 
-static void gemm_int8(int m, int n, int k, const int16_t *q, const float *scale, const unsigned char *b,
+static void gemm_int8(int m, int n, int k, const il_int8_inputs *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    gemm_quantized(gemm_int8_blocks, m, n, k, q, IL_GROUP * sizeof *q, scale, b, b_panel, c, ldc);
+    gemm_quantized(gemm_int8_blocks, m, n, k, q, sizeof *q, scale, b, b_panel, c, ldc);
 }
 
 static void gemm_int4(int m, int n, int k, const il_int4_inputs *q, const float *scale, const unsigned char *b,

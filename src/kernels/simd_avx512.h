@@ -99,11 +99,19 @@ IL_INLINE v16i v16i_set1_(const void *p) {
     return _mm512_set1_epi32(word);
 }
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) { return v16i_set1_(p); }
-IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
+/* One sum after the other: gcc would make all products of a tile first, and has no registers for them. */
+IL_INLINE v16i v16i_now_(v16i acc) {
+#ifndef IL_ISA_SIMDE
+    __asm__ volatile("" : "+v"(acc));
+#endif
+    return acc;
+}
+IL_INLINE v16i v16i_dot(v16i acc, v16pairs a, v16pairs b) {
+    return v16i_now_(_mm512_add_epi32(acc, _mm512_madd_epi16(a, b)));
+}
 IL_INLINE v16 v16i_float(v16i a) { return _mm512_cvtepi32_ps(a); }
 
 typedef __m512i v16quads;
-typedef __m512i v16sums;
 
 IL_INLINE void v16_store_i8_zipped(int8_t *p, v16 a) {
     const __m128i order = _mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
@@ -112,14 +120,39 @@ IL_INLINE void v16_store_i8_zipped(int8_t *p, v16 a) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm_shuffle_epi8(bytes, order));
 }
 IL_INLINE v16quads v16quads_set1(const int8_t *p) { return v16i_set1_(p); }
-IL_INLINE v16sums v16sums_set1(const int16_t *p) { return v16i_set1_(p); }
 IL_INLINE v16quads v16quads_load_u4(const void *p, const int high) {
     __m512i both = _mm512_loadu_si512(p);
     return _mm512_and_si512(high ? _mm512_srli_epi16(both, 4) : both, _mm512_set1_epi8(15));
 }
+
+#if defined(IL_ISA_AVX512_VNNI)
+/* Four products of a byte without and one with a sign, added up in 32 bits at once: no sums of 16 bits. */
+#define INT8_BYTES 1
+typedef v16i v16sums;
+
+IL_INLINE v16sums v16sums_set1(const int16_t *p) { return _mm512_madd_epi16(v16i_set1_(p), _mm512_set1_epi16(1)); }
+IL_INLINE v16sums v16sums_dot(v16sums acc, v16quads a, v16quads b) { return v16i_now_(_mm512_dpbusd_epi32(acc, b, a)); }
+IL_INLINE v16i v16sums_whole(v16sums a) { return a; }
+
+IL_INLINE void v16_store_i8(int8_t *p, v16 a) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+IL_INLINE v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
+/* [2][16][2] int8_t to lanes of four, 128 added to each; half: the first [16][2] only, the others may be any. */
+IL_INLINE v16quads v16quads_load_i8(const void *p, const int half) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i pairs = half ? _mm512_castsi256_si512(_mm256_loadu_si256(p)) : _mm512_loadu_si512(p);
+    return _mm512_xor_si512(_mm512_permutexvar_epi16(order, pairs), _mm512_set1_epi8(-128));
+}
+#else
+typedef __m512i v16sums;
+
+IL_INLINE v16sums v16sums_set1(const int16_t *p) { return v16i_set1_(p); }
 IL_INLINE v16sums v16sums_dot(v16sums acc, v16quads a, v16quads b) {
-    return _mm512_add_epi16(acc, _mm512_maddubs_epi16(b, a));
+    return v16i_now_(_mm512_add_epi16(acc, _mm512_maddubs_epi16(b, a)));
 }
 IL_INLINE v16i v16sums_whole(v16sums a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
+#endif
 
 #endif
