@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/philox.h"
 #include "support_kernels.h"
 
 #ifdef IL_TEST_SIMDE
@@ -291,6 +292,75 @@ static void test_checksums(void **unused) {
     if (wrong) fail_msg("%d kernels have other bits than the list", wrong);
 }
 
+/* ---- one fma, rounded once ---- */
+
+static float of_bits(uint32_t bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Numbers of a kind: all there are, those near 1, whole ones, the rims of the format, small ones with few bits. */
+static float number_of(uint32_t kind, uint64_t index) {
+    static const uint32_t rims[] = {0,          0x80000000, 1,          0x80000001, 0x400000,   0x7fffff,
+                                    0x800000,   0x800001,   0x3f7fffff, 0x3f800000, 0x3f800001, 0xbf800000,
+                                    0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000};
+    uint32_t r[4];
+    il_philox(3, IL_PURPOSE_TEST, kind, index, r);
+    switch (kind) {
+    case 0: return of_bits(r[0]);
+    case 1: return of_bits((r[0] & 0x807fffff) | (110 + r[1] % 36) << 23);
+    case 2: return (float)(int)(r[0] % 4096) - 2048;
+    case 3: return of_bits(rims[r[0] % 16]);
+    default: return of_bits((r[0] & 0x807f8000) | r[1] % 160 << 23);
+    }
+}
+
+static void check_fma(const il_kernels *kernels, const float *a, const float *b, const float *c) {
+    float got[16];
+    for (int i = 0; i < 16; i++) { /* c + a b, a lane at a time: a product of one row and one step */
+        memcpy(got, c, sizeof got);
+        kernels->gemm(1, 16, 1, &a[i], 1, 1, b, 16, 16, got, 16, 1);
+        for (int j = 0; j < 16; j++) {
+            float want = fmaf(a[i], b[j], c[j]);
+            if (isnan(want) ? !isnan(got[j]) : memcmp(&want, &got[j], sizeof want) != 0)
+                fail_msg("%s: %a * %a + %a is %a, not %a", kernels->name, a[i], b[j], c[j], got[j], want);
+        }
+    }
+}
+
+/* Against the C library's, which is correct by definition; where a sum of doubles falls between two floats, too. */
+static void test_fma(void **unused) {
+    (void)unused;
+    enum { KINDS = 5, ROUNDS = 40 };
+    const il_kernels *list[TABLES_MAX];
+    int n_tables = tables(list);
+    float a[16], b[16], c[16];
+    for (int table = 0; table < n_tables; table++) {
+        for (uint32_t kinds = 0; kinds < KINDS * KINDS * KINDS; kinds++)
+            for (uint64_t at = 0; at < ROUNDS * 16; at += 16) {
+                for (uint64_t i = 0; i < 16; i++) {
+                    a[i] = number_of(kinds % KINDS, 3 * (at + i));
+                    b[i] = number_of(kinds / KINDS % KINDS, 3 * (at + i) + 1);
+                    c[i] = number_of(kinds / KINDS / KINDS, 3 * (at + i) + 2);
+                }
+                check_fma(list[table], a, b, c);
+            }
+        /* c and half a step of it, a bit more or less than half; the smallest normal and subnormal numbers among them
+         */
+        for (int exponent = -149; exponent < 127; exponent++)
+            for (int i = 0; i < 16; i++) {
+                for (int j = 0; j < 16; j++) {
+                    float more = j % 4 == 0 ? 0 : ldexpf(j % 4 == 1 ? 1 : -1, -23 + i);
+                    a[j] = ldexpf(1 + more, -24) * (j < 8 ? 1 : -1);
+                    b[j] = ldexpf(1 + (float)(j % 3) * 0x1p-23f, exponent);
+                    c[j] = ldexpf(1 + (float)(j + 16 * i) * 0x1p-23f, exponent) * (j % 2 ? 1 : -1);
+                }
+                check_fma(list[table], a, b, c);
+            }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),
@@ -299,6 +369,7 @@ int main(void) {
         cmocka_unit_test(test_special_values),
         cmocka_unit_test(test_log_sum_exp_ends),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_fma),
         cmocka_unit_test(test_pick),
         cmocka_unit_test(test_checksums),
     };

@@ -3,6 +3,7 @@
 #ifndef IL_KERNELS_SIMD_PORTABLE_H
 #define IL_KERNELS_SIMD_PORTABLE_H
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -75,13 +76,41 @@ IL_INLINE v16 v16_sqrt(v16 a) {
     return a;
 }
 /* a*b + c and c - a*b, rounded once. */
+#if defined(FP_FAST_FMAF) || FLT_EVAL_METHOD != 0
 IL_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
     EACH_LANE c.lane[i] = fmaf(a.lane[i], b.lane[i], c.lane[i]);
     return c;
 }
+#else
+/* Where that is no instruction, but a call or a hundred of them. In double a product of floats is exact, and the sum s
+ * is rounded, by e, which is known exactly. Rounded to odd instead (s that is not exact has a last bit of 1) it is on
+ * the same side of every border between two floats as the true sum, and rounds as that does. */
+IL_INLINE float fma_lane(float a, float b, float c) {
+    double p = (double)a * (double)b, s = p + (double)c, t = s - p, e = (p - (s - t)) + ((double)c - t);
+    uint64_t bits;
+    memcpy(&bits, &s, sizeof bits);
+    if (fabs(e) > 0 && !(bits & 1)) bits += (e > 0) == (s > 0) ? 1 : UINT64_MAX; /* NaN, infinity: e is NaN */
+    memcpy(&s, &bits, sizeof s);
+    return (float)s;
+}
+/* The true sum lies between s (1 - 2^-52) and s (1 + 2^-52). If these round to one float, it does too; in 2^27 random
+ * numbers one does not, of sums of short numbers more. */
+IL_INLINE v16 v16_fma(v16 a, v16 b, v16 c) {
+    v16 above, below;
+    int differ = 0;
+    EACH_LANE {
+        double s = (double)a.lane[i] * (double)b.lane[i] + (double)c.lane[i];
+        above.lane[i] = (float)(s * (1 + 0x1p-52));
+        below.lane[i] = (float)(s * (1 - 0x1p-52));
+    }
+    EACH_LANE differ |= above.lane[i] != below.lane[i];
+    if (differ) EACH_LANE above.lane[i] = fma_lane(a.lane[i], b.lane[i], c.lane[i]);
+    return above;
+}
+#endif
 IL_INLINE v16 v16_fnma(v16 a, v16 b, v16 c) {
-    EACH_LANE c.lane[i] = fmaf(-a.lane[i], b.lane[i], c.lane[i]);
-    return c;
+    EACH_LANE a.lane[i] = -a.lane[i];
+    return v16_fma(a, b, c);
 }
 /* As x86 has them: b when either is NaN or both are zero, so a limit goes first and NaN comes through. */
 IL_INLINE v16 v16_max(v16 a, v16 b) {
