@@ -89,6 +89,7 @@ static il_status probe(bench *b, double seconds, il_limits *now) {
         best->read_bytes = now->read_bytes;
     }
     best->l2_read_gb_s = larger(best->l2_read_gb_s, now->l2_read_gb_s);
+    best->gflops_bf16_onednn = larger(best->gflops_bf16_onednn, now->gflops_bf16_onednn);
     best->gops_int8_onednn = larger(best->gops_int8_onednn, now->gops_int8_onednn);
     return status;
 }
@@ -156,12 +157,15 @@ static int has_integers(const bench_row *row) { return !strncmp(row->dtype, "int
  * either. */
 static unsigned limits_of(const bench_row *row, bench_work work) {
     unsigned products = IL_LIMIT_KERNEL | IL_LIMIT_ONEDNN | (has_integers(row) ? IL_LIMIT_INT8_ONEDNN : 0u);
+    if (work == BENCH_TRAIN && !strcmp(row->dtype, "bf16")) products |= IL_LIMIT_BF16_ONEDNN;
     if (work == BENCH_DECODE) return IL_LIMIT_READ;
     return work == BENCH_BATCH ? products | IL_LIMIT_READ : products;
 }
 
-/* 0 where it was not asked for. */
-static double product_of(const il_limits *l) { return larger(product_limit(l), l->gops_int8_onednn); }
+/* What was not asked for is 0. */
+static double product_of(const il_limits *l) {
+    return larger(product_limit(l), larger(l->gops_int8_onednn, l->gflops_bf16_onednn));
+}
 
 /* Of the probes around each sample, or around all of them, the mean. A batch is bound by what takes longer. */
 static void set_limits(bench_row *row, bench_work work, const il_limits *probes) {
@@ -201,8 +205,9 @@ static int is_possible(bench *b, const bench_job *job, bench_row *row, bench_wor
         flops += (double)((o->repeat + 1) * bench_tokens(job, work, row->context)) * row->count.flops;
     double minutes = flops / (product_limit(&b->report.limits) * 1e9) / 60;
     machine_memory(MACHINE_MEMINFO, &total, &available);
-    if (work == BENCH_TRAIN && strcmp(o->dtype, "f32") != 0)
-        snprintf(row->reason, sizeof row->reason, "only fp32 weights are trained");
+    il_error why;
+    if (work == BENCH_TRAIN && il_trainer_dtype_check(job->dtype, &why))
+        snprintf(row->reason, sizeof row->reason, "%.150s", why.message);
     else if (work == BENCH_TRAIN && row->context > LONG)
         snprintf(row->reason, sizeof row->reason, "sequences are trained up to %d tokens", LONG);
     else if (cache > (double)available && available)
@@ -286,14 +291,18 @@ static int chosen_mixer(const char *option, int i) {
     return !strcmp(option, mixer_names[i]) || (!strcmp(option, "all") && i < MIXERS_USUAL);
 }
 
-/* A model with random weights, held as --dtype says. */
-static il_status make_model(bench *b, const char *mixer, il_model **model) {
+static il_weight_type dtype_of(const bench *b) {
+    il_weight_type type = IL_WEIGHTS_F32;
+    while (strcmp(b->options->dtype, il_weight_type_name(type)) != 0) type++; /* the option's choices are these names */
+    return type;
+}
+
+/* A model with random weights, held in this type. */
+static il_status make_model(bench *b, const char *mixer, il_weight_type type, il_model **model) {
     const bench_options *o = b->options;
     il_error *error = &b->command->error;
     il_config config;
     il_model *fresh = NULL;
-    il_weight_type type = IL_WEIGHTS_F32;
-    while (strcmp(o->dtype, il_weight_type_name(type)) != 0) type++; /* the option's choices are these names */
     il_status status = il_config_preset(o->preset, mixer, NULL, &config, error);
     if (!status) status = il_model_init(b->command->engine, &config, 0, &fresh, error);
     config.weights = type;
@@ -305,23 +314,32 @@ static il_status make_model(bench *b, const char *mixer, il_model **model) {
     return status;
 }
 
-/* By context, training last: it changes the weights. */
-static il_status mixer_rows(bench *b, const char *mixer) {
+/* Works from up to before `to` of a model held in this type. By context, training last: it changes the weights. */
+static il_status works_rows(bench *b, const char *mixer, il_weight_type held, int from, int to) {
     const bench_options *o = b->options;
     il_model *model = NULL;
     bench_job job = {0};
-    il_status status = make_model(b, mixer, &model);
+    il_status status = make_model(b, mixer, held, &model);
     if (status) return status;
     bench_open(&job, b->command->engine, model, o->contexts.items[o->contexts.n - 1], o->sessions, o->all_logits);
-    for (size_t i = 0; i < o->contexts.n; i++)
-        for (int work = 0; work < BENCH_TRAIN && !status; work++)
-            if (chosen(o->work, bench_work_names[work]))
-                status = work_row(b, &job, mixer, (bench_work)work, o->contexts.items[i]);
-    for (size_t i = 0; i < o->contexts.n && !status && chosen(o->work, bench_work_names[BENCH_TRAIN]); i++)
-        status = work_row(b, &job, mixer, BENCH_TRAIN, o->contexts.items[i]);
+    job.dtype = dtype_of(b);
+    for (int trains = 0; trains < 2; trains++)
+        for (size_t i = 0; i < o->contexts.n; i++)
+            for (int work = from; work < to && !status; work++)
+                if ((work == BENCH_TRAIN) == trains && chosen(o->work, bench_work_names[work]))
+                    status = work_row(b, &job, mixer, (bench_work)work, o->contexts.items[i]);
     bench_close(&job);
     il_model_unref(model);
     return status;
+}
+
+/* In training bf16 is a type of products: the weights are fp32. */
+static il_status mixer_rows(bench *b, const char *mixer) {
+    const char *work = b->options->work, *train = bench_work_names[BENCH_TRAIN];
+    il_weight_type dtype = dtype_of(b);
+    if (dtype != IL_WEIGHTS_BF16) return works_rows(b, mixer, dtype, 0, BENCH_WORKS);
+    il_status status = strcmp(work, train) ? works_rows(b, mixer, dtype, 0, BENCH_TRAIN) : IL_OK;
+    return !status && chosen(work, train) ? works_rows(b, mixer, IL_WEIGHTS_F32, BENCH_TRAIN, BENCH_WORKS) : status;
 }
 
 static il_status measure(bench *b) {
@@ -409,7 +427,7 @@ int verb_bench(int argc, char **argv) {
         ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,extend,decode,batch,train,all}",
             "what to time (default all)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
-            "how the weights of linear layers are held (default f32)"),
+            "how the weights of linear layers are held; bf16 in training: how they are multiplied (default f32)"),
         ARG("--context", ARG_COUNTS, &options.contexts, "N,…",
             "tokens of prefill and of a training step, and before the rest (default 2048)", RANGE(1, 1 << 20)),
         ARG("--sessions", ARG_COUNT, &options.sessions, "N", "that batch decodes side by side (default 16)",

@@ -26,9 +26,10 @@ typedef struct bench_count {
 typedef struct bench_job {
     il_engine *engine; /* the caller's, as is the model */
     il_model *model;
-    uint64_t sessions; /* of BENCH_BATCH */
-    int all_logits;    /* PREFILL and EXTEND compute a row for every token, not only the last */
-    int32_t *tokens;   /* [n_tokens] */
+    uint64_t sessions;    /* of BENCH_BATCH */
+    il_weight_type dtype; /* of the products of BENCH_TRAIN */
+    int all_logits;       /* PREFILL and EXTEND compute a row for every token, not only the last */
+    int32_t *tokens;      /* [n_tokens] */
     uint64_t n_tokens;
     float *logits;         /* [at least sessions, vocabulary] */
     il_session *walk;      /* NULL before the first bench_walk */

@@ -52,8 +52,9 @@ static void print_row(const bench_row *row) {
 void bench_print_table(const bench_report *r) {
     char peer[64];
     printf("%s, %s, %d threads; preset %s\n", r->cpu, r->kernels, r->threads, r->preset);
-    printf("limits: our product %.1f GFLOP/s, oneDNN %s, int8 %s, ", r->limits.gflops_kernel,
+    printf("limits: our product %.1f GFLOP/s, oneDNN %s, bf16 %s, int8 %s, ", r->limits.gflops_kernel,
            number(peer, sizeof peer, "%.1f GFLOP/s", r->limits.gflops_onednn),
+           number((char[32]){0}, 32, "%.1f GFLOP/s", r->limits.gflops_bf16_onednn),
            number((char[32]){0}, 32, "%.1f Gop/s", r->limits.gops_int8_onednn));
     printf("memory read %.1f GB/s, L2 %.1f GB/s\n", r->limits.read_gb_s, r->limits.l2_read_gb_s);
     if (r->no_energy[0]) printf("joules: %s\n", r->no_energy);
@@ -97,12 +98,13 @@ json_t *bench_json(const bench_report *r) {
     json_t *rows = json_array();
     for (size_t i = 0; i < r->n; i++) json_array_append_new(rows, row_json(&r->rows[i]));
     const il_limits *l = &r->limits;
-    return json_pack("{s:o, s:s, s:i, s:s, s:b, s:{s:f, s:o, s:o, s:f, s:f}, s:{s:o, s:o}, s:o}", "cpu",
+    return json_pack("{s:o, s:s, s:i, s:s, s:b, s:{s:f, s:o, s:o, s:o, s:f, s:f}, s:{s:o, s:o}, s:o}", "cpu",
                      cli_json_string(r->cpu), "kernels", r->kernels, "threads", r->threads, "preset", r->preset,
                      "all_logits", r->all_logits, "limits", "gflops_kernel", l->gflops_kernel, "gflops_onednn",
-                     positive(l->gflops_onednn), "gops_int8_onednn", positive(l->gops_int8_onednn), "read_gb_s",
-                     l->read_gb_s, "l2_read_gb_s", l->l2_read_gb_s, "energy", "powercap", cli_json_string(r->powercap),
-                     "reason", cli_json_string(r->no_energy[0] ? r->no_energy : NULL), "rows", rows);
+                     positive(l->gflops_onednn), "gflops_bf16_onednn", positive(l->gflops_bf16_onednn),
+                     "gops_int8_onednn", positive(l->gops_int8_onednn), "read_gb_s", l->read_gb_s, "l2_read_gb_s",
+                     l->l2_read_gb_s, "energy", "powercap", cli_json_string(r->powercap), "reason",
+                     cli_json_string(r->no_energy[0] ? r->no_energy : NULL), "rows", rows);
 }
 
 /* ---- CSV (RFC 4180) ---- */
@@ -241,6 +243,7 @@ void bench_write_html(FILE *out, const bench_report *r) {
             "%.1f GFLOP/s, ",
             r->kernels, r->threads, r->preset, r->limits.gflops_kernel);
     fprintf(out, "oneDNN %s, ", number(text, sizeof text, "%.1f GFLOP/s", r->limits.gflops_onednn));
+    fprintf(out, "bf16 %s, ", number(text, sizeof text, "%.1f GFLOP/s", r->limits.gflops_bf16_onednn));
     fprintf(out, "int8 %s, ", number(text, sizeof text, "%.1f Gop/s", r->limits.gops_int8_onednn));
     fprintf(out, "memory read %.1f GB/s, second-level caches %.1f GB/s.</p>\n<div class=\"grid2\">\n",
             r->limits.read_gb_s, r->limits.l2_read_gb_s);

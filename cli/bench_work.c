@@ -226,6 +226,7 @@ il_status bench_begin(bench_job *job, bench_work work, uint64_t context, uint64_
     il_trainer_options options;
     il_trainer_options_default(config, &options);
     options.steps = repeat;
+    options.dtype = job->dtype;
     il_status status = open_data(job, context, config->vocab_size, error);
     if (!status) status = il_trainer_open(job->model, job->data, &options, &job->trainer, error);
     return status;

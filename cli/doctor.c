@@ -231,8 +231,9 @@ static void print_json(const doctor *d) {
     json_object_set_new(object, "memory_bytes", positive((double)d->memory_total));
     json_object_set_new(object, "memory_available_bytes", positive((double)d->memory_available));
     json_object_set_new(object, "limits",
-                        json_pack("{s:f, s:o, s:o, s:f, s:f}", "gflops_kernel", d->limits.gflops_kernel,
-                                  "gflops_onednn", positive(d->limits.gflops_onednn), "gops_int8_onednn",
+                        json_pack("{s:f, s:o, s:o, s:o, s:f, s:f}", "gflops_kernel", d->limits.gflops_kernel,
+                                  "gflops_onednn", positive(d->limits.gflops_onednn), "gflops_bf16_onednn",
+                                  positive(d->limits.gflops_bf16_onednn), "gops_int8_onednn",
                                   positive(d->limits.gops_int8_onednn), "read_gb_s", d->limits.read_gb_s,
                                   "l2_read_gb_s", d->limits.l2_read_gb_s));
     json_object_set_new(object, "checks", checks);
@@ -256,6 +257,7 @@ static void print_text(const doctor *d) {
            (double)d->memory_total * 1e-9, (double)d->memory_available * 1e-9);
     printf("products   %.1f GFLOP/s", l->gflops_kernel);
     if (l->gflops_onednn > 0) printf(", oneDNN %.1f GFLOP/s, int8 %.1f Gop/s", l->gflops_onednn, l->gops_int8_onednn);
+    if (l->gflops_bf16_onednn > 0) printf(", bf16 %.1f GFLOP/s", l->gflops_bf16_onednn);
     printf("\nreads      memory %.1f GB/s, second-level caches %.1f GB/s\n", l->read_gb_s, l->l2_read_gb_s);
     printf("self-test  %s: %zu of %zu checks give the bits of every other machine (%.1f s)\n",
            d->failed ? "FAILED" : "passed", d->n - d->failed, d->n, d->seconds);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 typedef struct train_options {
-    const char *model, *out, *shuffle, *val, *log;
+    const char *model, *out, *shuffle, *val, *log, *dtype;
     arg_list data;
     il_trainer_options recipe; /* the fields that were given */
     uint64_t batch_tokens, length, seed, save_every, val_every, inner_lr_warmup, warmup;
@@ -57,6 +57,7 @@ static il_status open_trainer(training *t) {
     il_trainer_options o;
     il_trainer_options_default(il_model_config(t->model), &o);
     o.steps = options->recipe.steps;
+    o.dtype = options->recipe.dtype;
     if (arg_given(spec, "--lr")) o.lr = options->recipe.lr;
     if (arg_given(spec, "--end-lr")) o.end_lr = options->recipe.end_lr;
     if (arg_given(spec, "--warmup")) o.warmup = (double)options->warmup;
@@ -109,10 +110,10 @@ static il_status open_log(training *t) {
 
 static il_status write_log(training *t, int validated) {
     if (!t->log) return IL_OK;
-    json_t *object =
-        json_pack("{s:I, s:o, s:o, s:o, s:o}", "step", (json_int_t)t->step.step, "loss", cli_json_real(t->step.loss),
-                  "lr", cli_json_real(t->step.lr), "grad_norm", cli_json_real(t->step.grad_norm), "tokens_per_s",
-                  cli_json_real((double)t->step.tokens / t->step.seconds));
+    json_t *object = json_pack("{s:I, s:o, s:o, s:o, s:o, s:s}", "step", (json_int_t)t->step.step, "loss",
+                               cli_json_real(t->step.loss), "lr", cli_json_real(t->step.lr), "grad_norm",
+                               cli_json_real(t->step.grad_norm), "tokens_per_s",
+                               cli_json_real((double)t->step.tokens / t->step.seconds), "dtype", t->options->dtype);
     if (validated) json_object_set_new(object, "val_loss", cli_json_real(t->val_loss));
     int failed = json_dumpf(object, t->log, JSON_COMPACT);
     json_decref(object);
@@ -177,11 +178,11 @@ static void report(const training *t) {
     double rate = t->seconds > 0 ? (double)t->tokens / t->seconds : 0;
     uint64_t made = t->tokens ? t->step.step : il_trainer_steps_done(t->trainer);
     if (t->command->spec->json)
-        cli_json_print(json_pack("{s:o, s:I, s:o, s:o, s:I, s:o, s:o, s:b}", "out", cli_json_string(out), "steps",
-                                 (json_int_t)made, "loss", t->tokens ? cli_json_real(t->step.loss) : json_null(),
-                                 "val_loss", cli_json_real(t->val_loss), "tokens", (json_int_t)t->tokens, "seconds",
-                                 cli_json_real(t->seconds), "tokens_per_s", cli_json_real(rate), "interrupted",
-                                 cli_interrupted() != 0));
+        cli_json_print(json_pack(
+            "{s:o, s:s, s:I, s:o, s:o, s:I, s:o, s:o, s:b}", "out", cli_json_string(out), "dtype", t->options->dtype,
+            "steps", (json_int_t)made, "loss", t->tokens ? cli_json_real(t->step.loss) : json_null(), "val_loss",
+            cli_json_real(t->val_loss), "tokens", (json_int_t)t->tokens, "seconds", cli_json_real(t->seconds),
+            "tokens_per_s", cli_json_real(rate), "interrupted", cli_interrupted() != 0));
     else if (t->tokens)
         printf("%s/latest: step %llu, loss %.4f, %.0f tokens/s\n", out, (unsigned long long)made, t->step.loss, rate);
     else
@@ -232,7 +233,7 @@ static char *cache_beside(const char *out) {
 }
 
 int verb_train(int argc, char **argv) {
-    train_options options = {.shuffle = "blocks"};
+    train_options options = {.shuffle = "blocks", .dtype = "f32"};
     il_trainer_options *recipe = &options.recipe;
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)"),
@@ -247,6 +248,8 @@ int verb_train(int argc, char **argv) {
             "a document's next window goes on from the state of the last (default: fresh)"),
         ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
             "order of sequences, or with --carry documents (default blocks)"),
+        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16}",
+            "of products: exact, or bf16 by oneDNN where the CPU has AMX: faster, other bits (default f32)"),
         ARG("--lr", ARG_REAL, &recipe->lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
         ARG("--end-lr", ARG_REAL, &recipe->end_lr, "F", "learning rate at the end (default 1e-5)", RANGE(0, 1e3)),
         ARG("--warmup", ARG_COUNT, &options.warmup, "N", "steps of warm-up (default: a tenth of --steps)",
@@ -290,8 +293,10 @@ int verb_train(int argc, char **argv) {
         arg_release(&spec);
         return 2;
     }
+    if (!strcmp(options.dtype, "bf16")) recipe->dtype = IL_WEIGHTS_BF16;
     t.cache = cache_beside(options.out);
     il_status status = command_open(&command, &spec);
+    if (!status) status = il_trainer_dtype_check(recipe->dtype, &command.error); /* before anything is written */
     if (!status) status = cli_inputs_open(options.data.items, options.data.n, &inputs, &command.error);
     if (!status && options.val) status = cli_inputs_open(&options.val, 1, &val, &command.error);
     if (!status) status = train(&t, &inputs, &val);

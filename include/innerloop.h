@@ -84,7 +84,7 @@ IL_API void il_engine_close(il_engine *engine); /* NULL allowed */
 IL_API int il_engine_threads(const il_engine *engine);
 IL_API const char *il_engine_kernels(const il_engine *engine); /* the one in use */
 
-/* Limits of this machine as the engine sees it, measured when called (about two seconds and a half), with the engine's
+/* Limits of this machine as the engine sees it, measured when called (about three seconds), with the engine's
  * threads. */
 typedef struct il_limits {
     double gflops_kernel;    /* our exact fp32 product, 1e9 multiply and add per second, [1024,1024]x[1024,1024] */
@@ -94,6 +94,7 @@ typedef struct il_limits {
     double read_bytes;       /* over a buffer of so many bytes */
     double l2_read_gb_s;     /* the same from second-level caches, by our matrix-vector product, all threads together */
     double gops_int8_onednn; /* as gflops_onednn, uint8 times int8; 0 when built without it or where it cannot */
+    double gflops_bf16_onednn; /* the same, bfloat16 with fp32 sums */
 } il_limits;
 IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error);
 
@@ -104,7 +105,8 @@ enum {
     IL_LIMIT_READ = 4,
     IL_LIMIT_L2_READ = 8,
     IL_LIMIT_INT8_ONEDNN = 16,
-    IL_LIMIT_ALL = 31
+    IL_LIMIT_BF16_ONEDNN = 32,
+    IL_LIMIT_ALL = 63
 };
 typedef struct il_prober il_prober;
 /* which: IL_LIMIT_* together. Takes 16 MiB, for IL_LIMIT_READ a buffer of read_bytes more, in whole MiB, 1 GiB at most:
@@ -482,6 +484,10 @@ typedef struct il_trainer_options {
     double beta1, beta2, eps, weight_decay, clip; /* 0.9, 0.95, 1e-8, 0.1, 1.0 */
     double inner_lr_start;  /* factor on eta at the first update; default 1 (Linear), 0.1 (MLP); rises to 1 */
     double inner_lr_warmup; /* over this many updates; < 0: the same as warmup */
+    il_weight_type dtype; /* of the operands of products: IL_WEIGHTS_F32, exact, the default; or IL_WEIGHTS_BF16: those
+                           * of linear layers and the output head are rounded to bfloat16 and multiplied by oneDNN, sums
+                           * in fp32. Weights, optimizer, gradients, inner loop, norms and attention stay fp32. Fast,
+                           * but no longer one answer: same bits only on the same CPU, oneDNN and number of threads */
 } il_trainer_options;
 
 typedef struct il_step {
@@ -493,6 +499,9 @@ typedef struct il_step {
 } il_step;
 
 IL_API void il_trainer_options_default(const il_config *config, il_trainer_options *options);
+/* Whether this build and this CPU train so: f32 always; bf16 only with oneDNN and AMX, where it is faster; else
+ * IL_ERR_UNSUPPORTED, which says what is missing. Other types are IL_ERR_ARG. */
+IL_API il_status il_trainer_dtype_check(il_weight_type dtype, il_error *error);
 /* Trains model's weights: takes a reference; the model's tensors change with every step and sessions must not be used
  * meanwhile. data must outlive the trainer. IL_ERR_UNSUPPORTED unless the weights are fp32: il_model_convert makes them
  * so. */

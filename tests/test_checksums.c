@@ -107,7 +107,7 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     il_optimizer optimizer;
     il_trainer_options options;
     il_trainer_options_default(&config, &options);
-    assert_ok(il_gradient_open(model, SEQUENCES, LENGTH, 0, 1, &gradient, &error), error);
+    assert_ok(il_gradient_open(model, SEQUENCES, LENGTH, 0, IL_GRADIENT, &gradient, &error), error);
     assert_ok(il_optimizer_open(engine, model->table.floats, &optimizer, &error), error);
     for (uint64_t step = 1; step <= 3; step++) {
         double loss;

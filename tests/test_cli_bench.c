@@ -191,7 +191,20 @@ static void test_dtypes(void **state) {
     }
     json_t *object = support_json("bench --preset tiny --mixer ttt_linear_decay --work train --dtype int8 --repeat 1");
     assert_string_equal(support_string(row_at(object, 0, "train", "ttt_linear_decay"), "reason"),
-                        "only fp32 weights are trained");
+                        "training multiplies in f32 or bf16, not in int8");
+    json_decref(object);
+    /* bf16 in training: fp32 weights, the products' limit oneDNN's; as many bytes as ever */
+    object = support_json("bench --preset tiny --mixer ttt_linear --work train --dtype bf16 --context 16 --repeat 1");
+    const json_t *train = row_at(object, 0, "train", "ttt_linear");
+    il_error error;
+    assert_string_equal(support_string(train, "dtype"), "bf16");
+    assert_near(support_number(train, "bytes_per_token"), 4 * 10 * parameters_of("ttt_linear") / 16);
+    if (il_trainer_dtype_check(IL_WEIGHTS_BF16, &error)) {
+        assert_string_equal(support_string(train, "reason"), error.message);
+    } else {
+        check_fraction(train, "flops_per_token");
+        assert_true(support_number(train, "limit") > support_number(object, "limits.gflops_kernel"));
+    }
     json_decref(object);
     object = support_json("bench --preset tiny --mixer ttt_linear --work prefill --dtype int8 --context 16 --repeat 1");
     assert_string_equal(support_string(row_at(object, 0, "prefill", "ttt_linear"), "limit_unit"), "Gop/s");

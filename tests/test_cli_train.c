@@ -87,7 +87,7 @@ static void test_same_options_same_weights(void **state) {
     (void)state;
     char *first = trained(SHORT), *again = trained(SHORT " --threads 3 --save-every 1"), *spelled;
     spelled = trained(SHORT " --shuffle blocks --lr 3e-3 --end-lr 1e-5 --beta1 0.9 --beta2 0.95 --eps 1e-8 "
-                            "--weight-decay 0.1 --clip 1 --inner-lr-start 1 --inner-lr-warmup 2 --seed 0");
+                            "--weight-decay 0.1 --clip 1 --inner-lr-start 1 --inner-lr-warmup 2 --seed 0 --dtype f32");
     assert_string_equal(first, again);
     assert_string_equal(first, spelled);
     free(spelled);
@@ -235,6 +235,41 @@ static void test_refusals(void **state) {
     assert_false(support_exists("x"));
 }
 
+/* bf16 products: named in the log and in the checkpoint, near the exact losses and other bits; f32 alone goes
+ * everywhere. */
+static void test_dtype(void **state) {
+    (void)state;
+    support_refused(2, "--dtype: 'int8' is not one of", "train --model m --data book.txt --out b16 %s --dtype int8",
+                    SHORT);
+    setenv("DNNL_MAX_CPU_ISA", "AVX2", 1); /* whatever this CPU has, oneDNN must not use it */
+    support_refused(1, "bf16 products need", "train --model m --data book.txt --out b16 %s --dtype bf16", SHORT);
+    assert_false(support_exists("b16") || support_exists("b16.cache"));
+    unsetenv("DNNL_MAX_CPU_ISA");
+    il_error error;
+    if (il_trainer_dtype_check(IL_WEIGHTS_BF16, &error)) {
+        print_message("skipped: %s\n", error.message);
+        skip();
+    }
+    json_t *exact = support_json("train --model m --data book.txt --out b32 %s --log b32.jsonl", SHORT);
+    json_t *rounded = support_json("train --model m --data book.txt --out b16 %s --log b16.jsonl --dtype bf16", SHORT);
+    double loss = support_number(exact, "loss"), near = support_number(rounded, "loss");
+    assert_true(near != loss && near - loss < 0.01 * loss && loss - near < 0.01 * loss);
+    assert_string_equal(support_string(exact, "dtype"), "f32");
+    assert_string_equal(support_string(rounded, "dtype"), "bf16");
+    json_t *lines = read_log("b16.jsonl"), *line;
+    size_t i;
+    json_array_foreach(lines, i, line) assert_string_equal(support_string(line, "dtype"), "bf16");
+    json_t *run = support_json("inspect b16");
+    assert_string_equal(support_string(run, "trainer.dtype"), "bf16");
+    support_refused(1, "dtype bf16, is f32", "train --resume --data book.txt --out b16 %s", SHORT);
+    support_refused(1, "dtype f32, is bf16", "train --resume --data book.txt --out b32 %s --dtype bf16", SHORT);
+    free(support_done("train --resume --data book.txt --out b16 %s --dtype bf16", SHORT));
+    json_decref(run);
+    json_decref(lines);
+    json_decref(rounded);
+    json_decref(exact);
+}
+
 /* A divergence ends the run with the library's words; the last good checkpoint stays. */
 static void test_divergence(void **state) {
     (void)state;
@@ -357,6 +392,7 @@ int main(void) {
         cmocka_unit_test(test_data_from_stdin),
         cmocka_unit_test(test_sentencepiece_goes_along),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_dtype),
         cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_interrupt_and_resume),
         cmocka_unit_test(test_kill_and_resume),

@@ -133,6 +133,11 @@ static void check_prober(il_engine *engine, int with_peer) {
         assert_true(limits.read_bytes == (i ? mib[i] : 2) * (1 << 20));
         il_prober_close(prober);
     }
+    assert_ok(il_prober_open(engine, IL_LIMIT_BF16_ONEDNN, 0, &prober, &error), error);
+    assert_ok(il_prober_measure(prober, 0.01, &limits, &error), error);
+    assert_true(limits.gflops_kernel == 0 && limits.gflops_onednn == 0 && limits.gops_int8_onednn == 0);
+    assert_true(limits.gflops_bf16_onednn > 0 || il_onednn_bf16_check(NULL) != IL_OK);
+    il_prober_close(prober);
     il_prober_close(NULL);
 }
 

@@ -119,9 +119,9 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
         ok(il_state_reserve(&states[s], states[s].position + (uint64_t)length, &error), &error);
         stretches[s] = (il_stretch){s * length, length, &states[s]};
     }
-    il_pass pass = {model, &work, &tape, stretches, n, (int)total, inner_lr};
+    il_pass pass = {model, &work, &tape, stretches, n, (int)total, inner_lr, NULL};
     il_forward(&pass, in);
-    il_head_loss(model, &work, (int)total, work.hidden, out, weight, nll, dhidden, grad ? grad : unwanted);
+    il_head_loss(&pass, out, weight, nll, dhidden, grad ? grad : unwanted);
     if (grad) il_backward(&pass, in, dhidden, grad, &space);
     double loss = 0;
     for (size_t i = 0; i < total; i++) loss += (double)weight[i] * (double)nll[i];

@@ -487,7 +487,7 @@ static void memory_is_linear_in_tokens(void **unused) {
         for (int k = 0; k < 3; k++) {
             il_gradient gradient;
             size_t before = atomic_load(&alloc.live_bytes);
-            assert_ok(il_gradient_open(model, 1, 512 << k, 0, 1, &gradient, &error), error);
+            assert_ok(il_gradient_open(model, 1, 512 << k, 0, IL_GRADIENT, &gradient, &error), error);
             bytes[k] = (double)(atomic_load(&alloc.live_bytes) - before);
             il_gradient_close(&gradient);
         }
@@ -512,8 +512,8 @@ static void packed_once_a_step(void **unused) {
     lively_tokens(tokens, MANY * (LONG + 1), VOCABULARY, 9);
     il_gradient packed, plain;
     double loss, other;
-    assert_ok(il_gradient_open(model, MANY, LONG, 0, 1, &packed, &error), error);
-    assert_ok(il_gradient_open(model, MANY, LONG, 0, 1, &plain, &error), error);
+    assert_ok(il_gradient_open(model, MANY, LONG, 0, IL_GRADIENT, &packed, &error), error);
+    assert_ok(il_gradient_open(model, MANY, LONG, 0, IL_GRADIENT, &plain, &error), error);
     assert_true(packed.packs);
     plain.packs = 0;
     for (int step = 0; step < 2; step++) {
@@ -528,7 +528,8 @@ static void packed_once_a_step(void **unused) {
     }
     il_gradient_close(&plain);
     il_gradient_close(&packed);
-    assert_ok(il_gradient_open(model, 2, LONG, 0, 1, &plain, &error), error); /* one pass: not worth the memory */
+    assert_ok(il_gradient_open(model, 2, LONG, 0, IL_GRADIENT, &plain, &error),
+              error); /* one pass: not worth the memory */
     assert_false(plain.packs);
     il_gradient_close(&plain);
     il_model_unref(model);

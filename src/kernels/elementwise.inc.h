@@ -170,13 +170,18 @@ static void bf16_to_f32(size_t n, const uint16_t *x, float *y) {
     }
 }
 
+IL_INLINE uint16_t bf16_of(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    uint32_t nan = bits >> 16 | 0x40u; /* quiet, so that the mantissa is not empty */
+    uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+    return (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? nan : rounded);
+}
+
+/* Blocks of a length known beforehand are what compilers turn into vectors. */
 static void f32_to_bf16(size_t n, const float *x, uint16_t *y) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        if ((bits & 0x7FFFFFFFu) > 0x7F800000u)
-            y[i] = (uint16_t)(bits >> 16 | 0x40u); /* quiet, so that the mantissa is not empty */
-        else
-            y[i] = (uint16_t)((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
-    }
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64)
+        for (size_t j = 0; j < 64; j++) y[i + j] = bf16_of(x[i + j]);
+    for (; i < n; i++) y[i] = bf16_of(x[i]);
 }

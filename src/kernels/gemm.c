@@ -2,6 +2,8 @@
  * element stays one chain, because a block further along k goes on from c. */
 #include "kernels/gemm.h"
 
+#include <stdatomic.h>
+
 enum {
     /* A panel of 16 columns this deep is 24 KiB, and stays in the first-level cache while the rows go by. */
     K_BLOCK = 384,
@@ -250,4 +252,38 @@ void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, 
     else
         il_pool_run(engine->pool, pieces, quantize_part, &p);
     il_pool_run(engine->pool, p.shape.m_parts * ((n + p.shape.n_step - 1) / p.shape.n_step), quantized_part, &p);
+}
+
+/* ---- bfloat16, by oneDNN ---- */
+
+typedef struct onednn_job {
+    job shape; /* how c is cut */
+    const il_onednn_bf16 *products;
+    il_matrix_bf16 a, b;
+    atomic_int status;
+} onednn_job;
+
+static void onednn_part(void *context, int item, int worker) {
+    onednn_job *p = context;
+    const job *s = &p->shape;
+    const int i0 = item % s->m_parts * s->m_step, j0 = item / s->m_parts * s->n_step;
+    const int m = min_int(s->m_step, s->m - i0), n = min_int(s->n_step, s->n - j0);
+    const il_matrix_bf16 a = {p->a.data + i0 * p->a.row, p->a.row, p->a.col};
+    const il_matrix_bf16 b = {p->b.data + j0 * p->b.col, p->b.row, p->b.col};
+    (void)worker;
+    il_status status =
+        il_onednn_bf16_run(p->products, m, n, s->k, a, b, s->c + i0 * s->ldc + j0, s->ldc, s->accumulate);
+    if (status) atomic_store(&p->status, (int)status);
+}
+
+il_status il_gemm_onednn(il_engine *engine, const il_onednn_bf16 *products, int m, int n, int k, il_matrix_bf16 a,
+                         il_matrix_bf16 b, float *c, ptrdiff_t ldc, int accumulate) {
+    onednn_job p = {.shape = {.engine = engine, .m = m, .n = n, .k = k, .c = c, .ldc = ldc, .accumulate = accumulate},
+                    .products = products,
+                    .a = a,
+                    .b = b};
+    if (m <= 0 || n <= 0) return IL_OK;
+    cut(&p.shape);
+    il_pool_run(engine->pool, p.shape.m_parts * ((n + p.shape.n_step - 1) / p.shape.n_step), onednn_part, &p);
+    return (il_status)atomic_load(&p.status);
 }

@@ -6,6 +6,7 @@
 #include "kernels/engine.h"
 #include "kernels/kernels.h"
 #include "kernels/narrow.h"
+#include "kernels/onednn.h"
 
 /* Floats of packing buffer that each worker of the engine owns (il_engine.gemm_scratch). */
 enum { IL_GEMM_SCRATCH = 256 * 1024 };
@@ -39,5 +40,10 @@ void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, 
  */
 void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,
              ptrdiff_t ldc, int accumulate);
+
+/* The same of bfloat16 operands by oneDNN, for training: fp32 sums in an order of its own. Failures as
+ * il_onednn_bf16_run's. */
+il_status il_gemm_onednn(il_engine *engine, const il_onednn_bf16 *products, int m, int n, int k, il_matrix_bf16 a,
+                         il_matrix_bf16 b, float *c, ptrdiff_t ldc, int accumulate);
 
 #endif

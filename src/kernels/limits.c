@@ -124,10 +124,13 @@ static double rate(double work, double seconds) { return seconds > 0 ? work / se
 
 /* Zero where oneDNN has no such product. a, b and c are overwritten with the numbers of this kind. */
 static il_status peer_seconds(il_prober *p, il_onednn_kind kind, double within, double *seconds, il_error *error) {
-    signed char *a = (signed char *)p->a, *b = (signed char *)p->b;
     for (int i = 0; i < SIDE * SIDE && kind == IL_ONEDNN_INT8; i++) {
-        a[i] = (signed char)(i % 7);
-        b[i] = (signed char)(i % 5 - 2);
+        ((signed char *)p->a)[i] = (signed char)(i % 7);
+        ((signed char *)p->b)[i] = (signed char)(i % 5 - 2);
+    }
+    for (int i = 0; i < SIDE * SIDE && kind == IL_ONEDNN_BF16; i++) {
+        ((uint16_t *)p->a)[i] = (uint16_t)(0x3F80 + i % 7); /* 1 and a little more */
+        ((uint16_t *)p->b)[i] = (uint16_t)(0x3F80 + i % 5);
     }
     il_status status = il_onednn_open(&p->engine->memory, il_pool_threads(p->engine->pool), kind, SIDE, SIDE, SIDE,
                                       p->a, p->b, p->c, &p->peer, error);
@@ -188,7 +191,7 @@ il_status il_prober_measure(il_prober *p, double within, il_limits *limits, il_e
     const double gflop = 2.0 * SIDE * SIDE * SIDE * 1e-9;
     il_status status = IL_OK;
     *limits = (il_limits){0};
-    for (int i = 0; i < SIDE * SIDE; i++) { /* again: the product of integers leaves others */
+    for (int i = 0; i < SIDE * SIDE; i++) { /* again: narrow products leave others */
         p->a[i] = (float)(i % 7 - 3);
         p->b[i] = (float)(i % 5 - 2);
     }
@@ -212,6 +215,10 @@ il_status il_prober_measure(il_prober *p, double within, il_limits *limits, il_e
     if (!status && (p->which & IL_LIMIT_INT8_ONEDNN)) {
         status = peer_seconds(p, IL_ONEDNN_INT8, within, &seconds, error);
         limits->gops_int8_onednn = rate(gflop, seconds);
+    }
+    if (!status && (p->which & IL_LIMIT_BF16_ONEDNN)) {
+        status = peer_seconds(p, IL_ONEDNN_BF16, within, &seconds, error);
+        limits->gflops_bf16_onednn = rate(gflop, seconds);
     }
 #else
     (void)error;

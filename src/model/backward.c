@@ -3,6 +3,7 @@
 #include "model/backward.h"
 #include "base/error.h"
 #include "kernels/gemm.h"
+#include "model/bf16.h"
 #include "model/pass.h"
 #include <string.h>
 
@@ -50,12 +51,21 @@ void il_backspace_close(il_backspace *space) {
 
 /* ---- pieces ---- */
 
-void il_back_linear(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx,
-                    const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *grad) {
-    il_matrix w = {model->weights + linear->at, linear->in, 1};
-    il_matrix dy_rows = {dy, ldy, 1}, dy_columns = {dy, 1, ldy}, x_rows = {x, ldx, 1};
-    il_gemm(model->engine, linear->out, linear->in, m, dy_columns, x_rows, NULL, grad + linear->at, linear->in, 1);
-    il_gemm(model->engine, m, linear->in, linear->out, dy_rows, w, NULL, dx, lddx, add);
+void il_back_linear_exact(const il_model *model, const il_linear *linear, int n, const float *x, const float *dy,
+                          float *dx, int add, float *grad) {
+    int out = linear->out, in = linear->in;
+    il_matrix w = {model->weights + linear->at, in, 1};
+    il_matrix dy_rows = {dy, out, 1}, dy_columns = {dy, 1, out}, x_rows = {x, in, 1};
+    il_gemm(model->engine, out, in, n, dy_columns, x_rows, NULL, grad + linear->at, in, 1);
+    il_gemm(model->engine, n, in, out, dy_rows, w, NULL, dx, in, add);
+}
+
+void il_back_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, const float *dy, float *dx,
+                    int add, float *grad) {
+    if (pass->bf16)
+        il_bf16_backward(pass->bf16, pass->model, linear, n, x, dy, dx, add, grad);
+    else
+        il_back_linear_exact(pass->model, linear, n, x, dy, dx, add, grad);
 }
 
 typedef struct norm_job {
@@ -164,15 +174,15 @@ static void ffn_back(const il_pass *pass, int layer, float *grad, il_backspace *
     il_model *model = pass->model;
     const il_layer *at = &model->layers[layer];
     const il_acts *acts = il_pass_acts(pass, layer);
-    int width = model->config.width, ffn = model->config.ffn_width, tokens = pass->tokens;
+    int tokens = pass->tokens;
     float *u = pass->work->ffn, *dfn = space->buffers.a;
     ffn_job job = {pass, acts->h1, acts->h3, u, 0};
     il_pass_rows(pass, ffn_run, &job);
-    il_back_linear(model, &at->w2, tokens, u, ffn, space->dx, width, u, ffn, 0, grad);
+    il_back_linear(pass, &at->w2, tokens, u, space->dx, u, 0, grad);
     job.back = 1;
     il_pass_rows(pass, ffn_run, &job);
-    il_back_linear(model, &at->w1, tokens, acts->fn, width, acts->h1, ffn, dfn, width, 0, grad);
-    il_back_linear(model, &at->w3, tokens, acts->fn, width, acts->h3, ffn, dfn, width, 1, grad);
+    il_back_linear(pass, &at->w1, tokens, acts->fn, acts->h1, dfn, 0, grad);
+    il_back_linear(pass, &at->w3, tokens, acts->fn, acts->h3, dfn, 1, grad);
     il_back_rms(pass, at->ffn_norm, acts->x2, dfn, space->dx, 1, grad, &space->buffers);
 }
 

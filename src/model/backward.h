@@ -26,9 +26,12 @@ void il_backspace_close(il_backspace *space); /* an all-zero one is fine */
 void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, float *grad, il_backspace *space);
 
 /* ---- pieces ---- */
-/* y = x W^T, m rows: grad += dy^T x, and dx = dy W, or dx += (chain) with add. dx may be x. */
-void il_back_linear(const il_model *model, const il_linear *linear, int m, const float *x, ptrdiff_t ldx,
-                    const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add, float *grad);
+/* y [n, out] = x [n, in] W^T: grad += dy^T x, and dx = dy W, or dx += (chain) with add. dx may be x. Exact, or with
+ * _linear as pass->bf16 says. */
+void il_back_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, const float *dy, float *dx,
+                    int add, float *grad);
+void il_back_linear_exact(const il_model *model, const il_linear *linear, int n, const float *x, const float *dy,
+                          float *dx, int add, float *grad);
 /* y = rms(x) [T,D] with the norm scale at w: dx = or +=, grad[w] +=. */
 void il_back_rms(const il_pass *pass, size_t w, const float *x, const float *dy, float *dx, int add, float *grad,
                  const il_back_buffers *buffers);

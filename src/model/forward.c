@@ -1,4 +1,5 @@
 /* forward.c: the pass over all blocks: embedding, pre-convolution, mixer, SwiGLU, final norm. */
+#include "model/bf16.h"
 #include "model/pass.h"
 
 #include <string.h>
@@ -34,6 +35,13 @@ void il_pass_share(const il_pass *pass, int items, double multiply_adds, void (*
         il_pool_run(pool, items, run, context);
     else
         il_pool_run(pool, 1, run_alone, &(alone){run, context, items});
+}
+
+void il_pass_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, float *y) {
+    if (pass->bf16)
+        il_bf16_forward(pass->bf16, pass->model, linear, n, x, y);
+    else
+        il_linear_forward(pass->model, linear, n, x, linear->in, y, linear->out);
 }
 
 static void run_rms(void *context, int piece, int worker) {
@@ -141,14 +149,13 @@ static void run_swiglu(void *context, int piece, int worker) {
 
 /* x += W2( silu(W1 rms(x)) * (W3 rms(x)) ), from x2 to out */
 static void feed_forward(const il_pass *pass, const il_layer *layer, const il_acts *a, float *out) {
-    const il_model *m = pass->model;
-    int width = m->config.width, ffn = m->config.ffn_width;
+    int ffn = pass->model->config.ffn_width;
     il_pass_rms(pass, a->x2, layer->ffn_norm, a->fn);
-    il_linear_forward(m, &layer->w1, pass->tokens, a->fn, width, a->h1, ffn);
-    il_linear_forward(m, &layer->w3, pass->tokens, a->fn, width, a->h3, ffn);
+    il_pass_linear(pass, &layer->w1, pass->tokens, a->fn, a->h1);
+    il_pass_linear(pass, &layer->w3, pass->tokens, a->fn, a->h3);
     row_work r = {.pass = pass, .a = a->h1, .b = a->h3, .y = pass->work->ffn, .width = (size_t)ffn};
     il_pass_rows(pass, run_swiglu, &r);
-    il_linear_forward(m, &layer->w2, pass->tokens, pass->work->ffn, ffn, pass->work->mix, width);
+    il_pass_linear(pass, &layer->w2, pass->tokens, pass->work->ffn, pass->work->mix);
     il_pass_add(pass, a->x2, pass->work->mix, out);
 }
 

@@ -99,8 +99,9 @@ typedef struct il_pass {
     il_tape *tape; /* NULL outside training */
     il_stretch *stretches;
     int n_stretches;
-    int tokens;     /* T: sum of n */
-    float inner_lr; /* factor on eta: 1 outside training */
+    int tokens;           /* T: sum of n */
+    float inner_lr;       /* factor on eta: 1 outside training */
+    struct il_bf16 *bf16; /* products of linear layers with rounded operands (bf16.h); NULL: exact */
 } il_pass;
 
 static inline il_acts *il_pass_acts(const il_pass *pass, int layer) {

@@ -2,6 +2,8 @@
  * time. */
 #include "model/loss.h"
 #include "model/backward.h"
+#include "model/bf16.h"
+#include "model/pass.h"
 
 typedef struct loss_job {
     const il_kernels *kernels;
@@ -24,16 +26,19 @@ static void loss_run(void *context, int item, int worker) {
     job->kernels->scale((size_t)job->vocab, job->weight[item], row, row);
 }
 
-void il_head_loss(const il_model *model, il_workspace *work, int n, const float *hidden, const int32_t *targets,
-                  const float *weight, float *nll, float *dhidden, float *grad) {
-    int width = model->config.width, vocab = model->config.vocab_size;
-    for (int first = 0; first < n; first += IL_LOGIT_ROWS) {
-        int rows = n - first < IL_LOGIT_ROWS ? n - first : IL_LOGIT_ROWS;
-        size_t at = (size_t)first * (size_t)width;
-        il_head_logits(model, rows, hidden + at, width, work->logits);
-        loss_job job = {model->engine->kernels, vocab, work->logits, targets + first, weight + first, nll + first};
+void il_head_loss(const il_pass *pass, const int32_t *targets, const float *weight, float *nll, float *dhidden,
+                  float *grad) {
+    const il_model *model = pass->model;
+    float *logits = pass->bf16 ? pass->bf16->logits : pass->work->logits;
+    int most = pass->bf16 ? pass->bf16->logit_rows : IL_LOGIT_ROWS;
+    for (int first = 0; first < pass->tokens; first += most) {
+        int rows = pass->tokens - first < most ? pass->tokens - first : most;
+        size_t at = (size_t)first * (size_t)model->config.width;
+        const float *hidden = pass->work->hidden + at;
+        il_pass_linear(pass, &model->head, rows, hidden, logits);
+        loss_job job = {model->engine->kernels, model->config.vocab_size, logits,
+                        targets + first,        weight + first,           nll + first};
         il_pool_run(model->engine->pool, rows, loss_run, &job);
-        il_back_linear(model, &model->head, rows, hidden + at, width, work->logits, vocab, dhidden + at, width, 0,
-                       grad);
+        il_back_linear(pass, &model->head, rows, hidden, logits, dhidden + at, 0, grad);
     }
 }

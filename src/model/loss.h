@@ -4,11 +4,11 @@
 
 #include "model/forward.h"
 
-/* Of hidden [n,D] (final hidden vectors, normed) and targets [n]: nll [n] = -ln softmax(head ·
- * hidden_i)[targets[i]], and of the loss sum_i weight[i] nll[i]: dhidden [n,D] =, and the head's (or tied
- * embedding's) gradient += into grad. Rows of weight 0 leave no trace in any gradient. Through work->logits,
- * never more than IL_LOGIT_ROWS rows at once. */
-void il_head_loss(const il_model *model, il_workspace *work, int n, const float *hidden, const int32_t *targets,
-                  const float *weight, float *nll, float *dhidden, float *grad);
+/* After il_forward, of work->hidden [T,D] and targets [T]: nll [T] = -ln softmax(head · hidden_i)[targets[i]], and of
+ * the loss sum_i weight[i] nll[i]: dhidden [T,D] =, and the head's (or tied embedding's) gradient += into grad. Rows of
+ * weight 0 leave no trace in any gradient. Never more than IL_LOGIT_ROWS, or pass->bf16->logit_rows, rows of logits at
+ * once. */
+void il_head_loss(const il_pass *pass, const int32_t *targets, const float *weight, float *nll, float *dhidden,
+                  float *grad);
 
 #endif

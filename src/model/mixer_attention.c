@@ -7,6 +7,7 @@
  * even by zero. */
 #include "base/maths.h"
 #include "model/attention.h"
+#include "model/pass.h"
 #include <math.h>
 #include <string.h>
 
@@ -141,10 +142,10 @@ void il_mixer_attention_forward(const il_pass *pass, int layer) {
     il_model *model = pass->model;
     const il_layer *at = &model->layers[layer];
     const il_acts *acts = il_pass_acts(pass, layer);
-    int width = model->config.width, heads = model->config.heads, items = 0, most = 0;
-    il_linear_forward(model, &at->wq, pass->tokens, acts->xn, width, acts->q, width);
-    il_linear_forward(model, &at->wk, pass->tokens, acts->xn, width, acts->k, width);
-    il_linear_forward(model, &at->wv, pass->tokens, acts->xn, width, acts->v, width);
+    int heads = model->config.heads, items = 0, most = 0;
+    il_pass_linear(pass, &at->wq, pass->tokens, acts->xn, acts->q);
+    il_pass_linear(pass, &at->wk, pass->tokens, acts->xn, acts->k);
+    il_pass_linear(pass, &at->wv, pass->tokens, acts->xn, acts->v);
     for (int i = 0; i < pass->n_stretches; i++) {
         int tiles = il_attention_tiles(pass->stretches[i].state->position, pass->stretches[i].n);
         items += tiles * heads;
@@ -155,5 +156,5 @@ void il_mixer_attention_forward(const il_pass *pass, int layer) {
     attention_job job = {pass, layer, most <= 1};
     if (!job.fused) il_pool_run(model->engine->pool, pass->n_stretches * heads, keys_run, &job);
     il_pool_run(model->engine->pool, items, attend_run, &job);
-    il_linear_forward(model, &at->wo, pass->tokens, acts->z, width, pass->work->mix, width);
+    il_pass_linear(pass, &at->wo, pass->tokens, acts->z, pass->work->mix);
 }

@@ -109,11 +109,11 @@ void il_mixer_attention_backward(const il_pass *pass, int layer, const float *dm
     il_model *model = pass->model;
     const il_layer *at = &model->layers[layer];
     const il_acts *acts = il_pass_acts(pass, layer);
-    int width = model->config.width, tokens = pass->tokens;
-    il_back_linear(model, &at->wo, tokens, acts->z, width, dmix, width, buffers->a, width, 0, grad);
+    int tokens = pass->tokens;
+    il_back_linear(pass, &at->wo, tokens, acts->z, dmix, buffers->a, 0, grad);
     attention_back job = {pass, layer, buffers->a, buffers->b, buffers->c, buffers->e, buffers};
     il_pool_run(model->engine->pool, pass->n_stretches * model->config.heads, back_run, &job);
-    il_back_linear(model, &at->wq, tokens, acts->xn, width, job.dq, width, dxn, width, 0, grad);
-    il_back_linear(model, &at->wk, tokens, acts->xn, width, job.dk, width, dxn, width, 1, grad);
-    il_back_linear(model, &at->wv, tokens, acts->xn, width, job.dv, width, dxn, width, 1, grad);
+    il_back_linear(pass, &at->wq, tokens, acts->xn, job.dq, dxn, 0, grad);
+    il_back_linear(pass, &at->wk, tokens, acts->xn, job.dk, dxn, 1, grad);
+    il_back_linear(pass, &at->wv, tokens, acts->xn, job.dv, dxn, 1, grad);
 }

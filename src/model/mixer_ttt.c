@@ -107,18 +107,18 @@ void il_mixer_ttt_forward(const il_pass *pass, int index) {
     mixer_work w = {pass, a, index, steps_of(pass)};
 
     if (m->config.share_qk) {
-        il_linear_forward(m, &layer->wq, tokens, a->xn, width, a->xqk, width);
+        il_pass_linear(pass, &layer->wq, tokens, a->xn, a->xqk);
         il_pass_conv(pass, index, 1, a->xqk, layer->conv_q_w, layer->conv_q_b, a->q);
         il_pass_conv(pass, index, 1, a->xqk, layer->conv_k_w, layer->conv_k_b, a->k);
         il_pass_conv_keep(pass, index, 1, a->xqk);
     } else {
-        il_linear_forward(m, &layer->wq, tokens, a->xn, width, a->q, width);
-        il_linear_forward(m, &layer->wk, tokens, a->xn, width, a->k, width);
+        il_pass_linear(pass, &layer->wq, tokens, a->xn, a->q);
+        il_pass_linear(pass, &layer->wk, tokens, a->xn, a->k);
     }
-    il_linear_forward(m, &layer->wv, tokens, a->xn, width, a->v, width);
+    il_pass_linear(pass, &layer->wv, tokens, a->xn, a->v);
     if (!pass->tape) keep_values(pass, index, a->v);
-    if (a->g) il_linear_forward(m, &layer->wg, tokens, a->xn, width, a->g, width);
-    il_linear_forward(m, &layer->lr, tokens, a->xn, width, a->lr, heads);
+    if (a->g) il_pass_linear(pass, &layer->wg, tokens, a->xn, a->g);
+    il_linear_forward(m, &layer->lr, tokens, a->xn, width, a->lr, heads); /* few columns: always exact */
     m->engine->kernels->add_bias(tokens, heads, il_weight(m, layer->lr_b), a->lr, heads);
 
     /* each token reads the fast weights about twice */
@@ -126,5 +126,5 @@ void il_mixer_ttt_forward(const il_pass *pass, int index) {
     int items = il_chains_begin(&chains, m->engine->pool, pass->n_stretches * heads, w.steps, run_head, &w);
     il_pass_share(pass, items, 2.0 * tokens * heads * (double)m->shape.state, il_chains_run, &chains);
     il_pass_rows(pass, run_gate, &w);
-    il_linear_forward(m, &layer->wo, tokens, pass->work->tmp, width, pass->work->mix, width);
+    il_pass_linear(pass, &layer->wo, tokens, pass->work->tmp, pass->work->mix);
 }

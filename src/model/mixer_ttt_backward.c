@@ -116,15 +116,14 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
     il_model *model = pass->model;
     const il_layer *layer = &model->layers[index];
     const il_acts *acts = il_pass_acts(pass, index);
-    int width = model->config.width, heads = model->config.heads, b = model->config.mini_batch, n = pass->tokens,
-        add = 0;
+    int heads = model->config.heads, b = model->config.mini_batch, n = pass->tokens, add = 0;
 
     gate_job gate = {pass, index, buffers->e, acts->g ? buffers->f : buffers->e, buffers->a};
     il_pass_rows(pass, gate_run, &gate);
-    il_back_linear(model, &layer->wo, n, gate.out, width, dmix, width, gate.dy, width, 0, grad);
+    il_back_linear(pass, &layer->wo, n, gate.out, dmix, gate.dy, 0, grad);
     if (acts->g) {
         il_pass_rows(pass, gate_back_run, &gate);
-        il_back_linear(model, &layer->wg, n, acts->xn, width, gate.out, width, dxn, width, add, grad);
+        il_back_linear(pass, &layer->wg, n, acts->xn, gate.out, dxn, add, grad);
         add = 1;
     }
     il_back_layer_norm(pass, layer->post_norm_w, layer->post_norm_b, acts->zhat, acts->z_inv_std, gate.dy, buffers->a,
@@ -140,15 +139,15 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
     for (int t = 0; t < n; t++)
         for (int h = 0; h < heads; h++) grad[layer->lr_b + (size_t)h] += buffers->lr[(ptrdiff_t)t * heads + h];
 
-    il_back_linear(model, &layer->wv, n, acts->xn, width, job.dv, width, dxn, width, add, grad);
+    il_back_linear(pass, &layer->wv, n, acts->xn, job.dv, dxn, add, grad);
     if (model->config.share_qk) {
         float *dxqk = buffers->f;
         il_back_conv(pass, index, 1, layer->conv_q_w, layer->conv_q_b, acts->xqk, job.dq, dxqk, 0, grad);
         il_back_conv(pass, index, 1, layer->conv_k_w, layer->conv_k_b, acts->xqk, job.dk, dxqk, 1, grad);
-        il_back_linear(model, &layer->wq, n, acts->xn, width, dxqk, width, dxn, width, 1, grad);
+        il_back_linear(pass, &layer->wq, n, acts->xn, dxqk, dxn, 1, grad);
     } else {
-        il_back_linear(model, &layer->wq, n, acts->xn, width, job.dq, width, dxn, width, 1, grad);
-        il_back_linear(model, &layer->wk, n, acts->xn, width, job.dk, width, dxn, width, 1, grad);
+        il_back_linear(pass, &layer->wq, n, acts->xn, job.dq, dxn, 1, grad);
+        il_back_linear(pass, &layer->wk, n, acts->xn, job.dk, dxn, 1, grad);
     }
-    il_back_linear(model, &layer->lr, n, acts->xn, width, buffers->lr, heads, dxn, width, 1, grad);
+    il_back_linear_exact(model, &layer->lr, n, acts->xn, buffers->lr, dxn, 1, grad);
 }

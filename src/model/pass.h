@@ -20,6 +20,8 @@ static inline int il_piece_rows(const il_pass *pass, int piece) {
 void il_pass_share(const il_pass *pass, int items, double multiply_adds,
                    void (*run)(void *context, int item, int worker), void *context);
 
+/* y [n, out] = x [n, in] · W^T, exact or as pass->bf16 says. */
+void il_pass_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, float *y);
 /* y [T,D] = rms norm of x by the weight at that offset. */
 void il_pass_rms(const il_pass *pass, const float *x, size_t weight, float *y);
 /* y [T,D] = a + b */

@@ -82,7 +82,7 @@ static il_status load_arrays(il_trainer *t, const char *path, il_error *error) {
     return status;
 }
 
-/* ---- trainer.json: step, cursor, and what the data must be for the cursor to mean the same ---- */
+/* ---- trainer.json: step, cursor, dtype, and what the data must be for the cursor to mean the same ---- */
 
 static json_t *describe_data(const il_trainer *t) {
     const il_data_options *d = il_data_get_options(t->data);
@@ -98,9 +98,10 @@ static il_status save_progress(const il_trainer *t, const char *path, il_error *
     json_t *positions = json_array();
     for (size_t i = 0; i < lanes(t); i++)
         json_array_append_new(positions, json_integer((json_int_t)t->gradient.states[i].position));
-    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:o,s:o}", "format", FORMAT, "step", (json_int_t)t->done, "epoch",
-                             (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "data", describe_data(t),
-                             "lane_positions", positions);
+    json_t *root =
+        json_pack("{s:i,s:I,s:I,s:I,s:s,s:o,s:o}", "format", FORMAT, "step", (json_int_t)t->done, "epoch",
+                  (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "dtype",
+                  il_weight_type_name(t->options.dtype), "data", describe_data(t), "lane_positions", positions);
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text) return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
@@ -135,6 +136,15 @@ static il_status check_data(const il_trainer *t, const json_t *saved, const char
     return status;
 }
 
+/* A checkpoint without a dtype is older than the choice: f32. */
+static il_status check_dtype(const il_trainer *t, const json_t *root, const char *path, il_error *error) {
+    const char *mine = il_weight_type_name(t->options.dtype),
+               *saved = json_string_value(json_object_get(root, "dtype"));
+    if (!saved) saved = il_weight_type_name(IL_WEIGHTS_F32);
+    if (!strcmp(saved, mine)) return IL_OK;
+    return il_fail(error, IL_ERR_MISMATCH, "%s: the run was made with dtype %.20s, is %s", path, saved, mine);
+}
+
 static il_status load_progress(il_trainer *t, const char *path, uint64_t *step, il_cursor *cursor, il_error *error) {
     json_error_t why;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
@@ -144,6 +154,7 @@ static il_status load_progress(il_trainer *t, const char *path, uint64_t *step, 
     if (status == IL_OK && format != FORMAT)
         status = il_fail(error, IL_ERR_UNSUPPORTED, "%s: format %llu, this build reads %d", path,
                          (unsigned long long)format, FORMAT);
+    if (status == IL_OK) status = check_dtype(t, root, path, error);
     if (status == IL_OK) status = read_integer(root, path, "step", step, error);
     if (status == IL_OK) status = read_integer(root, path, "epoch", &cursor->epoch, error);
     if (status == IL_OK) status = read_integer(root, path, "batch", &cursor->batch, error);

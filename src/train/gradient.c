@@ -9,7 +9,7 @@
 
 static void lay_out(il_gradient *g, il_arena *arena) {
     size_t tokens = (size_t)g->micro * (size_t)g->length, width = (size_t)g->model->config.width;
-    if (g->backward) {
+    if (g->kind != IL_LOSS_ONLY) {
         g->gradient = il_arena_take(arena, g->model->table.floats, sizeof(float));
         g->dhidden = il_arena_take(arena, tokens * width, sizeof(float));
     }
@@ -21,10 +21,10 @@ static void lay_out(il_gradient *g, il_arena *arena) {
     g->states = il_arena_take(arena, (size_t)g->n_states, sizeof *g->states);
 }
 
-il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward, il_gradient *gradient,
-                           il_error *error) {
+il_status il_gradient_open(il_model *model, int sequences, int length, int carry, il_gradient_kind kind,
+                           il_gradient *gradient, il_error *error) {
     il_gradient *g = gradient;
-    *g = (il_gradient){.model = model, .length = length, .carry = carry, .backward = backward};
+    *g = (il_gradient){.model = model, .length = length, .carry = carry, .kind = kind};
     IL_TRY(il_model_check_trainable(model, error));
     if (carry && !model->rule)
         return il_fail(error, IL_ERR_UNSUPPORTED,
@@ -45,12 +45,13 @@ il_status il_gradient_open(il_model *model, int sequences, int length, int carry
     lay_out(g, &arena);
 
     pthread_mutex_lock(&model->lock);
-    g->packs = sequences > g->micro;
+    g->packs = sequences > g->micro && kind != IL_GRADIENT_BF16;
     il_status status = il_model_refresh(model, g->packs, error); /* opening a state reads the tok table */
     pthread_mutex_unlock(&model->lock);
     if (status == IL_OK) status = il_workspace_open(model, tokens, &g->work, error);
-    if (status == IL_OK && backward) status = il_tape_open(model, g->micro, length, &g->tape, error);
-    if (status == IL_OK && backward) status = il_backspace_open(model, tokens, &g->space, error);
+    if (status == IL_OK && kind != IL_LOSS_ONLY) status = il_tape_open(model, g->micro, length, &g->tape, error);
+    if (status == IL_OK && kind != IL_LOSS_ONLY) status = il_backspace_open(model, tokens, &g->space, error);
+    if (status == IL_OK && kind == IL_GRADIENT_BF16) status = il_bf16_open(model, tokens, &g->bf16, error);
     for (int i = 0; i < g->n_states && status == IL_OK; i++) {
         status = il_state_open(model, 0, &g->states[i], error);
         if (status == IL_OK) status = il_state_reserve(&g->states[i], (uint64_t)length, error);
@@ -63,6 +64,7 @@ void il_gradient_close(il_gradient *gradient) {
     il_gradient *g = gradient;
     if (g->states)
         for (int i = 0; i < g->n_states; i++) il_state_close(&g->states[i]);
+    il_bf16_close(&g->bf16);
     il_backspace_close(&g->space);
     il_tape_close(&g->tape);
     il_workspace_close(&g->work);
@@ -150,6 +152,8 @@ il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const 
                             float inner_lr, double *loss, il_error *error) {
     il_gradient *g = gradient;
     IL_TRY(refresh(g, error));
+    if (g->kind == IL_GRADIENT_BF16) il_bf16_refresh(&g->bf16, g->model);
+    g->bf16.status = IL_OK;
     memset(g->gradient, 0, g->model->table.floats * sizeof(float));
     *loss = 0;
     for (int first = 0; first < sequences; first += g->micro) {
@@ -157,12 +161,13 @@ il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const 
         il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
         pass.tape = &g->tape;
         pass.inner_lr = inner_lr;
+        if (g->kind == IL_GRADIENT_BF16) pass.bf16 = &g->bf16;
         il_forward(&pass, g->inputs);
-        il_head_loss(g->model, &g->work, pass.tokens, g->work.hidden, g->targets, g->weight, g->nll, g->dhidden,
-                     g->gradient);
+        il_head_loss(&pass, g->targets, g->weight, g->nll, g->dhidden, g->gradient);
         add_loss(g, n, sequences, loss);
-        if (!isfinite(*loss)) return blame_forward(g, pass.tokens, error);
+        if (!g->bf16.status && !isfinite(*loss)) return blame_forward(g, pass.tokens, error);
         il_backward(&pass, g->inputs, g->dhidden, g->gradient, &g->space);
+        if (g->bf16.status) return il_fail(error, g->bf16.status, "a bf16 product failed in oneDNN: out of memory");
     }
     return blame_backward(g, error);
 }
@@ -192,7 +197,7 @@ il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t seque
             return il_fail(error, IL_ERR_ARG, "token %zu is %d: ids go from 0 to %d", i, tokens[i],
                            model->config.vocab_size - 1);
     il_gradient g;
-    IL_TRY(il_gradient_open(model, (int)sequences, (int)length, 0, 1, &g, error));
+    IL_TRY(il_gradient_open(model, (int)sequences, (int)length, 0, IL_GRADIENT, &g, error));
     il_status status = il_gradient_batch(&g, tokens, NULL, (int)sequences, 1.0F, loss, error);
     for (size_t i = 0; i < table->n && status == IL_OK; i++) {
         memcpy(gradient, g.gradient + table->entries[i].offset, table->entries[i].count * sizeof(float));

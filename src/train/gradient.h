@@ -4,21 +4,29 @@
 #define IL_TRAIN_GRADIENT_H
 
 #include "model/backward.h"
+#include "model/bf16.h"
 #include "model/forward.h"
 
 /* Sequences go through a pass together as long as they have at most this many tokens: enough rows for the
  * products, few enough for memory. Part of the order of every sum over tokens: changing it changes bits. */
 enum { IL_MICRO_TOKENS = 2048 };
 
+typedef enum il_gradient_kind {
+    IL_LOSS_ONLY, /* only il_gradient_loss may be called; the memory for gradients is saved */
+    IL_GRADIENT,
+    IL_GRADIENT_BF16 /* il_gradient_batch multiplies as bf16.h says */
+} il_gradient_kind;
+
 typedef struct il_gradient {
     il_model *model;
     int length, micro; /* tokens a sequence, sequences a pass */
-    int backward;
-    int packs; /* a batch takes several passes: worth packing the weights once, as much memory as they are */
+    il_gradient_kind kind;
+    int packs; /* a batch takes several exact passes: worth packing the weights once, as much memory as they are */
     int carry; /* each sequence of a batch goes on from its lane's state unless it is fresh */
     il_workspace work;
     il_tape tape;
     il_backspace space;
+    il_bf16 bf16;     /* IL_GRADIENT_BF16 */
     il_state *states; /* [carry ? sequences : micro] */
     int n_states;
     void *block;
@@ -29,15 +37,15 @@ typedef struct il_gradient {
     il_stretch *stretches;     /* [micro] */
 } il_gradient;
 
-/* With backward = 0 only il_gradient_loss may be called, and the memory for gradients is saved. */
-il_status il_gradient_open(il_model *model, int sequences, int length, int carry, int backward, il_gradient *gradient,
-                           il_error *error);
+/* IL_ERR_UNSUPPORTED where IL_GRADIENT_BF16 is not offered (il_onednn_bf16_check). */
+il_status il_gradient_open(il_model *model, int sequences, int length, int carry, il_gradient_kind kind,
+                           il_gradient *gradient, il_error *error);
 void il_gradient_close(il_gradient *gradient);
 /* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets,
  * then over sequences. IL_ERR_NONFINITE names the layer or tensor where the first non-finite number stands. */
 il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
                             float inner_lr, double *loss, il_error *error);
-/* The same loss without gradient and with eta as in inference; states are those of gradient. */
+/* The same loss without gradient, exact and with eta as in inference; states are those of gradient. */
 il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
                            double *loss, il_error *error);
 

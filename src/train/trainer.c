@@ -22,6 +22,12 @@ void il_trainer_options_default(const il_config *config, il_trainer_options *opt
                                     .inner_lr_warmup = -1};
 }
 
+il_status il_trainer_dtype_check(il_weight_type dtype, il_error *error) {
+    if (dtype == IL_WEIGHTS_F32) return IL_OK;
+    if (dtype == IL_WEIGHTS_BF16) return il_onednn_bf16_check(error);
+    return il_fail(error, IL_ERR_ARG, "training multiplies in f32 or bf16, not in %s", il_weight_type_name(dtype));
+}
+
 static il_status check(il_trainer_options *o, il_error *error) {
     struct {
         const char *name;
@@ -39,6 +45,7 @@ static il_status check(il_trainer_options *o, il_error *error) {
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
             return il_fail(error, IL_ERR_ARG, "%s is %g: it must be %g to %g", ranges[i].name, ranges[i].value,
                            ranges[i].low, ranges[i].high);
+    IL_TRY(il_trainer_dtype_check(o->dtype, error));
     if (isnan(o->warmup) || isnan(o->inner_lr_warmup)) return il_fail(error, IL_ERR_ARG, "warm-up is not a number");
     if (o->warmup < 0) o->warmup = floor((double)o->steps / 10);
     if (o->inner_lr_warmup < 0) o->inner_lr_warmup = o->warmup;
@@ -62,7 +69,8 @@ il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_optio
     t->model = il_model_ref(model);
     t->data = data;
     t->options = o;
-    il_status status = il_gradient_open(model, (int)d->sequences, (int)d->length, d->carry, 1, &t->gradient, error);
+    il_gradient_kind kind = o.dtype == IL_WEIGHTS_BF16 ? IL_GRADIENT_BF16 : IL_GRADIENT;
+    il_status status = il_gradient_open(model, (int)d->sequences, (int)d->length, d->carry, kind, &t->gradient, error);
     if (status == IL_OK) status = il_optimizer_open(model->engine, model->table.floats, &t->optimizer, error);
     if (status != IL_OK) {
         il_trainer_close(t);
@@ -131,7 +139,7 @@ il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batch
     il_cursor start = {0};
     IL_TRY(il_data_seek(data, &start, error));
     il_gradient g;
-    IL_TRY(il_gradient_open(trainer->model, (int)d->sequences, (int)d->length, d->carry, 0, &g, error));
+    IL_TRY(il_gradient_open(trainer->model, (int)d->sequences, (int)d->length, d->carry, IL_LOSS_ONLY, &g, error));
     double total = 0;
     il_status status = IL_OK;
     for (uint64_t i = 0; i < batches && status == IL_OK; i++) {
