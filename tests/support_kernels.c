@@ -103,22 +103,23 @@ enum { UNWRITTEN = 77 }; /* what a kernel must leave as it is */
 static int groups_of(int k) { return (k + IL_GROUP - 1) / IL_GROUP; }
 
 /* To and from the form that a table's int8 products take. */
-static void put_int8_input(const il_kernels *kernels, il_int8_inputs *q, int i, int value) {
+static size_t int8_group_bytes(const il_kernels *kernels) {
+    return kernels->int8_bytes ? sizeof(il_int8_bytes) : sizeof(il_int8_pairs);
+}
+static void put_int8_input(const il_kernels *kernels, void *q, int group, int i, int value) {
     if (!kernels->int8_bytes) {
-        q->q[i] = (int16_t)value;
+        ((il_int8_pairs *)q)[group].q[i] = (int16_t)value;
         return;
     }
-    q->bytes[i] = (int8_t)value;
-    q->start -= 128 * value;
+    ((il_int8_bytes *)q)[group].q[i] = (int8_t)value;
+    ((il_int8_bytes *)q)[group].start -= 128 * value;
 }
-/* As if it were q, n of them, whatever the form; a start that is not theirs spoils the first. */
-static void int8_as_q(const il_kernels *kernels, il_int8_inputs *q, int n) {
-    il_int8_inputs from = *q;
+/* n bytes as if they were pairs; a start that is not theirs spoils the first. */
+static void int8_as_pairs(const il_int8_bytes *bytes, int n, il_int8_pairs *q) {
     int start = 0;
-    if (!kernels->int8_bytes) return;
-    for (int i = 0; i < IL_GROUP; i++) q->q[i] = i < (n + 15) / 16 * 16 ? from.bytes[i] : UNWRITTEN;
-    for (int i = 0; i < n; i++) start -= 128 * from.bytes[i];
-    if (start != from.start) q->q[0] = 1000;
+    for (int i = 0; i < IL_GROUP; i++) q->q[i] = bytes->q[i];
+    for (int i = 0; i < n; i++) start -= 128 * bytes->q[i];
+    if (start != bytes->start) q->q[0] = 1000;
 }
 
 /* The variant chooses rows of zeros, of very small and of very large numbers too. */
@@ -127,10 +128,16 @@ static void run_quantize(kernel_run *run) {
     float *x = rows_in(run);
     for (int i = 0; i < count(run, run->n); i++) x[i] *= factors[run->variant];
     int groups = groups_of(run->n), all = run->rows * groups;
-    il_int8_inputs *q = place(run, (size_t)all * sizeof *q, 1);
-    for (int i = 0; i < all * IL_GROUP; i++) q[i / IL_GROUP].q[i % IL_GROUP] = UNWRITTEN;
-    K->quantize(run->rows, run->n, x, ld(run), q, out(run, all));
-    for (int i = 0; i < all; i++) int8_as_q(K, q + i, i % groups + 1 < groups ? IL_GROUP : (run->n - 1) % IL_GROUP + 1);
+    il_int8_pairs *q = place(run, (size_t)all * sizeof *q, 1);
+    il_int8_bytes *bytes = K->int8_bytes ? place(run, (size_t)all * sizeof *bytes, 0) : NULL;
+    for (int i = 0; i < all * IL_GROUP; i++)
+        if (bytes)
+            bytes[i / IL_GROUP].q[i % IL_GROUP] = UNWRITTEN;
+        else
+            q[i / IL_GROUP].q[i % IL_GROUP] = UNWRITTEN;
+    K->quantize(run->rows, run->n, x, ld(run), bytes ? (void *)bytes : q, out(run, all));
+    for (int i = 0; i < all && bytes; i++)
+        int8_as_pairs(bytes + i, i % groups + 1 < groups ? IL_GROUP : (run->n - 1) % IL_GROUP + 1, q + i);
 }
 static void run_quantize_int4(kernel_run *run) {
     static const float factors[] = {1, 0, 1e-36f, 1e30f};
@@ -146,14 +153,14 @@ static void put_int4_input(il_int4_inputs *q, int i, int value) {
 }
 static void gemm_quantized(kernel_run *run, int bits) {
     int m = run->rows, n = run->n, k = quantized_depths[run->variant], groups = groups_of(k), panels = (n + 15) / 16;
-    size_t bytes_q = (size_t)(m * groups) * (bits == 8 ? sizeof(il_int8_inputs) : sizeof(il_int4_inputs));
+    size_t bytes_q = (size_t)(m * groups) * (bits == 8 ? int8_group_bytes(K) : sizeof(il_int4_inputs));
     void *q = memset(place(run, bytes_q, 0), 0, bytes_q);
     for (int i = 0; i < m * groups * IL_GROUP; i++) {
         int g = i / IL_GROUP, in_group = i % IL_GROUP;
         if (in_group + g % groups * IL_GROUP >= k) continue;
         int value = (int)(kernel_draw(&run->seed) * 63.5f);
         if (bits == 8)
-            put_int8_input(K, (il_int8_inputs *)q + g, in_group, value);
+            put_int8_input(K, q, g, in_group, value);
         else
             put_int4_input((il_int4_inputs *)q + g, in_group, value);
     }

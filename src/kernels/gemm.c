@@ -188,14 +188,16 @@ typedef struct quantized_job {
     int groups;
     const float *x;
     ptrdiff_t ldx;
-    void *q;      /* [m, groups] of il_int8_inputs or il_int4_inputs */
-    float *scale; /* [m, groups] */
+    char *q;        /* [m, groups] of the kernels' int8 or int4 inputs */
+    size_t q_bytes; /* of one */
+    float *scale;   /* [m, groups] */
 } quantized_job;
 
 static int groups_of(int k) { return (k + IL_GROUP - 1) / IL_GROUP; }
 
+/* The largest form that inputs may have. */
 size_t il_quantized_bytes(int m, int k) {
-    return (size_t)m * (size_t)groups_of(k) * (sizeof(il_int8_inputs) + sizeof(float));
+    return (size_t)m * (size_t)groups_of(k) * (sizeof(il_int8_pairs) + sizeof(float));
 }
 
 static void quantize_part(void *context, int item, int worker) {
@@ -205,10 +207,11 @@ static void quantize_part(void *context, int item, int worker) {
     (void)worker;
     const il_kernels *kernels = p->shape.engine->kernels;
     const float *x = p->x + i * p->ldx;
+    void *q = p->q + (size_t)at * p->q_bytes;
     if (p->b->type == IL_WEIGHTS_INT4)
-        kernels->quantize_int4(rows, p->shape.k, x, p->ldx, (il_int4_inputs *)p->q + at, p->scale + at);
+        kernels->quantize_int4(rows, p->shape.k, x, p->ldx, q, p->scale + at);
     else
-        kernels->quantize(rows, p->shape.k, x, p->ldx, (il_int8_inputs *)p->q + at, p->scale + at);
+        kernels->quantize(rows, p->shape.k, x, p->ldx, q, p->scale + at);
 }
 
 static void quantized_part(void *context, int item, int worker) {
@@ -217,6 +220,7 @@ static void quantized_part(void *context, int item, int worker) {
     const int i0 = item % s->m_parts * s->m_step, j0 = item / s->m_parts * s->n_step;
     const int m = min_int(s->m_step, s->m - i0), n = min_int(s->n_step, s->n - j0);
     const ptrdiff_t at = (ptrdiff_t)i0 * p->groups;
+    const void *q = p->q + (size_t)at * p->q_bytes;
     const int block = p->panel_bytes < PANEL_BLOCK ? (int)(PANEL_BLOCK / p->panel_bytes) * 16 : 16;
     const int step = m <= STREAM_ROWS ? n : block;
     (void)worker;
@@ -227,9 +231,9 @@ static void quantized_part(void *context, int item, int worker) {
         const ptrdiff_t b_panel = (ptrdiff_t)p->panel_bytes;
         float *c = s->c + i0 * s->ldc + j0 + j;
         if (p->b->type == IL_WEIGHTS_INT4)
-            kernels->gemm_int4(m, columns, s->k, (il_int4_inputs *)p->q + at, p->scale + at, b, b_panel, c, s->ldc);
+            kernels->gemm_int4(m, columns, s->k, q, p->scale + at, b, b_panel, c, s->ldc);
         else
-            kernels->gemm_int8(m, columns, s->k, (il_int8_inputs *)p->q + at, p->scale + at, b, b_panel, c, s->ldc);
+            kernels->gemm_int8(m, columns, s->k, q, p->scale + at, b, b_panel, c, s->ldc);
     }
 }
 
@@ -244,7 +248,10 @@ void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, 
                        .x = x,
                        .ldx = ldx,
                        .q = scratch,
-                       .scale = (float *)(void *)((il_int8_inputs *)scratch + (size_t)m * (size_t)groups)};
+                       .q_bytes = b->type == IL_WEIGHTS_INT4    ? sizeof(il_int4_inputs)
+                                  : engine->kernels->int8_bytes ? sizeof(il_int8_bytes)
+                                                                : sizeof(il_int8_pairs),
+                       .scale = (float *)(void *)((il_int8_pairs *)scratch + (size_t)m * (size_t)groups)};
     if (m <= 0 || n <= 0) return;
     cut(&p.shape);
     if (p.shape.m_parts == 1 && p.shape.n_step >= n) /* too little work to share */

@@ -15,8 +15,8 @@
 #include "kernels/simd_portable.h"
 #endif
 
-#ifndef INT8_BYTES /* int8 products of pairs of 16 bits, not of bytes (kernels.h: il_int8_inputs) */
-#define INT8_BYTES 0
+#ifndef INT8_BYTES
+#define INT8_BYTES 0 /* int8 inputs in pairs of 16 bits (kernels.h) */
 #endif
 
 /* Loops with constant bounds that must disappear, so that arrays of sums become registers. */

@@ -18,15 +18,15 @@ enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16, IL_GROUP = 64 /* inputs that share 
  * meanwhile (products.inc.h); who cuts a product into blocks must leave them the columns whole (gemm.c). */
 enum { IL_FEW_ROWS = 32, IL_FEW_DEPTH = 64 };
 
-/* A group of a row as gemm_int8 takes it, whole numbers -127 .. 127: q, or, where the CPU multiplies bytes by bytes
- * (il_kernels.int8_bytes), bytes and start, minus 128 times their sum. */
-typedef union il_int8_inputs {
+/* A group of a row as gemm_int8 takes it, whole numbers -127 .. 127: pairs of 16 bits, or, where the CPU multiplies
+ * bytes by bytes (il_kernels.int8_bytes), bytes after minus 128 times their sum. */
+typedef struct il_int8_pairs {
     int16_t q[IL_GROUP];
-    struct {
-        int8_t bytes[IL_GROUP];
-        int32_t start;
-    };
-} il_int8_inputs;
+} il_int8_pairs;
+typedef struct il_int8_bytes {
+    int32_t start;
+    int8_t q[IL_GROUP];
+} il_int8_bytes;
 /* A group of a row as gemm_int4 takes it: q of each eight inputs in the order 0 4 1 5 2 6 3 7, that of the bytes in
  * which the matrix has them; start: minus 8 times the sum of the even inputs, of the odd ones. */
 typedef struct il_int4_inputs {
@@ -36,7 +36,7 @@ typedef struct il_int4_inputs {
 
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512", "avx512_vnni", "neon" */
-    int int8_bytes;   /* the form of il_int8_inputs: 0: q, 1: bytes and start */
+    int int8_bytes;   /* how int8 inputs are held: 0: il_int8_pairs, 1: il_int8_bytes */
 
     /* ---- products ---- */
 
@@ -52,15 +52,16 @@ typedef struct il_kernels {
     void (*gemm_bf16)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
     /* ---- products of integers (docs/arithmetic.md), groups = ceil(k / IL_GROUP), k ≥ 1 ---- */
-    /* Rows x [m,k] -> whole numbers q [m, groups] and scale [m, groups]: x is about q * scale. Of the last group as
-     * many 16 as k needs are written, zeros behind k. A number that is not finite makes its group's scale NaN. */
-    void (*quantize)(int m, int k, const float *x, ptrdiff_t ldx, il_int8_inputs *q, float *scale);
+    /* Rows x [m,k] -> whole numbers q [m, groups], of il_int8_pairs or il_int8_bytes, and scale [m, groups]: x is about
+     * q * scale. Of the last group as many 16 as k needs are written, zeros behind k. A number that is not finite makes
+     * its group's scale NaN. */
+    void (*quantize)(int m, int k, const float *x, ptrdiff_t ldx, void *q, float *scale);
     /* c [m,n] from q and scale as above and b in panels of 16 columns, a panel every b_panel bytes: for each group 16
      * float factors, then for each two inputs [16][2] int8_t; the last panel padded to 16, the last group to an even
      * number of inputs. c = fma((float)(sum of a group's integer products), scale * factor, c), from 0, groups
      * ascending. */
-    void (*gemm_int8)(int m, int n, int k, const il_int8_inputs *q, const float *scale, const unsigned char *b,
-                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc);
+    void (*gemm_int8)(int m, int n, int k, const void *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel,
+                      float *c, ptrdiff_t ldc);
     /* Both for int4. */
     void (*quantize_int4)(int m, int k, const float *x, ptrdiff_t ldx, il_int4_inputs *q, float *scale);
     /* b, after the factors: for each eight inputs [16] uint32_t, of an output's eight integers plus 8: input 2j in bits

@@ -131,7 +131,7 @@ static float quantize_int4(int n, const float *x, int16_t *q) {
 /* int8 as rows of inputs are quantized. */
 static void quantized_put(const il_narrow *m, size_t row, int from, int n, const float *x) {
     group g = group_at(m, row, from);
-    il_int8_inputs whole;
+    il_int8_pairs whole;
     if (m->type == IL_WEIGHTS_INT4)
         *g.scale = quantize_int4(n, x, whole.q);
     else

@@ -25,14 +25,20 @@ IL_INLINE float quantize_group(const int n, const float *x, v16 *whole) {
     return (is_zero ? 0.0f : amax / 127.0f) + bad;
 }
 
-IL_INLINE float quantize_group_int8(const int n, const float *x, il_int8_inputs *to) {
+#if INT8_BYTES
+typedef il_int8_bytes int8_inputs;
+#else
+typedef il_int8_pairs int8_inputs;
+#endif
+
+IL_INLINE float quantize_group_int8(const int n, const float *x, int8_inputs *to) {
     v16 whole[IL_GROUP / 16];
     float scale = quantize_group(n, x, whole);
 #if INT8_BYTES
     v16 all = v16_zero();
     UNROLL
     for (int i = 0; i < n; i += 16) {
-        v16_store_i8(to->bytes + i, whole[i / 16]);
+        v16_store_i8(to->q + i, whole[i / 16]);
         all = v16_add(all, whole[i / 16]); /* exact, as any sum of whole numbers below 2^24 */
     }
     to->start = -128 * (int)v16_sum(all);
@@ -43,7 +49,8 @@ IL_INLINE float quantize_group_int8(const int n, const float *x, il_int8_inputs 
     return scale;
 }
 
-static void quantize(int m, int k, const float *x, ptrdiff_t ldx, il_int8_inputs *q, float *scale) {
+static void quantize(int m, int k, const float *x, ptrdiff_t ldx, void *whole, float *scale) {
+    int8_inputs *q = whole;
     for (int i = 0; i < m; i++, x += ldx) {
         int from = 0;
         for (; from + IL_GROUP <= k; from += IL_GROUP) *scale++ = quantize_group_int8(IL_GROUP, x + from, q++);
@@ -74,36 +81,43 @@ static void quantize_int4(int m, int k, const float *x, ptrdiff_t ldx, il_int4_i
     }
 }
 
+/* Sums of integer products over n inputs of a group; b where the first panel's integers begin, rows a stride apart. */
 #if INT8_BYTES
-/* Sums of integer products over n inputs of a group; b where the first panel's integers begin, rows a stride apart.
- * Bytes of one side have no sign: the matrix's get 128 added, so the sums start from minus 128 times the sum of the
+/* Bytes of one side have no sign: the matrix's get 128 added, so the sums start from minus 128 times the sum of the
  * inputs. */
-IL_INLINE void int8_sums(const int rows, const int panels, int n, const il_int8_inputs *q, ptrdiff_t row,
-                         const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
-    const int8_t *left = q->bytes;
+IL_INLINE void int8_sums(const int rows, const int panels, const int ordered, int n, const int8_inputs *q,
+                         ptrdiff_t row, const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
+    const int8_t *left = q->q;
     UNROLL
     for (int i = 0; i < rows; i++) {
         UNROLL
         for (int p = 0; p < panels; p++) sum[i][p] = v16i_set1(q[i * row].start);
     }
     row *= (ptrdiff_t)sizeof *q;
-    for (; n > 0; n -= 4, left += 4, b += 64) {
-        v16quads right[8];
+    const int steps = ordered ? 2 : 1; /* at once; inputs past n are zeros, and as many bytes are there */
+    for (; n > 0; n -= 4 * steps, left += 4 * steps, b += 64 * steps) {
         UNROLL
-        for (int p = 0; p < panels; p++) right[p] = v16quads_load_i8(b + p * b_panel, n <= 2);
-        UNROLL
-        for (int i = 0; i < rows; i++) {
-            v16quads four = v16quads_set1(left + i * row);
+        for (int s = 0; s < steps; s++) {
+            v16quads right[8];
             UNROLL
-            for (int p = 0; p < panels; p++) sum[i][p] = v16sums_dot(sum[i][p], four, right[p]);
+            for (int p = 0; p < panels; p++) {
+                const unsigned char *at = b + p * b_panel + 64 * s;
+                right[p] = ordered ? v16quads_load(at) : v16quads_load_i8(at, n <= 2);
+            }
+            UNROLL
+            for (int i = 0; i < rows; i++) {
+                v16quads four = v16quads_set1(left + i * row + 4 * s);
+                UNROLL
+                for (int p = 0; p < panels; p++) sum[i][p] = v16sums_dot(sum[i][p], four, right[p]);
+            }
         }
     }
 }
 #else
-/* Sums of integer products over n inputs of a group; b where the first panel's integers begin, rows a stride apart. */
-IL_INLINE void int8_sums(const int rows, const int panels, int n, const il_int8_inputs *inputs, ptrdiff_t row,
-                         const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
+IL_INLINE void int8_sums(const int rows, const int panels, const int ordered, int n, const int8_inputs *inputs,
+                         ptrdiff_t row, const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
     const int16_t *q = inputs->q;
+    (void)ordered;
     row *= IL_GROUP;
     UNROLL
     for (int i = 0; i < rows; i++) {
@@ -124,11 +138,20 @@ IL_INLINE void int8_sums(const int rows, const int panels, int n, const il_int8_
 }
 #endif
 
+/* Half of eight inputs of int4. */
+IL_INLINE v16quads int4_right(const int ordered, const unsigned char *b, const int high) {
+#if INT8_BYTES
+    if (ordered) return v16quads_load(b + 64 * high);
+#endif
+    (void)ordered;
+    return v16quads_load_u4(b, high);
+}
+
 /* The same. The matrix's integers are used as they lie, with 8 added, 0 .. 15: the sums start from minus 8 times the
  * sum of the inputs. What either half of a lane adds up may leave 16 bits on the way and come back, as it is taken
  * modulo 2^16; of 32 products it ends within 32 * 8 * 127, which they hold. */
-IL_INLINE void int4_sums(const int rows, const int panels, int n, const il_int4_inputs *q, ptrdiff_t row,
-                         const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
+IL_INLINE void int4_sums(const int rows, const int panels, const int ordered, int n, const il_int4_inputs *q,
+                         ptrdiff_t row, const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
     const int8_t *left = q->q;
     v16sums acc[GEMM_ROWS][8];
     UNROLL
@@ -137,12 +160,12 @@ IL_INLINE void int4_sums(const int rows, const int panels, int n, const il_int4_
         for (int p = 0; p < panels; p++) acc[i][p] = v16sums_set1(q[i * row].start);
     }
     row *= (ptrdiff_t)sizeof *q;
-    for (; n > 0; n -= 8, left += 8, b += 64) {
+    for (; n > 0; n -= 8, left += 8, b += ordered ? 128 : 64) {
         UNROLL
         for (int high = 0; high < 2; high++) {
             v16quads right[8];
             UNROLL
-            for (int p = 0; p < panels; p++) right[p] = v16quads_load_u4(b + p * b_panel, high);
+            for (int p = 0; p < panels; p++) right[p] = int4_right(ordered, b + p * b_panel, high);
             UNROLL
             for (int i = 0; i < rows; i++) {
                 v16quads four = v16quads_set1(left + i * row + 4 * high);
@@ -158,22 +181,35 @@ IL_INLINE void int4_sums(const int rows, const int panels, int n, const il_int4_
     }
 }
 
+/* Bytes of n inputs of a group in a panel; as they lie, or ordered (below). */
+static int quantized_bytes(const int bits, const int ordered, int n) {
+    if (ordered) return 16 * IL_GROUP;
+    return bits == 4 ? (n + 7) / 8 * 64 : (n + 1) / 2 * 32;
+}
+
+/* Rows of inputs: groups of the first and their scales, a row every `groups`. go_on: chains start from c, else from 0.
+ */
+typedef struct quantized_left {
+    const void *q;
+    const float *scale;
+    ptrdiff_t groups;
+    int go_on;
+} quantized_left;
+
 /* rows x panels*16 of c, as gemm_tile. Between the groups c itself keeps the chains: the registers hold integers. */
-IL_INLINE void quantized_tile(const int rows, const int panels, const int columns, const int bits, int k, const void *q,
-                              const float *scale, const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    const int groups = (k + IL_GROUP - 1) / IL_GROUP;
-    for (int g = 0; g < groups; g++) {
-        const int left = k - g * IL_GROUP, n = left < IL_GROUP ? left : IL_GROUP;
+IL_INLINE void quantized_tile(const int rows, const int panels, const int columns, const int bits, const int ordered,
+                              int k, quantized_left a, const unsigned char *b, ptrdiff_t b_panel, float *c,
+                              ptrdiff_t ldc) {
+    for (int g = 0; k > 0; g++, k -= IL_GROUP) {
+        const int n = k < IL_GROUP ? k : IL_GROUP;
         const float *factors = (const void *)b;
         v16i acc[GEMM_ROWS][8];
         b += 16 * sizeof *factors;
-        if (bits == 4) {
-            int4_sums(rows, panels, n, (const il_int4_inputs *)q + g, groups, b, b_panel, acc);
-            b += (n + 7) / 8 * 64;
-        } else {
-            int8_sums(rows, panels, n, (const il_int8_inputs *)q + g, groups, b, b_panel, acc);
-            b += (n + 1) / 2 * 32;
-        }
+        if (bits == 4)
+            int4_sums(rows, panels, ordered, n, (const il_int4_inputs *)a.q + g, a.groups, b, b_panel, acc);
+        else
+            int8_sums(rows, panels, ordered, n, (const int8_inputs *)a.q + g, a.groups, b, b_panel, acc);
+        b += quantized_bytes(bits, ordered, n);
         UNROLL
         for (int p = 0; p < panels; p++) {
             const v16 factor = v16_load((const void *)((const unsigned char *)factors + p * b_panel));
@@ -181,37 +217,38 @@ IL_INLINE void quantized_tile(const int rows, const int panels, const int column
             for (int i = 0; i < rows; i++) {
                 float *to = c + i * ldc + 16 * p;
                 v16 sum = v16_zero();
-                if (g) sum = columns < 16 ? v16_load_n(to, columns) : v16_load(to);
-                sum = v16_fma(v16i_float(acc[i][p]), v16_mul(v16_set1(scale[i * groups]), factor), sum);
+                if (a.go_on) sum = columns < 16 ? v16_load_n(to, columns) : v16_load(to);
+                sum = v16_fma(v16i_float(acc[i][p]), v16_mul(v16_set1(a.scale[i * a.groups]), factor), sum);
                 if (columns < 16)
                     v16_store_n(to, columns, sum);
                 else
                     v16_store(to, sum);
             }
         }
-        scale++;
+        a.scale++;
+        a.go_on = 1;
     }
 }
 
-typedef void quantized_rows(int n, int k, const void *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel,
-                            float *c, ptrdiff_t ldc);
+typedef void quantized_rows(int n, int k, quantized_left a, const unsigned char *b, ptrdiff_t b_panel, float *c,
+                            ptrdiff_t ldc);
 
-#define QUANTIZED_RUN(ROWS, PANELS, BITS)                                                                              \
+#define QUANTIZED_RUN(ROWS, PANELS, BITS, ORDERED)                                                                     \
     for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
-        quantized_tile(ROWS, PANELS, 16, BITS, k, q, scale, b, b_panel, c, ldc);                                       \
+        quantized_tile(ROWS, PANELS, 16, BITS, ORDERED, k, a, b, b_panel, c, ldc);                                     \
         b += PANELS * b_panel;                                                                                         \
         c += 16 * PANELS;                                                                                              \
     }
-#define QUANTIZED_BLOCK(NAME, BITS, ROWS, WIDE, NARROW)                                                                \
-    static void NAME##_##ROWS(int n, int k, const void *q, const float *scale, const unsigned char *b,                 \
-                              ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {                                            \
-        if (WIDE > 1) QUANTIZED_RUN(ROWS, WIDE, BITS)                                                                  \
-        if (NARROW > 1) QUANTIZED_RUN(ROWS, NARROW, BITS)                                                              \
-        QUANTIZED_RUN(ROWS, 1, BITS)                                                                                   \
-        if (n > 0) quantized_tile(ROWS, 1, n, BITS, k, q, scale, b, b_panel, c, ldc);                                  \
+#define QUANTIZED_BLOCK(NAME, BITS, ORDERED, ROWS, WIDE, NARROW)                                                       \
+    static void NAME##_##ROWS(int n, int k, quantized_left a, const unsigned char *b, ptrdiff_t b_panel, float *c,     \
+                              ptrdiff_t ldc) {                                                                         \
+        if (WIDE > 1) QUANTIZED_RUN(ROWS, WIDE, BITS, ORDERED)                                                         \
+        if (NARROW > 1) QUANTIZED_RUN(ROWS, NARROW, BITS, ORDERED)                                                     \
+        QUANTIZED_RUN(ROWS, 1, BITS, ORDERED)                                                                          \
+        if (n > 0) quantized_tile(ROWS, 1, n, BITS, ORDERED, k, a, b, b_panel, c, ldc);                                \
     }
-#define GEMM_BLOCK_INT8(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int8, 8, ROWS, WIDE, NARROW)
-#define GEMM_BLOCK_INT4(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int4, 4, ROWS, WIDE, NARROW)
+#define GEMM_BLOCK_INT8(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int8, 8, 0, ROWS, WIDE, NARROW)
+#define GEMM_BLOCK_INT4(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int4, 4, 0, ROWS, WIDE, NARROW)
 GEMM_TILES(GEMM_BLOCK_INT8)
 GEMM_TILES(GEMM_BLOCK_INT4)
 
@@ -220,26 +257,96 @@ GEMM_TILES(GEMM_BLOCK_INT4)
 static quantized_rows *const gemm_int8_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT8)};
 static quantized_rows *const gemm_int4_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT4)};
 
-/* group_bytes: of a row's group in q. */
-static void gemm_quantized(quantized_rows *const *row_blocks, int m, int n, int k, const void *q, size_t group_bytes,
-                           const float *scale, const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    const int groups = (k + IL_GROUP - 1) / IL_GROUP;
+/* group_bytes: of a row's group in a.q. */
+static void quantized_all_rows(quantized_rows *const *row_blocks, int m, int n, int k, quantized_left a,
+                               size_t group_bytes, const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
     for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
         int rows = (m + blocks - 1) / blocks;
-        row_blocks[rows - 1](n, k, q, scale, b, b_panel, c, ldc);
-        q = (const char *)q + (size_t)rows * (size_t)groups * group_bytes;
-        scale += rows * groups;
+        row_blocks[rows - 1](n, k, a, b, b_panel, c, ldc);
+        a.q = (const char *)a.q + (size_t)(rows * a.groups) * group_bytes;
+        a.scale += rows * a.groups;
         c += rows * ldc;
         m -= rows;
     }
 }
 
-static void gemm_int8(int m, int n, int k, const il_int8_inputs *q, const float *scale, const unsigned char *b,
-                      ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    gemm_quantized(gemm_int8_blocks, m, n, k, q, sizeof *q, scale, b, b_panel, c, ldc);
+#if INT8_BYTES
+/* Several blocks of rows share the work of putting a panel's integers in the order and form in which they are
+ * multiplied: a few groups of the panels of a tile at a time, which stay in the first-level cache while the rows go by,
+ * and meanwhile memory fetches the next. */
+#define ORDERED_BLOCK_INT8(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(ordered_int8, 8, 1, ROWS, GEMM_PANELS, 1)
+#define ORDERED_BLOCK_INT4(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(ordered_int4, 4, 1, ROWS, GEMM_PANELS, 1)
+GEMM_TILES(ORDERED_BLOCK_INT8)
+GEMM_TILES(ORDERED_BLOCK_INT4)
+
+#define ORDERED_NAME_INT8(ROWS, WIDE, NARROW) ordered_int8_##ROWS,
+#define ORDERED_NAME_INT4(ROWS, WIDE, NARROW) ordered_int4_##ROWS,
+static quantized_rows *const ordered_int8_blocks[GEMM_ROWS] = {GEMM_TILES(ORDERED_NAME_INT8)};
+static quantized_rows *const ordered_int4_blocks[GEMM_ROWS] = {GEMM_TILES(ORDERED_NAME_INT4)};
+
+enum { FACTOR_BYTES = 16 * sizeof(float), ORDERED_GROUP = FACTOR_BYTES + 16 * IL_GROUP, ORDERED_GROUPS = 4 };
+
+/* Of a panel the next inputs, k of them; what lies `ahead` is fetched. */
+IL_INLINE void order_panel(const int bits, int k, const unsigned char *b, ptrdiff_t ahead, unsigned char *to) {
+    for (; k > 0; k -= IL_GROUP, to += ORDERED_GROUP) {
+        const int n = k < IL_GROUP ? k : IL_GROUP, bytes = quantized_bytes(bits, 0, n);
+        v16_store((void *)to, v16_load((const void *)b));
+        __builtin_prefetch(b + ahead);
+        b += FACTOR_BYTES;
+        for (int i = 0; i < bytes; i += 64) {
+            __builtin_prefetch(b + ahead + i);
+            if (bits == 4) {
+                v16quads_store(to + FACTOR_BYTES + 2 * i, v16quads_load_u4(b + i, 0));
+                v16quads_store(to + FACTOR_BYTES + 2 * i + 64, v16quads_load_u4(b + i, 1));
+            } else {
+                v16quads_store(to + FACTOR_BYTES + i, v16quads_load_i8(b + i, bytes - i < 64));
+            }
+        }
+        b += bytes;
+    }
+}
+
+IL_INLINE void gemm_ordered(const int bits, int m, int n, int k, quantized_left a, size_t group_bytes,
+                            const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
+    enum { COLUMNS = 16 * GEMM_PANELS, DEPTH = ORDERED_GROUPS * IL_GROUP, PANEL = ORDERED_GROUPS * ORDERED_GROUP };
+    _Alignas(64) unsigned char ordered[GEMM_PANELS * PANEL];
+    const ptrdiff_t part = ORDERED_GROUPS * (FACTOR_BYTES + quantized_bytes(bits, 0, IL_GROUP));
+    for (; n > 0; n -= COLUMNS, b += GEMM_PANELS * b_panel, c += COLUMNS) {
+        const unsigned char *from = b;
+        quantized_left left = a;
+        for (int rest = k; rest > 0; rest -= DEPTH, from += part) {
+            const int depth = rest < DEPTH ? rest : DEPTH;
+            for (int p = 0; p < GEMM_PANELS && 16 * p < n; p++)
+                order_panel(bits, depth, from + p * b_panel, part, ordered + p * PANEL);
+            quantized_all_rows(bits == 4 ? ordered_int4_blocks : ordered_int8_blocks, m, n < COLUMNS ? n : COLUMNS,
+                               depth, left, group_bytes, ordered, PANEL, c, ldc);
+            left.q = (const char *)left.q + ORDERED_GROUPS * group_bytes;
+            left.scale += ORDERED_GROUPS;
+            left.go_on = 1;
+        }
+    }
+}
+#endif
+
+IL_INLINE void gemm_quantized(const int bits, int m, int n, int k, quantized_left a, size_t group_bytes,
+                              const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
+#if INT8_BYTES
+    if (m > GEMM_ROWS) {
+        gemm_ordered(bits, m, n, k, a, group_bytes, b, b_panel, c, ldc);
+        return;
+    }
+#endif
+    quantized_all_rows(bits == 4 ? gemm_int4_blocks : gemm_int8_blocks, m, n, k, a, group_bytes, b, b_panel, c, ldc);
+}
+
+static void gemm_int8(int m, int n, int k, const void *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel,
+                      float *c, ptrdiff_t ldc) {
+    const quantized_left a = {q, scale, (k + IL_GROUP - 1) / IL_GROUP, 0};
+    gemm_quantized(8, m, n, k, a, sizeof(int8_inputs), b, b_panel, c, ldc);
 }
 
 static void gemm_int4(int m, int n, int k, const il_int4_inputs *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    gemm_quantized(gemm_int4_blocks, m, n, k, q, sizeof *q, scale, b, b_panel, c, ldc);
+    const quantized_left a = {q, scale, (k + IL_GROUP - 1) / IL_GROUP, 0};
+    gemm_quantized(4, m, n, k, a, sizeof *q, b, b_panel, c, ldc);
 }

@@ -137,6 +137,8 @@ IL_INLINE v16i v16sums_whole(v16sums a) { return a; }
 IL_INLINE void v16_store_i8(int8_t *p, v16 a) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
 }
+IL_INLINE v16quads v16quads_load(const void *p) { return _mm512_loadu_si512(p); }
+IL_INLINE void v16quads_store(void *p, v16quads a) { _mm512_storeu_si512(p, a); }
 IL_INLINE v16i v16i_set1(int32_t x) { return _mm512_set1_epi32(x); }
 /* [2][16][2] int8_t to lanes of four, 128 added to each; half: the first [16][2] only, the others may be any. */
 IL_INLINE v16quads v16quads_load_i8(const void *p, const int half) {
