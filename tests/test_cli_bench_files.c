@@ -97,7 +97,7 @@ static void test_csv(void **state) {
         double context, sessions, rate, least, most, flops;
         int threads;
         char kernels[16];
-        assert_int_equal(sscanf(at, "\",%15[a-z0-9],%d,tiny,prefill,ttt_linear,f32,%lf,%lf,%lf,%lf,%lf,%lf,", kernels,
+        assert_int_equal(sscanf(at, "\",%15[a-z0-9_],%d,tiny,prefill,ttt_linear,f32,%lf,%lf,%lf,%lf,%lf,%lf,", kernels,
                                 &threads, &context, &sessions, &rate, &least, &most, &flops),
                          8);
         assert_string_equal(kernels, support_string(object, "kernels"));
