@@ -6,6 +6,7 @@
 #include "support_alloc.h"
 #include "support_files.h"
 #include "support_lively.h"
+#include "support_train.h"
 #include "train/gradient.h"
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 
 static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
                                   IL_MIXER_SELF_ATTENTION};
-enum { MIXERS = sizeof mixers / sizeof *mixers, VOCAB = 61, LENGTH = 32, SEQUENCES = 3, STEPS = 20, TOKENS = 4000 };
+enum { MIXERS = sizeof mixers / sizeof *mixers, VOCAB = SUPPORT_TRAIN_VOCAB, LENGTH = 32, SEQUENCES = 3, STEPS = 20 };
 
 /* Ends the running test, saying why, where this machine has no such products. */
 static void only_with_bf16(void) {
@@ -135,23 +136,6 @@ static void gradients_are_near_the_exact_ones(void **unused) {
 
 /* ---- training ---- */
 
-/* A shard of tokens each of which mostly follows from the one before. */
-static const char *make_shard(const char *folder) {
-    const char *path = support_path(folder, "tokens.bin");
-    int32_t header[256] = {20240520, 1, TOKENS};
-    uint16_t tokens[TOKENS] = {7};
-    for (int i = 1; i < TOKENS; i++) {
-        uint32_t r = lively_random(1, (uint64_t)i, 100);
-        tokens[i] = (uint16_t)(2 + (r < 80 ? (uint32_t)tokens[i - 1] * 7 + 3 : r) % (VOCAB - 2));
-    }
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    fwrite(header, sizeof header, 1, file);
-    fwrite(tokens, sizeof tokens, 1, file);
-    fclose(file);
-    return path;
-}
-
 typedef struct run {
     support_alloc alloc;
     il_engine *engine;
@@ -193,25 +177,18 @@ static void close_run(run *r) {
     assert_int_equal(atomic_load(&r->alloc.live), 0);
 }
 
-static double steps(run *r, int n) {
-    il_step step = {0};
-    il_error error;
-    for (int i = 0; i < n; i++) assert_ok(il_trainer_step(r->trainer, &step, &error), error);
-    return step.loss;
-}
-
 static void training_stays_near_and_allocates_nothing(void **unused) {
     (void)unused;
     only_with_bf16();
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     for (size_t i = 0; i < MIXERS; i++) {
         run exact, rounded;
         open_run(&exact, shard, mixers[i], IL_WEIGHTS_F32);
         open_run(&rounded, shard, mixers[i], IL_WEIGHTS_BF16);
         long before = atomic_load(&rounded.alloc.calls);
         for (int n = 0; n < STEPS; n++) {
-            double loss = steps(&exact, 1), near = steps(&rounded, 1);
+            double loss = support_train_steps(exact.trainer, 1), near = support_train_steps(rounded.trainer, 1);
             assert_true(near != loss && fabs(near - loss) < 0.01 * loss);
         }
         assert_int_equal(atomic_load(&rounded.alloc.calls), before);
@@ -226,13 +203,13 @@ static void checkpoints_know_the_dtype(void **unused) {
     only_with_bf16();
     char *folder = support_folder_make(), out[512];
     snprintf(out, sizeof out, "%s", support_path(folder, "out"));
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     il_error error;
     run whole, part, exact;
     open_run(&whole, shard, IL_MIXER_TTT_LINEAR, IL_WEIGHTS_BF16);
     open_run(&part, shard, IL_MIXER_TTT_LINEAR, IL_WEIGHTS_BF16);
-    steps(&whole, 9);
-    steps(&part, 4);
+    support_train_steps(whole.trainer, 9);
+    support_train_steps(part.trainer, 4);
     assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error);
     close_run(&part);
     open_run(&exact, shard, IL_MIXER_TTT_LINEAR, IL_WEIGHTS_F32);
@@ -240,7 +217,7 @@ static void checkpoints_know_the_dtype(void **unused) {
     close_run(&exact);
     open_run(&part, shard, IL_MIXER_TTT_LINEAR, IL_WEIGHTS_BF16);
     assert_ok(il_trainer_resume(part.trainer, out, &error), error);
-    steps(&part, 5); /* with as many threads on the same machine: the same bits */
+    support_train_steps(part.trainer, 5); /* with as many threads on the same machine: the same bits */
     assert_memory_equal(part.model->weights, whole.model->weights, whole.model->table.floats * sizeof(float));
     close_run(&part);
     close_run(&whole);

@@ -6,6 +6,7 @@
 #include "support_alloc.h"
 #include "support_files.h"
 #include "support_lively.h"
+#include "support_train.h"
 #include "train/schedule.h"
 #include "train/trainer.h"
 #include <math.h>
@@ -16,29 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STEPS = 20, LENGTH = 32, SEQUENCES = 3, TOKENS = 4000, VOCAB = 61 };
+enum { STEPS = 20, LENGTH = 32, SEQUENCES = 3, VOCAB = SUPPORT_TRAIN_VOCAB };
 
 static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
                                   IL_MIXER_SELF_ATTENTION};
 enum { MIXERS = sizeof mixers / sizeof *mixers, RECURRENT = MIXERS - 1 };
-
-/* A shard of tokens with something to learn: each follows from the one before, mostly. */
-static const char *make_shard(const char *folder) {
-    const char *path = support_path(folder, "tokens.bin");
-    int32_t header[256] = {20240520, 1, TOKENS};
-    uint16_t tokens[TOKENS];
-    tokens[0] = 7;
-    for (int i = 1; i < TOKENS; i++) {
-        uint32_t r = lively_random(1, (uint64_t)i, 100);
-        tokens[i] = (uint16_t)(i % 700 == 0 ? 1 : 2 + (r < 80 ? (uint32_t)tokens[i - 1] * 7 + 3 : r) % (VOCAB - 2));
-    }
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    fwrite(header, sizeof header, 1, file);
-    fwrite(tokens, sizeof tokens, 1, file);
-    fclose(file);
-    return path;
-}
 
 typedef struct {
     il_engine *engine;
@@ -77,13 +60,6 @@ static void close_run(run *r) {
     il_engine_close(r->engine);
 }
 
-static double steps(run *r, int n) {
-    il_step step = {0};
-    il_error error;
-    for (int i = 0; i < n; i++) assert_ok(il_trainer_step(r->trainer, &step, &error), error);
-    return step.loss;
-}
-
 static void assert_same_weights(const run *a, const run *b) {
     assert_memory_equal(a->model->weights, b->model->weights, a->model->table.floats * sizeof(float));
 }
@@ -91,16 +67,16 @@ static void assert_same_weights(const run *a, const run *b) {
 static void any_thread_count_gives_the_same_weights(void **unused) {
     (void)unused;
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     for (size_t i = 0; i < MIXERS; i++) {
         run one, other;
         open_run(&one, shard, mixers[i], 1, 0);
-        double first = steps(&one, 1), last = steps(&one, STEPS - 1);
+        double first = support_train_steps(one.trainer, 1), last = support_train_steps(one.trainer, STEPS - 1);
         assert_true(last < first - 0.3); /* and it learned */
         const int threads[] = {2, 5};
         for (int t = 0; t < 2; t++) {
             open_run(&other, shard, mixers[i], threads[t], 0);
-            steps(&other, STEPS);
+            support_train_steps(other.trainer, STEPS);
             assert_same_weights(&one, &other);
             close_run(&other);
         }
@@ -117,20 +93,20 @@ static void a_resumed_run_is_the_uninterrupted_one(void **unused) {
             char *folder = support_folder_make();
             char out[512];
             snprintf(out, sizeof out, "%s", support_path(folder, "out"));
-            const char *shard = make_shard(folder);
+            const char *shard = support_train_shard(folder);
             run whole, part;
             open_run(&whole, shard, mixers[i], 2, carry);
-            steps(&whole, STEPS);
+            support_train_steps(whole.trainer, STEPS);
             open_run(&part, shard, mixers[i], 1, carry);
-            steps(&part, 7);
+            support_train_steps(part.trainer, 7);
             assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error);
             assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error); /* again, over itself */
-            steps(&part, 3);                                                    /* not saved: done again below */
+            support_train_steps(part.trainer, 3);                               /* not saved: done again below */
             close_run(&part);
             open_run(&part, shard, mixers[i], 2, carry);
             assert_ok(il_trainer_resume(part.trainer, out, &error), error);
             assert_int_equal(il_trainer_steps_done(part.trainer), 7);
-            steps(&part, STEPS - 7);
+            support_train_steps(part.trainer, STEPS - 7);
             assert_same_weights(&whole, &part);
             il_step step;
             assert_fails(il_trainer_step(part.trainer, &step, &error), IL_ERR_END, error, "all 20 steps");
@@ -156,10 +132,10 @@ static void a_killed_run_resumes(void **unused) {
     char out[512], latest[600];
     snprintf(out, sizeof out, "%s", support_path(folder, "out"));
     snprintf(latest, sizeof latest, "%s/latest", out);
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     run whole;
     open_run(&whole, shard, mixers[0], 1, 0);
-    steps(&whole, STEPS);
+    support_train_steps(whole.trainer, STEPS);
     int kills = 0;
     for (int life = 0;; life++) {
         pid_t child = fork();
@@ -203,11 +179,11 @@ static void damaged_checkpoints_are_refused(void **unused) {
     char *folder = support_folder_make();
     char out[512], path[700];
     snprintf(out, sizeof out, "%s", support_path(folder, "out"));
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     run r;
     open_run(&r, shard, mixers[0], 1, 0);
     assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_IO, error, "no checkpoint");
-    steps(&r, 2);
+    support_train_steps(r.trainer, 2);
     assert_ok(il_trainer_save(r.trainer, NULL, out, &error), error);
     snprintf(path, sizeof path, "%s/latest/trainer.json", out);
     size_t bytes;
@@ -247,12 +223,12 @@ static void a_loss_that_is_no_number_stops(void **unused) {
     (void)unused;
     il_error error;
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     for (size_t i = 0; i < MIXERS; i++) {
         run r;
         il_step step;
         open_run(&r, shard, mixers[i], 2, 0);
-        steps(&r, 2);
+        support_train_steps(r.trainer, 2);
         r.model->weights[r.model->layers[1].w1.at] = INFINITY;
         r.model->version++;
         float *before = malloc(r.model->table.floats * sizeof(float));
@@ -276,7 +252,7 @@ static void validation_changes_nothing(void **unused) {
     (void)unused;
     il_error error;
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     run a, b;
     open_run(&a, shard, mixers[1], 2, 0);
     open_run(&b, shard, mixers[1], 2, 0);
@@ -289,8 +265,8 @@ static void validation_changes_nothing(void **unused) {
     double loss[2], one;
     for (int i = 0; i < 2; i++) {
         assert_ok(il_trainer_eval(a.trainer, data, 0, &loss[i], &error), error);
-        steps(&a, 5);
-        steps(&b, 5);
+        support_train_steps(a.trainer, 5);
+        support_train_steps(b.trainer, 5);
     }
     assert_true(loss[1] < loss[0] - 0.1);
     assert_ok(il_trainer_eval(a.trainer, data, 1, &one, &error), error);
@@ -306,7 +282,7 @@ static void carry_needs_a_state_of_constant_size(void **unused) {
     (void)unused;
     il_error error;
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     run r;
     open_run(&r, shard, mixers[0], 1, 1);
     il_config config = lively_config(IL_MIXER_SELF_ATTENTION, 16);
@@ -329,7 +305,7 @@ static void options_out_of_range_are_named(void **unused) {
     (void)unused;
     il_error error;
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     run r;
     open_run(&r, shard, mixers[0], 1, 0);
     struct {
@@ -417,7 +393,7 @@ static il_status short_training(const il_allocator *allocator, void *context, il
 static void every_failed_allocation_is_survived(void **unused) {
     (void)unused;
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     support_alloc alloc;
     support_alloc_begin(&alloc);
     for (size_t i = 0; i < MIXERS; i++) {
@@ -430,7 +406,7 @@ static void every_failed_allocation_is_survived(void **unused) {
 static void steps_allocate_nothing(void **unused) {
     (void)unused;
     char *folder = support_folder_make();
-    const char *shard = make_shard(folder);
+    const char *shard = support_train_shard(folder);
     il_error error;
     support_alloc alloc;
     support_alloc_begin(&alloc);
