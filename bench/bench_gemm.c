@@ -7,22 +7,9 @@
 
 #include "kernels/gemm.h"
 #include "kernels/onednn.h"
-
-/* One thread is timed by its own CPU time, which neighbours on a shared machine disturb less. */
-static clockid_t clock_used = CLOCK_MONOTONIC;
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(clock_used, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "timing.h"
 
 static void nap(void) { nanosleep(&(struct timespec){0, 20 * 1000 * 1000}, NULL); } /* lets spinning threads sleep */
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static float *numbers(size_t n) {
     float *x = aligned_alloc(64, (n * sizeof *x + 63) / 64 * 64);

@@ -6,22 +6,9 @@
 #include <unistd.h>
 
 #include "innerloop.h"
+#include "timing.h"
 
 enum { ROUNDS_MAX = 100 };
-
-/* One thread is timed by its own CPU time, which neighbours on a shared machine disturb less. */
-static clockid_t clock_used = CLOCK_MONOTONIC;
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(clock_used, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double median(double *x, int n) {
     qsort(x, (size_t)n, sizeof *x, compare);
