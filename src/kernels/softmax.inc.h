@@ -59,10 +59,13 @@ static void softmax_block(int rows, int n, const int *valid, float factor, float
     } while (0)
             EACH16(valid[r], BODY);
 #undef BODY
-            float moved[16];
-            v16_store(moved, v16_exp(v16_sub(v16_set1(m[r]), shift)));
-            correction[r] = moved[0];
-            l[r] = l[r] * moved[0] + v16_sum(lanes);
+            correction[r] = 1.0f;
+            if (largest != m[r]) { /* an old largest stays in most blocks of a long text */
+                float moved[16];
+                v16_store(moved, v16_exp(v16_sub(v16_set1(m[r]), shift)));
+                correction[r] = moved[0];
+            }
+            l[r] = l[r] * correction[r] + v16_sum(lanes);
             m[r] = largest;
         }
         for (int i = valid[r] > 0 ? valid[r] : 0; i < n; i++) row[i] = 0.0f;

@@ -2,25 +2,37 @@
  * door.
  *
  * One answer: a query's output is a chain over key blocks at absolute positions, ascending from block 0, and
- * inside a block over the keys up to its own. Queries that share a key block are computed together (a tile);
- * which of them are in this call changes no bit, because keys after a query are never multiplied into it, not
- * even by zero. */
+ * inside a block over the keys up to its own. Queries that share a key block are computed together (a tile), and
+ * some tiles pass over the earlier blocks side by side (a group), so that keys and values come from memory once
+ * for all of them; which of them are in this call changes no bit, because keys after a query are never multiplied
+ * into it, not even by zero. */
 #include "base/maths.h"
 #include "model/attention.h"
 #include "model/pass.h"
 #include <math.h>
 #include <string.h>
 
-enum { TRIANGLE = 16 }; /* rows of the diagonal block that share a product before each adds its own last keys */
+enum {
+    TRIANGLE = 16, /* rows of the diagonal block that share a product before each adds its own last keys */
+    GROUP_MAX = 4, /* tiles; their outputs stay in the second-level cache */
+    ITEMS = 4      /* a thread gets at least so many, as far as there are: the last to end keeps the others waiting */
+};
 
 typedef struct attention_job {
     const il_pass *pass;
-    int layer, fused;
+    int layer, fused, group;
 } attention_job;
+
+/* What a tile of queries has gathered from the key blocks so far. */
+typedef struct tile_sums {
+    il_attention_tile at;
+    float *out;                                 /* [n,d]: sums of exp(score - top) v */
+    float top[IL_KEY_BLOCK], sum[IL_KEY_BLOCK]; /* largest score; sum of exp(score - top) */
+} tile_sums;
 
 size_t il_mixer_attention_scratch(const il_model *model) {
     size_t d = (size_t)(model->config.width / model->config.heads), n = IL_KEY_BLOCK;
-    return n * n + n * ((d + 15) & ~(size_t)15) + 3 * n; /* scores, outputs; maxima, sums, corrections */
+    return n * n + GROUP_MAX * n * ((d + 15) & ~(size_t)15); /* scores, outputs */
 }
 
 int il_attention_tiles(uint64_t start, int n) {
@@ -67,51 +79,65 @@ static void diagonal_values(const il_kernels *kernels, int rows, int offset, int
     }
 }
 
-/* The queries of one head that lie in one key block: z = softmax(q K^T / sqrt(d)) V, online over blocks. */
-static void tile_attend(const il_pass *pass, int layer, const il_stretch *stretch, int head, int tile, float *scratch) {
+/* What a tile gathers from one key block. */
+static void tile_add(const il_pass *pass, const float *q, tile_sums *tile, uint64_t block, const float *keys,
+                     float *scores) {
+    const il_model *model = pass->model;
+    const il_kernels *kernels = model->engine->kernels;
+    int width = model->config.width, d = width / model->config.heads, rows = tile->at.n, n = IL_KEY_BLOCK;
+    float scale = (float)(1.0 / sqrt((double)d)), correction[IL_KEY_BLOCK];
+    const float *values = keys + (size_t)d * IL_KEY_BLOCK;
+    int own = block == tile->at.block, valid[IL_KEY_BLOCK];
+    if (own) n = tile->at.offset + rows; /* what lies behind is not this sequence's yet */
+    for (int r = 0; r < rows; r++) valid[r] = own ? tile->at.offset + r + 1 : IL_KEY_BLOCK;
+    kernels->gemm(rows, n, d, q, width, 1, keys, IL_KEY_BLOCK, IL_LANES, scores, IL_KEY_BLOCK, 0);
+    kernels->softmax_block(rows, n, valid, scale, scores, IL_KEY_BLOCK, tile->top, tile->sum, correction);
+    for (int r = 0; r < rows; r++) {
+        float *row = tile->out + (size_t)r * (size_t)d;
+        if (correction[r] != 1.0f) kernels->scale((size_t)d, correction[r], row, row);
+    }
+    if (own)
+        diagonal_values(kernels, rows, tile->at.offset, d, scores, values, tile->out);
+    else
+        kernels->gemm(rows, d, n, scores, IL_KEY_BLOCK, 1, values, d, IL_LANES, tile->out, d, 1);
+}
+
+/* n tiles of a head from `first` on: z = softmax(q K^T / sqrt(d)) V, online over blocks. */
+static void tiles_attend(const il_pass *pass, int layer, const il_stretch *stretch, int head, int first, int n,
+                         float *scratch) {
     const il_model *model = pass->model;
     const il_kernels *kernels = model->engine->kernels;
     const il_acts *acts = il_pass_acts(pass, layer);
     int width = model->config.width, heads = model->config.heads, d = width / heads;
-    il_attention_tile at = il_attention_tile_at(stretch, stretch->state->position, tile);
-    size_t from = (size_t)at.row * (size_t)width + (size_t)head * (size_t)d;
-    float scale = (float)(1.0 / sqrt((double)d));
-    float *scores = scratch, *out = scores + IL_KEY_BLOCK * IL_KEY_BLOCK;
-    float *top = out + (size_t)IL_KEY_BLOCK * (((size_t)d + 15) & ~(size_t)15);
-    float *sum = top + IL_KEY_BLOCK, *correction = sum + IL_KEY_BLOCK;
-    int valid[IL_KEY_BLOCK];
-    for (int r = 0; r < at.n; r++) {
-        top[r] = -INFINITY;
-        sum[r] = 0;
-        valid[r] = IL_KEY_BLOCK;
+    const size_t out = (size_t)IL_KEY_BLOCK * (((size_t)d + 15) & ~(size_t)15), column = (size_t)head * (size_t)d;
+    float *scores = scratch;
+    tile_sums tiles[GROUP_MAX];
+    for (int i = 0; i < n; i++) {
+        tile_sums *tile = &tiles[i];
+        tile->at = il_attention_tile_at(stretch, stretch->state->position, first + i);
+        tile->out = scores + IL_KEY_BLOCK * IL_KEY_BLOCK + (size_t)i * out;
+        memset(tile->out, 0, (size_t)tile->at.n * (size_t)d * sizeof(float));
+        for (int r = 0; r < tile->at.n; r++) {
+            tile->top[r] = -INFINITY;
+            tile->sum[r] = 0;
+        }
     }
-    memset(out, 0, (size_t)at.n * (size_t)d * sizeof(float));
-    for (uint64_t block = 0; block <= at.block; block++) {
+    for (uint64_t block = 0; block <= tiles[n - 1].at.block; block++) {
         const float *keys = il_state_keys(stretch->state, block * IL_KEY_BLOCK, layer, head);
-        const float *values = keys + (size_t)d * IL_KEY_BLOCK;
-        int n = IL_KEY_BLOCK;
-        if (block == at.block) {
-            n = at.offset + at.n; /* what lies behind is not this sequence's yet */
-            for (int r = 0; r < at.n; r++) valid[r] = at.offset + r + 1;
-        }
-        kernels->gemm(at.n, n, d, acts->q + from, width, 1, keys, IL_KEY_BLOCK, IL_LANES, scores, IL_KEY_BLOCK, 0);
-        kernels->softmax_block(at.n, n, valid, scale, scores, IL_KEY_BLOCK, top, sum, correction);
-        for (int r = 0; r < at.n; r++) {
-            float *row = out + (size_t)r * (size_t)d;
-            if (correction[r] != 1.0f) kernels->scale((size_t)d, correction[r], row, row);
-        }
-        if (block == at.block)
-            diagonal_values(kernels, at.n, at.offset, d, scores, values, out);
-        else
-            kernels->gemm(at.n, d, n, scores, IL_KEY_BLOCK, 1, values, d, IL_LANES, out, d, 1);
+        for (int i = 0; i < n; i++)
+            if (block <= tiles[i].at.block)
+                tile_add(pass, acts->q + (size_t)tiles[i].at.row * (size_t)width + column, &tiles[i], block, keys,
+                         scores);
     }
-    for (int r = 0; r < at.n; r++) {
-        kernels->scale((size_t)d, 1.0f / sum[r], out + (size_t)r * (size_t)d,
-                       acts->z + from + (size_t)r * (size_t)width);
-        if (pass->tape)
-            acts->lse[(size_t)(at.row + r) * (size_t)heads + (size_t)head] =
-                (float)((double)top[r] + il_log_d((double)sum[r]));
-    }
+    for (int i = 0; i < n; i++)
+        for (int r = 0; r < tiles[i].at.n; r++) {
+            size_t row = (size_t)(tiles[i].at.row + r);
+            kernels->scale((size_t)d, 1.0f / tiles[i].sum[r], tiles[i].out + (size_t)r * (size_t)d,
+                           acts->z + row * (size_t)width + column);
+            if (pass->tape)
+                acts->lse[row * (size_t)heads + (size_t)head] =
+                    (float)((double)tiles[i].top[r] + il_log_d((double)tiles[i].sum[r]));
+        }
 }
 
 static void keys_run(void *context, int item, int worker) {
@@ -121,39 +147,46 @@ static void keys_run(void *context, int item, int worker) {
     keys_store(job->pass, job->layer, &job->pass->stretches[item / heads], item % heads);
 }
 
-/* Item order: stretch, tile from the last (the longest) down, head. */
+static int groups_of(const il_stretch *stretch, int group) {
+    return (il_attention_tiles(stretch->state->position, stretch->n) + group - 1) / group;
+}
+
+/* Item order: stretch, group of tiles from the last (the longest) down, head. */
 static void attend_run(void *context, int item, int worker) {
     const attention_job *job = context;
     const il_pass *pass = job->pass;
-    int heads = pass->model->config.heads;
     const il_stretch *stretch = pass->stretches;
-    int tiles = il_attention_tiles(stretch->state->position, stretch->n);
-    while (item >= tiles * heads) {
-        item -= tiles * heads;
-        stretch++;
-        tiles = il_attention_tiles(stretch->state->position, stretch->n);
+    int heads = pass->model->config.heads, groups = groups_of(stretch, job->group);
+    while (item >= groups * heads) {
+        item -= groups * heads;
+        groups = groups_of(++stretch, job->group);
     }
+    int first = (groups - 1 - item / heads) * job->group;
+    int tiles = il_attention_tiles(stretch->state->position, stretch->n) - first;
     if (job->fused) keys_store(pass, job->layer, stretch, item % heads);
-    tile_attend(pass, job->layer, stretch, item % heads, tiles - 1 - item / heads,
-                pass->work->scratch + (size_t)worker * pass->work->scratch_floats);
+    tiles_attend(pass, job->layer, stretch, item % heads, first, tiles < job->group ? tiles : job->group,
+                 pass->work->scratch + (size_t)worker * pass->work->scratch_floats);
 }
 
 void il_mixer_attention_forward(const il_pass *pass, int layer) {
     il_model *model = pass->model;
     const il_layer *at = &model->layers[layer];
     const il_acts *acts = il_pass_acts(pass, layer);
-    int heads = model->config.heads, items = 0, most = 0;
+    int heads = model->config.heads, tiles = 0, most = 0, items = 0;
     il_pass_linear(pass, &at->wq, pass->tokens, acts->xn, acts->q);
     il_pass_linear(pass, &at->wk, pass->tokens, acts->xn, acts->k);
     il_pass_linear(pass, &at->wv, pass->tokens, acts->xn, acts->v);
     for (int i = 0; i < pass->n_stretches; i++) {
-        int tiles = il_attention_tiles(pass->stretches[i].state->position, pass->stretches[i].n);
-        items += tiles * heads;
-        if (tiles > most) most = tiles;
+        int own = il_attention_tiles(pass->stretches[i].state->position, pass->stretches[i].n);
+        tiles += own;
+        if (own > most) most = own;
     }
+    int group = tiles * heads / (ITEMS * il_pool_threads(model->engine->pool));
+    group = group < 1 ? 1 : group > GROUP_MAX ? GROUP_MAX : group;
+    for (int i = 0; i < pass->n_stretches; i++) items += groups_of(&pass->stretches[i], group) * heads;
     /* A head whose queries are all one tile stores its own keys: decode then needs one hand-over between
      * threads. */
-    attention_job job = {pass, layer, most <= 1};
+    attention_job job = {pass, layer, most <= 1, group};
     if (!job.fused) il_pool_run(model->engine->pool, pass->n_stretches * heads, keys_run, &job);
     il_pool_run(model->engine->pool, items, attend_run, &job);
     il_pass_linear(pass, &at->wo, pass->tokens, acts->z, pass->work->mix);
