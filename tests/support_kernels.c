@@ -339,6 +339,16 @@ static void run_softmax_block(kernel_run *run) {
         for (int r = 0; r < run->rows; r++) m[r] = -INFINITY, l[r] = 0;
     K->softmax_block(run->rows, run->n, valid, 0.7f, rows_out(run), ld(run), m, l, moved);
 }
+static void run_softmax_rows(kernel_run *run) {
+    int valid[16];
+    for (int r = 0; r < run->rows; r++) valid[r] = (int)((float)(run->n + 1) * (kernel_draw(&run->seed) + 2.0f) / 4.0f);
+    const float *lse = in(run, run->rows);
+    K->softmax_rows(run->rows, run->n, valid, run->variant ? 60.0f : 0.7f, rows_out(run), ld(run), lse);
+}
+static void run_softmax_rows_back(kernel_run *run) {
+    const float *p = rows_in(run), *mean = in(run, run->rows);
+    K->softmax_rows_back(run->rows, run->n, 0.7f, p, ld(run), mean, rows_out(run), ld(run));
+}
 static void run_row_dot(kernel_run *run) {
     const float *a = rows_in(run), *b = rows_in(run);
     K->row_dot(run->rows, run->n, a, ld(run), b, ld(run), out(run, run->rows));
@@ -407,6 +417,8 @@ const kernel_case kernel_cases[] = {
     CASE(log_sum_exp, 1),
     CASE(exp_shift, 1),
     CASE(softmax_block, 2),
+    CASE(softmax_rows, 2),
+    CASE(softmax_rows_back, 1),
     CASE(row_dot, 1),
     CASE(sum, 1),
     CASE(sum_squares, 1),

@@ -333,7 +333,7 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
     const float *in = xn + old;
     run(model, &list, &n, 1, &in, NULL, &tape, &work);
     il_stretch stretch = {0, n, &state};
-    il_pass pass = {model, &work, &tape, &stretch, 1, n, 1};
+    il_pass pass = {model, &work, &tape, &stretch, 1, n, 1, NULL};
     il_mixer_attention_backward(&pass, LAYER, dmix, dxn, grad, &space.buffers);
     if (grad_out) memcpy(grad_out, grad, model->table.floats * sizeof *grad);
 

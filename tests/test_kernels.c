@@ -109,7 +109,8 @@ static void test_gaps_untouched(void **unused) {
                         size_t each = j == 1 && strcmp(kernel_cases[c].name, "gemm_bf16") == 0 ? 2 : sizeof(float);
                         for (size_t b = 0; b < run.bytes[j]; b += each) kernel_draw(&state);
                     }
-                    if (strcmp(kernel_cases[c].name, "softmax_block") == 0)
+                    if (strcmp(kernel_cases[c].name, "softmax_block") == 0 ||
+                        strcmp(kernel_cases[c].name, "softmax_rows") == 0)
                         for (int r = 0; r < run.rows; r++) kernel_draw(&state); /* the valid counts */
                     const float *x = (const float *)(const void *)run.data[i];
                     for (int j = 0; j < 2 * (width + run.pad) + width; j++) {
@@ -152,6 +153,39 @@ static void test_neighbours_do_not_matter(void **unused) {
                     assert_memory_equal(y[0], y[1], sizeof y[0]);
                 }
             }
+}
+
+/* The weights of attention: exp, but exact 0 below e^-60; what is no number stays none. */
+static void test_small_weights(void **unused) {
+    (void)unused;
+    static const float scores[] = {0.0f,   -0.0f,  -1e-45f, -1.0f,  -59.0f,   -59.99999f, -60.0f, -60.00001f, -61.0f,
+                                   -87.0f, -88.0f, -104.0f, -1e10f, -3.4e38f, -INFINITY,  -2.0f,  NAN};
+    enum { N = sizeof scores / sizeof *scores };
+    const il_kernels *list[TABLES_MAX];
+    int n_tables = tables(list);
+    float zero = 0, want[N], got[N], block[N];
+    memcpy(want, scores, sizeof want);
+    il_kernels_portable.exp_shift(1, N, want, N, &zero);
+    for (int table = 0; table < n_tables; table++) {
+        float top = 0, sum = 0, correction;
+        int valid = N;
+        memcpy(got, scores, sizeof got);
+        memcpy(block, scores, sizeof block);
+        list[table]->softmax_rows(1, N, &valid, 1.0f, got, N, &zero);
+        valid = N - 1;
+        list[table]->softmax_block(1, N, &valid, 1.0f, block, N, &top, &sum, &correction);
+        assert_true(correction == 1.0f && top == 0.0f && sum > 3.50f && sum < 3.51f);
+        for (int i = 0; i < N; i++) {
+            const float weight = scores[i] < -60.0f ? 0.0f : want[i];
+            if (isnan(weight) ? !isnan(got[i]) : memcmp(&got[i], &weight, sizeof weight) != 0)
+                fail_msg("%s: weight of %g: %g, not %g", list[table]->name, (double)scores[i], (double)got[i],
+                         (double)weight);
+            assert_true(i == N - 1 || memcmp(&block[i], &weight, sizeof weight) == 0);
+        }
+        top = -61.0f, sum = 2.0f, valid = 1; /* what was gathered far below the new largest is gone */
+        list[table]->softmax_block(1, N, &valid, 1.0f, memcpy(block, scores, sizeof block), N, &top, &sum, &correction);
+        assert_true(correction == 0.0f && top == 0.0f && sum == 1.0f);
+    }
 }
 
 /* ±0, infinities, NaN and the ends of the range: the same class everywhere, and the same bits unless NaN. */
@@ -367,6 +401,7 @@ int main(void) {
         cmocka_unit_test(test_gaps_untouched),
         cmocka_unit_test(test_neighbours_do_not_matter),
         cmocka_unit_test(test_special_values),
+        cmocka_unit_test(test_small_weights),
         cmocka_unit_test(test_log_sum_exp_ends),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_fma),

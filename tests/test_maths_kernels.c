@@ -486,6 +486,33 @@ static void test_softmax_block(void **unused) {
     }
 }
 
+/* The weights again from the log of their sum, and the gradient of the scores: the softmax's own, in double. */
+static void test_softmax_rows(void **unused) {
+    (void)unused;
+    enum { N = 19 };
+    static const int valid[R] = {1, 7, N};
+    float scores[R * N], p[R * N], dp[R * N], ds[R * N], lse[R], mean[R];
+    draw(scores, R * N, 1), draw(dp, R * N, 2);
+    for (int i = 0; i < R * N; i++) scores[i] *= 8.0f;
+    double weight[R][N] = {{0}}, along[R] = {0};
+    for (int r = 0; r < R; r++) {
+        double total = 0;
+        for (int i = 0; i < valid[r]; i++) total += weight[r][i] = exp((double)scores[r * N + i] * 0.25);
+        for (int i = 0; i < valid[r]; i++) along[r] += (weight[r][i] /= total) * (double)dp[r * N + i];
+        lse[r] = (float)log(total), mean[r] = (float)along[r];
+    }
+    memcpy(p, scores, sizeof p), memcpy(ds, dp, sizeof ds);
+    k->softmax_rows(R, N, valid, 0.25f, p, N, lse);
+    k->softmax_rows_back(R, N, 0.25f, p, N, mean, ds, N);
+    for (int r = 0; r < R; r++)
+        for (int i = 0; i < N; i++) {
+            double slope = weight[r][i] * ((double)dp[r * N + i] - along[r]) * 0.25;
+            assert_true(fabs((double)p[r * N + i] - weight[r][i]) < 2e-6);
+            assert_true(fabs((double)ds[r * N + i] - slope) < 2e-6);
+            assert_true(i < valid[r] || (p[r * N + i] == 0.0f && ds[r * N + i] == 0.0f));
+        }
+}
+
 static void test_adamw(void **unused) {
     (void)unused;
     enum { N = 37 };
@@ -537,8 +564,8 @@ int main(void) {
         cmocka_unit_test(test_layer_norm),    cmocka_unit_test(test_ln_loss_grad),
         cmocka_unit_test(test_conv),          cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_rope),          cmocka_unit_test(test_softmax),
-        cmocka_unit_test(test_softmax_block), cmocka_unit_test(test_adamw),
-        cmocka_unit_test(test_finite),
+        cmocka_unit_test(test_softmax_block), cmocka_unit_test(test_softmax_rows),
+        cmocka_unit_test(test_adamw),         cmocka_unit_test(test_finite),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

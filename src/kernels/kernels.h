@@ -141,9 +141,15 @@ typedef struct il_kernels {
     void (*exp_shift)(int rows, int n, float *x, ptrdiff_t ldx, const float *lse);
     /* One block of online softmax: scores s [rows, n] times `scale`; only the first valid[r] (0 .. n) of a row count,
      * the others become exact 0. m [rows] running maximum (start -inf), l [rows] running sum (start 0): updates both,
-     * turns s into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with valid 0). */
+     * turns s into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with valid 0). Here
+     * and in softmax_rows what is less than e^-60 is 0. */
     void (*softmax_block)(int rows, int n, const int *valid, float scale, float *s, ptrdiff_t lds, float *m, float *l,
                           float *correction);
+    /* The same weights once lse[r] = m + log(l) of all blocks is known: s = exp(s*scale - lse), 0 from valid[r] on. */
+    void (*softmax_rows)(int rows, int n, const int *valid, float scale, float *s, ptrdiff_t lds, const float *lse);
+    /* Gradient of the scores from that of the weights p [rows, n], in place: ds = p (ds - mean[r]) scale. */
+    void (*softmax_rows_back)(int rows, int n, float scale, const float *p, ptrdiff_t ldp, const float *mean, float *ds,
+                              ptrdiff_t ldds);
     /* Plain dot product by the 16-lane sum, each row: out[r] = sum_i a[r,i]*b[r,i] (fma into lanes). */
     void (*row_dot)(int rows, int n, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, float *out);
     /* The 16-lane sum of n values, and of their squares in double (gradient norm: 16 double lanes). */

@@ -65,6 +65,10 @@ IL_INLINE v16 v16_fnma(v16 a, v16 b, v16 c) {
 }
 IL_INLINE v16 v16_max(v16 a, v16 b) { return (v16){_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 IL_INLINE v16 v16_min(v16 a, v16 b) { return (v16){_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+IL_INLINE v16 v16_zero_below(v16 x, v16 least, v16 y) {
+    return (v16){_mm256_and_ps(_mm256_cmp_ps(x.lo, least.lo, _CMP_NLT_UQ), y.lo),
+                 _mm256_and_ps(_mm256_cmp_ps(x.hi, least.hi, _CMP_NLT_UQ), y.hi)};
+}
 IL_INLINE __m256 v16_pow2_(__m256 a) {
     __m256 t = _mm256_add_ps(a, _mm256_set1_ps(12582912.0f + 127.0f));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23));

@@ -50,6 +50,9 @@ IL_INLINE v16 v16_fma(v16 a, v16 b, v16 c) { return _mm512_fmadd_ps(a, b, c); }
 IL_INLINE v16 v16_fnma(v16 a, v16 b, v16 c) { return _mm512_fnmadd_ps(a, b, c); }
 IL_INLINE v16 v16_max(v16 a, v16 b) { return _mm512_max_ps(a, b); }
 IL_INLINE v16 v16_min(v16 a, v16 b) { return _mm512_min_ps(a, b); }
+IL_INLINE v16 v16_zero_below(v16 x, v16 least, v16 y) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), y);
+}
 IL_INLINE v16 v16_pow2(v16 a) {
     __m512 t = _mm512_add_ps(a, _mm512_set1_ps(12582912.0f + 127.0f));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(t), 23));

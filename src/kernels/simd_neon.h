@@ -101,6 +101,10 @@ IL_INLINE float32x4_t v16_max_(float32x4_t a, float32x4_t b) { return vbslq_f32(
 IL_INLINE float32x4_t v16_min_(float32x4_t a, float32x4_t b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 IL_INLINE v16 v16_max(v16 a, v16 b) { return V16_MAP2(v16_max_, a, b); }
 IL_INLINE v16 v16_min(v16 a, v16 b) { return V16_MAP2(v16_min_, a, b); }
+IL_INLINE float32x4_t v16_zero_below_(float32x4_t x, float32x4_t least, float32x4_t y) {
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(y), vcltq_f32(x, least)));
+}
+IL_INLINE v16 v16_zero_below(v16 x, v16 least, v16 y) { return V16_MAP3(v16_zero_below_, x, least, y); }
 IL_INLINE float32x4_t v16_pow2_(float32x4_t a) {
     float32x4_t t = vaddq_f32(a, vdupq_n_f32(12582912.0f + 127.0f));
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));

@@ -121,6 +121,11 @@ IL_INLINE v16 v16_min(v16 a, v16 b) {
     EACH_LANE a.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
     return a;
 }
+/* y, but 0 where x < least. */
+IL_INLINE v16 v16_zero_below(v16 x, v16 least, v16 y) {
+    EACH_LANE y.lane[i] = x.lane[i] < least.lane[i] ? 0.0f : y.lane[i];
+    return y;
+}
 /* 2^a for integers a in -126 .. 127. Adding 1.5 * 2^23 leaves the integer in the low mantissa bits, biased by
  * 127 here; the shift makes it the exponent field and drops everything else. Other a: any number. */
 IL_INLINE v16 v16_pow2(v16 a) {

@@ -1,5 +1,5 @@
-/* softmax.inc.h (part of isa.c): log-sum-exp, softmax from it, and one block of the online softmax of
- * attention. */
+/* softmax.inc.h (part of isa.c): log-sum-exp, softmax from it, one block of the online softmax of attention, and
+ * the gradient of its scores. */
 
 /* The largest of n values times factor, at least `least`. Lanes past n repeat what the lane already has. */
 IL_INLINE float row_largest(int n, const float *x, v16 factor, float least) {
@@ -52,7 +52,7 @@ static void softmax_block(int rows, int n, const int *valid, float factor, float
             v16 shift = v16_set1(largest), lanes = v16_zero();
 #define BODY(i, w)                                                                                                     \
     do {                                                                                                               \
-        v16 p = v16_exp(v16_sub(v16_mul(LOAD(row + i, w), factor_), shift));                                           \
+        v16 p = exp_weight(v16_sub(v16_mul(LOAD(row + i, w), factor_), shift));                                        \
         if (w < 16) p = v16_first(w, p, v16_zero());                                                                   \
         STORE(row + i, w, p);                                                                                          \
         lanes = v16_add(lanes, p);                                                                                     \
@@ -62,12 +62,37 @@ static void softmax_block(int rows, int n, const int *valid, float factor, float
             correction[r] = 1.0f;
             if (largest != m[r]) { /* an old largest stays in most blocks of a long text */
                 float moved[16];
-                v16_store(moved, v16_exp(v16_sub(v16_set1(m[r]), shift)));
+                v16_store(moved, exp_weight(v16_sub(v16_set1(m[r]), shift)));
                 correction[r] = moved[0];
             }
             l[r] = l[r] * correction[r] + v16_sum(lanes);
             m[r] = largest;
         }
         for (int i = valid[r] > 0 ? valid[r] : 0; i < n; i++) row[i] = 0.0f;
+    }
+}
+
+static void softmax_rows(int rows, int n, const int *valid, float factor, float *s, ptrdiff_t lds, const float *lse) {
+    const v16 factor_ = v16_set1(factor);
+    EACH_ROW(r, rows) {
+        float *row = s + r * lds;
+        v16 shift = v16_set1(lse[r]);
+#define BODY(i, w) STORE(row + i, w, exp_weight(v16_sub(v16_mul(LOAD(row + i, w), factor_), shift)))
+        EACH16(valid[r], BODY);
+#undef BODY
+        for (int i = valid[r]; i < n; i++) row[i] = 0.0f;
+    }
+}
+
+static void softmax_rows_back(int rows, int n, float factor, const float *p, ptrdiff_t ldp, const float *mean,
+                              float *ds, ptrdiff_t ldds) {
+    const v16 factor_ = v16_set1(factor);
+    EACH_ROW(r, rows) {
+        const float *weights = p + r * ldp;
+        float *row = ds + r * ldds;
+        v16 mean_ = v16_set1(mean[r]);
+#define BODY(i, w) STORE(row + i, w, v16_mul(v16_mul(LOAD(weights + i, w), v16_sub(LOAD(row + i, w), mean_)), factor_))
+        EACH16(n, BODY);
+#undef BODY
     }
 }

@@ -29,17 +29,14 @@ static void probabilities(const attention_back *job, const il_attention_tile *at
     const il_acts *acts = il_pass_acts(job->pass, job->layer);
     int width = model->config.width, heads = model->config.heads, d = width / heads;
     float scale = (float)(1.0 / sqrt((double)d)), lse[IL_KEY_BLOCK];
-    for (int r = 0; r < at->n; r++) lse[r] = acts->lse[(size_t)(at->row + r) * (size_t)heads + (size_t)head];
+    int valid[IL_KEY_BLOCK];
+    for (int r = 0; r < at->n; r++) {
+        lse[r] = acts->lse[(size_t)(at->row + r) * (size_t)heads + (size_t)head];
+        valid[r] = block == at->block ? at->offset + r + 1 : n_keys;
+    }
     const float *q = acts->q + (size_t)at->row * (size_t)width + (size_t)head * (size_t)d;
     kernels->gemm(at->n, n_keys, d, q, width, 1, keys, IL_KEY_BLOCK, IL_LANES, p, IL_KEY_BLOCK, 0);
-    for (int r = 0; r < at->n; r++) {
-        float *row = p + r * IL_KEY_BLOCK;
-        kernels->scale((size_t)n_keys, scale, row, row);
-    }
-    kernels->exp_shift(at->n, n_keys, p, IL_KEY_BLOCK, lse);
-    if (block == at->block)
-        for (int r = 0; r < at->n; r++)
-            for (int j = at->offset + r + 1; j < n_keys; j++) p[r * IL_KEY_BLOCK + j] = 0;
+    kernels->softmax_rows(at->n, n_keys, valid, scale, p, IL_KEY_BLOCK, lse);
 }
 
 /* One head of one stretch: dq chains over key blocks, dk and dv over query tiles, all ascending. */
@@ -78,11 +75,7 @@ static void head_back(const attention_back *job, const il_stretch *stretch, int 
             if (learns)
                 kernels->gemm(own.n, d, at.n, p + own.offset, 1, IL_KEY_BLOCK, dz, width, IL_LANES, dv, width,
                               tile > first);
-            for (int r = 0; r < at.n; r++) /* dS = P (dP - dz·z), with the factor of q and k */
-                for (int j = 0; j < n_keys; j++) {
-                    int i = r * IL_KEY_BLOCK + j;
-                    dp[i] = p[i] * (dp[i] - delta[r]) * scale;
-                }
+            kernels->softmax_rows_back(at.n, n_keys, scale, p, IL_KEY_BLOCK, delta, dp, IL_KEY_BLOCK); /* dS */
             if (learns)
                 kernels->gemm(own.n, d, at.n, dp + own.offset, 1, IL_KEY_BLOCK, acts->q + from, width, IL_LANES, dk,
                               width, tile > first);
