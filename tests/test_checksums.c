@@ -51,7 +51,7 @@ static const entry list[] = {
     {"mlp d66 int8", IL_MIXER_TTT_MLP, 16, 132, 2, 7, IL_WEIGHTS_INT8, 0, 0x739dd9c3784a1a6c, 0xc0819ccbab2772b0, 0, 0},
     {"attention int8", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_INT8, 0, 0x17e71f527a992327,
      0x5a9ebf36cd3be3f7, 0, 0},
-    {"linear mamba int4", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT4, 0, 0x49cea121d30eb895, 0xd0a349d4204c3fe4,
+    {"linear mamba int4", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT4, 0, 0x546ed8f090f02587, 0xdc6fbf850cc9c6ac,
      0, 0},
     {"linear fast head", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_F32, 20, 0x95ddd08c007d6f41, 0xe8ab40399c3c77e2,
      0, 0},

@@ -270,6 +270,50 @@ static void foreign_files(void **state) {
     support_folder_remove(dir);
 }
 
+/* A scale is a number, and so is each weight by it; only int4 has negative ones. */
+static void wrong_scales(void **state) {
+    static const float scales[] = {NAN, INFINITY, 3e38F, -3e38F, -1};
+    il_allocator memory = il_allocator_default();
+    il_model *again;
+    il_error error;
+    il_st st;
+    (void)state;
+    for (int type = IL_WEIGHTS_INT8; type <= (int)QUANTIZED_LAST; type++) {
+        char *dir = support_folder_make(), path[4096];
+        il_model *model = lively(IL_MIXER_TTT_LINEAR, 1), *small = converted(model, (il_weight_type)type);
+        assert_ok(il_model_save(small, dir, &error), error);
+        snprintf(path, sizeof path, "%s", support_path(dir, "model.safetensors"));
+        assert_ok(il_st_open(&memory, path, &st, &error), error);
+        il_st_item *items = calloc(st.n, sizeof *items);
+        float changed[48];
+        for (size_t i = 0; i < st.n; i++) {
+            const il_st_tensor *t = &st.tensors[i];
+            items[i] = (il_st_item){.name = t->name, .dtype = t->dtype, .rank = t->rank, .data = t->data};
+            memcpy(items[i].shape, t->shape, sizeof t->shape);
+            if (strcmp(t->name, "model.layers.0.mlp.down_proj.weight_scale") != 0) continue;
+            memcpy(changed, t->data, sizeof changed);
+            items[i].data = changed;
+        }
+        for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+            changed[5] = scales[i];
+            support_write_items(dir, "model.safetensors", items, st.n);
+            if (type == IL_WEIGHTS_INT4 && scales[i] == -1) {
+                assert_ok(il_model_load(engine, dir, &again, &error), error);
+                expect_same_fingerprint(again, small, 0);
+                il_model_unref(again);
+            } else {
+                assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_NONFINITE, error,
+                             "down_proj.weight_scale: element 5 is");
+            }
+        }
+        il_st_close(&st);
+        free(items);
+        il_model_unref(small);
+        il_model_unref(model);
+        support_folder_remove(dir);
+    }
+}
+
 /* The files of an int8 model under its config, one of them changed each time. */
 static void damaged_quantized_files(void **state) {
     il_model *again;
@@ -296,18 +340,6 @@ static void damaged_quantized_files(void **state) {
     assert_int_equal(items[scales].dtype, IL_F32);
     assert_int_equal(items[scales].shape[0], 48);
     assert_int_equal(items[scales].shape[1], 1); /* 40 inputs */
-    static const float wrong[] = {NAN, INFINITY, -1, 3e38F};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        float changed[48];
-        memcpy(changed, items[scales].data, sizeof changed);
-        changed[5] = wrong[i];
-        il_st_item kept = items[scales];
-        items[scales].data = changed;
-        support_write_items(dir, "model.safetensors", items, st.n);
-        assert_fails(il_model_load(engine, dir, &again, &error), IL_ERR_NONFINITE, error,
-                     "down_proj.weight_scale: element 5 is");
-        items[scales] = kept;
-    }
     struct {
         size_t item;
         il_dtype dtype;
@@ -415,6 +447,14 @@ static void numbers_that_do_not_fit(void **state) {
     assert_fails(il_model_convert(model, &config, &made, &error), IL_ERR_NONFINITE, error,
                  "model.layers.1.mlp.down_proj.weight");
     assert_null(made);
+    for (int type = IL_WEIGHTS_INT8; type <= (int)QUANTIZED_LAST; type++) /* what diverged in training */
+        for (int nan = 0; nan < 2; nan++) {
+            model->weights[model->layers[1].w2.at + 3] = nan ? NAN : INFINITY;
+            config.weights = (il_weight_type)type;
+            assert_fails(il_model_convert(model, &config, &made, &error), IL_ERR_NONFINITE, error,
+                         "model.layers.1.mlp.down_proj.weight");
+        }
+    model->weights[model->layers[1].w2.at + 3] = 3.4e38F;
     config.weights = (il_weight_type)99;
     assert_fails(il_model_convert(model, &config, &made, &error), IL_ERR_ARG, error, "type 99");
     config.weights = IL_WEIGHTS_F32;
@@ -529,6 +569,7 @@ int main(void) {
         cmocka_unit_test(bf16_is_the_widened_model),
         cmocka_unit_test(quantized_models_keep_the_promise),
         cmocka_unit_test(fingerprints_cover_integers_and_scales),
+        cmocka_unit_test(wrong_scales),
         cmocka_unit_test(damaged_quantized_files),
         cmocka_unit_test(there_and_back_through_files),
         cmocka_unit_test(config_and_tensors_must_agree),

@@ -136,8 +136,8 @@ static void rows_are_quantized_by_groups(void **unused) {
     }
 }
 
-/* int4: whole numbers -7 .. 7, none further off than one step of the largest magnitude asks for, and all rows there and
- * back through bytes, low halves first. */
+/* int4: whole numbers -8 .. 7, nearer than plain rounding, under the best scale for them, and all rows there and back
+ * through bytes, low halves first. */
 static void int4_rows(void **unused) {
     (void)unused;
     for (int s = 0; s < SIZES; s++) {
@@ -154,20 +154,22 @@ static void int4_rows(void **unused) {
             il_narrow_get_bytes(&m, (size_t)row, values, scales);
             for (int from = 0; from < in; from += IL_GROUP) {
                 float scale = il_narrow_scale(&m, (size_t)row, from), largest = 0;
-                double error = 0, plain = 0;
+                double error = 0, plain = 0, slope = 0, squares = 0;
                 for (int k = from; k < in && k < from + IL_GROUP; k++)
                     largest = fmaxf(largest, fabsf(w[(ptrdiff_t)row * in + k]));
                 for (int k = from; k < in && k < from + IL_GROUP; k++) {
                     float given = w[(ptrdiff_t)row * in + k];
                     int value = (values[k / 2] >> k % 2 * 4 & 15) - 8;
-                    assert_in_range(value + 7, 0, 14);
                     assert_true(x[k] == (float)value * scale);
+                    slope += value * ((double)given - (double)x[k]);
+                    squares += value * value;
                     error += pow((double)given - (double)x[k], 2);
                     if (largest > 0)
                         plain +=
                             pow((double)given - rint((double)given / (double)largest * 7) * (double)largest / 7, 2);
                 }
                 assert_true(error <= plain * 1.0001 + 1e-12); /* at least as near as plain rounding */
+                assert_true(fabs(slope) <= squares * fabs((double)scale) * 1e-6);
             }
             il_narrow_put_bytes(&other, (size_t)row, values, scales);
             il_narrow_get(&other, (size_t)row, w); /* its row 0 is not needed any more */
@@ -176,6 +178,25 @@ static void int4_rows(void **unused) {
         }
         free(w), free(x), free(values), free(scales), free(m.panels), free(other.panels);
     }
+}
+
+/* int4: whole numbers of some scale come out as they went in, -8 .. 7, -7 .. 8 and -7 .. 7. */
+static void int4_keeps_what_it_holds(void **unused) {
+    (void)unused;
+    float w[IL_GROUP], x[IL_GROUP];
+    for (int n = 16; n <= IL_GROUP; n++)
+        for (int least = -8; least <= -7; least++)
+            for (int sign = -1; sign <= 1; sign += 2) {
+                for (int i = 0; i < n; i++) w[i] = (float)(sign * (i % (8 - least) + least)) * 0.375f;
+                il_narrow m = make(IL_WEIGHTS_INT4, 1, n, w);
+                il_narrow_get(&m, 0, x);
+                for (int i = 0; i < n; i++) assert_true(x[i] == w[i]);
+                free(m.panels);
+            }
+    w[3] = NAN;
+    il_narrow m = make(IL_WEIGHTS_INT4, 1, IL_GROUP, w);
+    assert_true(isnan(il_narrow_scale(&m, 0, 0)));
+    free(m.panels);
 }
 
 static void check_quantized(il_engine *engine, il_weight_type type, int rows, int out, int in) {
@@ -195,7 +216,7 @@ static void check_quantized(il_engine *engine, il_weight_type type, int rows, in
                 int n = in - from < IL_GROUP ? in - from : IL_GROUP, dot = 0;
                 integers left = quantized(n, x + i * ldx + from);
                 float scale = il_narrow_scale(&m, (size_t)j, from);
-                for (int k = 0; k < n && scale > 0; k++) dot += left.q[k] * (int)rintf(held[from + k] / scale);
+                for (int k = 0; k < n && scale != 0; k++) dot += left.q[k] * (int)rintf(held[from + k] / scale);
                 acc = fmaf((float)dot, left.scale * scale, acc);
             }
             want[i * ldy + j] = acc;
@@ -211,14 +232,14 @@ static void check_quantized(il_engine *engine, il_weight_type type, int rows, in
     free(held), free(w), free(x), free(y), free(want), free(m.panels), free(scratch);
 }
 
-/* The largest sums there are, of either sign, in groups of every length: weights -8 and 7, which bytes can hold, and
- * inputs -127 and 127. */
-static void check_extremes(il_engine *engine) {
-    enum { ROWS = 7, OUT = 20, IN = 2 * IL_GROUP };
+/* The largest sums there are, of either sign, in groups of every length: weights -8 and 7, all of them or in patterns,
+ * and inputs -127 and 127; scales of both signs. */
+static void check_extremes(il_engine *engine, int rows) {
+    enum { ROWS = 25, OUT = 20, IN = 2 * IL_GROUP };
     static const uint32_t signs[] = {0, ~0u, 0x55555555u, 0x33333333u, 0x0F0F0F0Fu, 0xFFFF0000u};
     enum { SIGNS = sizeof signs / sizeof *signs };
     for (int in = 1; in <= IN; in++) {
-        float x[ROWS * IN], y[ROWS * OUT], scales[2] = {0.5f, 3.0f};
+        float x[ROWS * IN], y[ROWS * OUT], scales[2] = {0.5f, -3.0f};
         float *zero = calloc((size_t)(OUT * in), sizeof *zero);
         il_narrow m = make(IL_WEIGHTS_INT4, OUT, in, zero);
         for (int j = 0; j < OUT; j++) {
@@ -227,11 +248,11 @@ static void check_extremes(il_engine *engine) {
                 if (signs[j % SIGNS] >> k % 32 & 1) bytes[k / 2] |= (unsigned char)(15 << k % 2 * 4);
             il_narrow_put_bytes(&m, (size_t)j, bytes, (const void *)scales);
         }
-        for (int i = 0; i < ROWS; i++)
+        for (int i = 0; i < rows; i++)
             for (int k = 0; k < in; k++) x[i * in + k] = signs[i % SIGNS] >> k % 32 & 1 ? 127 : -127;
-        unsigned char *scratch = aligned_alloc(64, (il_quantized_bytes(ROWS, in) + 63) / 64 * 64);
-        il_gemm_quantized(engine, ROWS, x, in, &m, scratch, y, OUT);
-        for (int i = 0; i < ROWS; i++)
+        unsigned char *scratch = aligned_alloc(64, (il_quantized_bytes(rows, in) + 63) / 64 * 64);
+        il_gemm_quantized(engine, rows, x, in, &m, scratch, y, OUT);
+        for (int i = 0; i < rows; i++)
             for (int j = 0; j < OUT; j++) {
                 float acc = 0;
                 for (int from = 0; from < in; from += IL_GROUP) {
@@ -288,7 +309,8 @@ static void products_on_every_machine(void **unused) {
                 }
             check_nonfinite(engine, IL_WEIGHTS_INT8);
             check_nonfinite(engine, IL_WEIGHTS_INT4);
-            if (threads[t] == 1) check_extremes(engine);
+            for (int few = 0; few < 2 && threads[t] == 1; few++) /* one tile; panels put in order for more */
+                check_extremes(engine, few ? 7 : 25);
             il_engine_close(engine);
         }
     }
@@ -299,6 +321,7 @@ int main(void) {
         cmocka_unit_test(rows_come_out_as_they_went_in),
         cmocka_unit_test(rows_are_quantized_by_groups),
         cmocka_unit_test(int4_rows),
+        cmocka_unit_test(int4_keeps_what_it_holds),
         cmocka_unit_test(products_on_every_machine),
     };
     return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);

@@ -98,34 +98,58 @@ static int get_integer(const group *g, int i) {
     return g->type == IL_WEIGHTS_INT8 ? (int8_t)*byte : (*byte >> nibble_shift(i) & 15) - 8;
 }
 
-/* Of some steps around the one that the largest magnitude asks for the one that leaves the smallest square error: so
- * few integers are worth the search. -8 is left out. */
+typedef struct int4_group {
+    float scale;
+    double error; /* sum of squares that the integers leave */
+    int16_t q[IL_GROUP];
+} int4_group;
+
+/* Rounds to whole numbers of `scale`, -8 .. 7. Whether that leaves a smaller error; then it is the best. */
+static int try_int4(int n, const float *x, float scale, int4_group *best) {
+    int4_group tried = {.scale = scale};
+    float factor = 1 / scale;
+    for (int i = 0; i < n; i++) {
+        float whole = rintf(x[i] * factor);
+        tried.q[i] = (int16_t)(whole > 7 ? 7 : whole < -8 ? -8 : whole);
+        double off = (double)x[i] - (double)tried.q[i] * (double)scale;
+        tried.error += off * off;
+    }
+    if (tried.error >= best->error) return 0;
+    *best = tried;
+    return 1;
+}
+
+/* The scale that leaves the smallest square error for integers that are not all zero. */
+static float fit_int4(int n, const float *x, const int16_t *q) {
+    double products = 0, squares = 0;
+    for (int i = 0; i < n; i++) {
+        products += (double)x[i] * (double)q[i];
+        squares += (double)q[i] * (double)q[i];
+    }
+    return (float)(products / squares);
+}
+
+/* So few integers are worth a search: for the largest magnitude at 7 to 9 steps, then for the scale that suits the
+ * integers best and the integers that suit it, as long as the error falls. The sign of a scale is free: the largest
+ * magnitude, whatever its own sign, may become -8, which has no counterpart. */
 static float quantize_int4(int n, const float *x, int16_t *q) {
-    enum { STEPS = 13 };
-    float best_scale = 0, largest = 0;
-    double best = 0;
+    int4_group best = {.scale = 0}; /* zeros */
+    float largest = 0;
     for (int i = 0; i < n; i++) {
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-        best += (double)x[i] * (double)x[i];
-        q[i] = 0;
+        best.error += (double)x[i] * (double)x[i];
     }
-    if (!(largest >= 0x1p-100f)) return 0;
-    for (int step = 0; step < STEPS; step++) {
-        float scale = largest / (6.0f + 0.25f * (float)step), error_scale = 1 / scale;
-        double error = 0;
-        int16_t tried[IL_GROUP];
-        for (int i = 0; i < n; i++) {
-            float whole = rintf(x[i] * error_scale);
-            tried[i] = (int16_t)(whole > 7 ? 7 : whole < -7 ? -7 : whole);
-            double off = (double)x[i] - (double)tried[i] * (double)scale;
-            error += off * off;
+    if (!isfinite(best.error)) best.scale = NAN;
+    if (isfinite(best.error) && largest >= 0x1p-100f) {
+        for (int step = 0; step <= 8; step++) {
+            float scale = largest / (7.0f + 0.25f * (float)step);
+            try_int4(n, x, scale, &best);
+            try_int4(n, x, -scale, &best);
         }
-        if (error >= best) continue;
-        best = error;
-        best_scale = scale;
-        memcpy(q, tried, (size_t)n * sizeof *q);
+        while (try_int4(n, x, fit_int4(n, x, best.q), &best)) {}
     }
-    return best_scale;
+    memcpy(q, best.q, (size_t)n * sizeof *q);
+    return best.scale;
 }
 
 /* int8 as rows of inputs are quantized. */

@@ -148,8 +148,9 @@ IL_INLINE v16quads int4_right(const int ordered, const unsigned char *b, const i
 }
 
 /* The same. The matrix's integers are used as they lie, with 8 added, 0 .. 15: the sums start from minus 8 times the
- * sum of the inputs. What either half of a lane adds up may leave 16 bits on the way and come back, as it is taken
- * modulo 2^16; of 32 products it ends within 32 * 8 * 127, which they hold. */
+ * sum of the inputs: within 8 * 32 * 127 = 32512 for either half of a lane. Two products, within 2 * 15 * 127, cannot
+ * saturate. What a half adds up may leave 16 bits on the way and come back, as it is taken modulo 2^16: it ends as 32
+ * products of -8 .. 7 and -127 .. 127, within 32512 again. The halves are added in 32 bits. */
 IL_INLINE void int4_sums(const int rows, const int panels, const int ordered, int n, const il_int4_inputs *q,
                          ptrdiff_t row, const unsigned char *b, ptrdiff_t b_panel, v16i (*sum)[8]) {
     const int8_t *left = q->q;

@@ -241,8 +241,10 @@ static il_status open_files(loader *l, const char *dir, il_error *error) {
     return il_fail(error, IL_ERR_IO, "%s: holds neither %s nor %s", dir, WEIGHTS, INDEX);
 }
 
-/* A scale times the largest integer must be a number. */
-static int is_scale(float x) { return x >= 0 && x <= FLT_MAX / 128; }
+/* A scale times the largest integer must be a number. Only int4 has an integer to gain by a negative one. */
+static int is_scale(il_weight_type type, float x) {
+    return fabsf(x) <= FLT_MAX / 128 && (x >= 0 || type == IL_WEIGHTS_INT4);
+}
 
 /* A tensor into a narrow matrix. Whether all of it are numbers: in bf16 an exponent of all ones is none. */
 static int read_narrow(const il_narrow *matrix, const source *from) {
@@ -255,7 +257,7 @@ static int read_narrow(const il_narrow *matrix, const source *from) {
                             from->scales ? from->scales->data + row * scale_bytes : NULL);
     for (size_t i = 0; from->scales && i < from->scales->count; i++) {
         memcpy(&scale, from->scales->data + i * sizeof scale, sizeof scale);
-        if (!is_scale(scale)) return 0;
+        if (!is_scale(matrix->type, scale)) return 0;
     }
     for (size_t i = 0; !from->scales && i < from->tensor->count; i++) {
         memcpy(&half, from->tensor->data + i * sizeof half, sizeof half);
@@ -289,13 +291,14 @@ static il_status read_all(loader *l, il_error *error) {
     size_t bad = atomic_load(&l->bad), at = 0;
     if (bad == SIZE_MAX) return IL_OK;
     const source *from = &l->sources[bad];
+    il_weight_type type = model->table.entries[bad].type;
     il_st_tensor element = from->scales ? *from->scales : *from->tensor;
     float x = 0;
     size_t size = il_dtype_bytes(element.dtype), count = element.count;
     element.count = 1;
     element.bytes = size;
     for (; at < count; at++, element.data += size)
-        if (il_st_to_f32(&element, &x, NULL) != IL_OK || !(from->scales ? is_scale(x) : isfinite(x))) break;
+        if (il_st_to_f32(&element, &x, NULL) != IL_OK || !(from->scales ? is_scale(type, x) : isfinite(x))) break;
     return il_fail(error, IL_ERR_NONFINITE, WHERE "element %zu is %g", from->path, element.name, at, (double)x);
 }
 
