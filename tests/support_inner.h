@@ -18,7 +18,7 @@ void inner_check_kernels(const il_rule *rule);
 /* Garbage in unused rows, scratch and outputs changes no bit, nor does a NaN in a later token; nothing is
  * written outside the sizes that the shape declares, nor between the strided rows. */
 void inner_check_garbage(const il_rule *rule);
-/* begin and derive: a carry cut to its state and derived again is the same carry; padding is zero. */
+/* A carry begins as the learned weights; its padding is zero. */
 void inner_check_state(const il_rule *rule);
 /* The inner loss against a plain one in double precision; trimmed rows read as they did. */
 void inner_check_statistics(const il_rule *rule);

@@ -83,6 +83,21 @@ static void run_gemm(kernel_run *run) {
     K->gemm(m, n, k, a, a_row, a_col, b, row_major ? n + run->pad : 16, row_major ? 16 : 16 * k, rows_out(run), ld(run),
             run->variant >> 2 & 1);
 }
+/* variant: 1: in place; over 1: rows of a side by side or 16 apart, as in a mini-batch of 16; over 2: three depths. */
+static void run_rank_update(kernel_run *run) {
+    static const int depths[] = {0, 3, 16};
+    int m = run->rows, n = run->n, k = depths[run->variant >> 2], lda = run->variant >> 1 & 1 ? 16 : k + run->pad;
+    const float *a = in(run, m && k ? (m - 1) * lda + k : 0), *b = in(run, k ? (k - 1) * (n + run->pad) + n : 0);
+    float *x = run->variant & 1 ? NULL : rows_in(run), *y = rows_out(run);
+    K->rank_update(m, n, k, a, lda, b, n + run->pad, x ? x : y, y, ld(run));
+}
+/* variant: rows read before. */
+static void run_lower_product(kernel_run *run) {
+    int m = run->rows, n = run->n, first = 5 * run->variant, ldc = first + m + run->pad;
+    const float *c = in(run, m ? (m - 1) * ldc + first + m : 0);
+    const float *g = in(run, m ? (first + m - 1) * (n + run->pad) + n : 0);
+    K->lower_product(m, n, first, c, ldc, g, rows_out(run), ld(run));
+}
 /* variant: 1: accumulate; over 1: four depths. */
 static void run_gemm_bf16(kernel_run *run) {
     static const int depths[] = {1, 0, 3, 40};
@@ -389,6 +404,8 @@ static void run_f32_to_bf16(kernel_run *run) {
     { #NAME, VARIANTS, run_##NAME }
 const kernel_case kernel_cases[] = {
     CASE(gemm, 32),
+    CASE(rank_update, 12),
+    CASE(lower_product, 2),
     CASE(pack, 2),
     CASE(transpose, 1),
     CASE(add, 2),

@@ -272,8 +272,7 @@ static void dual_is_linear_attention(void **state) {
     for (int i = 0; i < N * D; i++) got[i] = (double)l.y[i];
     close_to(got, expect, N * D, 1e-5);
     /* and after the commit the layer itself is the sum of k^T v */
-    memcpy(l.next, l.w, sizeof l.w);
-    il_dual_commit(&head, &dual, head.tok[head.b - 1], l.next, l.y);
+    il_dual_commit(&head, &dual, head.tok[head.b - 1], l.w, l.next, l.y);
     for (int r = 0; r <= D; r++)
         for (int c = 0; c < D; c++) {
             double sum = 0.0;
@@ -303,7 +302,7 @@ static void dual_is_delta_rule(void **state) {
         il_dual dual = {D, D, l.xt, l.g, l.lr};
         il_affine(head.kernels, 1, D, D, l.a + t * D, l.w, y);
         il_dual_read(&head, &dual, 0, 1, l.a + t * D, y, l.s);
-        il_dual_commit(&head, &dual, head.tok[0], l.w, l.s);
+        il_dual_commit(&head, &dual, head.tok[0], l.w, l.w, l.s);
         for (int c = 0; c < D; c++) {
             error[c] = s.v[t * D + c] - fast[D * D + c];
             for (int r = 0; r < D; r++) error[c] -= s.k[t * D + r] * fast[r * D + c];

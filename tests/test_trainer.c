@@ -441,8 +441,8 @@ static void steps_allocate_nothing(void **unused) {
     support_folder_remove(folder);
 }
 
-/* Memory grows with the tokens of a pass and no faster, and keeps but every 4th of the carries, one of which is larger
- * than all else that a mini-batch needs. */
+/* Memory grows with the tokens of a pass and no faster, and keeps but every 4th of the carries: with every other one
+ * a mini-batch of TTT-MLP would need more than three quarters of a carry. */
 static void memory_is_linear_in_tokens(void **unused) {
     (void)unused;
     il_error error;
@@ -469,7 +469,7 @@ static void memory_is_linear_in_tokens(void **unused) {
         }
         double first = bytes[1] - bytes[0], second = bytes[2] - bytes[1];
         assert_true(first > 0 && fabs(second / first - 2) < 0.01);
-        if (mixers[i] == IL_MIXER_TTT_MLP) assert_true(second / 1024 < carries / 2 / 2);
+        if (mixers[i] == IL_MIXER_TTT_MLP) assert_true(second / 1024 * 2 < 0.75 * carries); /* mini-batches of 2 */
         il_model_unref(model);
     }
     il_engine_close(engine);

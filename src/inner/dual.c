@@ -16,19 +16,6 @@ void il_affine(const il_kernels *k, int n, int in, int out, const float *x, cons
     k->add_bias(n, out, w + (ptrdiff_t)in * out, y, out);
 }
 
-/* y_i += sum_{j <= r0+i} c_ij g_j, each element one chain from y, j ascending. A full product over zeroed
- * coefficients would not do: 0·NaN is NaN and -0 + 0 is +0. Four rows share the columns that all of them
- * have, then each takes its own. */
-static void add_lower(const il_kernels *k, int r0, int n, int out, const float *c, int ldc, const float *g, float *y) {
-    for (int i = 0; i < n; i += 4) {
-        int rows = n - i < 4 ? n - i : 4, shared = r0 + i + 1;
-        k->gemm(rows, out, shared, c + i * ldc, ldc, 1, g, out, 16, y + i * out, out, 1);
-        for (int t = 1; t < rows; t++)
-            k->gemm(1, out, t, c + (i + t) * ldc + shared, ldc, 1, g + shared * out, out, 16, y + (i + t) * out, out,
-                    1);
-    }
-}
-
 void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in;
@@ -40,15 +27,18 @@ void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const
         float *c = s + i * pad, minus_tok = -head->tok[r0 + i];
         for (int j = 0; j <= r0 + i; j++) c[j] = minus_tok * lr[j] * (c[j] + 1.0f);
     }
-    add_lower(k, r0, n, dual->out, s, pad, dual->g, y);
+    k->lower_product(n, dual->out, r0, s, pad, dual->g, y, dual->out);
 }
 
-void il_dual_commit(const il_head *head, const il_dual *dual, float rate, float *layer, float *scratch) {
+void il_dual_commit(const il_head *head, const il_dual *dual, float rate, const float *from, float *to,
+                    float *scratch) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out, b = head->b;
     for (int j = 0; j < b; j++) k->scale((size_t)out, -rate * dual->lr[j], dual->g + j * out, scratch + j * out);
-    k->gemm(in, out, b, dual->xt, pad, 1, scratch, out, 16, layer, out, 1);
-    add_rows(k, b, out, scratch, layer + (ptrdiff_t)in * out);
+    k->rank_update(in, out, b, dual->xt, pad, scratch, out, from, to, out);
+    from += (ptrdiff_t)in * out, to += (ptrdiff_t)in * out;
+    if (to != from) memcpy(to, from, (size_t)out * sizeof *to);
+    add_rows(k, b, out, scratch, to);
 }
 
 /* ---- backward ---- */

@@ -33,9 +33,9 @@ void il_affine(const il_kernels *k, int n, int in, int out, const float *x, cons
  * bit. */
 void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s);
 
-/* layer -= rate sum_j lr_j X_j^T G_j over all b rows, the bias likewise: the official rules step by rate = tok_{b-1}.
- * scratch [b, out]. */
-void il_dual_commit(const il_head *head, const il_dual *dual, float rate, float *layer, float *scratch);
+/* The layer `to` = `from` - rate sum_j lr_j X_j^T G_j over all b rows, the bias likewise: the official rules step by
+ * rate = tok_{b-1}. to may be from. scratch [b, out]. */
+void il_dual_commit(const il_head *head, const il_dual *dual, float rate, const float *from, float *to, float *scratch);
 
 /* Backward of il_dual_read from row 0, as a function of A, X, G, lr and tok (not of A W + bias), and of the
  * commit as a function of X, G, lr and its rate (not of W). */

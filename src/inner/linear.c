@@ -85,7 +85,7 @@ static il_rule_shape linear_shape(int d, int b) {
     scratch_rows s;
     scratch_back t;
     size_t carry = il_pad16_size((size_t)d * (size_t)d + (size_t)d);
-    return (il_rule_shape){carry, carry, places(d, b).floats, lay_out(d, b, NULL, &s), lay_out_back(d, b, NULL, &t)};
+    return (il_rule_shape){carry, places(d, b).floats, lay_out(d, b, NULL, &s), lay_out_back(d, b, NULL, &t)};
 }
 
 /* ---- forward ---- */
@@ -95,8 +95,6 @@ void il_linear_begin(const il_head *head, float *carry) {
     memcpy(carry, head->param[W], d * d * sizeof *carry);
     il_rule_fill(carry + d * d, head->param[BIAS], d, il_pad16_size(d * d + d) - d * d);
 }
-
-void il_linear_derive(const il_head *head, float *carry) { (void)head, (void)carry; /* the carry is all state */ }
 
 void il_linear_trim(int d, int b, float *rows, int n) {
     row_places at = places(d, b);
@@ -139,17 +137,17 @@ double il_linear_loss(const il_head *head, const float *carry, const float *rows
     return il_rule_loss(k, n, d, s.z, s.kq, v, ld_v);
 }
 
-void il_linear_step(const il_head *head, const float *rows, float rate, float *carry, float *scratch) {
+void il_linear_step(const il_head *head, const float *rows, float rate, const float *from, float *to, float *scratch) {
     il_dual dual = dual_of(head, rows);
     scratch_rows s;
     lay_out(head->d, head->b, scratch, &s);
-    il_dual_commit(head, &dual, rate, carry, s.target);
+    il_dual_commit(head, &dual, rate, from, to, s.target);
 }
 
 static void linear_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
     size_t used = (size_t)head->d * (size_t)head->d + (size_t)head->d;
-    il_rule_fill(next, carry, used, il_pad16_size(used));
-    il_linear_step(head, rows, head->tok[head->b - 1], next, scratch);
+    il_linear_step(head, rows, head->tok[head->b - 1], carry, next, scratch);
+    memset(next + used, 0, (il_pad16_size(used) - used) * sizeof *next);
 }
 
 /* ---- backward ---- */
@@ -213,7 +211,6 @@ const il_rule il_rule_linear = {
     .tensors = linear_tensors,
     .shape = linear_shape,
     .begin = il_linear_begin,
-    .derive = il_linear_derive,
     .trim = il_linear_trim,
     .rows = il_linear_rows,
     .loss = il_linear_loss,

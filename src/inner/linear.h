@@ -7,7 +7,6 @@
 
 /* il_rule's functions of those names. */
 void il_linear_begin(const il_head *head, float *carry);
-void il_linear_derive(const il_head *head, float *carry);
 void il_linear_trim(int d, int b, float *rows, int n);
 void il_linear_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
                     ptrdiff_t ld_out, float *scratch);
@@ -15,8 +14,8 @@ double il_linear_loss(const il_head *head, const float *carry, const float *rows
                       float *scratch);
 void il_linear_begin_backward(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]);
 
-/* carry -= rate sum_j lr_j [K_j, 1]^T G_j, of a full mini-batch of rows. */
-void il_linear_step(const il_head *head, const float *rows, float rate, float *carry, float *scratch);
+/* to = from - rate sum_j lr_j [K_j, 1]^T G_j, of a full mini-batch of rows; to may be from. */
+void il_linear_step(const il_head *head, const float *rows, float rate, const float *from, float *to, float *scratch);
 
 /* The step of a commit, for its backward. */
 typedef struct il_linear_commit {

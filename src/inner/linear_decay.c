@@ -22,7 +22,7 @@ static int decay_tensors(int d, il_rule_tensor *list) {
 
 static il_rule_shape decay_shape(int d, int b) {
     il_rule_shape shape = il_rule_linear.shape(d, b);
-    shape.scratch_back += 2 * shape.state;
+    shape.scratch_back += 2 * shape.carry;
     return shape;
 }
 
@@ -46,7 +46,7 @@ static void decay_commit(const il_head *head, const float *carry, const float *r
     k->scale(d, 1.0f - g.keep, head->param[BIAS], next + d * d);
     k->axpy(used, g.keep, carry, next);
     memset(next + used, 0, (total - used) * sizeof *next);
-    il_linear_step(head, rows, g.rate, next, scratch);
+    il_linear_step(head, rows, g.rate, next, next, scratch);
 }
 
 /* dW = keep dW', dW0 = (1 - keep) dW', dkeep = dW'·(W - W0); the step and the rows are linear's. */
@@ -81,7 +81,6 @@ const il_rule il_rule_linear_decay = {
     .tensors = decay_tensors,
     .shape = decay_shape,
     .begin = il_linear_begin,
-    .derive = il_linear_derive,
     .trim = il_linear_trim,
     .rows = il_linear_rows,
     .loss = il_linear_loss,

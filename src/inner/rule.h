@@ -27,8 +27,7 @@ typedef struct il_rule_tensor {
 
 /* Sizes in floats per head for head width d and mini-batch b; multiples of 16. */
 typedef struct il_rule_shape {
-    size_t carry;        /* fast weights, with what is derived from them */
-    size_t state;        /* the first `state` floats of the carry: all that a state file needs */
+    size_t carry;        /* fast weights */
     size_t rows;         /* the block of b rows */
     size_t scratch;      /* for rows and commit */
     size_t scratch_back; /* for backward */
@@ -65,8 +64,6 @@ typedef struct il_rule {
 
     /* carry = the learned initial fast weights. */
     void (*begin)(const il_head *head, float *carry);
-    /* Fills what of the carry is derived (beyond `state`), after a state was loaded. */
-    void (*derive)(const il_head *head, float *carry);
     /* Zeroes a block of rows from row n on: the same rows read, the same bits, whatever lay there. */
     void (*trim)(int d, int b, float *rows, int n);
     /* Appends rows r0 .. r0+in->n-1 (r0+n ≤ b) and writes out [n, d], stride ld_out = q + LN(inner output). */
@@ -80,7 +77,7 @@ typedef struct il_rule {
     void (*commit)(const il_head *head, const float *carry, const float *rows, float *next, float *scratch);
 
     /* Backward of one mini-batch of in->n rows (n ≤ b) that started from carry and filled rows from row 0; `committed`
-     * says whether a commit followed (n = b then). dout [n,d], stride ld_dout. dcarry [state]: in, the gradient with
+     * says whether a commit followed (n = b then). dout [n,d], stride ld_dout. dcarry [carry]: in, the gradient with
      * respect to the carry that followed (the same carry when nothing was committed: zeros at a sequence's end); out,
      * with respect to `carry`. dparam[i] += for the parameters used here (norm scale and shift; initial weights have
      * begin_backward); dtok [b] += gradient with respect to tok. */

@@ -33,6 +33,7 @@
 #include "kernels/elementwise.inc.h"
 #include "kernels/norms.inc.h"
 #include "kernels/products.inc.h"
+#include "kernels/dual.inc.h"
 #include "kernels/quantized.inc.h"
 #include "kernels/sequence.inc.h"
 #include "kernels/softmax.inc.h"
@@ -46,6 +47,8 @@ const il_kernels IL_KERNELS_NAME = {
     .quantize_int4 = quantize_int4,
     .gemm_int8 = gemm_int8,
     .gemm_int4 = gemm_int4,
+    .rank_update = rank_update,
+    .lower_product = lower_product,
     .pack = pack,
     .transpose = transpose,
     .add = add,

@@ -51,6 +51,15 @@ typedef struct il_kernels {
      * 0 8 1 9 … 7 15. */
     void (*gemm_bf16)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
+    /* y [m,n] = x + a [m,k] · b [k,n] (chain from x), k small: fast weights after a mini-batch. x and y have stride ld;
+     * y may be x. */
+    void (*rank_update)(int m, int n, int k, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb,
+                        const float *x, float *y, ptrdiff_t ld);
+    /* y_i [n] += sum_{j <= first+i} c(i,j) g_j (chain), i < m: each row reads its own and all earlier rows of g, and no
+     * later one (0·NaN is NaN, and -0 + 0 is +0: zeros in c would not do). g and y have stride ld. */
+    void (*lower_product)(int m, int n, int first, const float *c, ptrdiff_t ldc, const float *g, float *y,
+                          ptrdiff_t ld);
+
     /* ---- products of integers (docs/arithmetic.md), groups = ceil(k / IL_GROUP), k ≥ 1 ---- */
     /* Rows x [m,k] -> whole numbers q [m, groups], of il_int8_pairs or il_int8_bytes, and scale [m, groups]: x is about
      * q * scale. Of the last group as many 16 as k needs are written, zeros behind k. A number that is not finite makes

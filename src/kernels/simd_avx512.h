@@ -5,14 +5,33 @@
 #ifndef IL_ISA_SIMDE /* tests compile this file on CPUs without AVX-512, through SIMDe */
 #include <immintrin.h>
 #endif
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #define IL_INLINE static inline __attribute__((always_inline, unused))
 
-#include "kernels/simd_x86.h"
-
 typedef __m512 v16;
+
+/* dst [4,16] = src [16,4] transposed: whole lines of dst. Rows i, i+4, i+8 and i+12 share a register, so no lane has to
+ * cross quarters: the loads do it. */
+IL_INLINE v16 v16_quarters_(const float *p, ptrdiff_t ld) {
+    __m512 a = _mm512_castps128_ps512(_mm_loadu_ps(p));
+    a = _mm512_insertf32x4(a, _mm_loadu_ps(p + 4 * ld), 1);
+    a = _mm512_insertf32x4(a, _mm_loadu_ps(p + 8 * ld), 2);
+    return _mm512_insertf32x4(a, _mm_loadu_ps(p + 12 * ld), 3);
+}
+enum { V16_TRANSPOSE_ROWS = 16, V16_TRANSPOSE_COLUMNS = 4 };
+IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
+    const v16 a = v16_quarters_(src, ld_src), b = v16_quarters_(src + ld_src, ld_src);
+    const v16 c = v16_quarters_(src + 2 * ld_src, ld_src), d = v16_quarters_(src + 3 * ld_src, ld_src);
+    const v16 ab_low = _mm512_unpacklo_ps(a, b), ab_high = _mm512_unpackhi_ps(a, b); /* a0 b0 a1 b1, a2 b2 a3 b3 */
+    const v16 cd_low = _mm512_unpacklo_ps(c, d), cd_high = _mm512_unpackhi_ps(c, d);
+    _mm512_storeu_ps(dst, _mm512_shuffle_ps(ab_low, cd_low, 0x44));
+    _mm512_storeu_ps(dst + ld_dst, _mm512_shuffle_ps(ab_low, cd_low, 0xEE));
+    _mm512_storeu_ps(dst + 2 * ld_dst, _mm512_shuffle_ps(ab_high, cd_high, 0x44));
+    _mm512_storeu_ps(dst + 3 * ld_dst, _mm512_shuffle_ps(ab_high, cd_high, 0xEE));
+}
 
 /* 32 registers: 12 rows x 2 panels are 24 sums. Few rows take more panels, for at least 8 sums in flight. */
 enum { GEMM_ROWS = 12 };

@@ -124,7 +124,7 @@ void il_mixer_ttt_forward(const il_pass *pass, int index) {
     /* each token reads the fast weights about twice */
     il_chains chains;
     int items = il_chains_begin(&chains, m->engine->pool, pass->n_stretches * heads, w.steps, run_head, &w);
-    il_pass_share(pass, items, 2.0 * tokens * heads * (double)m->shape.state, il_chains_run, &chains);
+    il_pass_share(pass, items, 2.0 * tokens * heads * (double)m->shape.carry, il_chains_run, &chains);
     il_pass_rows(pass, run_gate, &w);
     il_pass_linear(pass, &layer->wo, tokens, pass->work->tmp, pass->work->mix);
 }

@@ -20,7 +20,7 @@ size_t il_mixer_ttt_backward_scratch(const il_model *model) {
     const il_rule_shape *s =
         &model->shape; /* gradient of the carry, carries of a group after its first, the rule's own */
     size_t rule = s->scratch > s->scratch_back ? s->scratch : s->scratch_back;
-    return rounded(s->state) + (IL_CARRY_EVERY - 1) * rounded(s->carry) + rounded(rule);
+    return IL_CARRY_EVERY * rounded(s->carry) + rounded(rule);
 }
 
 /* One head of one stretch: mini-batches descending, in groups that begin with a carry of the tape. */
@@ -33,9 +33,9 @@ static void stretch_back(const ttt_back *job, const il_head *head, int h, int s,
     const il_stretch *stretch = &pass->stretches[s];
     int width = model->config.width, heads = model->config.heads, b = head->b, d = head->d;
     int frozen = stretch->state->frozen, last = (stretch->n + b - 1) / b - 1;
-    float *dcarry = scratch, *carries = dcarry + rounded(model->shape.state);
+    float *dcarry = scratch, *carries = dcarry + rounded(model->shape.carry);
     float *work = carries + (IL_CARRY_EVERY - 1) * rounded(model->shape.carry);
-    memset(dcarry, 0, model->shape.state * sizeof(float));
+    memset(dcarry, 0, model->shape.carry * sizeof(float));
     for (int group = last / IL_CARRY_EVERY; group >= 0; group--) {
         int first = group * IL_CARRY_EVERY;
         const float *carry[IL_CARRY_EVERY] = {il_tape_carry(pass->tape, model, job->layer, s, group, h)};

@@ -115,9 +115,9 @@ static void head_stats(const il_state *s, int layer, int h, int complete, const 
     uint64_t b = (uint64_t)c->mini_batch, now = s->position / b;
     const float *carry = il_state_carry(s, s->frozen ? 0 : now, layer, h);
     m->rule->begin(&head, w->initial);
-    k->axpy(m->shape.state, -1.0F, carry, w->initial);
-    stats->weight_norm += k->sum_squares(m->shape.state, carry);
-    stats->change_norm += k->sum_squares(m->shape.state, w->initial);
+    k->axpy(m->shape.carry, -1.0F, carry, w->initial);
+    stats->weight_norm += k->sum_squares(m->shape.carry, carry);
+    stats->change_norm += k->sum_squares(m->shape.carry, w->initial);
     if (!complete) return;
     const float *before = il_state_carry(s, s->frozen ? 0 : now - 1, layer, h);
     const float *rows = il_state_rows(s, now - 1, layer, h);

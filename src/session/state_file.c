@@ -77,8 +77,8 @@ static plan plan_of(const il_model *m, uint64_t position, uint64_t limit, int fr
     size_t columns = (size_t)(position - first_column(c, limit)), b = (size_t)c->mini_batch;
     int open = position % b != 0, before = limit < position - position % b, fast = c->fast_head_size && !frozen;
     if (m->rule && !frozen) {
-        add(&p, CARRY, 3, layers, heads, m->shape.state, 0);
-        if (before) add(&p, CARRY_BEFORE, 3, layers, heads, m->shape.state, 0);
+        add(&p, CARRY, 3, layers, heads, m->shape.carry, 0);
+        if (before) add(&p, CARRY_BEFORE, 3, layers, heads, m->shape.carry, 0);
     }
     if (c->pre_conv) add(&p, CONV_PRE, 3, layers, columns, width, 0);
     if (c->share_qk) add(&p, CONV_QK, 3, layers, columns, width, 0);
@@ -114,7 +114,7 @@ static il_status walk_heads(const il_state *s, part which, visitor *v) {
     for (int layer = 0; layer < m->config.layers; layer++)
         for (int h = 0; h < m->config.heads; h++)
             IL_TRY(v->visit(v, which, rows ? il_state_rows(s, at, layer, h) : il_state_carry(s, at, layer, h), 1,
-                            rows ? m->shape.rows : m->shape.state));
+                            rows ? m->shape.rows : m->shape.carry));
     return IL_OK;
 }
 
@@ -512,16 +512,6 @@ static il_status read_piece(visitor *v, part which, float *at, ptrdiff_t stride,
     return IL_OK;
 }
 
-/* What a rule derives from its fast weights. */
-static void derive(il_state *s, uint64_t mini_batch) {
-    const il_model *m = s->model;
-    for (int layer = 0; layer < m->config.layers; layer++)
-        for (int h = 0; h < m->config.heads; h++) {
-            il_head head = il_model_head(m, layer, h, 1.0F);
-            m->rule->derive(&head, il_state_carry(s, mini_batch, layer, h));
-        }
-}
-
 static il_status restore(il_state *s, const record *r, const il_st *st, const plan *p, il_error *error) {
     IL_TRY(il_state_reserve(s, r->position, error));
     s->position = r->position;
@@ -529,8 +519,6 @@ static il_status restore(il_state *s, const record *r, const il_st *st, const pl
     for (size_t i = 0; i < p->n; i++) {
         reading in = {{read_piece}, il_st_find(st, p->items[i].name)->data};
         IL_TRY(walk(s, p->parts[i], &in.visitor));
-        uint64_t now = s->position / (uint64_t)s->model->config.mini_batch;
-        if (p->parts[i] == CARRY || p->parts[i] == CARRY_BEFORE) derive(s, p->parts[i] == CARRY ? now : now - 1);
     }
     return IL_OK;
 }
