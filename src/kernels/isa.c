@@ -33,7 +33,7 @@
 #include "kernels/elementwise.inc.h"
 #include "kernels/norms.inc.h"
 #include "kernels/products.inc.h"
-#include "kernels/dual.inc.h"
+#include "kernels/products_dual.inc.h"
 #include "kernels/quantized.inc.h"
 #include "kernels/sequence.inc.h"
 #include "kernels/softmax.inc.h"

@@ -1,5 +1,6 @@
-/* dual.inc.h (part of isa.c): the products of the inner loop's dual form that gemm would have to run in short pieces:
- * the update of fast weights by a mini-batch, and the sum over the tokens read so far. Elements are chains, as gemm's.
+/* products_dual.inc.h (part of isa.c): the products of the inner loop's dual form that gemm would have to run in short
+ * pieces: the update of fast weights by a mini-batch, and the sum over the tokens read so far. Elements are chains, as
+ * gemm's.
  */
 
 /* rows x panels*16 of y = x + a b; constants where inlined, so the sums live in registers. columns: of the last panel,
