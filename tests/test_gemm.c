@@ -57,13 +57,29 @@ static void check(il_engine *engine, int m, int n, int k) {
 }
 
 static const char *const names[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
-/* Small ones; then the borders of blocks: 384 (a transposed: 192) along k, 256 and 512 along n, 16 rows of a,
- * the row counts from which b is streamed or copied. */
+/* Small ones; then the borders of blocks: 384 (a transposed: 192) along k, 256 and 512 along n, 16 rows of a, with
+ * AVX-512 1024 (256), 192 and 768, 48; the row counts from which b is streamed or copied. */
 static const int shapes[][3] = {
     {0, 5, 4},     {3, 0, 4},     {3, 5, 0},     {0, 0, 0},      {1, 1, 1},     {1, 17, 3},    {1, 200, 50},
     {2, 33, 65},   {5, 16, 16},   {6, 15, 31},   {7, 70, 9},     {13, 47, 64},  {25, 64, 5},   {16, 64, 64},
     {64, 100, 70}, {3, 40, 1000}, {97, 31, 385}, {40, 130, 384}, {15, 17, 383}, {31, 65, 769}, {32, 3, 193},
-    {17, 1, 192},  {6, 257, 20},  {7, 257, 385}, {33, 513, 40},  {16, 1025, 3}, {1, 1030, 7},  {200, 1, 9}};
+    {17, 1, 192},  {6, 257, 20},  {7, 257, 385}, {33, 513, 40},  {16, 1025, 3}, {1, 1030, 7},  {200, 1, 9},
+    {50, 20, 260}, {33, 193, 40}, {16, 785, 5},  {7, 33, 1025},  {33, 17, 1030}};
+
+static void test_blocks_fit_the_buffers(void **unused) {
+    (void)unused;
+    for (size_t isa = 0; isa < sizeof names / sizeof *names; isa++) {
+        const il_kernels *kernels = il_kernels_pick(names[isa]);
+        if (!kernels) continue;
+        const il_gemm_blocks *blocks = &kernels->blocks;
+        assert_true(blocks->b_copied.depth * blocks->b_copied.columns <= IL_GEMM_COPY);
+        assert_true(blocks->a_copied.depth * blocks->a_copied.columns <= IL_GEMM_COPY);
+        assert_true(blocks->a_copied.depth * blocks->a_rows <= IL_GEMM_SCRATCH - IL_GEMM_COPY);
+        assert_int_equal(blocks->packed.columns % IL_LANES, 0);
+        assert_int_equal(blocks->b_copied.columns % IL_LANES, 0);
+        assert_int_equal(blocks->a_copied.columns % IL_LANES, 0);
+    }
+}
 
 static void test_products(void **unused) {
     (void)unused;
@@ -170,7 +186,7 @@ static void test_limits(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_packed_floats),
-                                       cmocka_unit_test(test_limits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_blocks_fit_the_buffers), cmocka_unit_test(test_products),
+                                       cmocka_unit_test(test_packed_floats), cmocka_unit_test(test_limits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,20 +5,12 @@
 #include <stdatomic.h>
 
 enum {
-    /* A panel of 16 columns this deep is 24 KiB, and stays in the first-level cache while the rows go by. */
-    K_BLOCK = 384,
-    /* Columns that all rows visit before the next are touched: 384 KiB of b, within a second-level cache of
-     * 512 KiB. Where b or a is copied on the way, twice as wide, so that the copies pay. */
-    N_BLOCK = 256,
-    N_BLOCK_COPIED = 512,
     /* At most as many rows as one tile: b is read once, front to back, and blocks would only break the
        stream. */
     STREAM_ROWS = 6,
-    /* From here on copying b into panels pays, if it lies by rows. */
-    COPY_ROWS = 32,
-    /* A transposed a is copied in groups of so many rows, as deep as leaves room beside the panel of b. */
-    A_ROWS = 16,
-    A_DEPTH = 192,
+    /* From here on copying b into panels pays, if it lies by rows, and copying a, if it lies by columns. */
+    COPY_B_ROWS = 32,
+    COPY_A_ROWS = 16,
     /* Bytes of quantized panels that all rows visit before the next. */
     PANEL_BLOCK = 256 << 10,
     /* Rows that a worker quantizes at once. */
@@ -26,7 +18,6 @@ enum {
     /* Multiply-adds below which waking a thread costs more than it saves (about 10 microseconds). */
     WORK_MIN = 1 << 17
 };
-_Static_assert(N_BLOCK_COPIED *K_BLOCK + A_ROWS * K_BLOCK <= IL_GEMM_SCRATCH, "buffers of a worker");
 
 typedef struct job {
     il_engine *engine;
@@ -44,18 +35,23 @@ size_t il_packed_floats(int n, int k) { return n <= 0 || k <= 0 ? 0 : ((size_t)n
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
-/* c [m,columns] from a block of a and panels of b; a transposed is first copied [A_ROWS at a time] into left,
+/* c [m,columns] from a block of a and panels of b; a transposed is first copied into left, some rows at a time,
  * because its columns may lie a power of two apart and fight for the same cache lines. */
 static void multiply(const il_kernels *kernels, int m, int columns, int depth, il_matrix a, const float *b,
                      ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int go_on, float *left) {
-    if (m < A_ROWS || a.row != 1 || a.col == 1) {
+    const int step = kernels->blocks.a_rows, by_rows = step > IL_LANES;
+    if (m < COPY_A_ROWS || a.row != 1 || a.col == 1) {
         kernels->gemm(m, columns, depth, a.data, a.row, a.col, b, b_row, b_panel, c, ldc, go_on);
         return;
     }
-    for (int i = 0; i < m; i += A_ROWS) {
-        int rows = min_int(A_ROWS, m - i);
-        kernels->pack(rows, depth, a.data + i, a.col, 1, left);
-        kernels->gemm(rows, columns, depth, left, 1, A_ROWS, b, b_row, b_panel, c + i * ldc, ldc, go_on);
+    for (int i = 0; i < m; i += step) {
+        const int rows = min_int(step, m - i);
+        if (by_rows)
+            kernels->transpose(depth, rows, a.data + i, a.col, left, depth);
+        else
+            kernels->pack(rows, depth, a.data + i, a.col, 1, left);
+        kernels->gemm(rows, columns, depth, left, by_rows ? depth : 1, by_rows ? 1 : IL_LANES, b, b_row, b_panel,
+                      c + i * ldc, ldc, go_on);
     }
 }
 
@@ -64,14 +60,15 @@ static void run_part(void *context, int item, int worker) {
     const il_kernels *kernels = p->engine->kernels;
     const int i0 = item % p->m_parts * p->m_step, j0 = item / p->m_parts * p->n_step;
     const int m = min_int(p->m_step, p->m - i0), n = min_int(p->n_step, p->n - j0);
-    float *left = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH, *right = left + A_ROWS * K_BLOCK;
+    float *right = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH, *left = right + IL_GEMM_COPY;
     float *c = p->c + i0 * p->ldc + j0;
-    const int copy_b = !p->bf16 && !p->packed && (p->b.col != 1 || m >= COPY_ROWS);
-    const int copy_a = p->a.row == 1 && m >= A_ROWS;
+    const int copy_b = !p->bf16 && !p->packed && (p->b.col != 1 || m >= COPY_B_ROWS);
+    const int copy_a = p->a.row == 1 && m >= COPY_A_ROWS;
     const int stream = m <= STREAM_ROWS && !copy_b;
     const int few = m <= IL_FEW_ROWS && (p->packed || p->bf16) && p->a.col == 1 && p->k >= IL_FEW_DEPTH;
-    const int n_step = stream || few ? n : copy_a || copy_b ? N_BLOCK_COPIED : N_BLOCK;
-    const int k_step = stream ? p->k : copy_a ? A_DEPTH : K_BLOCK;
+    const il_gemm_blocks *blocks = &kernels->blocks;
+    const il_gemm_block block = copy_a ? blocks->a_copied : copy_b ? blocks->b_copied : blocks->packed;
+    const int n_step = stream || few ? n : block.columns, k_step = stream ? p->k : block.depth;
     if (p->k == 0 && !p->accumulate) kernels->gemm(m, n, 0, left, 0, 0, right, 16, 16, c, p->ldc, 0);
     for (int j = 0; j < n; j += n_step) {
         const int columns = min_int(n_step, n - j);

@@ -8,8 +8,9 @@
 #include "kernels/narrow.h"
 #include "kernels/onednn.h"
 
-/* Floats of packing buffer that each worker of the engine owns (il_engine.gemm_scratch). */
-enum { IL_GEMM_SCRATCH = 256 * 1024 };
+/* Floats of packing buffer that each worker of the engine owns (il_engine.gemm_scratch): for a block of b, then for
+ * rows of a. */
+enum { IL_GEMM_COPY = 192 * 1024, IL_GEMM_SCRATCH = 256 * 1024 };
 
 /* One operand of c = a · b seen through strides: element (i,j) at data[i*row + j*col]. */
 typedef struct il_matrix {

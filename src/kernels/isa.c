@@ -15,6 +15,13 @@
 #include "kernels/simd_portable.h"
 #endif
 
+#ifndef GEMM_BLOCKS
+/* A panel of 16 columns 384 deep is 24 KiB and stays in the first-level cache while the rows go by; 256 of them are
+ * 384 KiB, within a second-level cache of 512 KiB. Where b or a is copied on the way, twice as wide, so that the copies
+ * pay; a transposed is as deep as leaves room beside the panel of b. */
+#define GEMM_BLOCKS                                                                                                    \
+    { .packed = {384, 256}, .b_copied = {384, 512}, .a_copied = {192, 512}, .a_rows = 16 }
+#endif
 #ifndef INT8_BYTES
 #define INT8_BYTES 0 /* int8 inputs in pairs of 16 bits (kernels.h) */
 #endif
@@ -41,6 +48,7 @@
 const il_kernels IL_KERNELS_NAME = {
     .name = IL_ISA_TEXT,
     .int8_bytes = INT8_BYTES,
+    .blocks = GEMM_BLOCKS,
     .gemm = gemm,
     .gemm_bf16 = gemm_bf16,
     .quantize = quantize,

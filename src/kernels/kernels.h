@@ -34,9 +34,20 @@ typedef struct il_int4_inputs {
     int8_t q[IL_GROUP];
 } il_int4_inputs;
 
+/* How il_gemm cuts b for the caches of CPUs with this instruction set: so deep (k) and so many columns wide, which all
+ * rows visit before the next. */
+typedef struct il_gemm_block {
+    int depth, columns;
+} il_gemm_block;
+typedef struct il_gemm_blocks {
+    il_gemm_block packed, b_copied, a_copied; /* b packed before; copied on the way; a transposed copied on the way */
+    int a_rows;                               /* so many at a time: up to 16 as a panel, more row by row */
+} il_gemm_blocks;
+
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512", "avx512_vnni", "neon" */
     int int8_bytes;   /* how int8 inputs are held: 0: il_int8_pairs, 1: il_int8_bytes */
+    il_gemm_blocks blocks;
 
     /* ---- products ---- */
 

@@ -15,6 +15,25 @@ typedef struct gemm_fetch {
     int lines;
 } gemm_fetch;
 
+/* The compiler forgets where a pointer came from. It would give every row and step an address of its own, and keep most
+ * of them in memory. */
+#define GEMM_FORGET(POINTER) __asm__("" : "+r"(POINTER))
+
+/* One step along k. left: every `shared`th row of a, at its number `at`; a stride leads to the rows between. */
+IL_INLINE void gemm_step(const int rows, const int panels, const int columns, const int bf16, const int shared,
+                         const float *const *left, ptrdiff_t a_row, const int at, const unsigned char *b,
+                         ptrdiff_t b_panel, v16 (*acc)[8]) {
+    v16 right[8];
+    UNROLL
+    for (int p = 0; p < panels; p++) right[p] = gemm_right(b + p * b_panel, bf16, columns);
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        v16 x = v16_set1(left[r / shared][r % shared * a_row + at]);
+        UNROLL
+        for (int p = 0; p < panels; p++) acc[r][p] = v16_fma(x, right[p], acc[r][p]);
+    }
+}
+
 /* rows x panels*16 of c; both are compile-time constants where this is inlined, so the sums live in
  * registers. columns: of the last panel, 16 or fewer. Strides of b in bytes. */
 IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, const int bf16, int k, const float *a,
@@ -49,16 +68,28 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
             for (int p = 0; p < panels; p++)
                 __builtin_prefetch(fetch.at + p * b_panel, 0, 2); /* the first level is full */
         }
-        for (int i = piece; i > 0; i--) {
-            v16 right[8];
+        int i = piece;
+        if (GEMM_UNROLL > 1 && a_col == 1) {
+            enum { SHARED = 3, LEFTS = (GEMM_ROWS + SHARED - 1) / SHARED };
+            const int lefts = (rows + SHARED - 1) / SHARED;
+            const float *left[LEFTS];
             UNROLL
-            for (int p = 0; p < panels; p++) right[p] = gemm_right(b + p * b_panel, bf16, columns);
-            UNROLL
-            for (int r = 0; r < rows; r++) {
-                v16 left = v16_set1(a[r * a_row]);
+            for (int l = 0; l < lefts; l++) left[l] = a + l * SHARED * a_row;
+            for (; i >= GEMM_UNROLL; i -= GEMM_UNROLL) {
                 UNROLL
-                for (int p = 0; p < panels; p++) acc[r][p] = v16_fma(left, right[p], acc[r][p]);
+                for (int l = 0; l < lefts; l++) GEMM_FORGET(left[l]);
+                UNROLL
+                for (int step = 0; step < GEMM_UNROLL; step++) {
+                    gemm_step(rows, panels, columns, bf16, SHARED, left, a_row, step, b, b_panel, acc);
+                    b += b_row;
+                }
+                UNROLL
+                for (int l = 0; l < lefts; l++) left[l] += GEMM_UNROLL;
             }
+            a = left[0];
+        }
+        for (; i > 0; i--) {
+            gemm_step(rows, panels, columns, bf16, rows, &a, a_row, 0, b, b_panel, acc);
             a += a_col;
             b += b_row;
         }
@@ -171,7 +202,22 @@ static void transpose(int m, int n, const float *src, ptrdiff_t ld_src, float *d
     }
 }
 
+/* Rows of src are often pages apart: panels side by side take several lines from each, with those of rows below already
+ * on their way. */
 static void pack(int n, int k, const float *src, ptrdiff_t src_row, ptrdiff_t src_col, float *dst) {
+    enum { WIDE = 4, AHEAD = 8 };
+    for (; src_col == 1 && n >= 16 * WIDE; n -= 16 * WIDE) {
+        for (int i = 0; i < k; i++) {
+            UNROLL
+            for (int p = 0; p < WIDE; p++) {
+                const float *from = src + i * src_row + 16 * p;
+                __builtin_prefetch(from + AHEAD * src_row);
+                v16_store(dst + ((ptrdiff_t)p * k + i) * 16, v16_load(from));
+            }
+        }
+        src += 16 * WIDE;
+        dst += (ptrdiff_t)16 * WIDE * k;
+    }
     for (; n > 0; n -= 16) {
         int columns = n < 16 ? n : 16;
         if (src_col == 1) {

@@ -16,7 +16,7 @@ typedef struct v16 {
 
 /* 16 registers: 6 rows x 16 columns are 12 sums, leaving 2 for the panel and 2 for the row's number. One row:
  * four panels, 8 sums, as many as two multiply-add units of latency 4 need. */
-enum { GEMM_ROWS = 6 };
+enum { GEMM_ROWS = 6, GEMM_UNROLL = 1 /* steps along k at once */ };
 #define GEMM_PANELS 1 /* side by side in the highest tiles */
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 4, 1)                                                                                                      \

@@ -34,8 +34,12 @@ IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptr
 }
 
 /* 32 registers: 12 rows x 2 panels are 24 sums. Few rows take more panels, for at least 8 sums in flight. */
-enum { GEMM_ROWS = 12 };
+enum { GEMM_ROWS = 12, GEMM_UNROLL = 4 /* steps along k at once */ };
 #define GEMM_PANELS 2 /* side by side in the highest tiles */
+/* 768 KiB of b, in a second-level cache of 1 or 2 MiB. Deep, because a tile goes through a step in 12 cycles and each
+ * visit of its place in c costs a hundred or more; wide where a transposed is copied, whose lines lie far apart. */
+#define GEMM_BLOCKS                                                                                                    \
+    { .packed = {1024, 192}, .b_copied = {1024, 192}, .a_copied = {256, 768}, .a_rows = 48 }
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 8, 2)                                                                                                      \
     STEP(2, 4, 2)                                                                                                      \

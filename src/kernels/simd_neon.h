@@ -19,7 +19,7 @@ typedef struct v16 {
 /* 32 registers: 5 rows x 16 columns are 20 sums, with 4 for the panel and 5 for the rows' numbers. (At 6 rows
  * gcc, which loads all the numbers first, keeps three sums in memory.) Few rows take more panels, for 16 sums
  * in flight. */
-enum { GEMM_ROWS = 5 };
+enum { GEMM_ROWS = 5, GEMM_UNROLL = 1 /* steps along k at once */ };
 #define GEMM_PANELS 1 /* side by side in the highest tiles */
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 3, 1)                                                                                                      \

@@ -16,7 +16,7 @@ typedef struct v16 {
     float lane[16];
 } v16;
 
-enum { GEMM_ROWS = 4 };
+enum { GEMM_ROWS = 4, GEMM_UNROLL = 1 /* steps along k at once */ };
 /* Panels that a tile of that many rows takes at once, widest first (see products.inc.h). */
 #define GEMM_PANELS 1 /* side by side in the highest tiles */
 #define GEMM_TILES(STEP)                                                                                               \
