@@ -70,6 +70,8 @@ static double weight_bytes(il_weight_type type) {
     return sizeof(float);
 }
 
+static const char EMBEDDING[] = "model.embed_tokens.weight";
+
 /* Bytes that all sessions share: the weights without the initial fast ones, of which every session has its own, and
  * without an embedding that is not the output head. */
 static double shared_bytes(const il_model *model) {
@@ -78,7 +80,7 @@ static double shared_bytes(const il_model *model) {
     for (size_t i = 0; i < il_model_tensor_count(model); i++) {
         il_tensor tensor;
         if (il_model_tensor_at(model, i, &tensor, NULL)) continue;
-        if (!c->tie_word_embeddings && !strcmp(tensor.name, "model.embed_tokens.weight")) continue;
+        if (!c->tie_word_embeddings && !strcmp(tensor.name, EMBEDDING)) continue;
         bytes += (double)tensor.count * weight_bytes(tensor.type);
     }
     return bytes - sizeof(float) * fast_floats(c);
@@ -88,8 +90,10 @@ static double shared_bytes(const il_model *model) {
  * the embedding. */
 static double pass_bytes(const bench_job *job, double n, double sessions, double position) {
     const il_config *c = il_model_config(job->model);
+    il_tensor embedding = {0};
+    (void)il_model_tensor(job->model, EMBEDDING, &embedding, NULL);
     return shared_bytes(job->model) / (n * sessions) + session_floats(c, position) / n * (double)sizeof(float) +
-           c->width * weight_bytes(c->weights);
+           c->width * weight_bytes(embedding.type);
 }
 
 bench_count bench_count_of(const bench_job *job, bench_work work, uint64_t context) {

@@ -135,7 +135,7 @@ typedef enum il_weight_type {
     IL_WEIGHTS_BF16, /* the bits of a computation are those of the same numbers held as fp32 */
     IL_WEIGHTS_INT8, /* a byte a weight and a scale for every 64 inputs; rows are quantized alike and multiplied as
                       * integers (docs/arithmetic.md) */
-    IL_WEIGHTS_INT4  /* the same with half a byte a weight */
+    IL_WEIGHTS_INT4  /* the same with half a byte a weight; embedding and output head stay int8 */
 } il_weight_type;
 IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "int8", "int4" */
 

@@ -169,6 +169,31 @@ static void fingerprints_cover_integers_and_scales(void **state) {
     il_model_unref(model);
 }
 
+/* Of a model in int4 the embedding and the head are those of the int8 model; all else that int8 holds so is int4. */
+static void beside_int4_the_vocabulary_is_int8(void **state) {
+    (void)state;
+    for (int tied = 0; tied < 2; tied++) {
+        il_model *model = lively(IL_MIXER_TTT_LINEAR, tied);
+        il_model *int8 = converted(model, IL_WEIGHTS_INT8), *int4 = converted(model, IL_WEIGHTS_INT4);
+        int same = 0;
+        for (size_t i = 0; i < model->table.n; i++) {
+            const il_table_entry *wide = &int8->table.entries[i], *entry = &int4->table.entries[i];
+            if (!strcmp(entry->name, "model.embed_tokens.weight") || !strcmp(entry->name, "lm_head.weight")) {
+                assert_int_equal(entry->type, IL_WEIGHTS_INT8);
+                assert_memory_equal(int4->narrow + entry->offset, int8->narrow + wide->offset,
+                                    il_narrow_bytes(IL_WEIGHTS_INT8, entry->shape[0], entry->shape[1]));
+                same++;
+            } else {
+                assert_int_equal(entry->type, entry->matrix ? IL_WEIGHTS_INT4 : IL_WEIGHTS_F32);
+            }
+        }
+        assert_int_equal(same, tied ? 1 : 2);
+        il_model_unref(int4);
+        il_model_unref(int8);
+        il_model_unref(model);
+    }
+}
+
 static void there_and_back_through_files(void **state) {
     static float saved[N * VOCAB], loaded[N * VOCAB];
     il_model *again;
@@ -568,6 +593,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bf16_is_the_widened_model),
         cmocka_unit_test(quantized_models_keep_the_promise),
+        cmocka_unit_test(beside_int4_the_vocabulary_is_int8),
         cmocka_unit_test(fingerprints_cover_integers_and_scales),
         cmocka_unit_test(wrong_scales),
         cmocka_unit_test(damaged_quantized_files),

@@ -8,6 +8,7 @@ DIR holds llama-bench and llama-batched-bench: build/bin of a build by
 of https://github.com/ggml-org/llama.cpp or of vendor/llama.cpp in the source package of PyPI's llama-cpp-python.
 Rows: prefill, decode at 0 and after --depth tokens, 16 sequences. Its caches are f16, as it comes."""
 import json
+import math
 import os
 import random
 import shlex
@@ -53,10 +54,13 @@ def tensors(c):
 
 
 def write_gguf(path, c, type_name):
-    number, block, pack = TYPES[type_name]
+    """Norms are fp32, and the embedding beside 4 bits is 8-bit, as llama.cpp's own quantizer and we do it."""
     random.seed(1)
-    tile = b"".join(pack([random.gauss(0, 0.02) for _ in range(block)]) for _ in range(TILE // block))
-    ones = struct.pack("<f", 1.0)
+    tiles = {"norm": (0, 1, struct.pack("<f", 1.0))}
+    for name in {type_name, "q8_0" if type_name == "q4_0" else type_name}:
+        number, block, pack = TYPES[name]
+        tile = b"".join(pack([random.gauss(0, 0.02) for _ in range(block)]) for _ in range(TILE // block))
+        tiles[name] = (number, TILE, tile)
     heads = c["num_attention_heads"]
     keys = {"general.architecture": "llama", "general.name": "random", "tokenizer.ggml.model": "none",
             "llama.vocab_size": c["vocab_size"], "llama.context_length": 1 << 17, "llama.embedding_length": c["hidden_size"],
@@ -66,11 +70,11 @@ def write_gguf(path, c, type_name):
             "llama.attention.layer_norm_rms_epsilon": 1e-6}
     infos, data, offset = b"", [], 0
     for name, shape in tensors(c):
-        norm = len(shape) == 1
-        count = shape[0] if norm else shape[0] * shape[1]
-        size = count * 4 if norm else count // block * len(tile) * block // TILE
-        infos += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, 0 if norm else number, offset)
-        data.append((ones if norm else tile, size))
+        kind = "norm" if len(shape) == 1 else "q8_0" if type_name == "q4_0" and "embd" in name else type_name
+        number, values, content = tiles[kind]
+        size = math.prod(shape) * len(content) // values
+        infos += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, number, offset)
+        data.append((content, size))
         offset += -(-size // 32) * 32
     with open(path, "wb") as f:
         f.write(b"GGUF" + struct.pack("<IQQ", 3, len(data), len(keys)) + b"".join(pair(k, v) for k, v in keys.items()) + infos)

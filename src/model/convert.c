@@ -97,8 +97,9 @@ il_status il_model_convert(const il_model *model, const il_config *config, il_mo
     il_free(&engine->memory, c.rows);
     size_t bad = atomic_load(&c.bad);
     if (bad != SIZE_MAX) {
+        const il_table_entry *entry = &made->table.entries[bad];
         il_status status = il_fail(error, IL_ERR_NONFINITE, "tensor %.150s: holds a number that %s does not",
-                                   made->table.entries[bad].name, il_weight_type_name(config->weights));
+                                   entry->name, il_weight_type_name(entry->type));
         il_model_unref(made);
         return status;
     }

@@ -35,9 +35,10 @@ static size_t declare_vector(declarer *d, il_init init, int n, const char *prefi
     return declare(d, init, 1, (size_t[]){(size_t)n}, prefix, name);
 }
 
-static il_linear declare_linear(declarer *d, int out, int in, const char *prefix, const char *name) {
+static il_linear declare_matrix(declarer *d, il_weight_type type, int out, int in, const char *prefix,
+                                const char *name) {
     il_model *model = d->model;
-    il_linear l = {.out = out, .in = in, .type = model->config.weights};
+    il_linear l = {.out = out, .in = in, .type = type};
     l.at = declare(d, IL_INIT_NORMAL, 2, (size_t[]){(size_t)out, (size_t)in}, prefix, name);
     if (d->status != IL_OK) return l;
     model->table.entries[model->table.n - 1].matrix = 1;
@@ -49,6 +50,17 @@ static il_linear declare_linear(declarer *d, int out, int in, const char *prefix
         model->narrow_bytes += (bytes + IL_ALIGN - 1) / IL_ALIGN * IL_ALIGN;
     }
     return l;
+}
+
+static il_linear declare_linear(declarer *d, int out, int in, const char *prefix, const char *name) {
+    return declare_matrix(d, d->model->config.weights, out, in, prefix, name);
+}
+
+/* Embedding and head [vocab, width] are the widest outputs and mean most to the loss: beside int4 they are int8. */
+static il_linear declare_vocabulary(declarer *d, const char *prefix) {
+    const il_config *c = &d->model->config;
+    il_weight_type type = c->weights == IL_WEIGHTS_INT4 ? IL_WEIGHTS_INT8 : c->weights;
+    return declare_matrix(d, type, c->vocab_size, c->width, prefix, "weight");
 }
 
 /* A depthwise convolution: weight [D, 1, taps] and bias [D]. */
@@ -107,7 +119,7 @@ static void declare_ttt(declarer *d, il_layer *layer) {
 static il_status declare_all(il_model *model, il_error *error) {
     const il_config *c = &model->config;
     declarer d = {.model = model, .layer = -1, .error = error};
-    model->embedding = declare_linear(&d, c->vocab_size, c->width, "model.embed_tokens.", "weight");
+    model->embedding = declare_vocabulary(&d, "model.embed_tokens.");
     model->embed = model->embedding.at;
     model->head = model->embedding;
     for (int i = 0; i < c->layers; i++) {
@@ -124,7 +136,7 @@ static il_status declare_all(il_model *model, il_error *error) {
     }
     d.layer = -1;
     model->norm = declare_vector(&d, IL_INIT_ONES, c->width, "model.norm.", "weight");
-    if (!c->tie_word_embeddings) model->head = declare_linear(&d, c->vocab_size, c->width, "lm_head.", "weight");
+    if (!c->tie_word_embeddings) model->head = declare_vocabulary(&d, "lm_head.");
     return d.status;
 }
 
