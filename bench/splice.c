@@ -4,7 +4,7 @@
  *   splice make BOOKS FOLDER [HOST_BYTES HOSTS EVERY]   writes FOLDER/host-N.txt and host-N.labels
  *   splice text BOOKS FILE                              writes all texts end to end, a blank line between
  *   splice rank FOLDER SCORER…    reads host-N.labels and host-N.SCORER.jsonl, which `score --by passage --json` wrote:
- *                                 `relative` counts of the scorer of that name, `bits_per_byte` of others
+ *                                 `relative` counts where the scorer's name has that word, else `bits_per_byte`
  *
  * Editions must not tell: every paragraph is wrapped anew, quotes and dashes are made the plain ones, and only
  * paragraphs of a size count, spliced or not. A line of labels: passage (as score numbers them), 1 or 0, its bytes from
@@ -331,7 +331,7 @@ static void rank(const char *folder, char **names, size_t scorers) {
         for (size_t s = 0; s < scorers; s++) {
             path = cli_text("%s/host-%zu.%s.jsonl", folder, n_hosts, names[s]);
             h->scores[s] = cli_alloc(h->n + 1, sizeof(double));
-            there[s] &= read_scores(path, strcmp(names[s], "relative") ? "bits_per_byte" : "relative", h, h->scores[s]);
+            there[s] &= read_scores(path, strstr(names[s], "relative") ? "relative" : "bits_per_byte", h, h->scores[s]);
             free(path);
         }
         ours += h->n_ours;
@@ -359,7 +359,7 @@ static void rank(const char *folder, char **names, size_t scorers) {
             if (there[s]) values[s * RESAMPLES + r] = auroc(hosts, n_hosts, s, pick);
     }
     printf("%zu hosts, %zu spliced paragraphs among %zu of the hosts'\n", n_hosts, ours, others);
-    printf("%-16s %8s %19s   %s\n", "scorer", "AUROC", "95 % interval", "first scorer's less this one's");
+    printf("%-21s %8s %19s   %s\n", "scorer", "AUROC", "95 % interval", "first scorer's less this one's");
     double first = auroc(hosts, n_hosts, 0, NULL);
     for (size_t s = scorers; s-- > 0;) /* downwards: the first one's values are sorted last */
         if (there[s]) {
@@ -371,17 +371,17 @@ static void rank(const char *folder, char **names, size_t scorers) {
     for (size_t s = 0; s < scorers; s++) {
         double all = auroc(hosts, n_hosts, s, NULL);
         if (!there[s]) {
-            printf("%-16s not run\n", names[s]);
+            printf("%-21s not run\n", names[s]);
             continue;
         }
-        printf("%-16s %8.4f %8.4f .. %7.4f", names[s], all, bounds[s].low, bounds[s].high);
+        printf("%-21s %8.4f %8.4f .. %7.4f", names[s], all, bounds[s].low, bounds[s].high);
         if (s && there[0]) printf("   %7.4f (%.4f .. %.4f)", first - all, bounds[s].less_low, bounds[s].less_high);
         printf("\n");
     }
     printf("\nby host:\n");
     for (size_t s = 0; s < scorers; s++) {
         if (!there[s]) continue;
-        printf("%-16s", names[s]);
+        printf("%-21s", names[s]);
         for (size_t k = 0; k < n_hosts; k++) printf(" %8.4f", auroc(&hosts[k], 1, s, NULL));
         printf("\n");
     }
