@@ -87,6 +87,11 @@ uint64_t cli_file_bytes(const char *path) {
     return stat(path, &info) ? 0 : (uint64_t)info.st_size;
 }
 
+int cli_same_file(const char *one, const char *other) {
+    struct stat a, b;
+    return !stat(one, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 /* Copies standard input to path. */
 static il_status spool(const char *path, il_error *error) {
     char block[1 << 14];

@@ -14,7 +14,8 @@ int cli_exists(const char *dir, const char *name); /* name may be NULL */
 
 /* Whether a file can be put at path, replacing what may be there; IL_ERR_IO when not. */
 il_status cli_writable(const char *path, il_error *error);
-uint64_t cli_file_bytes(const char *path); /* 0 when there is none */
+uint64_t cli_file_bytes(const char *path);             /* 0 when there is none */
+int cli_same_file(const char *one, const char *other); /* by whatever names and links; 0 when there is none */
 
 /* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input. */
 typedef struct cli_inputs {

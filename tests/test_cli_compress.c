@@ -130,6 +130,16 @@ static void test_refusals(void **state) {
     support_refused(2, "--streams", "compress --model m --streams 65 book.txt gone");
     support_refused(2, "--streams", "decompress --model m --streams 2 small gone");
     support_refused(2, "standard output", "compress --model m --json book.txt -");
+    char *book = support_text_of("book.txt");
+    assert_int_equal(symlink("book.txt", "alias"), 0);
+    support_refused(2, "the same file", "compress --model m book.txt book.txt");
+    support_refused(2, "the same file", "compress --model m alias ./book.txt");
+    support_refused(2, "the same file", "decompress --model m small small");
+    char *kept = support_text_of("book.txt");
+    assert_string_equal(kept, book);
+    free(kept);
+    free(book);
+    unlink("alias");
     free(small);
     free(m);
     free(s);
