@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,14 +72,18 @@ static pid_t start(const char *input, const char *format, va_list args) {
     _exit(126);
 }
 
-int support_cli_wait(pid_t child) {
+static int wait_for(pid_t child, struct rusage *usage) {
     int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(wait4(child, &status, 0, usage), child);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+int support_cli_wait(pid_t child) { return wait_for(child, NULL); }
+
 static support_run finish(pid_t child) {
-    support_run run = {.code = support_cli_wait(child)};
+    struct rusage usage;
+    support_run run = {.code = wait_for(child, &usage)};
+    run.peak_kb = usage.ru_maxrss;
     run.out = support_read("out", &run.out_bytes);
     run.err = support_read("err", &run.err_bytes);
     return run;

@@ -23,6 +23,7 @@ typedef struct support_run {
     int code;        /* exit status, or -signal */
     char *out, *err; /* [out_bytes], [err_bytes] and a NUL; released by support_run_free */
     size_t out_bytes, err_bytes;
+    long peak_kb; /* memory it held at most */
 } support_run;
 
 /* line: the words after "innerloop", parted by spaces; '…' keeps spaces. input: standard input, NULL: none. */

@@ -613,6 +613,26 @@ static void test_refusals(void **state) {
     support_refused(2, "--threshold", "score --model m --threshold -1 book.txt");
 }
 
+/* A text twenty times as long takes no more memory: the text alone, if it were kept, would be 950 kB more. */
+static void test_constant_memory(void **state) {
+    enum { LONG = 1000000 };
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they keep what is freed */
+#endif
+    char *text = support_prose(LONG);
+    support_run whole = support_cli(text, "score --model m --by line --json -");
+    text[LONG / 20] = 0;
+    support_run part = support_cli(text, "score --model m --by line --json -");
+    assert_int_equal(whole.code, 0);
+    assert_int_equal(part.code, 0);
+    assert_true(whole.out_bytes > 15 * part.out_bytes);
+    if (whole.peak_kb > part.peak_kb + 700) fail_msg("%ld kB instead of %ld", whole.peak_kb, part.peak_kb);
+    support_run_free(&part);
+    support_run_free(&whole);
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums_are_evals),
                                        cmocka_unit_test(test_lines),
@@ -628,6 +648,7 @@ int main(void) {
                                        cmocka_unit_test(test_terminal),
                                        cmocka_unit_test(test_states),
                                        cmocka_unit_test(test_window),
+                                       cmocka_unit_test(test_constant_memory),
                                        cmocka_unit_test(test_relative_sums),
                                        cmocka_unit_test(test_relative_fits),
                                        cmocka_unit_test(test_relative_nothing),
