@@ -111,9 +111,9 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
     spec->operands_min = spec->operands_max = 2;
     if (!arg_parse(spec, argc, argv, &code)) return code;
     const char *from = spec->operands.items[0], *to = spec->operands.items[1];
-    const char *wrong = spec->json && !strcmp(to, "-")                 ? "--json and - as OUT both want standard output"
-                        : strcmp(from, "-") && cli_same_file(from, to) ? "IN and OUT are the same file"
-                                                                       : NULL;
+    const char *wrong = NULL;
+    if (spec->json && !strcmp(to, "-")) wrong = "--json and - as OUT both want standard output";
+    if (strcmp(from, "-") && cli_same_file(from, to)) wrong = "IN and OUT are the same file";
     if (wrong) {
         cli_error(spec->verb, "%s", wrong);
         arg_release(spec);

@@ -56,8 +56,9 @@ def tensors(c):
 def write_gguf(path, c, type_name):
     """Norms are fp32, and the embedding beside 4 bits is 8-bit, as llama.cpp's own quantizer and we do it."""
     random.seed(1)
+    vocabulary = "q8_0" if type_name == "q4_0" else type_name
     tiles = {"norm": (0, 1, struct.pack("<f", 1.0))}
-    for name in {type_name, "q8_0" if type_name == "q4_0" else type_name}:
+    for name in (type_name, vocabulary):
         number, block, pack = TYPES[name]
         tile = b"".join(pack([random.gauss(0, 0.02) for _ in range(block)]) for _ in range(TILE // block))
         tiles[name] = (number, TILE, tile)
@@ -70,7 +71,7 @@ def write_gguf(path, c, type_name):
             "llama.attention.layer_norm_rms_epsilon": 1e-6}
     infos, data, offset = b"", [], 0
     for name, shape in tensors(c):
-        kind = "norm" if len(shape) == 1 else "q8_0" if type_name == "q4_0" and "embd" in name else type_name
+        kind = "norm" if len(shape) == 1 else vocabulary if "embd" in name else type_name
         number, values, content = tiles[kind]
         size = math.prod(shape) * len(content) // values
         infos += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, number, offset)

@@ -139,8 +139,9 @@ static float quantize_int4(int n, const float *x, int16_t *q) {
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
         best.error += (double)x[i] * (double)x[i];
     }
-    if (!isfinite(best.error)) best.scale = NAN;
-    if (isfinite(best.error) && largest >= 0x1p-100f) {
+    if (!isfinite(best.error)) {
+        best.scale = NAN;
+    } else if (largest >= 0x1p-100f) {
         for (int step = 0; step <= 8; step++) {
             float scale = largest / (7.0f + 0.25f * (float)step);
             try_int4(n, x, scale, &best);
