@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "kernels/gemm.h"
-#include "kernels/onednn.h"
+#include "engine/gemm.h"
+#include "engine/onednn.h"
 #include "timing.h"
 
 static void nap(void) { nanosleep(&(struct timespec){0, 20 * 1000 * 1000}, NULL); } /* lets spinning threads sleep */

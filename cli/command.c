@@ -1,6 +1,6 @@
 /* command.c: beginning and end of every verb. */
 #include "command.h"
-#include "box.h"
+#include "bundled_model.h"
 #include "interrupt.h"
 #include "output.h"
 
@@ -32,7 +32,7 @@ il_status command_model(cli_command *command, const char *dir, il_model **model,
     char *boxed = NULL;
     *model = NULL;
     *tokenizer = NULL;
-    il_status status = dir ? IL_OK : cli_box_find(&boxed, &command->error);
+    il_status status = dir ? IL_OK : cli_bundled_model_find(&boxed, &command->error);
     if (boxed) dir = boxed;
     if (!status) status = il_model_load(command->engine, dir, model, &command->error);
     if (!status)

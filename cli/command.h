@@ -35,7 +35,7 @@ il_status command_open(cli_command *command, arg_spec *spec);
  * the exit status: 0, 1, or that of the signal that stopped the work. */
 int command_close(cli_command *command, il_status status);
 
-/* The model of a directory (NULL: the one in the box, box.h) and its tokenizer. Both are the caller's. */
+/* The model of a directory (NULL: the one in the box, bundled_model.h) and its tokenizer. Both are the caller's. */
 il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
 /* --set KEY=VALUE …: keys of config.json. */
 il_status command_set(cli_command *command, const arg_list *set, il_config *config);

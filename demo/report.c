@@ -3,7 +3,7 @@
  * numbers, good or bad.
  *
  * usage: demo_report FOLDER REPORT.html PICTURE.svg */
-#include "chart.h"
+#include "bench/chart.h"
 #include "data.h"
 #include "terminal.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "session/container.h"
+#include "codec/container.h"
 
 enum { BYTES_MAX = 4096, TEXT_MAX = 256 };
 

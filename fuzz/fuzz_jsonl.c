@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     for (int i = 0; i < 2; i++) {
         int documents = 0;
         il_error error = {IL_OK, ""};
-        il_status status = il_reader_parse(&allocator, names[i], data, bytes, 4096, take, &documents, &error);
+        il_status status = il_documents_parse(&allocator, names[i], data, bytes, 4096, take, &documents, &error);
         must(status == IL_OK ? documents > 0 : status == error.status && error.message[0]);
     }
     return 0;

@@ -121,12 +121,12 @@ IL_API void il_prober_close(il_prober *prober); /* NULL allowed */
 
 /* ---- config ---- */
 
-typedef enum il_mixer {
+typedef enum il_mixer_kind {
     IL_MIXER_TTT_LINEAR,
     IL_MIXER_TTT_LINEAR_DECAY, /* ours: TTT-Linear whose memory fades (docs/ttt.md) */
     IL_MIXER_TTT_MLP,
     IL_MIXER_SELF_ATTENTION
-} il_mixer;
+} il_mixer_kind;
 
 /* How the weights of linear layers (projections, feed-forward network, embedding, output head) are held. All other
  * tensors are fp32. Only fp32 can be trained. */
@@ -141,17 +141,17 @@ IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "
 
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 typedef struct il_config {
-    il_mixer mixer;  /* [model_type, ttt_layer_type] */
-    int vocab_size;  /* V, 2 .. 2^24 */
-    int width;       /* D [hidden_size] */
-    int ffn_width;   /* [intermediate_size] */
-    int layers;      /* [num_hidden_layers] */
-    int heads;       /* H [num_attention_heads]; head width d = D / H, any even number */
-    int mini_batch;  /* b [mini_batch_size]: tokens per inner step */
-    int conv_kernel; /* taps of the causal convolutions */
-    int share_qk;    /* Q and K from one projection and two convolutions */
-    int use_gate;    /* output gate */
-    int pre_conv;    /* a convolution before the mixer */
+    il_mixer_kind mixer; /* [model_type, ttt_layer_type] */
+    int vocab_size;      /* V, 2 .. 2^24 */
+    int width;           /* D [hidden_size] */
+    int ffn_width;       /* [intermediate_size] */
+    int layers;          /* [num_hidden_layers] */
+    int heads;           /* H [num_attention_heads]; head width d = D / H, any even number */
+    int mini_batch;      /* b [mini_batch_size]: tokens per inner step */
+    int conv_kernel;     /* taps of the causal convolutions */
+    int share_qk;        /* Q and K from one projection and two convolutions */
+    int use_gate;        /* output gate */
+    int pre_conv;        /* a convolution before the mixer */
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     double rope_theta, rms_norm_eps, ttt_base_lr;
@@ -163,7 +163,7 @@ typedef struct il_config {
                                only claims it */
 } il_config;
 
-IL_API const char *il_mixer_name(il_mixer mixer); /* "ttt_linear", …; "?" of no mixer */
+IL_API const char *il_mixer_name(il_mixer_kind mixer); /* "ttt_linear", …; "?" of no mixer */
 
 /* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_linear_decay ttt_mlp self_attention. backbone: mamba
  * transformer, or NULL for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED.
@@ -434,7 +434,7 @@ typedef struct il_data_options {
     size_t length;    /* L: inputs (and targets) per sequence */
     size_t sequences; /* per batch */
     int shuffle;      /* 0: file order; 1: sequences (with carry: documents) in an order drawn anew each epoch */
-    int carry;        /* windows never cross documents; `sequences` lanes each read on through theirs */
+    int stateful;     /* windows never cross documents; `sequences` lanes each read on through theirs */
     uint64_t seed;
     int loop;              /* 1: begin again at the end (training); 0: IL_ERR_END */
     const char *cache_dir; /* where tokenized text is kept; NULL: in memory only */
@@ -444,7 +444,7 @@ typedef struct il_data_options {
 typedef struct il_batch {
     const int32_t *tokens; /* [sequences, length+1]; valid until the next call */
     const unsigned char
-        *fresh; /* [sequences]: 1 where the sequence starts from a fresh state (always, without carry) */
+        *fresh; /* [sequences]: 1 where the sequence starts from a fresh state (always, unless stateful) */
     size_t sequences, length;
 } il_batch;
 

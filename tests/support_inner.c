@@ -108,8 +108,8 @@ static void bench_close(bench *t) {
     free(t->tok), free(t->q), free(t->k), free(t->v), free(t->gate), free(t->dout), free(t->dstate);
 }
 
-static il_head head_of(const bench *t, const il_kernels *kernels) {
-    il_head head = {.kernels = kernels, .d = t->d, .b = t->b, .lr_scale = t->lr_scale, .tok = t->tok};
+static il_inner_head head_of(const bench *t, const il_kernels *kernels) {
+    il_inner_head head = {.kernels = kernels, .d = t->d, .b = t->b, .lr_scale = t->lr_scale, .tok = t->tok};
     for (int i = 0; i < t->tensors; i++) head.param[i] = t->param[i];
     return head;
 }
@@ -138,7 +138,7 @@ static void trace_close(const bench *t, trace *r) {
 /* Chunk sizes: 0: as large as they come; k > 0: at most k rows a call; < 0: random. fill: what lies in the
  * memory that the rule is given before. */
 static trace run_forward(const bench *t, const il_kernels *kernels, int chunk, float fill) {
-    il_head head = head_of(t, kernels);
+    il_inner_head head = head_of(t, kernels);
     size_t carry = t->shape.carry;
     trace r = {0};
     uint64_t seed = 77;
@@ -163,7 +163,7 @@ static trace run_forward(const bench *t, const il_kernels *kernels, int chunk, f
 }
 
 static void run_backward(const bench *t, const il_kernels *kernels, trace *r, float fill) {
-    il_head head = head_of(t, kernels);
+    il_inner_head head = head_of(t, kernels);
     size_t rows = (size_t)t->n * (size_t)t->ld;
     r->dq = floats(rows, fill), r->dk = floats(rows, fill), r->dv = floats(rows, fill);
     r->dgate = floats((size_t)t->n * (size_t)t->ld_gate, fill);
@@ -500,7 +500,7 @@ void inner_check_statistics(const il_rule *rule) {
         bench t;
         if (widths[w] == 2) continue; /* the norm over two numbers magnifies rounding */
         bench_open(&t, rule, widths[w], B, N);
-        il_head head = head_of(&t, kernels);
+        il_inner_head head = head_of(&t, kernels);
         trace r = run_forward(&t, kernels, -1, NAN);
         float *scratch = floats(t.shape.scratch, NAN);
         for (int m = 0; m < 3; m++)

@@ -15,7 +15,7 @@ il_engine *lively_engine(int threads, const char *kernels) {
     return engine;
 }
 
-il_config lively_config(il_mixer mixer, int mini_batch) {
+il_config lively_config(il_mixer_kind mixer, int mini_batch) {
     int ttt = mixer != IL_MIXER_SELF_ATTENTION;
     return (il_config){.mixer = mixer,
                        .vocab_size = 61,

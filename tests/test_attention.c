@@ -70,11 +70,11 @@ static void model_close(il_model *model) {
 static void run(il_model *model, il_state *const *states, const int *n, int n_states, const float *const *xn,
                 float *const *mix, il_tape *tape, il_workspace *work) {
     int width = model->config.width, half = width / model->config.heads / 2, total = 0;
-    il_stretch stretches[8];
-    il_pass pass = {.model = model, .work = work, .tape = tape, .stretches = stretches, .n_stretches = n_states};
+    il_segment segments[8];
+    il_pass pass = {.model = model, .work = work, .tape = tape, .segments = segments, .n_segments = n_states};
     pass.inner_lr = 1;
     for (int i = 0; i < n_states; i++) {
-        stretches[i] = (il_stretch){total, n[i], states[i]};
+        segments[i] = (il_segment){total, n[i], states[i]};
         assert_int_equal(il_state_reserve(states[i], states[i]->position + (uint64_t)n[i], NULL), IL_OK);
         pass.tokens = total + n[i];
         memcpy(il_pass_acts(&pass, LAYER)->xn + (ptrdiff_t)total * width, xn[i],
@@ -87,7 +87,7 @@ static void run(il_model *model, il_state *const *states, const int *n, int n_st
     il_mixer_attention_forward(&pass, LAYER);
     for (int i = 0; i < n_states; i++) {
         if (mix)
-            memcpy(mix[i], work->mix + (ptrdiff_t)stretches[i].first * width,
+            memcpy(mix[i], work->mix + (ptrdiff_t)segments[i].first * width,
                    (size_t)n[i] * (size_t)width * sizeof(float));
         states[i]->position += (uint64_t)n[i];
     }
@@ -332,8 +332,8 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
     il_state *list = &state;
     const float *in = xn + old;
     run(model, &list, &n, 1, &in, NULL, &tape, &work);
-    il_stretch stretch = {0, n, &state};
-    il_pass pass = {model, &work, &tape, &stretch, 1, n, 1, NULL};
+    il_segment segment = {0, n, &state};
+    il_pass pass = {model, &work, &tape, &segment, 1, n, 1, NULL};
     il_mixer_attention_backward(&pass, LAYER, dmix, dxn, grad, &space.buffers);
     if (grad_out) memcpy(grad_out, grad, model->table.floats * sizeof *grad);
 

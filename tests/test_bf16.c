@@ -2,7 +2,7 @@
  * exact ones without being them, everything else stays exact, and where there is no AMX it is refused. */
 #include "support_test.h"
 
-#include "kernels/gemm.h"
+#include "engine/gemm.h"
 #include "support_alloc.h"
 #include "support_files.h"
 #include "support_lively.h"
@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
-                                  IL_MIXER_SELF_ATTENTION};
+static const il_mixer_kind mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
+                                       IL_MIXER_SELF_ATTENTION};
 enum { MIXERS = sizeof mixers / sizeof *mixers, VOCAB = SUPPORT_TRAIN_VOCAB, LENGTH = 32, SEQUENCES = 3, STEPS = 20 };
 
 /* Ends the running test, saying why, where this machine has no such products. */
@@ -144,7 +144,7 @@ typedef struct run {
     il_trainer *trainer;
 } run;
 
-static void open_run(run *r, const char *shard, il_mixer mixer, il_weight_type dtype) {
+static void open_run(run *r, const char *shard, il_mixer_kind mixer, il_weight_type dtype) {
     il_error error;
     support_alloc_begin(&r->alloc);
     il_engine_options engine;

@@ -15,7 +15,7 @@ enum { N = 200, VOCAB = 61, LENGTH = 40, SEQUENCES = 3 };
 
 typedef struct {
     const char *name;
-    il_mixer mixer;
+    il_mixer_kind mixer;
     int mini_batch, width, heads;
     int flags; /* share_qk, use_gate, pre_conv: 1, 2, 4 */
     il_weight_type type;

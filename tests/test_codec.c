@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "session/container.h"
-#include "session/stretches.h"
+#include "codec/container.h"
+#include "codec/spans.h"
 #include "support_alloc.h"
 #include "support_files.h"
 #include "support_lively.h"
@@ -216,11 +216,11 @@ static void every_tokenizer(void **state) {
     free(prose);
 }
 
-/* Where nothing is lost there is one stretch; where little is, most of the text is tokens. */
-static void stretches(void **state) {
+/* Where nothing is lost there is one span; where little is, most of the text is tokens. */
+static void spans(void **state) {
     (void)state;
     il_allocator memory = il_allocator_default();
-    il_stretches made = {0};
+    il_spans made = {0};
     static const char line[] = "the sea the sea the sea\nthe sea the tea the ease\n\xC3\xA9"
                                "a\n";
     static const struct {
@@ -228,7 +228,7 @@ static void stretches(void **state) {
         size_t bytes;
     } expected[] = {{0, 23}, {1, 1}, {0, 24}, {1, 3}, {0, 1}, {1, 1}};
     il_tokenizer *t = sentencepiece(0, 0, 0);
-    assert_ok(il_stretches_make(&memory, t, line, sizeof line - 1, &made, &error), error);
+    assert_ok(il_spans_make(&memory, t, line, sizeof line - 1, &made, &error), error);
     assert_int_equal(made.n, 6);
     size_t tokens = 0;
     for (size_t i = 0; i < made.n; i++) {
@@ -238,13 +238,13 @@ static void stretches(void **state) {
         tokens += made.spans[i].tokens;
     }
     assert_int_equal(tokens, made.tokens.n);
-    il_stretches_free(&memory, &made);
+    il_spans_free(&memory, &made);
     il_tokenizer_close(t);
     t = sentencepiece(1, 1, 0);
-    assert_ok(il_stretches_make(&memory, t, line, sizeof line - 1, &made, &error), error);
+    assert_ok(il_spans_make(&memory, t, line, sizeof line - 1, &made, &error), error);
     assert_int_equal(made.n, 1);
     assert_int_equal(made.spans[0].bytes, sizeof line - 1);
-    il_stretches_free(&memory, &made);
+    il_spans_free(&memory, &made);
     il_tokenizer_close(t);
 }
 
@@ -572,8 +572,8 @@ static void hostile_heads(void **state) {
             "damaged");
     refuses(model, bytes_tokenizer, "ILC", 3, IL_ERR_FORMAT, "not compressed by innerloop");
     refuses(model, bytes_tokenizer, "ILC\x1A\x03", 5, IL_ERR_UNSUPPORTED, "version 3");
-    refuses(model, bytes_tokenizer, "ILC\x1A\x02", 5, IL_ERR_FORMAT, "inside its head");
-    refuses(model, bytes_tokenizer, "ILC\x1A\x01", 5, IL_ERR_FORMAT, "inside its head");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x02", 5, IL_ERR_FORMAT, "inside its header");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x01", 5, IL_ERR_FORMAT, "inside its header");
 }
 
 /* Random code behind a right head: memory stays small whatever the head claims. */
@@ -645,15 +645,24 @@ static void memory_runs_short(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_input),       cmocka_unit_test(long_text),
-                                       cmocka_unit_test(one_answer),        cmocka_unit_test(close_to_the_models_loss),
-                                       cmocka_unit_test(attention_too),     cmocka_unit_test(every_tokenizer),
-                                       cmocka_unit_test(stretches),         cmocka_unit_test(without_bos),
-                                       cmocka_unit_test(wrong_partners),    cmocka_unit_test(states),
-                                       cmocka_unit_test(states_are_heeded), cmocka_unit_test(wrong_states),
-                                       cmocka_unit_test(options),           cmocka_unit_test(progress),
-                                       cmocka_unit_test(every_truncation),  cmocka_unit_test(every_bit_flip),
-                                       cmocka_unit_test(hostile_heads),     cmocka_unit_test(hostile_code),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_input),
+                                       cmocka_unit_test(long_text),
+                                       cmocka_unit_test(one_answer),
+                                       cmocka_unit_test(close_to_the_models_loss),
+                                       cmocka_unit_test(attention_too),
+                                       cmocka_unit_test(every_tokenizer),
+                                       cmocka_unit_test(spans),
+                                       cmocka_unit_test(without_bos),
+                                       cmocka_unit_test(wrong_partners),
+                                       cmocka_unit_test(states),
+                                       cmocka_unit_test(states_are_heeded),
+                                       cmocka_unit_test(wrong_states),
+                                       cmocka_unit_test(options),
+                                       cmocka_unit_test(progress),
+                                       cmocka_unit_test(every_truncation),
+                                       cmocka_unit_test(every_bit_flip),
+                                       cmocka_unit_test(hostile_heads),
+                                       cmocka_unit_test(hostile_code),
                                        cmocka_unit_test(memory_runs_short)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -358,9 +358,9 @@ static void every_number_is_bounded(void **state) {
     config.use_gate = 2;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "use_gate");
     config = base;
-    config.mixer = (il_mixer)4;
+    config.mixer = (il_mixer_kind)4;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "mixer");
-    assert_string_equal(il_mixer_name((il_mixer)4), "?");
+    assert_string_equal(il_mixer_name((il_mixer_kind)4), "?");
 }
 
 static void sizes_must_fit_together(void **state) {

@@ -1,5 +1,5 @@
-/* test_convert.c: models with narrow weights: the same answer as the numbers they hold, there and back through files,
- * half the memory, no training. */
+/* test_convert.c: models with low-precision weights: the same answer as the numbers they hold, there and back through
+ * files, half the memory, no training. */
 #include "support_test.h"
 
 #include <math.h>
@@ -34,7 +34,7 @@ static int teardown(void **state) {
     return atomic_load(&counter.live) == 0 ? 0 : -1;
 }
 
-static il_model *lively(il_mixer mixer, int tied) {
+static il_model *lively(il_mixer_kind mixer, int tied) {
     il_config config = lively_config(mixer, 8);
     config.tie_word_embeddings = tied;
     return lively_model(engine, &config, 5);
@@ -76,7 +76,7 @@ static void expect_same_fingerprint(const il_model *a, const il_model *b, int sa
 static void bf16_is_the_widened_model(void **state) {
     static float narrow[N * VOCAB], wide[N * VOCAB], original[N * VOCAB];
     (void)state;
-    for (il_mixer mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_SELF_ATTENTION; mixer++)
+    for (il_mixer_kind mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_SELF_ATTENTION; mixer++)
         for (int tied = 0; tied < 2; tied++) {
             il_model *model = lively(mixer, tied), *half = converted(model, IL_WEIGHTS_BF16);
             il_model *full = converted(half, IL_WEIGHTS_F32);
@@ -104,7 +104,7 @@ static void quantized_models_keep_the_promise(void **state) {
     (void)state;
     lively_tokens(tokens, N, VOCAB, 3);
     for (int type = IL_WEIGHTS_INT8; type <= (int)QUANTIZED_LAST; type++)
-        for (il_mixer mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_SELF_ATTENTION; mixer++)
+        for (il_mixer_kind mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_SELF_ATTENTION; mixer++)
             for (int tied = 0; tied < 2; tied++) {
                 il_model *model = lively(mixer, tied), *small = converted(model, (il_weight_type)type);
                 il_model *full = converted(small, IL_WEIGHTS_F32), *same = converted(small, (il_weight_type)type);
@@ -133,7 +133,7 @@ static void quantized_models_keep_the_promise(void **state) {
                 expect_same_fingerprint(small, full, 0); /* which does not quantize what it multiplies */
                 expect_same_fingerprint(small, model, 0);
                 expect_same_fingerprint(small, same, 1);
-                assert_memory_equal(small->narrow, same->narrow, small->narrow_bytes);
+                assert_memory_equal(small->lp, same->lp, small->lp_bytes);
                 il_model_unref(same);
                 il_model_unref(full);
                 il_model_unref(small);
@@ -148,20 +148,20 @@ static void fingerprints_cover_integers_and_scales(void **state) {
     (void)state;
     il_model *model = lively(IL_MIXER_TTT_LINEAR, 1), *a = converted(model, IL_WEIGHTS_INT8);
     const il_table_entry *entry = il_table_find(&a->table, "model.layers.1.mlp.gate_proj.weight");
-    il_narrow matrix = il_model_narrow(a, entry);
+    il_lp_matrix matrix = il_model_lp(a, entry);
     il_model *b = converted(model, IL_WEIGHTS_INT8);
     expect_same_fingerprint(a, b, 1);
-    il_narrow_get_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    il_lp_get_bytes(&matrix, 39, values, (unsigned char *)&scale);
     values[47] ^= 1;
-    il_narrow_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    il_lp_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
     a->version++;
     expect_same_fingerprint(a, b, 0);
     values[47] ^= 1;
-    il_narrow_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    il_lp_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
     a->version++;
     expect_same_fingerprint(a, b, 1);
     scale = nextafterf(scale, 1);
-    il_narrow_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
+    il_lp_put_bytes(&matrix, 39, values, (unsigned char *)&scale);
     a->version++;
     expect_same_fingerprint(a, b, 0);
     il_model_unref(b);
@@ -180,8 +180,8 @@ static void beside_int4_the_vocabulary_is_int8(void **state) {
             const il_table_entry *wide = &int8->table.entries[i], *entry = &int4->table.entries[i];
             if (!strcmp(entry->name, "model.embed_tokens.weight") || !strcmp(entry->name, "lm_head.weight")) {
                 assert_int_equal(entry->type, IL_WEIGHTS_INT8);
-                assert_memory_equal(int4->narrow + entry->offset, int8->narrow + wide->offset,
-                                    il_narrow_bytes(IL_WEIGHTS_INT8, entry->shape[0], entry->shape[1]));
+                assert_memory_equal(int4->lp + entry->offset, int8->lp + wide->offset,
+                                    il_lp_bytes(IL_WEIGHTS_INT8, entry->shape[0], entry->shape[1]));
                 same++;
             } else {
                 assert_int_equal(entry->type, entry->matrix ? IL_WEIGHTS_INT4 : IL_WEIGHTS_F32);
@@ -206,8 +206,8 @@ static void there_and_back_through_files(void **state) {
         assert_ok(il_model_save(half, dir, &error), error);
         assert_ok(il_model_load(engine, dir, &again, &error), error);
         assert_int_equal(again->config.weights, type);
-        assert_int_equal(again->narrow_bytes, half->narrow_bytes);
-        assert_memory_equal(again->narrow, half->narrow, half->narrow_bytes);
+        assert_int_equal(again->lp_bytes, half->lp_bytes);
+        assert_memory_equal(again->lp, half->lp, half->lp_bytes);
         assert_memory_equal(again->weights, half->weights, half->table.floats * sizeof(float));
         expect_same_fingerprint(again, half, 1);
         logits_of(half, N, saved);
@@ -429,11 +429,11 @@ static void memory_is_that_of_the_narrow_weights(void **state) {
         *(entry->matrix ? &matrices : &others) += entry->count;
     }
     assert_int_equal(matrices + others, il_model_parameters(model));
-    assert_true(half->narrow_bytes < matrices * 2 * 102 / 100);
+    assert_true(half->lp_bytes < matrices * 2 * 102 / 100);
     assert_true(half->table.floats < others + 16 * half->table.n);
     logits_of(half, N, logits);
-    assert_true(half->packed_floats < 2 * 48 * 16 + 1);  /* the learning rates of two layers */
-    assert_true(small->narrow_bytes < matrices * 6 / 5); /* a scale for at most 48 inputs, often */
+    assert_true(half->packed_floats < 2 * 48 * 16 + 1); /* the learning rates of two layers */
+    assert_true(small->lp_bytes < matrices * 6 / 5);    /* a scale for at most 48 inputs, often */
     assert_int_equal(small->table.floats, half->table.floats);
     il_model_unref(small);
     il_model_unref(half);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
-#include "kernels/engine.h"
+#include "engine/engine.h"
 #include "support_files.h"
 #include "support_text.h"
 #include "text/shard.h"
@@ -186,7 +186,7 @@ static void seeking(void **state) {
     (void)state;
     il_data_options o = options_of(5, 3);
     for (int way = 0; way < 8; way++) {
-        o.shuffle = way & 1, o.carry = way >> 1 & 1, o.loop = way >> 2 & 1;
+        o.shuffle = way & 1, o.stateful = way >> 1 & 1, o.loop = way >> 2 & 1;
         int32_t ids[400];
         for (int i = 0; i < 400; i++) ids[i] = i % 57 == 0 ? BOS : i;
         o.bos_token = BOS;
@@ -235,16 +235,16 @@ static void seeking(void **state) {
     }
 }
 
-/* ---- carry ---- */
+/* ---- stateful ---- */
 
-static void carry_by_hand(void **state) {
+static void stateful_by_hand(void **state) {
     (void)state;
     /* documents of 7, 4, 2 and 9 tokens: with L = 2, windows 3, 1, 0 and 4 */
     const int32_t ids[] = {BOS, 1, 2, 3, 4, 5, 6, BOS, 11, 12, 13, BOS, 21, BOS, 31, 32, 33, 34, 35, 36, 37, 38};
     il_data_options o = options_of(2, 2);
-    o.carry = 1;
+    o.stateful = 1;
     o.bos_token = BOS;
-    il_data *d = open_one(shard("carry.bin", ids, 22), &o);
+    il_data *d = open_one(shard("stateful.bin", ids, 22), &o);
     /* the list: a0 a1 a2 b0 | d0 d1 d2 d3 */
     assert_int_equal(il_data_batches_per_epoch(d), 4);
     next_batch(d, "11", BOS, 1, 2, BOS, 31, 32);
@@ -256,7 +256,7 @@ static void carry_by_hand(void **state) {
 
     o.sequences = 3; /* a0 a1 | a2 b0 | d0 d1, and d2 d3 are dropped; a lane may begin inside a document */
     o.loop = 1;
-    d = open_one(shard("carry.bin", ids, 22), &o);
+    d = open_one(shard("stateful.bin", ids, 22), &o);
     assert_int_equal(il_data_batches_per_epoch(d), 2);
     for (int epoch = 0; epoch < 2; epoch++) {
         next_batch(d, "111", BOS, 1, 2, 4, 5, 6, BOS, 31, 32);
@@ -266,7 +266,7 @@ static void carry_by_hand(void **state) {
 
     o.sequences = 1; /* no BOS named: the file is one document */
     o.bos_token = -1;
-    d = open_one(shard("carry.bin", ids, 22), &o);
+    d = open_one(shard("stateful.bin", ids, 22), &o);
     assert_int_equal(il_data_batches_per_epoch(d), 10);
     next_batch(d, "1", BOS, 1, 2);
     next_batch(d, "0", 2, 3, 4);
@@ -289,14 +289,14 @@ static void carry_by_hand(void **state) {
     free(b);
 }
 
-static void carry_shuffles_documents(void **state) {
+static void stateful_shuffles_documents(void **state) {
     (void)state;
     int32_t ids[600];
     size_t n = 0;
     for (int doc = 0; doc < 20; doc++) /* document i: BOS, then 4 + i % 3 × 4 tokens of value 10 i .. */
         for (int k = 0, size = 5 + doc % 3 * 4; k < size; k++) ids[n++] = k == 0 ? BOS : 10 * doc + k;
     il_data_options o = options_of(4, 1);
-    o.carry = 1, o.shuffle = 1, o.loop = 1, o.bos_token = BOS, o.seed = 3;
+    o.stateful = 1, o.shuffle = 1, o.loop = 1, o.bos_token = BOS, o.seed = 3;
     il_data *d = open_one(shard("documents.bin", ids, n), &o);
     int32_t order[2][20];
     for (int epoch = 0; epoch < 2; epoch++) {
@@ -345,7 +345,7 @@ static void text_files(void **state) {
     assert_int_equal(il_data_text_bytes(d), 6);
     il_data_close(d);
     /* documents of text begin at the tokenizer's BOS without being told */
-    o.carry = 1;
+    o.stateful = 1;
     assert_ok(il_data_open(engine, files, 2, t, 258, &o, &d, &error), error);
     assert_int_equal(il_data_batches_per_epoch(d), 2 + 1 + 3);
     il_data_close(d);
@@ -368,7 +368,7 @@ static void open_refuses(void **state) {
     assert_fails(il_data_open(engine, &file, 0, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "no data files");
     o.length = SIZE_MAX, o.sequences = SIZE_MAX;
     assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "32 tokens");
-    o.carry = 1;
+    o.stateful = 1;
     assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "give 0 sequences");
     o.length = 0;
     assert_fails(il_data_open(engine, &file, 1, NULL, VOCAB, &o, &d, &error), IL_ERR_ARG, error, "at least 1");
@@ -530,8 +530,8 @@ int main(void) {
         cmocka_unit_test(shuffling),
         cmocka_unit_test(shuffling_is_fair),
         cmocka_unit_test(seeking),
-        cmocka_unit_test(carry_by_hand),
-        cmocka_unit_test(carry_shuffles_documents),
+        cmocka_unit_test(stateful_by_hand),
+        cmocka_unit_test(stateful_shuffles_documents),
         cmocka_unit_test(text_files),
         cmocka_unit_test(open_refuses),
         cmocka_unit_test(cache),

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "kernels/engine.h"
+#include "engine/engine.h"
 #include "support_alloc.h"
 
 static il_error error;

@@ -12,7 +12,7 @@ enum { N = 200, VOCAB_MAX = 1100, BOS = 3 };
 
 typedef struct {
     const char *name;
-    il_mixer mixer;
+    il_mixer_kind mixer;
     int mini_batch, vocab, size, untied;
     il_weight_type type;
 } kind;
@@ -184,8 +184,8 @@ static double distance_from_formula(il_model *model, const int32_t *tokens, cons
 
 static void equals_its_formula(void **unused) {
     (void)unused;
-    static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
-                                      IL_MIXER_SELF_ATTENTION};
+    static const il_mixer_kind mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
+                                           IL_MIXER_SELF_ATTENTION};
     static const int batches[] = {1, 4, 16};
     il_engine *engine = lively_engine(2, NULL);
     for (int i = 0; i < 4 * 3 * 2; i++) {
@@ -528,7 +528,7 @@ static void a_reader_gets_the_softmax(void **unused) {
                 feeds[s] =
                     piece_of(sessions[s], tokens[s], &got[s], at[s], n, s % 2 ? 0 : lively_random(s, 900 + round, 8));
             }
-            assert_ok(il_feed_read(feeds, SESSIONS, &(il_reader){read_row, &r}, &error), error);
+            assert_ok(il_feed_read(feeds, SESSIONS, &(il_row_sink){read_row, &r}, &error), error);
             for (size_t s = 0; s < SESSIONS; s++) {
                 at[s] += feeds[s].n;
                 left += N - at[s];

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "kernels/gemm.h"
+#include "engine/gemm.h"
 
 static uint32_t state = 1;
 static float draw(void) {

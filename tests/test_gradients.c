@@ -20,7 +20,7 @@
 #include "train/tape.h"
 
 typedef struct shape {
-    il_mixer mixer;
+    il_mixer_kind mixer;
     int share_qk, use_gate, pre_conv, tied;
     int width, heads, b, taps, sequences, length;
 } shape;
@@ -102,7 +102,7 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
     ok(il_tape_open(model, n, length, &tape, &error), &error);
     ok(il_workspace_open(model, (int)total, &work, &error), &error);
     ok(il_backspace_open(model, (int)total, &space, &error), &error);
-    il_stretch *stretches = zeros((size_t)n, sizeof *stretches);
+    il_segment *segments = zeros((size_t)n, sizeof *segments);
     int32_t *in = zeros(total, sizeof *in), *out = zeros(total, sizeof *out);
     float *weight = zeros(total, sizeof *weight), *nll = zeros(total, sizeof *nll);
     float *dhidden = zeros(total * width, sizeof *dhidden), *unwanted = zeros(model->table.floats, sizeof *unwanted);
@@ -117,15 +117,15 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
         for (int i = s * length; i < (s + 1) * length; i++)
             weight[i] = out[i] == model->config.bos_token ? 0 : 1.0F / (float)valid / (float)n;
         ok(il_state_reserve(&states[s], states[s].position + (uint64_t)length, &error), &error);
-        stretches[s] = (il_stretch){s * length, length, &states[s]};
+        segments[s] = (il_segment){s * length, length, &states[s]};
     }
-    il_pass pass = {model, &work, &tape, stretches, n, (int)total, inner_lr, NULL};
+    il_pass pass = {model, &work, &tape, segments, n, (int)total, inner_lr, NULL};
     il_forward(&pass, in);
-    il_head_loss(&pass, out, weight, nll, dhidden, grad ? grad : unwanted);
+    il_lm_head_loss(&pass, out, weight, nll, dhidden, grad ? grad : unwanted);
     if (grad) il_backward(&pass, in, dhidden, grad, &space);
     double loss = 0;
     for (size_t i = 0; i < total; i++) loss += (double)weight[i] * (double)nll[i];
-    free(stretches), free(in), free(out), free(weight), free(nll), free(dhidden), free(unwanted);
+    free(segments), free(in), free(out), free(weight), free(nll), free(dhidden), free(unwanted);
     il_tape_close(&tape), il_workspace_close(&work), il_backspace_close(&space);
     return loss;
 }
@@ -182,7 +182,7 @@ static void test_against_reference(void **unused) {
     (void)unused;
     for (int mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_TTT_MLP; mixer++)
         for (int flags = 0; flags < 8; flags++) {
-            shape s = {(il_mixer)mixer, flags & 1, flags >> 1 & 1, flags >> 2, flags & 1, 8, 2, 4, 4, 2, 11};
+            shape s = {(il_mixer_kind)mixer, flags & 1, flags >> 1 & 1, flags >> 2, flags & 1, 8, 2, 4, 4, 2, 11};
             check_shape(&s, 1);
         }
 }

@@ -1,8 +1,8 @@
 /* test_machine.c: what the command reads of the system, from made-up files: energy counters, the CPU's name, memory. */
 #include "support_test.h"
 
-#include "../cli/energy.c"
-#include "../cli/machine.c"
+#include "../cli/bench/energy.c"
+#include "../cli/bench/machine.c"
 #include "support_files.h"
 
 #include <sys/stat.h>

@@ -312,13 +312,13 @@ static void packed_and_plain_products_agree(void **state) {
         assert_null(model->packed);
         for (int stale = 0; stale < 3; stale++) {
             const il_layer *l = &model->layers[1];
-            const il_linear *const all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->wg,
-                                            &l->lr, &l->w1, &l->w2, &l->w3, &model->head};
+            const il_dense *const all[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->wg,
+                                           &l->lr, &l->w1, &l->w2, &l->w3, &model->head};
             if (stale != 1) assert_ok(il_model_refresh(model, 1, &error), error);
             for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-                const il_linear *w = all[i];
+                const il_dense *w = all[i];
                 if (w->at == IL_NONE) continue;
-                il_linear_forward(model, w, 3, x, 24, y, 24);
+                il_dense_forward(model, w, 3, x, 24, y, 24);
                 for (int r = 0; r < 3; r++)
                     for (int o = 0; o < w->out; o++) {
                         float sum = 0;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/philox.h"
-#include "session/range_coder.h"
+#include "codec/range_coder.h"
 #include "support_alloc.h"
 #include "support_lively.h"
 

@@ -42,7 +42,7 @@ static il_status parse(const char *name, const void *data, size_t bytes, size_t 
     memset(&error, 0, sizeof error);
     s.bytes = s.documents = 0;
     s.text[0] = 0;
-    il_status status = il_reader_parse(&memory, name, exact, bytes, line_max, take, &s, &error);
+    il_status status = il_documents_parse(&memory, name, exact, bytes, line_max, take, &s, &error);
     free(exact);
     return status;
 }
@@ -167,13 +167,14 @@ static void files(void **state) {
     const char *path = support_path(folder, "a.jsonl");
     support_write(path, "{\"text\": \"a\"}\n", 14);
     s.bytes = s.documents = 0;
-    assert_ok(il_reader_run(&memory, path, 0, take, &s, &error), error);
+    assert_ok(il_documents_read(&memory, path, 0, take, &s, &error), error);
     assert_string_equal(s.text, "a|");
-    assert_true(il_reader_is("x/a.txt") && il_reader_is("a.jsonl.zst") && il_reader_is("a.jsonl"));
-    assert_false(il_reader_is("a.zst") || il_reader_is(".txt") || il_reader_is("a.json") || il_reader_is("txt"));
-    assert_fails(il_reader_run(&memory, "a.pdf", 0, take, &s, &error), IL_ERR_UNSUPPORTED, error, "a.pdf");
+    assert_true(il_documents_known("x/a.txt") && il_documents_known("a.jsonl.zst") && il_documents_known("a.jsonl"));
+    assert_false(il_documents_known("a.zst") || il_documents_known(".txt") || il_documents_known("a.json") ||
+                 il_documents_known("txt"));
+    assert_fails(il_documents_read(&memory, "a.pdf", 0, take, &s, &error), IL_ERR_UNSUPPORTED, error, "a.pdf");
     path = support_path(folder, "none.txt");
-    assert_fails(il_reader_run(&memory, path, 0, take, &s, &error), IL_ERR_IO, error, "none.txt");
+    assert_fails(il_documents_read(&memory, path, 0, take, &s, &error), IL_ERR_IO, error, "none.txt");
     support_folder_remove(folder);
 }
 

@@ -239,7 +239,7 @@ typedef struct layer {
         s[N * PAD];
 } layer;
 
-static il_head layer_fill(layer *l, const stream *s, int b) {
+static il_inner_head layer_fill(layer *l, const stream *s, int b) {
     memset(l, 0, sizeof *l);
     for (int t = 0; t < N; t++) {
         for (int c = 0; c < D; c++) l->a[t * D + c] = (float)s->q[t * D + c];
@@ -249,7 +249,7 @@ static il_head layer_fill(layer *l, const stream *s, int b) {
         }
         l->lr[t] = l->tok[t] = 1.0f;
     }
-    return (il_head){.kernels = il_kernels_pick(NULL), .d = D, .b = b, .tok = l->tok};
+    return (il_inner_head){.kernels = il_kernels_pick(NULL), .d = D, .b = b, .tok = l->tok};
 }
 
 /* From W = 0 and gradients -V, il_dual_read is linear attention over keys and queries with a 1 appended (the
@@ -260,7 +260,7 @@ static void dual_is_linear_attention(void **state) {
     layer l;
     double expect[N * D] = {0}, got[N * D];
     stream_fill(&s);
-    il_head head = layer_fill(&l, &s, N);
+    il_inner_head head = layer_fill(&l, &s, N);
     il_dual dual = {D, D, l.xt, l.g, l.lr};
     il_dual_read(&head, &dual, 0, N, l.a, l.y, l.s);
     for (int t = 0; t < N; t++)
@@ -289,7 +289,7 @@ static void dual_is_delta_rule(void **state) {
     layer l;
     double fast[(D + 1) * D], error[D];
     stream_fill(&s);
-    il_head head = layer_fill(&l, &s, 1);
+    il_inner_head head = layer_fill(&l, &s, 1);
     for (int i = 0; i < D * D; i++) fast[i] = s.w[i], l.w[i] = (float)s.w[i];
     for (int c = 0; c < D; c++) fast[D * D + c] = 0.0;
     for (int t = 0; t < N; t++) {

@@ -13,7 +13,7 @@ enum { N = 150, VOCAB = 61 };
 
 static const struct {
     const char *name;
-    il_mixer mixer;
+    il_mixer_kind mixer;
     int mini_batch, fast_head, heads;
 } kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3},
              {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3},

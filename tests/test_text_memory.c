@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "kernels/engine.h"
+#include "engine/engine.h"
 #include "support_alloc.h"
 #include "support_files.h"
 #include "support_text.h"
@@ -113,7 +113,7 @@ static void data(void **state) {
     il_data_options_default(&o.options);
     o.options.length = 10, o.options.sequences = 3, o.options.shuffle = 1, o.options.loop = 1;
     assert_true(support_alloc_fail_each(&alloc, open_data, &o) >= 8);
-    o.options.carry = 1;
+    o.options.stateful = 1;
     assert_true(support_alloc_fail_each(&alloc, open_data, &o) >= 10);
     assert_true(support_alloc_fail_each(&alloc, tokenize, &o) >= 8);
     /* a cache that cannot be written for want of memory is no failure of the opening */

@@ -19,8 +19,8 @@
 
 enum { STEPS = 20, LENGTH = 32, SEQUENCES = 3, VOCAB = SUPPORT_TRAIN_VOCAB };
 
-static const il_mixer mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
-                                  IL_MIXER_SELF_ATTENTION};
+static const il_mixer_kind mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
+                                       IL_MIXER_SELF_ATTENTION};
 enum { MIXERS = sizeof mixers / sizeof *mixers, RECURRENT = MIXERS - 1 };
 
 typedef struct {
@@ -30,7 +30,7 @@ typedef struct {
     il_trainer *trainer;
 } run;
 
-static void open_run(run *r, const char *shard, il_mixer mixer, int threads, int carry) {
+static void open_run(run *r, const char *shard, il_mixer_kind mixer, int threads, int stateful) {
     il_error error;
     r->engine = lively_engine(threads, NULL);
     il_config config = lively_config(mixer, 16);
@@ -41,7 +41,7 @@ static void open_run(run *r, const char *shard, il_mixer mixer, int threads, int
     data.length = LENGTH;
     data.sequences = SEQUENCES;
     data.shuffle = 1;
-    data.carry = carry;
+    data.stateful = stateful;
     data.seed = 5;
     data.loop = 1;
     data.bos_token = 1;
@@ -88,22 +88,22 @@ static void any_thread_count_gives_the_same_weights(void **unused) {
 static void a_resumed_run_is_the_uninterrupted_one(void **unused) {
     (void)unused;
     il_error error;
-    for (int carry = 0; carry < 2; carry++)
-        for (size_t i = 0; i < (carry ? RECURRENT : MIXERS); i++) {
+    for (int stateful = 0; stateful < 2; stateful++)
+        for (size_t i = 0; i < (stateful ? RECURRENT : MIXERS); i++) {
             char *folder = support_folder_make();
             char out[512];
             snprintf(out, sizeof out, "%s", support_path(folder, "out"));
             const char *shard = support_train_shard(folder);
             run whole, part;
-            open_run(&whole, shard, mixers[i], 2, carry);
+            open_run(&whole, shard, mixers[i], 2, stateful);
             support_train_steps(whole.trainer, STEPS);
-            open_run(&part, shard, mixers[i], 1, carry);
+            open_run(&part, shard, mixers[i], 1, stateful);
             support_train_steps(part.trainer, 7);
             assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error);
             assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error); /* again, over itself */
             support_train_steps(part.trainer, 3);                               /* not saved: done again below */
             close_run(&part);
-            open_run(&part, shard, mixers[i], 2, carry);
+            open_run(&part, shard, mixers[i], 2, stateful);
             assert_ok(il_trainer_resume(part.trainer, out, &error), error);
             assert_int_equal(il_trainer_steps_done(part.trainer), 7);
             support_train_steps(part.trainer, STEPS - 7);
@@ -278,7 +278,7 @@ static void validation_changes_nothing(void **unused) {
     support_folder_remove(folder);
 }
 
-static void carry_needs_a_state_of_constant_size(void **unused) {
+static void stateful_needs_a_state_of_constant_size(void **unused) {
     (void)unused;
     il_error error;
     char *folder = support_folder_make();
@@ -295,7 +295,7 @@ static void carry_needs_a_state_of_constant_size(void **unused) {
     il_model_unref(attention);
     config = lively_config(IL_MIXER_TTT_LINEAR, 5);
     assert_ok(il_model_init(r.engine, &config, 1, &attention, &error), error);
-    assert_fails(il_trainer_open(attention, r.data, NULL, &trainer, &error), IL_ERR_ARG, error, "no multiple of 5");
+    assert_fails(il_trainer_open(attention, r.data, NULL, &trainer, &error), IL_ERR_ARG, error, "not a multiple of 5");
     il_model_unref(attention);
     close_run(&r);
     support_folder_remove(folder);
@@ -351,7 +351,7 @@ static void schedules(void **unused) {
 
 typedef struct {
     const char *shard;
-    il_mixer mixer;
+    il_mixer_kind mixer;
 } short_run;
 
 static il_status short_training(const il_allocator *allocator, void *context, il_error *error) {
@@ -521,7 +521,7 @@ int main(void) {
         cmocka_unit_test(damaged_checkpoints_are_refused),
         cmocka_unit_test(a_loss_that_is_no_number_stops),
         cmocka_unit_test(validation_changes_nothing),
-        cmocka_unit_test(carry_needs_a_state_of_constant_size),
+        cmocka_unit_test(stateful_needs_a_state_of_constant_size),
         cmocka_unit_test(options_out_of_range_are_named),
         cmocka_unit_test(schedules),
         cmocka_unit_test(every_failed_allocation_is_survived),

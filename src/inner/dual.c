@@ -16,7 +16,7 @@ void il_affine(const il_kernels *k, int n, int in, int out, const float *x, cons
     k->add_bias(n, out, w + (ptrdiff_t)in * out, y, out);
 }
 
-void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s) {
+void il_dual_read(const il_inner_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in;
     const float *lr = dual->lr;
@@ -30,7 +30,7 @@ void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const
     k->lower_product(n, dual->out, r0, s, pad, dual->g, y, dual->out);
 }
 
-void il_dual_commit(const il_head *head, const il_dual *dual, float rate, const float *from, float *to,
+void il_dual_commit(const il_inner_head *head, const il_dual *dual, float rate, const float *from, float *to,
                     float *scratch) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out, b = head->b;
@@ -72,7 +72,7 @@ size_t il_dual_backward_scratch(int in, int out, int b) {
 
 /* R = X dW' + dbias' and M = G dW'^T give the commit's share:
  *   dG_j -= r lr_j R_j,  dX_j -= r lr_j M_j,  dlr_j -= r R_j·G_j,  dr -= sum_j lr_j R_j·G_j,   r = rate. */
-static void commit_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back,
+static void commit_backward(const il_inner_head *head, const il_dual *dual, int n, const il_dual_back *back,
                             back_scratch *s) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out;
@@ -95,7 +95,7 @@ static void commit_backward(const il_head *head, const il_dual *dual, int n, con
 /* With P_ij = A_i·X_j + 1 and C_ij = -tok_i lr_j P_ij (j <= i): Ybar = … + C G, so E_ij = dC_ij = dY_i·G_j
  * and dG = C^T dY,  dP_ij = -tok_i lr_j E_ij,  dA = dP X,  dX = dP^T A, dtok_i = -sum_j E_ij lr_j P_ij, dlr_j
  * = -sum_i E_ij tok_i P_ij. */
-void il_dual_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back, float *scratch) {
+void il_dual_backward(const il_inner_head *head, const il_dual *dual, int n, const il_dual_back *back, float *scratch) {
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out;
     back_scratch s;

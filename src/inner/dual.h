@@ -31,11 +31,12 @@ void il_affine(const il_kernels *k, int n, int in, int out, const float *x, cons
 /* Rows r0 .. r0+n-1 read: y [n, out] in: A W + bias, out: Ybar. a [n, in]; s [n, il_pad16(b)] is scratch.
  * Looks at rows 0 .. r0+i for row i and at nothing else: what lies in later rows, a NaN included, changes no
  * bit. */
-void il_dual_read(const il_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s);
+void il_dual_read(const il_inner_head *head, const il_dual *dual, int r0, int n, const float *a, float *y, float *s);
 
 /* The layer `to` = `from` - rate sum_j lr_j X_j^T G_j over all b rows, the bias likewise: the official rules step by
  * rate = tok_{b-1}. to may be from. scratch [b, out]. */
-void il_dual_commit(const il_head *head, const il_dual *dual, float rate, const float *from, float *to, float *scratch);
+void il_dual_commit(const il_inner_head *head, const il_dual *dual, float rate, const float *from, float *to,
+                    float *scratch);
 
 /* Backward of il_dual_read from row 0, as a function of A, X, G, lr and tok (not of A W + bias), and of the
  * commit as a function of X, G, lr and its rate (not of W). */
@@ -55,7 +56,7 @@ typedef struct il_dual_back {
 
 /* Floats of scratch il_dual_backward needs. */
 size_t il_dual_backward_scratch(int in, int out, int b);
-void il_dual_backward(const il_head *head, const il_dual *dual, int n, const il_dual_back *back, float *scratch);
+void il_dual_backward(const il_inner_head *head, const il_dual *dual, int n, const il_dual_back *back, float *scratch);
 
 /* dx [n, in] += dy [n, out] · W^T; scratch of il_affine_backward_scratch floats. */
 size_t il_affine_backward_scratch(int n, int in, int out);

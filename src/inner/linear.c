@@ -29,7 +29,7 @@ static row_places places(int d, int b) {
     return at;
 }
 
-static il_dual dual_of(const il_head *head, const float *rows) {
+static il_dual dual_of(const il_inner_head *head, const float *rows) {
     row_places at = places(head->d, head->b);
     return (il_dual){head->d, head->d, rows + at.kt, rows + at.g, rows + at.lr};
 }
@@ -90,21 +90,21 @@ static il_rule_shape linear_shape(int d, int b) {
 
 /* ---- forward ---- */
 
-void il_linear_begin(const il_head *head, float *carry) {
+void il_ttt_linear_begin(const il_inner_head *head, float *carry) {
     size_t d = (size_t)head->d;
     memcpy(carry, head->param[W], d * d * sizeof *carry);
     il_rule_fill(carry + d * d, head->param[BIAS], d, il_pad16_size(d * d + d) - d * d);
 }
 
-void il_linear_trim(int d, int b, float *rows, int n) {
+void il_ttt_linear_trim(int d, int b, float *rows, int n) {
     row_places at = places(d, b);
     il_rule_trim(rows + at.kt, d, n, il_pad16(b));
     il_rule_trim(rows + at.g, 1, n * d, (int)(at.lr - at.g));
     il_rule_trim(rows + at.lr, 1, n, (int)(at.floats - at.lr));
 }
 
-void il_linear_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
-                    ptrdiff_t ld_out, float *scratch) {
+void il_ttt_linear_rows(const il_inner_head *head, const float *carry, float *rows, int r0, const il_rows_in *in,
+                        float *out, ptrdiff_t ld_out, float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, n = in->n;
@@ -125,8 +125,8 @@ void il_linear_rows(const il_head *head, const float *carry, float *rows, int r0
     for (int i = 0; i < n; i++) k->add((size_t)d, out + i * ld_out, q + i * d, out + i * ld_out);
 }
 
-double il_linear_loss(const il_head *head, const float *carry, const float *rows, int n, const float *v, ptrdiff_t ld_v,
-                      float *scratch) {
+double il_ttt_linear_loss(const il_inner_head *head, const float *carry, const float *rows, int n, const float *v,
+                          ptrdiff_t ld_v, float *scratch) {
     const il_kernels *k = head->kernels;
     int d = head->d;
     scratch_rows s;
@@ -137,25 +137,27 @@ double il_linear_loss(const il_head *head, const float *carry, const float *rows
     return il_rule_loss(k, n, d, s.z, s.kq, v, ld_v);
 }
 
-void il_linear_step(const il_head *head, const float *rows, float rate, const float *from, float *to, float *scratch) {
+void il_ttt_linear_step(const il_inner_head *head, const float *rows, float rate, const float *from, float *to,
+                        float *scratch) {
     il_dual dual = dual_of(head, rows);
     scratch_rows s;
     lay_out(head->d, head->b, scratch, &s);
     il_dual_commit(head, &dual, rate, from, to, s.target);
 }
 
-static void linear_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
+static void linear_commit(const il_inner_head *head, const float *carry, const float *rows, float *next,
+                          float *scratch) {
     size_t used = (size_t)head->d * (size_t)head->d + (size_t)head->d;
-    il_linear_step(head, rows, head->tok[head->b - 1], carry, next, scratch);
+    il_ttt_linear_step(head, rows, head->tok[head->b - 1], carry, next, scratch);
     memset(next + used, 0, (il_pad16_size(used) - used) * sizeof *next);
 }
 
 /* ---- backward ---- */
 
-void il_linear_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
-                        const il_linear_commit *commit, const float *dout, ptrdiff_t ld_dout, float *dcarry,
-                        const il_rows_grad *grad, float *const dparam[IL_RULE_TENSORS_MAX], float *dtok,
-                        float *scratch) {
+void il_ttt_linear_backward(const il_inner_head *head, const float *carry, const float *rows, const il_rows_in *in,
+                            const il_ttt_linear_commit *commit, const float *dout, ptrdiff_t ld_dout, float *dcarry,
+                            const il_rows_grad *grad, float *const dparam[IL_RULE_TENSORS_MAX], float *dtok,
+                            float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, n = in->n;
@@ -191,16 +193,17 @@ void il_linear_backward(const il_head *head, const float *carry, const float *ro
     il_rule_rates_backward(head, n, dual.lr, s.dlr, grad->dgate, in->ld_gate);
 }
 
-static void linear_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
+static void linear_backward(const il_inner_head *head, const float *carry, const float *rows, const il_rows_in *in,
                             int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry,
                             const il_rows_grad *grad, float *const dparam[IL_RULE_TENSORS_MAX], float *dtok,
                             float *scratch) {
     int last = head->b - 1;
-    il_linear_commit commit = {committed ? dcarry : NULL, head->tok[last], dtok + last};
-    il_linear_backward(head, carry, rows, in, &commit, dout, ld_dout, dcarry, grad, dparam, dtok, scratch);
+    il_ttt_linear_commit commit = {committed ? dcarry : NULL, head->tok[last], dtok + last};
+    il_ttt_linear_backward(head, carry, rows, in, &commit, dout, ld_dout, dcarry, grad, dparam, dtok, scratch);
 }
 
-void il_linear_begin_backward(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]) {
+void il_ttt_linear_begin_backward(const il_inner_head *head, const float *dcarry,
+                                  float *const dparam[IL_RULE_TENSORS_MAX]) {
     size_t d = (size_t)head->d;
     head->kernels->add(d * d, dparam[W], dcarry, dparam[W]);
     head->kernels->add(d, dparam[BIAS], dcarry + d * d, dparam[BIAS]);
@@ -210,11 +213,11 @@ const il_rule il_rule_linear = {
     .name = "linear",
     .tensors = linear_tensors,
     .shape = linear_shape,
-    .begin = il_linear_begin,
-    .trim = il_linear_trim,
-    .rows = il_linear_rows,
-    .loss = il_linear_loss,
+    .begin = il_ttt_linear_begin,
+    .trim = il_ttt_linear_trim,
+    .rows = il_ttt_linear_rows,
+    .loss = il_ttt_linear_loss,
     .commit = linear_commit,
     .backward = linear_backward,
-    .begin_backward = il_linear_begin_backward,
+    .begin_backward = il_ttt_linear_begin_backward,
 };

@@ -30,7 +30,7 @@ typedef struct gates {
     float keep, rate, dkeep, drate; /* the latter two with respect to decay and step */
 } gates;
 
-static gates gates_of(const il_head *head) {
+static gates gates_of(const il_inner_head *head) {
     const float log_7 = 1.945910149f;
     float x[2] = {6.0f + 2.0f * head->param[DECAY][0], 2.0f * head->param[STEP][0] - log_7}, y[2];
     float scale = 8.0f / (float)head->b;
@@ -38,7 +38,8 @@ static gates gates_of(const il_head *head) {
     return (gates){y[0], scale * y[1], 2.0f * y[0] * (1.0f - y[0]), 2.0f * scale * y[1] * (1.0f - y[1])};
 }
 
-static void decay_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
+static void decay_commit(const il_inner_head *head, const float *carry, const float *rows, float *next,
+                         float *scratch) {
     const il_kernels *k = head->kernels;
     size_t d = (size_t)head->d, used = d * d + d, total = il_pad16_size(used);
     gates g = gates_of(head);
@@ -46,18 +47,18 @@ static void decay_commit(const il_head *head, const float *carry, const float *r
     k->scale(d, 1.0f - g.keep, head->param[BIAS], next + d * d);
     k->axpy(used, g.keep, carry, next);
     memset(next + used, 0, (total - used) * sizeof *next);
-    il_linear_step(head, rows, g.rate, next, next, scratch);
+    il_ttt_linear_step(head, rows, g.rate, next, next, scratch);
 }
 
 /* dW = keep dW', dW0 = (1 - keep) dW', dkeep = dW'·(W - W0); the step and the rows are linear's. */
-static void decay_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
+static void decay_backward(const il_inner_head *head, const float *carry, const float *rows, const il_rows_in *in,
                            int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry, const il_rows_grad *grad,
                            float *const dparam[IL_RULE_TENSORS_MAX], float *dtok, float *scratch) {
     const il_kernels *k = head->kernels;
     int d = head->d;
     size_t square = (size_t)d * (size_t)d, used = square + (size_t)d, state = il_pad16_size(used);
     float *dnext = scratch, *moved = dnext + state, drate = 0.0f;
-    il_linear_commit commit = {NULL, 0.0f, &drate};
+    il_ttt_linear_commit commit = {NULL, 0.0f, &drate};
     gates g = gates_of(head);
     if (committed) {
         float dkeep;
@@ -72,7 +73,8 @@ static void decay_backward(const il_head *head, const float *carry, const float 
         k->scale(used, g.keep, dnext, dcarry);
         commit.dnext = dnext, commit.rate = g.rate;
     }
-    il_linear_backward(head, carry, rows, in, &commit, dout, ld_dout, dcarry, grad, dparam, dtok, scratch + 2 * state);
+    il_ttt_linear_backward(head, carry, rows, in, &commit, dout, ld_dout, dcarry, grad, dparam, dtok,
+                           scratch + 2 * state);
     dparam[STEP][0] += drate * g.drate;
 }
 
@@ -80,11 +82,11 @@ const il_rule il_rule_linear_decay = {
     .name = "linear_decay",
     .tensors = decay_tensors,
     .shape = decay_shape,
-    .begin = il_linear_begin,
-    .trim = il_linear_trim,
-    .rows = il_linear_rows,
-    .loss = il_linear_loss,
+    .begin = il_ttt_linear_begin,
+    .trim = il_ttt_linear_trim,
+    .rows = il_ttt_linear_rows,
+    .loss = il_ttt_linear_loss,
     .commit = decay_commit,
     .backward = decay_backward,
-    .begin_backward = il_linear_begin_backward,
+    .begin_backward = il_ttt_linear_begin_backward,
 };

@@ -52,7 +52,7 @@ static row_places rows_of(int d, int b) {
     return at;
 }
 
-static void duals_of(const il_head *head, const float *rows, il_dual *first, il_dual *second) {
+static void duals_of(const il_inner_head *head, const float *rows, il_dual *first, il_dual *second) {
     int d = head->d, h = hidden(d);
     row_places at = rows_of(d, head->b);
     *first = (il_dual){d, h, rows + at.kt, rows + at.g1, rows + at.lr};
@@ -151,7 +151,7 @@ static void times_w2t(const il_kernels *k, int n, int d, const float *x, const f
     k->gemm(n, h, d, x, d, 1, w2t, 16, (ptrdiff_t)16 * d, y, h, accumulate);
 }
 
-static void mlp_begin(const il_head *head, float *carry) {
+static void mlp_begin(const il_inner_head *head, float *carry) {
     size_t d = (size_t)head->d, h = (size_t)hidden(head->d);
     float *second = carry + carry_of(head->d).layer2;
     memcpy(carry, head->param[W1], d * h * sizeof *carry);
@@ -170,8 +170,8 @@ static void mlp_trim(int d, int b, float *rows, int n) {
     il_rule_trim(rows + at.lr, 1, n, (int)(at.floats - at.lr));
 }
 
-static void mlp_rows(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
-                     ptrdiff_t ld_out, float *scratch) {
+static void mlp_rows(const il_inner_head *head, const float *carry, float *rows, int r0, const il_rows_in *in,
+                     float *out, ptrdiff_t ld_out, float *scratch) {
     const il_kernels *k = head->kernels;
     const float *gamma = head->param[GAMMA], *beta = head->param[BETA];
     int d = head->d, h = hidden(d), n = in->n, pad = il_pad16(head->b);
@@ -209,7 +209,7 @@ static void mlp_rows(const il_head *head, const float *carry, float *rows, int r
     for (int i = 0; i < n; i++) k->add((size_t)d, out + i * ld_out, q + i * d, out + i * ld_out);
 }
 
-static double mlp_loss(const il_head *head, const float *carry, const float *rows, int n, const float *v,
+static double mlp_loss(const il_inner_head *head, const float *carry, const float *rows, int n, const float *v,
                        ptrdiff_t ld_v, float *scratch) {
     const il_kernels *k = head->kernels;
     int d = head->d, h = hidden(d);
@@ -224,7 +224,7 @@ static double mlp_loss(const il_head *head, const float *carry, const float *row
     return il_rule_loss(k, n, d, s.z2, s.kq, v, ld_v);
 }
 
-static void mlp_commit(const il_head *head, const float *carry, const float *rows, float *next, float *scratch) {
+static void mlp_commit(const il_inner_head *head, const float *carry, const float *rows, float *next, float *scratch) {
     carry_places at = carry_of(head->d);
     il_dual first, second;
     duals_of(head, rows, &first, &second);
@@ -238,7 +238,7 @@ static void mlp_commit(const il_head *head, const float *carry, const float *row
 
 /* ---- backward ---- */
 
-static void mlp_backward(const il_head *head, const float *carry, const float *rows, const il_rows_in *in,
+static void mlp_backward(const il_inner_head *head, const float *carry, const float *rows, const il_rows_in *in,
                          int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry, const il_rows_grad *grad,
                          float *const dparam[IL_RULE_TENSORS_MAX], float *dtok, float *scratch) {
     const il_kernels *k = head->kernels;
@@ -308,7 +308,8 @@ static void mlp_backward(const il_head *head, const float *carry, const float *r
     il_rule_rates_backward(head, n, first.lr, s.dlr, grad->dgate, in->ld_gate);
 }
 
-static void mlp_begin_backward(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]) {
+static void mlp_begin_backward(const il_inner_head *head, const float *dcarry,
+                               float *const dparam[IL_RULE_TENSORS_MAX]) {
     size_t d = (size_t)head->d, h = (size_t)hidden(head->d);
     const float *second = dcarry + carry_of(head->d).layer2;
     head->kernels->add(d * h, dparam[W1], dcarry, dparam[W1]);

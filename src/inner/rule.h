@@ -34,13 +34,13 @@ typedef struct il_rule_shape {
 } il_rule_shape;
 
 /* One head: its outer parameters (in order of il_rule.tensors) and learning rates. */
-typedef struct il_head {
+typedef struct il_inner_head {
     const il_kernels *kernels;
     int d, b;
     float lr_scale;                          /* ttt_base_lr * warm-up factor / d: lr_j = lr_scale * sigmoid(gate_j) */
     const float *tok;                        /* [b] tok_i = max(0, 1/(i+1) + learnable_token_idx_i) */
     const float *param[IL_RULE_TENSORS_MAX]; /* this head's slice of each tensor */
-} il_head;
+} il_inner_head;
 
 /* n consecutive tokens as the mixer projected them: q, k after RoPE. Row strides in floats. */
 typedef struct il_rows_in {
@@ -63,39 +63,39 @@ typedef struct il_rule {
     il_rule_shape (*shape)(int d, int b);
 
     /* carry = the learned initial fast weights. */
-    void (*begin)(const il_head *head, float *carry);
+    void (*begin)(const il_inner_head *head, float *carry);
     /* Zeroes a block of rows from row n on: the same rows read, the same bits, whatever lay there. */
     void (*trim)(int d, int b, float *rows, int n);
     /* Appends rows r0 .. r0+in->n-1 (r0+n ≤ b) and writes out [n, d], stride ld_out = q + LN(inner output). */
-    void (*rows)(const il_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
+    void (*rows)(const il_inner_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,
                  ptrdiff_t ld_out, float *scratch);
     /* The self-supervised loss 1/2 |f(K) - (V - K)|² of rows 0 .. n-1 with the fast weights of carry, summed. v [n, d],
      * stride ld_v: the rows' own V, which they do not hold. Changes nothing; for statistics. */
-    double (*loss)(const il_head *head, const float *carry, const float *rows, int n, const float *v, ptrdiff_t ld_v,
-                   float *scratch);
+    double (*loss)(const il_inner_head *head, const float *carry, const float *rows, int n, const float *v,
+                   ptrdiff_t ld_v, float *scratch);
     /* next = the carry after a full mini-batch of rows. next may not be carry. */
-    void (*commit)(const il_head *head, const float *carry, const float *rows, float *next, float *scratch);
+    void (*commit)(const il_inner_head *head, const float *carry, const float *rows, float *next, float *scratch);
 
     /* Backward of one mini-batch of in->n rows (n ≤ b) that started from carry and filled rows from row 0; `committed`
      * says whether a commit followed (n = b then). dout [n,d], stride ld_dout. dcarry [carry]: in, the gradient with
      * respect to the carry that followed (the same carry when nothing was committed: zeros at a sequence's end); out,
      * with respect to `carry`. dparam[i] += for the parameters used here (norm scale and shift; initial weights have
      * begin_backward); dtok [b] += gradient with respect to tok. */
-    void (*backward)(const il_head *head, const float *carry, const float *rows, const il_rows_in *in, int committed,
-                     const float *dout, ptrdiff_t ld_dout, float *dcarry, const il_rows_grad *grad,
+    void (*backward)(const il_inner_head *head, const float *carry, const float *rows, const il_rows_in *in,
+                     int committed, const float *dout, ptrdiff_t ld_dout, float *dcarry, const il_rows_grad *grad,
                      float *const dparam[IL_RULE_TENSORS_MAX], float *dtok, float *scratch);
     /* dparam of the initial fast weights += dcarry, at the start of a sequence. */
-    void (*begin_backward)(const il_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]);
+    void (*begin_backward)(const il_inner_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]);
 } il_rule;
 
 extern const il_rule il_rule_linear, il_rule_linear_decay, il_rule_mlp;
 /* NULL for self-attention, which has no inner network. */
-const il_rule *il_rule_of(il_mixer mixer);
+const il_rule *il_rule_of(il_mixer_kind mixer);
 
 /* lr_j = lr_scale * sigmoid(gate_j), n values; shared by the rules. */
-void il_rule_rates(const il_head *head, const il_rows_in *in, float *lr);
+void il_rule_rates(const il_inner_head *head, const il_rows_in *in, float *lr);
 /* dgate =, from dlr and the lr above. */
-void il_rule_rates_backward(const il_head *head, int n, const float *lr, const float *dlr, float *dgate,
+void il_rule_rates_backward(const il_inner_head *head, int n, const float *lr, const float *dlr, float *dgate,
                             ptrdiff_t ld_gate);
 
 #endif

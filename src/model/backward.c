@@ -2,7 +2,7 @@
  * Mixers have their own files; so does the output head (loss.c). Allocates only in il_backspace_open. */
 #include "model/backward.h"
 #include "base/error.h"
-#include "kernels/gemm.h"
+#include "engine/gemm.h"
 #include "model/bf16.h"
 #include "model/pass.h"
 #include <string.h>
@@ -51,8 +51,8 @@ void il_backspace_close(il_backspace *space) {
 
 /* ---- pieces ---- */
 
-void il_back_linear_exact(const il_model *model, const il_linear *linear, int n, const float *x, const float *dy,
-                          float *dx, int add, float *grad) {
+void il_dense_backward_exact(const il_model *model, const il_dense *linear, int n, const float *x, const float *dy,
+                             float *dx, int add, float *grad) {
     int out = linear->out, in = linear->in;
     il_matrix w = {model->weights + linear->at, in, 1};
     il_matrix dy_rows = {dy, out, 1}, dy_columns = {dy, 1, out}, x_rows = {x, in, 1};
@@ -60,12 +60,12 @@ void il_back_linear_exact(const il_model *model, const il_linear *linear, int n,
     il_gemm(model->engine, n, in, out, dy_rows, w, NULL, dx, in, add);
 }
 
-void il_back_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, const float *dy, float *dx,
-                    int add, float *grad) {
+void il_dense_backward(const il_pass *pass, const il_dense *linear, int n, const float *x, const float *dy, float *dx,
+                       int add, float *grad) {
     if (pass->bf16)
         il_bf16_backward(pass->bf16, pass->model, linear, n, x, dy, dx, add, grad);
     else
-        il_back_linear_exact(pass->model, linear, n, x, dy, dx, add, grad);
+        il_dense_backward_exact(pass->model, linear, n, x, dy, dx, add, grad);
 }
 
 typedef struct norm_job {
@@ -124,18 +124,18 @@ typedef struct conv_job {
     float *dx, *dw, *db;
 } conv_job;
 
-/* A block of channels, all stretches in order. */
+/* A block of channels, all segments in order. */
 static void conv_run(void *context, int item, int worker) {
     const conv_job *job = context;
     const il_model *model = job->pass->model;
     int width = model->config.width, taps = model->config.conv_kernel, from = item * IL_CHANNELS;
     int n = width - from < IL_CHANNELS ? width - from : IL_CHANNELS;
     (void)worker;
-    for (int i = 0; i < job->pass->n_stretches; i++) {
-        const il_stretch *stretch = &job->pass->stretches[i];
+    for (int i = 0; i < job->pass->n_segments; i++) {
+        const il_segment *segment = &job->pass->segments[i];
         const float *history = il_tape_history(job->pass->tape, model, job->qk, job->layer, i);
-        ptrdiff_t at = (ptrdiff_t)stretch->first * width + from, tap = (ptrdiff_t)from * taps;
-        model->engine->kernels->conv_back(stretch->n, n, taps, job->x + at, width,
+        ptrdiff_t at = (ptrdiff_t)segment->first * width + from, tap = (ptrdiff_t)from * taps;
+        model->engine->kernels->conv_back(segment->n, n, taps, job->x + at, width,
                                           history + (ptrdiff_t)from * (taps - 1), job->w + tap, job->dy + at, width,
                                           job->dx + at, width, job->add, job->dw + tap, job->db + from);
     }
@@ -178,11 +178,11 @@ static void ffn_back(const il_pass *pass, int layer, float *grad, il_backspace *
     float *u = pass->work->ffn, *dfn = space->buffers.a;
     ffn_job job = {pass, acts->h1, acts->h3, u, 0};
     il_pass_rows(pass, ffn_run, &job);
-    il_back_linear(pass, &at->w2, tokens, u, space->dx, u, 0, grad);
+    il_dense_backward(pass, &at->w2, tokens, u, space->dx, u, 0, grad);
     job.back = 1;
     il_pass_rows(pass, ffn_run, &job);
-    il_back_linear(pass, &at->w1, tokens, acts->fn, acts->h1, dfn, 0, grad);
-    il_back_linear(pass, &at->w3, tokens, acts->fn, acts->h3, dfn, 1, grad);
+    il_dense_backward(pass, &at->w1, tokens, acts->fn, acts->h1, dfn, 0, grad);
+    il_dense_backward(pass, &at->w3, tokens, acts->fn, acts->h3, dfn, 1, grad);
     il_back_rms(pass, at->ffn_norm, acts->x2, dfn, space->dx, 1, grad, &space->buffers);
 }
 

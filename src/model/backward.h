@@ -28,10 +28,10 @@ void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, flo
 /* ---- pieces ---- */
 /* y [n, out] = x [n, in] W^T: grad += dy^T x, and dx = dy W, or dx += (chain) with add. dx may be x. Exact, or with
  * _linear as pass->bf16 says. */
-void il_back_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, const float *dy, float *dx,
-                    int add, float *grad);
-void il_back_linear_exact(const il_model *model, const il_linear *linear, int n, const float *x, const float *dy,
-                          float *dx, int add, float *grad);
+void il_dense_backward(const il_pass *pass, const il_dense *linear, int n, const float *x, const float *dy, float *dx,
+                       int add, float *grad);
+void il_dense_backward_exact(const il_model *model, const il_dense *linear, int n, const float *x, const float *dy,
+                             float *dx, int add, float *grad);
 /* y = rms(x) [T,D] with the norm scale at w: dx = or +=, grad[w] +=. */
 void il_back_rms(const il_pass *pass, size_t w, const float *x, const float *dy, float *dx, int add, float *grad,
                  const il_back_buffers *buffers);

@@ -2,7 +2,7 @@
 #include "model/bf16.h"
 
 #include "base/error.h"
-#include "kernels/gemm.h"
+#include "engine/gemm.h"
 
 /* Numbers that a thread rounds at a time. */
 enum { CHUNK = 1 << 14 };
@@ -70,13 +70,13 @@ static void note(il_bf16 *bf16, il_status status) {
     if (!bf16->status) bf16->status = status;
 }
 
-void il_bf16_forward(il_bf16 *bf16, const il_model *model, const il_linear *l, int n, const float *x, float *y) {
+void il_bf16_forward(il_bf16 *bf16, const il_model *model, const il_dense *l, int n, const float *x, float *y) {
     il_matrix_bf16 x_rows = {bf16->x, l->in, 1}, w_columns = {bf16->weights + l->at, 1, l->in};
     rounded(model, (size_t)n * (size_t)l->in, x, bf16->x);
     note(bf16, il_gemm_onednn(model->engine, bf16->products, n, l->out, l->in, x_rows, w_columns, y, l->out, 0));
 }
 
-void il_bf16_backward(il_bf16 *bf16, const il_model *model, const il_linear *l, int n, const float *x, const float *dy,
+void il_bf16_backward(il_bf16 *bf16, const il_model *model, const il_dense *l, int n, const float *x, const float *dy,
                       float *dx, int add, float *grad) {
     il_matrix_bf16 x_rows = {bf16->x, l->in, 1}, w_rows = {bf16->weights + l->at, l->in, 1};
     il_matrix_bf16 dy_rows = {bf16->dy, l->out, 1}, dy_columns = {bf16->dy, 1, l->out};

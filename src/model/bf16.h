@@ -3,7 +3,7 @@
 #ifndef IL_MODEL_BF16_H
 #define IL_MODEL_BF16_H
 
-#include "kernels/onednn.h"
+#include "engine/onednn.h"
 #include "model/model.h"
 
 /* Rows of logits at a time, if there are as many: with fewer, AMX waits for the head's weights and gradients. */
@@ -28,9 +28,9 @@ void il_bf16_close(il_bf16 *bf16); /* an all-zero one is fine */
 void il_bf16_refresh(il_bf16 *bf16, const il_model *model);
 
 /* y [n, out] = x [n, in] · W^T */
-void il_bf16_forward(il_bf16 *bf16, const il_model *model, const il_linear *linear, int n, const float *x, float *y);
+void il_bf16_forward(il_bf16 *bf16, const il_model *model, const il_dense *linear, int n, const float *x, float *y);
 /* grad += dy^T x, and dx = dy W, or dx += with add. dx may be x. */
-void il_bf16_backward(il_bf16 *bf16, const il_model *model, const il_linear *linear, int n, const float *x,
+void il_bf16_backward(il_bf16 *bf16, const il_model *model, const il_dense *linear, int n, const float *x,
                       const float *dy, float *dx, int add, float *grad);
 
 #endif

@@ -104,7 +104,7 @@ static const char *const ignored[] = {"architectures",
                                       "tokenizer_class",
                                       "finetuning_task"};
 
-const char *il_mixer_name(il_mixer mixer) {
+const char *il_mixer_name(il_mixer_kind mixer) {
     switch (mixer) {
     case IL_MIXER_TTT_LINEAR: return "ttt_linear";
     case IL_MIXER_TTT_LINEAR_DECAY: return "ttt_linear_decay";
@@ -114,7 +114,7 @@ const char *il_mixer_name(il_mixer mixer) {
     return "?";
 }
 
-static void set_defaults(il_mixer mixer, il_config *config) {
+static void set_defaults(il_mixer_kind mixer, il_config *config) {
     *config = (il_config){.mixer = mixer};
     for (int i = 0; i < FIELDS; i++) {
         double value = mixer == IL_MIXER_SELF_ATTENTION ? fields[i].llama : fields[i].ttt;
@@ -198,7 +198,7 @@ static il_status set_mixer(const char *path, const char *key, const json_t *valu
                            WHERE_ARGS(path, key), text);
         return IL_OK;
     }
-    for (il_mixer mixer = IL_MIXER_TTT_LINEAR; mixer < IL_MIXER_SELF_ATTENTION; mixer++)
+    for (il_mixer_kind mixer = IL_MIXER_TTT_LINEAR; mixer < IL_MIXER_SELF_ATTENTION; mixer++)
         if (strcmp(text, il_rule_of(mixer)->name) == 0) {
             config->mixer = mixer;
             return IL_OK;
@@ -457,7 +457,7 @@ static const struct {
 
 il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
                            il_error *error) {
-    il_mixer kind = IL_MIXER_TTT_LINEAR;
+    il_mixer_kind kind = IL_MIXER_TTT_LINEAR;
     size_t i = 0, n = sizeof presets / sizeof presets[0];
     while (i < n && (!preset || strcmp(preset, presets[i].name) != 0)) i++;
     if (i == n)

@@ -2,7 +2,7 @@
 #ifndef IL_MODEL_CONFIG_H
 #define IL_MODEL_CONFIG_H
 
-#include "kernels/engine.h"
+#include "engine/engine.h"
 
 enum { IL_FAST_HEAD_MAX = 1024 };
 

@@ -1,4 +1,4 @@
-/* convert.c: a model's matrices from one type into another. Owns no rounding: that is kernels/narrow.c's. */
+/* convert.c: a model's matrices from one type into another. Owns no rounding: that is engine/low_precision.c's. */
 #include <string.h>
 
 #include "base/error.h"
@@ -19,8 +19,8 @@ static void read_row(const il_model *model, const il_table_entry *entry, size_t 
     if (entry->type == IL_WEIGHTS_F32) {
         memcpy(x, model->weights + entry->offset + row * in, in * sizeof *x);
     } else {
-        il_narrow matrix = il_model_narrow(model, entry);
-        il_narrow_get(&matrix, row, x);
+        il_lp_matrix matrix = il_model_lp(model, entry);
+        il_lp_get(&matrix, row, x);
     }
 }
 
@@ -30,9 +30,9 @@ static void write_row(const il_model *model, const il_table_entry *entry, size_t
     if (entry->type == IL_WEIGHTS_F32) {
         memcpy(model->weights + entry->offset + row * in, x, in * sizeof *x);
     } else {
-        il_narrow matrix = il_model_narrow(model, entry);
-        il_narrow_put(&matrix, row, x);
-        il_narrow_get(&matrix, row, x);
+        il_lp_matrix matrix = il_model_lp(model, entry);
+        il_lp_put(&matrix, row, x);
+        il_lp_get(&matrix, row, x);
     }
 }
 
@@ -47,8 +47,8 @@ static void convert_piece(void *context, int item, int worker) {
     }
     if (from->type == to->type && to->type != IL_WEIGHTS_F32) { /* rounding twice may not be rounding once */
         if (!piece)
-            memcpy(c->to->narrow + to->offset, c->from->narrow + from->offset,
-                   il_narrow_bytes(to->type, to->shape[0], to->shape[1]));
+            memcpy(c->to->lp + to->offset, c->from->lp + from->offset,
+                   il_lp_bytes(to->type, to->shape[0], to->shape[1]));
         return;
     }
     size_t out = from->shape[0], panels = (out + IL_LANES - 1) / IL_LANES;

@@ -37,11 +37,11 @@ void il_pass_share(const il_pass *pass, int items, double multiply_adds, void (*
         il_pool_run(pool, 1, run_alone, &(alone){run, context, items});
 }
 
-void il_pass_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, float *y) {
+void il_pass_dense(const il_pass *pass, const il_dense *linear, int n, const float *x, float *y) {
     if (pass->bf16)
         il_bf16_forward(pass->bf16, pass->model, linear, n, x, y);
     else
-        il_linear_forward(pass->model, linear, n, x, linear->in, y, linear->out);
+        il_dense_forward(pass->model, linear, n, x, linear->in, y, linear->out);
 }
 
 static void run_rms(void *context, int piece, int worker) {
@@ -97,7 +97,7 @@ void il_history(const il_state *state, const float *ring, int layer, float *hist
 
 typedef struct {
     const il_pass *pass;
-    const il_stretch *stretch;
+    const il_segment *segment;
     const float *x, *w, *bias, *history;
     float *y;
 } conv_work;
@@ -108,32 +108,32 @@ static void run_conv(void *context, int item, int worker) {
     const il_config *config = &c->pass->model->config;
     int from = item * IL_CHANNELS, width = config->width, taps = config->conv_kernel;
     int n = width - from < IL_CHANNELS ? width - from : IL_CHANNELS;
-    ptrdiff_t at = (ptrdiff_t)c->stretch->first * width + from;
-    c->pass->model->engine->kernels->conv(c->stretch->n, n, taps, c->x + at, width,
+    ptrdiff_t at = (ptrdiff_t)c->segment->first * width + from;
+    c->pass->model->engine->kernels->conv(c->segment->n, n, taps, c->x + at, width,
                                           c->history + (ptrdiff_t)from * (taps - 1), c->w + (ptrdiff_t)from * taps,
                                           c->bias + from, c->y + at, width, 0);
 }
 
 void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias, float *y) {
     const il_model *m = pass->model;
-    for (int s = 0; s < pass->n_stretches; s++) {
-        const il_stretch *stretch = &pass->stretches[s];
+    for (int s = 0; s < pass->n_segments; s++) {
+        const il_segment *segment = &pass->segments[s];
         float *history = pass->tape ? il_tape_history(pass->tape, m, qk, layer, s) : pass->work->history;
-        il_history(stretch->state, ring_of(stretch->state, qk), layer, history);
-        conv_work c = {pass, stretch, x, il_weight(m, weight), il_weight(m, bias), history, y};
+        il_history(segment->state, ring_of(segment->state, qk), layer, history);
+        conv_work c = {pass, segment, x, il_weight(m, weight), il_weight(m, bias), history, y};
         il_pass_share(pass, (m->config.width + IL_CHANNELS - 1) / IL_CHANNELS,
-                      (double)stretch->n * m->config.width * m->config.conv_kernel, run_conv, &c);
+                      (double)segment->n * m->config.width * m->config.conv_kernel, run_conv, &c);
     }
 }
 
 void il_pass_conv_keep(const il_pass *pass, int layer, int qk, const float *x) {
     size_t width = (size_t)pass->model->config.width;
-    for (int s = 0; s < pass->n_stretches; s++) {
-        const il_stretch *stretch = &pass->stretches[s];
-        const il_state *state = stretch->state;
-        for (int i = stretch->n > state->ring ? stretch->n - state->ring : 0; i < stretch->n; i++)
+    for (int s = 0; s < pass->n_segments; s++) {
+        const il_segment *segment = &pass->segments[s];
+        const il_state *state = segment->state;
+        for (int i = segment->n > state->ring ? segment->n - state->ring : 0; i < segment->n; i++)
             memcpy(ring_of(state, qk) + ring_column(state, layer, state->position + (uint64_t)i),
-                   x + (size_t)(stretch->first + i) * width, width * sizeof(float));
+                   x + (size_t)(segment->first + i) * width, width * sizeof(float));
     }
 }
 
@@ -151,21 +151,21 @@ static void run_swiglu(void *context, int piece, int worker) {
 static void feed_forward(const il_pass *pass, const il_layer *layer, const il_acts *a, float *out) {
     int ffn = pass->model->config.ffn_width;
     il_pass_rms(pass, a->x2, layer->ffn_norm, a->fn);
-    il_pass_linear(pass, &layer->w1, pass->tokens, a->fn, a->h1);
-    il_pass_linear(pass, &layer->w3, pass->tokens, a->fn, a->h3);
+    il_pass_dense(pass, &layer->w1, pass->tokens, a->fn, a->h1);
+    il_pass_dense(pass, &layer->w3, pass->tokens, a->fn, a->h3);
     row_work r = {.pass = pass, .a = a->h1, .b = a->h3, .y = pass->work->ffn, .width = (size_t)ffn};
     il_pass_rows(pass, run_swiglu, &r);
-    il_pass_linear(pass, &layer->w2, pass->tokens, pass->work->ffn, pass->work->mix);
+    il_pass_dense(pass, &layer->w2, pass->tokens, pass->work->ffn, pass->work->mix);
     il_pass_add(pass, a->x2, pass->work->mix, out);
 }
 
 static void angles(const il_pass *pass) {
     const il_config *c = &pass->model->config;
     size_t half = (size_t)(c->width / c->heads / 2);
-    for (int s = 0; s < pass->n_stretches; s++)
-        for (int i = 0; i < pass->stretches[s].n; i++) {
-            size_t at = (size_t)(pass->stretches[s].first + i) * half;
-            il_rope_angles(c, pass->stretches[s].state->position + (uint64_t)i, pass->work->cosine + at,
+    for (int s = 0; s < pass->n_segments; s++)
+        for (int i = 0; i < pass->segments[s].n; i++) {
+            size_t at = (size_t)(pass->segments[s].first + i) * half;
+            il_rope_angles(c, pass->segments[s].state->position + (uint64_t)i, pass->work->cosine + at,
                            pass->work->sine + at);
         }
 }
@@ -201,12 +201,12 @@ void il_forward(il_pass *pass, const int32_t *tokens) {
     }
 
     il_pass_rms(pass, pass->tape ? pass->tape->x_last : work->tmp, m->norm, work->hidden);
-    for (int s = 0; s < pass->n_stretches; s++) {
-        il_stretch *stretch = &pass->stretches[s];
-        il_state *state = stretch->state;
-        for (int i = stretch->n > state->ring_hidden ? stretch->n - state->ring_hidden : 0; i < stretch->n; i++)
+    for (int s = 0; s < pass->n_segments; s++) {
+        il_segment *segment = &pass->segments[s];
+        il_state *state = segment->state;
+        for (int i = segment->n > state->ring_hidden ? segment->n - state->ring_hidden : 0; i < segment->n; i++)
             memcpy(state->hidden + (size_t)((state->position + (uint64_t)i) % (uint64_t)state->ring_hidden) * width,
-                   work->hidden + (size_t)(stretch->first + i) * width, row);
-        state->position += (uint64_t)stretch->n;
+                   work->hidden + (size_t)(segment->first + i) * width, row);
+        state->position += (uint64_t)segment->n;
     }
 }

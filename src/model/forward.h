@@ -7,10 +7,10 @@
 #include "model/state.h"
 
 /* One sequence's tokens in the batch: rows first .. first+n-1, read from state->position on. */
-typedef struct il_stretch {
+typedef struct il_segment {
     int first, n;
     il_state *state;
-} il_stretch;
+} il_segment;
 
 /* Activations of one layer, T tokens. Arrays the config does not need are NULL. */
 typedef struct il_acts {
@@ -35,31 +35,31 @@ enum { IL_CARRY_EVERY = 4 }; /* the tape keeps every 4th carry; backward recompu
 /* What training keeps of a pass: every layer's activations, rows and carries. One allocation (train/tape.c). */
 typedef struct il_tape {
     const il_allocator *allocator;
-    il_acts *layers;             /* [layers] */
-    int stretches, mini_batches; /* capacity: sequences, and ceil(L / b) of each */
-    float *rows;                 /* [layers, stretches, mini_batches, H, shape.rows] */
-    float *carries;              /* [layers, stretches, ceil(mini_batches/4), H, shape.carry] */
-    float *x_last;               /* [T,D] input of the final norm */
-    float *history; /* [2, layers, stretches, (taps-1) D]: columns before the pass; NULL without convolutions */
+    il_acts *layers;            /* [layers] */
+    int segments, mini_batches; /* capacity: sequences, and ceil(L / b) of each */
+    float *rows;                /* [layers, segments, mini_batches, H, shape.rows] */
+    float *carries;             /* [layers, segments, ceil(mini_batches/4), H, shape.carry] */
+    float *x_last;              /* [T,D] input of the final norm */
+    float *history; /* [2, layers, segments, (taps-1) D]: columns before the pass; NULL without convolutions */
     void *block;
 } il_tape;
 
-static inline float *il_tape_rows(const il_tape *t, const il_model *m, int layer, int stretch, int mini_batch,
+static inline float *il_tape_rows(const il_tape *t, const il_model *m, int layer, int segment, int mini_batch,
                                   int head) {
-    size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * (size_t)t->mini_batches + (size_t)mini_batch;
+    size_t at = ((size_t)layer * (size_t)t->segments + (size_t)segment) * (size_t)t->mini_batches + (size_t)mini_batch;
     return t->rows + (at * (size_t)m->config.heads + (size_t)head) * m->shape.rows;
 }
-/* The carry at the start of mini-batch 4*group of a stretch. */
-static inline float *il_tape_carry(const il_tape *t, const il_model *m, int layer, int stretch, int group, int head) {
+/* The carry at the start of mini-batch 4*group of a segment. */
+static inline float *il_tape_carry(const il_tape *t, const il_model *m, int layer, int segment, int group, int head) {
     size_t groups = ((size_t)t->mini_batches + IL_CARRY_EVERY - 1) / IL_CARRY_EVERY;
-    size_t at = ((size_t)layer * (size_t)t->stretches + (size_t)stretch) * groups + (size_t)group;
+    size_t at = ((size_t)layer * (size_t)t->segments + (size_t)segment) * groups + (size_t)group;
     return t->carries + (at * (size_t)m->config.heads + (size_t)head) * m->shape.carry;
 }
 
-/* What a stretch's convolutions saw before its first token, laid out as il_history does (pass.h): rms(x) of
+/* What a segment's convolutions saw before its first token, laid out as il_history does (pass.h): rms(x) of
  * pre_conv, or (qk) xqk of conv_q and conv_k. */
-static inline float *il_tape_history(const il_tape *t, const il_model *m, int qk, int layer, int stretch) {
-    size_t at = ((size_t)qk * (size_t)m->config.layers + (size_t)layer) * (size_t)t->stretches + (size_t)stretch;
+static inline float *il_tape_history(const il_tape *t, const il_model *m, int qk, int layer, int segment) {
+    size_t at = ((size_t)qk * (size_t)m->config.layers + (size_t)layer) * (size_t)t->segments + (size_t)segment;
     return t->history + at * (size_t)(m->config.conv_kernel - 1) * (size_t)m->config.width;
 }
 
@@ -97,8 +97,8 @@ typedef struct il_pass {
     il_model *model;
     il_workspace *work;
     il_tape *tape; /* NULL outside training */
-    il_stretch *stretches;
-    int n_stretches;
+    il_segment *segments;
+    int n_segments;
     int tokens;           /* T: sum of n */
     float inner_lr;       /* factor on eta: 1 outside training */
     struct il_bf16 *bf16; /* products of linear layers with rounded operands (bf16.h); NULL: exact */
@@ -110,7 +110,7 @@ static inline il_acts *il_pass_acts(const il_pass *pass, int layer) {
 
 /* tokens [T] -> work->hidden [T,D] (with a tape also x_last); moves every state on by its n and keeps the
  * last hidden vectors there. Token ids are the caller's to check; states must have room (il_state_reserve);
- * with a tape every stretch starts at a multiple of b. Cannot fail. */
+ * with a tape every segment starts at a multiple of b. Cannot fail. */
 void il_forward(il_pass *pass, const int32_t *tokens);
 
 /* Mixers: acts->xn -> work->mix [T,D], after wo; fill acts->q … z; update the states' carries, rows, ring_qk
@@ -139,10 +139,10 @@ size_t il_mixer_attention_scratch(const il_model *model);
 
 /* ---- output head (head.c) ---- */
 /* logits [n,V] of hidden [n,D] (final hidden vectors, already normed). */
-void il_head_logits(const il_model *model, int n, const float *hidden, ptrdiff_t ldh, float *logits);
+void il_lm_head_logits(const il_model *model, int n, const float *hidden, ptrdiff_t ldh, float *logits);
 /* nll[i] = -ln softmax(head · hidden_i)[targets[i]], [n]; through work->logits, never more than IL_LOGIT_ROWS
  * rows at once. */
-void il_head_nll(const il_model *model, il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
-                 const int32_t *targets, float *nll);
+void il_lm_head_nll(const il_model *model, il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
+                    const int32_t *targets, float *nll);
 
 #endif

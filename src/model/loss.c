@@ -26,8 +26,8 @@ static void loss_run(void *context, int item, int worker) {
     job->kernels->scale((size_t)job->vocab, job->weight[item], row, row);
 }
 
-void il_head_loss(const il_pass *pass, const int32_t *targets, const float *weight, float *nll, float *dhidden,
-                  float *grad) {
+void il_lm_head_loss(const il_pass *pass, const int32_t *targets, const float *weight, float *nll, float *dhidden,
+                     float *grad) {
     const il_model *model = pass->model;
     float *logits = pass->bf16 ? pass->bf16->logits : pass->work->logits;
     int most = pass->bf16 ? pass->bf16->logit_rows : IL_LOGIT_ROWS;
@@ -35,10 +35,10 @@ void il_head_loss(const il_pass *pass, const int32_t *targets, const float *weig
         int rows = pass->tokens - first < most ? pass->tokens - first : most;
         size_t at = (size_t)first * (size_t)model->config.width;
         const float *hidden = pass->work->hidden + at;
-        il_pass_linear(pass, &model->head, rows, hidden, logits);
+        il_pass_dense(pass, &model->head, rows, hidden, logits);
         loss_job job = {model->engine->kernels, model->config.vocab_size, logits,
                         targets + first,        weight + first,           nll + first};
         il_pool_run(model->engine->pool, rows, loss_run, &job);
-        il_back_linear(pass, &model->head, rows, hidden, logits, dhidden + at, 0, grad);
+        il_dense_backward(pass, &model->head, rows, hidden, logits, dhidden + at, 0, grad);
     }
 }

@@ -39,22 +39,22 @@ int il_attention_tiles(uint64_t start, int n) {
     return n < 1 ? 0 : (int)((start + (uint64_t)n - 1) / IL_KEY_BLOCK - start / IL_KEY_BLOCK) + 1;
 }
 
-/* RoPE on the new queries and keys of one head of a stretch; keys and values go into the state's blocks. */
-static void keys_store(const il_pass *pass, int layer, const il_stretch *stretch, int head) {
+/* RoPE on the new queries and keys of one head of a segment; keys and values go into the state's blocks. */
+static void keys_store(const il_pass *pass, int layer, const il_segment *segment, int head) {
     const il_model *model = pass->model;
     const il_kernels *kernels = model->engine->kernels;
     const il_acts *acts = il_pass_acts(pass, layer);
     int width = model->config.width, d = width / model->config.heads, half = d / 2;
-    size_t at = (size_t)stretch->first * (size_t)width + (size_t)head * (size_t)d;
-    const float *cosine = pass->work->cosine + (size_t)stretch->first * (size_t)half;
-    const float *sine = pass->work->sine + (size_t)stretch->first * (size_t)half;
-    kernels->rope_half(stretch->n, d, acts->q + at, width, cosine, sine, half, 0);
-    kernels->rope_half(stretch->n, d, acts->k + at, width, cosine, sine, half, 0);
-    for (int t = 0; t < stretch->n;) {
-        uint64_t position = stretch->state->position + (uint64_t)t;
+    size_t at = (size_t)segment->first * (size_t)width + (size_t)head * (size_t)d;
+    const float *cosine = pass->work->cosine + (size_t)segment->first * (size_t)half;
+    const float *sine = pass->work->sine + (size_t)segment->first * (size_t)half;
+    kernels->rope_half(segment->n, d, acts->q + at, width, cosine, sine, half, 0);
+    kernels->rope_half(segment->n, d, acts->k + at, width, cosine, sine, half, 0);
+    for (int t = 0; t < segment->n;) {
+        uint64_t position = segment->state->position + (uint64_t)t;
         int offset = (int)(position % IL_KEY_BLOCK), n = IL_KEY_BLOCK - offset;
-        if (n > stretch->n - t) n = stretch->n - t;
-        float *keys = il_state_keys(stretch->state, position, layer, head);
+        if (n > segment->n - t) n = segment->n - t;
+        float *keys = il_state_keys(segment->state, position, layer, head);
         float *values = keys + (size_t)d * IL_KEY_BLOCK + (size_t)offset * (size_t)d;
         size_t from = at + (size_t)t * (size_t)width;
         kernels->transpose(n, d, acts->k + from, width, keys + offset, IL_KEY_BLOCK);
@@ -103,7 +103,7 @@ static void tile_add(const il_pass *pass, const float *q, tile_sums *tile, uint6
 }
 
 /* n tiles of a head from `first` on: z = softmax(q K^T / sqrt(d)) V, online over blocks. */
-static void tiles_attend(const il_pass *pass, int layer, const il_stretch *stretch, int head, int first, int n,
+static void tiles_attend(const il_pass *pass, int layer, const il_segment *segment, int head, int first, int n,
                          float *scratch) {
     const il_model *model = pass->model;
     const il_kernels *kernels = model->engine->kernels;
@@ -114,7 +114,7 @@ static void tiles_attend(const il_pass *pass, int layer, const il_stretch *stret
     tile_sums tiles[GROUP_MAX];
     for (int i = 0; i < n; i++) {
         tile_sums *tile = &tiles[i];
-        tile->at = il_attention_tile_at(stretch, stretch->state->position, first + i);
+        tile->at = il_attention_tile_at(segment, segment->state->position, first + i);
         tile->out = scores + IL_KEY_BLOCK * IL_KEY_BLOCK + (size_t)i * out;
         memset(tile->out, 0, (size_t)tile->at.n * (size_t)d * sizeof(float));
         for (int r = 0; r < tile->at.n; r++) {
@@ -123,7 +123,7 @@ static void tiles_attend(const il_pass *pass, int layer, const il_stretch *stret
         }
     }
     for (uint64_t block = 0; block <= tiles[n - 1].at.block; block++) {
-        const float *keys = il_state_keys(stretch->state, block * IL_KEY_BLOCK, layer, head);
+        const float *keys = il_state_keys(segment->state, block * IL_KEY_BLOCK, layer, head);
         for (int i = 0; i < n; i++)
             if (block <= tiles[i].at.block)
                 tile_add(pass, acts->q + (size_t)tiles[i].at.row * (size_t)width + column, &tiles[i], block, keys,
@@ -144,27 +144,27 @@ static void keys_run(void *context, int item, int worker) {
     const attention_job *job = context;
     int heads = job->pass->model->config.heads;
     (void)worker;
-    keys_store(job->pass, job->layer, &job->pass->stretches[item / heads], item % heads);
+    keys_store(job->pass, job->layer, &job->pass->segments[item / heads], item % heads);
 }
 
-static int groups_of(const il_stretch *stretch, int group) {
-    return (il_attention_tiles(stretch->state->position, stretch->n) + group - 1) / group;
+static int groups_of(const il_segment *segment, int group) {
+    return (il_attention_tiles(segment->state->position, segment->n) + group - 1) / group;
 }
 
-/* Item order: stretch, group of tiles from the last (the longest) down, head. */
+/* Item order: segment, group of tiles from the last (the longest) down, head. */
 static void attend_run(void *context, int item, int worker) {
     const attention_job *job = context;
     const il_pass *pass = job->pass;
-    const il_stretch *stretch = pass->stretches;
-    int heads = pass->model->config.heads, groups = groups_of(stretch, job->group);
+    const il_segment *segment = pass->segments;
+    int heads = pass->model->config.heads, groups = groups_of(segment, job->group);
     while (item >= groups * heads) {
         item -= groups * heads;
-        groups = groups_of(++stretch, job->group);
+        groups = groups_of(++segment, job->group);
     }
     int first = (groups - 1 - item / heads) * job->group;
-    int tiles = il_attention_tiles(stretch->state->position, stretch->n) - first;
-    if (job->fused) keys_store(pass, job->layer, stretch, item % heads);
-    tiles_attend(pass, job->layer, stretch, item % heads, first, tiles < job->group ? tiles : job->group,
+    int tiles = il_attention_tiles(segment->state->position, segment->n) - first;
+    if (job->fused) keys_store(pass, job->layer, segment, item % heads);
+    tiles_attend(pass, job->layer, segment, item % heads, first, tiles < job->group ? tiles : job->group,
                  pass->work->scratch + (size_t)worker * pass->work->scratch_floats);
 }
 
@@ -173,21 +173,21 @@ void il_mixer_attention_forward(const il_pass *pass, int layer) {
     const il_layer *at = &model->layers[layer];
     const il_acts *acts = il_pass_acts(pass, layer);
     int heads = model->config.heads, tiles = 0, most = 0, items = 0;
-    il_pass_linear(pass, &at->wq, pass->tokens, acts->xn, acts->q);
-    il_pass_linear(pass, &at->wk, pass->tokens, acts->xn, acts->k);
-    il_pass_linear(pass, &at->wv, pass->tokens, acts->xn, acts->v);
-    for (int i = 0; i < pass->n_stretches; i++) {
-        int own = il_attention_tiles(pass->stretches[i].state->position, pass->stretches[i].n);
+    il_pass_dense(pass, &at->wq, pass->tokens, acts->xn, acts->q);
+    il_pass_dense(pass, &at->wk, pass->tokens, acts->xn, acts->k);
+    il_pass_dense(pass, &at->wv, pass->tokens, acts->xn, acts->v);
+    for (int i = 0; i < pass->n_segments; i++) {
+        int own = il_attention_tiles(pass->segments[i].state->position, pass->segments[i].n);
         tiles += own;
         if (own > most) most = own;
     }
     int group = tiles * heads / (ITEMS * il_pool_threads(model->engine->pool));
     group = group < 1 ? 1 : group > GROUP_MAX ? GROUP_MAX : group;
-    for (int i = 0; i < pass->n_stretches; i++) items += groups_of(&pass->stretches[i], group) * heads;
+    for (int i = 0; i < pass->n_segments; i++) items += groups_of(&pass->segments[i], group) * heads;
     /* A head whose queries are all one tile stores its own keys: decode then needs one hand-over between
      * threads. */
     attention_job job = {pass, layer, most <= 1, group};
-    if (!job.fused) il_pool_run(model->engine->pool, pass->n_stretches * heads, keys_run, &job);
+    if (!job.fused) il_pool_run(model->engine->pool, pass->n_segments * heads, keys_run, &job);
     il_pool_run(model->engine->pool, items, attend_run, &job);
-    il_pass_linear(pass, &at->wo, pass->tokens, acts->z, pass->work->mix);
+    il_pass_dense(pass, &at->wo, pass->tokens, acts->z, pass->work->mix);
 }

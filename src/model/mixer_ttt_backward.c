@@ -1,5 +1,5 @@
 /* mixer_ttt_backward.c: gradient of the TTT mixer. Inside a head time runs backwards over the mini-batches of
- * the tape; the rule knows how to go back through one of them. A stretch that did not start at position 0 is
+ * the tape; the rule knows how to go back through one of them. A segment that did not start at position 0 is
  * cut: no gradient enters what came before it. */
 #include "base/chains.h"
 #include "model/backward.h"
@@ -23,16 +23,16 @@ size_t il_mixer_ttt_backward_scratch(const il_model *model) {
     return IL_CARRY_EVERY * rounded(s->carry) + rounded(rule);
 }
 
-/* One head of one stretch: mini-batches descending, in groups that begin with a carry of the tape. */
-static void stretch_back(const ttt_back *job, const il_head *head, int h, int s,
+/* One head of one segment: mini-batches descending, in groups that begin with a carry of the tape. */
+static void segment_back(const ttt_back *job, const il_inner_head *head, int h, int s,
                          float *const dparam[IL_RULE_TENSORS_MAX], float *dtok, float *scratch) {
     const il_pass *pass = job->pass;
     const il_model *model = pass->model;
     const il_rule *rule = model->rule;
     const il_acts *acts = il_pass_acts(pass, job->layer);
-    const il_stretch *stretch = &pass->stretches[s];
+    const il_segment *segment = &pass->segments[s];
     int width = model->config.width, heads = model->config.heads, b = head->b, d = head->d;
-    int frozen = stretch->state->frozen, last = (stretch->n + b - 1) / b - 1;
+    int frozen = segment->state->frozen, last = (segment->n + b - 1) / b - 1;
     float *dcarry = scratch, *carries = dcarry + rounded(model->shape.carry);
     float *work = carries + (IL_CARRY_EVERY - 1) * rounded(model->shape.carry);
     memset(dcarry, 0, model->shape.carry * sizeof(float));
@@ -48,8 +48,8 @@ static void stretch_back(const ttt_back *job, const il_head *head, int h, int s,
             carry[i] = next;
         }
         for (int m = first + IL_CARRY_EVERY - 1 < last ? first + IL_CARRY_EVERY - 1 : last; m >= first; m--) {
-            int n = stretch->n - m * b < b ? stretch->n - m * b : b;
-            size_t row = (size_t)(stretch->first + m * b), at = row * (size_t)width + (size_t)h * (size_t)d;
+            int n = segment->n - m * b < b ? segment->n - m * b : b;
+            size_t row = (size_t)(segment->first + m * b), at = row * (size_t)width + (size_t)h * (size_t)d;
             size_t gate = row * (size_t)heads + (size_t)h;
             il_rows_in in = {n, acts->q + at, acts->k + at, acts->v + at, width, acts->lr + gate, heads};
             il_rows_grad grad = {job->dq + at, job->dk + at, job->dv + at, job->buffers->lr + gate};
@@ -60,23 +60,23 @@ static void stretch_back(const ttt_back *job, const il_head *head, int h, int s,
             model->engine->kernels->rope(n, d, grad.dk, width, model->rope_cos, model->rope_sin, d / 2, 1);
         }
     }
-    if (stretch->state->position == (uint64_t)stretch->n) rule->begin_backward(head, dcarry, dparam);
+    if (segment->state->position == (uint64_t)segment->n) rule->begin_backward(head, dcarry, dparam);
 }
 
-/* A head adds to its gradients stretch after stretch. */
+/* A head adds to its gradients segment after segment. */
 static void head_run(void *context, int h, int s, int worker) {
     const ttt_back *job = context;
     const il_model *model = job->pass->model;
     const il_layer *layer = &model->layers[job->layer];
-    il_head head = il_model_head(model, job->layer, h, job->pass->inner_lr);
+    il_inner_head head = il_model_inner_head(model, job->layer, h, job->pass->inner_lr);
     float *dparam[IL_RULE_TENSORS_MAX] = {0}, *dtok = job->buffers->tok + (ptrdiff_t)h * head.b;
     for (int i = 0; i < model->n_rule_tensors; i++) {
         const il_rule_tensor *t = &model->rule_tensors[i];
         dparam[i] = job->grad + layer->rule[i] + (ptrdiff_t)h * (t->rows ? t->rows : 1) * t->columns;
     }
     if (s == 0) memset(dtok, 0, (size_t)head.b * sizeof(float));
-    if (job->pass->stretches[s].n > 0)
-        stretch_back(job, &head, h, s, dparam, dtok,
+    if (job->pass->segments[s].n > 0)
+        segment_back(job, &head, h, s, dparam, dtok,
                      job->buffers->scratch + (size_t)worker * job->buffers->scratch_floats);
 }
 
@@ -120,10 +120,10 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
 
     gate_job gate = {pass, index, buffers->e, acts->g ? buffers->f : buffers->e, buffers->a};
     il_pass_rows(pass, gate_run, &gate);
-    il_back_linear(pass, &layer->wo, n, gate.out, dmix, gate.dy, 0, grad);
+    il_dense_backward(pass, &layer->wo, n, gate.out, dmix, gate.dy, 0, grad);
     if (acts->g) {
         il_pass_rows(pass, gate_back_run, &gate);
-        il_back_linear(pass, &layer->wg, n, acts->xn, gate.out, dxn, add, grad);
+        il_dense_backward(pass, &layer->wg, n, acts->xn, gate.out, dxn, add, grad);
         add = 1;
     }
     il_back_layer_norm(pass, layer->post_norm_w, layer->post_norm_b, acts->zhat, acts->z_inv_std, gate.dy, buffers->a,
@@ -131,7 +131,7 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
 
     ttt_back job = {pass, index, buffers->a, buffers->b, buffers->c, buffers->e, grad, buffers};
     il_chains chains;
-    int items = il_chains_begin(&chains, model->engine->pool, heads, pass->n_stretches, head_run, &job);
+    int items = il_chains_begin(&chains, model->engine->pool, heads, pass->n_segments, head_run, &job);
     il_pool_run(model->engine->pool, items, il_chains_run, &chains);
     for (int h = 0; h < heads; h++)
         for (int i = 0; i < b; i++) /* max(0, 1/(i+1) + learned): no gradient below the clamp */
@@ -139,15 +139,15 @@ void il_mixer_ttt_backward(const il_pass *pass, int index, const float *dmix, fl
     for (int t = 0; t < n; t++)
         for (int h = 0; h < heads; h++) grad[layer->lr_b + (size_t)h] += buffers->lr[(ptrdiff_t)t * heads + h];
 
-    il_back_linear(pass, &layer->wv, n, acts->xn, job.dv, dxn, add, grad);
+    il_dense_backward(pass, &layer->wv, n, acts->xn, job.dv, dxn, add, grad);
     if (model->config.share_qk) {
         float *dxqk = buffers->f;
         il_back_conv(pass, index, 1, layer->conv_q_w, layer->conv_q_b, acts->xqk, job.dq, dxqk, 0, grad);
         il_back_conv(pass, index, 1, layer->conv_k_w, layer->conv_k_b, acts->xqk, job.dk, dxqk, 1, grad);
-        il_back_linear(pass, &layer->wq, n, acts->xn, dxqk, dxn, 1, grad);
+        il_dense_backward(pass, &layer->wq, n, acts->xn, dxqk, dxn, 1, grad);
     } else {
-        il_back_linear(pass, &layer->wq, n, acts->xn, job.dq, dxn, 1, grad);
-        il_back_linear(pass, &layer->wk, n, acts->xn, job.dk, dxn, 1, grad);
+        il_dense_backward(pass, &layer->wq, n, acts->xn, job.dq, dxn, 1, grad);
+        il_dense_backward(pass, &layer->wk, n, acts->xn, job.dk, dxn, 1, grad);
     }
-    il_back_linear_exact(model, &layer->lr, n, acts->xn, buffers->lr, dxn, 1, grad);
+    il_dense_backward_exact(model, &layer->lr, n, acts->xn, buffers->lr, dxn, 1, grad);
 }

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/maths.h"
-#include "kernels/gemm.h"
+#include "engine/gemm.h"
 #include "model/fast_head.h"
 #include "model/forward.h"
 
@@ -35,29 +35,29 @@ static size_t declare_vector(declarer *d, il_init init, int n, const char *prefi
     return declare(d, init, 1, (size_t[]){(size_t)n}, prefix, name);
 }
 
-static il_linear declare_matrix(declarer *d, il_weight_type type, int out, int in, const char *prefix,
-                                const char *name) {
+static il_dense declare_matrix(declarer *d, il_weight_type type, int out, int in, const char *prefix,
+                               const char *name) {
     il_model *model = d->model;
-    il_linear l = {.out = out, .in = in, .type = type};
+    il_dense l = {.out = out, .in = in, .type = type};
     l.at = declare(d, IL_INIT_NORMAL, 2, (size_t[]){(size_t)out, (size_t)in}, prefix, name);
     if (d->status != IL_OK) return l;
     model->table.entries[model->table.n - 1].matrix = 1;
     if (l.type != IL_WEIGHTS_F32) {
-        size_t bytes = il_narrow_bytes(l.type, (size_t)out, (size_t)in);
+        size_t bytes = il_lp_bytes(l.type, (size_t)out, (size_t)in);
         l.at = IL_NONE;
-        l.packed = model->narrow_bytes;
+        l.packed = model->lp_bytes;
         il_table_set_apart(&model->table, l.type, l.packed);
-        model->narrow_bytes += (bytes + IL_ALIGN - 1) / IL_ALIGN * IL_ALIGN;
+        model->lp_bytes += (bytes + IL_ALIGN - 1) / IL_ALIGN * IL_ALIGN;
     }
     return l;
 }
 
-static il_linear declare_linear(declarer *d, int out, int in, const char *prefix, const char *name) {
+static il_dense declare_linear(declarer *d, int out, int in, const char *prefix, const char *name) {
     return declare_matrix(d, d->model->config.weights, out, in, prefix, name);
 }
 
 /* Embedding and head [vocab, width] are the widest outputs and mean most to the loss: beside int4 they are int8. */
-static il_linear declare_vocabulary(declarer *d, const char *prefix) {
+static il_dense declare_vocabulary(declarer *d, const char *prefix) {
     const il_config *c = &d->model->config;
     il_weight_type type = c->weights == IL_WEIGHTS_INT4 ? IL_WEIGHTS_INT8 : c->weights;
     return declare_matrix(d, type, c->vocab_size, c->width, prefix, "weight");
@@ -107,7 +107,7 @@ static void declare_ttt(declarer *d, il_layer *layer) {
         size_t shape[] = {heads, (size_t)(t->rows ? t->rows : t->columns), (size_t)t->columns};
         layer->rule[i] = declare(d, t->init, t->rows ? 3 : 2, shape, block, t->name);
     }
-    layer->lr = (il_linear){.out = c->heads, .in = c->width};
+    layer->lr = (il_dense){.out = c->heads, .in = c->width};
     layer->lr.at = declare(d, IL_INIT_NORMAL, 3, (size_t[]){heads, 1, width}, block, "learnable_ttt_lr_weight");
     layer->lr_b = declare(d, IL_INIT_ZEROS, 2, (size_t[]){heads, 1}, block, "learnable_ttt_lr_bias");
     layer->token_idx = declare_vector(d, IL_INIT_ZEROS, c->mini_batch, block, "learnable_token_idx");
@@ -195,12 +195,12 @@ il_status il_model_allocate(il_model *model, il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     model->weights = il_alloc(memory, model->table.floats, sizeof(float));
     const il_config *c = &model->config;
-    if (model->narrow_bytes) model->narrow = il_alloc(memory, model->narrow_bytes, 1);
+    if (model->lp_bytes) model->lp = il_alloc(memory, model->lp_bytes, 1);
     if (c->fast_head_size) {
         model->fast_projection = il_alloc_raw(memory, (size_t)c->width * (size_t)c->fast_head_size, sizeof(float));
         if (model->fast_projection) il_fast_head_projection(c->width, c->fast_head_size, model->fast_projection);
     }
-    if (model->weights && (model->narrow || !model->narrow_bytes) && (model->fast_projection || !c->fast_head_size))
+    if (model->weights && (model->lp || !model->lp_bytes) && (model->fast_projection || !c->fast_head_size))
         return IL_OK;
     return il_fail(error, IL_ERR_NOMEM, "out of memory for %llu parameters",
                    (unsigned long long)il_model_parameters(model));
@@ -258,7 +258,7 @@ void il_model_unref(il_model *model) {
     il_free(memory, model->rope_cos);
     il_free(memory, model->tok);
     il_free(memory, model->packed);
-    il_free(memory, model->narrow);
+    il_free(memory, model->lp);
     il_free(memory, model->weights);
     il_free(memory, model->layers);
     il_table_end(&model->table);
@@ -311,8 +311,8 @@ const char *il_weight_type_name(il_weight_type type) {
     return "?";
 }
 
-il_narrow il_model_narrow(const il_model *model, const il_table_entry *entry) {
-    return (il_narrow){entry->type, (int)entry->shape[0], (int)entry->shape[1], model->narrow + entry->offset};
+il_lp_matrix il_model_lp(const il_model *model, const il_table_entry *entry) {
+    return (il_lp_matrix){entry->type, (int)entry->shape[0], (int)entry->shape[1], model->lp + entry->offset};
 }
 
 il_status il_model_check_trainable(const il_model *model, il_error *error) {
@@ -327,17 +327,17 @@ il_status il_model_check_trainable(const il_model *model, il_error *error) {
 enum { LAYER_LINEARS = 9, PACK_PIECES = 8 }; /* a matrix is packed in so many pieces */
 
 /* Matrix i of the model: layer by layer, the output head last. */
-static il_linear *linear_at(il_model *model, int i) {
+static il_dense *linear_at(il_model *model, int i) {
     il_layer *layer = &model->layers[i / LAYER_LINEARS % model->config.layers];
     if (i == LAYER_LINEARS * model->config.layers) return &model->head;
-    il_linear *const all[LAYER_LINEARS] = {&layer->wq, &layer->wk, &layer->wv, &layer->wo, &layer->wg,
-                                           &layer->lr, &layer->w1, &layer->w2, &layer->w3};
+    il_dense *const all[LAYER_LINEARS] = {&layer->wq, &layer->wk, &layer->wv, &layer->wo, &layer->wg,
+                                          &layer->lr, &layer->w1, &layer->w2, &layer->w3};
     return all[i % LAYER_LINEARS];
 }
 
 static void pack_piece(void *context, int item, int worker) {
     il_model *model = context;
-    const il_linear *l = linear_at(model, item / PACK_PIECES);
+    const il_dense *l = linear_at(model, item / PACK_PIECES);
     size_t panels = ((size_t)l->out + IL_LANES - 1) / IL_LANES, piece = (size_t)(item % PACK_PIECES),
            in = (size_t)l->in;
     size_t from = panels * piece / PACK_PIECES * IL_LANES, to = panels * (piece + 1) / PACK_PIECES * IL_LANES;
@@ -353,7 +353,7 @@ static il_status refresh_packs(il_model *model, il_error *error) {
     if (!model->packed) {
         size_t floats = 0;
         for (int i = 0; i < linears; i++) {
-            il_linear *l = linear_at(model, i);
+            il_dense *l = linear_at(model, i);
             if (l->at == IL_NONE) continue;
             l->packed = floats;
             floats += il_packed_floats(l->out, l->in);
@@ -386,10 +386,10 @@ il_status il_model_refresh(il_model *model, int packs, il_error *error) {
     return packs && model->packed_version != model->version ? refresh_packs(model, error) : IL_OK;
 }
 
-void il_linear_forward(const il_model *model, const il_linear *l, int m, const float *x, ptrdiff_t ldx, float *y,
-                       ptrdiff_t ldy) {
+void il_dense_forward(const il_model *model, const il_dense *l, int m, const float *x, ptrdiff_t ldx, float *y,
+                      ptrdiff_t ldy) {
     il_matrix a = {x, ldx, 1};
-    il_narrow narrow = {l->type, l->out, l->in, model->narrow ? model->narrow + l->packed : NULL};
+    il_lp_matrix narrow = {l->type, l->out, l->in, model->lp ? model->lp + l->packed : NULL};
     if (l->type == IL_WEIGHTS_BF16)
         il_gemm_bf16(model->engine, m, l->out, l->in, a, (const void *)narrow.panels, y, ldy);
     else if (l->type != IL_WEIGHTS_F32)
@@ -401,13 +401,13 @@ void il_linear_forward(const il_model *model, const il_linear *l, int m, const f
 }
 
 void il_model_embedding(const il_model *model, int token, float *x) {
-    const il_linear *l = &model->embedding;
+    const il_dense *l = &model->embedding;
     if (l->type == IL_WEIGHTS_F32) {
         memcpy(x, model->weights + l->at + (size_t)token * (size_t)l->in, (size_t)l->in * sizeof *x);
         return;
     }
-    il_narrow rows = {l->type, l->out, l->in, model->narrow + l->packed};
-    il_narrow_get(&rows, (size_t)token, x);
+    il_lp_matrix rows = {l->type, l->out, l->in, model->lp + l->packed};
+    il_lp_get(&rows, (size_t)token, x);
 }
 
 /* The frequency is rounded to single precision first, as in the official code; the angle is not. */

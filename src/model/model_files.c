@@ -68,7 +68,7 @@ static const char *shape_text(int rank, const size_t *shape, char text[100]) {
 }
 
 static int is_quantized(const il_table_entry *entry) {
-    return entry->matrix && il_narrow_row_scales(entry->type, entry->shape[1]);
+    return entry->matrix && il_lp_row_scales(entry->type, entry->shape[1]);
 }
 
 /* The entry whose tensor is called so or, with *scales set, whose scales are. NULL: none. */
@@ -92,10 +92,10 @@ static il_status check_tensor(const char *path, const il_st_tensor *tensor, cons
     il_table_entry scale = *whole;
     const il_table_entry *entry = whole;
     if (scales) {
-        scale.shape[1] = il_narrow_row_scales(whole->type, whole->shape[1]);
+        scale.shape[1] = il_lp_row_scales(whole->type, whole->shape[1]);
         entry = &scale;
     } else if (whole->type == IL_WEIGHTS_INT4) {
-        scale.shape[1] = il_narrow_row_bytes(whole->type, whole->shape[1]); /* two in a byte */
+        scale.shape[1] = il_lp_row_bytes(whole->type, whole->shape[1]); /* two in a byte */
         entry = &scale;
     }
     if (is_quantized(whole)) {
@@ -246,15 +246,15 @@ static int is_scale(il_weight_type type, float x) {
     return fabsf(x) <= FLT_MAX / 128 && (x >= 0 || type == IL_WEIGHTS_INT4);
 }
 
-/* A tensor into a narrow matrix. Whether all of it are numbers: in bf16 an exponent of all ones is none. */
-static int read_narrow(const il_narrow *matrix, const source *from) {
-    size_t in = (size_t)matrix->in, row_bytes = il_narrow_row_bytes(matrix->type, in);
-    size_t scale_bytes = il_narrow_row_scales(matrix->type, in) * sizeof(float);
+/* A tensor into a low-precision matrix. Whether all of it are numbers: in bf16 an exponent of all ones is none. */
+static int read_lp(const il_lp_matrix *matrix, const source *from) {
+    size_t in = (size_t)matrix->in, row_bytes = il_lp_row_bytes(matrix->type, in);
+    size_t scale_bytes = il_lp_row_scales(matrix->type, in) * sizeof(float);
     uint16_t half;
     float scale;
     for (size_t row = 0; row < (size_t)matrix->out; row++)
-        il_narrow_put_bytes(matrix, row, from->tensor->data + row * row_bytes,
-                            from->scales ? from->scales->data + row * scale_bytes : NULL);
+        il_lp_put_bytes(matrix, row, from->tensor->data + row * row_bytes,
+                        from->scales ? from->scales->data + row * scale_bytes : NULL);
     for (size_t i = 0; from->scales && i < from->scales->count; i++) {
         memcpy(&scale, from->scales->data + i * sizeof scale, sizeof scale);
         if (!is_scale(matrix->type, scale)) return 0;
@@ -278,8 +278,8 @@ static void read_one(void *context, int item, int worker) {
     const il_st_tensor *tensor = l->sources[item].tensor;
     (void)worker;
     size_t lowest = atomic_load(&l->bad);
-    il_narrow matrix = il_model_narrow(l->model, entry);
-    if (entry->type == IL_WEIGHTS_F32 ? read_plain(l, entry, tensor) : read_narrow(&matrix, &l->sources[item])) return;
+    il_lp_matrix matrix = il_model_lp(l->model, entry);
+    if (entry->type == IL_WEIGHTS_F32 ? read_plain(l, entry, tensor) : read_lp(&matrix, &l->sources[item])) return;
     while ((size_t)item < lowest && !atomic_compare_exchange_weak(&l->bad, &lowest, (size_t)item)) {}
 }
 
@@ -371,15 +371,15 @@ static il_status save_text(const il_allocator *memory, const char *dir, const ch
     return status;
 }
 
-static il_status write_narrow(const il_allocator *memory, il_writer *writer, const il_narrow *matrix, il_error *error) {
-    size_t bytes[2] = {il_narrow_row_bytes(matrix->type, (size_t)matrix->in),
-                       il_narrow_row_scales(matrix->type, (size_t)matrix->in) * sizeof(float)};
+static il_status write_lp(const il_allocator *memory, il_writer *writer, const il_lp_matrix *matrix, il_error *error) {
+    size_t bytes[2] = {il_lp_row_bytes(matrix->type, (size_t)matrix->in),
+                       il_lp_row_scales(matrix->type, (size_t)matrix->in) * sizeof(float)};
     unsigned char *row = il_alloc_raw(memory, bytes[0] + bytes[1], 1);
     if (!row) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
     il_status status = IL_OK;
     for (int scales = 0; scales < 2 && bytes[scales]; scales++)
         for (int i = 0; i < matrix->out && status == IL_OK; i++) {
-            il_narrow_get_bytes(matrix, (size_t)i, row, row + bytes[0]);
+            il_lp_get_bytes(matrix, (size_t)i, row, row + bytes[0]);
             status = il_writer_write(writer, row + (scales ? bytes[0] : 0), bytes[scales], error);
         }
     il_free(memory, row);
@@ -393,10 +393,10 @@ static size_t describe(const il_table_entry *entry, il_st_item items[2], char sc
     memcpy(items[0].shape, entry->shape, sizeof entry->shape);
     if (!is_quantized(entry)) return 1;
     items[0].dtype = entry->type == IL_WEIGHTS_INT4 ? IL_U8 : IL_I8;
-    items[0].shape[1] = il_narrow_row_bytes(entry->type, entry->shape[1]);
+    items[0].shape[1] = il_lp_row_bytes(entry->type, entry->shape[1]);
     items[1] = items[0];
     items[1].dtype = IL_F32;
-    items[1].shape[1] = il_narrow_row_scales(entry->type, entry->shape[1]);
+    items[1].shape[1] = il_lp_row_scales(entry->type, entry->shape[1]);
     snprintf(scale_name, NAME_BYTES, "%s%s", entry->name, SCALES);
     items[1].name = scale_name;
     return 2;
@@ -432,11 +432,11 @@ static il_status write_weights(const il_model *model, const char *path, il_st_it
     if (status == IL_OK) status = il_writer_write(&writer, header, bytes, error);
     for (size_t i = 0; i < table->n && status == IL_OK; i++) {
         const il_table_entry *entry = &table->entries[i];
-        il_narrow matrix = il_model_narrow(model, entry);
+        il_lp_matrix matrix = il_model_lp(model, entry);
         if (entry->type == IL_WEIGHTS_F32)
             status = il_writer_write(&writer, model->weights + entry->offset, entry->count * sizeof(float), error);
         else
-            status = write_narrow(memory, &writer, &matrix, error);
+            status = write_lp(memory, &writer, &matrix, error);
     }
     if (status == IL_OK) status = il_writer_finish(&writer, error);
     if (status != IL_OK) il_writer_abandon(&writer);
@@ -488,16 +488,16 @@ static void hash_text(XXH3_state_t *state, const char *text) { XXH3_128bits_upda
 
 /* A matrix of bf16 counts as the numbers it stands for: it computes what they compute. Quantized it is another model
  * than its numbers in fp32, because its inputs are quantized too: scales tell which. */
-static void hash_narrow(XXH3_state_t *state, const il_narrow *matrix) {
-    float x[IL_NARROW_CHUNK];
+static void hash_lp(XXH3_state_t *state, const il_lp_matrix *matrix) {
+    float x[IL_LP_CHUNK];
     if (matrix->type != IL_WEIGHTS_BF16) hash_text(state, il_weight_type_name(matrix->type));
     for (size_t row = 0; row < (size_t)matrix->out; row++)
-        for (int from = 0; from < matrix->in; from += IL_NARROW_CHUNK) {
-            int n = matrix->in - from < IL_NARROW_CHUNK ? matrix->in - from : IL_NARROW_CHUNK;
-            il_narrow_get_part(matrix, row, from, n, x);
+        for (int from = 0; from < matrix->in; from += IL_LP_CHUNK) {
+            int n = matrix->in - from < IL_LP_CHUNK ? matrix->in - from : IL_LP_CHUNK;
+            il_lp_get_part(matrix, row, from, n, x);
             XXH3_128bits_update(state, x, (size_t)n * sizeof *x);
             if (matrix->type == IL_WEIGHTS_BF16) continue;
-            float scale = il_narrow_scale(matrix, row, from);
+            float scale = il_lp_scale(matrix, row, from);
             XXH3_128bits_update(state, &scale, sizeof scale);
         }
 }
@@ -527,11 +527,11 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
         hash_text(state, entry->name);
         hash_number(state, (uint64_t)entry->rank);
         for (int k = 0; k < entry->rank; k++) hash_number(state, entry->shape[k]);
-        il_narrow matrix = il_model_narrow(model, entry);
+        il_lp_matrix matrix = il_model_lp(model, entry);
         if (entry->type == IL_WEIGHTS_F32)
             XXH3_128bits_update(state, model->weights + entry->offset, entry->count * sizeof(float));
         else
-            hash_narrow(state, &matrix);
+            hash_lp(state, &matrix);
     }
 }
 

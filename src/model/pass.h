@@ -21,13 +21,13 @@ void il_pass_share(const il_pass *pass, int items, double multiply_adds,
                    void (*run)(void *context, int item, int worker), void *context);
 
 /* y [n, out] = x [n, in] · W^T, exact or as pass->bf16 says. */
-void il_pass_linear(const il_pass *pass, const il_linear *linear, int n, const float *x, float *y);
+void il_pass_dense(const il_pass *pass, const il_dense *linear, int n, const float *x, float *y);
 /* y [T,D] = rms norm of x by the weight at that offset. */
 void il_pass_rms(const il_pass *pass, const float *x, size_t weight, float *y);
 /* y [T,D] = a + b */
 void il_pass_add(const il_pass *pass, const float *a, const float *b, float *y);
 
-/* y [T,D] (=) causal convolution over time of x [T,D], every stretch continuing from its state's ring of
+/* y [T,D] (=) causal convolution over time of x [T,D], every segment continuing from its state's ring of
  * earlier columns (il_state.ring_pre or ring_qk of that state, chosen by `qk`). */
 void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias, float *y);
 /* Keeps the last columns of x in the rings. */

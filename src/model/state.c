@@ -75,7 +75,7 @@ void il_state_reset(il_state *state) {
     if (!m->rule) return;
     for (int layer = 0; layer < m->config.layers; layer++)
         for (int h = 0; h < m->config.heads; h++) {
-            il_head head = il_model_head(m, layer, h, 1.0F);
+            il_inner_head head = il_model_inner_head(m, layer, h, 1.0F);
             m->rule->begin(&head, il_state_carry(state, 0, layer, h));
         }
 }
@@ -138,10 +138,11 @@ size_t il_state_bytes(const il_state *state) {
            state->n_chunks * 2 * (size_t)IL_KV_CHUNK * (size_t)c->layers * (size_t)c->width * sizeof(float);
 }
 
-il_head il_model_head(const il_model *model, int layer, int head, float inner_lr) {
+il_inner_head il_model_inner_head(const il_model *model, int layer, int head, float inner_lr) {
     const il_config *c = &model->config;
     int d = c->width / c->heads, b = c->mini_batch;
-    il_head h = {.kernels = model->engine->kernels, .d = d, .b = b, .tok = model->tok + (size_t)layer * (size_t)b};
+    il_inner_head h = {
+        .kernels = model->engine->kernels, .d = d, .b = b, .tok = model->tok + (size_t)layer * (size_t)b};
     h.lr_scale = (float)c->ttt_base_lr * inner_lr / (float)d;
     for (int i = 0; i < model->n_rule_tensors; i++) {
         const il_rule_tensor *t = &model->rule_tensors[i];

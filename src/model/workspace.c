@@ -1,6 +1,6 @@
 /* workspace.c: the memory of a forward pass, measured from the config and taken in one allocation. */
 #include "base/error.h"
-#include "kernels/gemm.h"
+#include "engine/gemm.h"
 #include "model/forward.h"
 
 void il_acts_take(il_arena *arena, const il_model *model, size_t tokens, il_acts *acts) {
@@ -58,7 +58,7 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     w->logit_rows = (int)rows;
     w->logits = il_arena_take(arena, rows * (size_t)c->vocab_size, size);
     w->quantized = NULL;
-    if (il_narrow_row_scales(c->weights, (size_t)c->width)) {
+    if (il_lp_row_scales(c->weights, (size_t)c->width)) {
         int most = w->tokens > w->logit_rows ? w->tokens : w->logit_rows;
         w->quantized =
             il_arena_take(arena, il_quantized_bytes(most, c->width > c->ffn_width ? c->width : c->ffn_width), 1);

@@ -197,7 +197,7 @@ static void row_run(void *context, int item, int worker) {
     int32_t token;
     const piece *p = row_of(k, item, &row);
     const il_feed *f = p->part->feed;
-    const il_reader *reader = p->part->reader;
+    const il_row_sink *reader = p->part->reader;
     float *logits = k->work->logits + (ptrdiff_t)(p->row + row) * vocab, *lse = k->work->lse + p->row + row;
     ptrdiff_t place = target_of(p, row, &token);
     float *loss = loss_at(p, f->nll, place);
@@ -278,7 +278,7 @@ static void flush(block *k) {
     il_pool *pool = k->model->engine->pool;
     if (!k->n_pieces) return;
     gather(k);
-    il_head_logits(k->model, k->rows, k->work->rows, k->model->config.width, k->work->logits);
+    il_lm_head_logits(k->model, k->rows, k->work->rows, k->model->config.width, k->work->logits);
     if (k->slow) il_pool_run(pool, k->n_pieces, slow_run, k);
     il_pool_run(pool, (k->rows + FEATURE_ROWS - 1) / FEATURE_ROWS, features_run, k);
     for (int i = 0; i < k->rounds; i++) run_round(k, i);

@@ -25,25 +25,25 @@ static il_status check(const il_feed *feeds, size_t n, il_error *error) {
 static int run(il_model *model, const il_part *parts, int n_parts) {
     const il_kernels *kernels = model->engine->kernels;
     int32_t tokens[IL_FEED_CHUNK];
-    il_stretch stretches[IL_PARTS];
+    il_segment segments[IL_PARTS];
     int total = 0;
     for (int i = 0; i < n_parts; i++) {
         const il_feed *f = parts[i].feed;
-        stretches[i] = (il_stretch){.first = total, .n = (int)parts[i].n, .state = &f->session->state};
+        segments[i] = (il_segment){.first = total, .n = (int)parts[i].n, .state = &f->session->state};
         memcpy(tokens + total, f->tokens + f->consumed, parts[i].n * sizeof *tokens);
         total += (int)parts[i].n;
     }
     il_pass pass = {.model = model,
                     .work = model->work,
-                    .stretches = stretches,
-                    .n_stretches = n_parts,
+                    .segments = segments,
+                    .n_segments = n_parts,
                     .tokens = total,
                     .inner_lr = 1.0F};
     il_forward(&pass, tokens);
     /* Whatever goes wrong inside a block reaches its tokens' hidden vectors or the carry. */
     if (!kernels->all_finite((size_t)total * (size_t)model->config.width, model->work->hidden)) return 0;
     for (int i = 0; i < n_parts; i++) {
-        const il_state *state = stretches[i].state;
+        const il_state *state = segments[i].state;
         uint64_t b = (uint64_t)model->config.mini_batch, mini_batch = state->position / b;
         size_t heads = (size_t)model->config.layers * (size_t)model->config.heads;
         /* only a commit changes the carry */
@@ -141,7 +141,7 @@ static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
 }
 
 /* One chunk of the batch: as many sequences and tokens as fit. *done is set when nothing was left to read. */
-static il_status chunk(il_feed *feeds, size_t n, const il_reader *reader, int *done, il_error *error) {
+static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *reader, int *done, il_error *error) {
     il_model *model = feeds[0].session->model;
     il_part parts[IL_PARTS];
     size_t room = IL_FEED_CHUNK;
@@ -168,7 +168,7 @@ static il_status chunk(il_feed *feeds, size_t n, const il_reader *reader, int *d
 
 il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) { return il_feed_read(feeds, n, NULL, error); }
 
-il_status il_feed_read(il_feed *feeds, size_t n, const il_reader *reader, il_error *error) {
+il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *reader, il_error *error) {
     for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
     if (!n) return IL_OK;
     IL_TRY(check(feeds, n, error));

@@ -17,8 +17,8 @@ static void first_nll(il_model *model, const il_part *p) {
     if (!nll) return;
     if (state->position) {
         size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
-        il_head_nll(model, model->work, 1, state->hidden + at, model->config.width, p->feed->tokens + p->feed->consumed,
-                    nll);
+        il_lm_head_nll(model, model->work, 1, state->hidden + at, model->config.width,
+                       p->feed->tokens + p->feed->consumed, nll);
     } else {
         *nll = NAN;
     }
@@ -30,8 +30,8 @@ static void later_nll(il_model *model, const il_part *p) {
     int width = model->config.width;
     float *nll = losses_of(p);
     if (!nll) return;
-    il_head_nll(model, model->work, (int)p->n - 1, model->work->hidden + (ptrdiff_t)p->first * width, width,
-                f->tokens + f->consumed + 1, nll + 1);
+    il_lm_head_nll(model, model->work, (int)p->n - 1, model->work->hidden + (ptrdiff_t)p->first * width, width,
+                   f->tokens + f->consumed + 1, nll + 1);
     if (f->nll && f->slow_nll) memcpy(f->slow_nll + f->consumed, nll, p->n * sizeof *nll);
 }
 
@@ -56,7 +56,7 @@ static void all_logits(il_model *model, const il_part *parts, int n_parts) {
         }
         if (to) {
             float *from = adjacent ? to : model->work->logits;
-            il_head_logits(model, (int)rows, hidden, (ptrdiff_t)width, from);
+            il_lm_head_logits(model, (int)rows, hidden, (ptrdiff_t)width, from);
             for (int p = i; p < j && !adjacent; from += parts[p++].n * vocab)
                 memcpy(logits_of(&parts[p]), from, parts[p].n * vocab * sizeof *from);
         }
@@ -89,7 +89,7 @@ static void read_all(il_model *model, const il_part *parts, int n_parts) {
     if (!parts->reader) return;
     for (int first = 0; first < total; first += IL_LOGIT_ROWS) {
         int rows = total - first < IL_LOGIT_ROWS ? total - first : IL_LOGIT_ROWS;
-        il_head_logits(model, rows, model->work->hidden + (ptrdiff_t)first * width, width, model->work->logits);
+        il_lm_head_logits(model, rows, model->work->hidden + (ptrdiff_t)first * width, width, model->work->logits);
         il_pool_run(model->engine->pool, rows, read_run, &(read_job){model, parts, first});
     }
 }

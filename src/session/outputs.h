@@ -11,11 +11,11 @@ enum { IL_PARTS = 64 };
 typedef struct il_part {
     il_feed *feed;
     size_t n;
-    size_t index;            /* of the feed */
-    int first;               /* row of its first token in the pass */
-    uint64_t start;          /* position before the pass */
-    int kept;                /* the session's `before` holds its state at start */
-    const il_reader *reader; /* of its rows; NULL: none */
+    size_t index;              /* of the feed */
+    int first;                 /* row of its first token in the pass */
+    uint64_t start;            /* position before the pass */
+    int kept;                  /* the session's `before` holds its state at start */
+    const il_row_sink *reader; /* of its rows; NULL: none */
 } il_part;
 
 /* Before the pass, which overwrites the hidden vectors before it; and after it, when all its numbers are finite. */

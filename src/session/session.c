@@ -84,7 +84,7 @@ il_status il_session_logits(il_session *session, float *logits, il_error *error)
     pthread_mutex_lock(&model->lock);
     il_status status = il_model_refresh(model, 1, error);
     size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
-    if (status == IL_OK) il_head_logits(model, 1, state->hidden + at, model->config.width, logits);
+    if (status == IL_OK) il_lm_head_logits(model, 1, state->hidden + at, model->config.width, logits);
     if (status == IL_OK && state->fast) {
         float features[IL_FAST_HEAD_MAX];
         il_fast_head_features(model, 1, state->hidden + at, model->config.width, features);
@@ -111,7 +111,7 @@ static void head_stats(const il_state *s, int layer, int h, int complete, const 
     const il_model *m = s->model;
     const il_kernels *k = m->engine->kernels;
     const il_config *c = &m->config;
-    il_head head = il_model_head(m, layer, h, 1.0F);
+    il_inner_head head = il_model_inner_head(m, layer, h, 1.0F);
     uint64_t b = (uint64_t)c->mini_batch, now = s->position / b;
     const float *carry = il_state_carry(s, s->frozen ? 0 : now, layer, h);
     m->rule->begin(&head, w->initial);

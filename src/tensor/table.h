@@ -21,7 +21,7 @@ typedef struct il_table_entry {
     size_t count;  /* product of shape */
     size_t offset; /* in floats from the block's start; a multiple of 16 */
     il_init init;
-    int matrix;          /* a linear layer's [out, in]: may be held in a narrow type */
+    int matrix;          /* a linear layer's [out, in]: may be held in a low-precision type */
     il_weight_type type; /* not fp32: outside the block, offset in bytes from the start of what holds those */
 } il_table_entry;
 

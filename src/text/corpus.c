@@ -8,7 +8,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "kernels/engine.h"
+#include "engine/engine.h"
 #include "text/reader.h"
 #include "text/shard.h"
 #include "text/tokenizer.h"
@@ -44,7 +44,7 @@ static il_status tokenize(il_engine *engine, const char *path, const il_tokenize
     il_tokenizer_get_info(tokenizer, &info);
     size_t before = tokens->n;
     tokenizing t = {&engine->memory, tokenizer, info.bos, tokens, 0};
-    il_status status = il_reader_run(&engine->memory, path, 0, take_document, &t, error);
+    il_status status = il_documents_read(&engine->memory, path, 0, take_document, &t, error);
     if (status != IL_OK)
         tokens->n = before;
     else
@@ -126,7 +126,7 @@ static il_status load_file(il_engine *engine, const char *path, const il_tokeniz
         if (shard.tokens == 0) return il_fail(error, IL_ERR_FORMAT, "%s: no tokens in it", path);
         if (!shard.text_known) *text_known = 0;
         text_bytes = shard.text_bytes;
-    } else if (!il_reader_is(path)) {
+    } else if (!il_documents_known(path)) {
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: data files are .bin, .npy, .txt, .jsonl or .jsonl.zst", path);
     } else if (!tokenizer) {
         return il_fail(error, IL_ERR_ARG, "%s: text needs a tokenizer", path);
@@ -182,7 +182,7 @@ static size_t stem_bytes(const char *name) {
 
 static il_status check_names(const char *const *files, size_t n_files, il_error *error) {
     for (size_t i = 0; i < n_files; i++) {
-        if (!il_reader_is(files[i]))
+        if (!il_documents_known(files[i]))
             return il_fail(error, IL_ERR_UNSUPPORTED, "%s: text files are .txt, .jsonl or .jsonl.zst", files[i]);
         const char *a = base_name(files[i]);
         for (size_t k = 0; k < i; k++) {

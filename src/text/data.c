@@ -1,14 +1,14 @@
 /* data.c: il_data: which tokens stand in which batch. Owns the order of sequences and the cursor; the tokens
  * are corpus.c's.
  *
- * Without carry, sequence i is tokens iL .. iL+L. With carry, a document (from a BOS token or the beginning
+ * Unless stateful, sequence i is tokens iL .. iL+L. If stateful, a document (from a BOS token or the beginning
  * of a file on) is cut into windows of that form, the documents' windows are laid end to end, and that list
  * is cut into one run for each lane: batch t is the t-th window of every lane. Everything is found from
  * (epoch, batch) alone, so seeking is exact. */
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/philox.h"
-#include "kernels/engine.h"
+#include "engine/engine.h"
 #include "text/corpus.h"
 
 #include <inttypes.h>
@@ -22,10 +22,10 @@ struct il_data {
     il_allocator memory;
     il_corpus corpus;
     il_data_options options;
-    size_t units;          /* what is shuffled: sequences, or with carry documents that hold a window */
+    size_t units;          /* what is shuffled: sequences, or if stateful documents that hold a window */
     size_t *order;         /* [units] place -> unit; NULL: file order */
-    document *documents;   /* [units], with carry */
-    size_t *first_window;  /* [units+1] place -> windows before it, with carry */
+    document *documents;   /* [units], if stateful */
+    size_t *first_window;  /* [units+1] place -> windows before it, if stateful */
     uint64_t windows;      /* in an epoch, the dropped remainder included */
     uint64_t batches;      /* in an epoch */
     uint64_t epoch, batch; /* of the next call */
@@ -108,7 +108,7 @@ static il_status plan(il_data *d, int bos, il_error *error) {
     const il_data_options *o = &d->options;
     const il_corpus *c = &d->corpus;
     size_t n = c->tokens.n;
-    if (o->carry) {
+    if (o->stateful) {
         d->units = list_documents(c, o->length, bos, NULL, &d->windows);
     } else {
         d->units = n ? (n - 1) / o->length : 0;
@@ -118,10 +118,10 @@ static il_status plan(il_data *d, int bos, il_error *error) {
     if (d->batches == 0)
         return il_fail(error, IL_ERR_ARG,
                        "%zu tokens%s give %" PRIu64 " sequences of %zu tokens and one more; a batch takes %zu", n,
-                       o->carry ? " in their documents" : "", d->windows, o->length, o->sequences);
+                       o->stateful ? " in their documents" : "", d->windows, o->length, o->sequences);
     int short_of_memory = 0;
     if (o->shuffle) short_of_memory |= !(d->order = il_alloc(&d->memory, d->units, sizeof *d->order));
-    if (o->carry) {
+    if (o->stateful) {
         short_of_memory |= !(d->documents = il_alloc(&d->memory, d->units, sizeof *d->documents));
         short_of_memory |= !(d->first_window = il_alloc(&d->memory, d->units + 1, sizeof *d->first_window));
     }
@@ -131,7 +131,7 @@ static il_status plan(il_data *d, int bos, il_error *error) {
     if (short_of_memory)
         return il_fail(error, IL_ERR_NOMEM, "no memory for batches of %zu sequences of %zu tokens", o->sequences,
                        o->length);
-    if (o->carry) list_documents(c, o->length, bos, d->documents, &d->windows);
+    if (o->stateful) list_documents(c, o->length, bos, d->documents, &d->windows);
     arrange(d, 0);
     return IL_OK;
 }
@@ -185,8 +185,8 @@ il_status il_data_next(il_data *d, il_batch *batch, il_error *error) {
     if (d->batch == d->batches)
         return il_fail(error, IL_ERR_END, "the data ends after %" PRIu64 " batches", d->batches);
     for (size_t lane = 0; lane < lanes; lane++) {
-        /* with carry a lane's windows follow each other, without it a batch's do */
-        uint64_t w = d->options.carry ? lane * d->batches + d->batch : d->batch * lanes + lane;
+        /* if stateful a lane's windows follow each other, without it a batch's do */
+        uint64_t w = d->options.stateful ? lane * d->batches + d->batch : d->batch * lanes + lane;
         size_t at = find_window(d, w, &d->fresh[lane]);
         if (d->batch == 0) d->fresh[lane] = 1; /* a lane that begins inside a document */
         memcpy(d->tokens + lane * (length + 1), d->corpus.tokens.ids + at, (length + 1) * sizeof *d->tokens);

@@ -25,7 +25,7 @@ static int ends_with(const char *text, const char *end) {
     return n > m && strcmp(text + n - m, end) == 0;
 }
 
-int il_reader_is(const char *path) {
+int il_documents_known(const char *path) {
     return ends_with(path, ".txt") || ends_with(path, ".jsonl") || ends_with(path, ".jsonl.zst");
 }
 
@@ -114,13 +114,13 @@ done:
     return status;
 }
 
-il_status il_reader_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes,
-                          size_t line_bytes_max, il_document_take take, void *context, il_error *error) {
+il_status il_documents_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes,
+                             size_t line_bytes_max, il_document_take take, void *context, il_error *error) {
     reader r = {.allocator = allocator, .path = path, .take = take, .context = context};
     il_map file = {data, bytes};
     il_status status;
     r.line_bytes_max = line_bytes_max ? line_bytes_max : IL_LINE_BYTES_MAX;
-    if (!il_reader_is(path))
+    if (!il_documents_known(path))
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: text files are .txt, .jsonl or .jsonl.zst", path);
     if (bytes == 0) return il_fail(error, IL_ERR_FORMAT, "%s: the file is empty", path);
     if (ends_with(path, ".txt")) return take(context, data, bytes, error);
@@ -132,12 +132,12 @@ il_status il_reader_parse(const il_allocator *allocator, const char *path, const
     return status;
 }
 
-il_status il_reader_run(const il_allocator *allocator, const char *path, size_t line_bytes_max, il_document_take take,
-                        void *context, il_error *error) {
+il_status il_documents_read(const il_allocator *allocator, const char *path, size_t line_bytes_max,
+                            il_document_take take, void *context, il_error *error) {
     il_map map;
-    if (!il_reader_is(path)) return il_reader_parse(allocator, path, NULL, 0, 0, take, context, error);
+    if (!il_documents_known(path)) return il_documents_parse(allocator, path, NULL, 0, 0, take, context, error);
     IL_TRY(il_map_open(path, &map, error));
-    il_status status = il_reader_parse(allocator, path, map.data, map.bytes, line_bytes_max, take, context, error);
+    il_status status = il_documents_parse(allocator, path, map.data, map.bytes, line_bytes_max, take, context, error);
     il_map_close(&map);
     return status;
 }

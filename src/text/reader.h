@@ -12,13 +12,13 @@ enum { IL_LINE_BYTES_MAX = 256 << 20 };
 typedef il_status (*il_document_take)(void *context, const char *text, size_t bytes, il_error *error);
 
 /* 1 for names that end in .txt, .jsonl or .jsonl.zst. */
-int il_reader_is(const char *path);
+int il_documents_known(const char *path);
 /* Gives out the documents of path in order. Lines longer than line_bytes_max (0: IL_LINE_BYTES_MAX), empty
  * files and files without documents are errors; empty lines are skipped. */
-il_status il_reader_run(const il_allocator *allocator, const char *path, size_t line_bytes_max, il_document_take take,
-                        void *context, il_error *error);
+il_status il_documents_read(const il_allocator *allocator, const char *path, size_t line_bytes_max,
+                            il_document_take take, void *context, il_error *error);
 /* The same for a file's bytes in memory; path tells the format and stands in messages. */
-il_status il_reader_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes,
-                          size_t line_bytes_max, il_document_take take, void *context, il_error *error);
+il_status il_documents_parse(const il_allocator *allocator, const char *path, const void *data, size_t bytes,
+                             size_t line_bytes_max, il_document_take take, void *context, il_error *error);
 
 #endif

@@ -12,7 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "kernels/engine.h"
+#include "engine/engine.h"
 #include "text/sentencepiece_model.h"
 #include "text/sentencepiece_shim.h"
 #include "text/utf8.h"

@@ -2,7 +2,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "kernels/engine.h"
+#include "engine/engine.h"
 #include "text/reader.h"
 #include "text/sentencepiece_shim.h"
 
@@ -44,7 +44,7 @@ il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t
                        VOCAB_MAX);
     if (il_sp_trainer_open(&trainer) != IL_SP_OK) return il_fail(error, IL_ERR_NOMEM, "no memory for a trainer");
     for (size_t i = 0; i < n_files && status == IL_OK; i++) {
-        status = il_reader_run(&engine->memory, files[i], 0, take_document, trainer, error);
+        status = il_documents_read(&engine->memory, files[i], 0, take_document, trainer, error);
         if (status == IL_OK)
             il_log(engine, IL_LOG_INFO, "%s: %zu distinct words so far", files[i], il_sp_trainer_words(trainer));
     }

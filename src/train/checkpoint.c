@@ -18,7 +18,7 @@ enum { FORMAT = 1 };
 
 /* ---- what trainer.safetensors holds: m.NAME and v.NAME of every tensor, and lane.I, a carried state's block ---- */
 
-static size_t lanes(const il_trainer *t) { return t->gradient.carry ? (size_t)t->gradient.n_states : 0; }
+static size_t lanes(const il_trainer *t) { return t->gradient.stateful ? (size_t)t->gradient.n_states : 0; }
 
 static il_status save_arrays(const il_trainer *t, const char *path, il_error *error) {
     const il_allocator *memory = &t->model->engine->memory;
@@ -88,7 +88,7 @@ static json_t *describe_data(const il_trainer *t) {
     const il_data_options *d = il_data_get_options(t->data);
     return json_pack("{s:I,s:I,s:I,s:i,s:i,s:I}", "tokens", (json_int_t)il_data_tokens(t->data), "length",
                      (json_int_t)d->length, "sequences", (json_int_t)d->sequences, "shuffle", d->shuffle, "carry",
-                     d->carry, "seed", (json_int_t)d->seed);
+                     d->stateful, "seed", (json_int_t)d->seed);
 }
 
 static il_status save_progress(const il_trainer *t, const char *path, il_error *error) {

@@ -17,24 +17,25 @@ static void lay_out(il_gradient *g, il_arena *arena) {
     g->nll = il_arena_take(arena, tokens, sizeof(float));
     g->inputs = il_arena_take(arena, tokens, sizeof(int32_t));
     g->targets = il_arena_take(arena, tokens, sizeof(int32_t));
-    g->stretches = il_arena_take(arena, (size_t)g->micro, sizeof *g->stretches);
+    g->segments = il_arena_take(arena, (size_t)g->micro, sizeof *g->segments);
     g->states = il_arena_take(arena, (size_t)g->n_states, sizeof *g->states);
 }
 
-il_status il_gradient_open(il_model *model, int sequences, int length, int carry, il_gradient_kind kind,
+il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error) {
     il_gradient *g = gradient;
-    *g = (il_gradient){.model = model, .length = length, .carry = carry, .kind = kind};
+    *g = (il_gradient){.model = model, .length = length, .stateful = stateful, .kind = kind};
     IL_TRY(il_model_check_trainable(model, error));
-    if (carry && !model->rule)
+    if (stateful && !model->rule)
         return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "carry needs a recurrent mixer: self-attention has no state of constant size");
-    if (carry && length % model->config.mini_batch)
-        return il_fail(error, IL_ERR_ARG, "carry needs sequences of whole mini-batches: %d is no multiple of %d",
-                       length, model->config.mini_batch);
+                       "stateful data need a recurrent mixer: self-attention has no state of constant size");
+    if (stateful && length % model->config.mini_batch)
+        return il_fail(error, IL_ERR_ARG,
+                       "stateful data need sequences of whole mini-batches: %d is not a multiple of %d", length,
+                       model->config.mini_batch);
     g->micro = length < IL_MICRO_TOKENS ? IL_MICRO_TOKENS / length : 1;
     if (g->micro > sequences) g->micro = sequences;
-    g->n_states = carry ? sequences : g->micro;
+    g->n_states = stateful ? sequences : g->micro;
     int tokens = g->micro * length;
 
     il_arena arena = {0};
@@ -78,9 +79,9 @@ static il_pass prepare(il_gradient *g, const int32_t *tokens, const unsigned cha
     int length = g->length, bos = g->model->config.bos_token;
     for (int s = 0; s < n; s++) {
         const int32_t *sequence = tokens + (size_t)(first + s) * (size_t)(length + 1);
-        il_state *state = &g->states[g->carry ? first + s : s];
-        if (!g->carry || !fresh || fresh[first + s]) il_state_reset(state);
-        g->stretches[s] = (il_stretch){.first = s * length, .n = length, .state = state};
+        il_state *state = &g->states[g->stateful ? first + s : s];
+        if (!g->stateful || !fresh || fresh[first + s]) il_state_reset(state);
+        g->segments[s] = (il_segment){.first = s * length, .n = length, .state = state};
         memcpy(g->inputs + (size_t)s * (size_t)length, sequence, (size_t)length * sizeof *sequence);
         memcpy(g->targets + (size_t)s * (size_t)length, sequence + 1, (size_t)length * sizeof *sequence);
         int valid = 0;
@@ -90,8 +91,8 @@ static il_pass prepare(il_gradient *g, const int32_t *tokens, const unsigned cha
     }
     return (il_pass){.model = g->model,
                      .work = &g->work,
-                     .stretches = g->stretches,
-                     .n_stretches = n,
+                     .segments = g->segments,
+                     .n_segments = n,
                      .tokens = n * length,
                      .inner_lr = 1.0F};
 }
@@ -163,7 +164,7 @@ il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const 
         pass.inner_lr = inner_lr;
         if (g->kind == IL_GRADIENT_BF16) pass.bf16 = &g->bf16;
         il_forward(&pass, g->inputs);
-        il_head_loss(&pass, g->targets, g->weight, g->nll, g->dhidden, g->gradient);
+        il_lm_head_loss(&pass, g->targets, g->weight, g->nll, g->dhidden, g->gradient);
         add_loss(g, n, sequences, loss);
         if (!g->bf16.status && !isfinite(*loss)) return blame_forward(g, pass.tokens, error);
         il_backward(&pass, g->inputs, g->dhidden, g->gradient, &g->space);
@@ -181,7 +182,7 @@ il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const u
         int n = sequences - first < g->micro ? sequences - first : g->micro;
         il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
         il_forward(&pass, g->inputs);
-        il_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets, g->nll);
+        il_lm_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets, g->nll);
         add_loss(g, n, sequences, loss);
     }
     return isfinite(*loss) ? IL_OK : il_fail(error, IL_ERR_NONFINITE, "the loss of validation is not finite");

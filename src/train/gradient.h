@@ -21,24 +21,24 @@ typedef struct il_gradient {
     il_model *model;
     int length, micro; /* tokens a sequence, sequences a pass */
     il_gradient_kind kind;
-    int packs; /* a batch takes several exact passes: worth packing the weights once, as much memory as they are */
-    int carry; /* each sequence of a batch goes on from its lane's state unless it is fresh */
+    int packs;    /* a batch takes several exact passes: worth packing the weights once, as much memory as they are */
+    int stateful; /* each sequence of a batch goes on from its lane's state unless it is fresh */
     il_workspace work;
     il_tape tape;
     il_backspace space;
     il_bf16 bf16;     /* IL_GRADIENT_BF16 */
-    il_state *states; /* [carry ? sequences : micro] */
+    il_state *states; /* [stateful ? sequences : micro] */
     int n_states;
     void *block;
     float *gradient;           /* [table.floats] of the last batch */
     float *dhidden;            /* [T,D] */
     float *weight, *nll;       /* [T] */
     int32_t *inputs, *targets; /* [T] */
-    il_stretch *stretches;     /* [micro] */
+    il_segment *segments;      /* [micro] */
 } il_gradient;
 
 /* IL_ERR_UNSUPPORTED where IL_GRADIENT_BF16 is not offered (il_onednn_bf16_check). */
-il_status il_gradient_open(il_model *model, int sequences, int length, int carry, il_gradient_kind kind,
+il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error);
 void il_gradient_close(il_gradient *gradient);
 /* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets,

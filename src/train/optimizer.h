@@ -3,7 +3,7 @@
 #ifndef IL_TRAIN_OPTIMIZER_H
 #define IL_TRAIN_OPTIMIZER_H
 
-#include "kernels/engine.h"
+#include "engine/engine.h"
 
 typedef struct il_optimizer {
     il_engine *engine;

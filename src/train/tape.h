@@ -4,9 +4,9 @@
 
 #include "model/forward.h"
 
-/* Room for passes of at most `stretches` sequences of at most `length` tokens each, length ≥ 1. One
+/* Room for passes of at most `segments` sequences of at most `length` tokens each, length ≥ 1. One
  * allocation. */
-il_status il_tape_open(const il_model *model, int stretches, int length, il_tape *tape, il_error *error);
+il_status il_tape_open(const il_model *model, int segments, int length, il_tape *tape, il_error *error);
 void il_tape_close(il_tape *tape); /* an all-zero one is fine */
 
 #endif

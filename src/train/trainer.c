@@ -70,7 +70,8 @@ il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_optio
     t->data = data;
     t->options = o;
     il_gradient_kind kind = o.dtype == IL_WEIGHTS_BF16 ? IL_GRADIENT_BF16 : IL_GRADIENT;
-    il_status status = il_gradient_open(model, (int)d->sequences, (int)d->length, d->carry, kind, &t->gradient, error);
+    il_status status =
+        il_gradient_open(model, (int)d->sequences, (int)d->length, d->stateful, kind, &t->gradient, error);
     if (status == IL_OK) status = il_optimizer_open(model->engine, model->table.floats, &t->optimizer, error);
     if (status != IL_OK) {
         il_trainer_close(t);
@@ -139,7 +140,7 @@ il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batch
     il_cursor start = {0};
     IL_TRY(il_data_seek(data, &start, error));
     il_gradient g;
-    IL_TRY(il_gradient_open(trainer->model, (int)d->sequences, (int)d->length, d->carry, IL_LOSS_ONLY, &g, error));
+    IL_TRY(il_gradient_open(trainer->model, (int)d->sequences, (int)d->length, d->stateful, IL_LOSS_ONLY, &g, error));
     double total = 0;
     il_status status = IL_OK;
     for (uint64_t i = 0; i < batches && status == IL_OK; i++) {

@@ -1,0 +1,158 @@
+/* compress.c: `innerloop compress` and `innerloop decompress`: any file, smaller by what the model predicts
+ * of it, and back. Input and output are held in memory; the output appears only when it is whole and, coming
+ * back, when its checksum is right. */
+#include "bundled_model.h"
+#include "command.h"
+#include "files.h"
+#include "interrupt.h"
+#include "output.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct compress_options {
+    const char *model, *load;
+    uint64_t streams;
+} compress_options;
+
+typedef struct codec_run {
+    cli_command *command;
+    cli_progress progress;
+    int shown; /* the progress has begun */
+} codec_run;
+
+static int show(void *user, uint64_t done, uint64_t total) {
+    codec_run *run = user;
+    char detail[64];
+    if (!run->shown) cli_progress_begin(&run->progress, run->command->verb, "byte", 0, total);
+    run->shown = 1;
+    double seconds = cli_seconds() - run->progress.started;
+    snprintf(detail, sizeof detail, "%.0f bytes/s", seconds > 0 ? (double)done / seconds : 0.0);
+    cli_progress_show(&run->progress, done, detail);
+    return cli_interrupted();
+}
+
+/* To the file, or to standard output once all is known to be well. */
+static il_status deliver(const char *path, const il_buffer *output, il_error *error) {
+    cli_file file;
+    if (!strcmp(path, "-")) {
+        if (fwrite(output->data, 1, output->bytes, stdout) == output->bytes && !fflush(stdout)) return IL_OK;
+        return cli_fail(error, IL_ERR_IO, "standard output: %s", strerror(errno));
+    }
+    il_status status = cli_file_open(&file, path, error);
+    if (status) return status;
+    status = cli_file_write(&file, output->data, output->bytes, error);
+    if (!status) return cli_file_finish(&file, error);
+    cli_file_abandon(&file);
+    return status;
+}
+
+static void report(const cli_command *command, const char *path, size_t original, size_t compressed, double seconds) {
+    double bits = original ? 8.0 * (double)compressed / (double)original : NAN;
+    double rate = seconds > 0 ? (double)original / seconds : NAN;
+    if (command->spec->json) {
+        cli_json_print(json_pack("{s:o, s:I, s:I, s:o, s:o, s:o}", "out", cli_json_string(path), "bytes",
+                                 (json_int_t)original, "compressed_bytes", (json_int_t)compressed, "bits_per_byte",
+                                 cli_json_real(bits), "seconds", cli_json_real(seconds), "bytes_per_s",
+                                 cli_json_real(rate)));
+    } else {
+        cli_note(command->verb, "%zu bytes %s %zu (%.3f bits per byte) in %.2f s", original,
+                 command->verb[0] == 'c' ? "to" : "from", compressed, original ? bits : 0.0, seconds);
+    }
+}
+
+static il_status transcode(cli_command *command, const compress_options *options, const char *from, const char *to) {
+    il_model *model = NULL;
+    il_tokenizer *tokenizer = NULL;
+    il_session *start = NULL;
+    il_buffer output = {0};
+    char *input = NULL;
+    size_t bytes = 0;
+    int compressing = command->verb[0] == 'c';
+    codec_run run = {.command = command};
+    il_codec_options codec;
+    il_error wrong;
+    il_codec_options_default(&codec);
+    codec.streams = (int)options->streams;
+    codec.progress = show;
+    codec.user = &run;
+    il_status status = command_model(command, options->model, &model, &tokenizer);
+    if (!status && options->load) status = il_session_load(model, options->load, &start, &command->error);
+    codec.start = start;
+    if (!status && strcmp(to, "-")) status = cli_writable(to, &command->error); /* rather now than after the work */
+    if (!status) status = cli_read(from, &input, &bytes, &command->error);
+    cli_interrupt_catch();
+    double started = cli_seconds();
+    if (!status) {
+        status = (compressing ? il_compress : il_decompress)(model, tokenizer, input, bytes, &codec, &output, &wrong);
+        if (status)
+            cli_fail(&command->error, status, "%s: %s", strcmp(from, "-") ? from : "standard input", wrong.message);
+    }
+    double seconds = cli_seconds() - started;
+    if (run.shown) cli_progress_end(&run.progress);
+    if (!status) status = deliver(to, &output, &command->error);
+    if (!status) report(command, to, compressing ? bytes : output.bytes, compressing ? output.bytes : bytes, seconds);
+    il_buffer_free(&output);
+    free(input);
+    il_session_close(start);
+    il_tokenizer_close(tokenizer);
+    il_model_unref(model);
+    return status;
+}
+
+static int run_verb(arg_spec *spec, const compress_options *options, int argc, char **argv) {
+    cli_command command;
+    int code;
+    spec->operand = "IN OUT";
+    spec->operand_help = "files; - is standard input, or standard output";
+    spec->operands_min = spec->operands_max = 2;
+    if (!arg_parse(spec, argc, argv, &code)) return code;
+    const char *from = spec->operands.items[0], *to = spec->operands.items[1];
+    const char *wrong = NULL;
+    if (spec->json && !strcmp(to, "-")) wrong = "--json and - as OUT both want standard output";
+    if (strcmp(from, "-") && cli_same_file(from, to)) wrong = "IN and OUT are the same file";
+    if (wrong) {
+        cli_error(spec->verb, "%s", wrong);
+        arg_release(spec);
+        return 2;
+    }
+    il_status status = command_open(&command, spec);
+    if (!status) status = transcode(&command, options, from, to);
+    return command_close(&command, status);
+}
+
+int verb_compress(int argc, char **argv) {
+    compress_options options = {.streams = 1};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; the same is needed to decompress"),
+        ARG("--load-state", ARG_TEXT, &options.load, "F",
+            "go on from this state (see read); the same is needed to decompress"),
+        ARG("--streams", ARG_COUNT, &options.streams, "N",
+            "cut the input into N parts that are read side by side: faster, a little larger (default 1)", RANGE(1, 64)),
+    };
+    arg_spec spec = {.verb = "compress",
+                     .summary = "make a file small by what a model predicts of it",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop compress --model model book.txt book.ilc\n"
+                                "innerloop compress --model model --streams 8 - - < book.txt > book.ilc\n"
+                                "innerloop compress --model model --load-state first.ilstate second.txt second.ilc"};
+    return run_verb(&spec, &options, argc, argv);
+}
+
+int verb_decompress(int argc, char **argv) {
+    compress_options options = {.streams = 1};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; the one it was compressed with"),
+        ARG("--load-state", ARG_TEXT, &options.load, "F", "the state it was compressed from, if it was from one"),
+    };
+    arg_spec spec = {.verb = "decompress",
+                     .summary = "give back what compress was given, byte for byte",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop decompress --model model book.ilc book.txt"};
+    return run_verb(&spec, &options, argc, argv);
+}

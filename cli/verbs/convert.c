@@ -1,0 +1,91 @@
+/* convert.c: `innerloop convert`: a model with its weights held in another type, or with another fast head. */
+#include "bundled_model.h"
+#include "command.h"
+#include "files.h"
+#include "output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct convert_options {
+    const char *model, *dtype, *out;
+    arg_list set;
+    int force;
+} convert_options;
+
+static il_weight_type type_of(const char *name) {
+    il_weight_type type = IL_WEIGHTS_F32;
+    while (strcmp(name, il_weight_type_name(type))) type++; /* the option's choices are these names */
+    return type;
+}
+
+static void report(const cli_command *command, const convert_options *options, const il_model *model) {
+    char fingerprint[33], *weights = cli_text("%s/model.safetensors", options->out);
+    const char *dtype = il_weight_type_name(il_model_config(model)->weights);
+    uint64_t bytes = cli_file_bytes(weights);
+    il_model_fingerprint(model, fingerprint);
+    if (command->spec->json)
+        cli_json_print(json_pack("{s:o, s:s, s:I, s:I, s:s}", "out", cli_json_string(options->out), "dtype", dtype,
+                                 "parameters", (json_int_t)il_model_parameters(model), "bytes", (json_int_t)bytes,
+                                 "fingerprint", fingerprint));
+    else
+        printf("%s: %llu parameters as %s, %llu bytes, fingerprint %s\n", options->out,
+               (unsigned long long)il_model_parameters(model), dtype, (unsigned long long)bytes, fingerprint);
+    free(weights);
+}
+
+/* *usage: what --set asks for is no config that conversion can give. */
+static il_status convert(cli_command *command, const convert_options *options, int *usage) {
+    il_error *error = &command->error;
+    il_model *model = NULL, *converted = NULL;
+    il_tokenizer *tokenizer = NULL;
+    char *vocabulary = cli_text("%s/tokenizer.model", options->out);
+    il_status status = IL_OK;
+    if (!options->force && (cli_exists(options->out, "config.json") || cli_exists(options->out, "model.safetensors")))
+        status = cli_fail(error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options->out);
+    if (!status) status = command_model(command, options->model, &model, &tokenizer);
+    if (!status) {
+        il_config config = *il_model_config(model);
+        if (options->dtype) config.weights = type_of(options->dtype);
+        status = command_set(command, &options->set, &config);
+        *usage = status != IL_OK;
+        if (!status) *usage = (status = il_model_convert(model, &config, &converted, error)) == IL_ERR_ARG;
+    }
+    if (!status) status = il_model_save(converted, options->out, error);
+    /* --force over a model with another tokenizer must not leave that one behind. */
+    if (!status) remove(vocabulary);
+    if (!status) status = il_tokenizer_save(tokenizer, options->out, error);
+    if (!status) report(command, options, converted);
+    il_tokenizer_close(tokenizer);
+    il_model_unref(converted);
+    il_model_unref(model);
+    free(vocabulary);
+    return status;
+}
+
+int verb_convert(int argc, char **argv) {
+    convert_options options = {0};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
+            "how the weights of linear layers are held (default: as they are)"),
+        ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",
+            "fast_head_size=N: a head that goes on learning by N features, 0 for none; fast_head_lr=X"),
+        ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
+        ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in the output directory if there is one"),
+    };
+    arg_spec spec = {.verb = "convert",
+                     .summary = "hold a model's weights in another type, give it a fast head",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop convert --model run/latest --dtype bf16 --out small\n"
+                                "innerloop convert --model run/latest --set fast_head_size=32 --out learning"};
+    cli_command command;
+    int code, usage = 0;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    il_status status = command_open(&command, &spec);
+    if (!status) status = convert(&command, &options, &usage);
+    code = command_close(&command, status);
+    return usage ? 2 : code;
+}

@@ -1,0 +1,315 @@
+/* doctor.c: `innerloop doctor`: what this machine is, what the engine makes of it, and whether it computes the same
+ * bits as every other: small built-in models, on every instruction set that runs here, must give checksums that are
+ * written down below. Changes nothing. */
+#include "bench/machine.h"
+#include "command.h"
+#include "files.h"
+#include "output.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum {
+    TOKENS = 100, /* six mini-batches and an open one */
+    PIECE = 23,   /* the second reading's pieces: no multiple of anything */
+    SEQUENCES = 2,
+    LENGTH = 33,
+    VOCABULARY = 97,
+    SETS = 5,
+    RUNS = 2
+};
+static const char *const sets[SETS] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
+
+enum { LOGITS, LOSSES, GRADIENT, SUMS };
+static const char *const sum_names[SUMS] = {"logits", "losses", "gradient"};
+
+/* xxh3-64 of little-endian floats. After a change that is meant to change bits, `innerloop doctor --json` says the new
+ * ones. */
+static const struct {
+    const char *name, *mixer, *backbone;
+    int width; /* of two heads */
+    uint64_t sums[SUMS];
+} models[] = {
+    {"ttt_linear mamba", "ttt_linear", "mamba", 128, {0x6c21c3dd09f255df, 0x35049b254edd4261, 0x7a162ddd888ffbc7}},
+    {"ttt_linear transformer",
+     "ttt_linear",
+     "transformer",
+     96,
+     {0x9970af718c5c67d9, 0x214a932cf9f4c637, 0x239df723d19e4b6f}},
+    {"ttt_mlp mamba", "ttt_mlp", "mamba", 128, {0x459e7db12647fc97, 0x8324c4ab37e398fe, 0x48b6b8726ccda12e}},
+    {"ttt_mlp transformer", "ttt_mlp", "transformer", 96, {0xcc5a4aff5cee0166, 0x15189bf06d144776, 0xdc408bdd69b1cbe5}},
+    {"self_attention",
+     "self_attention",
+     "transformer",
+     128,
+     {0x5e1f292b8bde89c8, 0x6a2defc595c5b411, 0x51c09ed7ffa92cd6}},
+};
+enum { MODELS = sizeof models / sizeof *models };
+
+typedef struct check {
+    int model;
+    const char *kernels;
+    int threads;
+    uint64_t sums[SUMS];
+    char wrong[160]; /* what differs; "": nothing */
+} check;
+
+typedef struct doctor {
+    cli_command *command;
+    json_t *against; /* another machine's report; NULL: none */
+    const char *against_path;
+    char cpu[256], features[256];
+    const char *usable[SETS];
+    int n_usable;
+    check checks[MODELS * SETS * RUNS];
+    size_t n, failed;
+    il_limits limits;
+    uint64_t memory_total, memory_available;
+    double seconds;
+} doctor;
+
+/* ---- the self-test ---- */
+
+static il_status open_engine(const char *kernels, int threads, il_engine **engine, il_error *error) {
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.kernels = kernels;
+    options.threads = threads;
+    return il_engine_open(&options, engine, error);
+}
+
+static il_status open_model(il_engine *engine, int i, il_model **model, il_error *error) {
+    il_config config;
+    il_status status = il_config_preset("tiny", models[i].mixer, models[i].backbone, &config, error);
+    if (status) return status;
+    config.layers = 1;
+    config.width = models[i].width;
+    config.heads = 2;
+    config.ffn_width = 168;
+    config.vocab_size = VOCABULARY;
+    config.bos_token = config.eos_token = -1;
+    return il_model_init(engine, &config, 1, model, error);
+}
+
+/* Reads the tokens in pieces of so many, then takes a gradient. */
+static il_status compute(il_model *model, const int32_t *tokens, size_t piece, uint64_t sums[SUMS], il_error *error) {
+    size_t parameters = (size_t)il_model_parameters(model);
+    float *logits = cli_alloc((size_t)TOKENS * VOCABULARY, sizeof *logits), *nll = cli_alloc(TOKENS, sizeof *nll),
+          *gradient = cli_alloc(parameters, sizeof *gradient);
+    il_session *session = NULL;
+    double loss;
+    il_status status = il_session_open(model, NULL, &session, error);
+    for (size_t at = 0; at < TOKENS && !status; at += piece) {
+        il_feed feed = {.session = session,
+                        .tokens = tokens + at,
+                        .n = TOKENS - at < piece ? TOKENS - at : piece,
+                        .nll = nll + at,
+                        .logits = logits + at * VOCABULARY};
+        status = il_feed_many(&feed, 1, error);
+    }
+    il_session_close(session);
+    if (!status) status = il_model_gradient(model, tokens, SEQUENCES, LENGTH, &loss, gradient, error);
+    sums[LOGITS] = XXH3_64bits(logits, (size_t)TOKENS * VOCABULARY * sizeof *logits);
+    sums[LOSSES] = XXH3_64bits(nll + 1, (TOKENS - 1) * sizeof *nll); /* nothing predicts the first token */
+    sums[GRADIENT] = XXH3_64bits(gradient, parameters * sizeof *gradient);
+    free(gradient);
+    free(nll);
+    free(logits);
+    return status;
+}
+
+/* The checksum that the other machine's report has for this model; 0 when it has none. */
+static uint64_t other_sum(const json_t *report, const char *model, int sum) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(json_object_get(report, "checks"), i, row) {
+        const char *name = json_string_value(json_object_get(row, "model")),
+                   *hex = json_string_value(json_object_get(row, sum_names[sum]));
+        if (name && hex && !strcmp(name, model)) return strtoull(hex, NULL, 16);
+    }
+    return 0;
+}
+
+static void judge(const doctor *d, check *c) {
+    for (int sum = 0; sum < SUMS && !c->wrong[0]; sum++) {
+        uint64_t other = d->against ? other_sum(d->against, models[c->model].name, sum) : c->sums[sum];
+        if (c->sums[sum] != models[c->model].sums[sum])
+            snprintf(c->wrong, sizeof c->wrong, "%s %016" PRIx64 ", not %016" PRIx64, sum_names[sum], c->sums[sum],
+                     models[c->model].sums[sum]);
+        else if (other != c->sums[sum])
+            snprintf(c->wrong, sizeof c->wrong, "%s %016" PRIx64 ", but %016" PRIx64 " in %.60s", sum_names[sum],
+                     c->sums[sum], other, d->against_path);
+    }
+}
+
+/* Every model in one piece by one thread, and in odd pieces by several. */
+static il_status check_set(doctor *d, const char *kernels) {
+    il_error *error = &d->command->error;
+    int threads = il_engine_threads(d->command->engine), counts[RUNS] = {1, threads > 2 ? threads : 2};
+    int32_t tokens[TOKENS];
+    il_status status = IL_OK;
+    for (uint32_t i = 0, x = 1; i < TOKENS; i++) {
+        x = x * 1664525 + 1013904223;
+        tokens[i] = (int32_t)((x >> 16) % VOCABULARY);
+    }
+    for (int run = 0; run < RUNS && !status; run++) {
+        il_engine *engine;
+        status = open_engine(kernels, counts[run], &engine, error);
+        for (int i = 0; i < MODELS && !status; i++) {
+            check *c = &d->checks[d->n++];
+            il_model *model = NULL;
+            *c = (check){.model = i, .kernels = kernels, .threads = counts[run]};
+            status = open_model(engine, i, &model, error);
+            if (!status) status = compute(model, tokens, run ? PIECE : TOKENS, c->sums, error);
+            il_model_unref(model);
+            if (!status) judge(d, c);
+            d->failed += c->wrong[0] != 0;
+        }
+        il_engine_close(engine);
+    }
+    return status;
+}
+
+static il_status examine(doctor *d) {
+    il_status status = IL_OK;
+    double start = cli_seconds();
+    machine_cpu_name(MACHINE_CPUINFO, MACHINE_MODEL, d->cpu, sizeof d->cpu);
+    machine_features(MACHINE_CPUINFO, d->features, sizeof d->features);
+    machine_memory(MACHINE_MEMINFO, &d->memory_total, &d->memory_available);
+    for (int i = 0; i < SETS && !status; i++) {
+        il_engine *engine;
+        if (open_engine(sets[i], 1, &engine, NULL)) continue; /* not for this CPU */
+        il_engine_close(engine);
+        d->usable[d->n_usable++] = sets[i];
+        status = check_set(d, sets[i]);
+    }
+    if (!status) status = il_engine_limits(d->command->engine, &d->limits, &d->command->error);
+    d->seconds = cli_seconds() - start;
+    return status;
+}
+
+/* ---- output ---- */
+
+static json_t *words_json(const char *text) {
+    json_t *words = json_array();
+    for (size_t n; *text; text += n + (text[n] == ' ')) {
+        n = strcspn(text, " ");
+        json_array_append_new(words, cli_json_text(text, n));
+    }
+    return words;
+}
+
+static json_t *positive(double value) { return value > 0 ? json_real(value) : json_null(); }
+
+static json_t *check_json(const check *c) {
+    json_t *row =
+        json_pack("{s:s, s:s, s:i}", "model", models[c->model].name, "kernels", c->kernels, "threads", c->threads);
+    for (int sum = 0; sum < SUMS; sum++) {
+        char hex[17];
+        snprintf(hex, sizeof hex, "%016" PRIx64, c->sums[sum]);
+        json_object_set_new(row, sum_names[sum], json_string(hex));
+    }
+    json_object_set_new(row, "passed", json_boolean(!c->wrong[0]));
+    return row;
+}
+
+static void print_json(const doctor *d) {
+    const il_engine *engine = d->command->engine;
+    json_t *usable = json_array(), *checks = json_array(), *object = json_object();
+    for (int i = 0; i < d->n_usable; i++) json_array_append_new(usable, json_string(d->usable[i]));
+    for (size_t i = 0; i < d->n; i++) json_array_append_new(checks, check_json(&d->checks[i]));
+    json_object_set_new(object, "version", json_string(il_version()));
+    json_object_set_new(object, "cpu", cli_json_string(d->cpu));
+    json_object_set_new(object, "features", words_json(d->features));
+    json_object_set_new(object, "kernels", json_string(il_engine_kernels(engine)));
+    json_object_set_new(object, "kernels_usable", usable);
+    json_object_set_new(object, "il_cpu", cli_json_string(getenv("IL_CPU")));
+    json_object_set_new(object, "threads", json_integer(il_engine_threads(engine)));
+    json_object_set_new(object, "memory_bytes", positive((double)d->memory_total));
+    json_object_set_new(object, "memory_available_bytes", positive((double)d->memory_available));
+    json_object_set_new(object, "limits",
+                        json_pack("{s:f, s:o, s:o, s:o, s:f, s:f}", "gflops_kernel", d->limits.gflops_kernel,
+                                  "gflops_onednn", positive(d->limits.gflops_onednn), "gflops_bf16_onednn",
+                                  positive(d->limits.gflops_bf16_onednn), "gops_int8_onednn",
+                                  positive(d->limits.gops_int8_onednn), "read_gb_s", d->limits.read_gb_s,
+                                  "l2_read_gb_s", d->limits.l2_read_gb_s));
+    json_object_set_new(object, "checks", checks);
+    json_object_set_new(object, "passed", json_boolean(!d->failed));
+    json_object_set_new(object, "seconds", json_real(d->seconds));
+    cli_json_print(object);
+}
+
+static void print_text(const doctor *d) {
+    const il_engine *engine = d->command->engine;
+    const il_limits *l = &d->limits;
+    const char *forced = getenv("IL_CPU");
+    printf("innerloop  %s\ncpu        %s\nfeatures   %s\n", il_version(), d->cpu, d->features[0] ? d->features : "-");
+    printf("kernels    %s, ", il_engine_kernels(engine));
+    if (forced)
+        printf("as IL_CPU says");
+    else
+        printf("the best of:");
+    for (int i = 0; i < d->n_usable && !forced; i++) printf("%s %s", i ? "," : "", d->usable[i]);
+    printf("\nthreads    %d\nmemory     %.1f GB, %.1f GB of them available\n", il_engine_threads(engine),
+           (double)d->memory_total * 1e-9, (double)d->memory_available * 1e-9);
+    printf("products   %.1f GFLOP/s", l->gflops_kernel);
+    if (l->gflops_onednn > 0) printf(", oneDNN %.1f GFLOP/s, int8 %.1f Gop/s", l->gflops_onednn, l->gops_int8_onednn);
+    if (l->gflops_bf16_onednn > 0) printf(", bf16 %.1f GFLOP/s", l->gflops_bf16_onednn);
+    printf("\nreads      memory %.1f GB/s, second-level caches %.1f GB/s\n", l->read_gb_s, l->l2_read_gb_s);
+    printf("self-test  %s: %zu of %zu checks give the bits of every other machine (%.1f s)\n",
+           d->failed ? "FAILED" : "passed", d->n - d->failed, d->n, d->seconds);
+    for (size_t i = 0; i < d->n; i++) {
+        const check *c = &d->checks[i];
+        if (c->wrong[0])
+            printf("           %s, %s, %d threads: %s\n", models[c->model].name, c->kernels, c->threads, c->wrong);
+    }
+}
+
+static il_status load_report(doctor *d, const char *path) {
+    il_error *error = &d->command->error;
+    json_error_t why;
+    char *text;
+    size_t bytes;
+    if (!path) return IL_OK;
+    il_status status = cli_read(path, &text, &bytes, error);
+    if (status) return status;
+    d->against_path = path;
+    d->against = json_loadb(text, bytes, 0, &why);
+    free(text);
+    if (!d->against) return cli_fail(error, IL_ERR_FORMAT, "%s: %s", path, why.text);
+    if (!json_is_array(json_object_get(d->against, "checks")))
+        return cli_fail(error, IL_ERR_FORMAT, "%s: no report of doctor --json: it has no checks", path);
+    return IL_OK;
+}
+
+int verb_doctor(int argc, char **argv) {
+    const char *against = NULL;
+    arg_option table[] = {
+        ARG("--against", ARG_TEXT, &against, "FILE", "also compare with what doctor --json said on another machine"),
+    };
+    arg_spec spec = {.verb = "doctor",
+                     .summary = "say what this machine is and whether it computes the same bits as every other",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop doctor\n"
+                                "innerloop doctor --json > here.json; innerloop doctor --against there.json"};
+    cli_command command;
+    doctor d = {.command = &command};
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    il_status status = command_open(&command, &spec);
+    if (!status) status = load_report(&d, against);
+    if (!status) status = examine(&d);
+    if (!status && spec.json) print_json(&d);
+    if (!status && !spec.json) print_text(&d);
+    for (size_t i = 0; i < d.n && !status; i++)
+        if (d.checks[i].wrong[0])
+            status = cli_fail(
+                &command.error, IL_ERR_MISMATCH, "%zu of %zu checks failed, first %s on %s, %d threads: %s", d.failed,
+                d.n, models[d.checks[i].model].name, d.checks[i].kernels, d.checks[i].threads, d.checks[i].wrong);
+    json_decref(d.against);
+    return command_close(&command, status);
+}

@@ -1,0 +1,349 @@
+/* generate.c: `innerloop generate`: continues a prompt. Standard output holds what the model wrote and
+ * nothing else, in the exact bytes, so that it can be piped; the prompt is not repeated. */
+#include "bundled_model.h"
+#include "command.h"
+#include "files.h"
+#include "interrupt.h"
+#include "lines.h"
+#include "output.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { RECENT = 64, PROMPT_PIECE = 2048 };
+
+typedef struct generate_options {
+    const char *model, *prompt, *prompt_file, *load, *save;
+    uint64_t tokens_max, top_k, seed;
+    double temperature, top_p, min_p, repeat_penalty;
+    arg_list stop;
+} generate_options;
+
+/* Text on its way out. What could be the beginning of a stop string is held back. */
+typedef struct text_outlet {
+    const arg_list *stops;
+    int stream; /* print as it comes */
+    char *text; /* [bytes] everything written; [printed] of it are out */
+    size_t bytes, capacity, printed;
+    int failure; /* errno of standard output */
+} text_outlet;
+
+static void print_to(text_outlet *outlet, size_t end) {
+    if (outlet->stream && end > outlet->printed && !outlet->failure) {
+        size_t n = end - outlet->printed;
+        if (fwrite(outlet->text + outlet->printed, 1, n, stdout) < n || fflush(stdout)) outlet->failure = errno;
+    }
+    if (end > outlet->printed) outlet->printed = end;
+}
+
+/* Adds text; returns 1 when a stop string is complete: the text then ends before it. */
+static int put(text_outlet *outlet, const char *text, size_t n) {
+    while (outlet->bytes + n > outlet->capacity) {
+        size_t capacity = outlet->capacity ? 2 * outlet->capacity : 4096;
+        char *larger = cli_alloc(capacity, 1);
+        if (outlet->bytes) memcpy(larger, outlet->text, outlet->bytes);
+        free(outlet->text);
+        outlet->text = larger;
+        outlet->capacity = capacity;
+    }
+    if (n) memcpy(outlet->text + outlet->bytes, text, n);
+    outlet->bytes += n;
+    size_t stop_at = outlet->bytes, safe = outlet->bytes;
+    for (size_t i = 0; i < outlet->stops->n; i++) {
+        const char *stop = outlet->stops->items[i];
+        size_t length = strlen(stop);
+        for (size_t at = outlet->printed; at < stop_at; at++) {
+            size_t rest = outlet->bytes - at, shared = rest < length ? rest : length;
+            if (memcmp(outlet->text + at, stop, shared)) continue;
+            if (shared == length)
+                stop_at = at;
+            else if (at < safe)
+                safe = at;
+            break;
+        }
+    }
+    if (stop_at < outlet->bytes) {
+        outlet->bytes = stop_at;
+        print_to(outlet, stop_at);
+        return 1;
+    }
+    print_to(outlet, safe);
+    return 0;
+}
+
+typedef struct generation {
+    cli_command *command;
+    const generate_options *options;
+    il_model *model;
+    il_tokenizer *tokenizer;
+    il_session *session;
+    int32_t *prompt; /* [n_prompt], BOS included */
+    size_t n_prompt;
+    int32_t drawn; /* the last token, while the session has not read it; -1 */
+    int eos[2];    /* the tokenizer's and the config's; -1: none */
+    float *logits;
+    char *piece;
+    size_t piece_capacity;
+    il_decoder decoder;
+    int32_t recent[RECENT]; /* the last tokens, prompt included */
+    size_t n_recent;
+    text_outlet outlet;
+    json_t *ids;
+    uint64_t generated;
+    const char *finish; /* "length", "eos", "stop" or "interrupted" */
+    double prompt_seconds, seconds;
+} generation;
+
+static void remember(generation *g, int32_t token) {
+    if (g->n_recent == RECENT)
+        memmove(g->recent, g->recent + 1, (RECENT - 1) * sizeof *g->recent);
+    else
+        g->n_recent++;
+    g->recent[g->n_recent - 1] = token;
+}
+
+/* The prompt's tokens: a text that begins, with BOS, or one that goes on from what the loaded state has read. */
+static il_status make_prompt(generation *g) {
+    il_error *error = &g->command->error;
+    const il_config *config = il_model_config(g->model);
+    const char *prompt = g->options->prompt ? g->options->prompt : "";
+    char *text = NULL;
+    size_t bytes = strlen(prompt);
+    int follows = il_session_position(g->session) > 0;
+    cli_encoder encoder;
+    il_tokenizer_info info;
+    il_status status = IL_OK;
+    il_tokenizer_get_info(g->tokenizer, &info);
+    cli_encoder_open(&encoder, g->tokenizer);
+    if (g->options->prompt_file) {
+        status = cli_read(g->options->prompt_file, &text, &bytes, error);
+        prompt = text;
+    }
+    if (!status && bytes) {
+        char *line = cli_alloc(1 + bytes, 1);
+        line[0] = '\n';
+        memcpy(line + 1, prompt, bytes);
+        status = cli_encode(&encoder, line + 1, bytes, follows, error);
+        free(line);
+    }
+    free(text);
+    if (!status) {
+        int bos = follows ? -1 : info.bos >= 0 ? info.bos : config->bos_token;
+        size_t begins = bos >= 0 && bos < config->vocab_size, n = encoder.tokens.n - encoder.skip;
+        g->n_prompt = begins + n;
+        g->prompt = cli_alloc(g->n_prompt, sizeof *g->prompt);
+        if (begins) g->prompt[0] = bos;
+        if (n) memcpy(g->prompt + begins, encoder.tokens.ids + encoder.skip, n * sizeof *g->prompt);
+        g->decoder = (il_decoder){.form = IL_DECODE_UTF8, .started = follows || n > 0};
+        g->eos[0] = info.eos;
+        g->eos[1] = config->eos_token;
+        if (!g->n_prompt && !follows)
+            status = cli_fail(error, IL_ERR_ARG, "the prompt is empty and the tokenizer has no BOS to begin with");
+    }
+    cli_encoder_close(&encoder);
+    return status;
+}
+
+static il_status feed(generation *g, const int32_t *tokens, size_t n) {
+    if (cli_interrupted()) return cli_fail(&g->command->error, IL_ERR_CANCELLED, "interrupted");
+    for (size_t i = n > RECENT ? n - RECENT : 0; i < n; i++) remember(g, tokens[i]);
+    return il_session_feed(g->session, tokens, n, NULL, NULL, &g->command->error);
+}
+
+static il_status read_prompt(generation *g) {
+    cli_progress progress;
+    il_status status = IL_OK;
+    double started = cli_seconds();
+    cli_progress_begin(&progress, g->command->verb, "prompt", 0, g->n_prompt);
+    for (size_t at = 0; at < g->n_prompt && !status; at += PROMPT_PIECE) {
+        size_t n = g->n_prompt - at < PROMPT_PIECE ? g->n_prompt - at : PROMPT_PIECE;
+        status = feed(g, g->prompt + at, n);
+        if (!status && g->n_prompt > PROMPT_PIECE) cli_progress_show(&progress, at + n, "");
+    }
+    cli_progress_end(&progress);
+    g->prompt_seconds = cli_seconds() - started;
+    return status;
+}
+
+/* Draws one token and passes its text on; sets finish when it was the last. */
+static il_status next_token(generation *g, const il_sample_options *sampling, int32_t *token) {
+    il_error *error = &g->command->error;
+    size_t bytes;
+    il_status status = il_session_logits(g->session, g->logits, error);
+    if (!status)
+        status = il_sample(sampling, g->logits, il_model_config(g->model)->vocab_size, il_session_position(g->session),
+                           g->recent, g->n_recent, token, error);
+    if (status) return status;
+    if (*token == g->eos[0] || *token == g->eos[1]) {
+        g->finish = "eos";
+        return IL_OK;
+    }
+    g->generated++;
+    json_array_append_new(g->ids, json_integer(*token));
+    il_tokenizer_info info;
+    il_tokenizer_get_info(g->tokenizer, &info);
+    if (*token >= info.vocab_size) return IL_OK; /* an entry of a padded vocabulary stands for no text */
+    status = il_tokenizer_decode(g->tokenizer, &g->decoder, *token, g->piece, g->piece_capacity, &bytes, error);
+    if (!status && put(&g->outlet, g->piece, bytes)) g->finish = "stop";
+    return status;
+}
+
+static il_status write_text(generation *g) {
+    il_sample_options sampling;
+    il_sample_options_default(&sampling);
+    sampling.temperature = (float)g->options->temperature;
+    sampling.top_k = (int)g->options->top_k;
+    sampling.top_p = (float)g->options->top_p;
+    sampling.min_p = (float)g->options->min_p;
+    sampling.repeat_penalty = (float)g->options->repeat_penalty;
+    sampling.seed = g->options->seed;
+    double started = cli_seconds();
+    il_status status = IL_OK;
+    while (!status && !g->finish && !g->outlet.failure && g->generated < g->options->tokens_max) {
+        int32_t token;
+        status = next_token(g, &sampling, &token);
+        if (status || g->finish) break;
+        g->drawn = token;
+        if (g->generated < g->options->tokens_max) status = feed(g, &token, 1);
+        if (!status && g->generated < g->options->tokens_max) g->drawn = -1;
+    }
+    g->seconds = cli_seconds() - started;
+    if (status == IL_ERR_CANCELLED) g->finish = "interrupted";
+    if (status && status != IL_ERR_CANCELLED) return status;
+    if (!g->finish) g->finish = "length";
+    if (strcmp(g->finish, "stop")) { /* nothing more can complete a character or a stop string */
+        size_t bytes;
+        if (!il_tokenizer_decode(g->tokenizer, &g->decoder, -1, g->piece, g->piece_capacity, &bytes, NULL))
+            put(&g->outlet, g->piece, bytes);
+        print_to(&g->outlet, g->outlet.bytes);
+    }
+    return status;
+}
+
+/* The state after all that was written, so that the next run goes on as this one would have. */
+static il_status save(generation *g) {
+    il_error *error = &g->command->error;
+    il_status status = IL_OK;
+    for (int attempt = 0; g->drawn >= 0 && attempt < 2; attempt++) { /* Ctrl-C may have cancelled the first */
+        status = il_session_feed(g->session, &g->drawn, 1, NULL, NULL, error);
+        if (status != IL_ERR_CANCELLED) break;
+    }
+    return status ? status : il_session_save(g->session, g->options->save, error);
+}
+
+static il_status generate(generation *g) {
+    cli_command *command = g->command;
+    const generate_options *options = g->options;
+    il_error *error = &command->error;
+    il_status status = options->save ? cli_writable(options->save, error) : IL_OK;
+    if (!status) status = command_model(command, options->model, &g->model, &g->tokenizer);
+    if (!status && options->load) status = il_session_load(g->model, options->load, &g->session, error);
+    if (!status && !options->load) status = il_session_open(g->model, NULL, &g->session, error);
+    if (!status) status = make_prompt(g);
+    if (status) return status;
+    g->logits = cli_alloc((size_t)il_model_config(g->model)->vocab_size, sizeof *g->logits);
+    g->piece_capacity = il_tokenizer_piece_bytes_max(g->tokenizer);
+    g->piece = cli_alloc(g->piece_capacity, 1);
+    g->outlet.stops = &g->options->stop;
+    g->outlet.stream = !command->spec->json;
+    cli_interrupt_catch();
+    cli_interrupt_cancels(g->session);
+    status = read_prompt(g);
+    if (!status) status = write_text(g);
+    cli_interrupt_cancels(NULL);
+    if (g->outlet.failure) return cli_fail(error, IL_ERR_IO, "standard output: %s", strerror(g->outlet.failure));
+    if (options->save && (!status || status == IL_ERR_CANCELLED)) {
+        il_status saved = save(g);
+        if (saved) return saved;
+    }
+    if (!g->finish) return status;
+    il_session_stats stats;
+    il_session_get_stats(g->session, &stats);
+    double rate = g->seconds > 0 ? (double)g->generated / g->seconds : 0;
+    if (command->spec->json) {
+        cli_json_print(json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:O}", "text",
+                                 cli_json_text(g->outlet.text, g->outlet.bytes), "tokens", (json_int_t)g->generated,
+                                 "prompt_tokens", (json_int_t)g->n_prompt, "position", (json_int_t)stats.position,
+                                 "evaluated", (json_int_t)stats.tokens_fed, "seconds", cli_json_real(g->seconds),
+                                 "prompt_seconds", cli_json_real(g->prompt_seconds), "tokens_per_s",
+                                 cli_json_real(rate), "finish", g->finish, "ids", g->ids));
+    } else {
+        if (isatty(STDOUT_FILENO)) putchar('\n');
+        fflush(stdout);
+        cli_note(command->verb, "%zu prompt tokens in %.2f s, %llu tokens in %.2f s (%.1f tokens/s), finish: %s",
+                 g->n_prompt, g->prompt_seconds, (unsigned long long)g->generated, g->seconds, rate, g->finish);
+    }
+    return status;
+}
+
+static const char *misuse(const generate_options *options) {
+    if (!options->prompt && !options->prompt_file && !options->load)
+        return "--prompt TEXT or --prompt-file FILE is missing";
+    if (options->prompt && options->prompt_file) return "--prompt and --prompt-file exclude each other";
+    for (size_t i = 0; i < options->stop.n; i++)
+        if (!options->stop.items[i][0]) return "--stop: an empty string stops nothing";
+    return NULL;
+}
+
+int verb_generate(int argc, char **argv) {
+    generate_options options = {.tokens_max = 256};
+    il_sample_options sampling;
+    il_sample_options_default(&sampling);
+    options.temperature = (double)sampling.temperature;
+    options.top_k = (uint64_t)sampling.top_k;
+    options.top_p = (double)sampling.top_p;
+    options.min_p = (double)sampling.min_p;
+    options.repeat_penalty = (double)sampling.repeat_penalty;
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "what to continue; not printed again"),
+        ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
+            "the same from a file, every byte (- is standard input)"),
+        ARG("--load-state", ARG_TEXT, &options.load, "F", "go on from this state; a prompt is then not needed"),
+        ARG("--save-state", ARG_TEXT, &options.save, "F", "keep the state after the last token written"),
+        ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
+        ARG("--temperature", ARG_REAL, &options.temperature, "F", "0: always the likeliest token (default 0.8)",
+            RANGE(0, 100)),
+        ARG("--top-k", ARG_COUNT, &options.top_k, "N", "draw from the N likeliest; 0: off (default 40)",
+            RANGE(0, 1 << 24)),
+        ARG("--top-p", ARG_REAL, &options.top_p, "F",
+            "draw from the likeliest that together hold F; 1: off (default 0.95)", RANGE(1e-6, 1)),
+        ARG("--min-p", ARG_REAL, &options.min_p, "F",
+            "drop what is less likely than F times the likeliest; 0: off (default 0.05)", RANGE(0, 1)),
+        ARG("--repeat-penalty", ARG_REAL, &options.repeat_penalty, "F",
+            "make the last 64 tokens less likely; 1: off (default 1)", RANGE(1e-3, 1e3)),
+        ARG("--seed", ARG_COUNT, &options.seed, "N", "same seed, same text (default 0)", RANGE(0, ARG_SEED_MAX)),
+        ARG("--stop", ARG_REPEAT, &options.stop, "TEXT", "stop before TEXT, which is not printed; may be repeated"),
+    };
+    arg_spec spec = {.verb = "generate",
+                     .summary = "continue a prompt",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .example = "innerloop generate --model model --prompt 'It was a dark' --max-tokens 100 --seed 7\n"
+                                "innerloop generate --model model --prompt-file - --temperature 0 < story.txt"};
+    cli_command command;
+    generation g = {.command = &command, .options = &options, .drawn = -1, .eos = {-1, -1}};
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    const char *complaint = misuse(&options);
+    if (complaint) {
+        cli_error(spec.verb, "%s (see innerloop generate --help)", complaint);
+        arg_release(&spec);
+        return 2;
+    }
+    g.ids = json_array();
+    il_status status = command_open(&command, &spec);
+    if (!status) status = generate(&g);
+    il_session_close(g.session);
+    il_tokenizer_close(g.tokenizer);
+    il_model_unref(g.model);
+    json_decref(g.ids);
+    free(g.prompt);
+    free(g.logits);
+    free(g.piece);
+    free(g.outlet.text);
+    return command_close(&command, status);
+}

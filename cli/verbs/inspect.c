@@ -1,0 +1,331 @@
+/* inspect.c: `innerloop inspect`: what a file or directory holds. It reads and says; it judges no model. */
+#include "bundled_model.h"
+#include "command.h"
+#include "files.h"
+#include "output.h"
+#include "safetensors.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { FIRST_TOKENS = 16 };
+
+typedef struct inspection {
+    cli_command *command;
+    const char *path, *tokenizer_path, *model_path;
+    json_t *object; /* what is found, in the order it is printed */
+} inspection;
+
+static void set(inspection *in, const char *key, json_t *value) { json_object_set_new(in->object, key, value); }
+
+static json_t *shape_of(const size_t *shape, int rank) {
+    json_t *array = json_array();
+    for (int i = 0; i < rank; i++) json_array_append_new(array, json_integer((json_int_t)shape[i]));
+    return array;
+}
+
+static json_t *token_or_null(int token) { return token < 0 ? json_null() : json_integer(token); }
+
+/* What the keys of config.json come to, those left out included. */
+static json_t *config_object(const il_config *config) {
+    json_t *object = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:o, s:o, s:f, s:f}", "weights",
+                               il_weight_type_name(config->weights), "mixer", il_mixer_name(config->mixer),
+                               "vocab_size", config->vocab_size, "hidden_size", config->width, "intermediate_size",
+                               config->ffn_width, "num_hidden_layers", config->layers, "num_attention_heads",
+                               config->heads, "tie_word_embeddings", config->tie_word_embeddings, "bos_token_id",
+                               token_or_null(config->bos_token), "eos_token_id", token_or_null(config->eos_token),
+                               "rope_theta", config->rope_theta, "rms_norm_eps", config->rms_norm_eps);
+    if (config->fast_head_size)
+        json_object_update_new(object, json_pack("{s:i, s:f}", "fast_head_size", config->fast_head_size, "fast_head_lr",
+                                                 config->fast_head_lr));
+    if (config->mixer != IL_MIXER_SELF_ATTENTION)
+        json_object_update_new(object, json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size",
+                                                 config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk",
+                                                 config->share_qk, "use_gate", config->use_gate, "pre_conv",
+                                                 config->pre_conv, "ttt_base_lr", config->ttt_base_lr));
+    return object;
+}
+
+static json_t *tokenizer_object(const il_tokenizer *tokenizer) {
+    il_tokenizer_info info;
+    il_tokenizer_get_info(tokenizer, &info);
+    return json_pack("{s:s, s:i, s:i, s:i, s:i}", "kind", info.kind, "vocab_size", info.vocab_size, "bos", info.bos,
+                     "eos", info.eos, "unk", info.unk);
+}
+
+/* dir: the model's directory; a checkpoint is one that also has the trainer's files. */
+static il_status inspect_model(inspection *in, const char *dir) {
+    il_error *error = &in->command->error;
+    il_model *model = NULL;
+    il_tokenizer *tokenizer = NULL;
+    char fingerprint[33];
+    il_status status = command_model(in->command, dir, &model, &tokenizer);
+    if (status) return status;
+    json_t *tensors = json_array();
+    int is_checkpoint = cli_exists(dir, "trainer.json");
+    set(in, "kind", json_string(is_checkpoint ? "checkpoint" : "model"));
+    if (is_checkpoint) {
+        char *path = cli_text("%s/trainer.json", dir), *text = NULL;
+        size_t bytes;
+        json_error_t where;
+        status = cli_read(path, &text, &bytes, error);
+        json_t *trainer = status ? NULL : json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &where);
+        if (!status && !trainer)
+            status = cli_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
+        if (trainer) set(in, "trainer", trainer);
+        free(path);
+        free(text);
+    }
+    set(in, "config", config_object(il_model_config(model)));
+    set(in, "parameters", json_integer((json_int_t)il_model_parameters(model)));
+    il_model_fingerprint(model, fingerprint);
+    set(in, "fingerprint", json_string(fingerprint));
+    set(in, "tokenizer", tokenizer_object(tokenizer));
+    for (size_t i = 0; i < il_model_tensor_count(model) && !status; i++) {
+        il_tensor tensor;
+        status = il_model_tensor_at(model, i, &tensor, error);
+        if (!status)
+            json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", tensor.name, "dtype",
+                                                     il_weight_type_name(tensor.type), "shape",
+                                                     shape_of(tensor.shape, tensor.rank)));
+    }
+    set(in, "tensors", tensors);
+    il_tokenizer_close(tokenizer);
+    il_model_unref(model);
+    return status;
+}
+
+static il_status inspect_tokenizer(inspection *in) {
+    il_tokenizer *tokenizer;
+    il_status status = il_tokenizer_load(in->command->engine, in->path, &tokenizer, &in->command->error);
+    if (status) return status;
+    set(in, "kind", json_string("tokenizer"));
+    set(in, "tokenizer", tokenizer_object(tokenizer));
+    il_tokenizer_close(tokenizer);
+    return IL_OK;
+}
+
+/* The text of the first tokens, once it is known which tokenizer made them. */
+static il_status decode_first(inspection *in, const int32_t *tokens, size_t n) {
+    il_error *error = &in->command->error;
+    il_tokenizer *tokenizer;
+    il_tokenizer_info info;
+    il_decoder decoder = {.form = IL_DECODE_UTF8};
+    il_status status = il_tokenizer_load(in->command->engine, in->tokenizer_path, &tokenizer, error);
+    if (status) return status;
+    il_tokenizer_get_info(tokenizer, &info);
+    size_t most = il_tokenizer_piece_bytes_max(tokenizer), bytes = 0, got;
+    char *text = cli_alloc((n + 1) * most, 1);
+    for (size_t i = 0; i <= n && !status; i++) {
+        int32_t token = i < n ? tokens[i] : -1;
+        if (token >= info.vocab_size)
+            status = cli_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %d, but %s has only %d", in->path, i, token,
+                              in->tokenizer_path, info.vocab_size);
+        else
+            status = il_tokenizer_decode(tokenizer, &decoder, token, text + bytes, most, &got, error);
+        if (!status) bytes += got;
+    }
+    if (!status) set(in, "text", cli_json_text(text, bytes));
+    free(text);
+    il_tokenizer_close(tokenizer);
+    return status;
+}
+
+static il_status inspect_tokens(inspection *in) {
+    il_data_options options;
+    il_data *data;
+    il_data_options_default(&options);
+    options.length = 1; /* only the stream is looked at */
+    options.sequences = 1;
+    options.shuffle = 0;
+    options.loop = 0;
+    il_status status =
+        il_data_open(in->command->engine, &in->path, 1, NULL, 1 << 24, &options, &data, &in->command->error);
+    if (status) return status;
+    const int32_t *tokens = il_data_stream(data);
+    uint64_t n = il_data_tokens(data);
+    int32_t largest = -1;
+    for (uint64_t i = 0; i < n; i++)
+        if (tokens[i] > largest) largest = tokens[i];
+    json_t *first = json_array();
+    size_t n_first = n < FIRST_TOKENS ? (size_t)n : FIRST_TOKENS;
+    for (size_t i = 0; i < n_first; i++) json_array_append_new(first, json_integer(tokens[i]));
+    set(in, "kind", json_string("tokens"));
+    set(in, "tokens", json_integer((json_int_t)n));
+    set(in, "largest", json_integer(largest));
+    set(in, "first", first);
+    if (in->tokenizer_path) status = decode_first(in, tokens, n_first);
+    il_data_close(data);
+    return status;
+}
+
+/* What the model has learned from what it read, layer by layer. */
+static il_status describe_layers(inspection *in, const il_model *model, const il_session *session) {
+    json_t *layers = json_array();
+    il_status status = IL_OK;
+    for (int i = 0; i < il_model_config(model)->layers && !status; i++) {
+        il_layer_stats stats;
+        status = il_session_layer_stats(session, i, &stats, &in->command->error);
+        if (!status)
+            json_array_append_new(
+                layers, json_pack("{s:o, s:o, s:o, s:o, s:o}", "weight_norm", cli_json_real(stats.weight_norm),
+                                  "change_norm", cli_json_real(stats.change_norm), "loss_before",
+                                  cli_json_real(stats.loss_before), "loss_after", cli_json_real(stats.loss_after),
+                                  "loss_drop", cli_json_real(stats.loss_before - stats.loss_after)));
+    }
+    set(in, "layers", layers);
+    return status;
+}
+
+/* With its model a state is checked whole and says what was learned; without, only its header is looked at. The model
+ * in the box is tried when none is named. */
+static il_status inspect_state(inspection *in) {
+    il_error *error = &in->command->error;
+    il_model *model = NULL;
+    il_session *session = NULL;
+    char *boxed = NULL;
+    il_error none;
+    set(in, "kind", json_string("state"));
+    if (!in->model_path) cli_bundled_model_find(&boxed, &none);
+    const char *dir = in->model_path ? in->model_path : boxed;
+    il_status status = IL_OK;
+    if (dir) {
+        il_session_stats stats;
+        status = il_model_load(in->command->engine, dir, &model, error);
+        if (!status) status = il_session_load(model, in->path, &session, error);
+        if (status == IL_ERR_MISMATCH && boxed) status = IL_OK; /* another model's */
+        if (session) {
+            il_session_get_stats(session, &stats);
+            set(in, "position", json_integer((json_int_t)stats.position));
+            set(in, "rewind_limit", json_integer((json_int_t)il_session_rewind_limit(session)));
+            set(in, "state_bytes", json_integer((json_int_t)stats.state_bytes));
+            if (il_model_config(model)->mixer != IL_MIXER_SELF_ATTENTION) status = describe_layers(in, model, session);
+        }
+    }
+    if (!status) status = cli_safetensors_describe(in->path, in->object, error);
+    il_session_close(session);
+    il_model_unref(model);
+    free(boxed);
+    return status;
+}
+
+static int ends_in(const char *path, const char *ending) {
+    size_t n = strlen(path), m = strlen(ending);
+    return n >= m && !strcmp(path + n - m, ending);
+}
+
+static il_status inspect(inspection *in) {
+    il_error *error = &in->command->error;
+    struct stat info;
+    if (stat(in->path, &info)) return cli_fail(error, IL_ERR_IO, "%s: no such file or directory", in->path);
+    if (S_ISDIR(info.st_mode)) {
+        if (cli_exists(in->path, "config.json")) return inspect_model(in, in->path);
+        if (cli_exists(in->path, "latest")) {
+            char *latest = cli_text("%s/latest", in->path);
+            il_status status = inspect_model(in, latest);
+            free(latest);
+            return status;
+        }
+        return cli_fail(error, IL_ERR_FORMAT, "%s holds neither a model (config.json) nor a run (latest)", in->path);
+    }
+    if (ends_in(in->path, ".bin") || ends_in(in->path, ".npy")) return inspect_tokens(in);
+    if (ends_in(in->path, ".model")) return inspect_tokenizer(in);
+    if (ends_in(in->path, ".ilstate")) return inspect_state(in);
+    if (ends_in(in->path, ".safetensors")) {
+        set(in, "kind", json_string("safetensors"));
+        return cli_safetensors_describe(in->path, in->object, error);
+    }
+    return cli_fail(error, IL_ERR_UNSUPPORTED,
+                    "%s: not a directory, nor named as token shard (.bin, .npy), tokenizer (.model) or tensors "
+                    "(.safetensors, .ilstate)",
+                    in->path);
+}
+
+static void print_value(const json_t *value) {
+    if (json_is_string(value)) {
+        printf("%s\n", json_string_value(value));
+    } else if (json_is_real(value)) {
+        printf("%.9g\n", json_real_value(value)); /* JSON's 17 digits are for programs */
+    } else {
+        json_dumpf(value, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+        printf("\n");
+    }
+}
+
+/* A line a key; objects and lists of tensors as a block. */
+static void print_text(json_t *object) {
+    const char *key, *inner_key;
+    json_t *value, *inner, *number;
+    size_t i;
+    json_object_foreach(object, key, value) {
+        if (json_is_object(value)) {
+            printf("%s\n", key);
+            json_object_foreach(value, inner_key, inner) {
+                printf("  %-22s ", inner_key);
+                print_value(inner);
+            }
+        } else if (!strcmp(key, "layers")) {
+            printf("%-10s %14s %14s %14s %14s %14s\n", "layer", "weight_norm", "change_norm", "loss_before",
+                   "loss_after", "loss_drop");
+            json_array_foreach(value, i, inner) {
+                printf("%-10zu", i);
+                json_object_foreach(inner, inner_key, number) {
+                    if (json_is_null(number))
+                        printf(" %14s", "-");
+                    else
+                        printf(" %14.6g", json_number_value(number));
+                }
+                printf("\n");
+            }
+        } else if (!strcmp(key, "tensors")) {
+            printf("%s %zu\n", key, json_array_size(value));
+            json_array_foreach(value, i, inner) {
+                const json_t *dtype = json_object_get(inner, "dtype");
+                printf("  %-64s %s%s", json_string_value(json_object_get(inner, "name")),
+                       dtype ? json_string_value(dtype) : "", dtype ? " " : "");
+                print_value(json_object_get(inner, "shape"));
+            }
+        } else {
+            printf("%-24s ", key);
+            print_value(value);
+        }
+    }
+}
+
+int verb_inspect(int argc, char **argv) {
+    const char *tokenizer = NULL, *model = NULL;
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &model, "DIR",
+            "with a state: check it, and say what each layer has learned (default: the model in the box, if it is the "
+            "state's)"),
+        ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
+            "with a token shard: also print its first tokens as text"),
+    };
+    arg_spec spec = {.verb = "inspect",
+                     .summary = "say what a file or directory holds",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .operand = "PATH",
+                     .operand_help = "model, checkpoint or run directory; .bin, .npy, .model, .safetensors, .ilstate",
+                     .operands_min = 1,
+                     .operands_max = 1,
+                     .example = "innerloop inspect model\n"
+                                "innerloop inspect --tokenizer bytes shards/book.bin"};
+    cli_command command;
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    inspection in = {
+        .command = &command, .path = spec.operands.items[0], .tokenizer_path = tokenizer, .model_path = model};
+    in.object = json_pack("{s:o}", "path", cli_json_string(in.path));
+    il_status status = command_open(&command, &spec);
+    if (!status) status = inspect(&in);
+    if (!status && spec.json) {
+        cli_json_print(in.object);
+    } else {
+        if (!status) print_text(in.object);
+        json_decref(in.object);
+    }
+    return command_close(&command, status);
+}

@@ -1,0 +1,166 @@
+/* read.c: `innerloop read`: reads a text once and keeps what it left in the model's mind as a state file, to be
+ * continued any number of times. The text comes line by line (lines.h), so the state does not depend on how it arrives;
+ * memory is constant. */
+#include "bundled_model.h"
+#include "command.h"
+#include "files.h"
+#include "interrupt.h"
+#include "lines.h"
+#include "output.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 2048 }; /* tokens after which what has been tokenized is fed */
+
+typedef struct read_options {
+    const char *model, *save, *load;
+    int frozen;
+} read_options;
+
+typedef struct reading {
+    cli_command *command;
+    il_model *model;
+    il_tokenizer *tokenizer;
+    il_session *session;
+    cli_lines lines;
+    int32_t *tokens; /* [n], not fed yet */
+    size_t n, capacity;
+    uint64_t position; /* at the beginning */
+    double started;
+} reading;
+
+static void push(reading *r, const int32_t *tokens, size_t n) {
+    if (r->n + n > r->capacity) {
+        size_t capacity = 2 * (r->n + n) + BATCH;
+        int32_t *larger = cli_alloc(capacity, sizeof *larger);
+        if (r->n) memcpy(larger, r->tokens, r->n * sizeof *larger);
+        free(r->tokens);
+        r->tokens = larger;
+        r->capacity = capacity;
+    }
+    if (n) memcpy(r->tokens + r->n, tokens, n * sizeof *tokens);
+    r->n += n;
+}
+
+static uint64_t read_so_far(const reading *r) { return il_session_position(r->session) - r->position; }
+
+static double rate(const reading *r) {
+    double seconds = cli_seconds() - r->started;
+    return seconds > 0 ? (double)read_so_far(r) / seconds : 0;
+}
+
+/* Not cut short by Ctrl-C: the state is to end where a line does. */
+static il_status feed(reading *r) {
+    size_t n = r->n;
+    r->n = 0;
+    return il_session_feed(r->session, r->tokens, n, NULL, NULL, &r->command->error);
+}
+
+static il_status read_all(reading *r) {
+    il_error *error = &r->command->error;
+    cli_progress progress;
+    uint64_t size = cli_lines_size(&r->lines);
+    il_status status = IL_OK;
+    if (size) cli_progress_begin(&progress, r->command->verb, "byte", 0, size);
+    while (!r->lines.ended && !status) {
+        status = cli_lines_fill(&r->lines, error);
+        for (int got = 1; got && !status && !cli_interrupted();) {
+            status = cli_lines_next(&r->lines, &got, error);
+            const cli_encoder *line = &r->lines.encoder;
+            if (got && !status) push(r, line->tokens.ids + line->skip, line->tokens.n - line->skip);
+            if (!status && r->n >= BATCH) status = feed(r);
+        }
+        if (!status) status = feed(r);
+        if (!size || status) continue;
+        char detail[64];
+        snprintf(detail, sizeof detail, "%llu tokens, %.0f tokens/s", (unsigned long long)read_so_far(r), rate(r));
+        cli_progress_show(&progress, r->lines.taken < size ? r->lines.taken : size, detail);
+    }
+    if (size) cli_progress_end(&progress);
+    return status;
+}
+
+static il_status begin(reading *r, const read_options *options, const char *path) {
+    il_error *error = &r->command->error;
+    il_tokenizer_info info;
+    il_session_options session;
+    il_session_options_default(&session);
+    session.frozen = options->frozen;
+    il_status status = cli_writable(options->save, error); /* rather now than after the reading */
+    if (!status) status = command_model(r->command, options->model, &r->model, &r->tokenizer);
+    if (!status && options->load) status = il_session_load(r->model, options->load, &r->session, error);
+    if (!status && !options->load) status = il_session_open(r->model, &session, &r->session, error);
+    if (status) return status;
+    r->position = il_session_position(r->session);
+    if (!r->position) {
+        il_tokenizer_get_info(r->tokenizer, &info);
+        int32_t bos = info.bos >= 0 ? info.bos : il_model_config(r->model)->bos_token;
+        if (bos >= 0 && bos < il_model_config(r->model)->vocab_size) push(r, &bos, 1);
+    }
+    return cli_lines_open(&r->lines, path, r->tokenizer, r->position > 0, error);
+}
+
+static il_status read_text(reading *r, const read_options *options, const char *path) {
+    il_error *error = &r->command->error;
+    il_status status = begin(r, options, path);
+    if (status) return status;
+    r->started = cli_seconds();
+    cli_interrupt_catch();
+    status = read_all(r);
+    if (!status) status = il_session_save(r->session, options->save, error);
+    if (status) return status;
+    double seconds = cli_seconds() - r->started;
+    unsigned long long tokens = read_so_far(r), position = il_session_position(r->session), bytes = r->lines.taken;
+    unsigned long long size = cli_file_bytes(options->save);
+    if (r->command->spec->json)
+        cli_json_print(json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "out", cli_json_string(options->save),
+                                 "tokens", (json_int_t)tokens, "bytes", (json_int_t)bytes, "position",
+                                 (json_int_t)position, "state_bytes", (json_int_t)size, "seconds",
+                                 cli_json_real(seconds), "tokens_per_s", cli_json_real(rate(r)), "interrupted",
+                                 cli_interrupted() != 0));
+    else
+        printf("%s: position %llu, %llu bytes; read %llu tokens (%llu bytes of text) in %.1f s, %.0f tokens/s%s\n",
+               options->save, position, size, tokens, bytes, seconds, rate(r),
+               cli_interrupted() ? ", interrupted" : "");
+    return IL_OK;
+}
+
+int verb_read(int argc, char **argv) {
+    read_options options = {0};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--save-state", ARG_TEXT, &options.save, "F", "where the state goes, F.ilstate", .required = 1),
+        ARG("--load-state", ARG_TEXT, &options.load, "F", "go on from this state; it may be the same file"),
+        ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
+            "commit no inner update, now and in what goes on from the state: the control for learning while reading"),
+    };
+    arg_spec spec = {.verb = "read",
+                     .summary = "read a text once into a state file",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .operand = "FILE",
+                     .operand_help = "text; - is standard input",
+                     .operands_min = 1,
+                     .operands_max = 1,
+                     .example = "innerloop read --model model --save-state book.ilstate book.txt\n"
+                                "innerloop generate --model model --load-state book.ilstate --prompt 'And then'"};
+    cli_command command;
+    reading r = {.command = &command};
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    if (options.load && options.frozen) {
+        cli_error(spec.verb, "--load-state and --frozen exclude each other: a state is frozen or not as it was read");
+        arg_release(&spec);
+        return 2;
+    }
+    il_status status = command_open(&command, &spec);
+    if (!status) status = read_text(&r, &options, spec.operands.items[0]);
+    cli_lines_close(&r.lines);
+    il_session_close(r.session);
+    il_tokenizer_close(r.tokenizer);
+    il_model_unref(r.model);
+    free(r.tokens);
+    return command_close(&command, status);
+}

@@ -1,0 +1,450 @@
+/* score.c: `innerloop score`: how surprising is this text to a model that learns while it reads it? Text is
+ * taken line by line as it comes, so that a log can be watched; memory is constant. The text is what it would
+ * be for eval: BOS first, a line tokenized as what follows a line end. */
+#include "verbs/score.h"
+#include "bundled_model.h"
+#include "interrupt.h"
+#include "lines.h"
+#include "output.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    BATCH = 512, /* tokens after which what has been read is fed */
+    PIECE = 2048 /* tokens fed at a time, between looks at Ctrl-C */
+};
+
+/* What is to be done between tokens. */
+enum { LINE_ENDS = -1, PASSAGE_ENDS = -2, TEXT_BEGINS = -3 };
+
+typedef struct score_options {
+    const char *model, *by, *html, *load;
+    double threshold;
+    uint64_t window;
+    int frozen, relative;
+} score_options;
+
+typedef struct scoring {
+    cli_command *command;
+    il_model *model;
+    il_tokenizer *tokenizer;
+    il_session *session;
+    size_t window;   /* tokens a session holds at most; 0: no limit */
+    int32_t *within; /* [position of the session]: its tokens; with a window */
+    score_view view;
+    score_printer printer;
+    score_html html;
+    cli_lines lines;   /* in */
+    int passage_words; /* the passage under way has a line that is not blank */
+    int wrong_usage;   /* what was asked for is nothing this model or state can do */
+    /* fed together: tokens, and between them what happens */
+    int32_t *steps, *tokens; /* [n_steps], [n_tokens] */
+    float *nll, *slow;       /* [n_tokens] */
+    size_t n_steps, n_tokens, capacity;
+    /* out */
+    il_decoder shown, exact; /* for the eye; for counting bytes */
+    char *piece;
+    size_t piece_capacity;
+    double waiting; /* nats, maybe relative, of tokens that have not completed a character */
+    int waiting_known;
+    score_line line;
+    score_unit passage, all;
+    uint64_t position, above;
+} scoring;
+
+/* ---- units ---- */
+
+double score_bits(const score_unit *unit) { return unit->nats / log(2); }
+double score_per_byte(const score_unit *unit) { return unit->bytes ? score_bits(unit) / (double)unit->bytes : NAN; }
+
+double score_relative(const score_unit *unit, score_by by) {
+    double bits = (unit->nats - unit->slow) / log(2);
+    return by == SCORE_BY_TOKEN ? bits : unit->bytes ? bits / (double)unit->bytes : NAN;
+}
+
+double score_of(const score_view *view, const score_unit *unit, score_by by) {
+    if (view->relative) return score_relative(unit, by);
+    return by == SCORE_BY_TOKEN ? score_bits(unit) : score_per_byte(unit);
+}
+
+/* share of the scale, 0 to 1 and above; 0 .. levels-1. */
+static int level_of(double share, int levels) {
+    if (!(share > 0)) return 0;
+    return share < 1 ? (int)(share * levels) : levels - 1;
+}
+
+int score_level(const score_view *view, double bits) {
+    if (!view->relative) return level_of(bits / SCORE_SHOCK, SCORE_LEVELS);
+    int level = level_of(1 - exp2(-fabs(bits)), SCORE_SIDE + 1);
+    return !level ? 0 : bits < 0 ? SCORE_SIDE + 1 - level : SCORE_SIDE + level;
+}
+
+int score_is_blank(const char *text, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++)
+        if (!strchr(" \t\r\n\v\f", text[i]) || !text[i]) return 0;
+    return 1;
+}
+
+static void count(score_unit *unit, double nats, double slow, size_t bytes) {
+    unit->tokens++;
+    unit->bytes += bytes;
+    unit->nats += nats;
+    unit->slow += slow;
+}
+
+/* What is said of a unit when it is complete; by: the kind it is. */
+static void settle(scoring *s, score_unit *unit, score_by by) {
+    unit->mean = score_per_byte(&s->all);
+    unit->above = s->view.has_threshold && score_of(&s->view, unit, by) > s->view.threshold;
+    if (by == s->view.by) s->above += (uint64_t)unit->above;
+}
+
+/* ---- out: from tokens and their losses to lines and passages ---- */
+
+static void *grown(void *block, size_t *capacity, size_t need, size_t size) {
+    if (need <= *capacity) return block;
+    size_t larger = 2 * need + 64;
+    void *to = cli_alloc(larger, size);
+    if (*capacity) memcpy(to, block, *capacity * size);
+    free(block);
+    *capacity = larger;
+    return to;
+}
+
+static void add_cell(scoring *s, size_t bytes) {
+    score_line *line = &s->line;
+    if (bytes) {
+        line->text = grown(line->text, &line->capacity, line->bytes + bytes, 1);
+        line->cells = grown(line->cells, &line->cells_capacity, line->n_cells + 1, sizeof *line->cells);
+        memcpy(line->text + line->bytes, s->piece, bytes);
+        line->cells[line->n_cells++] = (score_cell){line->bytes, bytes, s->waiting_known ? s->waiting / log(2) : NAN};
+        line->bytes += bytes;
+        s->waiting = 0;
+        s->waiting_known = 0;
+    }
+}
+
+static il_status take_token(scoring *s, int32_t token, double nll, double slow) {
+    il_error *error = &s->command->error;
+    size_t bytes, shown;
+    il_status status = il_tokenizer_decode(s->tokenizer, &s->exact, token, s->piece, s->piece_capacity, &bytes, error);
+    if (!status)
+        status = il_tokenizer_decode(s->tokenizer, &s->shown, token, s->piece, s->piece_capacity, &shown, error);
+    if (status) return status;
+    score_unit one = {.index = ++s->position, .nats = NAN};
+    if (!isnan(nll)) {
+        one.nats = 0;
+        count(&one, nll, slow, bytes);
+        count(&s->line.unit, nll, slow, bytes);
+        count(&s->passage, nll, slow, bytes);
+        count(&s->all, nll, slow, bytes);
+        s->waiting += s->view.relative ? nll - slow : nll;
+        s->waiting_known = 1;
+    }
+    settle(s, &one, SCORE_BY_TOKEN);
+    score_print_token(&s->printer, &one, token, s->piece, shown);
+    add_cell(s, shown);
+    return IL_OK;
+}
+
+static il_status end_line(scoring *s) {
+    score_line *line = &s->line;
+    size_t shown;
+    il_status status =
+        il_tokenizer_decode(s->tokenizer, &s->shown, -1, s->piece, s->piece_capacity, &shown, &s->command->error);
+    if (status) return status;
+    add_cell(s, shown);
+    s->all.lines++;
+    if (!s->passage.lines++) s->passage.first_line = s->all.lines;
+    line->unit.index = line->unit.first_line = s->all.lines;
+    line->unit.lines = 1;
+    settle(s, &line->unit, SCORE_BY_LINE);
+    score_print_line(&s->printer, line);
+    status = score_html_line(&s->html, line, &s->command->error);
+    line->unit = (score_unit){0};
+    line->bytes = line->n_cells = 0;
+    return status;
+}
+
+static il_status end_passage(scoring *s) {
+    s->passage.index = ++s->all.index; /* of everything: how many passages */
+    settle(s, &s->passage, SCORE_BY_PASSAGE);
+    score_print_passage(&s->printer, &s->passage);
+    il_status status = score_html_passage(&s->html, &s->passage, &s->command->error);
+    s->passage = (score_unit){0};
+    return status;
+}
+
+/* A session that has read the last half of its window, in place of the full one. */
+static il_status renew(scoring *s) {
+    il_error *error = &s->command->error;
+    il_session_options options = {.frozen = s->view.frozen};
+    size_t half = s->window / 2;
+    memmove(s->within, s->within + s->window - half, half * sizeof *s->within);
+    il_session_close(s->session);
+    il_status status = il_session_open(s->model, &options, &s->session, error);
+    return status ? status : il_session_feed(s->session, s->within, half, NULL, NULL, error);
+}
+
+static il_status feed_session(scoring *s, const int32_t *tokens, size_t n, float *nll, float *slow) {
+    il_feed feed = {.session = s->session, .tokens = tokens, .n = n, .nll = nll, .slow_nll = slow};
+    return il_feed_many(&feed, 1, &s->command->error);
+}
+
+/* nll, slow: [n] or NULL. */
+static il_status read_tokens(scoring *s, const int32_t *tokens, size_t n, float *nll, float *slow) {
+    if (!s->window) return feed_session(s, tokens, n, nll, slow);
+    for (size_t at = 0, part; at < n; at += part) {
+        size_t held = (size_t)il_session_position(s->session);
+        il_status status = held == s->window ? renew(s) : IL_OK;
+        if (status) return status;
+        held = (size_t)il_session_position(s->session);
+        part = n - at < s->window - held ? n - at : s->window - held;
+        memcpy(s->within + held, tokens + at, part * sizeof *tokens);
+        status = feed_session(s, tokens + at, part, nll ? nll + at : NULL, slow ? slow + at : NULL);
+        if (status) return status;
+    }
+    return IL_OK;
+}
+
+/* Feeds what has been tokenized and says what it cost. Ctrl-C cuts it, and the line under way, short. */
+static il_status feed(scoring *s) {
+    size_t fed = 0, at = 0;
+    il_status status = IL_OK;
+    while (fed < s->n_tokens && !status && !(fed && cli_interrupted())) {
+        size_t n = s->n_tokens - fed < PIECE ? s->n_tokens - fed : PIECE;
+        status = read_tokens(s, s->tokens + fed, n, s->nll + fed, s->view.relative ? s->slow + fed : NULL);
+        fed += n;
+    }
+    for (size_t i = 0; i < s->n_steps && !status; i++) {
+        if (s->steps[i] >= 0 && at == fed) {
+            s->lines.ended = 1;
+            s->lines.from = s->lines.to;
+            status = end_line(s);
+            break;
+        }
+        switch (s->steps[i]) {
+        case LINE_ENDS: status = end_line(s); break;
+        case PASSAGE_ENDS: status = end_passage(s); break;
+        case TEXT_BEGINS: s->exact.started = s->shown.started = 0; break;
+        default:
+            status = take_token(s, s->steps[i], (double)s->nll[at], s->view.relative ? (double)s->slow[at] : 0);
+            at++;
+        }
+    }
+    s->n_steps = s->n_tokens = 0;
+    if (!status && (fflush(stdout) || ferror(stdout)))
+        status = cli_fail(&s->command->error, IL_ERR_IO, "standard output: %s", strerror(errno));
+    return status;
+}
+
+/* ---- in: from bytes to tokens ---- */
+
+static void push(scoring *s, int32_t step) {
+    if (s->n_steps == s->capacity) {
+        size_t capacity = s->capacity, steps = s->capacity, tokens = s->capacity, slow = s->capacity;
+        s->steps = grown(s->steps, &steps, capacity + 1, sizeof *s->steps);
+        s->tokens = grown(s->tokens, &tokens, capacity + 1, sizeof *s->tokens);
+        s->slow = grown(s->slow, &slow, capacity + 1, sizeof *s->slow);
+        s->nll = grown(s->nll, &capacity, capacity + 1, sizeof *s->nll);
+        s->capacity = capacity;
+    }
+    s->steps[s->n_steps++] = step;
+    if (step >= 0) s->tokens[s->n_tokens++] = step;
+}
+
+static il_status take_line(scoring *s) {
+    const cli_encoder *line = &s->lines.encoder;
+    int blank = score_is_blank(s->lines.text, s->lines.bytes);
+    if (line->begins) push(s, TEXT_BEGINS);
+    for (size_t i = line->skip; i < line->tokens.n; i++) push(s, line->tokens.ids[i]);
+    push(s, LINE_ENDS);
+    if (!blank) s->passage_words = 1;
+    if (blank && s->passage_words) {
+        push(s, PASSAGE_ENDS);
+        s->passage_words = 0;
+    }
+    return s->n_tokens >= BATCH ? feed(s) : IL_OK;
+}
+
+/* The lines that are complete, or with the end of the input all. Ctrl-C ends it after the batch under way. */
+static il_status take_lines(scoring *s) {
+    il_status status = IL_OK;
+    int stopped = s->lines.ended;
+    for (int got = 1; got && !status;) {
+        if (cli_interrupted() && !stopped) {
+            s->lines.ended = 1;
+            break;
+        }
+        status = cli_lines_next(&s->lines, &got, &s->command->error);
+        if (got && !status) status = take_line(s);
+    }
+    if (!status && s->lines.ended && s->passage_words) push(s, PASSAGE_ENDS);
+    return status ? status : feed(s);
+}
+
+static il_status read_all(scoring *s) {
+    cli_progress progress;
+    uint64_t size = cli_lines_size(&s->lines);
+    int shows = !isatty(STDOUT_FILENO) && size;
+    il_status status = IL_OK;
+    if (shows) cli_progress_begin(&progress, s->command->verb, "byte", 0, size);
+    while (!s->lines.ended && !status) {
+        char detail[64];
+        status = cli_lines_fill(&s->lines, &s->command->error);
+        if (!status) status = take_lines(s);
+        if (!shows || status) continue;
+        snprintf(detail, sizeof detail, "%.3f bits per byte", s->all.bytes ? score_per_byte(&s->all) : 0.0);
+        cli_progress_show(&progress, s->lines.taken < size ? s->lines.taken : size, detail);
+    }
+    if (shows) cli_progress_end(&progress);
+    return status;
+}
+
+/* ---- begin and end ---- */
+
+/* --relative says what the fast head has learned: there must be one, and it must learn. */
+static il_status check_relative(scoring *s, const score_options *options, int frozen) {
+    il_error *error = &s->command->error;
+    if (!il_model_config(s->model)->fast_head_size)
+        cli_fail(error, IL_ERR_UNSUPPORTED,
+                 "--relative: %s has no fast head (innerloop convert --set fast_head_size=32 gives it one)",
+                 options->model ? options->model : "the model in the box");
+    else if (frozen)
+        cli_fail(error, IL_ERR_UNSUPPORTED, "--relative: %s is frozen and learns nothing", options->load);
+    else
+        return IL_OK;
+    s->wrong_usage = 1;
+    return IL_ERR_UNSUPPORTED;
+}
+
+static il_status begin(scoring *s, const score_options *options, const char *path) {
+    il_error *error = &s->command->error;
+    il_session_options session;
+    il_session_stats stats;
+    il_tokenizer_info info;
+    il_status status = command_model(s->command, options->model, &s->model, &s->tokenizer);
+    if (status) return status;
+    il_session_options_default(&session);
+    session.frozen = options->frozen;
+    status = options->load ? il_session_load(s->model, options->load, &s->session, error)
+                           : il_session_open(s->model, &session, &s->session, error);
+    if (status) return status;
+    il_session_get_stats(s->session, &stats);
+    if (options->relative) status = check_relative(s, options, stats.frozen);
+    if (status) return status;
+    status = cli_lines_open(&s->lines, path, s->tokenizer, stats.position > 0, error);
+    if (status) return status;
+    s->view.name = s->lines.name;
+    s->view.frozen = stats.frozen;
+    s->exact.started = s->shown.started = stats.position > 0;
+    s->window = (size_t)options->window;
+    if (s->window) s->within = cli_alloc(s->window, sizeof *s->within);
+    il_model_fingerprint(s->model, s->view.model);
+    il_tokenizer_get_info(s->tokenizer, &info);
+    int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
+    if (!stats.position && bos >= 0 && bos < il_model_config(s->model)->vocab_size)
+        status = read_tokens(s, &bos, 1, NULL, NULL);
+    s->piece_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
+    s->piece = cli_alloc(s->piece_capacity, 1);
+    s->shown.form = IL_DECODE_UTF8;
+    s->exact.form = IL_DECODE_EXACT;
+    score_print_begin(&s->printer, &s->view);
+    if (options->html) signal(SIGPIPE, SIG_IGN); /* a page that is not finished leaves nothing behind */
+    if (!status && options->html) status = score_html_begin(&s->html, &s->view, options->html, error);
+    return status;
+}
+
+static il_status score(scoring *s, const score_options *options, const char *path) {
+    il_status status = begin(s, options, path);
+    if (status) return status;
+    double started = cli_seconds();
+    cli_interrupt_catch();
+    status = read_all(s);
+    if (!status) status = score_html_end(&s->html, &s->all, s->above, &s->command->error);
+    if (status) return status;
+    score_print_end(&s->printer, s->command, &s->all, s->above, cli_seconds() - started);
+    return cli_interrupted() ? IL_ERR_CANCELLED : IL_OK;
+}
+
+int verb_score(int argc, char **argv) {
+    score_options options = {.by = "line"};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--load-state", ARG_TEXT, &options.load, "F", "the text goes on from this state (see read)"),
+        ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
+            "what gets a score; a passage ends at a blank line (default line)"),
+        ARG("--threshold", ARG_REAL, &options.threshold, "X",
+            "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(-1e6, 1e6)),
+        ARG("--html", ARG_TEXT, &options.html, "OUT.html", "write a heat map of the text, a page of its own"),
+        ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
+            "commit no inner update: the control for learning while reading"),
+        ARG("--relative", ARG_FLAG, &options.relative, NULL,
+            "score by what the fast head's learning of this text costs, below 0: saves; shows what does not fit"),
+        ARG("--window", ARG_COUNT, &options.window, "N",
+            "hold at most N tokens: when full, begin anew from the last N / 2 (for Transformers; default: no limit)",
+            RANGE(2, 1 << 24)),
+    };
+    arg_spec spec = {.verb = "score",
+                     .summary = "say how surprising a text is, as it comes",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .operand = "FILE",
+                     .operand_help = "text; - is standard input, scored line by line as it comes",
+                     .operands_min = 1,
+                     .operands_max = 1,
+                     .example = "innerloop score --model model --html book.html book.txt\n"
+                                "tail -f log | innerloop score --model model --threshold 3 -\n"
+                                "innerloop score --by passage --relative --threshold 0 book.txt"};
+    cli_command command;
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    const char *wrong = options.load && options.frozen
+                            ? "--load-state and --frozen exclude each other: a state is frozen or not as it was read"
+                        : options.load && options.window
+                            ? "--load-state and --window exclude each other: a state does not hold its tokens"
+                        : options.relative && options.frozen
+                            ? "--relative and --frozen exclude each other: what is frozen learns nothing"
+                        : !options.relative && options.threshold < 0
+                            ? "--threshold: only a --relative score can be below 0"
+                            : NULL;
+    if (wrong) {
+        cli_error(spec.verb, "%s", wrong);
+        arg_release(&spec);
+        return 2;
+    }
+    scoring *s = cli_alloc(1, sizeof *s);
+    s->command = &command;
+    s->view = (score_view){.by = options.by[0] == 't'   ? SCORE_BY_TOKEN
+                                 : options.by[0] == 'l' ? SCORE_BY_LINE
+                                                        : SCORE_BY_PASSAGE,
+                           .json = spec.json,
+                           .relative = options.relative,
+                           .has_threshold = arg_given(&spec, "--threshold"),
+                           .threshold = options.threshold};
+    il_status status = command_open(&command, &spec);
+    if (!status) status = score(s, &options, spec.operands.items[0]);
+    cli_file_abandon(&s->html.file);
+    cli_lines_close(&s->lines);
+    il_session_close(s->session);
+    il_tokenizer_close(s->tokenizer);
+    il_model_unref(s->model);
+    free(s->within);
+    free(s->steps);
+    free(s->tokens);
+    free(s->nll);
+    free(s->slow);
+    free(s->piece);
+    free(s->line.text);
+    free(s->line.cells);
+    int wrong_usage = s->wrong_usage;
+    free(s);
+    code = command_close(&command, status);
+    return wrong_usage ? 2 : code;
+}

@@ -1,0 +1,202 @@
+/* score_print.c: scores on standard output: JSON lines, plain columns for a pipe, colours for a terminal.
+ * What a text holds cannot steer the terminal: its control characters are shown as dots. */
+#include "output.h"
+#include "verbs/score.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void score_print_begin(score_printer *printer, const score_view *view) {
+    const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+    *printer = (score_printer){.view = view};
+    printer->terminal =
+        !view->json && isatty(STDOUT_FILENO) && term && strcmp(term, "dumb") != 0 && !(no_color && no_color[0]);
+}
+
+/* ---- text ---- */
+
+/* Backgrounds of the 256 colours with black or white on them, yellow to purple, or relative: blue, what fits, to red;
+ * level 0 is the terminal's own. */
+static void colour(const score_view *view, int level) {
+    static const unsigned char back[SCORE_LEVELS] = {0, 230, 229, 228, 222, 216, 215, 209, 203, 197, 161, 125},
+                               relative[SCORE_RELATIVE_LEVELS] = {0, 25, 31, 74, 117, 159, 230, 222, 215, 203, 161};
+    int white = view->relative ? level < 3 || level == 2 * SCORE_SIDE : level >= 9;
+    if (level)
+        printf("\033[48;5;%d;38;5;%dm", view->relative ? relative[level] : back[level], white ? 231 : 16);
+    else
+        printf("\033[0m");
+}
+
+/* Well-formed UTF-8; tabs stay, line ends and other controls (C1 too) do not. */
+static void print_safe(const char *text, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++) {
+        unsigned char c = (unsigned char)text[i], next = i + 1 < bytes ? (unsigned char)text[i + 1] : 0;
+        if (c == 0xC2 && next < 0xA0) {
+            fputs("·", stdout);
+            i++;
+        } else if ((c < 32 && c != '\t') || c == 127) {
+            fputs("·", stdout);
+        } else {
+            putchar(c);
+        }
+    }
+}
+
+static size_t without_line_end(const char *text, size_t bytes) {
+    if (bytes && text[bytes - 1] == '\n') bytes--;
+    if (bytes && text[bytes - 1] == '\r') bytes--;
+    return bytes;
+}
+
+static void print_cells(const score_view *view, const score_line *line) {
+    size_t end = without_line_end(line->text, line->bytes);
+    int now = 0;
+    for (size_t i = 0; i < line->n_cells; i++) {
+        const score_cell *cell = &line->cells[i];
+        int level = score_level(view, cell->bits);
+        if (level != now) colour(view, now = level);
+        if (cell->at < end)
+            print_safe(line->text + cell->at, (cell->at + cell->bytes > end ? end - cell->at : cell->bytes));
+        else if (level)
+            putchar(' '); /* an end of a line that says something */
+    }
+    fputs(now ? "\033[0m\033[K\n" : "\n", stdout);
+}
+
+static char mark(const score_unit *unit) { return unit->above ? '!' : ' '; }
+
+static void print_score(const score_printer *printer, const score_unit *unit, score_by by) {
+    double score = score_of(printer->view, unit, by);
+    char number[32] = "      -";
+    if (!isnan(score)) snprintf(number, sizeof number, printer->view->relative ? "%+7.3f" : "%7.3f", score);
+    if (!printer->terminal || isnan(score))
+        printf("%s %c ", number, mark(unit));
+    else if (unit->above)
+        printf("\033[1;31m%s !\033[0m ", number);
+    else
+        printf("\033[2m%s\033[0m %c ", number, mark(unit));
+}
+
+static void text_passage(const score_printer *printer, const score_unit *unit) {
+    if (printer->terminal) fputs("\033[2m──\033[0m", stdout);
+    print_score(printer, unit, SCORE_BY_PASSAGE);
+    printf("passage %llu, lines %llu-%llu, ", (unsigned long long)unit->index, (unsigned long long)unit->first_line,
+           (unsigned long long)(unit->first_line + unit->lines - 1));
+    if (printer->view->relative)
+        printf("%.3f bits per byte\n", score_per_byte(unit));
+    else
+        printf("mean %.3f\n", unit->mean);
+}
+
+/* ---- JSON ---- */
+
+static void set_relative(const score_printer *printer, const score_unit *unit, score_by by, json_t *object) {
+    if (printer->view->relative) json_object_set_new(object, "relative", cli_json_real(score_relative(unit, by)));
+}
+
+static void finish_json(const score_printer *printer, const score_unit *unit, score_by by, json_t *object) {
+    set_relative(printer, unit, by, object);
+    json_object_set_new(object, "mean", cli_json_real(unit->mean));
+    if (printer->view->has_threshold) json_object_set_new(object, "above", json_boolean(unit->above));
+    cli_json_print(object);
+}
+
+static json_t *sums(const score_unit *unit) {
+    return json_pack("{s:I, s:I, s:o, s:o}", "tokens", (json_int_t)unit->tokens, "bytes", (json_int_t)unit->bytes,
+                     "bits", cli_json_real(score_bits(unit)), "bits_per_byte", cli_json_real(score_per_byte(unit)));
+}
+
+static void json_passage(const score_printer *printer, const score_unit *unit) {
+    json_t *object = json_pack("{s:I, s:I, s:I}", "passage", (json_int_t)unit->index, "first_line",
+                               (json_int_t)unit->first_line, "lines", (json_int_t)unit->lines),
+           *rest = sums(unit);
+    json_object_update(object, rest);
+    json_decref(rest);
+    finish_json(printer, unit, SCORE_BY_PASSAGE, object);
+}
+
+/* ---- what happens ---- */
+
+void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text, size_t bytes) {
+    if (printer->view->by != SCORE_BY_TOKEN || printer->terminal) return;
+    if (printer->view->json) {
+        finish_json(printer, unit, SCORE_BY_TOKEN,
+                    json_pack("{s:I, s:i, s:o, s:I, s:o}", "position", (json_int_t)unit->index, "token", token, "text",
+                              cli_json_text(text, bytes), "bytes", (json_int_t)unit->bytes, "bits",
+                              cli_json_real(score_bits(unit))));
+        return;
+    }
+    print_score(printer, unit, SCORE_BY_TOKEN);
+    print_safe(text, bytes);
+    putchar('\n');
+}
+
+void score_print_line(score_printer *printer, const score_line *line) {
+    size_t end = without_line_end(line->text, line->bytes);
+    if (printer->view->json) {
+        if (printer->holds_first && !score_is_blank(line->text, line->bytes)) {
+            json_passage(printer, &printer->first); /* another one has begun */
+            printer->holds_first = 0;
+        }
+        if (printer->view->by != SCORE_BY_LINE) return;
+        json_t *object = json_pack("{s:I, s:o}", "line", (json_int_t)line->unit.index, "text",
+                                   cli_json_text(end ? line->text : "", end)),
+               *rest = sums(&line->unit);
+        json_object_update(object, rest);
+        json_decref(rest);
+        finish_json(printer, &line->unit, SCORE_BY_LINE, object);
+        return;
+    }
+    if (printer->view->by == SCORE_BY_LINE) print_score(printer, &line->unit, SCORE_BY_LINE);
+    if (printer->terminal) {
+        print_cells(printer->view, line);
+    } else if (printer->view->by == SCORE_BY_LINE) {
+        print_safe(line->text, end);
+        putchar('\n');
+    }
+}
+
+void score_print_passage(score_printer *printer, const score_unit *unit) {
+    if (printer->view->by != SCORE_BY_PASSAGE) return;
+    if (!printer->view->json) {
+        text_passage(printer, unit);
+    } else if (unit->index == 1) {
+        printer->first = *unit;
+        printer->holds_first = 1;
+    } else {
+        json_passage(printer, unit);
+    }
+}
+
+void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all, uint64_t above,
+                     double seconds) {
+    static const char *const names[] = {"tokens", "lines", "passages"};
+    double rate = seconds > 0 ? (double)all->tokens / seconds : NAN;
+    if (printer->view->json) {
+        json_t *object = sums(all);
+        json_object_set_new(object, "nll", cli_json_real(all->tokens ? all->nats / (double)all->tokens : NAN));
+        set_relative(printer, all, SCORE_BY_PASSAGE, object); /* the whole: per byte */
+        json_object_set_new(object, "lines", json_integer((json_int_t)all->lines));
+        json_object_set_new(object, "passages", json_integer((json_int_t)all->index));
+        if (printer->view->has_threshold) json_object_set_new(object, "above", json_integer((json_int_t)above));
+        json_object_set_new(object, "frozen", json_boolean(printer->view->frozen));
+        json_object_set_new(object, "seconds", cli_json_real(seconds));
+        json_object_set_new(object, "tokens_per_s", cli_json_real(rate));
+        cli_json_print(object);
+        return;
+    }
+    char marked[80] = "", relative[80] = "";
+    if (printer->view->relative && all->bytes)
+        snprintf(relative, sizeof relative, ", %+.4f by what it learned of the text",
+                 score_relative(all, SCORE_BY_PASSAGE));
+    if (printer->view->has_threshold)
+        snprintf(marked, sizeof marked, ", %llu %s above %g", (unsigned long long)above, names[printer->view->by],
+                 printer->view->threshold);
+    fflush(stdout);
+    cli_note(command->verb, "%llu tokens, %llu bytes, %.4f bits per byte%s%s%s, in %.2f s",
+             (unsigned long long)all->tokens, (unsigned long long)all->bytes, all->bytes ? score_per_byte(all) : 0.0,
+             relative, marked, printer->view->frozen ? ", frozen" : "", seconds);
+}

@@ -1,0 +1,523 @@
+/* codec.c: il_compress and il_decompress. The coder reads whole chunks of every stream at a time, the decoder
+ * one token of every stream: that both see the same distributions is the promise of one answer. The formats
+ * are container.h's (the header), range_coder.h's (the code) and, of a stream's code: for each span
+ * (spans.h) a bit, raw or tokens; the number of its units; then the units: tokens by the model, raw bytes
+ * each of 256 alike. From a state that has read something the first token is predicted by that; else by the BOS;
+ * without one nothing predicts it, and all are alike. */
+#include "codec/container.h"
+#include "codec/range_coder.h"
+#include "codec/spans.h"
+#include "session/session.h"
+
+#include "base/error.h"
+#include "text/tokenizer.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+enum { LENGTH_BITS = 6 };
+_Static_assert((int)IL_STREAMS_MAX <= (int)IL_FEED_CHUNK, "a token of every stream fits in a pass");
+
+void il_codec_options_default(il_codec_options *options) { *options = (il_codec_options){.streams = 1}; }
+
+void il_buffer_free(il_buffer *buffer) {
+    if (buffer->data) il_free(&buffer->allocator, buffer->data);
+    *buffer = (il_buffer){0};
+}
+
+/* What both ways share. */
+typedef struct codec {
+    il_model *model;
+    const il_tokenizer *tokenizer;
+    const il_allocator *memory;
+    il_codec_options options;
+    int vocab, bos; /* bos, fed before a stream's first token; -1: none */
+    int begun;      /* options.start has read something */
+    il_container header;
+    il_feed *feeds; /* [header.n] */
+    float *logits;  /* [vocab]: of the state that all streams start from */
+} codec;
+
+static void begin(codec *c, il_model *model, const il_tokenizer *tokenizer, const il_codec_options *options) {
+    il_tokenizer_info info;
+    il_tokenizer_get_info(tokenizer, &info);
+    *c = (codec){.model = model, .tokenizer = tokenizer, .memory = &model->engine->memory};
+    il_codec_options_default(&c->options);
+    if (options) c->options = *options;
+    c->vocab = model->config.vocab_size;
+    c->bos = info.bos >= 0 ? info.bos : model->config.bos_token;
+    if (c->bos >= c->vocab) c->bos = -1;
+    c->begun = c->options.start && il_session_position(c->options.start) > 0;
+    if (c->begun) c->bos = -1;
+}
+
+/* The state every stream starts from, and its name; empty: fresh. */
+static il_status name_state(const codec *c, char state[33], il_error *error) {
+    state[0] = 0;
+    if (!c->options.start) return IL_OK;
+    if (c->options.start->model != c->model)
+        return il_fail(error, IL_ERR_ARG, "the session to start from belongs to another model");
+    return il_session_fingerprint(c->options.start, state, error);
+}
+
+static il_status open_stream(const codec *c, il_session **session, il_error *error) {
+    return c->options.start ? il_session_fork(c->options.start, session, error)
+                            : il_session_open(c->model, NULL, session, error);
+}
+
+/* The tokenizer is the model's: no larger, and of which the header keeps half the fingerprint. */
+static il_status check(const codec *c, char tokenizer[33], il_error *error) {
+    il_tokenizer_info info;
+    il_tokenizer_get_info(c->tokenizer, &info);
+    if (info.vocab_size > c->vocab)
+        return il_fail(error, IL_ERR_MISMATCH, "the %s tokenizer has %d tokens, the model's vocabulary %d", info.kind,
+                       info.vocab_size, c->vocab);
+    il_tokenizer_fingerprint(c->tokenizer, tokenizer);
+    tokenizer[16] = 0;
+    return IL_OK;
+}
+
+/* After header.n is known. */
+static il_status open_pass(codec *c, il_error *error) {
+    c->feeds = il_alloc(c->memory, (size_t)c->header.n, sizeof *c->feeds);
+    c->logits = il_alloc_raw(c->memory, (size_t)c->vocab, sizeof *c->logits);
+    if (c->feeds && c->logits) return IL_OK;
+    return il_fail(error, IL_ERR_NOMEM, "no memory for %d logits", c->vocab);
+}
+
+static void close_pass(codec *c) {
+    if (c->feeds) il_free(c->memory, c->feeds);
+    if (c->logits) il_free(c->memory, c->logits);
+}
+
+static il_status tell(const codec *c, uint64_t done, il_error *error) {
+    if (c->options.progress && c->options.progress(c->options.user, done, c->header.bytes))
+        return il_fail(error, IL_ERR_CANCELLED, "stopped after %llu of %llu bytes", (unsigned long long)done,
+                       (unsigned long long)c->header.bytes);
+    return IL_OK;
+}
+
+static il_status bad_logits(int stream, il_error *error) {
+    return il_fail(error, IL_ERR_NONFINITE, "stream %d: the model's logits are not finite, or beyond all bounds",
+                   stream);
+}
+
+/* ---- compress ---- */
+
+typedef struct source {
+    il_session *session;
+    const char *text; /* of the spans that have not begun */
+    il_spans spans;
+    size_t span, left; /* the span under way, and how many of its tokens are left */
+    size_t fed;        /* tokens[fed] is fed next */
+    size_t part;       /* of it, in this pass, */
+    size_t row;        /* the first of them in slices */
+    il_encoder encoder;
+} source;
+
+typedef struct compressor {
+    codec base;
+    source *sources;  /* [n] */
+    source **open;    /* [n]: those with tokens in this pass, in the order of its feeds */
+    il_slice *slices; /* [IL_FEED_CHUNK] of the pass; total 0: not to be coded by */
+} compressor;
+
+/* Number of bits, then the bits. */
+static int encode_count(il_encoder *encoder, uint64_t count) {
+    int bits = 0;
+    while (bits < 63 && count >> bits) bits++;
+    return il_encode_bits(encoder, (uint64_t)bits, LENGTH_BITS) && il_encode_bits(encoder, count, bits);
+}
+
+/* Codes what opens each span, and raw ones whole, up to the next token. 0 when memory is short. */
+static int encode_openings(source *s) {
+    while (!s->left && s->span < s->spans.n) {
+        const il_span *span = &s->spans.spans[s->span++];
+        if (!il_encode_bits(&s->encoder, (uint64_t)span->raw, 1) ||
+            !encode_count(&s->encoder, span->raw ? span->bytes : span->tokens))
+            return 0;
+        for (size_t i = 0; span->raw && i < span->bytes; i++)
+            if (!il_encode_bits(&s->encoder, (unsigned char)s->text[i], 8)) return 0;
+        s->text += span->bytes;
+        s->left = span->tokens;
+    }
+    return 1;
+}
+
+static int encode_token(source *s, il_slice slice) {
+    if (!il_encode(&s->encoder, slice)) return 0;
+    s->left--;
+    return encode_openings(s);
+}
+
+static il_status open_source(compressor *z, int i, const char *text, il_error *error) {
+    codec *c = &z->base;
+    source *s = &z->sources[i];
+    size_t bytes = (size_t)c->header.streams[i].bytes;
+    s->text = text;
+    il_encoder_open(c->memory, &s->encoder);
+    if (!bytes) return IL_OK;
+    if (c->bos >= 0) {
+        if (!il_tokens_reserve(c->memory, &s->spans.tokens, 1))
+            return il_fail(error, IL_ERR_NOMEM, "no memory for tokens");
+        s->spans.tokens.ids[s->spans.tokens.n++] = c->bos;
+    }
+    IL_TRY(il_spans_make(c->memory, c->tokenizer, text, bytes, &s->spans, error));
+    IL_TRY(open_stream(c, &s->session, error));
+    int coded = encode_openings(s);
+    if (coded && c->bos < 0 && s->left) {
+        il_slice first = {(uint32_t)s->spans.tokens.ids[0], 1, (uint32_t)c->vocab};
+        if (c->begun) {
+            IL_TRY(il_session_logits(s->session, c->logits, error));
+            if (!il_slices_begin(c->model->engine->kernels, c->vocab, c->logits)) return bad_logits(i, error);
+            first = il_slice_of(c->vocab, c->logits, s->spans.tokens.ids[0]);
+        }
+        coded = encode_token(s, first);
+    }
+    return coded ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
+}
+
+static void slice_row(void *context, size_t feed, size_t token, const float *p, float lse) {
+    compressor *z = context;
+    const source *s = z->open[feed];
+    int32_t target = s->spans.tokens.ids[s->fed + token + 1];
+    z->slices[s->row + token] = il_slices_fit(lse) ? il_slice_of(z->base.vocab, p, target) : (il_slice){0};
+}
+
+/* One pass: a part of every stream that is not done. *rows: how many tokens it coded; 0: all is done. */
+static il_status compress_pass(compressor *z, size_t *rows, il_error *error) {
+    codec *c = &z->base;
+    size_t open = 0, n_feeds = 0;
+    *rows = 0;
+    for (int i = 0; i < c->header.n; i++) open += z->sources[i].fed + 1 < z->sources[i].spans.tokens.n;
+    if (!open) return IL_OK;
+    for (int i = 0; i < c->header.n; i++) {
+        source *s = &z->sources[i];
+        size_t left = s->spans.tokens.n ? s->spans.tokens.n - 1 - s->fed : 0;
+        s->part = left < IL_FEED_CHUNK / open ? left : IL_FEED_CHUNK / open;
+        if (!s->part) continue;
+        s->row = *rows;
+        *rows += s->part;
+        c->feeds[n_feeds] = (il_feed){.session = s->session, .tokens = s->spans.tokens.ids + s->fed, .n = s->part};
+        z->open[n_feeds++] = s;
+    }
+    IL_TRY(il_feed_read(c->feeds, n_feeds, &(il_row_sink){slice_row, z}, error));
+    for (int i = 0; i < c->header.n; i++) {
+        source *s = &z->sources[i];
+        for (size_t j = 0; j < s->part; j++) {
+            il_slice slice = z->slices[s->row + j];
+            if (!slice.total) return bad_logits(i, error);
+            if (!encode_token(s, slice)) return il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
+        }
+        s->fed += s->part;
+    }
+    return IL_OK;
+}
+
+/* Cuts the input into streams of about one size, between characters. */
+static void cut(codec *c, const char *text, size_t bytes) {
+    size_t from = 0, n = (size_t)c->options.streams;
+    c->header.n = (int)n;
+    c->header.bytes = bytes;
+    for (size_t i = 0; i < n; i++) {
+        size_t to = i + 1 < n ? bytes / n * (i + 1) + bytes % n * (i + 1) / n : bytes;
+        for (int k = 0; k < 3 && to < bytes && ((unsigned char)text[to] & 0xC0) == 0x80; k++) to++;
+        if (to < from) to = from;
+        c->header.streams[i].bytes = to - from;
+        from = to;
+    }
+}
+
+/* Head and streams, end to end. */
+static il_status assemble(compressor *z, il_buffer *output, il_error *error) {
+    codec *c = &z->base;
+    unsigned char bytes_of_header[IL_CONTAINER_MAX];
+    size_t total = 0;
+    for (int i = 0; i < c->header.n; i++) {
+        if (c->header.streams[i].bytes && !il_encode_finish(&z->sources[i].encoder))
+            return il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
+        c->header.streams[i].coded = z->sources[i].encoder.bytes;
+        total += z->sources[i].encoder.bytes;
+    }
+    size_t n = il_container_write(&c->header, bytes_of_header);
+    output->allocator = *c->memory;
+    total += n + IL_CONTAINER_SEAL;
+    output->data = il_alloc_raw(c->memory, total, 1);
+    if (!output->data) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu compressed bytes", total);
+    output->bytes = output->capacity = total;
+    memcpy(output->data, bytes_of_header, n);
+    for (int i = 0; i < c->header.n; i++) {
+        const il_encoder *e = &z->sources[i].encoder;
+        if (e->bytes) memcpy(output->data + n, e->data, e->bytes);
+        n += e->bytes;
+    }
+    il_container_seal(output->data, n);
+    return IL_OK;
+}
+
+static il_status compress(compressor *z, const char *text, size_t bytes, il_buffer *output, il_error *error) {
+    codec *c = &z->base;
+    char tokenizer[33];
+    IL_TRY(check(c, tokenizer, error));
+    if (c->options.streams < 1 || c->options.streams > IL_STREAMS_MAX)
+        return il_fail(error, IL_ERR_ARG, "streams is %d: 1 to %d are possible", c->options.streams, IL_STREAMS_MAX);
+    IL_TRY(name_state(c, c->header.state, error));
+    memcpy(c->header.tokenizer, tokenizer, sizeof c->header.tokenizer);
+    il_model_fingerprint(c->model, c->header.model);
+    c->header.checksum = XXH3_64bits(text, bytes);
+    cut(c, text, bytes);
+    IL_TRY(open_pass(c, error));
+    z->sources = il_alloc(c->memory, (size_t)c->header.n, sizeof *z->sources);
+    z->open = il_alloc(c->memory, (size_t)c->header.n, sizeof(source *));
+    z->slices = il_alloc(c->memory, IL_FEED_CHUNK, sizeof *z->slices);
+    if (!z->sources || !z->open || !z->slices)
+        return il_fail(error, IL_ERR_NOMEM, "no memory for %d streams", c->header.n);
+    uint64_t all = 0, done = 0;
+    for (int i = 0; i < c->header.n; i++) {
+        IL_TRY(open_source(z, i, text, error));
+        text += c->header.streams[i].bytes;
+        all += z->sources[i].spans.tokens.n;
+    }
+    for (size_t coded = 1; coded; done += coded) {
+        IL_TRY(tell(c, all ? (uint64_t)((double)bytes * ((double)done / (double)all)) : 0, error));
+        IL_TRY(compress_pass(z, &coded, error));
+    }
+    IL_TRY(assemble(z, output, error));
+    return tell(c, bytes, error);
+}
+
+il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
+                      const il_codec_options *options, il_buffer *output, il_error *error) {
+    compressor z = {0};
+    *output = (il_buffer){0};
+    begin(&z.base, model, tokenizer, options);
+    il_status status = compress(&z, bytes ? input : "", bytes, output, error);
+    for (int i = 0; z.sources && i < z.base.header.n; i++) {
+        il_session_close(z.sources[i].session);
+        il_spans_free(z.base.memory, &z.sources[i].spans);
+        il_encoder_close(&z.sources[i].encoder);
+    }
+    if (z.sources) il_free(z.base.memory, z.sources);
+    if (z.slices) il_free(z.base.memory, z.slices);
+    if (z.open) il_free(z.base.memory, z.open);
+    close_pass(&z.base);
+    if (status != IL_OK) il_buffer_free(output);
+    return status;
+}
+
+/* ---- decompress ---- */
+
+typedef struct sink {
+    il_session *session;
+    il_decoding decoding;
+    uint64_t bytes; /* what the header says */
+    int raw;
+    uint64_t left; /* units of the span under way */
+    int32_t token; /* the last one, to be fed next; -1: none yet */
+    int32_t fed;   /* the one before, under way */
+    il_decoder decoder;
+    char *piece; /* [piece_bytes_max] */
+    void *text;  /* [done] */
+    size_t done, capacity;
+    il_status status;
+    il_error error;
+} sink;
+
+typedef struct decompressor {
+    codec base;
+    sink *sinks; /* [n] */
+    sink **open; /* [n]: those whose next token is wanted, in the order of the pass's rows */
+} decompressor;
+
+static int damaged(sink *s) {
+    s->status =
+        il_fail(&s->error, IL_ERR_FORMAT, "the compressed data is damaged: no text has the code at byte %zu of %zu",
+                s->decoding.at < s->decoding.bytes ? s->decoding.at : s->decoding.bytes, s->decoding.bytes);
+    return 0;
+}
+
+static int put(const codec *c, sink *s, const char *text, size_t n) {
+    if (n > s->bytes - s->done) return damaged(s);
+    if (!il_grow(c->memory, &s->text, &s->capacity, s->done, s->done + n, 1)) {
+        s->status = il_fail(&s->error, IL_ERR_NOMEM, "no memory for %zu bytes of text", s->done + n);
+        return 0;
+    }
+    if (n) memcpy((char *)s->text + s->done, text, n);
+    s->done += n;
+    return 1;
+}
+
+/* One token's text, or what is pending for -1. */
+static int put_token(const codec *c, sink *s, int32_t token) {
+    size_t n;
+    if (il_tokenizer_decode(c->tokenizer, &s->decoder, token, s->piece, il_tokenizer_piece_bytes_max(c->tokenizer), &n,
+                            NULL))
+        return damaged(s); /* an entry of a padded vocabulary */
+    return put(c, s, s->piece, n);
+}
+
+static int decode_count(il_decoding *decoding, uint64_t *count) {
+    uint64_t bits;
+    return il_decode_bits(decoding, LENGTH_BITS, &bits) && il_decode_bits(decoding, (int)bits, count);
+}
+
+/* Decodes what opens each span, and raw ones whole, up to the next token or the end. 0: status says why
+ * not. */
+static int decode_openings(const codec *c, sink *s) {
+    while (!s->left && s->done < s->bytes) {
+        uint64_t raw, n;
+        if (!il_decode_bits(&s->decoding, 1, &raw) || !decode_count(&s->decoding, &n)) return damaged(s);
+        if (!n || n > s->bytes - s->done + !raw) return damaged(s);
+        for (; raw && n; n--) {
+            uint64_t byte;
+            if (!il_decode_bits(&s->decoding, 8, &byte)) return damaged(s);
+            char text = (char)(unsigned char)byte;
+            if (!put(c, s, &text, 1)) return 0;
+        }
+        s->left = n;
+        s->decoder = (il_decoder){.form = IL_DECODE_EXACT};
+    }
+    return s->left || il_decode_ended(&s->decoding) ? 1 : damaged(s);
+}
+
+static int take_token(const codec *c, sink *s, int64_t symbol) {
+    if (symbol < 0) return damaged(s);
+    s->token = (int32_t)symbol;
+    if (!put_token(c, s, s->token)) return 0;
+    if (--s->left) return 1;
+    return put_token(c, s, -1) && decode_openings(c, s);
+}
+
+static il_status open_sink(decompressor *d, int i, const unsigned char *data, il_error *error) {
+    codec *c = &d->base;
+    sink *s = &d->sinks[i];
+    s->bytes = c->header.streams[i].bytes;
+    s->token = c->bos;
+    if (!s->bytes) return IL_OK;
+    s->piece = il_alloc(c->memory, il_tokenizer_piece_bytes_max(c->tokenizer), 1);
+    if (!s->piece) return il_fail(error, IL_ERR_NOMEM, "no memory for a piece of text");
+    IL_TRY(open_stream(c, &s->session, error));
+    il_decode_begin(data, (size_t)c->header.streams[i].coded, &s->decoding);
+    if (!decode_openings(c, s)) return il_fail(error, s->status, "stream %d: %s", i, s->error.message);
+    if (!s->left || s->token >= 0) return IL_OK;
+    int64_t first;
+    if (c->begun) {
+        IL_TRY(il_session_logits(s->session, c->logits, error));
+        if (!il_slices_begin(c->model->engine->kernels, c->vocab, c->logits)) return bad_logits(i, error);
+        first = il_decode_symbol(&s->decoding, c->vocab, c->logits);
+    } else {
+        first = il_decode_uniform(&s->decoding, (uint32_t)c->vocab);
+    }
+    if (!take_token(c, s, first)) return il_fail(error, s->status, "stream %d: %s", i, s->error.message);
+    return IL_OK;
+}
+
+static void decode_row(void *context, size_t feed, size_t token, const float *p, float lse) {
+    decompressor *d = context;
+    const codec *c = &d->base;
+    sink *s = d->open[feed];
+    (void)token;
+    if (!il_slices_fit(lse))
+        s->status = bad_logits((int)(s - d->sinks), &s->error);
+    else
+        take_token(c, s, il_decode_symbol(&s->decoding, c->vocab, p));
+}
+
+/* One token of every stream that is not done. *open: how many those were. */
+static il_status decompress_pass(decompressor *d, size_t *open, il_error *error) {
+    codec *c = &d->base;
+    *open = 0;
+    for (int i = 0; i < c->header.n; i++) {
+        sink *s = &d->sinks[i];
+        if (!s->left) continue;
+        s->fed = s->token;
+        c->feeds[*open] = (il_feed){.session = s->session, .tokens = &s->fed, .n = 1};
+        d->open[(*open)++] = s;
+    }
+    if (!*open) return IL_OK;
+    IL_TRY(il_feed_read(c->feeds, *open, &(il_row_sink){decode_row, d}, error));
+    for (size_t i = 0; i < *open; i++)
+        if (d->open[i]->status != IL_OK)
+            return il_fail(error, d->open[i]->status, "stream %d: %s", (int)(d->open[i] - d->sinks),
+                           d->open[i]->error.message);
+    return IL_OK;
+}
+
+/* The header against what is at hand. */
+static il_status check_header(const codec *c, il_error *error) {
+    char model[33], tokenizer[33], state[33];
+    IL_TRY(check(c, tokenizer, error));
+    IL_TRY(name_state(c, state, error));
+    il_model_fingerprint(c->model, model);
+    if (strcmp(model, c->header.model) != 0)
+        return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", c->header.model, model);
+    if (strcmp(tokenizer, c->header.tokenizer) != 0)
+        return il_fail(error, IL_ERR_MISMATCH, "compressed with tokenizer %s; this tokenizer is %s",
+                       c->header.tokenizer, tokenizer);
+    if (strcmp(state, c->header.state) != 0)
+        return il_fail(error, IL_ERR_MISMATCH, "compressed from %s%s; %s%s",
+                       c->header.state[0] ? "the state " : "a fresh state", c->header.state,
+                       state[0] ? "this state is " : "no state is given", state);
+    if (c->options.bytes_max && c->header.bytes > c->options.bytes_max)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "the original has %llu bytes; at most %llu are allowed",
+                       (unsigned long long)c->header.bytes, (unsigned long long)c->options.bytes_max);
+    return IL_OK;
+}
+
+/* All streams in one block: the first one's, which has proved its size by now. */
+static il_status join(decompressor *d, il_buffer *output, il_error *error) {
+    codec *c = &d->base;
+    sink *first = &d->sinks[0];
+    size_t n = first->done;
+    if (!il_grow(c->memory, &first->text, &first->capacity, n, (size_t)c->header.bytes + !c->header.bytes, 1))
+        return il_fail(error, IL_ERR_NOMEM, "no memory for %llu bytes of text", (unsigned long long)c->header.bytes);
+    for (int i = 1; i < c->header.n; i++) {
+        if (d->sinks[i].done) memcpy((char *)first->text + n, d->sinks[i].text, d->sinks[i].done);
+        n += d->sinks[i].done;
+    }
+    if (XXH3_64bits(first->text, n) != c->header.checksum)
+        return il_fail(error, IL_ERR_FORMAT, "the compressed data is damaged: the text's checksum is wrong");
+    *output = (il_buffer){first->text, n, first->capacity, *c->memory};
+    first->text = NULL;
+    return IL_OK;
+}
+
+static il_status decompress(decompressor *d, const unsigned char *data, size_t bytes, il_buffer *output,
+                            il_error *error) {
+    codec *c = &d->base;
+    size_t at;
+    IL_TRY(il_container_parse(data, bytes, &c->header, &at, error));
+    IL_TRY(check_header(c, error));
+    IL_TRY(open_pass(c, error));
+    d->sinks = il_alloc(c->memory, (size_t)c->header.n, sizeof *d->sinks);
+    d->open = il_alloc(c->memory, (size_t)c->header.n, sizeof *d->open);
+    if (!d->sinks || !d->open) return il_fail(error, IL_ERR_NOMEM, "no memory for %d streams", c->header.n);
+    for (int i = 0; i < c->header.n; i++) {
+        IL_TRY(open_sink(d, i, data + at, error));
+        at += (size_t)c->header.streams[i].coded;
+    }
+    for (size_t open = 1; open;) {
+        uint64_t done = 0;
+        for (int i = 0; i < c->header.n; i++) done += d->sinks[i].done;
+        IL_TRY(tell(c, done, error));
+        IL_TRY(decompress_pass(d, &open, error));
+    }
+    return join(d, output, error);
+}
+
+il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
+                        const il_codec_options *options, il_buffer *output, il_error *error) {
+    decompressor d = {0};
+    *output = (il_buffer){0};
+    begin(&d.base, model, tokenizer, options);
+    il_status status = decompress(&d, bytes ? input : (const void *)"", bytes, output, error);
+    for (int i = 0; d.sinks && i < d.base.header.n; i++) {
+        il_session_close(d.sinks[i].session);
+        if (d.sinks[i].piece) il_free(d.base.memory, d.sinks[i].piece);
+        if (d.sinks[i].text) il_free(d.base.memory, d.sinks[i].text);
+    }
+    if (d.sinks) il_free(d.base.memory, d.sinks);
+    if (d.open) il_free(d.base.memory, d.open);
+    close_pass(&d.base);
+    return status;
+}
