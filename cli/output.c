@@ -149,34 +149,28 @@ void cli_progress_end(cli_progress *progress) {
 
 json_t *cli_json_real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-/* Length of the UTF-8 character at text, 0 when it is none. */
-static size_t character(const unsigned char *text, size_t n) {
-    size_t size = text[0] < 0x80   ? 1
-                  : text[0] < 0xC2 ? 0
-                  : text[0] < 0xE0 ? 2
-                  : text[0] < 0xF0 ? 3
-                  : text[0] < 0xF5 ? 4
-                                   : 0;
-    if (size > n) return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((text[i] & 0xC0) != 0x80) return 0;
-    if (size == 3 && text[0] == 0xE0 && text[1] < 0xA0) return 0;
-    if (size == 3 && text[0] == 0xED && text[1] > 0x9F) return 0; /* surrogates */
-    if (size == 4 && text[0] == 0xF0 && text[1] < 0x90) return 0;
-    if (size == 4 && text[0] == 0xF4 && text[1] > 0x8F) return 0;
-    return size;
+/* Bytes of the UTF-8 character at text, 0 when there is none: jansson refuses all else. */
+static size_t character(const char *text, size_t n) {
+    for (size_t size = 1; size <= 4 && size <= n; size++) {
+        json_t *string = json_stringn(text, size);
+        json_decref(string);
+        if (string) return size;
+    }
+    return 0;
 }
 
 json_t *cli_json_text(const char *text, size_t bytes) {
+    json_t *string = json_stringn(text, bytes);
+    if (string) return string;
     char *clean = cli_alloc(3 * bytes + 1, 1);
     size_t n = 0;
     for (size_t i = 0; i < bytes;) {
-        size_t size = character((const unsigned char *)text + i, bytes - i);
+        size_t size = character(text + i, bytes - i);
         memcpy(clean + n, size ? text + i : "\xEF\xBF\xBD", size ? size : 3);
         n += size ? size : 3;
         i += size ? size : 1;
     }
-    json_t *string = json_stringn(clean, n);
+    string = json_stringn(clean, n);
     free(clean);
     return string;
 }

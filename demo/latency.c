@@ -1,14 +1,15 @@
 /* latency.c: how long a token takes when so many tokens were read before it. Goes once through a text and
  * stops at contexts of 256, 512, … tokens; there it reads the next 256 tokens in one piece, then feeds tokens
  * one by one with a row of logits each, as generation does. Prints one JSON object. Needs the public
- * interface only; measures nothing else.
+ * interface and the command's clock; measures nothing else.
  *
  * usage: demo_latency MODEL TOKENS.bin CONTEXT_MAX */
 #include <innerloop.h>
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "output.h"
 
 enum {
     FIRST = 256,                  /* the first context, and the piece read at each */
@@ -16,12 +17,6 @@ enum {
     GROUPS = 8,                   /* the median of so many groups counts */
     TAIL = FIRST + GROUP * GROUPS /* tokens needed beyond the last context */
 };
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -33,13 +28,13 @@ static il_status time_writing(il_session *session, const int32_t *tokens, float 
                               il_error *error) {
     double groups[GROUPS];
     for (int g = 0; g < GROUPS; g++) {
-        double started = now_s();
+        double started = cli_seconds();
         for (int i = 0; i < GROUP; i++) {
             il_status status = il_session_feed(session, tokens + g * GROUP + i, 1, NULL, NULL, error);
             if (!status) status = il_session_logits(session, logits, error);
             if (status) return status;
         }
-        groups[g] = (now_s() - started) / GROUP;
+        groups[g] = (cli_seconds() - started) / GROUP;
     }
     qsort(groups, GROUPS, sizeof *groups, ascending);
     *seconds = (groups[GROUPS / 2 - 1] + groups[GROUPS / 2]) / 2;
@@ -54,9 +49,9 @@ static il_status time_context(il_session *session, const int32_t *next, float *l
     il_session *fork = NULL;
     il_status status = il_session_fork(session, &fork, error);
     if (status) return status;
-    double started = now_s();
+    double started = cli_seconds();
     status = il_session_feed(fork, next, FIRST, NULL, NULL, error);
-    reading = (now_s() - started) / FIRST;
+    reading = (cli_seconds() - started) / FIRST;
     if (!status) status = time_writing(fork, next + FIRST, logits, &writing, error);
     il_session_get_stats(session, &stats);
     if (!status)

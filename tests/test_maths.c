@@ -1,10 +1,11 @@
-/* test_maths.c: our elementary functions against the C library's long double ones, within the documented
- * bounds. */
+/* test_maths.c: our elementary functions against the C library's long double ones, within the documented bounds;
+ * rounding to bfloat16. */
 #include "support_test.h"
 
 #include <float.h>
 #include <math.h>
 
+#include "base/bits.h"
 #include "base/maths.h"
 #include "base/philox.h"
 
@@ -82,6 +83,19 @@ static void sine_and_cosine_at_zero(void **state) {
     assert_true(s == -s1 && c == c1);
 }
 
+static void bfloat16_is_the_nearest_and_even_in_ties(void **state) {
+    (void)state;
+    for (uint32_t half = 0; half < 0x7f80; half++) { /* finite and positive */
+        float low = il_float_of_bf16((uint16_t)half), middle = il_float_of_bits(half << 16 | 0x8000);
+        uint32_t even = half + (half & 1), above = half + 1;
+        assert_int_equal(il_bf16_of_float(low), half);
+        assert_int_equal(il_bf16_of_float(middle), even);
+        assert_int_equal(il_bf16_of_float(nextafterf(middle, 0)), half);
+        assert_int_equal(il_bf16_of_float(nextafterf(middle, HUGE_VALF)), above); /* past the largest: infinity */
+        assert_int_equal(il_bf16_of_float(-middle), even | 0x8000);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exp_is_close),
@@ -89,6 +103,7 @@ int main(void) {
         cmocka_unit_test(log_is_close),
         cmocka_unit_test(sine_and_cosine_are_close),
         cmocka_unit_test(sine_and_cosine_at_zero),
+        cmocka_unit_test(bfloat16_is_the_nearest_and_even_in_ties),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "support_alloc.h"
 #include "support_files.h"
 #include "tensor/safetensors.h"
@@ -281,12 +282,6 @@ static void a_long_name_is_cut_in_the_message(void **state) {
 
 /* ---- conversion ---- */
 
-static float as_float(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 static void bf16_becomes_f32(void **state) {
     (void)state;
     static uint16_t half[65536];
@@ -295,7 +290,7 @@ static void bf16_becomes_f32(void **state) {
     il_st_tensor t = {.name = "t", .dtype = IL_BF16, .count = 65536, .data = (unsigned char *)half, .bytes = 131072};
     assert_ok(il_st_to_f32(&t, out, &error), error);
     for (uint32_t i = 0; i < 65536; i++) {
-        float expected = as_float(i << 16);
+        float expected = il_float_of_bits(i << 16);
         assert_memory_equal(&out[i], &expected, 4);
     }
     assert_true(out[0x3f80] == 1.0f && out[0xc000] == -2.0f && isinf(out[0x7f80]) && isnan(out[0x7fc0]));

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
 #include "support_files.h"
 #include "support_text.h"
-#include "text/utf8.h"
 
 static il_engine *engine;
 static il_error error;

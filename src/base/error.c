@@ -6,24 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Length of the well-formed UTF-8 character at text, 0 when there is none. */
-static int character(const unsigned char *text) {
-    if (text[0] < 0x80) return 1;
-    int length = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-    if (text[0] < 0xc2 || text[0] > 0xf4) return 0;
-    for (int i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80) return 0;
-    int overlong = (text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90);
-    int surrogate = text[0] == 0xed && text[1] > 0x9f, too_large = text[0] == 0xf4 && text[1] > 0x8f;
-    return overlong || surrogate || too_large ? 0 : length;
-}
+#include "base/utf8.h"
 
-/* Names in messages come from files, and lines are cut to fit: what is no printable UTF-8 becomes '?'. */
+/* Names in messages come from files, and lines are cut to fit: what is not printable UTF-8 becomes '?'. */
 static void make_printable(char *line) {
-    unsigned char *at = (unsigned char *)line;
-    while (*at) {
-        int length = character(at);
-        if (length == 0 || *at < 0x20 || *at == 0x7f) *at = '?';
+    for (char *at = line, *end = line + strlen(line); at < end;) {
+        int length = il_utf8_length(at, (size_t)(end - at)), control = (unsigned char)*at < 0x20 || *at == 0x7f;
+        if (length == 0 || control) *at = '?';
         at += length ? length : 1;
     }
 }

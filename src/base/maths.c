@@ -4,8 +4,8 @@
 #include "base/maths.h"
 
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
+
+#include "base/bits.h"
 
 static const double LN2_HI = 0x1.62e42feep-1;           /* 32 bits: k · LN2_HI is exact for |k| < 2^21 */
 static const double LN2_LO = 0x1.a39ef35793c76p-33;     /* ln 2 - LN2_HI */
@@ -14,14 +14,8 @@ static const double TWO_OVER_PI = 0x1.45f306dc9c883p-1; /* 2 / pi */
 static const double HALF_PI_HI = 0x1.921fb54442d18p+0;  /* pi / 2 to 53 bits */
 static const double HALF_PI_LO = 0x1.1a62633145c07p-54; /* pi / 2 - HALF_PI_HI */
 
-static double from_bits(uint64_t bits) {
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* 2^k, k in -1022 .. 1023 */
-static double power_of_two(int k) { return from_bits((uint64_t)(k + 1023) << 52); }
+static double power_of_two(int k) { return il_double_of_bits((uint64_t)(k + 1023) << 52); }
 
 /* x = k ln 2 + r, |r| ≤ 0.35: 2^k · (Taylor to r^13; the next term is below 5e-18). */
 double il_exp_d(double x) {
@@ -46,10 +40,9 @@ double il_exp_d(double x) {
 double il_log_d(double x) {
     static const double c[] = {2.0 / 23, 2.0 / 21, 2.0 / 19, 2.0 / 17, 2.0 / 15, 2.0 / 13,
                                2.0 / 11, 2.0 / 9,  2.0 / 7,  2.0 / 5,  2.0 / 3};
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
+    uint64_t bits = il_bits_of_double(x);
     int e = (int)(bits >> 52 & 0x7ff) - 1023;
-    double m = from_bits((bits & 0x000fffffffffffffu) | 0x3ff0000000000000u);
+    double m = il_double_of_bits((bits & 0x000fffffffffffffu) | 0x3ff0000000000000u);
     if (m > 0x1.6a09e667f3bcdp+0) { /* sqrt 2 */
         m *= 0.5;
         e++;

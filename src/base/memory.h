@@ -18,6 +18,9 @@ void il_free(const il_allocator *allocator, void *block); /* NULL allowed */
 /* Grows *block from used to at least need elements of size bytes, doubling *capacity; keeps the first used elements.
  * Returns 0 and leaves all as it was when memory is short, else 1. */
 int il_grow(const il_allocator *allocator, void **block, size_t *capacity, size_t used, size_t need, size_t size);
+/* n rounded up to whole vectors of 16 floats, 64 bytes. */
+static inline int il_pad16(int n) { return (n + 15) / 16 * 16; }
+static inline size_t il_pad16_size(size_t n) { return (n + 15) / 16 * 16; }
 char *il_strdup(const il_allocator *allocator, const char *text);
 
 /* Arena: one block laid out first (measure), then carved. Call il_arena_take for every part with base NULL to measure,

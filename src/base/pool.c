@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/cpus.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -189,11 +190,6 @@ void il_pool_run(il_pool *pool, int items, void (*run)(void *context, int item, 
 
 int il_pool_threads(const il_pool *pool) { return pool->threads; }
 
-static int usable_cpus(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 il_status il_pool_open(const il_allocator *allocator, int threads, il_pool **out, il_error *error) {
     il_pool *pool = NULL;
     il_status status = IL_OK;
@@ -207,7 +203,7 @@ il_status il_pool_open(const il_allocator *allocator, int threads, il_pool **out
     pool->allocator = allocator;
     pool->threads = threads;
     pool->spin_rounds =
-        threads <= usable_cpus() ? SPIN_ROUNDS : 0; /* else a spin keeps the awaited thread off its CPU */
+        threads <= il_cpus_usable() ? SPIN_ROUNDS : 0; /* else a spin keeps the awaited thread off its CPU */
     pool->generation = atomic_load(&generation);
     pthread_mutex_init(&pool->turn, NULL); /* these cannot fail on Linux */
     pthread_mutex_init(&pool->sleep, NULL);

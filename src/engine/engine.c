@@ -2,11 +2,11 @@
  * model; refuses options outside their documented range. */
 #include "engine/engine.h"
 
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cpus.h"
 #include "base/error.h"
 #include "engine/gemm.h"
 
@@ -14,9 +14,8 @@ enum { THREADS_MAX = 256 };
 
 void il_engine_options_default(il_engine_options *options) { *options = (il_engine_options){0}; }
 
-static int usable_cpus(void) {
-    cpu_set_t set;
-    int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+static int threads_default(void) {
+    int cpus = il_cpus_usable();
     return cpus > THREADS_MAX ? THREADS_MAX : cpus;
 }
 
@@ -48,7 +47,7 @@ il_status il_engine_open(const il_engine_options *options, il_engine **out, il_e
                          name ? name : "");
         goto fail;
     }
-    int threads = options->threads ? options->threads : usable_cpus();
+    int threads = options->threads ? options->threads : threads_default();
     engine->gemm_scratch = il_alloc(&engine->memory, (size_t)threads * IL_GEMM_SCRATCH, sizeof(float));
     if (!engine->gemm_scratch) {
         status = il_fail(error, IL_ERR_NOMEM, "out of memory for the buffers of %d threads", threads);

@@ -31,7 +31,7 @@ typedef struct job {
     int m_step, n_step, m_parts; /* parts of the grid; n_step a multiple of 16 */
 } job;
 
-size_t il_packed_floats(int n, int k) { return n <= 0 || k <= 0 ? 0 : ((size_t)n + 15) / 16 * 16 * (size_t)k; }
+size_t il_packed_floats(int n, int k) { return n <= 0 || k <= 0 ? 0 : il_pad16_size((size_t)n) * (size_t)k; }
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 

@@ -1,8 +1,8 @@
 /* limits.c: what this machine can do at most, measured when asked: the products and the reads that every speed is
  * compared with. Owns what is multiplied and read; keeps no results. */
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/gemm.h"
 #include "engine/onednn.h"
@@ -18,12 +18,6 @@ enum {
 };
 #define SECONDS_EACH 0.4
 
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 struct il_prober {
     il_engine *engine;
     unsigned which;
@@ -36,13 +30,13 @@ struct il_prober {
 
 /* The shortest of several runs within about so many seconds; the first one only warms up, if there is a second. */
 static double seconds_min(void (*work)(il_prober *), il_prober *p, double within) {
-    double end = now_s() + within, best = 0;
+    double end = il_clock_seconds() + within, best = 0;
     do {
-        double start = now_s();
+        double start = il_clock_seconds();
         work(p);
-        double took = now_s() - start;
+        double took = il_clock_seconds() - start;
         if (best == 0 || took < best) best = took;
-    } while (now_s() < end);
+    } while (il_clock_seconds() < end);
     return best;
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "kernels/kernels.h"
 
 _Static_assert((int)IL_LP_CHUNK == (int)IL_GROUP, "a chunk has one scale");
@@ -54,10 +55,7 @@ static void bf16_put(const il_lp_matrix *m, size_t row, int from, int n, const f
 
 static void bf16_get(const il_lp_matrix *m, size_t row, int from, int n, float *x) {
     const uint16_t *half = bf16_row(m, row) + from * IL_LANES;
-    for (int i = 0; i < n; i++) {
-        uint32_t bits = (uint32_t)half[i * IL_LANES] << 16;
-        memcpy(x + i, &bits, sizeof bits);
-    }
+    for (int i = 0; i < n; i++) x[i] = il_float_of_bf16(half[i * IL_LANES]);
 }
 
 /* ---- int8 and int4 ---- */

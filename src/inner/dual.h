@@ -22,9 +22,6 @@ typedef struct il_dual {
     const float *lr; /* [b] */
 } il_dual;
 
-static inline int il_pad16(int n) { return (n + 15) / 16 * 16; }
-static inline size_t il_pad16_size(size_t n) { return (n + 15) / 16 * 16; }
-
 /* y [n, out] = x [n, in] · W + bias; rows of x and y lie close together. */
 void il_affine(const il_kernels *k, int n, int in, int out, const float *x, const float *w, float *y);
 

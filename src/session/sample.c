@@ -1,11 +1,11 @@
 /* sample.c: from logits to a token. Weights are thinned in place by thresholds found by bisection over the
  * bits of a float, so nothing is sorted and nothing allocated; every sum runs in order of token id, so a seed
  * means one token everywhere. */
+#include "base/bits.h"
 #include "base/error.h"
 #include "base/maths.h"
 #include "base/philox.h"
 #include <math.h>
-#include <string.h>
 
 void il_sample_options_default(il_sample_options *options) {
     *options =
@@ -34,12 +34,6 @@ static int32_t argmax(const float *x, int n) {
     return best;
 }
 
-static float from_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* What the weights ≥ t amount to: their number, or their sum. */
 static double amount(const float *w, int n, float t, int count) {
     double total = 0;
@@ -54,12 +48,12 @@ static void keep_top(float *w, int n, double goal, int count) {
     uint32_t low = 0, high = 0x3f800000; /* bits of 0 and 1: the order of positive floats is that of their bits */
     while (low < high) {                 /* the largest t whose weights ≥ t still reach the goal */
         uint32_t middle = low + (high - low + 1) / 2;
-        if (amount(w, n, from_bits(middle), count) >= goal)
+        if (amount(w, n, il_float_of_bits(middle), count) >= goal)
             low = middle;
         else
             high = middle - 1;
     }
-    float t = from_bits(low);
+    float t = il_float_of_bits(low);
     double missing = goal - amount(w, n, nextafterf(t, 2.0F), count);
     for (int i = 0; i < n; i++) {
         if (w[i] > t) continue;

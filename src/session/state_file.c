@@ -16,6 +16,7 @@
 #include "session/state_file.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "session/session.h"
 #include "tensor/safetensors.h"
 #include <math.h>
@@ -199,7 +200,7 @@ static il_status walk(const il_state *s, part which, visitor *v) {
 /* ---- checksum: of any state file, whatever its model ---- */
 
 static const char *const keys[] = {"format", "version", "model", "position", "open_rows", "rewind_limit", "frozen"};
-enum { KEYS_HASHED = sizeof keys / sizeof *keys, VALUE_BYTES = 40, FINGERPRINT_BYTES = 33 };
+enum { KEYS_HASHED = sizeof keys / sizeof *keys, VALUE_BYTES = 40, FINGERPRINT_BYTES = IL_HEX128_BYTES };
 
 static void hash_metadata(XXH3_state_t *hash, const il_st_pair *pairs) {
     for (size_t i = 0; i < KEYS_HASHED; i++) {
@@ -218,7 +219,7 @@ static void hash_shape(XXH3_state_t *hash, const char *name, int rank, const siz
 
 static void digest(const XXH3_state_t *hash, char hex[FINGERPRINT_BYTES]) {
     XXH128_hash_t sum = XXH3_128bits_digest(hash);
-    snprintf(hex, FINGERPRINT_BYTES, "%016llx%016llx", (unsigned long long)sum.high64, (unsigned long long)sum.low64);
+    il_hex128(sum.high64, sum.low64, hex);
 }
 
 /* ---- writing ---- */

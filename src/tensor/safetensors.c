@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/error.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and mapped as they are");
@@ -234,22 +235,12 @@ const char *il_st_meta(const il_st *st, const char *key) {
 
 /* ---- conversion ---- */
 
-static float from_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static float from_bf16(uint16_t half) { return from_bits((uint32_t)half << 16); }
-
 /* Exponent and mantissa moved into place read as 2^-112 of the value, subnormals included; the product is
  * exact. */
 static float from_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = (uint32_t)(half & 0x7fff) << 13, bits;
-    if (rest >= 0x7c00u << 13) return from_bits(sign | 0x7f800000u | rest); /* infinity and NaN */
-    float magnitude = from_bits(rest) * 0x1p112f;
-    memcpy(&bits, &magnitude, sizeof bits);
-    return from_bits(sign | bits);
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = (uint32_t)(half & 0x7fff) << 13;
+    if (rest >= 0x7c00u << 13) return il_float_of_bits(sign | 0x7f800000u | rest); /* infinity and NaN */
+    return il_float_of_bits(sign | il_bits_of_float(il_float_of_bits(rest) * 0x1p112f));
 }
 
 il_status il_st_to_f32(const il_st_tensor *tensor, float *out, il_error *error) {
@@ -261,7 +252,7 @@ il_status il_st_to_f32(const il_st_tensor *tensor, float *out, il_error *error) 
     case IL_BF16:
         for (size_t i = 0; i < tensor->count; i++) {
             memcpy(&half, tensor->data + 2 * i, sizeof half);
-            out[i] = from_bf16(half);
+            out[i] = il_float_of_bf16(half);
         }
         return IL_OK;
     case IL_F16:

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hex.h"
 #include "base/memory.h"
 #include "engine/engine.h"
 #include "text/reader.h"
@@ -62,7 +63,7 @@ static const char *base_name(const char *path) {
 /* dir/NAME-HASH.bin in memory of the engine. */
 static il_status cache_path(il_engine *engine, const char *path, const il_tokenizer *tokenizer, const char *dir,
                             char **cached, il_error *error) {
-    char key[80] = "innerloop tokens 1 ", name[160];
+    char key[80] = "innerloop tokens 1 ", digest[IL_HEX128_BYTES], name[160];
     XXH128_hash_t hash;
     il_map map;
     *cached = NULL;
@@ -71,8 +72,8 @@ static il_status cache_path(il_engine *engine, const char *path, const il_tokeni
     il_map_close(&map);
     il_tokenizer_fingerprint(tokenizer, key + strlen(key));
     hash = XXH3_128bits_withSeed(key, strlen(key), hash.high64 ^ XXH3_64bits(&hash.low64, 8));
-    snprintf(name, sizeof name, "%.80s-%016" PRIx64 "%016" PRIx64 ".bin", base_name(path), (uint64_t)hash.high64,
-             (uint64_t)hash.low64);
+    il_hex128(hash.high64, hash.low64, digest);
+    snprintf(name, sizeof name, "%.80s-%s.bin", base_name(path), digest);
     *cached = il_path_join(&engine->memory, dir, name);
     return *cached ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
 }

@@ -17,7 +17,7 @@
 #include <vector>
 
 extern "C" {
-#include "text/utf8.h"
+#include "base/utf8.h"
 }
 
 /* Exported by the library but in none of its installed headers. */

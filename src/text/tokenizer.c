@@ -12,10 +12,10 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "engine/engine.h"
 #include "text/sentencepiece_model.h"
 #include "text/sentencepiece_shim.h"
-#include "text/utf8.h"
 
 #include <string.h>
 #include <xxhash.h>

@@ -1,8 +1,8 @@
 /* schedule.c: warm-up and cosine, from our own cosine so that every machine has the same rates. */
 #include "train/schedule.h"
 
+#include "base/bits.h"
 #include "base/maths.h"
-#include <string.h>
 
 double il_schedule_lr(const il_trainer_options *o, uint64_t n) {
     double c = (double)(n - 1), w = o->warmup, steps = (double)o->steps;
@@ -13,16 +13,8 @@ double il_schedule_lr(const il_trainer_options *o, uint64_t n) {
     return o->lr * ((1 - alpha) * (1 + cosine) / 2 + alpha);
 }
 
-static float round_to_bf16(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    bits = (bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000; /* nearest, ties to even */
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 float il_schedule_inner_lr(const il_trainer_options *o, double ttt_base_lr, uint64_t n) {
     double w = o->inner_lr_warmup, c = (double)(n - 1), risen = c < w ? c / w : 1;
     double start = o->inner_lr_start * ttt_base_lr;
-    return round_to_bf16((float)((start + risen * (ttt_base_lr - start)) / ttt_base_lr));
+    return il_float_of_bf16(il_bf16_of_float((float)((start + risen * (ttt_base_lr - start)) / ttt_base_lr)));
 }

@@ -2,11 +2,11 @@
  * checkpoint.c. */
 #include "train/trainer.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "train/schedule.h"
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 void il_trainer_options_default(const il_config *config, il_trainer_options *options) {
     *options = (il_trainer_options){.steps = 1000,
@@ -92,12 +92,6 @@ void il_trainer_close(il_trainer *trainer) {
 
 uint64_t il_trainer_steps_done(const il_trainer *trainer) { return trainer->done; }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Puts "step N: " before the message. */
 static il_status at_step(il_error *error, il_status status, uint64_t step) {
     if (error) {
@@ -113,7 +107,7 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
     const il_trainer_options *o = &t->options;
     if (t->done >= o->steps)
         return il_fail(error, IL_ERR_END, "all %llu steps of the schedule are done", (unsigned long long)o->steps);
-    double start = now();
+    double start = il_clock_seconds();
     uint64_t n = t->done + 1;
     il_batch batch;
     IL_TRY(il_data_next(t->data, &batch, error));
@@ -129,7 +123,7 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
     t->model->version++;
     t->done = n;
     *step = (il_step){.step = n, .loss = loss, .lr = lr, .grad_norm = norm, .tokens = batch.sequences * batch.length};
-    step->seconds = now() - start;
+    step->seconds = il_clock_seconds() - start;
     return IL_OK;
 }
 

@@ -1,6 +1,6 @@
-/* utf8.h: where well-formed UTF-8 characters begin and end (Unicode 15, table 3-7). Knows nothing of tokens. */
-#ifndef IL_TEXT_UTF8_H
-#define IL_TEXT_UTF8_H
+/* utf8.h: where well-formed UTF-8 characters begin and end (Unicode 15, table 3-7). */
+#ifndef IL_BASE_UTF8_H
+#define IL_BASE_UTF8_H
 
 #include <stddef.h>
 

@@ -1,5 +1,5 @@
 /* utf8.c: see utf8.h. */
-#include "text/utf8.h"
+#include "base/utf8.h"
 
 /* Total length that a lead byte announces (0: no lead byte) and the range of the byte after it; the rest are
  * 80 .. BF. */
