@@ -13,8 +13,8 @@
 #include <cmocka.h>
 
 #include "base/philox.h"
-#include "model/backward.h"
-#include "train/tape.h"
+#include "model/mixer_attention.h"
+#include "model/tape.h"
 
 enum { LAYER = 1 };
 
@@ -69,7 +69,7 @@ static void model_close(il_model *model) {
 /* Runs the mixer on n rows of xn for each of the states; mix [sum of n, D] out. */
 static void run(il_model *model, il_state *const *states, const int *n, int n_states, const float *const *xn,
                 float *const *mix, il_tape *tape, il_workspace *work) {
-    int width = model->config.width, half = width / model->config.heads / 2, total = 0;
+    int width = model->config.width, total = 0;
     il_segment segments[8];
     il_pass pass = {.model = model, .work = work, .tape = tape, .segments = segments, .n_segments = n_states};
     pass.inner_lr = 1;
@@ -79,12 +79,10 @@ static void run(il_model *model, il_state *const *states, const int *n, int n_st
         pass.tokens = total + n[i];
         memcpy(il_pass_acts(&pass, LAYER)->xn + (ptrdiff_t)total * width, xn[i],
                (size_t)n[i] * (size_t)width * sizeof(float));
-        for (int t = 0; t < n[i]; t++)
-            il_rope_angles(&model->config, states[i]->position + (uint64_t)t,
-                           work->cosine + (ptrdiff_t)(total + t) * half, work->sine + (ptrdiff_t)(total + t) * half);
         total += n[i];
     }
-    il_mixer_attention_forward(&pass, LAYER);
+    il_mixer_attention.begin(&pass);
+    il_mixer_attention.forward(&pass, LAYER);
     for (int i = 0; i < n_states; i++) {
         if (mix)
             memcpy(mix[i], work->mix + (ptrdiff_t)segments[i].first * width,
@@ -334,7 +332,7 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
     run(model, &list, &n, 1, &in, NULL, &tape, &work);
     il_segment segment = {0, n, &state};
     il_pass pass = {model, &work, &tape, &segment, 1, n, 1, NULL};
-    il_mixer_attention_backward(&pass, LAYER, dmix, dxn, grad, &space.buffers);
+    il_mixer_attention.backward(&pass, LAYER, dmix, dxn, grad, &space);
     if (grad_out) memcpy(grad_out, grad, model->table.floats * sizeof *grad);
 
     double *x = doubles(old + size, xn), *w = weights(model), *y = zeros(size, sizeof *y), worst = 0, total = 0;

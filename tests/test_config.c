@@ -7,18 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/build.h"
 #include "model/config.h"
-#include "model/model.h"
 #include "support_alloc.h"
 #include "support_files.h"
-#include "support_lively.h"
 
 static il_engine *engine;
 
 static int setup(void **state) {
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 1;
     (void)state;
-    engine = lively_engine(1, NULL);
-    return 0;
+    return il_engine_open(&options, &engine, NULL) == IL_OK ? 0 : -1;
 }
 
 static int teardown(void **state) {

@@ -11,7 +11,6 @@
 #include "base/memory.h"
 #include "engine/engine.h"
 #include "support_files.h"
-#include "support_lively.h"
 #include "support_text.h"
 #include "text/shard.h"
 
@@ -513,7 +512,7 @@ static void tokenize_to_shards(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    engine = lively_engine(1, NULL);
+    engine = support_engine(NULL);
     folder = support_folder_make();
     return 0;
 }

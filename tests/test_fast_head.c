@@ -620,10 +620,10 @@ static void numbers_too_large_stay_out(void **unused) {
         size_t wrong = 0, nonzero = 0;
         for (size_t t = 0; t < N; t++) {
             feed(s, tokens, &a, t, 1, ALL);
-            assert_true(all_finite(s->state.fast, 2 * model->fast_floats));
+            assert_true(all_finite(s->state.fast.weights, 2 * model->fast_floats));
             wrong += !all_finite(a.logits + t * vocab, vocab);
         }
-        for (size_t j = 0; j < 2 * model->fast_floats; j++) nonzero += s->state.fast[j] != 0;
+        for (size_t j = 0; j < 2 * model->fast_floats; j++) nonzero += s->state.fast.weights[j] != 0;
         assert_true(way <= ONE_TOKEN ? wrong > N / 4 : !wrong);
         assert_true(way == HEAD || way == FEATURES ? !nonzero : nonzero > 0);
         assert_ok(il_session_fork(s, &fork, &error), error);

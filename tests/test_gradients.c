@@ -15,9 +15,10 @@
 #include "base/philox.h"
 #include "model/backward.h"
 #include "model/config.h"
-#include "model/loss.h"
+#include "model/forward.h"
+#include "model/lm_head.h"
+#include "model/tape.h"
 #include "support_ref64.h"
-#include "train/tape.h"
 
 typedef struct shape {
     il_mixer_kind mixer;

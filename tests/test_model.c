@@ -5,15 +5,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "support_engine.h"
-#include "support_lively.h"
+#include "support_alloc.h"
 #include "support_model.h"
+
+static il_engine *open_engine(int threads, const char *kernels) {
+    il_engine *engine;
+    il_engine_options options;
+    il_error error;
+    il_engine_options_default(&options);
+    options.threads = threads;
+    options.kernels = kernels;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
+    return engine;
+}
 
 static il_engine *engine;
 
 static int setup(void **state) {
     (void)state;
-    engine = lively_engine(2, NULL);
+    engine = open_engine(2, NULL);
     return 0;
 }
 
@@ -148,12 +158,12 @@ static void tensors_of_self_attention(void **state) {
     config.layers = 1;
     il_model *model = support_model(engine, &config, 1);
     expect_tensors(model, llama, sizeof llama / sizeof llama[0]);
-    assert_null(model->rule);
+    assert_null(model->layers[0].rule);
     assert_null(model->tok);
     assert_null(model->rope_cos);
     assert_int_equal(model->layers[0].wg.at, IL_NONE);
     assert_int_equal(model->layers[0].token_idx, IL_NONE);
-    assert_null(il_weight(model, model->layers[0].conv_w));
+    assert_null(il_weight(model, model->layers[0].pre_conv.w));
     assert_fails(il_model_tensor(model, "model.norm.bias", &tensor, &error), IL_ERR_ARG, error, "model.norm.bias");
     assert_null(tensor.name);
     assert_fails(il_model_tensor_at(model, 11, &tensor, &error), IL_ERR_ARG, error, "tensor 11: the model has 11");
@@ -198,7 +208,7 @@ static void new_weights_never_change(void **state) {
     (void)state;
     for (int threads = 1; threads <= 5; threads += 2)
         for (int k = 0; k < 2; k++) {
-            il_engine *other = lively_engine(threads, kernels[k]);
+            il_engine *other = open_engine(threads, kernels[k]);
             for (size_t i = 0; i < 3; i++) {
                 il_config config = support_config(golden[i].mixer, NULL);
                 il_model *model = support_model(other, &config, 7);
@@ -308,7 +318,7 @@ static void packed_and_plain_products_agree(void **state) {
             for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
                 const il_dense *w = all[i];
                 if (w->at == IL_NONE) continue;
-                il_dense_forward(model, w, 3, x, 24, y, 24);
+                il_model_product(model, w, 3, x, 24, NULL, y, 24);
                 for (int r = 0; r < 3; r++)
                     for (int o = 0; o < w->out; o++) {
                         float sum = 0;
@@ -386,10 +396,18 @@ static il_status init_and_pack(const il_allocator *allocator, void *context, il_
 
 static void every_allocation_failed_in_turn(void **state) {
     support_alloc alloc;
+    il_engine_options options;
+    il_engine *on;
+    il_error error;
     (void)state;
-    il_engine *on = support_engine(2, &alloc);
+    support_alloc_begin(&alloc);
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = alloc.allocator;
+    assert_ok(il_engine_open(&options, &on, &error), error);
     assert_true(support_alloc_fail_each(&alloc, init_and_pack, on) >= 7);
-    support_engine_close(on, &alloc);
+    il_engine_close(on);
+    assert_int_equal(atomic_load(&alloc.live), 0);
 }
 
 int main(void) {

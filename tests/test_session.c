@@ -3,7 +3,7 @@
 #include "support_test.h"
 
 #include "session/session.h"
-#include "support_engine.h"
+#include "support_alloc.h"
 #include "support_lively.h"
 #include <math.h>
 #include <pthread.h>
@@ -74,20 +74,22 @@ static void assert_same_state(const il_state *a, const il_state *b) {
     const il_model *m = a->model;
     assert_int_equal(a->position, b->position);
     uint64_t mini = (uint64_t)m->config.mini_batch, now = a->position / mini;
-    size_t heads = (size_t)m->config.layers * (size_t)m->config.heads;
-    if (m->rule)
-        assert_memory_equal(il_state_carry(a, now, 0, 0), il_state_carry(b, now, 0, 0),
-                            heads * m->shape.carry * sizeof(float));
-    if (a->fast)
+    for (int i = 0; i < m->config.layers; i++) {
+        const il_layer *layer = &m->layers[i];
+        const il_kept *ka = &a->layers[i], *kb = &b->layers[i];
+        size_t column = (size_t)a->ring_columns * (size_t)m->config.width * sizeof(float);
+        if (layer->rule)
+            assert_memory_equal(il_state_carry(a, now, i, 0), il_state_carry(b, now, i, 0),
+                                (size_t)m->config.heads * layer->shape.carry * sizeof(float));
+        for (int r = 0; r < IL_RINGS; r++)
+            if (ka->ring[r]) assert_memory_equal(ka->ring[r], kb->ring[r], column);
+        for (size_t c = 0; c < ka->n_chunks && c < kb->n_chunks; c++)
+            assert_memory_equal(ka->chunks[c], kb->chunks[c],
+                                2 * (size_t)IL_KV_CHUNK * (size_t)m->config.width * sizeof(float));
+    }
+    if (a->fast.weights)
         assert_memory_equal(il_state_fast_head(a, now), il_state_fast_head(b, now), m->fast_floats * sizeof(float));
-    size_t ring = (size_t)m->config.layers * (size_t)a->ring * (size_t)m->config.width * sizeof(float);
-    if (a->ring_pre) assert_memory_equal(a->ring_pre, b->ring_pre, ring);
-    if (a->ring_qk) assert_memory_equal(a->ring_qk, b->ring_qk, ring);
     assert_memory_equal(a->hidden, b->hidden, (size_t)a->ring_hidden * (size_t)m->config.width * sizeof(float));
-    for (size_t i = 0; i < a->n_chunks && i < b->n_chunks; i++)
-        assert_memory_equal(a->chunks[i], b->chunks[i],
-                            2 * (size_t)IL_KV_CHUNK * (size_t)m->config.layers * (size_t)m->config.width *
-                                sizeof(float));
 }
 
 static void any_chunking(void **unused) {
@@ -342,7 +344,7 @@ static void frozen_sessions_do_not_learn(void **unused) {
         size_t b = (size_t)kinds[kind].mini_batch;
         il_session *s = lively_session(r->model, 1);
         feed(s, r->tokens, N, logits, NULL);
-        int learns = r->model->rule || kinds[kind].fast_head;
+        int learns = r->model->layers[0].rule || kinds[kind].fast_head;
         /* the first mini-batch starts from the same weights; from the second on the learner is ahead, a fast head from
          * the prediction of its first token on, if there was one to learn from */
         if (kinds[kind].fast_head && b > 1) b--;
@@ -461,15 +463,21 @@ static void cancelled_feeds_can_go_on(void **unused) {
 static void feeding_allocates_nothing(void **unused) {
     (void)unused;
     support_alloc alloc;
-    il_engine *engine = support_engine(2, &alloc);
+    support_alloc_begin(&alloc);
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = alloc.allocator;
+    il_engine *engine;
     il_error error;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
     for (int kind = 0; kind < KINDS; kind++) {
         il_config config = config_of(kind);
         il_model *model = lively_model(engine, &config, 11);
         il_session *s = lively_session(model, 0);
         /* a TTT model's over several chunks */
         enum { MANY = 2 * IL_FEED_CHUNK + 100 };
-        size_t n = model->rule ? MANY : 300;
+        size_t n = model->layers[0].rule ? MANY : 300;
         int32_t tokens[MANY];
         float logits[VOCAB], nll[MANY];
         lively_tokens(tokens, MANY, VOCAB, 5);
@@ -486,18 +494,23 @@ static void feeding_allocates_nothing(void **unused) {
         il_session_close(s);
         il_model_unref(model);
     }
-    support_engine_close(engine, &alloc);
+    il_engine_close(engine);
+    assert_int_equal(atomic_load(&alloc.live), 0);
 }
 
 static il_status short_life(const il_allocator *allocator, void *context, il_error *error) {
     int kind = *(const int *)context;
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = *allocator;
     il_config config = config_of(kind);
     int32_t tokens[600];
     lively_tokens(tokens, 600, VOCAB, 5);
     il_engine *engine = NULL;
     il_model *model = NULL;
     il_session *s = NULL, *fork = NULL;
-    il_status status = support_engine_open(2, allocator, &engine, error);
+    il_status status = il_engine_open(&options, &engine, error);
     if (status == IL_OK) status = il_model_init(engine, &config, 1, &model, error);
     if (status == IL_OK) status = il_session_open(model, NULL, &s, error);
     if (status == IL_OK) status = il_session_feed(s, tokens, 600, NULL, NULL, error);

@@ -4,7 +4,7 @@
 
 #include "session/session.h"
 #include "session/state_file.h"
-#include "support_engine.h"
+#include "support_alloc.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include <math.h>
@@ -337,7 +337,7 @@ static void statistics_tell_of_learning(void **unused) {
         il_error error;
         il_layer_stats stats, other;
         il_session *s = open_session(f);
-        if (!f->model->rule) {
+        if (!f->model->layers[0].rule) {
             assert_fails(il_session_layer_stats(s, 0, &stats, &error), IL_ERR_UNSUPPORTED, error, "fast weights");
             il_session_close(s);
             end(f);
@@ -736,9 +736,15 @@ static void every_allocation_may_fail(void **unused) {
     for (int kind = 0; kind < KINDS; kind += 5) {
         fixture *f = begin(kind);
         support_alloc alloc;
+        il_error error;
         il_engine *engine = f->engine;
         il_model *model = f->model;
-        f->engine = support_engine(1, &alloc);
+        il_engine_options options;
+        support_alloc_begin(&alloc);
+        il_engine_options_default(&options);
+        options.threads = 1;
+        options.allocator = alloc.allocator;
+        assert_ok(il_engine_open(&options, &f->engine, &error), error);
         f->model = lively_model(f->engine, il_model_config(model), 11);
         attempt a = {.f = f, .session = open_session(f)};
         feed(a.session, f->tokens, 21, NULL);
@@ -746,7 +752,8 @@ static void every_allocation_may_fail(void **unused) {
         assert_true(support_folder_count(f->folder) <= 1); /* no temporary file is left */
         il_session_close(a.session);
         il_model_unref(f->model);
-        support_engine_close(f->engine, &alloc);
+        il_engine_close(f->engine);
+        assert_int_equal(alloc.live, 0);
         f->engine = engine;
         f->model = model;
         end(f);

@@ -7,7 +7,6 @@
 
 #include "base/utf8.h"
 #include "support_files.h"
-#include "support_lively.h"
 #include "support_text.h"
 
 static il_engine *engine;
@@ -547,7 +546,7 @@ static void tokenizer_of_a_model(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    engine = lively_engine(1, NULL);
+    engine = support_engine(NULL);
     return 0;
 }
 static int teardown(void **state) {

@@ -3,7 +3,7 @@
  */
 #include "support_test.h"
 
-#include "support_engine.h"
+#include "support_alloc.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include "support_train.h"
@@ -357,6 +357,10 @@ typedef struct {
 static il_status short_training(const il_allocator *allocator, void *context, il_error *error) {
     const short_run *what = context;
     const char *shard = what->shard;
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = *allocator;
     il_config config = lively_config(what->mixer, 16);
     il_engine *engine = NULL;
     il_model *model = NULL;
@@ -371,7 +375,7 @@ static il_status short_training(const il_allocator *allocator, void *context, il
     snprintf(out, sizeof out, "%.500s.out", shard);
     il_step step;
     double loss;
-    il_status status = support_engine_open(2, allocator, &engine, error);
+    il_status status = il_engine_open(&options, &engine, error);
     if (status == IL_OK) status = il_model_init(engine, &config, 1, &model, error);
     if (status == IL_OK) status = il_data_open(engine, &shard, 1, NULL, VOCAB, &d, &data, error);
     if (status == IL_OK) status = il_trainer_open(model, data, NULL, &trainer, error);
@@ -405,7 +409,13 @@ static void steps_allocate_nothing(void **unused) {
     const char *shard = support_train_shard(folder);
     il_error error;
     support_alloc alloc;
-    il_engine *engine = support_engine(2, &alloc);
+    support_alloc_begin(&alloc);
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 2;
+    options.allocator = alloc.allocator;
+    il_engine *engine;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
     for (size_t i = 0; i < MIXERS; i++) {
         il_model *model;
         il_data *data;
@@ -426,7 +436,8 @@ static void steps_allocate_nothing(void **unused) {
         il_data_close(data);
         il_model_unref(model);
     }
-    support_engine_close(engine, &alloc);
+    il_engine_close(engine);
+    assert_int_equal(atomic_load(&alloc.live), 0);
     support_folder_remove(folder);
 }
 
@@ -436,13 +447,19 @@ static void memory_is_linear_in_tokens(void **unused) {
     (void)unused;
     il_error error;
     support_alloc alloc;
-    il_engine *engine = support_engine(1, &alloc);
+    support_alloc_begin(&alloc);
+    il_engine_options options;
+    il_engine_options_default(&options);
+    options.threads = 1;
+    options.allocator = alloc.allocator;
+    il_engine *engine;
+    assert_ok(il_engine_open(&options, &engine, &error), error);
     for (size_t i = 0; i < MIXERS; i++) {
         il_config config = lively_config(mixers[i], 2);
         config.width = 64;
         config.heads = 1;
         il_model *model = lively_model(engine, &config, 1);
-        double bytes[3], carries = (double)config.layers * (double)model->shape.carry * sizeof(float);
+        double bytes[3], carries = (double)config.layers * (double)model->layers[0].shape.carry * sizeof(float);
         for (int k = 0; k < 3; k++) {
             il_gradient gradient;
             size_t before = atomic_load(&alloc.live_bytes);
@@ -455,7 +472,7 @@ static void memory_is_linear_in_tokens(void **unused) {
         if (mixers[i] == IL_MIXER_TTT_MLP) assert_true(second / 1024 * 2 < 0.75 * carries); /* mini-batches of 2 */
         il_model_unref(model);
     }
-    support_engine_close(engine, &alloc);
+    il_engine_close(engine);
 }
 
 /* A batch of several passes packs the weights once a step: the gradients are those from the plain weights,

@@ -13,4 +13,9 @@ int il_config_same(const il_config *a, const il_config *b);
 /* config.json as NUL-terminated text from the allocator. */
 il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error);
 
+/* The mixer of a layer. */
+static inline il_mixer_kind il_config_mixer(const il_config *config, int layer) {
+    return config->n_layer_types ? (il_mixer_kind)config->layer_types[layer] : config->mixer;
+}
+
 #endif

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "model/model.h"
+#include "model/build.h"
 
 enum { PIECES = 16 }; /* a matrix is converted in so many */
 

@@ -1,5 +1,5 @@
-/* model.h: what il_model holds: the weights in one block laid out by the tensor table, and where each tensor
- * lies. */
+/* model.h: what il_model holds: the weights in one block laid out by the tensor table, where each layer's tensors lie,
+ * and what is derived from the weights. build.h makes one; every pass only reads it. */
 #ifndef IL_MODEL_MODEL_H
 #define IL_MODEL_MODEL_H
 
@@ -13,8 +13,11 @@
 
 #define IL_NONE SIZE_MAX
 
-/* A weight matrix [out, in]: fp32 in the block, and its packed copy once there is one; or low-precision, packed only.
- */
+struct il_mixer;
+struct il_workspace;
+
+/* The weights [out, in] of a dense layer: fp32 in the block, and their packed copy once there is one; or in low
+ * precision, packed only. */
 typedef struct il_dense {
     il_weight_type type;
     size_t at; /* offset in floats in il_model.weights; IL_NONE: this model has none, or a low-precision one */
@@ -22,35 +25,42 @@ typedef struct il_dense {
     size_t packed; /* offset in floats in il_model.packed, or in bytes in il_model.lp */
 } il_dense;
 
-/* Offsets of one layer's tensors; IL_NONE where the config has none. */
+/* A causal depthwise convolution over time: weight [channels, 1, taps] and bias [channels]. */
+typedef struct il_conv {
+    int channels;
+    size_t w, b; /* IL_NONE: this layer has none */
+} il_conv;
+
+/* One layer: its mixer, and the offsets of its tensors; IL_NONE where it has none. */
 typedef struct il_layer {
-    size_t conv_norm, conv_w, conv_b; /* pre_conv */
-    size_t seq_norm, ffn_norm;
+    const struct il_mixer *mixer;
+    const il_rule *rule; /* of a TTT layer; else NULL */
+    il_rule_shape shape;
+    int n_rule_tensors;
+    il_rule_tensor rule_tensors[IL_RULE_TENSORS_MAX];
+
+    size_t conv_norm, seq_norm, ffn_norm;
+    il_conv pre_conv, conv_q, conv_k; /* the last two with share_qk */
     il_dense wq, wk, wv, wo, wg;
-    size_t conv_q_w, conv_q_b, conv_k_w, conv_k_b; /* share_qk */
-    size_t rule[IL_RULE_TENSORS_MAX];
+    size_t rule_at[IL_RULE_TENSORS_MAX];
     il_dense lr; /* [H, D]: learnable_ttt_lr_weight */
     size_t lr_b, token_idx, post_norm_w, post_norm_b;
     il_dense w1, w2, w3; /* gate_proj, down_proj, up_proj */
 } il_layer;
 
-struct il_workspace;
-
 struct il_model {
     atomic_int references;
     il_engine *engine;
     il_config config;
-    const il_rule *rule; /* NULL: self-attention */
-    il_rule_shape shape;
-    int n_rule_tensors;
-    il_rule_tensor rule_tensors[IL_RULE_TENSORS_MAX];
     il_table table;
     size_t embed, norm; /* embed: IL_NONE when low-precision */
     il_dense embedding; /* read by rows */
     il_dense head;      /* the same when tied */
     il_layer *layers;
+    const struct il_mixer *mixers[2]; /* [n_mixers]: those that the layers have, each once */
+    int n_mixers;
     float *weights;    /* [table.floats] */
-    unsigned char *lp; /* [lp_bytes]: panels of all matrices of low-precision types; NULL: there are none */
+    unsigned char *lp; /* [lp_bytes]: panels of all low-precision matrices; NULL: there are none */
     size_t lp_bytes;
 
     /* Whoever changes the weights raises version; packs and the tok table follow it. */
@@ -59,8 +69,8 @@ struct il_model {
     uint64_t tok_version;
     float *packed;
     size_t packed_floats;
-    float *tok;                 /* [layers, b]: max(0, 1/(i+1) + learnable_token_idx); NULL: self-attention */
-    float *rope_cos, *rope_sin; /* [b, d/2]: angles inside a mini-batch; NULL: self-attention */
+    float *tok;                 /* [layers, b]: max(0, 1/(i+1) + learnable_token_idx); NULL: no layer is TTT */
+    float *rope_cos, *rope_sin; /* [b, d/2]: angles inside a mini-batch; NULL: no layer is TTT */
     float *fast_projection;     /* [D, fast_head_size] (fast_head.h); NULL: none */
     size_t fast_floats;         /* of a fast head */
 
@@ -72,29 +82,24 @@ struct il_model {
     char fingerprint[33];
 };
 
-/* An il_model with zeroed weights, all tensors declared and ready to be filled; one reference. config->weights: how its
- * matrices are held. */
-il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error);
-/* il_model_new in two steps, for a loader that checks a file's shapes before it asks for their memory: everything but
- * the weights, then the zeroed weights. */
-il_status il_model_declare(il_engine *engine, const il_config *config, il_model **model, il_error *error);
-il_status il_model_allocate(il_model *model, il_error *error);
 /* Brings the tok table, and if asked the packed weights, up to model->version. Called with the lock held. */
 il_status il_model_refresh(il_model *model, int packs, il_error *error);
-/* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the
- * same. */
-void il_dense_forward(const il_model *model, const il_dense *linear, int m, const float *x, ptrdiff_t ldx, float *y,
-                      ptrdiff_t ldy);
+/* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the same.
+ * quantized: room for m rows of x in integers (il_quantized_bytes), NULL unless the weights are int8 or int4. */
+void il_model_product(const il_model *model, const il_dense *dense, int m, const float *x, ptrdiff_t ldx,
+                      void *quantized, float *y, ptrdiff_t ldy);
 /* The embedding of a token, [width]. */
 void il_model_embedding(const il_model *model, int token, float *x);
 /* A tensor of the table that is held in a low-precision type. */
 il_lp_matrix il_model_lp(const il_model *model, const il_table_entry *entry);
 /* IL_ERR_UNSUPPORTED unless the weights are fp32, which alone have gradients. */
 il_status il_model_check_trainable(const il_model *model, il_error *error);
+/* Whether a layer learns while it reads: its state is of constant size, and frozen or not. */
+int il_model_is_recurrent(const il_model *model);
 /* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
 void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);
 
-/* One head as its rule sees it; lr_scale from the config times inner_lr (1 outside training). After
+/* One head of a TTT layer as its rule sees it; lr_scale from the config times inner_lr (1 outside training). After
  * il_model_refresh. */
 il_inner_head il_model_inner_head(const il_model *model, int layer, int head, float inner_lr);
 

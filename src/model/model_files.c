@@ -10,7 +10,7 @@
 #include <xxhash.h>
 
 #include "base/error.h"
-#include "model/model.h"
+#include "model/build.h"
 #include "tensor/safetensors.h"
 
 enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024, NAME_BYTES = 112 /* an entry's name and its scales' */ };
@@ -511,7 +511,7 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) hash_number(state, (uint64_t)sizes[i]);
     hash_real(state, c->rope_theta);
     hash_real(state, c->rms_norm_eps);
-    if (model->rule) {
+    if (il_model_is_recurrent(model)) {
         const int inner[] = {c->mini_batch, c->conv_kernel, !!c->share_qk, !!c->use_gate, !!c->pre_conv};
         for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) hash_number(state, (uint64_t)inner[i]);
         hash_real(state, c->ttt_base_lr);
@@ -520,7 +520,7 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
         hash_text(state, "fast_head");
         hash_number(state, (uint64_t)c->fast_head_size);
         hash_real(state, c->fast_head_lr);
-        if (!model->rule) hash_number(state, (uint64_t)c->mini_batch);
+        if (!il_model_is_recurrent(model)) hash_number(state, (uint64_t)c->mini_batch);
     }
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *entry = &model->table.entries[i];

@@ -1,9 +1,33 @@
-/* pass.h: the small steps of a forward pass that blocks and mixers share. Each is split over the engine's
- * threads by outputs. */
+/* pass.h: one pass of the model over a ragged batch of sequences, for prefill, decode and training alike, and how its
+ * work is shared out to threads: by outputs, never by parts of a sum. */
 #ifndef IL_MODEL_PASS_H
 #define IL_MODEL_PASS_H
 
-#include "model/forward.h"
+#include "model/tape.h"
+
+struct il_bf16;
+
+/* One sequence's tokens in the batch: rows first .. first+n-1, read from state->position on. */
+typedef struct il_segment {
+    int first, n;
+    il_state *state;
+} il_segment;
+
+typedef struct il_pass {
+    il_model *model;
+    il_workspace *work;
+    il_tape *tape; /* NULL outside training */
+    il_segment *segments;
+    int n_segments;
+    int tokens;           /* T: sum of n */
+    float inner_lr;       /* factor on eta: 1 outside training */
+    struct il_bf16 *bf16; /* products of dense layers with rounded operands (bf16.h); NULL: exact */
+} il_pass;
+
+/* In training the activations of every layer are kept; otherwise all layers share the workspace's memory. */
+static inline il_acts *il_pass_acts(const il_pass *pass, int layer) {
+    return pass->tape ? &pass->tape->layers[layer] : &pass->work->layers[layer];
+}
 
 /* Rows of a batch are handed to threads in pieces of this many. */
 enum { IL_PIECE = 16 };
@@ -20,21 +44,8 @@ static inline int il_piece_rows(const il_pass *pass, int piece) {
 void il_pass_share(const il_pass *pass, int items, double multiply_adds,
                    void (*run)(void *context, int item, int worker), void *context);
 
-/* y [n, out] = x [n, in] · W^T, exact or as pass->bf16 says. */
-void il_pass_dense(const il_pass *pass, const il_dense *linear, int n, const float *x, float *y);
-/* y [T,D] = rms norm of x by the weight at that offset. */
-void il_pass_rms(const il_pass *pass, const float *x, size_t weight, float *y);
-/* y [T,D] = a + b */
-void il_pass_add(const il_pass *pass, const float *a, const float *b, float *y);
-
-/* y [T,D] (=) causal convolution over time of x [T,D], every segment continuing from its state's ring of
- * earlier columns (il_state.ring_pre or ring_qk of that state, chosen by `qk`). */
-void il_pass_conv(const il_pass *pass, int layer, int qk, const float *x, size_t weight, size_t bias, float *y);
-/* Keeps the last columns of x in the rings. */
-void il_pass_conv_keep(const il_pass *pass, int layer, int qk, const float *x);
-/* The taps-1 columns before state->position, oldest first, in blocks of IL_CHANNELS channels:
- * [D/64][taps-1][64]; columns before the first token are zero. */
-enum { IL_CHANNELS = 64 };
-void il_history(const il_state *state, const float *ring, int layer, float *history);
+/* y [T, width] = map(a, b) element by element: il_kernels.add, .silu_mul, …. */
+void il_pass_map(const il_pass *pass, void (*map)(size_t n, const float *a, const float *b, float *y), int width,
+                 const float *a, const float *b, float *y);
 
 #endif

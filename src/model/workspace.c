@@ -1,54 +1,60 @@
-/* workspace.c: the memory of a forward pass, measured from the config and taken in one allocation. */
+/* workspace.c: see workspace.h. Memory is laid out twice: first to measure, then for real. */
+#include "model/workspace.h"
+
 #include "base/error.h"
 #include "engine/gemm.h"
-#include "model/forward.h"
+#include "model/mixer.h"
 
-void il_acts_take(il_arena *arena, const il_model *model, size_t tokens, il_acts *acts) {
+/* ---- forward ---- */
+
+void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts) {
     const il_config *c = &model->config;
-    size_t wide = tokens * (size_t)c->width, ffn = tokens * (size_t)c->ffn_width, heads = tokens * (size_t)c->heads;
-    size_t size = sizeof(float);
+    size_t wide = size->tokens * (size_t)c->width, ffn = size->tokens * (size_t)c->ffn_width;
     *acts = (il_acts){0};
-    acts->x0 = acts->x1 = il_arena_take(arena, wide, size);
-    if (c->pre_conv) {
-        acts->pre = il_arena_take(arena, wide, size);
-        acts->x1 = il_arena_take(arena, wide, size);
+    acts->x0 = acts->x1 = il_arena_take(arena, wide, sizeof(float));
+    if (model->layers[layer].pre_conv.w != IL_NONE) {
+        acts->pre = il_arena_take(arena, wide, sizeof(float));
+        acts->x1 = il_arena_take(arena, wide, sizeof(float));
+        if (size->mini_batches)
+            acts->history[IL_RING_PRE] =
+                il_arena_take(arena, size->segments * (size_t)(c->conv_kernel - 1) * (size_t)c->width, sizeof(float));
     }
-    acts->xn = il_arena_take(arena, wide, size);
-    if (c->share_qk) acts->xqk = il_arena_take(arena, wide, size);
-    acts->q = il_arena_take(arena, wide, size);
-    acts->k = il_arena_take(arena, wide, size);
-    acts->v = il_arena_take(arena, wide, size);
-    if (c->use_gate) acts->g = il_arena_take(arena, wide, size);
-    acts->z = il_arena_take(arena, wide, size);
-    if (model->rule) {
-        acts->lr = il_arena_take(arena, heads, size);
-        acts->zhat = il_arena_take(arena, wide, size);
-        acts->z_inv_std = il_arena_take(arena, tokens, size);
-    } else {
-        acts->lse = il_arena_take(arena, heads, size);
+    acts->xn = il_arena_take(arena, wide, sizeof(float));
+    model->layers[layer].mixer->acts(arena, model, layer, size, acts);
+    acts->x2 = il_arena_take(arena, wide, sizeof(float));
+    acts->fn = il_arena_take(arena, wide, sizeof(float));
+    acts->h1 = il_arena_take(arena, ffn, sizeof(float));
+    acts->h3 = il_arena_take(arena, ffn, sizeof(float));
+}
+
+static void take_layers(il_workspace *w, const il_model *model, il_arena *arena) {
+    const il_acts_size size = {.tokens = (size_t)w->tokens};
+    size_t most = arena->used;
+    il_acts unused;
+    for (int i = 0; i < model->config.layers; i++) {
+        il_arena own = *arena;
+        il_acts_take(&own, model, i, &size, w->layers ? &w->layers[i] : &unused);
+        if (own.used > most) most = own.used;
     }
-    acts->x2 = il_arena_take(arena, wide, size);
-    acts->fn = il_arena_take(arena, wide, size);
-    acts->h1 = il_arena_take(arena, ffn, size);
-    acts->h3 = il_arena_take(arena, ffn, size);
+    arena->used = most;
 }
 
 static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
-    size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float);
-    il_acts_take(arena, model, tokens, &w->acts);
+    size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float), rows = IL_LOGIT_ROWS;
+    int attention = 0;
+    for (int i = 0; i < c->layers; i++) attention |= !model->layers[i].rule;
+    w->layers = il_arena_take(arena, (size_t)c->layers, sizeof *w->layers);
+    take_layers(w, model, arena);
     w->hidden = il_arena_take(arena, tokens * width, size);
     w->mix = il_arena_take(arena, tokens * width, size);
     w->tmp = il_arena_take(arena, tokens * width, size);
     w->ffn = il_arena_take(arena, tokens * (size_t)c->ffn_width, size);
-    w->cosine = w->sine = NULL;
-    if (!model->rule) {
+    if (attention) {
         w->cosine = il_arena_take(arena, tokens * width / (size_t)c->heads / 2, size);
         w->sine = il_arena_take(arena, tokens * width / (size_t)c->heads / 2, size);
     }
     w->history = il_arena_take(arena, (size_t)(c->conv_kernel - 1) * width, size);
-    size_t rows = IL_LOGIT_ROWS;
-    w->lse = w->rows = w->features = NULL;
     if (c->fast_head_size) {
         if (rows < (size_t)c->mini_batch) rows = (size_t)c->mini_batch;
         w->lse = il_arena_take(arena, rows, size);
@@ -57,8 +63,7 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     }
     w->logit_rows = (int)rows;
     w->logits = il_arena_take(arena, rows * (size_t)c->vocab_size, size);
-    w->quantized = NULL;
-    if (il_lp_row_scales(c->weights, (size_t)c->width)) {
+    if (il_lp_row_scales(c->weights, width)) {
         int most = w->tokens > w->logit_rows ? w->tokens : w->logit_rows;
         w->quantized =
             il_arena_take(arena, il_quantized_bytes(most, c->width > c->ffn_width ? c->width : c->ffn_width), 1);
@@ -66,11 +71,19 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     w->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * w->scratch_floats, size);
 }
 
+static size_t most_scratch(const il_model *model, int backward) {
+    size_t most = 0;
+    for (int i = 0; i < model->config.layers; i++) {
+        const il_mixer *mixer = model->layers[i].mixer;
+        size_t floats = (backward ? mixer->scratch_backward : mixer->scratch)(model, i);
+        if (floats > most) most = floats;
+    }
+    return il_pad16_size(most);
+}
+
 il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error) {
     *work = (il_workspace){.allocator = &model->engine->memory, .tokens = tokens};
-    const il_rule_shape *shape = &model->shape;
-    work->scratch_floats = model->rule ? (shape->scratch > shape->scratch_back ? shape->scratch : shape->scratch_back)
-                                       : il_mixer_attention_scratch(model);
+    work->scratch_floats = most_scratch(model, 0);
     il_arena arena = {0};
     lay_out(work, model, &arena);
     work->block = il_alloc(work->allocator, arena.used, 1);
@@ -81,6 +94,55 @@ il_status il_workspace_open(const il_model *model, int tokens, il_workspace *wor
 }
 
 void il_workspace_close(il_workspace *work) {
-    if (work->allocator) il_free(work->allocator, work->block);
+    if (work->allocator) {
+        il_free(work->allocator, work->undo);
+        il_free(work->allocator, work->block);
+    }
     *work = (il_workspace){0};
+}
+
+il_status il_workspace_undo_room(il_workspace *work, size_t bytes, il_error *error) {
+    if (bytes <= work->undo_bytes) return IL_OK;
+    il_free(work->allocator, work->undo);
+    work->undo_bytes = 0;
+    work->undo = il_alloc_raw(work->allocator, bytes, 1);
+    if (!work->undo)
+        return il_fail(error, IL_ERR_NOMEM, "no memory to keep %zu bytes of state while a pass is under way", bytes);
+    work->undo_bytes = bytes;
+    return IL_OK;
+}
+
+/* ---- backward ---- */
+
+static void lay_out_backward(il_backspace *s, const il_model *model, il_arena *arena) {
+    const il_config *c = &model->config;
+    size_t tokens = (size_t)s->tokens, width = (size_t)c->width, heads = (size_t)c->heads;
+    float **wide[] = {&s->dx, &s->dz, &s->dq, &s->dk, &s->dv, &s->dxqk};
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+        *wide[i] = il_arena_take(arena, tokens * width, sizeof(float));
+    s->dlr = il_arena_take(arena, tokens * heads, sizeof(float));
+    s->dtok = il_arena_take(arena, heads * (size_t)c->mini_batch, sizeof(float));
+    s->partial = il_arena_take(arena, (tokens + IL_BACK_ROWS - 1) / IL_BACK_ROWS * 2 * width, sizeof(float));
+    s->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * s->scratch_floats, sizeof(float));
+}
+
+il_status il_backspace_open(const il_model *model, int tokens, il_backspace *space, il_error *error) {
+    il_arena arena = {0};
+    il_backspace s = {.allocator = &model->engine->memory, .tokens = tokens};
+    *space = (il_backspace){0};
+    s.scratch_floats = most_scratch(model, 1);
+    lay_out_backward(&s, model, &arena);
+    s.block = il_alloc(s.allocator, arena.used, 1);
+    if (!s.block)
+        return il_fail(error, IL_ERR_NOMEM, "no memory for the backward pass of %d tokens (%zu bytes)", tokens,
+                       arena.used);
+    arena = (il_arena){.base = s.block};
+    lay_out_backward(&s, model, &arena);
+    *space = s;
+    return IL_OK;
+}
+
+void il_backspace_close(il_backspace *space) {
+    if (space->allocator) il_free(space->allocator, space->block);
+    *space = (il_backspace){0};
 }

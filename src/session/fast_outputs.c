@@ -3,13 +3,14 @@
  *
  * The rows of a pass fall into pieces: those whose predictions, of tokens m*b .. m*b+b-1, are made with the same F_m. A
  * piece of a mini-batch that the pass completes has all its rows, also those of tokens read before, unless the session
- * kept what it is to learn from them (il_state.softmax): as it does whenever logits are asked for without losses, so
- * that text written or decoded token by token costs the head's product once. A block is as many pieces as the workspace
- * holds rows; its head product is made at once, then the pieces of different sequences go side by side, those of one
- * sequence one after another: a round each. */
+ * kept what it is to learn from them (il_fast_state.softmax): as it does whenever logits are asked for without losses,
+ * so that text written or decoded token by token costs the head's product once. A block is as many pieces as the
+ * workspace holds rows; its head product is made at once, then the pieces of different sequences go side by side, those
+ * of one sequence one after another: a round each. */
 #include "session/outputs.h"
 
 #include "model/fast_head.h"
+#include "model/lm_head.h"
 #include <math.h>
 #include <string.h>
 
@@ -48,15 +49,16 @@ static piece piece_of(const il_part *part, uint64_t m) {
     uint64_t b = (uint64_t)s->model->config.mini_batch, start = part->start, end = start + part->n;
     uint64_t last = first_row(m + 1, b), losses = f->nll || f->slow_nll;
     int wanted = f->logits || part->reader;
-    piece p = {.part = part, .mini_batch = m, .first = first_row(m, b), .learns = s->fast && (m + 1) * b <= end};
-    p.keeps = s->fast && !p.learns && wanted && !losses;
+    piece p = {
+        .part = part, .mini_batch = m, .first = first_row(m, b), .learns = s->fast.weights && (m + 1) * b <= end};
+    p.keeps = s->fast.weights && !p.learns && wanted && !losses;
     if (!p.learns && !losses && !wanted) return p;
     if (!p.learns && p.first + losses < start) p.first = start - losses;
     if (last > end) last = end;
     if (!p.learns && !wanted && last == end) last--; /* what comes next is not known yet */
     if (last > p.first) p.n = (int)(last - p.first);
-    if (p.learns && p.first < start && !losses && s->kept_from <= p.first && s->kept_to == start &&
-        s->kept_version == s->model->version) {
+    if (p.learns && p.first < start && !losses && s->fast.kept_from <= p.first && s->fast.kept_to == start &&
+        s->fast.kept_version == s->model->version) {
         p.kept = (int)(start - p.first) < p.n ? (int)(start - p.first) : p.n;
         p.first += (uint64_t)p.kept;
         p.n -= p.kept;
@@ -69,12 +71,11 @@ static piece piece_of(const il_part *part, uint64_t m) {
 void il_fast_outputs_before(const il_part *parts, int n_parts) {
     for (int i = 0; i < n_parts; i++) {
         const il_state *s = &parts[i].feed->session->state;
-        uint64_t start = parts[i].start, ring = (uint64_t)s->ring_hidden;
+        uint64_t start = parts[i].start;
         size_t width = (size_t)s->model->config.width;
         piece p = piece_of(&parts[i], start / (uint64_t)s->model->config.mini_batch);
         for (uint64_t at = p.first; p.n && at < start; at++)
-            memcpy(s->past + (size_t)(at - p.first) * width, s->hidden + (size_t)(at % ring) * width,
-                   width * sizeof(float));
+            memcpy(s->fast.past + (size_t)(at - p.first) * width, il_state_hidden(s, at), width * sizeof(float));
     }
 }
 
@@ -104,7 +105,7 @@ static void features_run(void *context, int item, int worker) {
 
 static void add(const block *k, const piece *p, int from, int to) {
     const il_config *c = &k->model->config;
-    if (!state_of(p)->fast) return;
+    if (!state_of(p)->fast.weights) return;
     il_fast_head_add(state_of(p), p->mini_batch, p->n, k->features + (ptrdiff_t)p->row * c->fast_head_size, from, to,
                      k->work->logits + (ptrdiff_t)p->row * c->vocab_size);
 }
@@ -127,7 +128,7 @@ static void learn_run(void *context, int item, int worker) {
     (void)worker;
     if (!p->learns) return;
     const il_fast_rows rows[] = {
-        {p->kept, s->steps, s->softmax},
+        {p->kept, s->fast.steps, s->fast.softmax},
         {p->n, k->steps + (ptrdiff_t)p->row * c->fast_head_size, k->work->logits + (ptrdiff_t)p->row * c->vocab_size}};
     il_fast_head_learn(s, p->mini_batch, 2, rows, from, to);
     if (follows(k, p + 1)) add(k, p + 1, from, to);
@@ -142,7 +143,7 @@ static ptrdiff_t target_of(const piece *p, int row, int32_t *token) {
     ptrdiff_t place = (ptrdiff_t)(int64_t)(position - p->part->start);
     *token = -1;
     if (place < 0)
-        *token = s->tokens[position % (2 * (uint64_t)s->model->config.mini_batch)];
+        *token = s->fast.tokens[position % (2 * (uint64_t)s->model->config.mini_batch)];
     else if (place < (ptrdiff_t)p->part->n)
         *token = f->tokens[f->consumed + (size_t)place];
     return place;
@@ -186,8 +187,8 @@ static void keep_row(const block *k, const piece *p, int row, const float *softm
     const il_state *s = state_of(p);
     size_t vocab = (size_t)c->vocab_size, size = (size_t)c->fast_head_size;
     size_t place = (size_t)(p->first - first_row(p->mini_batch, (uint64_t)c->mini_batch)) + (size_t)row;
-    memcpy(s->softmax + place * vocab, softmax, vocab * sizeof *softmax);
-    memcpy(s->steps + place * size, k->steps + (size_t)(p->row + row) * size, size * sizeof *softmax);
+    memcpy(s->fast.softmax + place * vocab, softmax, vocab * sizeof *softmax);
+    memcpy(s->fast.steps + place * size, k->steps + (size_t)(p->row + row) * size, size * sizeof *softmax);
 }
 
 static void row_run(void *context, int item, int worker) {
@@ -220,14 +221,14 @@ static void row_run(void *context, int item, int worker) {
 /* What the session keeps from now on. A row whose softmax is no number is computed again when its time comes. */
 static void note_kept(const block *k, const piece *p) {
     il_state *s = state_of(p);
-    if (p->learns) s->kept_from = s->kept_to = 0;
+    if (p->learns) s->fast.kept_from = s->fast.kept_to = 0;
     if (!p->keeps) return;
     for (int row = 0; row < p->n; row++) {
         uint64_t at = p->first + (uint64_t)row;
-        if (s->kept_to != at || s->kept_version != k->model->version) s->kept_from = at;
-        s->kept_to = at + 1;
-        s->kept_version = k->model->version;
-        if (!isfinite(k->work->lse[p->row + row])) s->kept_from = s->kept_to;
+        if (s->fast.kept_to != at || s->fast.kept_version != k->model->version) s->fast.kept_from = at;
+        s->fast.kept_to = at + 1;
+        s->fast.kept_version = k->model->version;
+        if (!isfinite(k->work->lse[p->row + row])) s->fast.kept_from = s->fast.kept_to;
     }
 }
 
@@ -236,7 +237,7 @@ static void kept_errors(const block *k, const piece *p) {
     for (int i = 0; i < p->kept; i++) {
         int32_t token;
         target_of(p, i - p->kept, &token);
-        il_fast_head_error(k->model, token, 1, state_of(p)->softmax + (ptrdiff_t)i * k->model->config.vocab_size);
+        il_fast_head_error(k->model, token, 1, state_of(p)->fast.softmax + (ptrdiff_t)i * k->model->config.vocab_size);
     }
 }
 
@@ -250,7 +251,7 @@ static void gather(const block *k) {
         size_t past = p->first < start ? (size_t)(start - p->first) : 0;
         float *to = k->work->rows + (size_t)p->row * width;
         if (past > (size_t)p->n) past = (size_t)p->n;
-        memcpy(to, state_of(p)->past, past * width * sizeof *to);
+        memcpy(to, state_of(p)->fast.past, past * width * sizeof *to);
         memcpy(to + past * width, k->work->hidden + ((size_t)p->part->first + (size_t)behind) * width,
                ((size_t)p->n - past) * width * sizeof *to);
     }
@@ -278,7 +279,7 @@ static void flush(block *k) {
     il_pool *pool = k->model->engine->pool;
     if (!k->n_pieces) return;
     gather(k);
-    il_lm_head_logits(k->model, k->rows, k->work->rows, k->model->config.width, k->work->logits);
+    il_lm_head_logits(k->model, k->work, k->rows, k->work->rows, k->model->config.width, k->work->logits);
     if (k->slow) il_pool_run(pool, k->n_pieces, slow_run, k);
     il_pool_run(pool, (k->rows + FEATURE_ROWS - 1) / FEATURE_ROWS, features_run, k);
     for (int i = 0; i < k->rounds; i++) run_round(k, i);
@@ -318,6 +319,6 @@ void il_fast_outputs_after(il_model *model, const il_part *parts, int n_parts) {
         const il_part *p = &parts[i];
         const int32_t *tokens = p->feed->tokens + p->feed->consumed;
         for (size_t t = p->n > ring ? p->n - (size_t)ring : 0; t < p->n; t++)
-            p->feed->session->state.tokens[(p->start + t) % ring] = tokens[t];
+            p->feed->session->state.fast.tokens[(p->start + t) % ring] = tokens[t];
     }
 }

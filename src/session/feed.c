@@ -2,6 +2,8 @@
 #include "session/outputs.h"
 
 #include "base/error.h"
+#include "model/forward.h"
+#include "model/mixer.h"
 #include <math.h>
 #include <string.h>
 
@@ -40,16 +42,13 @@ static int run(il_model *model, const il_part *parts, int n_parts) {
                     .tokens = total,
                     .inner_lr = 1.0F};
     il_forward(&pass, tokens);
-    /* Whatever goes wrong inside a block reaches its tokens' hidden vectors or the carry. */
+    /* Whatever goes wrong inside a layer reaches its tokens' hidden vectors, or what its mixer keeps. */
     if (!kernels->all_finite((size_t)total * (size_t)model->config.width, model->work->hidden)) return 0;
     for (int i = 0; i < n_parts; i++) {
-        const il_state *state = segments[i].state;
-        uint64_t b = (uint64_t)model->config.mini_batch, mini_batch = state->position / b;
-        size_t heads = (size_t)model->config.layers * (size_t)model->config.heads;
-        /* only a commit changes the carry */
-        if (model->rule && !state->frozen && mini_batch != (state->position - parts[i].n) / b &&
-            !kernels->all_finite(heads * model->shape.carry, il_state_carry(state, mini_batch, 0, 0)))
-            return 0;
+        for (int layer = 0; layer < model->config.layers; layer++) {
+            const il_mixer *mixer = model->layers[layer].mixer;
+            if (mixer->all_finite && !mixer->all_finite(segments[i].state, layer, parts[i].start)) return 0;
+        }
     }
     return 1;
 }
@@ -58,6 +57,7 @@ static int run(il_model *model, const il_part *parts, int n_parts) {
 static int step(il_model *model, il_part *parts, int n_parts) {
     for (int i = 0, first = 0; i < n_parts; i++) {
         parts[i].start = parts[i].feed->session->state.position;
+        parts[i].oldest = parts[i].feed->session->state.oldest;
         parts[i].first = first;
         first += (int)parts[i].n;
     }
@@ -78,46 +78,52 @@ static size_t to_boundary(const il_part *p) {
     return left < p->n ? left : p->n;
 }
 
-enum { KEEP_PIECE = 1 << 18 };
+enum { UNDO_PIECE = 1 << 18 }; /* bytes that a thread copies at a time */
 
-static void keep_run(void *context, int item, int worker) {
-    const il_part *parts = context;
-    const size_t bytes = parts[0].feed->session->state.block_bytes; /* all of one model, so of one size */
-    const int pieces = (int)((bytes + KEEP_PIECE - 1) / KEEP_PIECE);
-    const il_part *p = &parts[item / pieces];
-    const size_t at = (size_t)(item % pieces) * KEEP_PIECE, n = bytes - at < KEEP_PIECE ? bytes - at : KEEP_PIECE;
-    il_session *s = p->feed->session;
+typedef struct undo_job {
+    const il_part *parts;
+    size_t bytes; /* of a state's block: all are of one model, so of one size */
+    int pieces;
+} undo_job;
+
+static void undo_run(void *context, int item, int worker) {
+    const undo_job *job = context;
+    const il_part *p = &job->parts[item / job->pieces];
+    size_t at = (size_t)(item % job->pieces) * UNDO_PIECE, left = job->bytes - at;
     (void)worker;
-    if (p->kept) memcpy((char *)s->before.block + at, (const char *)s->state.block + at, n);
+    if (p->undo)
+        memcpy(p->undo + at, (const char *)p->feed->session->state.block + at, left < UNDO_PIECE ? left : UNDO_PIECE);
 }
 
-/* Makes sure that the pass can be undone. Inside one mini-batch a rewind is enough; beyond, the pass
- * overwrites what a rewind would need. KV blocks are only ever appended to. */
-static void keep(il_model *model, il_part *parts, int n_parts) {
-    int kept = 0;
-    for (int i = 0; i < n_parts; i++) {
-        il_part *p = &parts[i];
-        il_session *s = p->feed->session;
-        p->kept = to_boundary(p) < p->n;
-        if (!p->kept) continue;
-        kept = 1;
-        s->before.position = s->state.position;
-        s->before.oldest = s->state.oldest;
-    }
-    if (!kept) return;
-    size_t pieces = (parts[0].feed->session->state.block_bytes + KEEP_PIECE - 1) / KEEP_PIECE;
-    il_pool_run(model->engine->pool, n_parts * (int)pieces, keep_run, parts);
+/* Makes sure that the pass can be undone. Inside one mini-batch a rewind is enough; beyond, the pass overwrites what a
+ * rewind would need. Memory that grows with the sequence is only ever appended to. */
+static il_status keep(il_model *model, il_part *parts, int n_parts, il_error *error) {
+    undo_job job = {.parts = parts, .bytes = parts[0].feed->session->state.block_bytes};
+    size_t room = 0;
+    for (int i = 0; i < n_parts; i++)
+        if (to_boundary(&parts[i]) < parts[i].n) room += job.bytes;
+    if (!room) return IL_OK;
+    IL_TRY(il_workspace_undo_room(model->work, room, error));
+    char *undo = model->work->undo;
+    for (int i = 0; i < n_parts; i++)
+        if (to_boundary(&parts[i]) < parts[i].n) {
+            parts[i].undo = undo;
+            undo += job.bytes;
+        }
+    job.pieces = (int)((job.bytes + UNDO_PIECE - 1) / UNDO_PIECE);
+    il_pool_run(model->engine->pool, n_parts * job.pieces, undo_run, &job);
+    return IL_OK;
 }
 
 static void undo(const il_part *p) {
-    il_session *s = p->feed->session;
-    if (p->kept) {
-        memcpy(s->state.block, s->before.block, s->state.block_bytes);
-        s->state.position = s->before.position;
-        s->state.oldest = s->before.oldest;
-    } else {
-        il_state_rewind(&s->state, p->start);
+    il_state *s = &p->feed->session->state;
+    if (!p->undo) {
+        il_state_rewind(s, p->start);
+        return;
     }
+    memcpy(s->block, p->undo, s->block_bytes);
+    s->position = p->start;
+    s->oldest = p->oldest;
 }
 
 /* After a pass went wrong and was undone: reads the part again, one mini-batch at a time, and stops before
@@ -159,7 +165,7 @@ static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *reader, int 
     }
     *done = !n_parts;
     if (*done) return IL_OK;
-    keep(model, parts, n_parts);
+    IL_TRY(keep(model, parts, n_parts, error));
     if (step(model, parts, n_parts)) return IL_OK;
     for (int i = 0; i < n_parts; i++) undo(&parts[i]);
     for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, &parts[i], error));

@@ -1,6 +1,7 @@
 /* outputs.c: logits and losses of a pass without a fast head: products of as many rows as there are. */
 #include "session/outputs.h"
 
+#include "model/lm_head.h"
 #include <math.h>
 #include <string.h>
 
@@ -16,8 +17,7 @@ static void first_nll(il_model *model, const il_part *p) {
     float *nll = losses_of(p);
     if (!nll) return;
     if (state->position) {
-        size_t at = (size_t)((state->position - 1) % (uint64_t)state->ring_hidden) * (size_t)model->config.width;
-        il_lm_head_nll(model, model->work, 1, state->hidden + at, model->config.width,
+        il_lm_head_nll(model, model->work, 1, il_state_hidden(state, state->position - 1), model->config.width,
                        p->feed->tokens + p->feed->consumed, nll);
     } else {
         *nll = NAN;
@@ -56,7 +56,7 @@ static void all_logits(il_model *model, const il_part *parts, int n_parts) {
         }
         if (to) {
             float *from = adjacent ? to : model->work->logits;
-            il_lm_head_logits(model, (int)rows, hidden, (ptrdiff_t)width, from);
+            il_lm_head_logits(model, model->work, (int)rows, hidden, (ptrdiff_t)width, from);
             for (int p = i; p < j && !adjacent; from += parts[p++].n * vocab)
                 memcpy(logits_of(&parts[p]), from, parts[p].n * vocab * sizeof *from);
         }
@@ -89,7 +89,8 @@ static void read_all(il_model *model, const il_part *parts, int n_parts) {
     if (!parts->reader) return;
     for (int first = 0; first < total; first += IL_LOGIT_ROWS) {
         int rows = total - first < IL_LOGIT_ROWS ? total - first : IL_LOGIT_ROWS;
-        il_lm_head_logits(model, rows, model->work->hidden + (ptrdiff_t)first * width, width, model->work->logits);
+        il_lm_head_logits(model, model->work, rows, model->work->hidden + (ptrdiff_t)first * width, width,
+                          model->work->logits);
         il_pool_run(model->engine->pool, rows, read_run, &(read_job){model, parts, first});
     }
 }

@@ -1,8 +1,8 @@
-/* session.h: what il_session holds: one state, the workspace it borrows, and a flag to stop. */
+/* session.h: what il_session holds: one state, and a flag to stop. The workspace is the model's. */
 #ifndef IL_SESSION_SESSION_H
 #define IL_SESSION_SESSION_H
 
-#include "model/forward.h"
+#include "model/workspace.h"
 
 /* Tokens that one forward pass takes at most, all sequences together: large enough for the products to run at
  * full speed, small enough for activations to stay near the caches. The bits do not depend on it. */
@@ -11,7 +11,6 @@ enum { IL_FEED_CHUNK = 512 };
 struct il_session {
     il_model *model; /* a reference */
     il_state state;
-    il_state before; /* the state at the start of the chunk under way, to go back to when a number is not finite */
     atomic_int cancelled;
     uint64_t tokens_fed;
 };

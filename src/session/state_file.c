@@ -1,199 +1,171 @@
 /* state_file.c: state files (.ilstate): saving and restoring a session. Owns the format, its checksum and the check of
- * everything before use; refuses to know what an inner rule keeps in its carry and rows.
+ * everything before use; refuses to know what a mixer keeps of a layer.
  *
  * A safetensors file of F32 tensors: only what the future of the sequence depends on, and what rewinding down to the
  * limit needs, so the same history gives the same bytes:
- *   carry.current, carry.previous [layers, heads, state]   fast weights at the start of the open mini-batch and the one
- *                                                          before; none when frozen: they are the learned initial ones
- *   rows.current, rows.previous [layers, heads, rows]      the rule's rows; zeros from the first row not read on
- *   conv.pre, conv.qk [layers, columns, width]             inputs of the convolutions, oldest first
- *   fast_head.current, fast_head.previous [panels, size, 16]   F of a fast head, as the carry
- *   hidden [n, width]                                      final hidden vectors, oldest first
- *   inner.v [layers, n, width]                             V from the rewind limit on: the inner loss is about it
- *   keys, values [layers, heads, position, d]              self-attention
- *   tokens [n]                                             with a fast head: the tokens from the rewind limit on
+ *   fast_head.current, fast_head.previous [panels, size, 16]   F of a fast head at the start of the open mini-batch and
+ *                                                              the one before it
+ *   hidden [n, width]                                          final hidden vectors, oldest first
+ *   tokens [n]                                                 with a fast head: the tokens from the rewind limit on
+ *   and the parts that the layers' mixers list (mixer_ttt.c, mixer_attention.c): [layers, ...] where all layers are of
+ *   one kind, else one for each layer, layer.NNN.PART
  * A tensor without elements is left out. The checksum is xxh3-128 of the metadata and all tensors. */
 #include "session/state_file.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hex.h"
+#include "model/mixer.h"
 #include "session/session.h"
 #include "tensor/safetensors.h"
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #define XXH_STATIC_LINKING_ONLY /* a hash on the stack */
 #include <xxhash.h>
 
 static const char FORMAT[] = "innerloop-state", VERSION[] = "1";
 
-/* In the order of their names, which is that of the file. */
-typedef enum part {
-    CARRY,
-    CARRY_BEFORE,
-    CONV_PRE,
-    CONV_QK,
-    FAST,
-    FAST_BEFORE,
-    HIDDEN,
-    INNER_V,
-    KEYS,
-    ROWS,
-    ROWS_BEFORE,
-    TOKENS,
-    VALUES,
-    PARTS
-} part;
-static const char *const names[PARTS] = {
-    "carry.current",      "carry.previous", "conv.pre", "conv.qk", "fast_head.current",
-    "fast_head.previous", "hidden",         "inner.v",  "keys",    "rows.current",
-    "rows.previous",      "tokens",         "values"};
+/* ---- what of a state is alive, and how it lies in a file ---- */
 
-/* What of a state is alive, and how it lies in a file. */
+typedef enum part { FAST, FAST_BEFORE, HIDDEN, TOKENS, OF_LAYERS } part;
+static const char *const names[] = {"fast_head.current", "fast_head.previous", "hidden", "tokens"};
+
+/* A tensor of the file. */
+typedef struct entry {
+    char name[48];
+    part part;
+    il_kept_part kept; /* OF_LAYERS: of the layers from .. to - 1 */
+    int from, to;
+} entry;
+
+/* In the order of their names, which is that of the file. */
 typedef struct plan {
-    il_st_item items[PARTS]; /* [n], without data */
-    part parts[PARTS];       /* [n] */
+    const il_allocator *memory;
+    entry *entries;    /* [n] */
+    il_st_item *items; /* [n], without data */
     size_t n;
+    void *block; /* both */
 } plan;
 
-/* The first position whose `back` columns before it are still needed at the rewind limit. */
-static uint64_t reaching_back(uint64_t limit, uint64_t back) { return limit > back ? limit - back : 0; }
+/* The first position whose column before it is still needed at the rewind limit. */
+static uint64_t one_before(uint64_t limit) { return limit ? limit - 1 : 0; }
 
-static uint64_t first_column(const il_config *c, uint64_t limit) {
-    return reaching_back(limit, (uint64_t)c->conv_kernel - 1);
-}
-
-static void add(plan *p, part which, int rank, size_t d0, size_t d1, size_t d2, size_t d3) {
-    il_st_item item = {.name = names[which], .dtype = IL_F32, .rank = rank, .shape = {d0, d1, d2, d3}};
+static void add(plan *p, entry e, int rank, size_t d0, size_t d1, size_t d2, size_t d3) {
+    il_st_item item = {.dtype = IL_F32, .rank = rank, .shape = {d0, d1, d2, d3}};
     for (int i = 0; i < rank; i++)
         if (!item.shape[i]) return;
-    p->parts[p->n] = which;
+    p->entries[p->n] = e;
     p->items[p->n++] = item;
 }
 
-static plan plan_of(const il_model *m, uint64_t position, uint64_t limit, int frozen) {
-    const il_config *c = &m->config;
-    plan p = {.n = 0};
-    size_t layers = (size_t)c->layers, heads = (size_t)c->heads, width = (size_t)c->width, d = width / heads;
-    size_t columns = (size_t)(position - first_column(c, limit)), b = (size_t)c->mini_batch;
-    int open = position % b != 0, before = limit < position - position % b, fast = c->fast_head_size && !frozen;
-    if (m->rule && !frozen) {
-        add(&p, CARRY, 3, layers, heads, m->shape.carry, 0);
-        if (before) add(&p, CARRY_BEFORE, 3, layers, heads, m->shape.carry, 0);
+static void add_own(plan *p, part which, int rank, size_t d0, size_t d1, size_t d2) {
+    entry e = {.part = which};
+    snprintf(e.name, sizeof e.name, "%s", names[which]);
+    add(p, e, rank, d0, d1, d2, 0);
+}
+
+/* Whether all layers are of one kind, whose parts then lie together. */
+static int is_uniform(const il_model *m) { return !m->config.n_layer_types; }
+
+static void add_layers(plan *p, const il_model *m, const il_extent *extent) {
+    int uniform = is_uniform(m), layers = m->config.layers;
+    for (int layer = 0; layer < (uniform ? 1 : layers); layer++) {
+        il_kept_part list[IL_KEPT_PARTS_MAX];
+        int n = m->layers[layer].mixer->parts(m, layer, extent, list);
+        for (int i = 0; i < n; i++) {
+            const size_t *d = list[i].shape;
+            entry e = {.part = OF_LAYERS, .kept = list[i], .from = layer, .to = uniform ? layers : layer + 1};
+            if (uniform)
+                snprintf(e.name, sizeof e.name, "%s", list[i].name);
+            else
+                snprintf(e.name, sizeof e.name, "layer.%03d.%s", layer, list[i].name);
+            if (uniform)
+                add(p, e, list[i].rank + 1, (size_t)layers, d[0], d[1], d[2]);
+            else
+                add(p, e, list[i].rank, d[0], d[1], d[2], 0);
+        }
     }
-    if (c->pre_conv) add(&p, CONV_PRE, 3, layers, columns, width, 0);
-    if (c->share_qk) add(&p, CONV_QK, 3, layers, columns, width, 0);
+}
+
+static void plan_close(plan *p) {
+    if (p->memory) il_free(p->memory, p->block);
+    *p = (plan){0};
+}
+
+/* By name; entries and items go together. */
+static void sort(plan *p) {
+    for (size_t i = 1; i < p->n; i++)
+        for (size_t j = i; j && strcmp(p->entries[j - 1].name, p->entries[j].name) > 0; j--) {
+            entry e = p->entries[j];
+            il_st_item item = p->items[j];
+            p->entries[j] = p->entries[j - 1], p->items[j] = p->items[j - 1];
+            p->entries[j - 1] = e, p->items[j - 1] = item;
+        }
+    for (size_t i = 0; i < p->n; i++) p->items[i].name = p->entries[i].name;
+}
+
+static il_status plan_open(const il_model *m, const il_extent *extent, plan *p, il_error *error) {
+    const il_config *c = &m->config;
+    size_t most = 4 + IL_KEPT_PARTS_MAX * (is_uniform(m) ? 1 : (size_t)c->layers);
+    *p = (plan){.memory = &m->engine->memory};
+    for (il_arena arena = {0};; arena = (il_arena){.base = p->block}) {
+        p->entries = il_arena_take(&arena, most, sizeof *p->entries);
+        p->items = il_arena_take(&arena, most, sizeof *p->items);
+        if (p->block) break;
+        p->block = il_alloc(p->memory, arena.used, 1);
+        if (!p->block) return il_fail(error, IL_ERR_NOMEM, "no memory for the list of a state's tensors");
+    }
+    uint64_t position = extent->position, limit = extent->limit;
+    int before = limit < position - position % (uint64_t)c->mini_batch, fast = c->fast_head_size && !extent->frozen;
     if (fast) {
         size_t size = (size_t)c->fast_head_size, panels = m->fast_floats / (size * IL_LANES);
-        add(&p, FAST, 3, panels, size, IL_LANES, 0);
-        if (before) add(&p, FAST_BEFORE, 3, panels, size, IL_LANES, 0);
+        add_own(p, FAST, 3, panels, size, IL_LANES);
+        if (before) add_own(p, FAST_BEFORE, 3, panels, size, IL_LANES);
+        add_own(p, TOKENS, 1, (size_t)(position - limit), 0, 0);
     }
-    add(&p, HIDDEN, 2, (size_t)(position - reaching_back(limit, 1)), width, 0, 0);
-    if (m->rule) {
-        add(&p, INNER_V, 3, layers, (size_t)(position - limit), width, 0);
-        if (open) add(&p, ROWS, 3, layers, heads, m->shape.rows, 0);
-        if (before) add(&p, ROWS_BEFORE, 3, layers, heads, m->shape.rows, 0);
-    } else {
-        add(&p, KEYS, 4, layers, heads, (size_t)position, d);
-    }
-    if (fast) add(&p, TOKENS, 1, (size_t)(position - limit), 0, 0, 0);
-    if (!m->rule) add(&p, VALUES, 4, layers, heads, (size_t)position, d);
-    return p;
-}
-
-/* ---- a part of a state as it lies in memory, piece by piece in the order of the file ---- */
-
-typedef struct visitor {
-    /* at [n], `stride` floats apart */
-    il_status (*visit)(struct visitor *visitor, part which, float *at, ptrdiff_t stride, size_t n);
-} visitor;
-
-static il_status walk_heads(const il_state *s, part which, visitor *v) {
-    const il_model *m = s->model;
-    uint64_t now = s->position / (uint64_t)m->config.mini_batch, at = which == CARRY || which == ROWS ? now : now - 1;
-    int rows = which == ROWS || which == ROWS_BEFORE;
-    for (int layer = 0; layer < m->config.layers; layer++)
-        for (int h = 0; h < m->config.heads; h++)
-            IL_TRY(v->visit(v, which, rows ? il_state_rows(s, at, layer, h) : il_state_carry(s, at, layer, h), 1,
-                            rows ? m->shape.rows : m->shape.carry));
+    add_own(p, HIDDEN, 2, (size_t)(position - one_before(limit)), (size_t)c->width, 0);
+    add_layers(p, m, extent);
+    sort(p);
     return IL_OK;
 }
 
-static il_status walk_columns(const il_state *s, part which, visitor *v) {
-    const il_config *c = &s->model->config;
-    size_t width = (size_t)c->width, ring = (size_t)s->ring;
-    float *columns = which == CONV_PRE ? s->ring_pre : s->ring_qk;
-    for (size_t layer = 0; layer < (size_t)c->layers; layer++)
-        for (uint64_t p = first_column(c, s->oldest); p < s->position; p++)
-            IL_TRY(v->visit(v, which, columns + (layer * ring + (size_t)(p % ring)) * width, 1, width));
+/* ---- a tensor as it lies in memory, piece by piece in the order of the file ---- */
+
+static il_status visit_hidden(const il_state *s, il_visitor *v) {
+    for (uint64_t p = one_before(s->oldest); p < s->position; p++)
+        IL_TRY(v->visit(v, il_state_hidden(s, p), 1, (size_t)s->model->config.width));
     return IL_OK;
 }
 
-static il_status walk_hidden(const il_state *s, visitor *v) {
-    size_t width = (size_t)s->model->config.width;
-    for (uint64_t p = reaching_back(s->oldest, 1); p < s->position; p++)
-        IL_TRY(v->visit(v, HIDDEN, s->hidden + (size_t)(p % (uint64_t)s->ring_hidden) * width, 1, width));
-    return IL_OK;
-}
-
-static il_status walk_values(const il_state *s, visitor *v) {
-    for (int layer = 0; layer < s->model->config.layers; layer++)
-        for (uint64_t p = s->oldest; p < s->position; p++)
-            IL_TRY(v->visit(v, INNER_V, il_state_v(s, p, layer), 1, (size_t)s->model->config.width));
-    return IL_OK;
-}
-
-static il_status walk_keys(const il_state *s, part which, visitor *v) {
-    const il_config *c = &s->model->config;
-    size_t d = (size_t)(c->width / c->heads);
-    for (int layer = 0; layer < c->layers; layer++)
-        for (int h = 0; h < c->heads; h++)
-            for (uint64_t p = 0; p < s->position; p++) {
-                float *block = il_state_keys(s, p, layer, h);
-                size_t offset = (size_t)(p % IL_KEY_BLOCK);
-                if (which == KEYS)
-                    IL_TRY(v->visit(v, which, block + offset, IL_KEY_BLOCK, d));
-                else
-                    IL_TRY(v->visit(v, which, block + (IL_KEY_BLOCK + offset) * d, 1, d));
-            }
-    return IL_OK;
-}
-
-static il_status walk_fast_head(const il_state *s, part which, visitor *v) {
+static il_status visit_fast_head(const il_state *s, part which, il_visitor *v) {
     uint64_t now = s->position / (uint64_t)s->model->config.mini_batch;
-    return v->visit(v, which, il_state_fast_head(s, which == FAST ? now : now - 1), 1, s->model->fast_floats);
+    return v->visit(v, il_state_fast_head(s, which == FAST ? now : now - 1), 1, s->model->fast_floats);
 }
 
 /* Numbers below 2^24, which a float holds. */
-static il_status walk_tokens(const il_state *s, visitor *v) {
+static il_status visit_tokens(const il_state *s, il_visitor *v) {
     uint64_t ring = 2 * (uint64_t)s->model->config.mini_batch;
     for (uint64_t p = s->oldest; p < s->position; p++) {
-        int32_t *at = &s->tokens[p % ring];
+        int32_t *at = &s->fast.tokens[p % ring];
         float token = (float)*at;
-        IL_TRY(v->visit(v, TOKENS, &token, 1, 1));
+        IL_TRY(v->visit(v, &token, 1, 1));
         if ((int32_t)token != *at) *at = (int32_t)token; /* saving, in several threads at once, writes nothing */
     }
     return IL_OK;
 }
 
 /* s->oldest is the rewind limit. */
-static il_status walk(const il_state *s, part which, visitor *v) {
-    switch (which) {
-    case CARRY:
-    case CARRY_BEFORE:
-    case ROWS:
-    case ROWS_BEFORE: return walk_heads(s, which, v);
-    case CONV_PRE:
-    case CONV_QK: return walk_columns(s, which, v);
+static il_status visit(const il_state *s, const entry *e, il_visitor *v) {
+    switch (e->part) {
     case FAST:
-    case FAST_BEFORE: return walk_fast_head(s, which, v);
-    case HIDDEN: return walk_hidden(s, v);
-    case INNER_V: return walk_values(s, v);
-    case TOKENS: return walk_tokens(s, v);
-    case KEYS:
-    case VALUES: return walk_keys(s, which, v);
-    case PARTS: break;
+    case FAST_BEFORE: return visit_fast_head(s, e->part, v);
+    case HIDDEN: return visit_hidden(s, v);
+    case TOKENS: return visit_tokens(s, v);
+    case OF_LAYERS: break;
     }
+    for (int layer = e->from; layer < e->to; layer++)
+        IL_TRY(s->model->layers[layer].mixer->visit(s, layer, &e->kept, v));
     return IL_OK;
 }
 
@@ -225,10 +197,8 @@ static void digest(const XXH3_state_t *hash, char hex[FINGERPRINT_BYTES]) {
 /* ---- writing ---- */
 
 typedef struct writing {
-    visitor visitor;
-    const il_model *model;
-    int open;     /* rows of the open mini-batch */
-    float *block; /* room for a piece that has to be gathered */
+    il_visitor visitor;
+    float *gathered; /* [most]: a piece whose floats do not lie together */
     /* either */
     XXH3_state_t *hash;
     /* or */
@@ -245,18 +215,10 @@ static il_status put(writing *w, const void *data, size_t bytes) {
     return IL_OK;
 }
 
-static il_status write_piece(visitor *v, part which, float *at, ptrdiff_t stride, size_t n) {
+static il_status write_piece(il_visitor *v, float *at, ptrdiff_t stride, size_t n) {
     writing *w = (writing *)v;
-    const il_config *c = &w->model->config;
-    if (which == ROWS) {
-        memcpy(w->block, at, n * sizeof *at);
-        w->model->rule->trim(c->width / c->heads, c->mini_batch, w->block, w->open);
-        at = w->block;
-    } else if (stride != 1) {
-        for (size_t i = 0; i < n; i++) w->block[i] = at[(ptrdiff_t)i * stride];
-        at = w->block;
-    }
-    return put(w, at, n * sizeof *at);
+    for (size_t i = 0; i < n && stride != 1; i++) w->gathered[i] = at[(ptrdiff_t)i * stride];
+    return put(w, stride == 1 ? at : w->gathered, n * sizeof *at);
 }
 
 /* A state as it will be written. Its arrays are still the session's, its metadata point into it. */
@@ -267,12 +229,11 @@ typedef struct picture {
     il_st_pair metadata[KEYS_HASHED + 1];
 } picture;
 
-static void take_picture(const il_session *session, picture *p) {
+static il_status take_picture(const il_session *session, picture *p, il_error *error) {
     const il_model *m = session->model;
     p->state = session->state;
     p->state.oldest = il_state_rewind_limit(&p->state);
     uint64_t position = p->state.position, open = position % (uint64_t)m->config.mini_batch;
-    p->plan = plan_of(m, position, p->state.oldest, p->state.frozen);
     const uint64_t counts[3] = {position, open, p->state.oldest};
     for (int i = 0; i < 3; i++) snprintf(p->numbers[i], VALUE_BYTES, "%llu", (unsigned long long)counts[i]);
     il_model_fingerprint(m, p->model);
@@ -280,6 +241,7 @@ static void take_picture(const il_session *session, picture *p) {
         FORMAT, VERSION, p->model, p->numbers[0], p->numbers[1], p->numbers[2], p->state.frozen ? "1" : "0"};
     for (size_t i = 0; i < KEYS_HASHED; i++) p->metadata[i] = (il_st_pair){keys[i], values[i]};
     p->metadata[KEYS_HASHED] = (il_st_pair){"checksum", p->checksum};
+    return plan_open(m, &(il_extent){position, p->state.oldest, p->state.frozen}, &p->plan, error);
 }
 
 /* Fills in the checksum. */
@@ -293,45 +255,49 @@ static il_status sum_up(picture *p, writing *w) {
     for (size_t i = 0; i < p->plan.n && !status; i++) {
         const il_st_item *item = &p->plan.items[i];
         hash_shape(&hash, item->name, item->rank, item->shape);
-        status = walk(&p->state, p->plan.parts[i], &w->visitor);
+        status = visit(&p->state, &p->plan.entries[i], &w->visitor);
     }
     w->hash = NULL;
     digest(&hash, p->checksum);
     return status;
 }
 
-/* Owes w->block. */
+/* Owes w->visitor.room. */
 static il_status begin_writing(const picture *p, writing *w, il_error *error) {
     const il_model *m = p->state.model;
-    size_t room = m->shape.rows > (size_t)m->config.width ? m->shape.rows : (size_t)m->config.width;
-    int open = (int)(p->state.position % (uint64_t)m->config.mini_batch);
-    *w = (writing){.visitor = {write_piece}, .model = m, .open = open, .error = error};
-    w->block = il_alloc_raw(&m->engine->memory, room, sizeof *w->block);
-    return w->block ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to write a state");
+    size_t room = 1;
+    for (int i = 0; i < m->config.layers; i++) {
+        size_t floats = m->layers[i].mixer->room(m, i);
+        if (floats > room) room = floats;
+    }
+    *w = (writing){.visitor = {.visit = write_piece}, .error = error};
+    w->visitor.room = w->gathered = il_alloc_raw(&m->engine->memory, room, sizeof(float));
+    return w->gathered ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to write a state");
 }
 
 il_status il_session_fingerprint(const il_session *session, char hex[33], il_error *error) {
     picture p;
-    writing w;
-    take_picture(session, &p);
-    il_status status = begin_writing(&p, &w, error);
+    writing w = {.gathered = NULL};
+    il_status status = take_picture(session, &p, error);
+    if (!status) status = begin_writing(&p, &w, error);
     if (!status) status = sum_up(&p, &w);
     if (status)
         hex[0] = 0;
     else
         memcpy(hex, p.checksum, sizeof p.checksum);
-    il_free(&session->model->engine->memory, w.block);
+    il_free(&session->model->engine->memory, w.gathered);
+    plan_close(&p.plan);
     return status;
 }
 
 il_status il_session_write_to(const il_session *session, il_write write, void *user, il_error *error) {
     const il_allocator *memory = &session->model->engine->memory;
     picture p;
-    writing w;
+    writing w = {.gathered = NULL};
     unsigned char *header = NULL;
     size_t bytes;
-    take_picture(session, &p);
-    il_status status = begin_writing(&p, &w, error);
+    il_status status = take_picture(session, &p, error);
+    if (!status) status = begin_writing(&p, &w, error);
     if (!status) status = sum_up(&p, &w); /* it stands before the data, so the data are gone through twice */
     w.write = write;
     w.user = user;
@@ -339,9 +305,10 @@ il_status il_session_write_to(const il_session *session, il_write write, void *u
         status =
             il_st_header(memory, "state", p.plan.items, p.plan.n, p.metadata, KEYS_HASHED + 1, &header, &bytes, error);
     if (!status) status = put(&w, header, bytes);
-    for (size_t i = 0; i < p.plan.n && !status; i++) status = walk(&p.state, p.plan.parts[i], &w.visitor);
+    for (size_t i = 0; i < p.plan.n && !status; i++) status = visit(&p.state, &p.plan.entries[i], &w.visitor);
     il_free(memory, header);
-    il_free(memory, w.block);
+    il_free(memory, w.gathered);
+    plan_close(&p.plan);
     return status;
 }
 
@@ -482,7 +449,7 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
             if (!model->engine->kernels->all_finite(n, block))
                 return il_fail(error, IL_ERR_NONFINITE, "%s: tensor %s holds a number that is not finite", r->path,
                                t->name);
-            for (size_t j = 0; j < n && p->parts[i] == TOKENS; j++)
+            for (size_t j = 0; j < n && p->entries[i].part == TOKENS; j++)
                 if (!(block[j] >= 0 && block[j] < (float)model->config.vocab_size && block[j] == floorf(block[j])))
                     return il_fail(error, IL_ERR_FORMAT, "%s: tensor tokens holds %g, no token of the model", r->path,
                                    (double)block[j]);
@@ -498,13 +465,12 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
 }
 
 typedef struct reading {
-    visitor visitor;
+    il_visitor visitor;
     const unsigned char *data;
 } reading;
 
-static il_status read_piece(visitor *v, part which, float *at, ptrdiff_t stride, size_t n) {
+static il_status read_piece(il_visitor *v, float *at, ptrdiff_t stride, size_t n) {
     reading *r = (reading *)v;
-    (void)which;
     if (stride == 1)
         memcpy(at, r->data, n * sizeof *at);
     else
@@ -518,25 +484,34 @@ static il_status restore(il_state *s, const record *r, const il_st *st, const pl
     s->position = r->position;
     s->oldest = r->limit;
     for (size_t i = 0; i < p->n; i++) {
-        reading in = {{read_piece}, il_st_find(st, p->items[i].name)->data};
-        IL_TRY(walk(s, p->parts[i], &in.visitor));
+        reading in = {{.visit = read_piece}, il_st_find(st, p->items[i].name)->data};
+        IL_TRY(visit(s, &p->entries[i], &in.visitor));
     }
     return IL_OK;
 }
 
-static il_status load(il_model *model, const char *path, const il_st *st, il_session **session, il_error *error) {
-    record r;
-    IL_TRY(check_sum(path, st, error));
-    IL_TRY(check_record(path, st, model, &r, error));
-    plan p = plan_of(model, r.position, r.limit, r.frozen);
-    IL_TRY(check_tensors(&r, st, model, &p, error));
-    il_session_options options = {.frozen = r.frozen};
+/* After the record has been checked. */
+static il_status load_tensors(il_model *model, const record *r, const il_st *st, const plan *p, il_session **session,
+                              il_error *error) {
+    IL_TRY(check_tensors(r, st, model, p, error));
+    il_session_options options = {.frozen = r->frozen};
     IL_TRY(il_session_open(model, &options, session, error));
-    il_status status = restore(&(*session)->state, &r, st, &p, error);
+    il_status status = restore(&(*session)->state, r, st, p, error);
     if (status) {
         il_session_close(*session);
         *session = NULL;
     }
+    return status;
+}
+
+static il_status load(il_model *model, const char *path, const il_st *st, il_session **session, il_error *error) {
+    record r;
+    plan p;
+    IL_TRY(check_sum(path, st, error));
+    IL_TRY(check_record(path, st, model, &r, error));
+    il_status status = plan_open(model, &(il_extent){r.position, r.limit, r.frozen}, &p, error);
+    if (!status) status = load_tensors(model, &r, st, &p, session, error);
+    plan_close(&p);
     return status;
 }
 

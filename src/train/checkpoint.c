@@ -16,7 +16,8 @@
 
 enum { FORMAT = 1 };
 
-/* ---- what trainer.safetensors holds: m.NAME and v.NAME of every tensor, and lane.I, a carried state's block ---- */
+/* ---- what trainer.safetensors holds: m.NAME and v.NAME of every tensor, and lane.I.state, a carried state's block
+ * ---- */
 
 static size_t lanes(const il_trainer *t) { return t->gradient.stateful ? (size_t)t->gradient.n_states : 0; }
 
@@ -38,7 +39,7 @@ static il_status save_arrays(const il_trainer *t, const char *path, il_error *er
             item->data = (i % 2 ? t->optimizer.v : t->optimizer.m) + e->offset;
         } else {
             const il_state *state = &t->gradient.states[i - 2 * table->n];
-            snprintf(name, name_size, "lane.%zu", i - 2 * table->n);
+            snprintf(name, name_size, "lane.%zu.state", i - 2 * table->n);
             item->shape[0] = state->block_bytes / sizeof(float);
             item->data = state->block;
         }
@@ -75,7 +76,7 @@ static il_status load_arrays(il_trainer *t, const char *path, il_error *error) {
     }
     for (size_t i = 0; i < lanes(t) && status == IL_OK; i++) {
         il_state *state = &t->gradient.states[i];
-        snprintf(name, sizeof name, "lane.%zu", i);
+        snprintf(name, sizeof name, "lane.%zu.state", i);
         status = load_array(&st, path, name, state->block, state->block_bytes / sizeof(float), error);
     }
     il_st_close(&st);

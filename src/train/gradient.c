@@ -2,8 +2,11 @@
 #include "train/gradient.h"
 
 #include "base/error.h"
-#include "model/loss.h"
-#include "train/tape.h"
+#include "model/backward.h"
+#include "model/forward.h"
+#include "model/lm_head.h"
+#include "model/mixer.h"
+#include "model/tape.h"
 #include <math.h>
 #include <string.h>
 
@@ -21,12 +24,18 @@ static void lay_out(il_gradient *g, il_arena *arena) {
     g->states = il_arena_take(arena, (size_t)g->n_states, sizeof *g->states);
 }
 
+static int is_of_constant_size(const il_model *model) {
+    for (int i = 0; i < model->config.layers; i++)
+        if (model->layers[i].mixer->reserve) return 0;
+    return 1;
+}
+
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error) {
     il_gradient *g = gradient;
     *g = (il_gradient){.model = model, .length = length, .stateful = stateful, .kind = kind};
     IL_TRY(il_model_check_trainable(model, error));
-    if (stateful && !model->rule)
+    if (stateful && !is_of_constant_size(model))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "stateful data need a recurrent mixer: self-attention has no state of constant size");
     if (stateful && length % model->config.mini_batch)

@@ -3,9 +3,8 @@
 #ifndef IL_TRAIN_GRADIENT_H
 #define IL_TRAIN_GRADIENT_H
 
-#include "model/backward.h"
 #include "model/bf16.h"
-#include "model/forward.h"
+#include "model/pass.h"
 
 /* Sequences go through a pass together as long as they have at most this many tokens: enough rows for the
  * products, few enough for memory. Part of the order of every sum over tokens: changing it changes bits. */

@@ -111,7 +111,7 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
     uint64_t n = t->done + 1;
     il_batch batch;
     IL_TRY(il_data_next(t->data, &batch, error));
-    float inner_lr = t->model->rule ? il_schedule_inner_lr(o, t->model->config.ttt_base_lr, n) : 1.0F;
+    float inner_lr = il_model_is_recurrent(t->model) ? il_schedule_inner_lr(o, t->model->config.ttt_base_lr, n) : 1.0F;
     double loss;
     il_status status =
         il_gradient_batch(&t->gradient, batch.tokens, batch.fresh, (int)batch.sequences, inner_lr, &loss, error);

@@ -1,9 +1,39 @@
-/* loss.c: fused cross-entropy: logits, their softmax and both products that go back from it, a few rows at a
- * time. */
-#include "model/loss.h"
-#include "model/backward.h"
+/* lm_head.c: see lm_head.h. */
+#include "model/lm_head.h"
+
 #include "model/bf16.h"
-#include "model/pass.h"
+#include "model/steps.h"
+
+void il_lm_head_logits(const il_model *model, const il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
+                       float *logits) {
+    il_model_product(model, &model->head, n, hidden, ldh, work->quantized, logits, model->config.vocab_size);
+}
+
+typedef struct nll_job {
+    const il_kernels *kernels;
+    int vocab;
+    const float *logits; /* [rows, V] */
+    const int32_t *targets;
+    float *nll;
+} nll_job;
+
+static void nll_run(void *context, int row, int worker) {
+    const nll_job *job = context;
+    const float *logits = job->logits + (ptrdiff_t)row * job->vocab;
+    (void)worker;
+    job->kernels->log_sum_exp(1, job->vocab, logits, job->vocab, job->nll + row);
+    job->nll[row] -= logits[job->targets[row]];
+}
+
+void il_lm_head_nll(const il_model *model, il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
+                    const int32_t *targets, float *nll) {
+    for (int from = 0; from < n; from += IL_LOGIT_ROWS) {
+        int rows = n - from < IL_LOGIT_ROWS ? n - from : IL_LOGIT_ROWS;
+        il_lm_head_logits(model, work, rows, hidden + from * ldh, ldh, work->logits);
+        nll_job job = {model->engine->kernels, model->config.vocab_size, work->logits, targets + from, nll + from};
+        il_pool_run(model->engine->pool, rows, nll_run, &job);
+    }
+}
 
 typedef struct loss_job {
     const il_kernels *kernels;
@@ -35,7 +65,7 @@ void il_lm_head_loss(const il_pass *pass, const int32_t *targets, const float *w
         int rows = pass->tokens - first < most ? pass->tokens - first : most;
         size_t at = (size_t)first * (size_t)model->config.width;
         const float *hidden = pass->work->hidden + at;
-        il_pass_dense(pass, &model->head, rows, hidden, logits);
+        il_dense_forward(pass, &model->head, rows, hidden, logits);
         loss_job job = {model->engine->kernels, model->config.vocab_size, logits,
                         targets + first,        weight + first,           nll + first};
         il_pool_run(model->engine->pool, rows, loss_run, &job);

@@ -1,0 +1,176 @@
+/* build.c: see build.h. */
+#include "model/build.h"
+
+#include "base/error.h"
+#include "model/fast_head.h"
+#include "model/mixers.h"
+#include "model/workspace.h"
+#include <string.h>
+
+/* ---- tensors ---- */
+
+/* Embedding and head [vocab, width] are the widest outputs and mean most to the loss: beside int4 they are int8. */
+static il_dense declare_vocabulary(il_declarer *d, const char *prefix) {
+    const il_config *c = &d->model->config;
+    il_weight_type type = c->weights == IL_WEIGHTS_INT4 ? IL_WEIGHTS_INT8 : c->weights;
+    return il_declare_dense_as(d, type, c->vocab_size, c->width, prefix, "weight");
+}
+
+/* What the kind of a layer decides, before its tensors are declared. */
+static void begin_layer(il_model *model, il_layer *layer, il_mixer_kind kind) {
+    const il_config *c = &model->config;
+    int known = 0;
+    memset(layer, 0xff, sizeof *layer); /* IL_NONE everywhere */
+    layer->mixer = il_mixer_of(kind);
+    layer->rule = il_rule_of(kind);
+    layer->n_rule_tensors = 0;
+    layer->shape = (il_rule_shape){0};
+    if (layer->rule) {
+        layer->shape = layer->rule->shape(c->width / c->heads, c->mini_batch);
+        layer->n_rule_tensors = layer->rule->tensors(c->width / c->heads, layer->rule_tensors);
+    }
+    for (int i = 0; i < model->n_mixers; i++) known |= model->mixers[i] == layer->mixer;
+    if (!known) model->mixers[model->n_mixers++] = layer->mixer;
+}
+
+static il_status declare_all(il_model *model, il_error *error) {
+    const il_config *c = &model->config;
+    il_declarer d = {.model = model, .layer = -1, .error = error};
+    model->embedding = declare_vocabulary(&d, "model.embed_tokens.");
+    model->embed = model->embedding.at;
+    model->head = model->embedding;
+    for (int i = 0; i < c->layers; i++) {
+        il_layer *layer = &model->layers[i];
+        d.layer = i;
+        begin_layer(model, layer, il_config_mixer(c, i));
+        layer->mixer->declare(&d, layer);
+        layer->w1 = il_declare_dense(&d, c->ffn_width, c->width, "mlp.", "gate_proj.weight");
+        layer->w3 = il_declare_dense(&d, c->ffn_width, c->width, "mlp.", "up_proj.weight");
+        layer->w2 = il_declare_dense(&d, c->width, c->ffn_width, "mlp.", "down_proj.weight");
+    }
+    d.layer = -1;
+    model->norm = il_declare_vector(&d, IL_INIT_ONES, c->width, "model.norm.", "weight");
+    if (!c->tie_word_embeddings) model->head = declare_vocabulary(&d, "lm_head.");
+    return d.status;
+}
+
+/* ---- making and releasing ---- */
+
+/* cos and sin of the angles inside a mini-batch. */
+static il_status make_rope(il_model *model, il_error *error) {
+    const il_config *c = &model->config;
+    size_t half = (size_t)(c->width / c->heads / 2), b = (size_t)c->mini_batch;
+    model->rope_cos = il_alloc_raw(&model->engine->memory, b * half, sizeof(float));
+    model->rope_sin = il_alloc_raw(&model->engine->memory, b * half, sizeof(float));
+    model->tok = il_alloc_raw(&model->engine->memory, (size_t)c->layers * b, sizeof(float));
+    if (!model->rope_cos || !model->rope_sin || !model->tok)
+        return il_fail(error, IL_ERR_NOMEM, "out of memory for the tables of a model");
+    for (size_t p = 0; p < b; p++) il_rope_angles(c, p, model->rope_cos + p * half, model->rope_sin + p * half);
+    return IL_OK;
+}
+
+il_status il_model_declare(il_engine *engine, const il_config *config, il_model **out, il_error *error) {
+    il_status status;
+    *out = NULL;
+    IL_TRY(il_config_check(config, error));
+    const il_allocator *memory = &engine->memory;
+    il_model *model = il_alloc(memory, 1, sizeof *model);
+    if (!model) return il_fail(error, IL_ERR_NOMEM, "out of memory for a model");
+    atomic_init(&model->references, 1);
+    model->engine = engine;
+    model->config = *config;
+    model->version = 1;
+    pthread_mutex_init(&model->lock, NULL); /* cannot fail on Linux without attributes */
+    pthread_mutex_init(&model->fingerprint_lock, NULL);
+    il_table_begin(memory, &model->table);
+    model->fast_floats = il_fast_head_floats(config);
+    model->layers = il_alloc(memory, (size_t)config->layers, sizeof *model->layers);
+    if (!model->layers) {
+        status = il_fail(error, IL_ERR_NOMEM, "out of memory for %d layers", config->layers);
+        goto fail;
+    }
+    status = declare_all(model, error);
+    if (status == IL_OK && il_model_is_recurrent(model)) status = make_rope(model, error);
+    if (status != IL_OK) goto fail;
+    *out = model;
+    return IL_OK;
+fail:
+    il_model_unref(model);
+    return status;
+}
+
+il_status il_model_allocate(il_model *model, il_error *error) {
+    const il_allocator *memory = &model->engine->memory;
+    model->weights = il_alloc(memory, model->table.floats, sizeof(float));
+    const il_config *c = &model->config;
+    if (model->lp_bytes) model->lp = il_alloc(memory, model->lp_bytes, 1);
+    if (c->fast_head_size) {
+        model->fast_projection = il_alloc_raw(memory, (size_t)c->width * (size_t)c->fast_head_size, sizeof(float));
+        if (model->fast_projection) il_fast_head_projection(c->width, c->fast_head_size, model->fast_projection);
+    }
+    if (model->weights && (model->lp || !model->lp_bytes) && (model->fast_projection || !c->fast_head_size))
+        return IL_OK;
+    return il_fail(error, IL_ERR_NOMEM, "out of memory for %llu parameters",
+                   (unsigned long long)il_model_parameters(model));
+}
+
+il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error) {
+    IL_TRY(il_model_declare(engine, config, model, error));
+    il_status status = il_model_allocate(*model, error);
+    if (status == IL_OK) return IL_OK;
+    il_model_unref(*model);
+    *model = NULL;
+    return status;
+}
+
+enum { INIT_PIECES = 16 }; /* a tensor is filled in so many */
+
+typedef struct filling {
+    const il_model *model;
+    uint64_t seed;
+} filling;
+
+static void fill_piece(void *context, int item, int worker) {
+    const filling *f = context;
+    const il_table *table = &f->model->table;
+    size_t tensor = (size_t)item / INIT_PIECES, piece = (size_t)item % INIT_PIECES,
+           count = table->entries[tensor].count;
+    size_t from = count / 2 * piece / INIT_PIECES * 2, to = count / 2 * (piece + 1) / INIT_PIECES * 2;
+    (void)worker;
+    il_table_init_part(table, f->seed, tensor, from, piece + 1 < INIT_PIECES ? to : count, f->model->weights);
+}
+
+il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model, il_error *error) {
+    *model = NULL;
+    if (config->weights != IL_WEIGHTS_F32)
+        return il_fail(error, IL_ERR_ARG, "new weights are f32, not %s: convert the model they make",
+                       il_weight_type_name(config->weights));
+    IL_TRY(il_model_new(engine, config, model, error));
+    filling f = {*model, seed};
+    il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
+    return IL_OK;
+}
+
+il_model *il_model_ref(il_model *model) {
+    atomic_fetch_add_explicit(&model->references, 1, memory_order_relaxed);
+    return model;
+}
+
+void il_model_unref(il_model *model) {
+    if (!model || atomic_fetch_sub_explicit(&model->references, 1, memory_order_acq_rel) != 1) return;
+    const il_allocator *memory = &model->engine->memory;
+    if (model->work) il_workspace_close(model->work);
+    il_free(memory, model->work);
+    il_free(memory, model->fast_projection);
+    il_free(memory, model->rope_sin);
+    il_free(memory, model->rope_cos);
+    il_free(memory, model->tok);
+    il_free(memory, model->packed);
+    il_free(memory, model->lp);
+    il_free(memory, model->weights);
+    il_free(memory, model->layers);
+    il_table_end(&model->table);
+    pthread_mutex_destroy(&model->fingerprint_lock);
+    pthread_mutex_destroy(&model->lock);
+    il_free(memory, model);
+}

@@ -1,0 +1,92 @@
+/* workspace.h: the memory that a pass computes in: activations and scratch forward, buffers of gradients backward. Each
+ * is one allocation, measured from the config; what is in it means nothing once the pass is over. */
+#ifndef IL_MODEL_WORKSPACE_H
+#define IL_MODEL_WORKSPACE_H
+
+#include "model/state.h"
+
+/* Activations of one layer, T tokens. Arrays the layer does not need are NULL. */
+typedef struct il_acts {
+    float *x0;               /* [T,D] the layer's input */
+    float *pre;              /* [T,D] rms(x0), input of pre_conv */
+    float *x1;               /* [T,D] x0 + conv(pre); = x0 (the same array) without pre_conv */
+    float *xn;               /* [T,D] rms(x1): the mixer's input */
+    float *xqk;              /* [T,D] wq·xn, when share_qk */
+    float *q, *k, *v;        /* [T,D] after convolutions and RoPE */
+    float *g;                /* [T,D] wg·xn, when use_gate */
+    float *lr;               /* [T,H] x·theta_lr + beta (TTT) */
+    float *z;                /* [T,D] outputs of the heads */
+    float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT) */
+    float *lse;              /* [T,H] log-sum-exp of the scaled scores (self-attention) */
+    float *x2;               /* [T,D] x1 + mixer */
+    float *fn;               /* [T,D] rms(x2) */
+    float *h1, *h3;          /* [T,F] W1 fn, W3 fn */
+    /* On a tape only: */
+    float *rows;              /* [segments, mini_batches, H, shape.rows] (TTT) */
+    float *carries;           /* [segments, ceil(mini_batches / IL_CARRY_EVERY), H, shape.carry] (TTT) */
+    float *history[IL_RINGS]; /* [segments, (taps-1) channels]: what a convolution saw before the pass (steps.h) */
+} il_acts;
+
+/* What activations are for. */
+typedef struct il_acts_size {
+    size_t tokens;
+    size_t segments, mini_batches; /* of a tape: sequences, and mini-batches of each; 0: no tape */
+} il_acts_size;
+
+/* Lays out one layer's activations (x1 is x0 without pre_conv); x0 comes first. */
+void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts);
+
+enum { IL_LOGIT_ROWS = 128 };
+
+/* Of passes over at most `tokens` tokens. Owned by the model (il_model.work) or a trainer. */
+typedef struct il_workspace {
+    const il_allocator *allocator;
+    int tokens;
+    void *block;
+    il_acts *layers;      /* [layers], all in the same memory: outside training one layer's is needed at a time */
+    float *hidden;        /* [T,D] final hidden vectors, rms-normed */
+    float *mix, *tmp;     /* [T,D] */
+    float *ffn;           /* [T,F] silu(h1)*h3 */
+    float *cosine, *sine; /* [T, d/2] RoPE of each token (self-attention) */
+    float *history;       /* [taps-1, D] in blocks of channels (steps.h) */
+    int logit_rows;       /* IL_LOGIT_ROWS, with a fast head at least b */
+    float *logits;        /* [logit_rows, V] */
+    float *lse;           /* [logit_rows] their log-sum-exp; NULL without a fast head, like the next */
+    float *rows;          /* [logit_rows, D] gathered hidden vectors */
+    float *features;      /* [2, logit_rows, size]: φ, and -lr φ */
+    void *quantized;      /* il_quantized_bytes of the widest rows; NULL unless the weights are int8 or int4 */
+    size_t scratch_floats;
+    float *scratch; /* [threads, scratch_floats], one a worker: of the mixers */
+    /* What the states of the pass under way were before it, one after another, to go back to when a number is not
+     * finite (il_workspace_undo_room). */
+    char *undo;
+    size_t undo_bytes;
+} il_workspace;
+
+il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error);
+void il_workspace_close(il_workspace *work); /* an all-zero one is fine */
+/* Makes room in undo; what it held is lost. Allocates only when more is needed than ever before. */
+il_status il_workspace_undo_room(il_workspace *work, size_t bytes, il_error *error);
+
+/* Sums over tokens go in chunks of so many, whatever the number of threads. */
+enum { IL_BACK_ROWS = 128 };
+
+/* Buffers of a backward pass over at most `tokens` tokens. Owned by a trainer. */
+typedef struct il_backspace {
+    const il_allocator *allocator;
+    int tokens;
+    void *block;
+    float *dx;                /* [T,D] gradient of the residual stream */
+    float *dz, *dq, *dk, *dv; /* [T,D] of the mixer's arrays of these names */
+    float *dxqk;              /* [T,D] of xqk */
+    float *dlr;               /* [T,H] (TTT) */
+    float *dtok;              /* [H,b] (TTT) */
+    float *partial;           /* [ceil(T / IL_BACK_ROWS), 2, D] sums over rows of norm gradients */
+    size_t scratch_floats;
+    float *scratch; /* [threads, scratch_floats], one a worker: of the mixers */
+} il_backspace;
+
+il_status il_backspace_open(const il_model *model, int tokens, il_backspace *space, il_error *error);
+void il_backspace_close(il_backspace *space); /* an all-zero one is fine */
+
+#endif
