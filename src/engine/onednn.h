@@ -34,7 +34,8 @@ typedef struct il_matrix_bf16 {
 } il_matrix_bf16;
 
 /* Whether they are faster than our exact ones here: with AMX, and a build that has oneDNN. AVX-512's own bf16
- * instruction is not enough (docs/performance.md). Else IL_ERR_UNSUPPORTED, which says what is missing. */
+ * instruction is not enough (docs/notebook/2026-11-29-bf16-training.md). Else IL_ERR_UNSUPPORTED, which says what is
+ * missing. */
 il_status il_onednn_bf16_check(il_error *error);
 il_status il_onednn_bf16_open(const il_allocator *memory, il_onednn_bf16 **products, il_error *error);
 void il_onednn_bf16_close(il_onednn_bf16 *products); /* NULL allowed */
