@@ -1,13 +1,63 @@
 /* innerloop.h: the public interface of libinnerloop, the engine for models that learn while they read.
  *
+ * What everyone wants: open, load, encode, feed, and then logits, sample, decode and feed once per token.
+ *
+ *     il_engine *engine = NULL;
+ *     il_model *model = NULL;
+ *     il_tokenizer *tokenizer = NULL;
+ *     il_session *session = NULL;
+ *     il_tokens prompt = {0};
+ *     il_decoder decoder = {.started = 1};
+ *     il_error error;
+ *     if (il_engine_open(NULL, &engine, &error) || il_model_load(engine, "models/reader", &model, &error) ||
+ *         il_tokenizer_load_for_model(engine, "models/reader", il_model_config(model), &tokenizer, &error) ||
+ *         il_session_open(model, NULL, &session, &error) ||
+ *         il_tokenizer_encode(tokenizer, "She looked out at the rain", 26, &prompt, &error) ||
+ *         il_session_feed(session, prompt.ids, prompt.n, NULL, NULL, &error))
+ *         return fprintf(stderr, "%s\n", error.message), 1;
+ *     int32_t token;
+ *     int vocab_size = il_model_config(model)->vocab_size;
+ *     size_t bytes, capacity = il_tokenizer_piece_bytes_max(tokenizer);
+ *     float *logits = malloc((size_t)vocab_size * sizeof *logits);
+ *     char *piece = malloc(capacity);
+ *     while (il_session_position(session) < 100) {
+ *         if (il_session_logits(session, logits, &error) ||
+ *             il_sample(NULL, logits, vocab_size, il_session_position(session), NULL, 0, &token, &error) ||
+ *             il_tokenizer_decode(tokenizer, &decoder, token, piece, capacity, &bytes, &error) ||
+ *             il_session_feed(session, &token, 1, NULL, NULL, &error))
+ *             return fprintf(stderr, "%s\n", error.message), 1;
+ *         fwrite(piece, 1, bytes, stdout);
+ *     }
+ *
+ * and at the end il_tokens_free, il_session_close, il_tokenizer_close, il_model_unref and il_engine_close.
+ * examples/generate.c is this as a whole program, with the token that begins a text and options of sampling.
+ *
+ * Contents, in the order of use
+ *     status and errors      il_status, il_error, version
+ *     engine                 threads, kernels, allocator, log
+ *     model                  load, save, convert, what it holds
+ *     tokenizer              encode, decode, train one
+ *     session                open, feed, logits, fork, rewind, what it has learned
+ *     sampling               from logits to a token
+ *     state files            save a session, load it again
+ *     batch                  feed many sessions at once
+ *     data                   token sequences from files, for training
+ *     trainer                steps, evaluation, checkpoints
+ *     compression            any bytes, by a model that learns them
+ *     config                 a model's shape; new models
+ *     limits of the machine  what this machine could do at best, to compare speeds with
+ *
  * Conventions
- *  - Every call that can fail returns il_status and takes an il_error * last (NULL allowed), which it fills on failure.
+ *  - Every call that can fail returns il_status, 0 on success, and takes an il_error * last (NULL allowed), which it
+ *    fills on failure.
  *  - Objects are opaque. What a call gives out through a pointer argument is the caller's, to be released with the
  *    function named there; on failure that pointer is set to NULL and nothing is owed.
+ *  - The options of a call are a plain struct: let the ..._options_default function fill it, then change fields.
  *  - Numbers are fp32 unless said otherwise; tokens are int32_t in 0 .. vocab_size-1. Shapes stand in brackets,
- * row-major.
- *  - One engine serves any number of threads. A model and a tokenizer are immutable and may be shared by threads.
- *    A session, a data source and a trainer belong to one thread at a time (il_session_cancel excepted).
+ *    row-major: logits [n, vocab_size] has vocab_size numbers next to each other for each of n tokens.
+ *  - An engine serves any number of threads. A model and a tokenizer do not change (but by a trainer) and may
+ *    be shared by threads. A session, a data source and a trainer belong to one thread at a time
+ *    (il_session_cancel excepted).
  *  - The library never exits, aborts or prints; it logs through the callback in il_engine_options.
  *  - One answer: logits, losses and states are the same bits for any chunking, batch, thread count and CPU. */
 #ifndef INNERLOOP_H
@@ -37,11 +87,11 @@ typedef enum il_status {
     IL_ERR_ARG,         /* an argument is outside its documented range */
     IL_ERR_NOMEM,       /* an allocation failed */
     IL_ERR_IO,          /* the operating system refused to open, read, write or rename */
-    IL_ERR_FORMAT,      /* a file is damaged, lies about itself or holds what its format forbids */
+    IL_ERR_FORMAT,      /* a file is damaged, contradicts itself or holds what its format forbids */
     IL_ERR_UNSUPPORTED, /* well-formed, but outside what this build does */
     IL_ERR_MISMATCH,    /* two inputs do not belong together (tokenizer and model, state and model, …) */
     IL_ERR_NONFINITE,   /* a NaN or infinity where a number must be */
-    IL_ERR_CANCELLED,   /* il_session_cancel, or a stop asked of a trainer */
+    IL_ERR_CANCELLED,   /* il_session_cancel, or a callback that asked to stop */
     IL_ERR_END          /* nothing left to read */
 } il_status;
 
@@ -84,49 +134,27 @@ IL_API void il_engine_close(il_engine *engine); /* NULL allowed */
 IL_API int il_engine_threads(const il_engine *engine);
 IL_API const char *il_engine_kernels(const il_engine *engine); /* the one in use */
 
-/* Limits of this machine as the engine sees it, measured when called (about three seconds), with the engine's
- * threads. */
-typedef struct il_limits {
-    double gflops_kernel;    /* our exact fp32 product, 1e9 multiply and add per second, [1024,1024]x[1024,1024] */
-    double gflops_onednn;    /* the same by oneDNN with packed weights; 0 when built without it */
-    double read_gb_s;        /* memory read, 1e9 bytes per second: the faster of a plain pass and our matrix-vector
-                              * product, */
-    double read_bytes;       /* over a buffer of so many bytes */
-    double l2_read_gb_s;     /* the same from second-level caches, by our matrix-vector product, all threads together */
-    double gops_int8_onednn; /* as gflops_onednn, uint8 times int8; 0 when built without it or where it cannot */
-    double gflops_bf16_onednn; /* the same, bfloat16 with fp32 sums */
-} il_limits;
-IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error);
+/* ---- model ---- */
 
-/* The same for some of them, often: for a machine whose speed changes, probed around everything that is timed. */
-enum {
-    IL_LIMIT_KERNEL = 1,
-    IL_LIMIT_ONEDNN = 2,
-    IL_LIMIT_READ = 4,
-    IL_LIMIT_L2_READ = 8,
-    IL_LIMIT_INT8_ONEDNN = 16,
-    IL_LIMIT_BF16_ONEDNN = 32,
-    IL_LIMIT_ALL = 63
-};
-typedef struct il_prober il_prober;
-/* which: IL_LIMIT_* together. Takes 16 MiB, for IL_LIMIT_READ a buffer of read_bytes more, in whole MiB, 1 GiB at most:
- * as many bytes as a pass of what is timed reads, so that caches help both alike; 0: four last-level caches, 256 MiB to
- * 1 GiB, which il_engine_limits takes too. On failure *prober is NULL. Close it before its engine. */
-IL_API il_status il_prober_open(il_engine *engine, unsigned which, size_t read_bytes, il_prober **prober,
-                                il_error *error);
-/* Each limit in about so many seconds, the fastest of the runs that fit, at least one. Limits that were not asked for
- * are 0. As all work on an engine, one call at a time. */
-IL_API il_status il_prober_measure(il_prober *prober, double seconds_each, il_limits *limits, il_error *error);
-IL_API void il_prober_close(il_prober *prober); /* NULL allowed */
+typedef struct il_model il_model;
+typedef struct il_config il_config; /* shape and arithmetic of a model; its fields are below, under config */
 
-/* ---- config ---- */
-
-typedef enum il_mixer_kind {
-    IL_MIXER_TTT_LINEAR,
-    IL_MIXER_TTT_LINEAR_DECAY, /* ours: TTT-Linear whose memory fades (docs/ttt.md) */
-    IL_MIXER_TTT_MLP,
-    IL_MIXER_SELF_ATTENTION
-} il_mixer_kind;
+/* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards;
+ * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors that name the tensor.
+ * Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the memory; otherwise all
+ * is widened to fp32. Release with il_model_unref. A new model is made by il_model_init. */
+IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
+/* One more reference to the same model, to be released too; returns model. Any thread. */
+IL_API il_model *il_model_ref(il_model *model);
+IL_API void il_model_unref(il_model *model); /* NULL allowed */
+/* Lives as long as the model. */
+IL_API const il_config *il_model_config(const il_model *model);
+IL_API uint64_t il_model_parameters(const il_model *model); /* entries of all tensors */
+/* xxh3-128 of config and tensors, 32 hex digits and a NUL. */
+IL_API void il_model_fingerprint(const il_model *model, char hex[33]);
+/* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
+ * IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model could not be loaded again. */
+IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
 
 /* How the weights of linear layers (projections, feed-forward network, embedding, output head) are held. All other
  * tensors are fp32. Only fp32 can be trained. */
@@ -138,51 +166,11 @@ typedef enum il_weight_type {
     IL_WEIGHTS_INT4  /* the same with half a byte a weight; embedding and output head stay int8 */
 } il_weight_type;
 IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "int8", "int4" */
-
-enum { IL_LAYERS_MAX = 256 };
-
-/* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
-typedef struct il_config {
-    il_mixer_kind mixer;                      /* [model_type, ttt_layer_type] of every layer, unless */
-    int n_layer_types;                        /* 0: all layers are alike; else as many as layers, and */
-    unsigned char layer_types[IL_LAYERS_MAX]; /* the il_mixer_kind of each; mixer is that of the first TTT layer */
-    int vocab_size;                           /* V, 2 .. 2^24 */
-    int width;                                /* D [hidden_size] */
-    int ffn_width;                            /* [intermediate_size] */
-    int layers;                               /* [num_hidden_layers] */
-    int heads;                                /* H [num_attention_heads]; head width d = D / H, any even number */
-    int mini_batch;                           /* b [mini_batch_size]: tokens per inner step */
-    int conv_kernel;                          /* taps of the causal convolutions */
-    int share_qk;                             /* Q and K from one projection and two convolutions */
-    int use_gate;                             /* output gate */
-    int pre_conv;                             /* a convolution before the mixer */
-    int tie_word_embeddings;
-    int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
-    double rope_theta, rms_norm_eps, ttt_base_lr;
-    /* The fast head (docs/ttt.md): features by which the output head goes on learning while it reads, 0: it does not;
-     * and its learning rate. Losses and gradients in training are those of the head alone. */
-    int fast_head_size; /* 0 .. 1024 */
-    double fast_head_lr;
-    il_weight_type weights; /* [torch_dtype, quantization_config]. A model says how its weights are held; a config.json
-                               only claims it */
-} il_config;
-
-IL_API const char *il_mixer_name(il_mixer_kind mixer); /* "ttt_linear", …; "?" of no mixer */
-
-/* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_linear_decay ttt_mlp self_attention. backbone: mamba
- * transformer, or NULL for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED.
- * vocab_size is left at 32000. */
-IL_API il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
+/* A new model of the same tensors. config is the model's own but for what may change: `weights` (linear layers are held
+ * as that type, rounded where it has fewer bits) and the fast head's two; IL_ERR_ARG when anything else differs.
+ * IL_ERR_NONFINITE, naming the tensor, when a number is too large for the type. */
+IL_API il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted,
                                   il_error *error);
-/* Reads DIR/config.json. */
-IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error);
-/* Sets one field by its config.json key ("num_hidden_layers", "4"). The whole is checked by il_config_check. */
-IL_API il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error);
-IL_API il_status il_config_check(const il_config *config, il_error *error);
-
-/* ---- model ---- */
-
-typedef struct il_model il_model;
 
 typedef struct il_tensor {
     const char *name; /* the on-disk name; lives as long as the model */
@@ -192,43 +180,68 @@ typedef struct il_tensor {
     il_weight_type type; /* how it is held */
     const float *data;   /* [count]; lives as long as the model; NULL unless held as fp32 */
 } il_tensor;
-
-/* New weights from the recipe's distributions, the same on every machine for the same seed. They are fp32:
- * config->weights must say so. */
-IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
-                               il_error *error);
-/* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards;
- * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors that name the tensor.
- * Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the memory; otherwise all
- * is widened to fp32. */
-IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
-/* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
- * IL_ERR_NONFINITE, naming the tensor, when a number is none: such a model could not be loaded again. */
-IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
-/* A new model of the same tensors. config is the model's own but for what may change: `weights` (linear layers are held
- * as that type, rounded where it has fewer bits) and the fast head's two; IL_ERR_ARG when anything else differs.
- * IL_ERR_NONFINITE, naming the tensor, when a number is too large for the type. */
-IL_API il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted,
-                                  il_error *error);
-IL_API il_model *il_model_ref(il_model *model);
-IL_API void il_model_unref(il_model *model); /* NULL allowed */
-IL_API const il_config *il_model_config(const il_model *model);
 IL_API size_t il_model_tensor_count(const il_model *model);
+/* index 0 .. il_model_tensor_count-1. */
 IL_API il_status il_model_tensor_at(const il_model *model, size_t index, il_tensor *tensor, il_error *error);
 IL_API il_status il_model_tensor(const il_model *model, const char *name, il_tensor *tensor, il_error *error);
-IL_API uint64_t il_model_parameters(const il_model *model); /* entries of all tensors */
-/* xxh3-128 of config and tensors, 32 hex digits and a NUL. */
-IL_API void il_model_fingerprint(const il_model *model, char hex[33]);
-/* Model floating-point operations per token of a forward pass with (or without) its row of logits, `position` tokens
- * in. */
-IL_API double il_config_flops_per_token(const il_config *config, uint64_t position, int with_logits);
 
-/* The recipe's loss (mean over each sequence's valid targets, then over sequences) and its gradient.
- * tokens [sequences, length+1]: length inputs and length targets each, every sequence from a fresh state.
- * gradient [il_model_parameters], laid out as the tensors in order of index. IL_ERR_UNSUPPORTED unless the weights are
- * fp32. */
-IL_API il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length,
-                                   double *loss, float *gradient, il_error *error);
+/* ---- tokenizer ---- */
+
+typedef struct il_tokenizer il_tokenizer;
+
+typedef struct il_tokenizer_info {
+    const char *kind; /* "bytes" or "sentencepiece" */
+    int vocab_size;
+    int bos, eos, unk; /* -1: none */
+} il_tokenizer_info;
+
+/* path: a SentencePiece .model file, or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
+IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
+/* The tokenizer of a model directory: tokenizer.model if present, else bytes. IL_ERR_MISMATCH, naming both sizes, when
+ * its vocabulary is larger than the model's. */
+IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
+                                             il_tokenizer **tokenizer, il_error *error);
+IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */
+IL_API void il_tokenizer_get_info(const il_tokenizer *tokenizer, il_tokenizer_info *info);
+
+typedef struct il_tokens {
+    int32_t *ids; /* [n], released by il_tokens_free */
+    size_t n, capacity;
+    il_allocator allocator; /* filled by the first call that appends: the tokenizer's */
+} il_tokens;
+/* Appends the tokens of text [bytes] (any bytes, NUL included; no BOS or EOS is added) to tokens, zero-initialised
+ * before the first call; on failure they are as they were. Bytes that are not UTF-8 become byte pieces, or the unknown
+ * piece where a SentencePiece model has none. */
+IL_API il_status il_tokenizer_encode(const il_tokenizer *tokenizer, const char *text, size_t bytes, il_tokens *tokens,
+                                     il_error *error);
+IL_API void il_tokens_free(il_tokens *tokens);
+
+/* Streaming decode: turns tokens into text piece by piece. Zero-initialise; then set form, and started = 1 where the
+ * tokens go on from earlier text (else the space that Llama's tokenizer puts before a text is taken away). */
+typedef enum il_decode_form {
+    IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for sentencepiece */
+    IL_DECODE_EXACT, /* the very bytes that were encoded, nothing held back */
+    IL_DECODE_UTF8 /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD */
+} il_decode_form;
+typedef struct il_decoder {
+    int started;
+    int n_pending;
+    unsigned char pending[4];
+    il_decode_form form;
+} il_decoder;
+/* Writes the text that token completes into text (capacity ≥ il_tokenizer_piece_bytes_max) and its size into bytes; may
+ * be 0, and no NUL is added. BOS, EOS and other control tokens give no text of their own but flush what is pending, as
+ * token = -1 does. */
+IL_API il_status il_tokenizer_decode(const il_tokenizer *tokenizer, il_decoder *decoder, int32_t token, char *text,
+                                     size_t capacity, size_t *bytes, il_error *error);
+IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
+
+/* Trains a SentencePiece BPE model on text files (.txt, .jsonl, .jsonl.zst): identity normalisation, byte fallback, no
+ * added space, so that decode(encode(x)) = x for every UTF-8 x; written to path atomically. */
+IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files, int vocab_size,
+                                    const char *path, il_error *error);
+/* Copies the tokenizer's file into a model directory; does nothing for bytes. */
+IL_API il_status il_tokenizer_save(const il_tokenizer *tokenizer, const char *dir, il_error *error);
 
 /* ---- session: one sequence ---- */
 
@@ -249,32 +262,19 @@ IL_API void il_session_close(il_session *session); /* NULL allowed */
  * produced the non-finite number, which may lie before this call's first token (*consumed is then 0). */
 IL_API il_status il_session_feed(il_session *session, const int32_t *tokens, size_t n, float *nll, size_t *consumed,
                                  il_error *error);
-
-typedef struct il_feed {
-    il_session *session;   /* all of one model; no session twice in one call */
-    const int32_t *tokens; /* [n] */
-    size_t n;              /* 0 allowed */
-    float *nll;            /* [n] or NULL, as il_session_feed */
-    float *logits;         /* [n, vocab_size] or NULL: row i predicts what follows tokens[i] */
-    float *slow_nll;       /* [n] or NULL: nll without what the fast head has learned in this session; nll less
-                              slow_nll is what its learning has saved. The same as nll where there is no fast head */
-    size_t consumed;       /* out */
-} il_feed;
-/* Feeds a ragged batch; the bits of each sequence do not depend on its neighbours. il_session_feed is this with n = 1.
- */
-IL_API il_status il_feed_many(il_feed *feeds, size_t n, il_error *error);
-
 /* The prediction after the last token fed, [vocab_size]. IL_ERR_ARG at position 0. */
 IL_API il_status il_session_logits(il_session *session, float *logits, il_error *error);
+/* How many tokens it has read. */
 IL_API uint64_t il_session_position(const il_session *session);
-/* A second session at the same position that shares nothing that either can change. */
+/* A second session at the same position that shares nothing that either can change. Closed like any session. */
 IL_API il_status il_session_fork(const il_session *session, il_session **copy, il_error *error);
 /* Goes back to an earlier position: down to il_session_rewind_limit, which after a feed is at most
  * position - mini_batch (0 if that is negative). Rewinding into an earlier mini-batch gives up what came before that
  * one. */
 IL_API il_status il_session_rewind(il_session *session, uint64_t position, il_error *error);
 IL_API uint64_t il_session_rewind_limit(const il_session *session);
-/* Asks a feed that is under way to stop at its next chunk with IL_ERR_CANCELLED. Any thread, also a signal handler. */
+/* Asks a feed that is under way to stop at its next chunk with IL_ERR_CANCELLED; if none is, the next feed stops at
+ * once. Any thread, also a signal handler. */
 IL_API void il_session_cancel(il_session *session);
 
 typedef struct il_session_stats {
@@ -298,7 +298,26 @@ typedef struct il_layer_stats {
  */
 IL_API il_status il_session_layer_stats(const il_session *session, int layer, il_layer_stats *stats, il_error *error);
 
-/* ---- state files ---- */
+/* ---- sampling ---- */
+
+typedef struct il_sample_options {
+    float temperature; /* 0: greedy; default 0.8 */
+    int top_k;         /* 0: off; default 40 */
+    float top_p;       /* 1: off; default 0.95 */
+    float min_p;       /* 0: off; default 0.05 */
+    /* 1: off; default 1. Positive logits of recent tokens are divided by it, negative ones multiplied. */
+    float repeat_penalty;
+    uint64_t seed; /* default 0 */
+} il_sample_options;
+
+IL_API void il_sample_options_default(il_sample_options *options);
+/* Draws the token that follows position (il_session_position) from logits [vocab_size], which it may overwrite.
+ * options may be NULL; they apply in the order repeat_penalty, temperature, min_p, top_k, top_p. recent [n_recent]: the
+ * tokens that repeat_penalty looks at. Same seed, position and logits: same token, always. */
+IL_API il_status il_sample(const il_sample_options *options, float *logits, int vocab_size, uint64_t position,
+                           const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);
+
+/* ---- state files: read once, continue as often as you like ---- */
 
 /* Writes the session as a state file (.ilstate, docs/reading.md), replacing path atomically: a crash leaves the old
  * file or the new one. The session may be at any position, frozen or not; its size does not grow with the position,
@@ -306,11 +325,12 @@ IL_API il_status il_session_layer_stats(const il_session *session, int layer, il
 IL_API il_status il_session_save(const il_session *session, const char *path, il_error *error);
 /* The session of a state file, as if it had never stopped: position, predictions, what sampling draws next and how far
  * it can be rewound are the saved session's; no token is read again (tokens_fed is 0). The file is checked whole before
- * use: IL_ERR_FORMAT when it is no state file, damaged (its checksum) or contradicts itself, IL_ERR_MISMATCH, naming
- * both fingerprints, when it belongs to another model, IL_ERR_NONFINITE, naming the tensor. Closed like any session. */
+ * use: IL_ERR_FORMAT when it is not a state file, is damaged (its checksum) or contradicts itself, IL_ERR_MISMATCH,
+ * naming both fingerprints, when it belongs to another model, IL_ERR_NONFINITE, naming the tensor. Closed like any
+ * session. */
 IL_API il_status il_session_load(il_model *model, const char *path, il_session **session, il_error *error);
 
-/* Takes the next bytes; not 0: stop. */
+/* Takes the next bytes; returns 0 to go on, anything else to stop. */
 typedef int (*il_write)(void *user, const void *data, size_t bytes);
 /* The same file through a callback, in pieces, from its first byte to its last; IL_ERR_IO when write stopped it. */
 IL_API il_status il_session_write_to(const il_session *session, il_write write, void *user, il_error *error);
@@ -321,134 +341,40 @@ IL_API il_status il_session_load_from(il_model *model, const void *data, size_t 
  */
 IL_API il_status il_session_fingerprint(const il_session *session, char hex[33], il_error *error);
 
-/* ---- sampling ---- */
+/* ---- batch: many sessions at once ---- */
 
-typedef struct il_sample_options {
-    float temperature; /* 0: greedy; default 0.8 */
-    int top_k;         /* 0: off; default 40 */
-    float top_p;       /* 1: off; default 0.95 */
-    float min_p;       /* 0: off; default 0.05 */
-    float
-        repeat_penalty; /* 1: off; default 1. Positive logits of recent tokens are divided by it, negative multiplied */
-    uint64_t seed;
-} il_sample_options;
-
-IL_API void il_sample_options_default(il_sample_options *options);
-/* The order: repeat_penalty, temperature, min_p, top_k, top_p. Draws the token that follows position
- * (il_session_position) from logits [vocab_size], which it may overwrite. recent [n_recent]: the tokens that
- * repeat_penalty looks at. Same seed, position and logits: same token, always. */
-IL_API il_status il_sample(const il_sample_options *options, float *logits, int vocab_size, uint64_t position,
-                           const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);
-
-/* ---- tokenizer ---- */
-
-typedef struct il_tokenizer il_tokenizer;
-
-typedef struct il_tokenizer_info {
-    const char *kind; /* "bytes" or "sentencepiece" */
-    int vocab_size;
-    int bos, eos, unk; /* -1: none */
-} il_tokenizer_info;
-
-/* path: a SentencePiece .model file, or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
-IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
-/* The tokenizer of a model directory: tokenizer.model if present, else bytes. IL_ERR_MISMATCH, naming both sizes, when
- * its vocabulary is larger than the model's. */
-IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
-                                             il_tokenizer **tokenizer, il_error *error);
-IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */
-IL_API void il_tokenizer_get_info(const il_tokenizer *tokenizer, il_tokenizer_info *info);
-/* Copies the tokenizer's file into a model directory; does nothing for bytes. */
-IL_API il_status il_tokenizer_save(const il_tokenizer *tokenizer, const char *dir, il_error *error);
-
-typedef struct il_tokens {
-    int32_t *ids; /* [n], released by il_tokens_free */
-    size_t n, capacity;
-    il_allocator allocator; /* filled by the first call that appends: the tokenizer's */
-} il_tokens;
-/* Appends the tokens of text [bytes] (any bytes, NUL included; no BOS or EOS is added) to tokens, zero-initialised
- * before the first call; on failure they are as they were. Bytes that are no UTF-8 become byte pieces, or the unknown
- * piece where a SentencePiece model has none. */
-IL_API il_status il_tokenizer_encode(const il_tokenizer *tokenizer, const char *text, size_t bytes, il_tokens *tokens,
-                                     il_error *error);
-IL_API void il_tokens_free(il_tokens *tokens);
-
-/* Streaming decode: turns tokens into text piece by piece. Zero-initialise; then set form, and started = 1 where the
- * tokens go on from earlier text (else the space that Llama's tokenizer puts before a text is taken away). */
-typedef enum il_decode_form {
-    IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for sentencepiece */
-    IL_DECODE_EXACT, /* the very bytes that were encoded, nothing held back */
-    IL_DECODE_UTF8 /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD */
-} il_decode_form;
-typedef struct il_decoder {
-    int started;
-    int n_pending;
-    unsigned char pending[4];
-    il_decode_form form;
-} il_decoder;
-/* Writes the text that token completes into text (capacity ≥ il_tokenizer_piece_bytes_max) and its size into bytes; may
- * be 0. BOS, EOS and other control tokens give no text of their own but flush what is pending, as token = -1 does. */
-IL_API il_status il_tokenizer_decode(const il_tokenizer *tokenizer, il_decoder *decoder, int32_t token, char *text,
-                                     size_t capacity, size_t *bytes, il_error *error);
-IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
-/* Trains a SentencePiece BPE model on text files (.txt, .jsonl, .jsonl.zst): identity normalisation, byte fallback, no
- * added space, so that decode(encode(x)) = x for every UTF-8 x; written to path atomically. */
-IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files, int vocab_size,
-                                    const char *path, il_error *error);
-
-/* ---- compression: any bytes, by a model that learns them while it codes them ---- */
-
-typedef struct il_buffer {
-    unsigned char *data; /* [bytes], released by il_buffer_free */
-    size_t bytes, capacity;
-    il_allocator allocator; /* the model's engine's */
-} il_buffer;
-IL_API void il_buffer_free(il_buffer *buffer); /* a zeroed one too */
-
-typedef struct il_codec_options {
-    int streams; /* il_compress: parts the input is cut into, 1 .. 64; default 1. Each is read from the same state,
-                  * which costs a little size; both ways all are fed side by side, with one pass over the weights for
-                  * all */
-    const il_session *start; /* of the model: every stream goes on from a fork of it, its text as if it followed what
-                              * was read. The same is needed to decompress. Default NULL: a fresh state */
-    uint64_t bytes_max; /* il_decompress: refuse what says it is longer; default 0: no limit. Memory grows with what has
-                         * been decoded, never with what the head claims */
-    int (*progress)(void *user, uint64_t done,
-                    uint64_t total); /* bytes of the original; not 0: stop, IL_ERR_CANCELLED. NULL */
-    void *user;
-} il_codec_options;
-
-IL_API void il_codec_options_default(il_codec_options *options);
-/* Codes input [bytes] with the model's predictions by a range coder, 1e-4 bits a token above the model's own loss;
- * output is zeroed on failure. options may be NULL. Every byte comes back: what the tokenizer would lose is coded as
- * plain bytes. A stream from a fresh state begins with the tokenizer's BOS (or the config's) where there is one. */
-IL_API il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
-                             const il_codec_options *options, il_buffer *output, il_error *error);
-/* Gives back what il_compress was given, on any machine, with any threads and kernels; output is zeroed on failure.
- * Another model, tokenizer or state is IL_ERR_MISMATCH, naming both fingerprints; whatever is damaged or cut short is
- * IL_ERR_FORMAT: a checksum of the original is compared before anything is given out. */
-IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
-                               const il_codec_options *options, il_buffer *output, il_error *error);
+typedef struct il_feed {
+    il_session *session;   /* all of one model; no session twice in one call */
+    const int32_t *tokens; /* [n] */
+    size_t n;              /* 0 allowed */
+    float *nll;            /* [n] or NULL, as il_session_feed */
+    float *logits;         /* [n, vocab_size] or NULL: row i predicts what follows tokens[i] */
+    float *slow_nll;       /* [n] or NULL: nll without what the fast head has learned in this session; slow_nll less
+                              nll is what its learning has saved. The same as nll where there is no fast head */
+    size_t consumed;       /* out */
+} il_feed;
+/* Feeds a ragged batch, feeds [n], with one pass over the weights for all; the bits of each sequence do not depend on
+ * its neighbours. il_session_feed is this with n = 1. */
+IL_API il_status il_feed_many(il_feed *feeds, size_t n, il_error *error);
 
 /* ---- data: token sequences from files ---- */
 
 typedef struct il_data il_data;
 
 typedef struct il_data_options {
-    size_t length;    /* L: inputs (and targets) per sequence */
-    size_t sequences; /* per batch */
-    int shuffle;      /* 0: file order; 1: sequences (with carry: documents) in an order drawn anew each epoch */
-    int stateful;     /* windows never cross documents; `sequences` lanes each read on through theirs */
-    uint64_t seed;
+    size_t length;         /* L: inputs (and targets) per sequence; default 2048 */
+    size_t sequences;      /* per batch; default 1 */
+    int shuffle;           /* 0: file order; 1: sequences (if stateful: documents) in an order drawn anew each epoch */
+    int stateful;          /* windows never cross documents; `sequences` lanes each read on through theirs */
+    uint64_t seed;         /* of the shuffle */
     int loop;              /* 1: begin again at the end (training); 0: IL_ERR_END */
     const char *cache_dir; /* where tokenized text is kept; NULL: in memory only */
     int bos_token;         /* begins a document in token shards; default -1: the tokenizer's, if it has one */
 } il_data_options;
 
 typedef struct il_batch {
-    const int32_t *tokens; /* [sequences, length+1]; valid until the next call */
-    const unsigned char
-        *fresh; /* [sequences]: 1 where the sequence starts from a fresh state (always, unless stateful) */
+    const int32_t *tokens;      /* [sequences, length+1]; valid until the next call */
+    const unsigned char *fresh; /* [sequences]: 1 where it starts from a fresh state (always, unless stateful) */
     size_t sequences, length;
 } il_batch;
 
@@ -464,8 +390,10 @@ IL_API il_status il_data_open(il_engine *engine, const char *const *files, size_
                               il_data **data, il_error *error);
 IL_API void il_data_close(il_data *data); /* NULL allowed */
 IL_API il_status il_data_next(il_data *data, il_batch *batch, il_error *error);
+/* Where the next batch lies, and going there. */
 IL_API void il_data_tell(const il_data *data, il_cursor *cursor);
 IL_API il_status il_data_seek(il_data *data, const il_cursor *cursor, il_error *error);
+/* As it was opened, but for cache_dir, which is NULL. */
 IL_API const il_data_options *il_data_get_options(const il_data *data);
 IL_API uint64_t il_data_tokens(const il_data *data); /* tokens in the files */
 IL_API uint64_t il_data_batches_per_epoch(const il_data *data);
@@ -473,7 +401,7 @@ IL_API uint64_t il_data_batches_per_epoch(const il_data *data);
 IL_API uint64_t il_data_text_bytes(const il_data *data);
 /* The whole token stream, [il_data_tokens]; lives as long as data. */
 IL_API const int32_t *il_data_stream(const il_data *data);
-/* Tokenizes text files into token shards NAME.bin under dir. */
+/* Tokenizes text files into token shards NAME.bin under dir. *tokens: how many they hold. */
 IL_API il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,
                                   const il_tokenizer *tokenizer, const char *dir, uint64_t *tokens, il_error *error);
 
@@ -514,8 +442,8 @@ IL_API il_status il_trainer_open(il_model *model, il_data *data, const il_traine
 IL_API void il_trainer_close(il_trainer *trainer); /* NULL allowed */
 /* One batch, one update. IL_ERR_NONFINITE names step and layer and leaves the weights as before the step. */
 IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error);
-/* Mean loss over at most max_batches batches of data (0: all), each sequence from a fresh state unless data carries.
- * IL_ERR_NONFINITE names the step. */
+/* Mean loss over at most max_batches batches of data (0: all) from its beginning, each sequence from a fresh state
+ * unless data is stateful. IL_ERR_NONFINITE names the step. */
 IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
@@ -524,6 +452,141 @@ IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
 IL_API il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error);
 /* Goes on from dir/latest: the steps that follow are the ones an uninterrupted run would have made, bit for bit. */
 IL_API il_status il_trainer_resume(il_trainer *trainer, const char *dir, il_error *error);
+
+/* For a trainer of your own: the recipe's loss (mean over each sequence's valid targets, then over sequences) and its
+ * gradient. tokens [sequences, length+1]: length inputs and length targets each, every sequence from a fresh state.
+ * gradient [il_model_parameters], laid out as the tensors in order of index. IL_ERR_UNSUPPORTED unless the weights are
+ * fp32. */
+IL_API il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t sequences, size_t length,
+                                   double *loss, float *gradient, il_error *error);
+
+/* ---- compression: any bytes, by a model that learns them while it codes them ---- */
+
+typedef struct il_buffer {
+    unsigned char *data; /* [bytes], released by il_buffer_free */
+    size_t bytes, capacity;
+    il_allocator allocator; /* the model's engine's */
+} il_buffer;
+IL_API void il_buffer_free(il_buffer *buffer); /* a zeroed one too */
+
+typedef struct il_codec_options {
+    int streams; /* il_compress: parts the input is cut into, 1 .. 64; default 1. Each is read from the same state,
+                  * which costs a little size; both ways all are fed side by side, with one pass over the weights for
+                  * all */
+    const il_session *start; /* of the model: every stream goes on from a fork of it, its text as if it followed what
+                              * was read. The same is needed to decompress. Default NULL: a fresh state */
+    uint64_t bytes_max; /* il_decompress: refuse what says it is longer; default 0: no limit. Memory grows with what has
+                         * been decoded, never with what the file's header claims */
+    /* Called with bytes of the original; returns 0 to go on, anything else to stop with IL_ERR_CANCELLED. May be NULL.
+     */
+    int (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user;
+} il_codec_options;
+
+IL_API void il_codec_options_default(il_codec_options *options);
+/* Codes input [bytes] with the model's predictions by a range coder, 1e-4 bits a token above the model's own loss;
+ * output is zeroed on failure. options may be NULL. Every byte comes back: what the tokenizer would lose is coded as
+ * plain bytes. A stream from a fresh state begins with the tokenizer's BOS (or the config's) where there is one. */
+IL_API il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
+                             const il_codec_options *options, il_buffer *output, il_error *error);
+/* Gives back what il_compress was given, on any machine, with any threads and kernels; output is zeroed on failure.
+ * Another model, tokenizer or state is IL_ERR_MISMATCH, naming both fingerprints; whatever is damaged or cut short is
+ * IL_ERR_FORMAT: a checksum of the original is compared before anything is given out. */
+IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
+                               const il_codec_options *options, il_buffer *output, il_error *error);
+
+/* ---- config: a model's shape, and new models ---- */
+
+typedef enum il_mixer_kind {
+    IL_MIXER_TTT_LINEAR,
+    IL_MIXER_TTT_LINEAR_DECAY, /* ours: TTT-Linear whose memory fades (docs/ttt.md) */
+    IL_MIXER_TTT_MLP,
+    IL_MIXER_SELF_ATTENTION
+} il_mixer_kind;
+IL_API const char *il_mixer_name(il_mixer_kind mixer); /* "ttt_linear", …; "?" for any other number */
+
+enum { IL_LAYERS_MAX = 256 };
+
+/* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
+struct il_config {
+    il_mixer_kind mixer;                      /* [model_type, ttt_layer_type] of every layer, unless */
+    int n_layer_types;                        /* 0: all layers are alike; else as many as layers, and */
+    unsigned char layer_types[IL_LAYERS_MAX]; /* the il_mixer_kind of each; mixer is that of the first TTT layer */
+    int vocab_size;                           /* V, 2 .. 2^24 */
+    int width;                                /* D [hidden_size] */
+    int ffn_width;                            /* [intermediate_size] */
+    int layers;                               /* [num_hidden_layers] */
+    int heads;                                /* H [num_attention_heads]; head width d = D / H, any even number */
+    int mini_batch;                           /* b [mini_batch_size]: tokens per inner step */
+    int conv_kernel;                          /* taps of the causal convolutions */
+    int share_qk;                             /* Q and K from one projection and two convolutions */
+    int use_gate;                             /* output gate */
+    int pre_conv;                             /* a convolution before the mixer */
+    int tie_word_embeddings;
+    int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
+    double rope_theta, rms_norm_eps, ttt_base_lr;
+    /* The fast head (docs/ttt.md): features by which the output head goes on learning while it reads, 0: it does not;
+     * and its learning rate. Losses and gradients in training are those of the head alone. */
+    int fast_head_size; /* 0 .. 1024 */
+    double fast_head_lr;
+    il_weight_type weights; /* [torch_dtype, quantization_config]. A model says how its weights are held; a config.json
+                               only claims it */
+};
+
+/* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_linear_decay ttt_mlp self_attention. backbone: mamba
+ * transformer, or NULL for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED.
+ * vocab_size is left at 32000. */
+IL_API il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
+                                  il_error *error);
+/* Reads DIR/config.json. */
+IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error);
+/* Sets one field by its config.json key ("num_hidden_layers", "4"). The whole is checked by il_config_check. */
+IL_API il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error);
+IL_API il_status il_config_check(const il_config *config, il_error *error);
+/* Model floating-point operations per token of a forward pass with (or without) its row of logits, `position` tokens
+ * in. */
+IL_API double il_config_flops_per_token(const il_config *config, uint64_t position, int with_logits);
+
+/* New weights from the recipe's distributions, the same on every machine for the same seed. They are fp32:
+ * config->weights must say so. Release with il_model_unref. */
+IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
+                               il_error *error);
+
+/* ---- limits of the machine: what speeds are compared with ---- */
+
+/* Limits of this machine as the engine sees it, measured when called (about three seconds), with the engine's
+ * threads. */
+typedef struct il_limits {
+    double gflops_kernel; /* our exact fp32 product, 1e9 multiply and add per second, [1024,1024]x[1024,1024] */
+    double gflops_onednn; /* the same by oneDNN with packed weights; 0 when built without it */
+    double read_gb_s;  /* memory read, 1e9 bytes per second: the faster of a plain pass and our matrix-vector product */
+    double read_bytes; /* the size of the buffer that was read for it */
+    double l2_read_gb_s;     /* the same from second-level caches, by our matrix-vector product, all threads together */
+    double gops_int8_onednn; /* as gflops_onednn, uint8 times int8; 0 when built without it or where it cannot */
+    double gflops_bf16_onednn; /* the same, bfloat16 with fp32 sums */
+} il_limits;
+IL_API il_status il_engine_limits(il_engine *engine, il_limits *limits, il_error *error);
+
+/* The same for some of them, often: for a machine whose speed changes, probed around everything that is timed. */
+enum {
+    IL_LIMIT_KERNEL = 1,
+    IL_LIMIT_ONEDNN = 2,
+    IL_LIMIT_READ = 4,
+    IL_LIMIT_L2_READ = 8,
+    IL_LIMIT_INT8_ONEDNN = 16,
+    IL_LIMIT_BF16_ONEDNN = 32,
+    IL_LIMIT_ALL = 63
+};
+typedef struct il_prober il_prober;
+/* which: IL_LIMIT_* together. Takes 16 MiB, for IL_LIMIT_READ a buffer of read_bytes more, in whole MiB, 1 GiB at most:
+ * as many bytes as a pass of what is timed reads, so that caches help both alike; 0: four last-level caches, 256 MiB to
+ * 1 GiB, which il_engine_limits takes too. On failure *prober is NULL. Close it before its engine. */
+IL_API il_status il_prober_open(il_engine *engine, unsigned which, size_t read_bytes, il_prober **prober,
+                                il_error *error);
+/* Each limit in about so many seconds, the fastest of the runs that fit, at least one. Limits that were not asked for
+ * are 0. As all work on an engine, one call at a time. */
+IL_API il_status il_prober_measure(il_prober *prober, double seconds_each, il_limits *limits, il_error *error);
+IL_API void il_prober_close(il_prober *prober); /* NULL allowed */
 
 #ifdef __cplusplus
 }
