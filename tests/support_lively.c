@@ -36,6 +36,15 @@ il_config lively_config(il_mixer_kind mixer, int mini_batch) {
                        .ttt_base_lr = mixer == IL_MIXER_TTT_MLP ? 0.3 : 1.0};
 }
 
+il_config lively_hybrid(int mini_batch) {
+    il_config config = lively_config(IL_MIXER_TTT_MLP, mini_batch);
+    config.layers = config.n_layer_types = 4;
+    config.layer_types[0] = config.layer_types[3] = IL_MIXER_SELF_ATTENTION;
+    config.layer_types[1] = IL_MIXER_TTT_MLP;
+    config.layer_types[2] = IL_MIXER_TTT_LINEAR_DECAY;
+    return config;
+}
+
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed) {
     il_model *model;
     il_error error;

@@ -270,6 +270,8 @@ static void rotate(const il_config *c, int d, int position, int m, double *a, do
     *b = x * sin(angle) + y * cos(angle);
 }
 
+static int kind_of(const il_config *c, int layer) { return c->n_layer_types ? c->layer_types[layer] : (int)c->mixer; }
+
 /* x [n, D]: x is the mixer's normed input -> the heads' outputs after post norm and gate, before the output
  * projection */
 static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x) {
@@ -292,7 +294,7 @@ static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x
     double *tok = zeros((size_t)b), *z = zeros(total);
     for (int i = 0; i < b; i++) tok[i] = fmax(0.0, 1.0 / (i + 1) + idx[i]);
 
-    int mlp = c->mixer == IL_MIXER_TTT_MLP, h = mlp ? 4 * d : d;
+    int mlp = kind_of(c, layer) == IL_MIXER_TTT_MLP, h = mlp ? 4 * d : d;
     size_t per_head = (size_t)n * (size_t)d;
     double *hq = zeros(per_head), *hk = zeros(per_head), *hv = zeros(per_head), *hg = zeros((size_t)n);
     double *hz = zeros(per_head);
@@ -314,7 +316,7 @@ static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x
         r.b1 = weight(m, "%s.b1", p) + head * h;
         r.w2 = mlp ? weight(m, "%s.W2", p) + head * h * d : NULL;
         r.b2 = mlp ? weight(m, "%s.b2", p) + head * d : NULL;
-        r.decay = c->mixer == IL_MIXER_TTT_LINEAR_DECAY ? weight(m, "%s.ttt_decay", p) + head : NULL;
+        r.decay = kind_of(c, layer) == IL_MIXER_TTT_LINEAR_DECAY ? weight(m, "%s.ttt_decay", p) + head : NULL;
         r.step = r.decay ? weight(m, "%s.ttt_step", p) + head : NULL;
         r.gamma = weight(m, "%s.ttt_norm_weight", p) + head * d;
         r.beta = weight(m, "%s.ttt_norm_bias", p) + head * d;
@@ -370,7 +372,7 @@ static double *attention_mixer(const ref64_model *m, int layer, int n, const dou
 
 void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *logits) {
     const il_config *c = &m->config;
-    int width = c->width, ffn = c->ffn_width, attention = c->mixer == IL_MIXER_SELF_ATTENTION;
+    int width = c->width, ffn = c->ffn_width;
     size_t total = (size_t)n * (size_t)width;
     double eps = c->rms_norm_eps;
     const double *embed = weight(m, "model.embed_tokens.weight");
@@ -378,8 +380,9 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
     for (int t = 0; t < n; t++) memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
     for (int l = 0; l < c->layers; l++) {
         char p[32];
+        int attention = kind_of(c, l) == IL_MIXER_SELF_ATTENTION;
         snprintf(p, sizeof p, "model.layers.%d", l);
-        if (c->pre_conv) {
+        if (c->pre_conv && !attention) {
             double *norm = rms_norm(n, width, x, weight(m, "%s.conv.norm.weight", p), eps);
             double *y = convolve(n, width, c->conv_kernel, norm, weight(m, "%s.conv.conv.weight", p),
                                  weight(m, "%s.conv.conv.bias", p));

@@ -20,8 +20,10 @@
 #include "model/tape.h"
 #include "support_ref64.h"
 
+enum { HYBRID = 1000 }; /* self-attention, TTT-MLP, TTT-Linear that fades, self-attention */
+
 typedef struct shape {
-    il_mixer_kind mixer;
+    int mixer; /* il_mixer_kind, or HYBRID */
     int share_qk, use_gate, pre_conv, tied;
     int width, heads, b, taps, sequences, length;
 } shape;
@@ -55,12 +57,20 @@ static il_model *model_open(const shape *s, int threads, const char *kernels) {
     il_error error;
     if (il_engine_open(&options, &engine, &error)) return NULL;
     int attention = s->mixer == IL_MIXER_SELF_ATTENTION;
-    ok(il_config_preset("tiny", il_mixer_name(s->mixer), attention ? NULL : "mamba", &config, &error), &error);
+    int base = s->mixer == HYBRID ? IL_MIXER_TTT_MLP : s->mixer;
+    ok(il_config_preset("tiny", il_mixer_name((il_mixer_kind)base), attention ? NULL : "mamba", &config, &error),
+       &error);
     config.share_qk = s->share_qk, config.use_gate = s->use_gate, config.pre_conv = s->pre_conv;
     config.tie_word_embeddings = s->tied;
     config.width = s->width, config.heads = s->heads, config.mini_batch = s->b, config.conv_kernel = s->taps;
     config.ffn_width = s->width + 5;
     config.layers = 2;
+    if (s->mixer == HYBRID) {
+        config.layers = config.n_layer_types = 4;
+        config.layer_types[0] = config.layer_types[3] = IL_MIXER_SELF_ATTENTION;
+        config.layer_types[1] = IL_MIXER_TTT_MLP;
+        config.layer_types[2] = IL_MIXER_TTT_LINEAR_DECAY;
+    }
     config.vocab_size = 13;
     config.bos_token = 1, config.eos_token = 2;
     config.ttt_base_lr = 1;
@@ -183,7 +193,7 @@ static void test_against_reference(void **unused) {
     (void)unused;
     for (int mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_TTT_MLP; mixer++)
         for (int flags = 0; flags < 8; flags++) {
-            shape s = {(il_mixer_kind)mixer, flags & 1, flags >> 1 & 1, flags >> 2, flags & 1, 8, 2, 4, 4, 2, 11};
+            shape s = {mixer, flags & 1, flags >> 1 & 1, flags >> 2, flags & 1, 8, 2, 4, 4, 2, 11};
             check_shape(&s, 1);
         }
 }
@@ -200,6 +210,7 @@ static void test_odd_shapes(void **unused) {
         {IL_MIXER_TTT_MLP, 1, 1, 1, 1, 6, 1, 5, 4, 2, 23},
         {IL_MIXER_TTT_MLP, 0, 0, 0, 0, 4, 1, 16, 4, 1, 16},
         {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 70, 1, 4, 4, 1, 6}, /* wider than a block of channels */
+        {HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_shape(&shapes[i], i == 2 || i == 6 ? 0.25F : 1);
 }
@@ -210,7 +221,8 @@ static void test_bits(void **unused) {
     const shape shapes[] = {{IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 132, 2, 4, 4, 2, 70},
                             {IL_MIXER_TTT_MLP, 1, 1, 1, 0, 24, 3, 4, 4, 4, 20}, /* 3 heads, 2 threads: chains.h */
                             {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 24, 1, 4, 4, 3, 20},
-                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 2, 16, 4, 2, 70}};
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 2, 16, 4, 2, 70},
+                            {HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 30}};
     const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];

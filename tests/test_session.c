@@ -14,15 +14,17 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer_kind mixer;
-    int mini_batch, fast_head, heads;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 3},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 3},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 3},
-             {"linear, fast head, one head", IL_MIXER_TTT_LINEAR, 16, 20, 1},
-             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3},
-             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3}};
+    int mini_batch, fast_head, heads, hybrid;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 3, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 3, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 3, 0},
+             {"linear, fast head, one head", IL_MIXER_TTT_LINEAR, 16, 20, 1, 0},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3, 0},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3, 0},
+             {"hybrid", IL_MIXER_TTT_MLP, 16, 0, 3, 1},
+             {"hybrid, b = 5, fast head", IL_MIXER_TTT_MLP, 5, 20, 3, 1}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 typedef struct {
@@ -41,6 +43,7 @@ static void feed(il_session *session, const int32_t *tokens, size_t n, float *lo
 
 static il_config config_of(int kind) {
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+    if (kinds[kind].hybrid) config = lively_hybrid(kinds[kind].mini_batch);
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
     config.heads = kinds[kind].heads;
@@ -344,7 +347,7 @@ static void frozen_sessions_do_not_learn(void **unused) {
         size_t b = (size_t)kinds[kind].mini_batch;
         il_session *s = lively_session(r->model, 1);
         feed(s, r->tokens, N, logits, NULL);
-        int learns = r->model->layers[0].rule || kinds[kind].fast_head;
+        int learns = il_model_is_recurrent(r->model) || kinds[kind].fast_head;
         /* the first mini-batch starts from the same weights; from the second on the learner is ahead, a fast head from
          * the prediction of its first token on, if there was one to learn from */
         if (kinds[kind].fast_head && b > 1) b--;

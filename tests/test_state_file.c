@@ -16,18 +16,20 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer_kind mixer;
-    int mini_batch, frozen, convolutions, fast_head;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1, 0},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0, 0},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1, 0},
-             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1, 0},
-             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1, 0},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1, 0},
-             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20},
-             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 0, 1, 7},
-             {"frozen, fast head", IL_MIXER_TTT_LINEAR, 16, 1, 0, 20},
-             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 0, 0, 20}};
+    int mini_batch, frozen, convolutions, fast_head, hybrid;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1, 0, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0, 0, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1, 0, 0},
+             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1, 0, 0},
+             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1, 0, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1, 0, 0},
+             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0},
+             {"frozen, fast head", IL_MIXER_TTT_LINEAR, 16, 1, 0, 20, 0},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 0, 0, 20, 0},
+             {"hybrid", IL_MIXER_TTT_MLP, 5, 0, 1, 0, 1},
+             {"hybrid, fast head", IL_MIXER_TTT_MLP, 16, 0, 1, 7, 1}};
 enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7 };
 
 typedef struct fixture {
@@ -59,6 +61,7 @@ static fixture *begin(int kind) {
     f->folder = support_folder_make();
     f->engine = lively_engine(2, NULL);
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
+    if (kinds[kind].hybrid) config = lively_hybrid(kinds[kind].mini_batch);
     config.share_qk = config.pre_conv = kinds[kind].convolutions;
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
