@@ -28,21 +28,45 @@ int command_close(cli_command *command, il_status status) {
     return cli_finish_output(command->verb, code);
 }
 
-il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
+il_status command_model_of_tokens(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
     char *boxed = NULL;
+    il_status status = dir ? IL_OK : cli_bundled_model_find(&boxed, &command->error);
     *model = NULL;
     *tokenizer = NULL;
-    il_status status = dir ? IL_OK : cli_bundled_model_find(&boxed, &command->error);
     if (boxed) dir = boxed;
     if (!status) status = il_model_load(command->engine, dir, model, &command->error);
-    if (!status)
-        status = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer, &command->error);
+    if (!status) {
+        il_status found = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer,
+                                                      &command->no_tokenizer);
+        if (found && found != IL_ERR_UNSUPPORTED && found != IL_ERR_MISMATCH) {
+            command->error = command->no_tokenizer;
+            status = found;
+        }
+    }
     free(boxed);
     if (status) {
         il_model_unref(*model);
         *model = NULL;
     }
     return status;
+}
+
+il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
+    il_status status = command_model_of_tokens(command, dir, model, tokenizer);
+    if (status || *tokenizer) return status;
+    il_model_unref(*model);
+    *model = NULL;
+    command->error = command->no_tokenizer;
+    return command->error.status;
+}
+
+il_status command_data(cli_command *command, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
+                       int vocab_size, const il_data_options *options, il_data **data) {
+    il_status status =
+        il_data_open(command->engine, files, n_files, tokenizer, vocab_size, options, data, &command->error);
+    if (status != IL_ERR_ARG || tokenizer || !strstr(command->error.message, "needs a tokenizer")) return status;
+    command->error = command->no_tokenizer;
+    return command->error.status;
 }
 
 il_status command_set(cli_command *command, const arg_list *set, il_config *config) {

@@ -197,8 +197,10 @@ typedef struct il_tokenizer_info {
 
 /* path: a SentencePiece .model file, or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
 IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
-/* The tokenizer of a model directory: tokenizer.model if present, else bytes. IL_ERR_MISMATCH, naming both sizes, when
- * its vocabulary is larger than the model's. */
+/* The tokenizer of a model directory: tokenizer.model if present; bytes where config.json says "tokenizer": "bytes", or
+ * the vocabulary is that of bytes, 258, and no tokenizer of another kind lies there. IL_ERR_UNSUPPORTED, naming what
+ * does lie there, otherwise: text that is cut by another tokenizer than the model's would be read wrongly without a
+ * word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's vocabulary is larger than the model's. */
 IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                              il_tokenizer **tokenizer, il_error *error);
 IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */
@@ -524,6 +526,7 @@ struct il_config {
     int pre_conv;                             /* a convolution before the mixer */
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
+    int bytes_tokenizer;      /* [tokenizer: "bytes"]: text is bytes; says nothing of the arithmetic */
     double rope_theta, rms_norm_eps, ttt_base_lr;
     /* The fast head (docs/ttt.md): features by which the output head goes on learning while it reads, 0: it does not;
      * and its learning rate. Losses and gradients in training are those of the head alone. */

@@ -124,6 +124,24 @@ static void test_eval_stdin_and_shards(void **state) {
     free(book);
 }
 
+/* Tokens need no tokenizer, whatever the vocabulary; text is never read as bytes that the model does not know. */
+static void test_no_tokenizer(void **state) {
+    (void)state;
+    unsigned char shard[1024 + 2 * 40] = {0x88, 0xD8, 0x34, 0x01, 1, 0, 0, 0, 40}; /* 20240520, version 1 */
+    for (size_t i = 0; i < 40; i++) shard[1024 + 2 * i] = (unsigned char)(i + 4);
+    support_write("small.bin", shard, sizeof shard);
+    json_t *object = support_json("eval --model " FIXTURES "/linear_mamba_d16 --data small.bin");
+    assert_int_equal(support_number(object, "tokens"), 39);
+    json_decref(object);
+    support_refused(1, "no tokenizer is there", "eval --model " FIXTURES "/linear_mamba_d16 --data book.txt");
+    support_refused(1, "no tokenizer is there", "generate --model " FIXTURES "/linear_mamba_d16 --prompt a");
+    free(support_done("train --model " FIXTURES "/linear_mamba_d16 --data small.bin --out small --steps 1 "
+                      "--batch-tokens 16 --seq-len 16"));
+    char *config = support_text_of("fresh/config.json");
+    assert_non_null(strstr(config, "\"tokenizer\": \"bytes\""));
+    free(config);
+}
+
 /* Bytes are those of the text behind the scored targets, with any tokenizer and any cut. */
 static void test_eval_bytes(void **state) {
     (void)state;
@@ -519,6 +537,7 @@ int main(void) {
         cmocka_unit_test(test_eval_counts),
         cmocka_unit_test(test_eval_model_and_data),
         cmocka_unit_test(test_eval_stdin_and_shards),
+        cmocka_unit_test(test_no_tokenizer),
         cmocka_unit_test(test_eval_bytes),
         cmocka_unit_test(test_eval_leaves_bos_out),
         cmocka_unit_test(test_eval_feed_and_threads_keep_the_bits),

@@ -207,6 +207,29 @@ static void every_key_is_read(void **state) {
     assert_true(c.fast_head_size == 48 && c.fast_head_lr == 0.125);
 }
 
+/* Says how text is read, nothing of what is computed. */
+static void bytes_tokenizer_is_kept(void **state) {
+    il_error error;
+    (void)state;
+    il_allocator memory = il_allocator_default();
+    il_config config, again;
+    char *text;
+    assert_ok(parse("{\"model_type\":\"ttt\",\"tokenizer\":\"bytes\"}", &config, &error), error);
+    assert_int_equal(config.bytes_tokenizer, 1);
+    assert_ok(il_config_text(&memory, &config, &text, &error), error);
+    assert_non_null(strstr(text, "\"tokenizer\": \"bytes\""));
+    assert_ok(parse(text, &again, &error), error);
+    assert_int_equal(again.bytes_tokenizer, 1);
+    il_free(&memory, text);
+    again.bytes_tokenizer = 0;
+    assert_true(il_config_same(&config, &again));
+    assert_ok(il_config_text(&memory, &again, &text, &error), error);
+    assert_null(strstr(text, "tokenizer"));
+    il_free(&memory, text);
+    assert_fails(parse("{\"model_type\":\"ttt\",\"tokenizer\":\"words\"}", &config, &error), IL_ERR_UNSUPPORTED, error,
+                 "tokenizer: must be \"bytes\"");
+}
+
 /* What transformers writes beside a model's own keys. */
 static void bookkeeping_is_ignored(void **state) {
     il_config c;
@@ -571,6 +594,7 @@ int main(void) {
         cmocka_unit_test(flops),
         cmocka_unit_test(absent_keys_have_documented_defaults),
         cmocka_unit_test(every_key_is_read),
+        cmocka_unit_test(bytes_tokenizer_is_kept),
         cmocka_unit_test(bookkeeping_is_ignored),
         cmocka_unit_test(unsupported_values_are_named),
         cmocka_unit_test(damaged_text_is_refused),

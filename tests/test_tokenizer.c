@@ -517,10 +517,21 @@ static void tokenizer_of_a_model(void **state) {
     assert_ok(il_tokenizer_save(t, folder, &error), error);
     assert_int_equal(support_folder_count(folder), 0);
     il_tokenizer_close(t);
+    config.vocab_size = 300; /* another tokenizer's: bytes would be read wrongly without a word */
+    assert_fails(il_tokenizer_load_for_model(engine, folder, &config, &t, &error), IL_ERR_UNSUPPORTED, error,
+                 "no tokenizer is there");
+    assert_null(t);
+    config.bytes_tokenizer = 1;
+    assert_ok(il_tokenizer_load_for_model(engine, folder, &config, &t, &error), error);
+    il_tokenizer_close(t);
     config.vocab_size = 257;
     assert_fails(il_tokenizer_load_for_model(engine, folder, &config, &t, &error), IL_ERR_MISMATCH, error,
                  "258 tokens, the model's vocabulary 257");
     assert_null(t);
+    config = (il_config){.vocab_size = 258};
+    support_write(support_path(folder, "tokenizer.json"), "{}", 2);
+    assert_fails(il_tokenizer_load_for_model(engine, folder, &config, &t, &error), IL_ERR_UNSUPPORTED, error,
+                 "tokenizer.json is not a tokenizer that can be read; supported are SentencePiece, as tokenizer.model");
 
     support_spm_begin(&m, 1);
     hello_pieces(&m);
@@ -533,6 +544,10 @@ static void tokenizer_of_a_model(void **state) {
     assert_memory_equal(saved, m.data, bytes);
     free(saved);
     config.vocab_size = 271;
+    config.bytes_tokenizer = 1;
+    assert_fails(il_tokenizer_load_for_model(engine, folder, &config, &again, &error), IL_ERR_MISMATCH, error,
+                 "config.json says tokenizer: bytes");
+    config.bytes_tokenizer = 0;
     assert_ok(il_tokenizer_load_for_model(engine, folder, &config, &again, &error), error);
     il_tokenizer_close(again);
     config.vocab_size = 270;

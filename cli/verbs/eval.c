@@ -159,14 +159,10 @@ static il_status read_all(evaluation *e) {
  * sequences are one run of the stream (a sequence's last target is the next one's first input), so one
  * decoder goes through them. */
 static void count_bytes(evaluation *e) {
+    if (!e->tokenizer) return; /* tokens of a model that came without its tokenizer */
     size_t n = e->sequences * e->length + 1, capacity = il_tokenizer_piece_bytes_max(e->tokenizer), bytes;
     int bos = il_model_config(e->model)->bos_token;
     il_decoder decoder = {.form = IL_DECODE_EXACT};
-    il_tokenizer_info info;
-    il_tokenizer_get_info(e->tokenizer, &info);
-    /* Shards of a model that came without its tokenizer: the bytes tokenizer stands in, but did not make
-     * them. */
-    if (!il_data_text_bytes(e->data) && !strcmp(info.kind, "bytes") && info.vocab_size != (int)e->vocabulary) return;
     char *text = cli_alloc(capacity, 1);
     e->bytes_known = 1;
     for (size_t i = 0; i < n && e->bytes_known; i++) {
@@ -247,7 +243,7 @@ static void print_text(const evaluation *e, double nll, double bits_per_byte) {
 static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     cli_command *command = e->command;
     il_data_options data_options;
-    il_status status = command_model(command, e->options->model, &e->model, &e->tokenizer);
+    il_status status = command_model_of_tokens(command, e->options->model, &e->model, &e->tokenizer);
     if (!status && e->options->grads) status = command_widen(command, &e->model);
     if (status) return status;
     e->vocabulary = (size_t)il_model_config(e->model)->vocab_size;
@@ -256,8 +252,7 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     data_options.sequences = 1;
     data_options.shuffle = 0;
     data_options.loop = 0;
-    status = il_data_open(command->engine, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary, &data_options,
-                          &e->data, &command->error);
+    status = command_data(command, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary, &data_options, &e->data);
     if (status) return status;
     e->tokens = il_data_stream(e->data);
     e->n_tokens = (size_t)il_data_tokens(e->data);

@@ -26,6 +26,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
     config->vocab_size = info.vocab_size;
     config->bos_token = info.bos;
     config->eos_token = info.eos;
+    config->bytes_tokenizer = !strcmp(info.kind, "bytes");
     status = command_set(command, &options->set, config);
     if (!status) status = il_config_check(config, &command->error);
     if (!status && config->vocab_size < info.vocab_size)

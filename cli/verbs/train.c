@@ -47,8 +47,8 @@ static il_status open_data(training *t, const cli_inputs *inputs, int is_val, il
     o.sequences = is_val ? 1 : (size_t)(options->batch_tokens / options->length);
     o.shuffle = !is_val && !strcmp(options->shuffle, "blocks");
     o.loop = !is_val;
-    return il_data_open(t->command->engine, inputs->paths, inputs->n, t->tokenizer,
-                        il_model_config(t->model)->vocab_size, &o, data, &t->command->error);
+    return command_data(t->command, inputs->paths, inputs->n, t->tokenizer, il_model_config(t->model)->vocab_size, &o,
+                        data);
 }
 
 static il_status open_trainer(training *t) {
@@ -200,7 +200,8 @@ static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *
         status =
             cli_fail(&command->error, IL_ERR_ARG,
                      "%s already holds a run; --resume goes on with it, another --out begins a new one", options->out);
-    if (!status) status = command_model(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
+    if (!status)
+        status = command_model_of_tokens(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
     free(latest);
     if (!status) status = command_widen(command, &t->model);
     if (!status) status = open_data(t, inputs, 0, &t->data);

@@ -261,6 +261,11 @@ static il_status read_quantization(const char *path, json_t *value, il_config *c
     return IL_OK;
 }
 
+/* "tokenizer": "bytes", ours: text is bytes, and there is no tokenizer file to be missed. */
+static int is_bytes(const json_t *value) {
+    return json_is_string(value) && strcmp(json_string_value(value), "bytes") == 0;
+}
+
 /* Keys of variants of these models: fine as long as they say what this library does anyway. *known tells
  * whether key is one; config has all its fields. */
 static il_status check_bookkeeping(const char *path, const char *key, const json_t *value, const il_config *config,
@@ -288,6 +293,9 @@ static il_status check_bookkeeping(const char *path, const char *key, const json
         fits = 1;
     } else if (strcmp(key, "quantization_config") == 0) {
         fits = 1; /* read before */
+    } else if (strcmp(key, "tokenizer") == 0) {
+        wanted = "\"bytes\"";
+        fits = is_bytes(value);
     } else if (strcmp(key, "rope_scaling") == 0 || strcmp(key, "sliding_window") == 0) {
         wanted = "null";
         fits = json_is_null(value);
@@ -320,6 +328,7 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
             kept.weights = IL_WEIGHTS_BF16;
     }
     IL_TRY(read_quantization(path, json_object_get(root, "quantization_config"), &kept, error));
+    kept.bytes_tokenizer = is_bytes(json_object_get(root, "tokenizer"));
 
     il_error inner;
     il_status status = il_config_check(&kept, &inner);
@@ -431,6 +440,7 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
             snprintf(number, sizeof number, "%d", (int)value);
         n += snprintf(out + n, sizeof out - (size_t)n, "  \"%s\": %s,\n", f->key, number);
     }
+    if (config->bytes_tokenizer) n += snprintf(out + n, sizeof out - (size_t)n, "  \"tokenizer\": \"bytes\",\n");
     if (config->weights == IL_WEIGHTS_INT8 || config->weights == IL_WEIGHTS_INT4)
         n += snprintf(out + n, sizeof out - (size_t)n,
                       "  \"quantization_config\": {\"quant_method\": \"innerloop\", \"bits\": %d, \"group_size\": %d, "

@@ -123,13 +123,59 @@ il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **
     return IL_OK;
 }
 
+static il_status is_there(il_engine *engine, const char *dir, const char *name, int *there, il_error *error) {
+    *there = 0;
+    char *path = il_path_join(&engine->memory, dir, name);
+    if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+    *there = il_path_exists(path);
+    il_free(&engine->memory, path);
+    return IL_OK;
+}
+
+/* Files that tell of a tokenizer which this library does not have. */
+static il_status foreign_tokenizer(il_engine *engine, const char *dir, const char **found, il_error *error) {
+    static const char *const names[] = {"tokenizer.json",     "vocab.json",           "merges.txt",
+                                        "vocab.txt",          "spiece.model",         "sentencepiece.bpe.model",
+                                        "tokenizer.tiktoken", "tokenizer_config.json"};
+    *found = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !*found; i++) {
+        int there;
+        IL_TRY(is_there(engine, dir, names[i], &there, error));
+        if (there) *found = names[i];
+    }
+    return IL_OK;
+}
+
+/* Whether a model directory's texts are bytes; an error when it does not say what they are. */
+static il_status choose(il_engine *engine, const char *dir, const il_config *config, int *bytes, il_error *error) {
+    const char *foreign;
+    int file;
+    *bytes = config->bytes_tokenizer;
+    IL_TRY(is_there(engine, dir, FILE_NAME, &file, error));
+    if (file && *bytes)
+        return il_fail(error, IL_ERR_MISMATCH, "%s: " FILE_NAME " is there, but config.json says tokenizer: bytes",
+                       dir);
+    if (file || *bytes) return IL_OK;
+    IL_TRY(foreign_tokenizer(engine, dir, &foreign, error));
+    *bytes = !foreign && config->vocab_size == IL_BYTES_VOCAB;
+    if (*bytes) return IL_OK;
+    return il_fail(error, IL_ERR_UNSUPPORTED,
+                   "%s: %s%s; supported are SentencePiece, as " FILE_NAME
+                   ", and bytes, where config.json says \"tokenizer\": \"bytes\"",
+                   dir, foreign ? foreign : "no tokenizer",
+                   foreign ? " is not a tokenizer that can be read"
+                           : " is there, and its vocabulary is not that of bytes");
+}
+
 il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                       il_tokenizer **tokenizer, il_error *error) {
+    il_tokenizer *t;
+    int bytes;
     *tokenizer = NULL;
+    IL_TRY(choose(engine, dir, config, &bytes, error));
     char *path = il_path_join(&engine->memory, dir, FILE_NAME);
     if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
-    il_tokenizer *t;
-    il_status status = il_tokenizer_load(engine, il_path_exists(path) ? path : "bytes", &t, error);
+    il_status status = il_tokenizer_load(engine, bytes ? "bytes" : path, &t, error);
     il_free(&engine->memory, path);
     IL_TRY(status);
     if (t->info.vocab_size > config->vocab_size) {
