@@ -152,8 +152,11 @@ IL_API const il_config *il_model_config(const il_model *model);
 IL_API uint64_t il_model_parameters(const il_model *model); /* entries of all tensors */
 /* xxh3-128 of config and tensors, 32 hex digits and a NUL. */
 IL_API void il_model_fingerprint(const il_model *model, char hex[33]);
-/* Writes config.json, generation_config.json and model.safetensors into dir (made if absent), each replaced atomically.
- * IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model could not be loaded again. */
+/* Writes config.json, generation_config.json and model.safetensors into dir, which is made if absent. They appear
+ * together or not at all: made beside dir, they take the place of an older model at once. Where that cannot be (dir is a
+ * mount, holds other files, or its file system cannot exchange folders) they are moved into it while it has no
+ * config.json. Other files stay. IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model
+ * could not be loaded again. IL_ERR_IO, naming the process, while another one writes there. */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
 
 /* How the weights of linear layers (projections, feed-forward network, embedding, output head) are held. All other
@@ -242,6 +245,10 @@ IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
  * added space, so that decode(encode(x)) = x for every UTF-8 x; written to path atomically. */
 IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files, int vocab_size,
                                     const char *path, il_error *error);
+/* il_model_save of a model and its tokenizer at once: no directory holds the one without the other. A file of another
+ * tokenizer is removed where this one is bytes. tokenizer may be NULL: il_model_save. */
+IL_API il_status il_model_save_with(const il_model *model, const il_tokenizer *tokenizer, const char *dir,
+                                    il_error *error);
 /* Copies the tokenizer's file into a model directory; does nothing for bytes. */
 IL_API il_status il_tokenizer_save(const il_tokenizer *tokenizer, const char *dir, il_error *error);
 
@@ -422,6 +429,7 @@ typedef struct il_trainer_options {
                            * of linear layers and the output head are rounded to bfloat16 and multiplied by oneDNN, sums
                            * in fp32. Weights, optimizer, gradients, inner loop, norms and attention stay fp32. Fast,
                            * but no longer one answer: same bits only on the same CPU, oneDNN and number of threads */
+    int resume_with_changes; /* il_trainer_resume goes on although data or options are not those of the run */
 } il_trainer_options;
 
 typedef struct il_step {
@@ -449,10 +457,18 @@ IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *e
 IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
+/* Takes dir, made if absent, for this trainer until it is closed or takes another: IL_ERR_IO, naming the process and
+ * its host, while another one has it. Saving does so by itself; a program asks before its first step. Where the file
+ * system has no locks the log says so, once. Removes what killed runs left half-written. */
+IL_API il_status il_trainer_lock(il_trainer *trainer, const char *dir, il_error *error);
 /* Writes dir/step-N (model, optimizer, cursor) and then moves the link dir/latest. tokenizer may be NULL. On failure,
- * IL_ERR_NONFINITE of a weight among them, the last checkpoint stays. */
+ * IL_ERR_NONFINITE of a weight among them, the last checkpoint stays. (Where a file system cannot exchange folders a
+ * step that is saved again is called step-N.1.) */
 IL_API il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error);
-/* Goes on from dir/latest: the steps that follow are the ones an uninterrupted run would have made, bit for bit. */
+/* Goes on from dir/latest: the steps that follow are the ones an uninterrupted run would have made, bit for bit.
+ * IL_ERR_MISMATCH, naming what was and what is, when the data (their tokens, lengths, order) or the options are others;
+ * with resume_with_changes the log says so, and other data are read from their beginning. On failure the trainer is as
+ * it was. */
 IL_API il_status il_trainer_resume(il_trainer *trainer, const char *dir, il_error *error);
 
 /* For a trainer of your own: the recipe's loss (mean over each sequence's valid targets, then over sequences) and its

@@ -261,8 +261,8 @@ static void test_dtype(void **state) {
     json_array_foreach(lines, i, line) assert_string_equal(support_string(line, "dtype"), "bf16");
     json_t *run = support_json("inspect b16");
     assert_string_equal(support_string(run, "trainer.dtype"), "bf16");
-    support_refused(1, "dtype bf16, is f32", "train --resume --data book.txt --out b16 %s", SHORT);
-    support_refused(1, "dtype f32, is bf16", "train --resume --data book.txt --out b32 %s --dtype bf16", SHORT);
+    support_refused(1, "dtype was bf16, is f32", "train --resume --data book.txt --out b16 %s", SHORT);
+    support_refused(1, "dtype was f32, is bf16", "train --resume --data book.txt --out b32 %s --dtype bf16", SHORT);
     free(support_done("train --resume --data book.txt --out b16 %s --dtype bf16", SHORT));
     json_decref(run);
     json_decref(lines);
@@ -382,6 +382,41 @@ static void test_resume_of_a_finished_run(void **state) {
     support_refused(1, "seed", "train --resume --data book.txt --out done %s --seed 8", SHORT);
 }
 
+/* Other data or another schedule are named and refused, unless they are meant. */
+static void test_resume_with_changes(void **state) {
+    (void)state;
+    free(support_done("train --model m --data book.txt --out first %s", SHORT));
+    support_refused(1, "lr was 0.003, is 0.01", "train --resume --data book.txt --out first %s --lr 1e-2", SHORT);
+    support_refused(1, "--resume-with-changes", "train --resume --data book.txt --out first %s --lr 1e-2", SHORT);
+    support_refused(1, "steps was 4, is 6", "train --resume --data book.txt --out first --steps 6 --warmup 2 %s", SIZE);
+    char *book = support_text_of("book.txt");
+    book[100] ^= 1;
+    support_write("changed.txt", book, strlen(book));
+    free(book);
+    support_refused(1, "data fingerprint was ", "train --resume --data changed.txt --out first %s", SHORT);
+    free(support_done("train --resume --data ./book.txt --out first %s", SHORT)); /* the same under another name */
+    json_t *result =
+        support_json("train --resume-with-changes --data changed.txt --out first --steps 6 --warmup 2 %s", SIZE);
+    assert_int_equal(support_number(result, "steps"), 6);
+    json_decref(result);
+    free(support_done("train --resume --data changed.txt --out first --steps 6 --warmup 2 %s", SIZE));
+}
+
+/* The second of two runs with one --out is told whose it is, before it has done anything. */
+static void test_one_run_a_folder(void **state) {
+    (void)state;
+    char holder[64];
+    pid_t child = support_cli_start("train --model m --data docs.jsonl --out shared --steps 100000 --batch-tokens 512 "
+                                    "--seq-len 64 --log shared.jsonl");
+    wait_for_lines("shared.jsonl", 1);
+    snprintf(holder, sizeof holder, "shared: is in use by process %ld on ", (long)child);
+    support_refused(1, holder, "train --model m --data book.txt --out shared %s", SHORT);
+    support_refused(1, holder, "init --preset tiny %s --force --out shared", SUPPORT_SHAPE);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(support_cli_wait(child), -SIGKILL);
+    free(support_done("train --model m --data book.txt --out shared %s", SHORT));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_options_same_weights),
@@ -397,6 +432,8 @@ int main(void) {
         cmocka_unit_test(test_interrupt_and_resume),
         cmocka_unit_test(test_kill_and_resume),
         cmocka_unit_test(test_resume_of_a_finished_run),
+        cmocka_unit_test(test_resume_with_changes),
+        cmocka_unit_test(test_one_run_a_folder),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

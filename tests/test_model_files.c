@@ -2,6 +2,7 @@
  * or cannot be written is refused by name, and leaves what was there. */
 #include "support_test.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "support_alloc.h"
+#include "support_fault.h"
 #include "support_files.h"
 #include "support_model.h"
 
@@ -603,8 +605,85 @@ static void saving_where_it_cannot(void **state) {
     assert_int_equal(rmdir(support_path(p.dir, WEIGHTS)), 0);
     assert_int_equal(mkdir(support_path(p.dir, "generation_config.json"), 0777), 0);
     assert_fails(il_model_save(p.model, p.dir, &error), IL_ERR_IO, error, "generation_config.json");
-    expect_loads(&p); /* what a model is was written before */
+    assert_int_equal(support_folder_count(p.dir), 2); /* nothing was written before */
     leave_place(&p);
+}
+
+/* ---- a model and its tokenizer ---- */
+
+static const char TOKENIZER[] = "tokenizer.model";
+
+static void a_model_and_its_tokenizer(void **state) {
+    il_error error;
+    il_tokenizer *bytes, *pieces;
+    (void)state;
+    place p = make_place("ttt_linear");
+    assert_ok(il_tokenizer_load(engine, "bytes", &bytes, &error), error);
+    assert_ok(il_tokenizer_load(engine, CORPUS "/sentencepiece/bpe.model", &pieces, &error), error);
+    assert_ok(il_model_save_with(p.model, pieces, p.dir, &error), error);
+    support_same_files(support_path(p.dir, TOKENIZER), CORPUS "/sentencepiece/bpe.model");
+    assert_int_equal(support_folder_count(p.dir), 4);
+    assert_ok(il_model_save(p.model, p.dir, &error), error); /* knows of none: it stays */
+    assert_true(support_exists(support_path(p.dir, TOKENIZER)));
+    assert_int_equal(support_folder_count(p.dir), 4);
+    support_write(support_path(p.dir, "README.md"), "mine", 4);
+    assert_ok(il_model_save_with(p.model, bytes, p.dir, &error), error); /* whose it would not be any more */
+    assert_false(support_exists(support_path(p.dir, TOKENIZER)));
+    assert_true(support_exists(support_path(p.dir, "README.md")));
+    assert_int_equal(support_folder_count(p.dir), 4);
+    expect_loads(&p);
+    il_tokenizer_close(bytes);
+    il_tokenizer_close(pieces);
+    leave_place(&p);
+}
+
+/* Killed at any call, or with the disk full at any, a directory holds the old model with the old tokenizer, the new one
+ * with the new, or none that can be read. */
+static void a_model_is_never_with_another_tokenizer(void **state) {
+    il_error error;
+    il_tokenizer *bytes, *pieces;
+    (void)state;
+    place p = make_place("ttt_linear"), q = make_place("ttt_mlp");
+    assert_ok(il_tokenizer_load(engine, "bytes", &bytes, &error), error);
+    assert_ok(il_tokenizer_load(engine, CORPUS "/sentencepiece/bpe.model", &pieces, &error), error);
+    for (int how = 0; how < 4; how++) {
+        char dir[4096];
+        snprintf(dir, sizeof dir, "%s/made", p.dir);
+        int kills = how & 1, done = 0;
+        for (long n = 1; !done; n++) {
+            assert_ok(il_model_save_with(p.model, bytes, dir, &error), error);
+            if (how & 2) support_fault_on("renameat2", EINVAL);
+            if (kills) {
+                pid_t child = fork();
+                if (child == 0) {
+                    support_fault_kill_at(n);
+                    _exit(il_model_save_with(q.model, pieces, dir, NULL) != IL_OK);
+                }
+                done = !support_fault_killed(child);
+            } else {
+                support_fault_fail_at(n, ENOSPC);
+                il_status status = il_model_save_with(q.model, pieces, dir, &error);
+                done = support_fault_calls() < n;
+                if (!done && status != IL_OK) assert_int_equal(status, IL_ERR_IO);
+            }
+            support_fault_end();
+            il_model *model;
+            if (il_model_load(engine, dir, &model, &error) != IL_OK) {
+                assert_true(how & 2);
+                assert_false(support_exists(support_path(dir, "config.json")));
+                continue;
+            }
+            int is_new = model->config.mixer == q.config.mixer;
+            expect_same(model, is_new ? q.model : p.model);
+            assert_int_equal(support_exists(support_path(dir, TOKENIZER)), is_new);
+            if (done) assert_true(is_new);
+            il_model_unref(model);
+        }
+    }
+    il_tokenizer_close(bytes);
+    il_tokenizer_close(pieces);
+    leave_place(&p);
+    leave_place(&q);
 }
 
 /* ---- short memory ---- */
@@ -660,6 +739,8 @@ int main(void) {
         cmocka_unit_test(damaged_indexes),
         cmocka_unit_test(a_full_disk_leaves_the_old_model),
         cmocka_unit_test(saving_where_it_cannot),
+        cmocka_unit_test(a_model_and_its_tokenizer),
+        cmocka_unit_test(a_model_is_never_with_another_tokenizer),
         cmocka_unit_test(every_allocation_failed_in_turn),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -442,7 +442,7 @@ static il_status write_and_read(const il_allocator *allocator, void *context, il
 static void short_memory_is_an_error(void **state) {
     (void)state;
     char *folder = support_folder_make(), *path = strdup(support_path(folder, "x"));
-    assert_int_equal(support_alloc_fail_each(&alloc, write_and_read, path), 6);
+    assert_int_equal(support_alloc_fail_each(&alloc, write_and_read, path), 7);
     assert_int_equal(support_folder_count(folder), 1);
     support_folder_remove(folder);
     free(path);

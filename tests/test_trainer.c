@@ -1,5 +1,5 @@
-/* test_trainer.c: outer training. The same weights for any thread count; interrupted and resumed, killed and resumed
- * runs equal the uninterrupted one bit for bit; schedules; what goes wrong is said and leaves the last good checkpoint.
+/* test_trainer.c: outer training. The same weights for any thread count; schedules; what goes wrong is said and leaves
+ * the weights as they were. Checkpoints: test_checkpoint.c.
  */
 #include "support_test.h"
 
@@ -10,212 +10,38 @@
 #include "train/schedule.h"
 #include "train/trainer.h"
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-enum { STEPS = 20, LENGTH = 32, SEQUENCES = 3, VOCAB = SUPPORT_TRAIN_VOCAB };
+enum {
+    STEPS = SUPPORT_TRAIN_STEPS,
+    LENGTH = SUPPORT_TRAIN_LENGTH,
+    SEQUENCES = SUPPORT_TRAIN_SEQUENCES,
+    VOCAB = SUPPORT_TRAIN_VOCAB
+};
 
 static const il_mixer_kind mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
                                        IL_MIXER_SELF_ATTENTION};
-enum { MIXERS = sizeof mixers / sizeof *mixers, RECURRENT = MIXERS - 1 };
-
-typedef struct {
-    il_engine *engine;
-    il_model *model;
-    il_data *data;
-    il_trainer *trainer;
-} run;
-
-static void open_run(run *r, const char *shard, il_mixer_kind mixer, int threads, int stateful) {
-    il_error error;
-    r->engine = lively_engine(threads, NULL);
-    il_config config = lively_config(mixer, 16);
-    config.bos_token = 1;
-    assert_ok(il_model_init(r->engine, &config, 3, &r->model, &error), error);
-    il_data_options data;
-    il_data_options_default(&data);
-    data.length = LENGTH;
-    data.sequences = SEQUENCES;
-    data.shuffle = 1;
-    data.stateful = stateful;
-    data.seed = 5;
-    data.loop = 1;
-    data.bos_token = 1;
-    assert_ok(il_data_open(r->engine, &shard, 1, NULL, VOCAB, &data, &r->data, &error), error);
-    il_trainer_options options;
-    il_trainer_options_default(&config, &options);
-    options.steps = STEPS;
-    options.lr = 1e-2;
-    assert_ok(il_trainer_open(r->model, r->data, &options, &r->trainer, &error), error);
-}
-
-static void close_run(run *r) {
-    il_trainer_close(r->trainer);
-    il_data_close(r->data);
-    il_model_unref(r->model);
-    il_engine_close(r->engine);
-}
-
-static void assert_same_weights(const run *a, const run *b) {
-    assert_memory_equal(a->model->weights, b->model->weights, a->model->table.floats * sizeof(float));
-}
+enum { MIXERS = sizeof mixers / sizeof *mixers };
 
 static void any_thread_count_gives_the_same_weights(void **unused) {
     (void)unused;
     char *folder = support_folder_make();
     const char *shard = support_train_shard(folder);
     for (size_t i = 0; i < MIXERS; i++) {
-        run one, other;
-        open_run(&one, shard, mixers[i], 1, 0);
+        support_training one, other;
+        support_training_open(&one, shard, mixers[i], 1, 0);
         double first = support_train_steps(one.trainer, 1), last = support_train_steps(one.trainer, STEPS - 1);
         assert_true(last < first - 0.3); /* and it learned */
         const int threads[] = {2, 5};
         for (int t = 0; t < 2; t++) {
-            open_run(&other, shard, mixers[i], threads[t], 0);
+            support_training_open(&other, shard, mixers[i], threads[t], 0);
             support_train_steps(other.trainer, STEPS);
-            assert_same_weights(&one, &other);
-            close_run(&other);
+            support_training_same(&one, &other);
+            support_training_close(&other);
         }
-        close_run(&one);
+        support_training_close(&one);
     }
-    support_folder_remove(folder);
-}
-
-static void a_resumed_run_is_the_uninterrupted_one(void **unused) {
-    (void)unused;
-    il_error error;
-    for (int stateful = 0; stateful < 2; stateful++)
-        for (size_t i = 0; i < (stateful ? RECURRENT : MIXERS); i++) {
-            char *folder = support_folder_make();
-            char out[512];
-            snprintf(out, sizeof out, "%s", support_path(folder, "out"));
-            const char *shard = support_train_shard(folder);
-            run whole, part;
-            open_run(&whole, shard, mixers[i], 2, stateful);
-            support_train_steps(whole.trainer, STEPS);
-            open_run(&part, shard, mixers[i], 1, stateful);
-            support_train_steps(part.trainer, 7);
-            assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error);
-            assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error); /* again, over itself */
-            support_train_steps(part.trainer, 3);                               /* not saved: done again below */
-            close_run(&part);
-            open_run(&part, shard, mixers[i], 2, stateful);
-            assert_ok(il_trainer_resume(part.trainer, out, &error), error);
-            assert_int_equal(il_trainer_steps_done(part.trainer), 7);
-            support_train_steps(part.trainer, STEPS - 7);
-            assert_same_weights(&whole, &part);
-            il_step step;
-            assert_fails(il_trainer_step(part.trainer, &step, &error), IL_ERR_END, error, "all 20 steps");
-            /* a checkpoint is a model directory */
-            il_model *model;
-            assert_ok(il_trainer_save(part.trainer, NULL, out, &error), error);
-            char latest[600];
-            snprintf(latest, sizeof latest, "%s/latest", out);
-            assert_ok(il_model_load(part.engine, latest, &model, &error), error);
-            assert_memory_equal(model->weights, part.model->weights, model->table.floats * sizeof(float));
-            il_model_unref(model);
-            assert_int_equal(support_folder_count(out), 3); /* step-7, step-20, latest: nothing half-written */
-            close_run(&part);
-            close_run(&whole);
-            support_folder_remove(folder);
-        }
-}
-
-/* Killed at any moment of training and saving, the last checkpoint is whole and leads to the same weights. */
-static void a_killed_run_resumes(void **unused) {
-    (void)unused;
-    char *folder = support_folder_make();
-    char out[512], latest[600];
-    snprintf(out, sizeof out, "%s", support_path(folder, "out"));
-    snprintf(latest, sizeof latest, "%s/latest", out);
-    const char *shard = support_train_shard(folder);
-    run whole;
-    open_run(&whole, shard, mixers[0], 1, 0);
-    support_train_steps(whole.trainer, STEPS);
-    int kills = 0;
-    for (int life = 0;; life++) {
-        pid_t child = fork();
-        if (child == 0) {
-            run r;
-            open_run(&r, shard, mixers[0], 1, 0);
-            if (access(latest, F_OK) == 0 && il_trainer_resume(r.trainer, out, NULL) != IL_OK) _exit(3);
-            il_step step;
-            while (il_trainer_steps_done(r.trainer) < STEPS) {
-                if (il_trainer_step(r.trainer, &step, NULL) != IL_OK) _exit(4);
-                if (il_trainer_save(r.trainer, NULL, out, NULL) != IL_OK) _exit(5);
-            }
-            _exit(0);
-        }
-        assert_true(child > 0);
-        usleep(20000 + 3000 * (useconds_t)lively_random(2, (uint64_t)life, 40) + (useconds_t)life * 10000);
-        kill(child, SIGKILL);
-        int status;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        if (WIFEXITED(status)) {
-            assert_int_equal(WEXITSTATUS(status), 0);
-            break;
-        }
-        kills++;
-        assert_true(life < 200);
-    }
-    print_message("killed %d times\n", kills);
-    run r;
-    open_run(&r, shard, mixers[0], 1, 0);
-    il_error error;
-    assert_ok(il_trainer_resume(r.trainer, out, &error), error);
-    assert_same_weights(&whole, &r);
-    close_run(&r);
-    close_run(&whole);
-    support_folder_remove(folder);
-}
-
-static void damaged_checkpoints_are_refused(void **unused) {
-    (void)unused;
-    il_error error;
-    char *folder = support_folder_make();
-    char out[512], path[700];
-    snprintf(out, sizeof out, "%s", support_path(folder, "out"));
-    const char *shard = support_train_shard(folder);
-    run r;
-    open_run(&r, shard, mixers[0], 1, 0);
-    assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_IO, error, "no checkpoint");
-    support_train_steps(r.trainer, 2);
-    assert_ok(il_trainer_save(r.trainer, NULL, out, &error), error);
-    snprintf(path, sizeof path, "%s/latest/trainer.json", out);
-    size_t bytes;
-    char *good = support_read(path, &bytes);
-    struct {
-        const char *from, *to, *message;
-        il_status status;
-    } cases[] = {{"\"step\"", "\"stop\"", "step is missing", IL_ERR_FORMAT},
-                 {"\"format\": 1", "\"format\": 9", "format 9", IL_ERR_UNSUPPORTED},
-                 {"\"length\": 32", "\"length\": 64", "length was 64", IL_ERR_MISMATCH},
-                 {"{", "", "line", IL_ERR_FORMAT}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char *at = strstr(good, cases[i].from), text[4096];
-        assert_non_null(at);
-        snprintf(text, sizeof text, "%.*s%s%s", (int)(at - good), good, cases[i].to, at + strlen(cases[i].from));
-        support_write(path, text, strlen(text));
-        assert_fails(il_trainer_resume(r.trainer, out, &error), cases[i].status, error, cases[i].message);
-    }
-    support_write(path, good, bytes);
-    free(good);
-    assert_ok(il_trainer_resume(r.trainer, out, &error), error);
-    snprintf(path, sizeof path, "%s/latest/trainer.safetensors", out);
-    good = support_read(path, &bytes);
-    support_write(path, good, bytes / 2);
-    assert_int_equal(il_trainer_resume(r.trainer, out, &error), IL_ERR_FORMAT);
-    assert_non_null(strstr(error.message, "trainer.safetensors"));
-    const float none = NAN;
-    memcpy(good + bytes - sizeof none, &none, sizeof none);
-    support_write(path, good, bytes);
-    assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_NONFINITE, error, "trainer.safetensors: v.");
-    free(good);
-    close_run(&r);
     support_folder_remove(folder);
 }
 
@@ -225,9 +51,9 @@ static void a_loss_that_is_no_number_stops(void **unused) {
     char *folder = support_folder_make();
     const char *shard = support_train_shard(folder);
     for (size_t i = 0; i < MIXERS; i++) {
-        run r;
+        support_training r;
         il_step step;
-        open_run(&r, shard, mixers[i], 2, 0);
+        support_training_open(&r, shard, mixers[i], 2, 0);
         support_train_steps(r.trainer, 2);
         r.model->weights[r.model->layers[1].w1.at] = INFINITY;
         r.model->version++;
@@ -241,9 +67,9 @@ static void a_loss_that_is_no_number_stops(void **unused) {
         assert_fails(il_trainer_eval(r.trainer, r.data, 1, &loss, &error), IL_ERR_NONFINITE, error,
                      "step 2: the loss of validation is not finite");
         assert_int_equal(il_trainer_save(r.trainer, NULL, folder, &error), IL_ERR_NONFINITE);
-        assert_int_equal(support_folder_count(folder), 1); /* the shard: no part of a checkpoint */
+        assert_int_equal(support_folder_count(folder), 2); /* the shard, the lock: no part of a checkpoint */
         free(before);
-        close_run(&r);
+        support_training_close(&r);
     }
     support_folder_remove(folder);
 }
@@ -253,9 +79,9 @@ static void validation_changes_nothing(void **unused) {
     il_error error;
     char *folder = support_folder_make();
     const char *shard = support_train_shard(folder);
-    run a, b;
-    open_run(&a, shard, mixers[1], 2, 0);
-    open_run(&b, shard, mixers[1], 2, 0);
+    support_training a, b;
+    support_training_open(&a, shard, mixers[1], 2, 0);
+    support_training_open(&b, shard, mixers[1], 2, 0);
     il_data_options options;
     il_data_options_default(&options);
     options.length = 48;
@@ -271,10 +97,10 @@ static void validation_changes_nothing(void **unused) {
     assert_true(loss[1] < loss[0] - 0.1);
     assert_ok(il_trainer_eval(a.trainer, data, 1, &one, &error), error);
     assert_true(one > 0 && one != loss[1]);
-    assert_same_weights(&a, &b);
+    support_training_same(&a, &b);
     il_data_close(data);
-    close_run(&a);
-    close_run(&b);
+    support_training_close(&a);
+    support_training_close(&b);
     support_folder_remove(folder);
 }
 
@@ -283,8 +109,8 @@ static void stateful_needs_a_state_of_constant_size(void **unused) {
     il_error error;
     char *folder = support_folder_make();
     const char *shard = support_train_shard(folder);
-    run r;
-    open_run(&r, shard, mixers[0], 1, 1);
+    support_training r;
+    support_training_open(&r, shard, mixers[0], 1, 1);
     il_config config = lively_config(IL_MIXER_SELF_ATTENTION, 16);
     il_model *attention;
     il_trainer *trainer;
@@ -297,7 +123,7 @@ static void stateful_needs_a_state_of_constant_size(void **unused) {
     assert_ok(il_model_init(r.engine, &config, 1, &attention, &error), error);
     assert_fails(il_trainer_open(attention, r.data, NULL, &trainer, &error), IL_ERR_ARG, error, "not a multiple of 5");
     il_model_unref(attention);
-    close_run(&r);
+    support_training_close(&r);
     support_folder_remove(folder);
 }
 
@@ -306,8 +132,8 @@ static void options_out_of_range_are_named(void **unused) {
     il_error error;
     char *folder = support_folder_make();
     const char *shard = support_train_shard(folder);
-    run r;
-    open_run(&r, shard, mixers[0], 1, 0);
+    support_training r;
+    support_training_open(&r, shard, mixers[0], 1, 0);
     struct {
         const char *name;
         size_t at;
@@ -325,7 +151,7 @@ static void options_out_of_range_are_named(void **unused) {
         il_trainer *trainer;
         assert_fails(il_trainer_open(r.model, r.data, &options, &trainer, &error), IL_ERR_ARG, error, cases[i].name);
     }
-    close_run(&r);
+    support_training_close(&r);
     support_folder_remove(folder);
 }
 
@@ -516,9 +342,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_once_a_step),
         cmocka_unit_test(any_thread_count_gives_the_same_weights),
-        cmocka_unit_test(a_resumed_run_is_the_uninterrupted_one),
-        cmocka_unit_test(a_killed_run_resumes),
-        cmocka_unit_test(damaged_checkpoints_are_refused),
         cmocka_unit_test(a_loss_that_is_no_number_stops),
         cmocka_unit_test(validation_changes_nothing),
         cmocka_unit_test(stateful_needs_a_state_of_constant_size),

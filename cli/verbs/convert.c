@@ -40,7 +40,6 @@ static il_status convert(cli_command *command, const convert_options *options, i
     il_error *error = &command->error;
     il_model *model = NULL, *converted = NULL;
     il_tokenizer *tokenizer = NULL;
-    char *vocabulary = cli_text("%s/tokenizer.model", options->out);
     il_status status = IL_OK;
     if (!options->force && (cli_exists(options->out, "config.json") || cli_exists(options->out, "model.safetensors")))
         status = cli_fail(error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options->out);
@@ -52,15 +51,11 @@ static il_status convert(cli_command *command, const convert_options *options, i
         *usage = status != IL_OK;
         if (!status) *usage = (status = il_model_convert(model, &config, &converted, error)) == IL_ERR_ARG;
     }
-    if (!status) status = il_model_save(converted, options->out, error);
-    /* --force over a model with another tokenizer must not leave that one behind. */
-    if (!status) remove(vocabulary);
-    if (!status) status = il_tokenizer_save(tokenizer, options->out, error);
+    if (!status) status = il_model_save_with(converted, tokenizer, options->out, error);
     if (!status) report(command, options, converted);
     il_tokenizer_close(tokenizer);
     il_model_unref(converted);
     il_model_unref(model);
-    free(vocabulary);
     return status;
 }
 

@@ -4,8 +4,6 @@
 #include "output.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 typedef struct init_options {
     const char *preset, *mixer, *backbone, *tokenizer, *out;
@@ -39,12 +37,8 @@ static il_status make_config(cli_command *command, const init_options *options, 
 static il_status make_model(cli_command *command, const init_options *options, const il_tokenizer *tokenizer,
                             const il_config *config) {
     il_model *model = NULL;
-    char *vocabulary = cli_text("%s/tokenizer.model", options->out);
     il_status status = il_model_init(command->engine, config, options->seed, &model, &command->error);
-    if (!status) status = il_model_save(model, options->out, &command->error);
-    /* --force over a model with another tokenizer must not leave that one behind. */
-    if (!status) remove(vocabulary);
-    if (!status) status = il_tokenizer_save(tokenizer, options->out, &command->error);
+    if (!status) status = il_model_save_with(model, tokenizer, options->out, &command->error);
     if (!status) {
         char fingerprint[33];
         il_model_fingerprint(model, fingerprint);
@@ -57,7 +51,6 @@ static il_status make_model(cli_command *command, const init_options *options, c
                    (unsigned long long)il_model_parameters(model), config->vocab_size, fingerprint);
     }
     il_model_unref(model);
-    free(vocabulary);
     return status;
 }
 

@@ -15,7 +15,7 @@ typedef struct train_options {
     arg_list data;
     il_trainer_options recipe; /* the fields that were given */
     uint64_t batch_tokens, length, seed, save_every, val_every, inner_lr_warmup, warmup;
-    int stateful, resume;
+    int stateful, resume, resume_with_changes;
 } train_options;
 
 typedef struct training {
@@ -58,6 +58,7 @@ static il_status open_trainer(training *t) {
     il_trainer_options_default(il_model_config(t->model), &o);
     o.steps = options->recipe.steps;
     o.dtype = options->recipe.dtype;
+    o.resume_with_changes = options->resume_with_changes;
     if (arg_given(spec, "--lr")) o.lr = options->recipe.lr;
     if (arg_given(spec, "--end-lr")) o.end_lr = options->recipe.end_lr;
     if (arg_given(spec, "--warmup")) o.warmup = (double)options->warmup;
@@ -189,25 +190,45 @@ static void report(const training *t) {
         printf("%s/latest: step %llu, nothing left to do\n", out, (unsigned long long)made);
 }
 
+/* A run is there when one is to go on, and none when one begins. */
+static il_status check_out(training *t, const char *latest) {
+    const train_options *options = t->options;
+    if (options->resume && !cli_exists(latest, NULL))
+        return cli_fail(&t->command->error, IL_ERR_ARG, "--resume: %s does not exist", latest);
+    if (!options->resume && cli_exists(latest, NULL))
+        return cli_fail(&t->command->error, IL_ERR_ARG,
+                        "%s already holds a run; --resume goes on with it, another --out begins a new one",
+                        options->out);
+    return IL_OK;
+}
+
+/* Takes --out, which another run may have made since it was looked at. */
+static il_status open_out(training *t, const char *latest) {
+    const train_options *options = t->options;
+    il_error *error = &t->command->error;
+    il_status status = il_trainer_lock(t->trainer, options->out, error);
+    if (!status) status = check_out(t, latest);
+    if (!status && options->resume) {
+        status = il_trainer_resume(t->trainer, options->out, error);
+        if (status == IL_ERR_MISMATCH && !options->resume_with_changes)
+            cli_note(t->command->verb, "--resume-with-changes goes on with other data or options");
+    }
+    return status;
+}
+
 static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *val) {
     const train_options *options = t->options;
     cli_command *command = t->command;
     char *latest = cli_text("%s/latest", options->out);
-    il_status status = IL_OK;
-    if (options->resume && !cli_exists(latest, NULL))
-        status = cli_fail(&command->error, IL_ERR_ARG, "--resume: %s does not exist", latest);
-    if (!options->resume && cli_exists(latest, NULL))
-        status =
-            cli_fail(&command->error, IL_ERR_ARG,
-                     "%s already holds a run; --resume goes on with it, another --out begins a new one", options->out);
+    il_status status = check_out(t, latest);
     if (!status)
         status = command_model_of_tokens(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
-    free(latest);
     if (!status) status = command_widen(command, &t->model);
     if (!status) status = open_data(t, inputs, 0, &t->data);
     if (!status && options->val) status = open_data(t, val, 1, &t->val);
     if (!status) status = open_trainer(t);
-    if (!status && options->resume) status = il_trainer_resume(t->trainer, options->out, &command->error);
+    if (!status) status = open_out(t, latest);
+    free(latest);
     if (!status) status = open_log(t);
     if (status) return status;
     cli_interrupt_catch();
@@ -270,7 +291,10 @@ int verb_train(int argc, char **argv) {
         ARG("--save-every", ARG_COUNT, &options.save_every, "N",
             "steps between checkpoints (default: a tenth of --steps); the last is always saved", RANGE(1, 1e15)),
         ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "a line of JSON for every step"),
-        ARG("--resume", ARG_FLAG, &options.resume, NULL, "go on from --out's latest, as if never stopped"),
+        ARG("--resume", ARG_FLAG, &options.resume, NULL,
+            "go on from --out's latest, as if never stopped: with the same data and options"),
+        ARG("--resume-with-changes", ARG_FLAG, &options.resume_with_changes, NULL,
+            "--resume, but with other ones; other data are read from their beginning"),
         ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the order of data (default 0)", RANGE(0, ARG_SEED_MAX)),
     };
     arg_spec spec = {
@@ -288,6 +312,7 @@ int verb_train(int argc, char **argv) {
     cli_inputs inputs = {0}, val = {0};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
+    options.resume |= options.resume_with_changes;
     const char *complaint = misuse(&options);
     if (complaint) {
         cli_error(spec.verb, "%s (see innerloop train --help)", complaint);

@@ -3,13 +3,16 @@
  * folders, devices and pipes, which a rename would destroy. Links are followed. */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,24 +60,33 @@ void il_map_close(il_map *map) {
 
 /* ---- replacing ---- */
 
-/* Opens a file beside path that did not exist before. The name carries process and counter; one left by a
- * dead process of the same number is passed over. */
+/* Opens a file beside path that did not exist before. */
 static il_status open_temporary(il_writer *writer, il_error *error) {
-    static atomic_uint counter;
-    size_t bytes = strlen(writer->path) + 40;
-    writer->temporary = il_alloc(writer->allocator, bytes, 1);
-    if (!writer->temporary) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
-    for (int attempt = 0; attempt < 1000; attempt++) {
-        snprintf(writer->temporary, bytes, "%s.tmp-%ld-%u", writer->path, (long)getpid(),
-                 atomic_fetch_add(&counter, 1));
-        writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (writer->fd >= 0) return IL_OK;
-        if (errno != EEXIST) break;
+    char *folder = il_path_parent(writer->allocator, writer->path);
+    const char *slash = strrchr(writer->path, '/');
+    if (!folder) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
+    il_temporary_clean(folder, slash ? slash + 1 : writer->path, NULL);
+    il_free(writer->allocator, folder);
+    for (int attempt = 0; attempt < 1000; attempt++) { /* one may be there of a dead process of the same number */
+        writer->temporary = il_temporary_name(writer->allocator, writer->path);
+        if (!writer->temporary) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
+        writer->fd = il_file_allowed("open", writer->temporary)
+                         ? -1
+                         : open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (writer->fd >= 0) {
+            il_temporary_hold(writer->fd);
+            return IL_OK;
+        }
+        int why = errno;
+        if (why != EEXIST) {
+            errno = why;
+            il_fail_errno(error, IL_ERR_IO, "%s: cannot create", writer->temporary);
+        }
+        il_free(writer->allocator, writer->temporary); /* not ours to remove */
+        writer->temporary = NULL;
+        if (why != EEXIST) return IL_ERR_IO;
     }
-    il_status status = il_fail_errno(error, IL_ERR_IO, "%s: cannot create", writer->temporary);
-    il_free(writer->allocator, writer->temporary); /* not ours to remove */
-    writer->temporary = NULL;
-    return status;
+    return il_fail(error, IL_ERR_IO, "%s: no name for a temporary file is free", writer->path);
 }
 
 il_status il_writer_open(const il_allocator *allocator, const char *path, il_writer *writer, il_error *error) {
@@ -98,6 +110,8 @@ il_status il_writer_open(const il_allocator *allocator, const char *path, il_wri
 
 static il_status write_all(il_writer *writer, const unsigned char *data, size_t bytes, il_error *error) {
     while (bytes) {
+        if (il_file_allowed("write", writer->path))
+            return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", writer->path);
         ssize_t done = write(writer->fd, data, bytes < 1u << 30 ? bytes : 1u << 30);
         if (done < 0 && errno == EINTR) continue;
         if (done < 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", writer->path);
@@ -125,33 +139,29 @@ il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_
     return IL_OK;
 }
 
-/* Makes the rename itself last. Some file systems cannot sync a folder; then there is nothing more to do. */
-static il_status sync_folder(const char *path, il_error *error) {
-    char folder[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t length = slash ? (size_t)(slash - path) : 0;
-    if (length >= sizeof folder) return IL_OK;
-    memcpy(folder, path, length);
-    folder[length] = 0;
-    int fd = open(slash ? (length ? folder : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return IL_OK; /* a folder that may be written but not listed */
-    int failed = fsync(fd) != 0 && errno != EINVAL && errno != ENOTSUP && errno != EROFS;
-    il_status status = failed ? il_fail_errno(error, IL_ERR_IO, "%s: cannot sync its folder", path) : IL_OK;
-    close(fd);
-    return status;
+/* Leaves of a path the folder that it is in. Two bytes are enough for any. */
+static void cut_name(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash)
+        slash[slash == path] = 0;
+    else
+        memcpy(path, ".", 2);
 }
 
 il_status il_writer_finish(il_writer *writer, il_error *error) {
     IL_TRY(flush(writer, error));
-    if (fsync(writer->fd) != 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot sync", writer->path);
+    if (il_file_allowed("fsync", writer->path) || fsync(writer->fd) != 0)
+        return il_fail_errno(error, IL_ERR_IO, "%s: cannot sync", writer->path);
     int fd = writer->fd;
     writer->fd = -1;
     if (close(fd) != 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot close", writer->path);
-    if (rename(writer->temporary, writer->path) != 0)
+    if (il_file_allowed("rename", writer->path) || rename(writer->temporary, writer->path) != 0)
         return il_fail_errno(error, IL_ERR_IO, "%s: cannot replace", writer->path);
-    il_free(writer->allocator, writer->temporary);
+    char *folder = writer->temporary; /* its name is free, and in memory that is not asked for again */
     writer->temporary = NULL;
-    il_status status = sync_folder(writer->path, error);
+    cut_name(folder);
+    il_status status = il_dir_sync(folder, error);
+    il_free(writer->allocator, folder);
     if (status == IL_OK) il_writer_abandon(writer); /* nothing left to remove: only frees */
     return status;
 }
@@ -182,8 +192,20 @@ static int is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-il_status il_dir_make(const il_allocator *allocator, const char *dir, il_error *error) {
+void il_dir_unmake(const il_allocator *allocator, const char *dir, size_t existed) {
+    char *path = il_strdup(allocator, dir);
+    if (!path) return;
+    for (size_t n = strlen(path); n > existed; n--) {
+        if (path[n] && path[n] != '/') continue;
+        path[n] = 0;
+        if (il_file_allowed("rmdir", path) || (rmdir(path) != 0 && errno != ENOENT)) break;
+    }
+    il_free(allocator, path);
+}
+
+il_status il_dir_make(const il_allocator *allocator, const char *dir, size_t *existed, il_error *error) {
     il_status status = IL_OK;
+    size_t before = 0, made = 0;
     if (!*dir) return il_fail(error, IL_ERR_ARG, "a folder needs a name");
     char *path = il_strdup(allocator, dir);
     if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
@@ -191,17 +213,38 @@ il_status il_dir_make(const il_allocator *allocator, const char *dir, il_error *
         if (*end && *end != '/') continue;
         char kept = *end;
         *end = 0;
-        int why = mkdir(path, 0777) == 0 ? 0 : errno;
-        if (why && !is_folder(path)) { /* is_folder first would race with another maker */
+        int why = il_file_allowed("mkdir", path) || mkdir(path, 0777) != 0 ? errno : 0;
+        if (!why) {
+            made = 1;
+        } else if (!is_folder(path)) { /* is_folder first would race with another maker */
             errno = why;               /* not that of looking */
             status = why == EEXIST ? il_fail(error, IL_ERR_IO, "%s: exists and is no folder", path)
                                    : il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", path);
         }
+        if (!made) before = (size_t)(end - path);
         *end = kept;
         if (!kept) break;
     }
     il_free(allocator, path);
+    if (status != IL_OK && made) il_dir_unmake(allocator, dir, before);
+    if (existed) *existed = before;
     return status;
+}
+
+il_status il_dir_sync(const char *dir, il_error *error) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return IL_OK; /* a folder that may be written but not listed */
+    int failed =
+        (il_file_allowed("fsync", dir) || fsync(fd) != 0) && errno != EINVAL && errno != ENOTSUP && errno != EROFS;
+    il_status status = failed ? il_fail_errno(error, IL_ERR_IO, "%s: cannot sync the folder", dir) : IL_OK;
+    close(fd);
+    return status;
+}
+
+char *il_path_parent(const il_allocator *allocator, const char *path) {
+    char *parent = il_strdup(allocator, *path ? path : ".");
+    if (parent) cut_name(parent);
+    return parent;
 }
 
 char *il_path_join(const il_allocator *allocator, const char *dir, const char *name) {
@@ -216,3 +259,107 @@ char *il_path_join(const il_allocator *allocator, const char *dir, const char *n
 }
 
 int il_path_exists(const char *path) { return access(path, F_OK) == 0; }
+
+/* ---- temporaries ---- */
+
+static atomic_uint temporaries; /* names given out */
+
+char *il_temporary_name(const il_allocator *allocator, const char *path) {
+    size_t bytes = strlen(path) + 40;
+    char *name = il_alloc(allocator, bytes, 1);
+    if (name) snprintf(name, bytes, "%s.tmp-%ld-%u", path, (long)getpid(), atomic_fetch_add(&temporaries, 1));
+    return name;
+}
+
+/* Where locks are not to be had nobody gets one: there temporaries are never removed by others. */
+void il_temporary_hold(int fd) { (void)!flock(fd, LOCK_EX | LOCK_NB); }
+
+/* Reads a number without sign; NULL when there is none. */
+static const char *read_number(const char *text, unsigned long *number) {
+    char *end;
+    if (*text < '0' || *text > '9') return NULL;
+    errno = 0;
+    *number = strtoul(text, &end, 10);
+    return errno ? NULL : end;
+}
+
+static int parse_temporary(const char *name, const char *base, unsigned long *pid, unsigned long *number) {
+    static const char mark[] = ".tmp-";
+    size_t n = strlen(base), some = n && base[n - 1] == '*';
+    if (strncmp(name, base, n - some) != 0) return 0;
+    const char *at = some ? strstr(name + n - 1, mark) : name + n;
+    if (!at || strncmp(at, mark, sizeof mark - 1) != 0) return 0;
+    at = read_number(at + sizeof mark - 1, pid);
+    if (!at || *at != '-') return 0;
+    at = read_number(at + 1, number);
+    return at && !*at;
+}
+
+int il_temporary_is(const char *name, const char *base) {
+    unsigned long pid, number;
+    return parse_temporary(name, base, &pid, &number);
+}
+
+/* Whether the process that made it is gone. One of our number whose name we have not given out was made by another. */
+static int is_orphan(unsigned long pid, unsigned long number) {
+    if (pid == 0 || pid > INT_MAX) return 0;
+    if ((long)pid == (long)getpid()) return number >= atomic_load(&temporaries);
+    return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+static int is_one_of(const char *name, const char *const *names) {
+    for (; *names; names++)
+        if (strcmp(name, *names) == 0 || il_temporary_is(name, *names)) return 1;
+    return strcmp(name, IL_LOCK_NAME) == 0;
+}
+
+void il_files_remove(int folder, const char *const *names) {
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* read from its beginning */
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (!stream) {
+        if (fd >= 0) close(fd);
+        return;
+    }
+    for (struct dirent *entry; (entry = readdir(stream));)
+        if (is_one_of(entry->d_name, names) && !il_file_allowed("unlink", entry->d_name))
+            unlinkat(folder, entry->d_name, 0);
+    closedir(stream);
+}
+
+static void remove_orphan(int dir, const char *name, const char *const *names) {
+    struct stat info;
+    if (fstatat(dir, name, &info, AT_SYMLINK_NOFOLLOW) != 0) return;
+    if (S_ISLNK(info.st_mode)) {
+        if (!il_file_allowed("unlink", name)) unlinkat(dir, name, 0);
+        return;
+    }
+    if (!S_ISREG(info.st_mode) && !(S_ISDIR(info.st_mode) && names)) return;
+    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) return;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        if (S_ISDIR(info.st_mode)) il_files_remove(fd, names);
+        if (!il_file_allowed("unlink", name)) unlinkat(dir, name, S_ISDIR(info.st_mode) ? AT_REMOVEDIR : 0);
+    }
+    close(fd);
+}
+
+void il_temporary_clean(const char *dir, const char *base, const char *const *names) {
+    unsigned long pid, number;
+    DIR *stream = opendir(dir);
+    if (!stream) return;
+    for (struct dirent *entry; (entry = readdir(stream));)
+        if (parse_temporary(entry->d_name, base, &pid, &number) && is_orphan(pid, number))
+            remove_orphan(dirfd(stream), entry->d_name, names);
+    closedir(stream);
+}
+
+/* ---- a seam for tests ---- */
+
+int (*il_file_fault)(const char *call, const char *path);
+
+int il_file_allowed(const char *call, const char *path) {
+    int why = il_file_fault ? il_file_fault(call, path) : 0;
+    if (!why) return 0;
+    errno = why;
+    return -1;
+}

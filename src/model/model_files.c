@@ -10,7 +10,9 @@
 #include <xxhash.h>
 
 #include "base/error.h"
+#include "base/folder.h"
 #include "model/build.h"
+#include "model/model_files.h"
 #include "tensor/safetensors.h"
 
 enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024, NAME_BYTES = 112 /* an entry's name and its scales' */ };
@@ -463,19 +465,43 @@ static void token_line(const char *key, int token, char text[64]) {
 }
 
 /* The weights come first: they are what a full disk refuses. */
-il_status il_model_save(const il_model *model, const char *dir, il_error *error) {
+il_status il_model_write(const il_model *model, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     char bos[64], eos[64], generation[256], *config;
     IL_TRY(il_config_text(memory, &model->config, &config, error));
     token_line("bos_token_id", model->config.bos_token, bos);
     token_line("eos_token_id", model->config.eos_token, eos);
     snprintf(generation, sizeof generation, "{\n  \"_from_model_config\": true%s%s\n}\n", bos, eos);
-    il_status status = il_dir_make(memory, dir, error);
-    if (status == IL_OK) status = save_weights(model, dir, error);
-    if (status == IL_OK) status = save_text(memory, dir, CONFIG, config, error);
+    il_status status = save_weights(model, dir, error);
     if (status == IL_OK) status = save_text(memory, dir, GENERATION, generation, error);
+    if (status == IL_OK && tokenizer) status = il_tokenizer_save(tokenizer, dir, error);
+    if (status == IL_OK) status = save_text(memory, dir, CONFIG, config, error);
     il_free(memory, config);
     return status;
+}
+
+void il_lock_report(const il_engine *engine, const il_lock *lock, const char *dir) {
+    static atomic_flag reported = ATOMIC_FLAG_INIT;
+    char why[128];
+    if (!lock->unsupported || atomic_flag_test_and_set(&reported)) return;
+    il_log(engine, IL_LOG_WARN, "%s: its file system has no locks (%s): nothing keeps two processes from writing there",
+           dir, strerror_r(lock->unsupported, why, sizeof why));
+}
+
+il_status il_model_save_with(const il_model *model, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
+    static const char *const with[] = {IL_MODEL_FILES, NULL};
+    static const char *const without[] = {WEIGHTS, GENERATION, CONFIG, NULL};
+    il_folder folder;
+    il_status status = il_folder_open(&model->engine->memory, dir, tokenizer ? with : without, 1, &folder, error);
+    il_lock_report(model->engine, &folder.lock, dir);
+    if (status == IL_OK) status = il_model_write(model, tokenizer, folder.temporary, error);
+    if (status == IL_OK) status = il_folder_finish(&folder, error);
+    if (status != IL_OK) il_folder_abandon(&folder);
+    return status;
+}
+
+il_status il_model_save(const il_model *model, const char *dir, il_error *error) {
+    return il_model_save_with(model, NULL, dir, error);
 }
 
 /* ---- fingerprint ---- */

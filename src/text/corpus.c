@@ -107,7 +107,7 @@ static il_status tokenize_cached(il_engine *engine, const char *path, const il_t
     if (status != IL_OK && status != IL_ERR_NOMEM) {
         status = tokenize(engine, path, tokenizer, tokens, text_bytes, error);
         if (status == IL_OK) {
-            il_status kept = il_dir_make(&engine->memory, dir, &problem);
+            il_status kept = il_dir_make(&engine->memory, dir, NULL, &problem);
             if (kept == IL_OK)
                 kept = il_shard_write(&engine->memory, cached, tokens->ids + before, tokens->n - before,
                                       info.vocab_size, *text_bytes, &problem);
@@ -205,7 +205,8 @@ il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n
     if (n_files == 0) return il_fail(error, IL_ERR_ARG, "no text files");
     il_tokenizer_get_info(tokenizer, &info);
     IL_TRY(check_names(files, n_files, error));
-    IL_TRY(il_dir_make(&engine->memory, dir, error));
+    size_t existed = 0;
+    IL_TRY(il_dir_make(&engine->memory, dir, &existed, error));
     il_status status = IL_OK;
     for (size_t i = 0; i < n_files && status == IL_OK; i++) {
         uint64_t text_bytes;
@@ -230,6 +231,7 @@ il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n
         total += stream.n;
     }
     il_tokens_free(&stream);
+    if (status != IL_OK && existed < strlen(dir)) il_dir_unmake(&engine->memory, dir, existed); /* if it is empty */
     if (status == IL_OK && tokens) *tokens = total;
     return status;
 }

@@ -46,7 +46,8 @@ static il_status check(il_trainer_options *o, il_error *error) {
             return il_fail(error, IL_ERR_ARG, "%s is %g: it must be %g to %g", ranges[i].name, ranges[i].value,
                            ranges[i].low, ranges[i].high);
     IL_TRY(il_trainer_dtype_check(o->dtype, error));
-    if (isnan(o->warmup) || isnan(o->inner_lr_warmup)) return il_fail(error, IL_ERR_ARG, "warm-up is not a number");
+    if (!isfinite(o->warmup) || !isfinite(o->inner_lr_warmup))
+        return il_fail(error, IL_ERR_ARG, "warm-up is not a number");
     if (o->warmup < 0) o->warmup = floor((double)o->steps / 10);
     if (o->inner_lr_warmup < 0) o->inner_lr_warmup = o->warmup;
     return IL_OK;
@@ -84,6 +85,7 @@ il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_optio
 void il_trainer_close(il_trainer *trainer) {
     if (!trainer) return;
     il_model *model = trainer->model;
+    il_trainer_unlock(trainer);
     il_optimizer_close(&trainer->optimizer);
     il_gradient_close(&trainer->gradient);
     il_free(&model->engine->memory, trainer);

@@ -2,6 +2,7 @@
 #ifndef IL_TRAIN_TRAINER_H
 #define IL_TRAIN_TRAINER_H
 
+#include "base/lock.h"
 #include "train/gradient.h"
 #include "train/optimizer.h"
 
@@ -12,6 +13,13 @@ struct il_trainer {
     uint64_t done; /* updates made */
     il_gradient gradient;
     il_optimizer optimizer;
+    char data_fingerprint[33]; /* "": not computed yet */
+    char *locked;              /* the folder whose lock is held; NULL: none */
+    size_t existed;            /* of its name, before it was locked */
+    il_lock lock;
 };
+
+/* Gives the folder back, and removes it if it was made for nothing. */
+void il_trainer_unlock(il_trainer *trainer);
 
 #endif

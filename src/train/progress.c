@@ -1,0 +1,220 @@
+/* progress.c: trainer.json. Owns the comparison of a saved run's data and options with those it is to go on with: a
+ * cursor means the same place only in the same data, and half a schedule is none. */
+#include "train/progress.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/error.h"
+#include "base/file.h"
+
+enum { FORMAT = 1, BYTES_MAX = 1 << 20 };
+
+size_t il_trainer_lanes(const il_trainer *t) { return t->gradient.stateful ? (size_t)t->gradient.n_states : 0; }
+
+/* ---- what a run is made with ---- */
+
+/* Of the tokens, wherever their files lie; computed once. */
+static const char *data_fingerprint(il_trainer *t) {
+    if (!*t->data_fingerprint) {
+        XXH128_hash_t hash = XXH3_128bits(il_data_stream(t->data), (size_t)il_data_tokens(t->data) * sizeof(int32_t));
+        snprintf(t->data_fingerprint, sizeof t->data_fingerprint, "%016llx%016llx", (unsigned long long)hash.high64,
+                 (unsigned long long)hash.low64);
+    }
+    return t->data_fingerprint;
+}
+
+static json_t *describe_data(il_trainer *t) {
+    const il_data_options *d = il_data_get_options(t->data);
+    return json_pack("{s:I,s:I,s:I,s:i,s:i,s:I,s:s}", "tokens", (json_int_t)il_data_tokens(t->data), "length",
+                     (json_int_t)d->length, "sequences", (json_int_t)d->sequences, "shuffle", d->shuffle, "carry",
+                     d->stateful, "seed", (json_int_t)d->seed, "fingerprint", data_fingerprint(t));
+}
+
+static json_t *describe_options(const il_trainer *t) {
+    const il_trainer_options *o = &t->options;
+    return json_pack("{s:I,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "steps", (json_int_t)o->steps, "lr", o->lr,
+                     "end_lr", o->end_lr, "warmup", o->warmup, "beta1", o->beta1, "beta2", o->beta2, "eps", o->eps,
+                     "weight_decay", o->weight_decay, "clip", o->clip, "inner_lr_start", o->inner_lr_start,
+                     "inner_lr_warmup", o->inner_lr_warmup);
+}
+
+/* ---- writing ---- */
+
+il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
+    il_cursor cursor;
+    char model[33];
+    il_data_tell(t->data, &cursor);
+    il_model_fingerprint(t->model, model);
+    json_t *positions = json_array();
+    for (size_t i = 0; i < il_trainer_lanes(t); i++)
+        json_array_append_new(positions, json_integer((json_int_t)t->gradient.states[i].position));
+    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:o,s:o,s:o}", "format", FORMAT, "step", (json_int_t)t->done,
+                             "epoch", (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "dtype",
+                             il_weight_type_name(t->options.dtype), "model", model, "data", describe_data(t), "options",
+                             describe_options(t), "lane_positions", positions);
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    json_decref(root);
+    if (!text) return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
+    il_status status = il_file_replace(&t->model->engine->memory, path, text, strlen(text), error);
+    free(text);
+    return status;
+}
+
+/* ---- reading ---- */
+
+static il_status parse(const char *path, json_t **root, il_error *error) {
+    il_map map;
+    json_error_t why;
+    *root = NULL;
+    IL_TRY(il_map_open(path, &map, error)); /* no pipe: it does not wait */
+    if (map.bytes > BYTES_MAX) {
+        il_map_close(&map);
+        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes: more than 1 MiB are not read", path, map.bytes);
+    }
+    *root = json_loadb((const char *)map.data, map.bytes, JSON_REJECT_DUPLICATES, &why);
+    il_map_close(&map);
+    if (*root) return IL_OK;
+    if (json_error_code(&why) == json_error_out_of_memory)
+        return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
+    return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
+}
+
+static il_status read_integer(const json_t *object, const char *path, const char *key, uint64_t *value,
+                              il_error *error) {
+    const json_t *v = json_object_get(object, key);
+    if (!json_is_integer(v) || json_integer_value(v) < 0)
+        return il_fail(error, IL_ERR_FORMAT, "%s: %s is missing or is not a whole number", path, key);
+    *value = (uint64_t)json_integer_value(v);
+    return IL_OK;
+}
+
+/* What differs, in words, as much as fits. */
+typedef struct differences {
+    char text[360];
+    size_t n;
+} differences;
+
+static void add(differences *d, const char *text) {
+    int n = snprintf(d->text + d->n, sizeof d->text - d->n, "%s", text);
+    d->n = d->n + (size_t)n < sizeof d->text ? d->n + (size_t)n : sizeof d->text - 1;
+}
+
+static void add_value(differences *d, const json_t *value) {
+    char text[64];
+    if (json_is_string(value))
+        snprintf(text, sizeof text, "%.40s", json_string_value(value));
+    else if (json_is_number(value))
+        snprintf(text, sizeof text, "%.12g", json_number_value(value));
+    else
+        snprintf(text, sizeof text, "missing");
+    add(d, text);
+}
+
+/* Adds "KEY was X, is Y"; `prefix` goes before the key. */
+static void compare(differences *d, const char *prefix, const char *key, const json_t *saved, const json_t *mine) {
+    if (json_is_string(mine) ? json_equal(mine, saved)
+                             : json_is_number(saved) && json_number_value(mine) == json_number_value(saved))
+        return;
+    if (d->n) add(d, "; ");
+    add(d, prefix);
+    add(d, key);
+    add(d, " was ");
+    add_value(d, saved);
+    add(d, ", is ");
+    add_value(d, mine);
+}
+
+static void compare_all(differences *d, const char *prefix, const json_t *saved, json_t *mine) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(mine, key, value) compare(d, prefix, key, json_object_get(saved, key), value);
+}
+
+/* Checks a run against the trainer. *same_data: the cursor means the same place. */
+static il_status check(il_trainer *t, const json_t *root, const char *path, int *same_data, il_error *error) {
+    differences d = {.n = 0};
+    json_t *data = describe_data(t), *options = describe_options(t), *dtype;
+    json_t *saved_data = json_object_get(root, "data"), *saved_options = json_object_get(root, "options"),
+           *saved_dtype = json_object_get(root, "dtype");
+    dtype = json_string(il_weight_type_name(t->options.dtype));
+    il_status status = IL_OK;
+    if (!data || !options || !dtype) {
+        status = il_fail(error, IL_ERR_NOMEM, "no memory to read %s", path);
+    } else {
+        if (!saved_options)
+            il_log(t->model->engine, IL_LOG_INFO,
+                   "%s is older than the record of data and options: they are not compared", path);
+        if (!json_object_get(saved_data, "fingerprint")) json_object_del(data, "fingerprint");
+        compare_all(&d, "data ", saved_data, data);
+        *same_data = d.n == 0;
+        if (saved_options) compare_all(&d, "", saved_options, options);
+        /* A checkpoint without a dtype is older than the choice: f32. */
+        if (saved_dtype || t->options.dtype != IL_WEIGHTS_F32) compare(&d, "", "dtype", saved_dtype, dtype);
+    }
+    if (d.n && !t->options.resume_with_changes)
+        status = il_fail(error, IL_ERR_MISMATCH,
+                         "%.100s: the run was made differently (resume_with_changes goes on): %s", path, d.text);
+    else if (d.n)
+        il_log(t->model->engine, IL_LOG_INFO, "resumed with changes: %s%s", d.text,
+               *same_data ? "" : "; the data are read from their beginning");
+    json_decref(dtype);
+    json_decref(options);
+    json_decref(data);
+    return status;
+}
+
+static il_status read_positions(const il_trainer *t, const json_t *root, const char *path, il_progress *p,
+                                il_error *error) {
+    const json_t *positions = json_object_get(root, "lane_positions");
+    size_t n = il_trainer_lanes(t);
+    if (json_array_size(positions) != n)
+        return il_fail(error, IL_ERR_FORMAT, "%s: lane_positions has %zu entries, expected %zu", path,
+                       json_array_size(positions), n);
+    p->positions = il_alloc(&t->model->engine->memory, n, sizeof *p->positions);
+    if (!p->positions) return il_fail(error, IL_ERR_NOMEM, "no memory to read %s", path);
+    for (size_t i = 0; i < n; i++) {
+        json_int_t position = json_integer_value(json_array_get(positions, i));
+        if (position < 0 || position % t->model->config.mini_batch)
+            return il_fail(error, IL_ERR_FORMAT, "%s: lane_positions[%zu] is not a multiple of the mini-batch", path,
+                           i);
+        p->positions[i] = (uint64_t)position;
+    }
+    return IL_OK;
+}
+
+static il_status read_object(il_trainer *t, const json_t *root, const char *path, il_progress *p, il_error *error) {
+    uint64_t format = 0;
+    int same_data = 0;
+    IL_TRY(read_integer(root, path, "format", &format, error));
+    if (format != FORMAT)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: format %llu, this build reads %d", path,
+                       (unsigned long long)format, FORMAT);
+    IL_TRY(read_integer(root, path, "step", &p->step, error));
+    IL_TRY(read_integer(root, path, "epoch", &p->cursor.epoch, error));
+    IL_TRY(read_integer(root, path, "batch", &p->cursor.batch, error));
+    const char *model = json_string_value(json_object_get(root, "model"));
+    snprintf(p->model, sizeof p->model, "%s", model ? model : "");
+    IL_TRY(check(t, root, path, &same_data, error));
+    if (same_data) return read_positions(t, root, path, p, error);
+    p->cursor = (il_cursor){0};
+    return IL_OK;
+}
+
+il_status il_progress_load(il_trainer *t, const char *path, il_progress *progress, il_error *error) {
+    json_t *root;
+    *progress = (il_progress){0};
+    IL_TRY(parse(path, &root, error));
+    il_status status = read_object(t, root, path, progress, error);
+    json_decref(root);
+    if (status != IL_OK) il_progress_free(t, progress);
+    return status;
+}
+
+void il_progress_free(const il_trainer *t, il_progress *progress) {
+    il_free(&t->model->engine->memory, progress->positions);
+    *progress = (il_progress){0};
+}

@@ -1,0 +1,23 @@
+/* progress.h: trainer.json: how far a run has come, and what it is made with. */
+#ifndef IL_TRAIN_PROGRESS_H
+#define IL_TRAIN_PROGRESS_H
+
+#include "train/trainer.h"
+
+typedef struct il_progress {
+    uint64_t step;
+    il_cursor cursor;
+    uint64_t *positions; /* [lanes] of carried states; NULL: they begin anew, as the data do */
+    char model[33];      /* fingerprint of the weights that belong to it; "": from before it was kept */
+} il_progress;
+
+il_status il_progress_save(il_trainer *trainer, const char *path, il_error *error);
+/* IL_ERR_MISMATCH, naming what was and what is, when data or options differ from the trainer's, unless
+ * resume_with_changes. Changes nothing of the trainer but its note of the data's fingerprint. */
+il_status il_progress_load(il_trainer *trainer, const char *path, il_progress *progress, il_error *error);
+void il_progress_free(const il_trainer *trainer, il_progress *progress);
+
+/* How many states are carried from batch to batch. */
+size_t il_trainer_lanes(const il_trainer *trainer);
+
+#endif
