@@ -153,8 +153,8 @@ IL_API uint64_t il_model_parameters(const il_model *model); /* entries of all te
 /* xxh3-128 of config and tensors, 32 hex digits and a NUL. */
 IL_API void il_model_fingerprint(const il_model *model, char hex[33]);
 /* Writes config.json, generation_config.json and model.safetensors into dir, which is made if absent. They appear
- * together or not at all: made beside dir, they take the place of an older model at once. Where that cannot be (dir is a
- * mount, holds other files, or its file system cannot exchange folders) they are moved into it while it has no
+ * together or not at all: made beside dir, they take the place of an older model at once. Where that cannot be (dir is
+ * a mount, holds other files, or its file system cannot exchange folders) they are moved into it while it has no
  * config.json. Other files stay. IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model
  * could not be loaded again. IL_ERR_IO, naming the process, while another one writes there. */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
