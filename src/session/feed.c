@@ -131,7 +131,7 @@ static void undo(const il_part *p) {
 static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
     il_session *s = whole->feed->session;
     for (size_t done = 0; done < whole->n;) {
-        il_part piece = {.feed = whole->feed, .n = whole->n - done, .index = whole->index, .reader = whole->reader};
+        il_part piece = {.feed = whole->feed, .n = whole->n - done, .index = whole->index, .sink = whole->sink};
         piece.n = to_boundary(&piece);
         uint64_t start = s->state.position - s->state.position % (uint64_t)model->config.mini_batch;
         if (!step(model, &piece, 1)) {
@@ -147,7 +147,7 @@ static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
 }
 
 /* One chunk of the batch: as many sequences and tokens as fit. *done is set when nothing was left to read. */
-static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *reader, int *done, il_error *error) {
+static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, int *done, il_error *error) {
     il_model *model = feeds[0].session->model;
     il_part parts[IL_PARTS];
     size_t room = IL_FEED_CHUNK;
@@ -159,7 +159,7 @@ static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *reader, int 
         if (atomic_exchange(&f->session->cancelled, 0))
             return il_fail(error, IL_ERR_CANCELLED, "feed %zu was cancelled", i);
         il_part *p = &parts[n_parts++];
-        *p = (il_part){.feed = f, .n = left < room ? left : room, .index = i, .reader = reader};
+        *p = (il_part){.feed = f, .n = left < room ? left : room, .index = i, .sink = sink};
         IL_TRY(il_state_reserve(&f->session->state, f->session->state.position + p->n, error));
         room -= p->n;
     }
@@ -174,7 +174,7 @@ static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *reader, int 
 
 il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) { return il_feed_read(feeds, n, NULL, error); }
 
-il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *reader, il_error *error) {
+il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error) {
     for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
     if (!n) return IL_OK;
     IL_TRY(check(feeds, n, error));
@@ -184,7 +184,7 @@ il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *reader, il_e
         pthread_mutex_lock(
             &model->lock); /* by the chunk, so that other threads' sessions of this model get their turn */
         status = il_model_refresh(model, 1, error);
-        if (status == IL_OK) status = chunk(feeds, n, reader, &done, error);
+        if (status == IL_OK) status = chunk(feeds, n, sink, &done, error);
         pthread_mutex_unlock(&model->lock);
     }
     return status;

@@ -2,6 +2,7 @@
 #include "session/outputs.h"
 
 #include "model/lm_head.h"
+#include "session/fast_outputs.h"
 #include <math.h>
 #include <string.h>
 
@@ -64,14 +65,14 @@ static void all_logits(il_model *model, const il_part *parts, int n_parts) {
     }
 }
 
-typedef struct read_job {
+typedef struct sink_job {
     il_model *model;
     const il_part *parts;
     int first; /* row of the pass that the first logits are of */
-} read_job;
+} sink_job;
 
-static void read_run(void *context, int item, int worker) {
-    const read_job *job = context;
+static void sink_run(void *context, int item, int worker) {
+    const sink_job *job = context;
     const il_kernels *kernels = job->model->engine->kernels;
     const int vocab = job->model->config.vocab_size, row = job->first + item;
     const il_part *p = job->parts;
@@ -80,18 +81,18 @@ static void read_run(void *context, int item, int worker) {
     while (row >= p->first + (int)p->n) p++;
     kernels->log_sum_exp(1, vocab, logits, vocab, &lse);
     kernels->exp_shift(1, vocab, logits, vocab, &lse);
-    p->reader->row(p->reader->context, p->index, p->feed->consumed + (size_t)(row - p->first), logits, lse);
+    p->sink->row(p->sink->context, p->index, p->feed->consumed + (size_t)(row - p->first), logits, lse);
 }
 
-/* For a reader, a few rows at a time, while their logits are in the cache. */
-static void read_all(il_model *model, const il_part *parts, int n_parts) {
+/* For a sink, a few rows at a time, while their logits are in the cache. */
+static void sink_all(il_model *model, const il_part *parts, int n_parts) {
     const int width = model->config.width, total = parts[n_parts - 1].first + (int)parts[n_parts - 1].n;
-    if (!parts->reader) return;
+    if (!parts->sink) return;
     for (int first = 0; first < total; first += IL_LOGIT_ROWS) {
         int rows = total - first < IL_LOGIT_ROWS ? total - first : IL_LOGIT_ROWS;
         il_lm_head_logits(model, model->work, rows, model->work->hidden + (ptrdiff_t)first * width, width,
                           model->work->logits);
-        il_pool_run(model->engine->pool, rows, read_run, &(read_job){model, parts, first});
+        il_pool_run(model->engine->pool, rows, sink_run, &(sink_job){model, parts, first});
     }
 }
 
@@ -109,6 +110,6 @@ void il_outputs_after(il_model *model, const il_part *parts, int n_parts) {
         return;
     }
     all_logits(model, parts, n_parts);
-    read_all(model, parts, n_parts);
+    sink_all(model, parts, n_parts);
     for (int i = 0; i < n_parts; i++) later_nll(model, &parts[i]);
 }

@@ -11,19 +11,15 @@ enum { IL_PARTS = 64 };
 typedef struct il_part {
     il_feed *feed;
     size_t n;
-    size_t index;              /* of the feed */
-    int first;                 /* row of its first token in the pass */
-    uint64_t start, oldest;    /* of its state before the pass */
-    char *undo;                /* the copy of the state there; NULL: rewinding is enough */
-    const il_row_sink *reader; /* of its rows; NULL: none */
+    size_t index;            /* of the feed */
+    int first;               /* row of its first token in the pass */
+    uint64_t start, oldest;  /* of its state before the pass */
+    char *undo;              /* the copy of the state there; NULL: rewinding is enough */
+    const il_row_sink *sink; /* of its rows; NULL: none */
 } il_part;
 
 /* Before the pass, which overwrites the hidden vectors before it; and after it, when all its numbers are finite. */
 void il_outputs_before(il_model *model, const il_part *parts, int n_parts);
 void il_outputs_after(il_model *model, const il_part *parts, int n_parts);
-
-/* The same with a fast head, which learns from the losses on the way (fast_outputs.c). */
-void il_fast_outputs_before(const il_part *parts, int n_parts);
-void il_fast_outputs_after(il_model *model, const il_part *parts, int n_parts);
 
 #endif
