@@ -9,8 +9,8 @@
  * Editions must not tell: every paragraph is wrapped anew, quotes and dashes are made the plain ones, and only
  * paragraphs of a size count, spliced or not. A line of labels: passage (as score numbers them), 1 or 0, its bytes from
  * and to. */
-#include "books.h"
 #include "output.h"
+#include "verbs/eval_books.h"
 
 #include <errno.h>
 #include <math.h>
@@ -109,7 +109,7 @@ static paragraph set(const char *from, const char *end) {
     return (paragraph){.text = text, .bytes = n + 2};
 }
 
-static paragraphs cut(const cli_book *book) {
+static paragraphs cut(const eval_book *book) {
     paragraphs list = {0};
     const char *end = book->text + book->bytes, *start = NULL;
     for (const char *line = book->text; line <= end;) {
@@ -138,7 +138,7 @@ static void release(paragraphs *list) {
 }
 
 static FILE *create(const char *folder, int number, const char *kind) {
-    char *path = cli_text("%s/host-%d.%s", folder, number, kind);
+    char *path = cli_format("%s/host-%d.%s", folder, number, kind);
     FILE *file = fopen(path, "wb");
     if (!file) fail(path, strerror(errno));
     free(path);
@@ -179,9 +179,9 @@ static void write_host(const char *folder, int number, const paragraphs *own, si
 
 /* Of each author the first `hosts` parts of `part` bytes: first parts of its books first. */
 static void make(const char *path, const char *folder, size_t part, size_t hosts, size_t every) {
-    cli_books books;
+    eval_books books;
     il_error error;
-    if (cli_books_open(path, &books, &error)) fail("make", error.message);
+    if (eval_books_open(path, &books, &error)) fail("make", error.message);
     paragraphs donors = {0}, *own = cli_alloc(books.n, sizeof *own);
     size_t longest = 0;
     int number = 0;
@@ -213,18 +213,18 @@ static void make(const char *path, const char *folder, size_t part, size_t hosts
     for (size_t i = 0; i < books.n; i++) release(&own[i]);
     free(own);
     free(donors.items); /* their text is the books' */
-    cli_books_close(&books);
+    eval_books_close(&books);
 }
 
 static void join(const char *from, const char *to) {
-    cli_books books;
+    eval_books books;
     il_error error;
     FILE *file = fopen(to, "wb");
     if (!file) fail(to, strerror(errno));
-    if (cli_books_open(from, &books, &error)) fail("text", error.message);
+    if (eval_books_open(from, &books, &error)) fail("text", error.message);
     for (size_t i = 0; i < books.n; i++) fprintf(file, "%s%s", i ? "\n\n" : "", books.books[i].text);
     finish(file);
-    cli_books_close(&books);
+    eval_books_close(&books);
 }
 
 /* ---- rank ---- */
@@ -321,7 +321,7 @@ static void rank(const char *folder, char **names, size_t scorers) {
     int *there = cli_alloc(scorers, sizeof *there);
     for (size_t s = 0; s < scorers; s++) there[s] = 1;
     for (; n_hosts < HOSTS_MAX; n_hosts++) {
-        char *path = cli_text("%s/host-%zu.labels", folder, n_hosts);
+        char *path = cli_format("%s/host-%zu.labels", folder, n_hosts);
         FILE *file = fopen(path, "rb");
         free(path);
         if (!file) break;
@@ -329,7 +329,7 @@ static void rank(const char *folder, char **names, size_t scorers) {
         read_labels(file, h, scorers);
         fclose(file);
         for (size_t s = 0; s < scorers; s++) {
-            path = cli_text("%s/host-%zu.%s.jsonl", folder, n_hosts, names[s]);
+            path = cli_format("%s/host-%zu.%s.jsonl", folder, n_hosts, names[s]);
             h->scores[s] = cli_alloc(h->n + 1, sizeof(double));
             there[s] &= read_scores(path, strstr(names[s], "relative") ? "relative" : "bits_per_byte", h, h->scores[s]);
             free(path);

@@ -8,13 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLUMN = 30, N_COMMON = 3, WORD_MAX = 48 };
+enum { COLUMN = 30, WORD_MAX = 48 };
 
-static const char *const common_help[N_COMMON][2] = {
-    {"--json", "one JSON object on standard output and nothing else there"},
-    {"--threads N", "threads to compute with (default: one per CPU)"},
-    {"--help", "print this"},
+const arg_option arg_common[ARG_COMMON] = {
+    ARG("--json", ARG_FLAG, NULL, NULL, "one JSON object on standard output and nothing else there"),
+    ARG("--threads", ARG_COUNT, NULL, "N", "threads to compute with (default: one per CPU)", RANGE(1, 256)),
+    ARG("--help", ARG_FLAG, NULL, NULL, "print this"),
 };
+
+static struct {
+    void (*take)(void *user, const arg_spec *spec);
+    void *user;
+} diverted;
+
+void arg_divert(void (*take)(void *user, const arg_spec *spec), void *user) {
+    diverted.take = take;
+    diverted.user = user;
+}
 
 /* Levenshtein distance of words shorter than WORD_MAX. */
 static size_t distance(const char *a, const char *b) {
@@ -52,19 +62,25 @@ const char *arg_nearest(const char *word, const void *table, size_t n, size_t st
 }
 
 /* Two columns; the left one is padded by characters, not bytes. */
-static void print_row(const char *name, const char *metavar, const char *help, int required) {
-    char left[96];
+static void print_row(const char *left, const char *help) {
     int width = 0;
-    snprintf(left, sizeof left, "%s%s%s", name, metavar ? " " : "", metavar ? metavar : "");
     for (const char *c = left; *c; c++) width += (*c & 0xC0) != 0x80;
     if (width >= COLUMN)
         printf("  %s\n  %*s %s", left, COLUMN, "", help);
     else
         printf("  %s%*s %s", left, COLUMN - width, "", help);
-    printf("%s\n", required ? " (required)" : "");
 }
 
 static const char *many(const arg_option *option) { return option->kind == ARG_LIST ? "…" : ""; }
+
+static void print_option(const arg_option *option) {
+    char left[96];
+    snprintf(left, sizeof left, "%s%s%s%s", option->name, option->metavar ? " " : "",
+             option->metavar ? option->metavar : "", many(option));
+    print_row(left, option->help);
+    if (option->alias) printf(" (alias %s)", option->alias);
+    printf("%s\n", option->required ? " (required)" : "");
+}
 
 static void print_help(const arg_spec *spec) {
     printf("innerloop %s: %s\n\nusage: innerloop %s", spec->verb, spec->summary, spec->verb);
@@ -77,16 +93,11 @@ static void print_help(const arg_spec *spec) {
         printf(" %s%s", spec->operand, spec->operands_max > 1 && spec->operands_max > spec->operands_min ? "…" : "");
     printf("\n\n");
     if (spec->operand) {
-        print_row(spec->operand, NULL, spec->operand_help, 0);
-        printf("\n");
+        print_row(spec->operand, spec->operand_help);
+        printf("\n\n");
     }
-    for (size_t i = 0; i < spec->n_options; i++) {
-        const arg_option *option = &spec->options[i];
-        char metavar[80];
-        snprintf(metavar, sizeof metavar, "%s%s", option->metavar ? option->metavar : "", many(option));
-        print_row(option->name, option->metavar ? metavar : NULL, option->help, option->required);
-    }
-    for (size_t i = 0; i < N_COMMON; i++) print_row(common_help[i][0], NULL, common_help[i][1], 0);
+    for (size_t i = 0; i < spec->n_options; i++) print_option(&spec->options[i]);
+    for (size_t i = 0; i < ARG_COMMON; i++) print_option(&arg_common[i]);
     printf("\nexample:\n");
     for (const char *line = spec->example; *line;) {
         size_t n = strcspn(line, "\n");
@@ -98,8 +109,11 @@ static void print_help(const arg_spec *spec) {
 
 /* The option called by the first n characters of word. */
 static arg_option *find(arg_option *options, size_t n_options, const char *word, size_t n) {
-    for (size_t i = 0; i < n_options; i++)
-        if (!strncmp(options[i].name, word, n) && !options[i].name[n]) return &options[i];
+    for (size_t i = 0; i < n_options; i++) {
+        const char *const names[] = {options[i].name, options[i].alias};
+        for (size_t k = 0; k < COUNT_OF(names); k++)
+            if (names[k] && !strncmp(names[k], word, n) && !names[k][n]) return &options[i];
+    }
     return NULL;
 }
 
@@ -118,10 +132,12 @@ static void append(arg_list *list, const char *word, int argc) {
 /* Checks that value lies in the option's range; complains and returns 0 otherwise. */
 static int in_range(const char *verb, const arg_option *option, double value, const char *word) {
     if ((option->low == 0 && option->high == 0) || (value >= option->low && value <= option->high)) return 1;
-    if (option->high >= 1e15)
-        cli_error(verb, "%s: %s is too small, the least is %g", option->name, word, option->low);
+    if (option->high < ARG_UNBOUNDED)
+        cli_error(verb, "%s must be from %.15g to %.15g, not %s", option->name, option->low, option->high, word);
+    else if (value < option->low)
+        cli_error(verb, "%s: %s is too small, it must be at least %.15g", option->name, word, option->low);
     else
-        cli_error(verb, "%s: %s is not in %.15g .. %.15g", option->name, word, option->low, option->high);
+        cli_error(verb, "%s: %s is too large, it must be at most %.15g", option->name, word, option->high);
     return 0;
 }
 
@@ -247,6 +263,11 @@ static int parse(arg_spec *spec, arg_option *all, size_t n_all, int argc, char *
 }
 
 int arg_parse(arg_spec *spec, int argc, char **argv, int *code) {
+    if (diverted.take) {
+        diverted.take(diverted.user, spec);
+        *code = 0;
+        return 0;
+    }
     for (int i = 1; i < argc && strcmp(argv[i], "--"); i++) {
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
             print_help(spec);
@@ -254,12 +275,15 @@ int arg_parse(arg_spec *spec, int argc, char **argv, int *code) {
             return 0;
         }
     }
-    size_t n_all = spec->n_options + 2;
+    int help; /* is never set: what asks for help has been answered */
+    void *const common_values[ARG_COMMON] = {&spec->json, &spec->threads, &help};
+    size_t n_all = spec->n_options + ARG_COMMON;
     arg_option *all = cli_alloc(n_all, sizeof *all);
     memcpy(all, spec->options, spec->n_options * sizeof *all);
-    all[n_all - 2] = (arg_option){.name = "--json", .kind = ARG_FLAG, .value = &spec->json};
-    all[n_all - 1] = (arg_option){
-        .name = "--threads", .kind = ARG_COUNT, .value = &spec->threads, .metavar = "N", .low = 1, .high = 256};
+    for (size_t i = 0; i < ARG_COMMON; i++) {
+        all[spec->n_options + i] = arg_common[i];
+        all[spec->n_options + i].value = common_values[i];
+    }
     int ok = parse(spec, all, n_all, argc, argv);
     memcpy(spec->options, all, spec->n_options * sizeof *all);
     free(all);

@@ -1,6 +1,6 @@
 /* args.h: the command line of one verb, from a table of its options: parsing, checking, and --help. It knows
  * the text of options, not what they do. Every wrong use is one line on stderr that names the option, and
- * exit status 2. */
+ * exit status 2. The man page (manual.h) and completion (completion.h) are made of the same tables. */
 #ifndef CLI_ARGS_H
 #define CLI_ARGS_H
 
@@ -9,6 +9,7 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 #define ARG_SEED_MAX 18446744073709551615.0
+#define ARG_UNBOUNDED 1e15 /* an upper limit from here on is not worth naming */
 
 typedef enum arg_kind {
     ARG_FLAG,   /* int: 1 when given */
@@ -32,17 +33,18 @@ typedef struct arg_counts {
 } arg_counts;
 
 typedef struct arg_option {
-    const char *name; /* "--lr" */
+    const char *name;  /* "--lr" */
+    const char *alias; /* a second name, for what was called so once; NULL: none */
     arg_kind kind;
     void *value;         /* what kind says; left alone when the option is not given */
-    const char *metavar; /* "F"; NULL for flags */
+    const char *metavar; /* "F"; NULL for flags. DIR and FILE, also in "FILE.npy" or "{FILE,bytes}", are completed */
     const char *help;    /* one line, with the default */
     double low, high;    /* both 0: no limits */
     int required;
     int given; /* out */
 } arg_option;
 
-/* A row of a verb's table; RANGE and .required = 1 may follow. */
+/* A row of a verb's table; RANGE, .required = 1 and .alias may follow. */
 #define ARG(option, what, where, shown, text, ...)                                                                     \
     { .name = option, .kind = what, .value = where, .metavar = shown, .help = text, __VA_ARGS__ }
 #define RANGE(least, most) .low = least, .high = most
@@ -59,8 +61,15 @@ typedef struct arg_spec {
     uint64_t threads;  /* out: 0 when not given */
 } arg_spec;
 
+/* The options of every verb: --json, --threads and --help. Their values are arg_parse's. */
+enum { ARG_COMMON = 3 };
+extern const arg_option arg_common[ARG_COMMON];
+
 /* Returns 1 to go on, or 0 with *code the exit status: 0 after --help, 2 after a complaint. */
 int arg_parse(arg_spec *spec, int argc, char **argv, int *code);
+/* While take is not NULL, arg_parse parses nothing: it hands the verb's table to take and returns 0 with *code 0. So
+ * the tables can be listed without running a verb (verbs.h). */
+void arg_divert(void (*take)(void *user, const arg_spec *spec), void *user);
 void arg_release(arg_spec *spec);
 /* Whether an option of the table was given. name must be in it. */
 int arg_given(const arg_spec *spec, const char *name);

@@ -19,7 +19,7 @@ static char *prefix(void) {
         if (!slash) return NULL;
         *slash = 0;
     }
-    return cli_text("%s", path);
+    return cli_format("%s", path);
 }
 
 il_status cli_bundled_model_find(char **dir, il_error *error) {
@@ -28,15 +28,15 @@ il_status cli_bundled_model_find(char **dir, il_error *error) {
     const char *named = getenv("INNERLOOP_MODEL");
     *dir = NULL;
     if (named && named[0]) {
-        if (!cli_exists(named, "config.json"))
+        if (!cli_path_exists(named, "config.json"))
             return cli_fail(error, IL_ERR_IO, "INNERLOOP_MODEL: no model (config.json) in %s", named);
-        *dir = cli_text("%s", named);
+        *dir = cli_format("%s", named);
         return IL_OK;
     }
     char *above = prefix();
     for (size_t i = 0; above && !*dir && i < COUNT_OF(places); i++) {
-        *dir = cli_text("%s/%s", above, places[i]);
-        if (cli_exists(*dir, "config.json")) continue;
+        *dir = cli_format("%s/%s", above, places[i]);
+        if (cli_path_exists(*dir, "config.json")) continue;
         free(*dir);
         *dir = NULL;
     }

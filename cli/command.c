@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-il_status command_open(cli_command *command, arg_spec *spec) {
+il_status cli_command_open(cli_command *command, arg_spec *spec) {
     il_engine_options options;
     *command = (cli_command){.verb = spec->verb, .spec = spec};
     il_engine_options_default(&options);
@@ -17,7 +17,7 @@ il_status command_open(cli_command *command, arg_spec *spec) {
     return il_engine_open(&options, &command->engine, &command->error);
 }
 
-int command_close(cli_command *command, il_status status) {
+int cli_command_close(cli_command *command, il_status status) {
     int code = status ? 1 : 0;
     il_engine_close(command->engine);
     arg_release(command->spec);
@@ -28,7 +28,8 @@ int command_close(cli_command *command, il_status status) {
     return cli_finish_output(command->verb, code);
 }
 
-il_status command_model_of_tokens(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
+il_status cli_command_load_for_tokens(cli_command *command, const char *dir, il_model **model,
+                                      il_tokenizer **tokenizer) {
     char *boxed = NULL;
     il_status status = dir ? IL_OK : cli_bundled_model_find(&boxed, &command->error);
     *model = NULL;
@@ -51,8 +52,8 @@ il_status command_model_of_tokens(cli_command *command, const char *dir, il_mode
     return status;
 }
 
-il_status command_model(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
-    il_status status = command_model_of_tokens(command, dir, model, tokenizer);
+il_status cli_command_load(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
+    il_status status = cli_command_load_for_tokens(command, dir, model, tokenizer);
     if (status || *tokenizer) return status;
     il_model_unref(*model);
     *model = NULL;
@@ -60,8 +61,9 @@ il_status command_model(cli_command *command, const char *dir, il_model **model,
     return command->error.status;
 }
 
-il_status command_data(cli_command *command, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
-                       int vocab_size, const il_data_options *options, il_data **data) {
+il_status cli_command_data(cli_command *command, const char *const *files, size_t n_files,
+                           const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,
+                           il_data **data) {
     il_status status =
         il_data_open(command->engine, files, n_files, tokenizer, vocab_size, options, data, &command->error);
     if (status != IL_ERR_ARG || tokenizer || !strstr(command->error.message, "needs a tokenizer")) return status;
@@ -69,20 +71,20 @@ il_status command_data(cli_command *command, const char *const *files, size_t n_
     return command->error.status;
 }
 
-il_status command_set(cli_command *command, const arg_list *set, il_config *config) {
+il_status cli_command_configure(cli_command *command, const arg_list *set, il_config *config) {
     il_status status = IL_OK;
     for (size_t i = 0; i < set->n && !status; i++) {
         const char *word = set->items[i], *equals = strchr(word, '=');
         if (!equals || equals == word)
             return cli_fail(&command->error, IL_ERR_ARG, "--set: '%s' is not key=value", word);
-        char *key = cli_text("%.*s", (int)(equals - word), word);
+        char *key = cli_format("%.*s", (int)(equals - word), word);
         status = il_config_set(config, key, equals + 1, &command->error);
         free(key);
     }
     return status;
 }
 
-il_status command_widen(cli_command *command, il_model **model) {
+il_status cli_command_widen(cli_command *command, il_model **model) {
     il_model *wide;
     if (il_model_config(*model)->weights != IL_WEIGHTS_BF16) return IL_OK;
     il_config config = *il_model_config(*model);

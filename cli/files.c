@@ -21,7 +21,7 @@ static void close_input(FILE *stream) {
     if (stream && stream != stdin) fclose(stream);
 }
 
-il_status cli_read(const char *path, char **text, size_t *bytes, il_error *error) {
+il_status cli_path_read(const char *path, char **text, size_t *bytes, il_error *error) {
     size_t capacity = 1 << 16, n = 0, got;
     *text = NULL;
     *bytes = 0;
@@ -52,8 +52,8 @@ il_status cli_read(const char *path, char **text, size_t *bytes, il_error *error
     return IL_OK;
 }
 
-int cli_exists(const char *dir, const char *name) {
-    char *path = name ? cli_text("%s/%s", dir, name) : cli_text("%s", dir);
+int cli_path_exists(const char *dir, const char *name) {
+    char *path = name ? cli_format("%s/%s", dir, name) : cli_format("%s", dir);
     struct stat info;
     int exists = !stat(path, &info);
     free(path);
@@ -67,11 +67,11 @@ static il_status replaced(const char *path, char **target, il_error *error) {
     int exists = !stat(path, &info);
     *target = NULL;
     if (exists && !S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", path);
-    *target = exists ? realpath(path, NULL) : cli_text("%s", path);
+    *target = exists ? realpath(path, NULL) : cli_format("%s", path);
     return *target ? IL_OK : io_error(error, path);
 }
 
-il_status cli_writable(const char *path, il_error *error) {
+il_status cli_path_writable(const char *path, il_error *error) {
     char *target;
     il_status status = replaced(path, &target, error);
     if (status) return status;
@@ -82,12 +82,12 @@ il_status cli_writable(const char *path, il_error *error) {
     return status;
 }
 
-uint64_t cli_file_bytes(const char *path) {
+uint64_t cli_path_bytes(const char *path) {
     struct stat info;
     return stat(path, &info) ? 0 : (uint64_t)info.st_size;
 }
 
-int cli_same_file(const char *one, const char *other) {
+int cli_path_same(const char *one, const char *other) {
     struct stat a, b;
     return !stat(one, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
@@ -116,14 +116,14 @@ il_status cli_inputs_open(const char *const *words, size_t n, cli_inputs *inputs
         if (strcmp(words[i], "-")) continue;
         if (inputs->file) return cli_fail(error, IL_ERR_ARG, "standard input ('-') can be read only once");
         const char *base = getenv("TMPDIR");
-        inputs->dir = cli_text("%s/innerloop-XXXXXX", base && base[0] ? base : "/tmp");
+        inputs->dir = cli_format("%s/innerloop-XXXXXX", base && base[0] ? base : "/tmp");
         if (!mkdtemp(inputs->dir)) {
             il_status status = io_error(error, inputs->dir);
             free(inputs->dir);
             inputs->dir = NULL;
             return status;
         }
-        inputs->file = cli_text("%s/stdin.txt", inputs->dir);
+        inputs->file = cli_format("%s/stdin.txt", inputs->dir);
         inputs->paths[i] = inputs->file;
         il_status status = spool(inputs->file, error);
         if (status) return status;
@@ -144,7 +144,7 @@ il_status cli_file_open(cli_file *file, const char *path, il_error *error) {
     *file = (cli_file){.path = path};
     il_status status = replaced(path, &file->target, error);
     if (status) return status;
-    char *temporary = cli_text("%s.%ld.tmp", file->target, (long)getpid());
+    char *temporary = cli_format("%s.%ld.tmp", file->target, (long)getpid());
     file->stream = fopen(temporary, "wb");
     if (file->stream) {
         file->temporary = temporary;
@@ -186,7 +186,7 @@ void cli_file_abandon(cli_file *file) {
     *file = (cli_file){0};
 }
 
-il_status cli_npy_begin(cli_file *file, const size_t *shape, int rank, il_error *error) {
+il_status cli_file_begin_npy(cli_file *file, const size_t *shape, int rank, il_error *error) {
     enum { PREFIX = 10, ALIGNMENT = 64 }; /* the format: magic, version, length; then a header padded to 64 */
     char header[256], block[320];
     int n = snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': (");

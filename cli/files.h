@@ -9,13 +9,13 @@
 #include <stdio.h>
 
 /* The whole of path ("-": standard input) with a NUL after it, released by free. */
-il_status cli_read(const char *path, char **text, size_t *bytes, il_error *error);
-int cli_exists(const char *dir, const char *name); /* name may be NULL */
+il_status cli_path_read(const char *path, char **text, size_t *bytes, il_error *error);
+int cli_path_exists(const char *dir, const char *name); /* name may be NULL */
 
 /* Whether a file can be put at path, replacing what may be there; IL_ERR_IO when not. */
-il_status cli_writable(const char *path, il_error *error);
-uint64_t cli_file_bytes(const char *path);             /* 0 when there is none */
-int cli_same_file(const char *one, const char *other); /* by whatever names and links; 0 when there is none */
+il_status cli_path_writable(const char *path, il_error *error);
+uint64_t cli_path_bytes(const char *path);             /* 0 when there is none */
+int cli_path_same(const char *one, const char *other); /* by whatever names and links; 0 when there is none */
 
 /* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input. */
 typedef struct cli_inputs {
@@ -39,6 +39,6 @@ il_status cli_file_finish(cli_file *file, il_error *error); /* after success not
 void cli_file_abandon(cli_file *file);                      /* also of a zeroed or finished file */
 
 /* The header of an fp32 array in NumPy's format, version 1.0; the elements follow by cli_file_write. */
-il_status cli_npy_begin(cli_file *file, const size_t *shape, int rank, il_error *error);
+il_status cli_file_begin_npy(cli_file *file, const size_t *shape, int rank, il_error *error);
 
 #endif

@@ -37,7 +37,7 @@ static size_t line_end_tokens(cli_encoder *e) {
     return 0;
 }
 
-il_status cli_encode(cli_encoder *e, const char *text, size_t bytes, int follows, il_error *error) {
+il_status cli_encoder_encode(cli_encoder *e, const char *text, size_t bytes, int follows, il_error *error) {
     e->tokens.n = e->skip = 0;
     e->begins = 0;
     if (follows) {
@@ -112,7 +112,7 @@ il_status cli_lines_next(cli_lines *lines, int *got, il_error *error) {
     text[-1] = '\n'; /* it is the end of a line taken before, or the place kept for it */
     lines->text = text;
     lines->bytes = bytes;
-    il_status status = cli_encode(&lines->encoder, text, bytes, lines->follows, error);
+    il_status status = cli_encoder_encode(&lines->encoder, text, bytes, lines->follows, error);
     lines->follows = 1;
     lines->from += bytes;
     lines->taken += bytes;

@@ -21,7 +21,7 @@ typedef struct cli_encoder {
 void cli_encoder_open(cli_encoder *encoder, const il_tokenizer *tokenizer);
 void cli_encoder_close(cli_encoder *encoder); /* also of a zeroed one */
 /* text[-1] must be a line end when `follows`. */
-il_status cli_encode(cli_encoder *encoder, const char *text, size_t bytes, int follows, il_error *error);
+il_status cli_encoder_encode(cli_encoder *encoder, const char *text, size_t bytes, int follows, il_error *error);
 
 typedef struct cli_lines {
     cli_encoder encoder; /* .tokens after .skip: of the line */

@@ -25,7 +25,7 @@ void *cli_alloc(size_t count, size_t size) {
     return block;
 }
 
-char *cli_text(const char *format, ...) {
+char *cli_format(const char *format, ...) {
     va_list args, again;
     va_start(args, format);
     va_copy(again, args);

@@ -10,7 +10,7 @@
 /* Zeroed memory [count × size], released by free. Ends the command with status 1 when there is none. */
 void *cli_alloc(size_t count, size_t size);
 /* printf into memory released by free. */
-char *cli_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* "innerloop VERB: message" on stderr; always one line. */
 void cli_error(const char *verb, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -45,7 +45,7 @@ static void test_usage(void **state) {
         free(text);
         support_refused(2, "unknown option --nonsense", "%s --nonsense", verbs[i]);
         support_refused(2, "--threads: '0x2' is not a whole number", "%s --threads 0x2", verbs[i]);
-        support_refused(2, "--threads: 0 is not in 1 .. 256", "%s --threads 0", verbs[i]);
+        support_refused(2, "--threads must be from 1 to 256, not 0", "%s --threads 0", verbs[i]);
         support_refused(2, "--json takes no value", "%s --json=1", verbs[i]);
         support_refused(2, "is missing", "%s", verbs[i]);
     }
@@ -84,7 +84,7 @@ static void test_option_errors(void **state) {
     support_refused(2, "--temperature: 'nan' is not a number", "generate --model m --prompt x --temperature nan");
     support_refused(2, "--temperature: '1e999' is not a number", "generate --model m --prompt x --temperature 1e999");
     support_refused(2, "--temperature: '1x' is not a number", "generate --model m --prompt x --temperature 1x");
-    support_refused(2, "--temperature: -1 is not in 0 .. 100", "generate --model m --prompt x --temperature -1");
+    support_refused(2, "--temperature must be from 0 to 100, not -1", "generate --model m --prompt x --temperature -1");
     support_refused(2, "FILE is missing", "tokenize --tokenizer bytes --out d");
     support_refused(2, "unexpected operand 'b'", "inspect a b");
     assert_false(support_exists("x"));
@@ -245,7 +245,7 @@ static void test_train_tokenizer(void **state) {
     assert_int_equal(support_number(object, "tokenizer.vocab_size"), 290);
     json_decref(object);
     support_refused(1, "no-such.txt", "train-tokenizer --vocab 300 --out x.model no-such.txt");
-    support_refused(2, "--vocab: 1 is not in 2 ..", "train-tokenizer --vocab 1 --out x.model book.txt");
+    support_refused(2, "--vocab must be from 2 to 16777216, not 1", "train-tokenizer --vocab 1 --out x.model book.txt");
     support_refused(2, "FILE is missing", "train-tokenizer --vocab 300 --out x.model");
     assert_false(support_exists("x.model"));
 }

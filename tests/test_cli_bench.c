@@ -309,14 +309,14 @@ static void test_wrong_use(void **state) {
     support_refused(2, "--mixer: 'mamba' is not one of", "bench --mixer mamba");
     support_refused(2, "--work: 'play' is not one of", "bench --work play");
     support_refused(2, "--dtype: 'f64' is not one of", "bench --dtype f64");
-    support_refused(2, "--context: 0 is not in", "bench --context 0");
-    support_refused(2, "--context: 2000000 is not in", "bench --context 16,2000000,5");
+    support_refused(2, "--context must be from 1 to 1048576, not 0", "bench --context 0");
+    support_refused(2, "--context must be from 1 to 1048576, not 2000000", "bench --context 16,2000000,5");
     support_refused(2, "--context: '' is not a whole number", "bench --context 16,,5");
     support_refused(2, "--context: 'x' is not a whole number", "bench --context 16,x");
     support_refused(2, "--context: '' is not a whole number", "bench --context 16,");
-    support_refused(2, "--sessions: 0 is not in", "bench --sessions 0");
+    support_refused(2, "--sessions must be from 1 to 256, not 0", "bench --sessions 0");
     support_refused(2, "--minutes-max: 'soon' is not a number", "bench --minutes-max soon");
-    support_refused(2, "--repeat: 0 is not in", "bench --repeat 0");
+    support_refused(2, "--repeat must be from 1 to 1000, not 0", "bench --repeat 0");
     support_refused(2, "unexpected operand 'x'", "bench x");
 }
 

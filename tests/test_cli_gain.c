@@ -285,7 +285,7 @@ static void test_refusals(void **state) {
     support_refused(1, "cut.jsonl.zst: ", GAIN "--data cut.jsonl.zst");
     free(packed);
     support_refused(2, "even number", GAIN "--data books.jsonl --placements 5");
-    support_refused(2, "--placements: 2 is not in", GAIN "--data books.jsonl --placements 2");
+    support_refused(2, "--placements must be from 4 to 100000, not 2", GAIN "--data books.jsonl --placements 2");
     support_refused(2, "always measured frozen too", GAIN "--data books.jsonl --frozen");
     support_refused(2, "goes with", GAIN "--data books.jsonl --seq-len 5");
     support_refused(2, "need --reading-gain", "eval --model m --data books.jsonl --read-bytes 5");

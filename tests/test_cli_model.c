@@ -198,7 +198,9 @@ static void test_eval_feed_and_threads_keep_the_bits(void **state) {
         json_decref(other);
     }
     json_decref(base);
-    support_refused(2, "--feed: 0 is too small", "eval --model m --data book.txt --feed 0");
+    support_refused(2, "--feed: 0 is too small, it must be at least 1", "eval --model m --data book.txt --feed 0");
+    support_refused(2, "--feed: 2000000000000000 is too large, it must be at most 1e+15",
+                    "eval --model m --data book.txt --feed 2000000000000000");
 }
 
 static void test_eval_per_token_and_logits(void **state) {
@@ -389,8 +391,8 @@ static int repeats(const char *options) {
 static void test_generate_repeat_penalty(void **state) {
     (void)state;
     assert_true(repeats("--repeat-penalty 1000") < repeats("--repeat-penalty 1"));
-    support_refused(2, "--repeat-penalty: 0 is not in", GREEDY " --repeat-penalty 0");
-    support_refused(2, "--top-p: 0 is not in", GREEDY " --top-p 0");
+    support_refused(2, "--repeat-penalty must be from 0.001 to 1000, not 0", GREEDY " --repeat-penalty 0");
+    support_refused(2, "--top-p must be from 1e-06 to 1, not 0", GREEDY " --top-p 0");
 }
 
 static void test_generate_json(void **state) {

@@ -225,7 +225,7 @@ static void test_inspect_state(void **state) {
 static void test_refusals(void **state) {
     (void)state;
     char *own = support_fingerprint("m"), *other = support_fingerprint("s");
-    support_refused(2, "--save-state F is missing", "read --model m book.txt");
+    support_refused(2, "--save-state FILE is missing", "read --model m book.txt");
     support_refused(2, "missing", "read --model m --save-state x.ilstate");
     support_refused(2, "--prompt", "generate --model m --save-state x.ilstate");
     support_refused(1, "none.txt: No such file", "read --model m --save-state x.ilstate none.txt");

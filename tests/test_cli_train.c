@@ -24,7 +24,7 @@ static int begin(void **state) {
     support_write("book.txt", prose, BOOK_BYTES);
     for (char *c = prose; *c; c++)
         if (*c < ' ' || *c == '"') *c = ' '; /* for JSON */
-    /* documents of different length, for --carry */
+    /* documents of different length, for --stateful */
     FILE *file = fopen("docs.jsonl", "w");
     if (!file) return 1;
     for (int i = 0; i < 24; i++) fprintf(file, "{\"text\": \"%.*s\"}\n", 20 + 7 * i, prose + 100 * i);
@@ -113,8 +113,8 @@ static void test_no_option_is_ignored(void **state) {
         SHORT " --inner-lr-start 0.3",
         SHORT " --seed 5",
         SHORT " --shuffle none",
-        SHORT " --carry",
-        SHORT " --carry --shuffle none",
+        SHORT " --stateful",
+        SHORT " --stateful --shuffle none",
         "--steps 4 --warmup 3 " SIZE,
         "--steps 5 --warmup 2 " SIZE,
         "--steps 4 --warmup 2 --batch-tokens 128 --seq-len 16",
@@ -131,6 +131,23 @@ static void test_no_option_is_ignored(void **state) {
         if (!strcmp(prints[i], prints[N])) fail_msg("%s: changes nothing", changes[i]);
     }
     for (size_t i = 0; i <= N; i++) free(prints[i]);
+}
+
+static void test_carry_is_another_name_of_stateful(void **state) {
+    (void)state;
+    char *stateful = trained(SHORT " --stateful"), *carry = trained(SHORT " --carry"), *plain = trained(SHORT);
+    assert_string_equal(stateful, carry);
+    assert_string_not_equal(stateful, plain);
+    free(plain);
+    free(carry);
+    free(stateful);
+    char *help = support_done("train --help");
+    assert_non_null(strstr(help, "\n  --stateful "));
+    assert_non_null(strstr(help, " (alias --carry)\n"));
+    free(help);
+    support_refused(2, "--stateful is given twice", "train --model m --data book.txt --out x %s --stateful --carry",
+                    SHORT);
+    support_refused(2, "--stateful takes no value", "train --model m --data book.txt --out x %s --carry=1", SHORT);
 }
 
 /* The inner learning rate of TTT-MLP warms up by itself. */
@@ -223,8 +240,10 @@ static void test_refusals(void **state) {
     support_refused(2, "--data needs a value", "train --model m --out x %s --data", SHORT);
     support_refused(2, "--shuffle: 'all' is not one of {blocks,none}",
                     "train --model m --data book.txt --out x %s --shuffle all", SHORT);
-    support_refused(2, "--steps: 0 is not in", "train --model m --data book.txt --out x --steps 0 %s", SIZE);
-    support_refused(2, "--beta1: 1 is not in", "train --model m --data book.txt --out x %s --beta1 1", SHORT);
+    support_refused(2, "--steps must be from 1 to 1000000000, not 0",
+                    "train --model m --data book.txt --out x --steps 0 %s", SIZE);
+    support_refused(2, "--beta1 must be from 0 to 0.999999, not 1",
+                    "train --model m --data book.txt --out x %s --beta1 1", SHORT);
     support_refused(2, "cannot both be standard input", "train --model m --data - --val - --out x %s", SHORT);
     support_refused(1, "no-such.txt", "train --model m --data no-such.txt --out x %s", SHORT);
     support_refused(1, "no-such", "train --model no-such --data book.txt --out x %s", SHORT);
@@ -421,6 +440,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_options_same_weights),
         cmocka_unit_test(test_no_option_is_ignored),
+        cmocka_unit_test(test_carry_is_another_name_of_stateful),
         cmocka_unit_test(test_mlp_default),
         cmocka_unit_test(test_log_and_checkpoints),
         cmocka_unit_test(test_validation_is_eval),

@@ -3,12 +3,15 @@
  * probes around it. The mean, not the larger: a sample lasts longer than a probe and runs at the mean of the speeds
  * that the machine has meanwhile, so the larger would compare a mean with a peak. What disturbs a moment is left out
  * already: a probe is the fastest of several runs. */
-#include "bench/bench.h"
 #include "bench/energy.h"
 #include "bench/machine.h"
+#include "bench/report.h"
+#include "bench/workloads.h"
 #include "command.h"
+#include "files.h"
 #include "interrupt.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,6 +20,7 @@
 #include <string.h>
 
 enum {
+    PRODUCT_SIDE = 1024, /* of the product that il_engine_limits times */
     MIXERS = 4,
     MIXERS_USUAL = 3, /* "all": one that costs what another does is left out */
     CONTEXT_DEFAULT = 2048,
@@ -28,7 +32,7 @@ enum {
 static const char *const mixer_names[MIXERS] = {"ttt_linear", "ttt_mlp", "self_attention", "ttt_linear_decay"};
 
 typedef struct bench_options {
-    const char *preset, *mixer, *work, *dtype, *powercap, *csv, *html;
+    const char *preset, *mixer, *workload, *dtype, *powercap, *csv, *html;
     arg_counts contexts; /* ascending */
     uint64_t repeat, sessions;
     double minutes_max;
@@ -113,10 +117,14 @@ static il_status first_probe(bench *b) {
     return status;
 }
 
-static bench_row *new_row(bench *b, const char *work, const char *mixer) {
+static bench_row *new_row(bench *b, const char *workload, const char *mixer) {
     bench_row *row = &b->report.rows[b->report.n++];
-    *row = (bench_row){
-        .work = work, .mixer = mixer, .dtype = b->options->dtype, .unit = "GFLOP/s", .joules = NAN, .sessions = 1};
+    *row = (bench_row){.workload = workload,
+                       .mixer = mixer,
+                       .dtype = b->options->dtype,
+                       .unit = "GFLOP/s",
+                       .joules = NAN,
+                       .sessions = 1};
     row->samples = cli_alloc(b->options->repeat, sizeof *row->samples);
     return row;
 }
@@ -134,7 +142,7 @@ static il_status progress(bench *b, uint64_t repetitions, const char *what, cons
 static il_status gemm_row(bench *b) {
     bench_row *row = new_row(b, "gemm", NULL);
     row->dtype = "f32";
-    row->count.flops = 2.0 * BENCH_SIDE * BENCH_SIDE;
+    row->count.flops = 2.0 * PRODUCT_SIDE * PRODUCT_SIDE;
     il_status status = open_prober(b, IL_LIMIT_KERNEL | IL_LIMIT_ONEDNN, 0);
     while (row->n < b->options->repeat && !status) {
         il_limits now;
@@ -144,7 +152,7 @@ static il_status gemm_row(bench *b) {
             .limit = now.gflops_onednn,
             .fraction = now.gflops_onednn > 0 ? now.gflops_kernel / now.gflops_onednn : 0,
         };
-        if (!status) status = progress(b, 1, row->work, NULL);
+        if (!status) status = progress(b, 1, row->workload, NULL);
     }
     close_prober(b);
     if (!status) summarize(row);
@@ -153,13 +161,13 @@ static il_status gemm_row(bench *b) {
 
 static int has_integers(const bench_row *row) { return !strncmp(row->dtype, "int", 3); }
 
-/* What may bind a work: the arithmetic, or for a token at a time the memory that must be read for it; for a batch
+/* What may bind a workload: the arithmetic, or for a token at a time the memory that must be read for it; for a batch
  * either. */
-static unsigned limits_of(const bench_row *row, bench_workload work) {
+static unsigned limits_of(const bench_row *row, bench_workload workload) {
     unsigned products = IL_LIMIT_KERNEL | IL_LIMIT_ONEDNN | (has_integers(row) ? IL_LIMIT_INT8_ONEDNN : 0u);
-    if (work == BENCH_TRAIN && !strcmp(row->dtype, "bf16")) products |= IL_LIMIT_BF16_ONEDNN;
-    if (work == BENCH_DECODE) return IL_LIMIT_READ;
-    return work == BENCH_BATCH ? products | IL_LIMIT_READ : products;
+    if (workload == BENCH_TRAIN && !strcmp(row->dtype, "bf16")) products |= IL_LIMIT_BF16_ONEDNN;
+    if (workload == BENCH_DECODE) return IL_LIMIT_READ;
+    return workload == BENCH_BATCH ? products | IL_LIMIT_READ : products;
 }
 
 /* What was not asked for is 0. */
@@ -168,13 +176,14 @@ static double product_of(const il_limits *l) {
 }
 
 /* Of the probes around each sample, or around all of them, the mean. A batch is bound by what takes longer. */
-static void set_limits(bench_row *row, bench_workload work, const il_limits *probes) {
+static void set_limits(bench_row *row, bench_workload workload, const il_limits *probes) {
     double products = 0, reads = 0;
     for (uint64_t i = 0; i <= row->n; i++) {
         products = larger(products, product_of(&probes[i]));
         reads = larger(reads, probes[i].read_gb_s);
     }
-    int waits = work == BENCH_DECODE || (work == BENCH_BATCH && row->count.bytes / reads > row->count.flops / products);
+    int waits =
+        workload == BENCH_DECODE || (workload == BENCH_BATCH && row->count.bytes / reads > row->count.flops / products);
     row->limit_bytes = waits ? probes[0].read_bytes : 0;
     row->unit = waits ? "GB/s" : has_integers(row) ? "Gop/s" : "GFLOP/s";
     for (uint64_t i = 0; i < row->n; i++) {
@@ -187,28 +196,29 @@ static void set_limits(bench_row *row, bench_workload work, const il_limits *pro
 }
 
 /* A long text is prefilled by walking through it, which computes no logits on the way. */
-static int is_walked(const bench *b, bench_workload work, uint64_t context) {
-    return work == BENCH_PREFILL && context > LONG && !b->options->all_logits;
+static int is_walked(const bench *b, bench_workload workload, uint64_t context) {
+    return workload == BENCH_PREFILL && context > LONG && !b->options->all_logits;
 }
 
-static int reads_on(const bench *b, bench_workload work, uint64_t context) {
-    return work == BENCH_EXTEND || work == BENCH_DECODE || work == BENCH_BATCH || is_walked(b, work, context);
+static int reads_on(const bench *b, bench_workload workload, uint64_t context) {
+    return workload == BENCH_EXTEND || workload == BENCH_DECODE || workload == BENCH_BATCH ||
+           is_walked(b, workload, context);
 }
 
 /* Whether the row can be timed; else its reason says why not. */
-static int is_possible(bench *b, const bench_job *job, bench_row *row, bench_workload work) {
+static int is_possible(bench *b, const bench_job *job, bench_row *row, bench_workload workload) {
     const bench_options *o = b->options;
     uint64_t total, available;
-    double flops = 0, cache = bench_cache_bytes(job, work, row->context);
-    if (reads_on(b, work, row->context)) flops = bench_walk_flops(job, row->context);
-    if (!is_walked(b, work, row->context))
-        flops += (double)((o->repeat + 1) * bench_tokens(job, work, row->context)) * row->count.flops;
+    double flops = 0, cache = bench_cache_bytes(job, workload, row->context);
+    if (reads_on(b, workload, row->context)) flops = bench_walk_flops(job, row->context);
+    if (!is_walked(b, workload, row->context))
+        flops += (double)((o->repeat + 1) * bench_tokens(job, workload, row->context)) * row->count.flops;
     double minutes = flops / (product_limit(&b->report.limits) * 1e9) / 60;
     machine_memory(MACHINE_MEMINFO, &total, &available);
     il_error why;
-    if (work == BENCH_TRAIN && il_trainer_dtype_check(job->dtype, &why))
+    if (workload == BENCH_TRAIN && il_trainer_dtype_check(job->dtype, &why))
         snprintf(row->reason, sizeof row->reason, "%.150s", why.message);
-    else if (work == BENCH_TRAIN && row->context > LONG)
+    else if (workload == BENCH_TRAIN && row->context > LONG)
         snprintf(row->reason, sizeof row->reason, "sequences are trained up to %d tokens", LONG);
     else if (cache > (double)available && available)
         snprintf(row->reason, sizeof row->reason, "keys and values take %.1f GB, %.1f GB are free", cache * 1e-9,
@@ -229,20 +239,20 @@ static il_status walk(bench *b, bench_job *job, const bench_row *row) {
     return status ? status : bench_walk(job, row->context, &b->command->error);
 }
 
-static il_status repetitions(bench *b, bench_job *job, bench_row *row, bench_workload work) {
+static il_status repetitions(bench *b, bench_job *job, bench_row *row, bench_workload workload) {
     const bench_options *o = b->options;
     il_error *error = &b->command->error;
-    double tokens = (double)bench_tokens(job, work, row->context), joules = 0, seconds;
-    il_status status = bench_begin(job, work, row->context, o->repeat + 1, error);
-    if (!status) status = bench_run(job, work, row->context, &seconds, error); /* warms up */
+    double tokens = (double)bench_tokens(job, workload, row->context), joules = 0, seconds;
+    il_status status = bench_begin(job, workload, row->context, o->repeat + 1, error);
+    if (!status) status = bench_run(job, workload, row->context, &seconds, error); /* warms up */
     if (!status) status = probe(b, SECONDS_PROBE, &b->probes[0]);
     while (row->n < o->repeat && !status) {
         energy_take(&b->meter);
-        status = bench_run(job, work, row->context, &seconds, error);
+        status = bench_run(job, workload, row->context, &seconds, error);
         joules += energy_take(&b->meter);
         row->samples[row->n++].rate = tokens / seconds;
         if (!status) status = probe(b, SECONDS_PROBE, &b->probes[row->n]);
-        if (!status) status = progress(b, 1, row->work, row->mixer);
+        if (!status) status = progress(b, 1, row->workload, row->mixer);
     }
     bench_end(job);
     row->state_bytes = job->state_bytes;
@@ -257,21 +267,21 @@ static il_status walked(bench *b, bench_job *job, bench_row *row) {
     if (status) return status;
     row->samples[row->n++].rate = (double)row->context / job->walked_seconds;
     status = probe(b, SECONDS_PROBE, &b->probes[1]);
-    return status ? status : progress(b, b->options->repeat, row->work, row->mixer);
+    return status ? status : progress(b, b->options->repeat, row->workload, row->mixer);
 }
 
-static il_status work_row(bench *b, bench_job *job, const char *mixer, bench_workload work, uint64_t context) {
-    bench_row *row = new_row(b, bench_workload_names[work], mixer);
+static il_status workload_row(bench *b, bench_job *job, const char *mixer, bench_workload workload, uint64_t context) {
+    bench_row *row = new_row(b, bench_workload_names[workload], mixer);
     row->context = context;
-    row->count = bench_count_of(job, work, context);
-    if (work == BENCH_BATCH) row->sessions = job->sessions;
-    if (!is_possible(b, job, row, work)) return progress(b, b->options->repeat, row->work, mixer);
-    il_status status = open_prober(b, limits_of(row, work), row->count.bytes * (double)row->sessions);
-    if (!status && is_walked(b, work, context)) {
+    row->count = bench_count_of(job, workload, context);
+    if (workload == BENCH_BATCH) row->sessions = job->sessions;
+    if (!is_possible(b, job, row, workload)) return progress(b, b->options->repeat, row->workload, mixer);
+    il_status status = open_prober(b, limits_of(row, workload), row->count.bytes * (double)row->sessions);
+    if (!status && is_walked(b, workload, context)) {
         status = walked(b, job, row);
     } else if (!status) {
-        if (reads_on(b, work, context)) status = walk(b, job, row);
-        if (!status) status = repetitions(b, job, row, work);
+        if (reads_on(b, workload, context)) status = walk(b, job, row);
+        if (!status) status = repetitions(b, job, row, workload);
     }
     close_prober(b);
     if (status == IL_ERR_NOMEM) { /* the other rows may fit */
@@ -280,7 +290,7 @@ static il_status work_row(bench *b, bench_job *job, const char *mixer, bench_wor
         return IL_OK;
     }
     if (status) return status;
-    set_limits(row, work, b->probes);
+    set_limits(row, workload, b->probes);
     summarize(row);
     return IL_OK;
 }
@@ -314,8 +324,8 @@ static il_status make_model(bench *b, const char *mixer, il_weight_type type, il
     return status;
 }
 
-/* Works from up to before `to` of a model held in this type. By context, training last: it changes the weights. */
-static il_status works_rows(bench *b, const char *mixer, il_weight_type held, int from, int to) {
+/* Workloads from up to before `to` of a model held in this type. By context, training last: it changes the weights. */
+static il_status workload_rows(bench *b, const char *mixer, il_weight_type held, int from, int to) {
     const bench_options *o = b->options;
     il_model *model = NULL;
     bench_job job = {0};
@@ -325,9 +335,9 @@ static il_status works_rows(bench *b, const char *mixer, il_weight_type held, in
     job.dtype = dtype_of(b);
     for (int trains = 0; trains < 2; trains++)
         for (size_t i = 0; i < o->contexts.n; i++)
-            for (int work = from; work < to && !status; work++)
-                if ((work == BENCH_TRAIN) == trains && chosen(o->work, bench_workload_names[work]))
-                    status = work_row(b, &job, mixer, (bench_workload)work, o->contexts.items[i]);
+            for (int workload = from; workload < to && !status; workload++)
+                if ((workload == BENCH_TRAIN) == trains && chosen(o->workload, bench_workload_names[workload]))
+                    status = workload_row(b, &job, mixer, (bench_workload)workload, o->contexts.items[i]);
     bench_close(&job);
     il_model_unref(model);
     return status;
@@ -335,19 +345,20 @@ static il_status works_rows(bench *b, const char *mixer, il_weight_type held, in
 
 /* In training bf16 is a type of products: the weights are fp32. */
 static il_status mixer_rows(bench *b, const char *mixer) {
-    const char *work = b->options->work, *train = bench_workload_names[BENCH_TRAIN];
+    const char *workload = b->options->workload, *train = bench_workload_names[BENCH_TRAIN];
     il_weight_type dtype = dtype_of(b);
-    if (dtype != IL_WEIGHTS_BF16) return works_rows(b, mixer, dtype, 0, BENCH_WORKLOADS);
-    il_status status = strcmp(work, train) ? works_rows(b, mixer, dtype, 0, BENCH_TRAIN) : IL_OK;
-    return !status && chosen(work, train) ? works_rows(b, mixer, IL_WEIGHTS_F32, BENCH_TRAIN, BENCH_WORKLOADS) : status;
+    if (dtype != IL_WEIGHTS_BF16) return workload_rows(b, mixer, dtype, 0, BENCH_WORKLOADS);
+    il_status status = strcmp(workload, train) ? workload_rows(b, mixer, dtype, 0, BENCH_TRAIN) : IL_OK;
+    return !status && chosen(workload, train) ? workload_rows(b, mixer, IL_WEIGHTS_F32, BENCH_TRAIN, BENCH_WORKLOADS)
+                                              : status;
 }
 
 static il_status measure(bench *b) {
     const bench_options *o = b->options;
-    uint64_t mixers = 0, works = 0;
+    uint64_t mixers = 0, workloads = 0;
     for (int i = 0; i < MIXERS; i++) mixers += (uint64_t)chosen_mixer(o->mixer, i);
-    for (int i = 0; i < BENCH_WORKLOADS; i++) works += (uint64_t)chosen(o->work, bench_workload_names[i]);
-    uint64_t gemm = (uint64_t)chosen(o->work, "gemm"), rows = gemm + mixers * works * o->contexts.n;
+    for (int i = 0; i < BENCH_WORKLOADS; i++) workloads += (uint64_t)chosen(o->workload, bench_workload_names[i]);
+    uint64_t gemm = (uint64_t)chosen(o->workload, "gemm"), rows = gemm + mixers * workloads * o->contexts.n;
     b->report.rows = cli_alloc(rows, sizeof *b->report.rows);
     energy_open(&b->meter, o->powercap);
     cli_interrupt_catch();
@@ -355,7 +366,7 @@ static il_status measure(bench *b) {
     b->probes = cli_alloc(o->repeat + 1, sizeof *b->probes);
     il_status status = first_probe(b);
     if (!status && gemm) status = gemm_row(b);
-    for (int i = 0; i < MIXERS && works && !status; i++)
+    for (int i = 0; i < MIXERS && workloads && !status; i++)
         if (chosen_mixer(o->mixer, i)) status = mixer_rows(b, mixer_names[i]);
     cli_progress_end(&b->progress);
     free(b->probes);
@@ -414,7 +425,7 @@ int verb_bench(int argc, char **argv) {
     bench_options options = {.dtype = "f32",
                              .preset = "125m",
                              .mixer = "all",
-                             .work = "all",
+                             .workload = "all",
                              .powercap = ENERGY_POWERCAP,
                              .repeat = 5,
                              .sessions = 16,
@@ -424,7 +435,7 @@ int verb_bench(int argc, char **argv) {
             "size, random weights (default 125m)"),
         ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_linear_decay,ttt_mlp,self_attention,all}",
             "sequence layer (default all)"),
-        ARG("--work", ARG_CHOICE, &options.work, "{gemm,prefill,extend,decode,batch,train,all}",
+        ARG("--work", ARG_CHOICE, &options.workload, "{gemm,prefill,extend,decode,batch,train,all}",
             "what to time (default all)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
             "how the weights of linear layers are held; bf16 in training: how they are multiplied (default f32)"),
@@ -455,12 +466,12 @@ int verb_bench(int argc, char **argv) {
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     sort_contexts(&options.contexts);
-    il_status status = command_open(&command, &spec);
-    if (!status && options.csv) status = cli_writable(options.csv, &command.error);
-    if (!status && options.html) status = cli_writable(options.html, &command.error);
+    il_status status = cli_command_open(&command, &spec);
+    if (!status && options.csv) status = cli_path_writable(options.csv, &command.error);
+    if (!status && options.html) status = cli_path_writable(options.html, &command.error);
     if (!status) status = measure(&b);
     if (!status) status = report(&b);
     for (size_t i = 0; i < b.report.n; i++) free(b.report.rows[i].samples);
     free(b.report.rows);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

@@ -1,5 +1,5 @@
-/* report.c: what `bench` measured, as a table, as JSON, CSV and a page. Measures nothing. */
-#include "bench/bench.h"
+/* report.c: see report.h. */
+#include "bench/report.h"
 #include "bench/chart.h"
 #include "output.h"
 
@@ -35,7 +35,7 @@ static const char *number(char *text, size_t size, const char *format, double va
 static void print_row(const bench_row *row) {
     char context[24] = "-", bytes[32], limit[96] = "-", joules[32];
     if (row->context) snprintf(context, sizeof context, "%" PRIu64, row->context);
-    printf("%-8s %-16s %-5s %8s ", row->work, row->mixer ? row->mixer : "-", row->dtype, context);
+    printf("%-8s %-16s %-5s %8s ", row->workload, row->mixer ? row->mixer : "-", row->dtype, context);
     if (!row->n) {
         printf("left out: %s\n", row->reason);
         return;
@@ -58,7 +58,7 @@ void bench_print_table(const bench_report *r) {
            number((char[32]){0}, 32, "%.1f Gop/s", r->limits.gops_int8_onednn));
     printf("memory read %.1f GB/s, L2 %.1f GB/s\n", r->limits.read_gb_s, r->limits.l2_read_gb_s);
     if (r->no_energy[0]) printf("joules: %s\n", r->no_energy);
-    printf("\n%-8s %-16s %-5s %8s %10s %10s .. %-10s %12s %9s %8s  %s\n", "work", "mixer", "dtype", "context",
+    printf("\n%-8s %-16s %-5s %8s %10s %10s .. %-10s %12s %9s %8s  %s\n", "workload", "mixer", "dtype", "context",
            "tokens/s", "least", "most", "MFLOP/token", "MB/token", "J/token", "of limit");
     for (size_t i = 0; i < r->n; i++) print_row(&r->rows[i]);
 }
@@ -73,7 +73,7 @@ static json_t *row_json(const bench_row *row) {
         json_array_append_new(samples, json_real(row->samples[i].rate));
         if (row->median.fraction > 0) json_array_append_new(fractions, json_real(row->samples[i].fraction));
     }
-    json_object_set_new(object, "work", json_string(row->work));
+    json_object_set_new(object, "work", json_string(row->workload));
     json_object_set_new(object, "mixer", cli_json_string(row->mixer));
     json_object_set_new(object, "dtype", json_string(row->dtype));
     json_object_set_new(object, "context", row->context ? json_integer((json_int_t)row->context) : json_null());
@@ -132,8 +132,8 @@ void bench_write_csv(FILE *out, const bench_report *r) {
     for (size_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->rows[i];
         put_text(out, r->cpu, ",");
-        fprintf(out, "%s,%d,%s,%s,%s,%s,", r->kernels, r->threads, r->preset, row->work, row->mixer ? row->mixer : "",
-                row->dtype);
+        fprintf(out, "%s,%d,%s,%s,%s,%s,", r->kernels, r->threads, r->preset, row->workload,
+                row->mixer ? row->mixer : "", row->dtype);
         put_number(out, (double)row->context, ",");
         put_number(out, (double)row->sessions, ",");
         put_number(out, row->median.rate, ",");
@@ -161,9 +161,9 @@ static double rate_of(const bench_row *row) { return row->median.rate; }
 static double milliseconds_of(const bench_row *row) { return row->median.rate > 0 ? 1e3 / row->median.rate : 0; }
 static double megabytes_of(const bench_row *row) { return (double)row->state_bytes * 1e-6; }
 
-/* One line a mixer: a value of each of its rows of this work; nothing is drawn where there are none. */
+/* One line a mixer: a value of each of its rows of this workload; nothing is drawn where there are none. */
 static void figure(FILE *out, const bench_report *r, const char *title, const char *y_label, const char *y_unit,
-                   const char *work, double (*value)(const bench_row *), const char *caption) {
+                   const char *workload, double (*value)(const bench_row *), const char *caption) {
     chart c = {.title = title,
                .x_label = "tokens read before (context)",
                .y_label = y_label,
@@ -179,7 +179,8 @@ static void figure(FILE *out, const bench_report *r, const char *title, const ch
         chart_line line = {.label = looks[k].label, .class = looks[k].class, .x = x, .y = y, .points = 1};
         for (size_t i = 0; i < r->n; i++) {
             const bench_row *row = &r->rows[i];
-            if (!row->mixer || strcmp(row->mixer, looks[k].mixer) != 0 || strcmp(row->work, work) != 0) continue;
+            if (!row->mixer || strcmp(row->mixer, looks[k].mixer) != 0 || strcmp(row->workload, workload) != 0)
+                continue;
             if (value(row) <= 0) continue;
             x[line.n] = (double)row->context;
             y[line.n++] = value(row);
@@ -190,15 +191,15 @@ static void figure(FILE *out, const bench_report *r, const char *title, const ch
     free(xy);
 }
 
-static int has(const bench_report *r, const char *work) {
+static int has(const bench_report *r, const char *workload) {
     for (size_t i = 0; i < r->n; i++)
-        if (!strcmp(r->rows[i].work, work)) return 1;
+        if (!strcmp(r->rows[i].workload, workload)) return 1;
     return 0;
 }
 
 static void table(FILE *out, const bench_report *r) {
     fputs("<div "
-          "class=\"wide\"><table><tr><th>work</th><th>mixer</th><th>weights</th><th>context</th><th>sessions</"
+          "class=\"wide\"><table><tr><th>workload</th><th>mixer</th><th>weights</th><th>context</th><th>sessions</"
           "th><th>tokens/s</"
           "th><th>least .. most"
           "</th><th>MFLOP a token</th><th>MB a token</th><th>of the limit</th><th>J a token</th><th>state, "
@@ -207,7 +208,7 @@ static void table(FILE *out, const bench_report *r) {
     for (size_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->rows[i];
         char text[64];
-        fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%" PRIu64 "</td>", row->work,
+        fprintf(out, "<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%" PRIu64 "</td>", row->workload,
                 row->mixer ? row->mixer : "-", row->dtype, number(text, sizeof text, "%.0f", (double)row->context),
                 row->sessions);
         if (!row->n) {

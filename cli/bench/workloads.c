@@ -1,5 +1,5 @@
 /* workloads.c: reading, decoding and training steps of a model on made-up tokens. */
-#include "bench/bench.h"
+#include "bench/workloads.h"
 #include "output.h"
 
 #include <endian.h>
@@ -96,12 +96,12 @@ static double pass_bytes(const bench_job *job, double n, double sessions, double
            c->width * weight_bytes(embedding.type);
 }
 
-bench_count bench_count_of(const bench_job *job, bench_workload work, uint64_t context) {
+bench_count bench_count_of(const bench_job *job, bench_workload workload, uint64_t context) {
     const il_config *c = il_model_config(job->model);
     double logits_row = il_config_flops_per_token(c, 0, 1) - il_config_flops_per_token(c, 0, 0), n = (double)context;
     double middle = n + (DECODE_TOKENS + 1) / 2.0;
     double rows = job->all_logits ? 1 : 1 / n, more_rows = job->all_logits ? 1 : 1.0 / EXTEND_TOKENS;
-    switch (work) {
+    switch (workload) {
     case BENCH_PREFILL:
         return (bench_count){mean_flops(c, 0, context, 0) + logits_row * rows, pass_bytes(job, n, 1, n)};
     case BENCH_EXTEND:
@@ -119,8 +119,8 @@ bench_count bench_count_of(const bench_job *job, bench_workload work, uint64_t c
     return (bench_count){0};
 }
 
-uint64_t bench_tokens(const bench_job *job, bench_workload work, uint64_t context) {
-    switch (work) {
+uint64_t bench_tokens(const bench_job *job, bench_workload workload, uint64_t context) {
+    switch (workload) {
     case BENCH_EXTEND: return EXTEND_TOKENS;
     case BENCH_DECODE: return DECODE_TOKENS;
     case BENCH_BATCH: return DECODE_TOKENS * job->sessions;
@@ -137,11 +137,11 @@ double bench_walk_flops(const bench_job *job, uint64_t context) {
                           : 0;
 }
 
-double bench_cache_bytes(const bench_job *job, bench_workload work, uint64_t context) {
-    uint64_t more = work == BENCH_EXTEND ? EXTEND_TOKENS : DECODE_TOKENS,
-             copies = work == BENCH_PREFILL || work == BENCH_TRAIN ? 0
-                      : work == BENCH_BATCH                        ? job->sessions
-                                                                   : 1;
+double bench_cache_bytes(const bench_job *job, bench_workload workload, uint64_t context) {
+    uint64_t more = workload == BENCH_EXTEND ? EXTEND_TOKENS : DECODE_TOKENS,
+             copies = workload == BENCH_PREFILL || workload == BENCH_TRAIN ? 0
+                      : workload == BENCH_BATCH                            ? job->sessions
+                                                                           : 1;
     return sizeof(float) *
            cache_floats(il_model_config(job->model), (double)context + (double)copies * (double)(context + more));
 }
@@ -161,7 +161,7 @@ static il_status open_data(bench_job *job, uint64_t context, int vocabulary, il_
     enum { HEADER = 256, MAGIC = 20240801, VERSION = 7 }; /* llm.c's shards of 32-bit tokens */
     uint64_t n = context + 1, words = HEADER + n;
     const char *folder = getenv("TMPDIR");
-    char *path = cli_text("%s/innerloop-bench-XXXXXX.bin", folder && folder[0] ? folder : "/tmp");
+    char *path = cli_format("%s/innerloop-bench-XXXXXX.bin", folder && folder[0] ? folder : "/tmp");
     int32_t *shard = cli_alloc(words, sizeof *shard);
     shard[0] = MAGIC;
     shard[1] = VERSION;
@@ -224,8 +224,8 @@ il_status bench_walk(bench_job *job, uint64_t position, il_error *error) {
     return status;
 }
 
-il_status bench_begin(bench_job *job, bench_workload work, uint64_t context, uint64_t repeat, il_error *error) {
-    if (work != BENCH_TRAIN) return IL_OK;
+il_status bench_begin(bench_job *job, bench_workload workload, uint64_t context, uint64_t repeat, il_error *error) {
+    if (workload != BENCH_TRAIN) return IL_OK;
     const il_config *config = il_model_config(job->model);
     il_trainer_options options;
     il_trainer_options_default(config, &options);
@@ -275,28 +275,28 @@ static il_status decode(bench_job *job, il_session **sessions, uint64_t n, uint6
     return status;
 }
 
-il_status bench_run(bench_job *job, bench_workload work, uint64_t context, double *seconds, il_error *error) {
-    uint64_t n = work == BENCH_BATCH ? job->sessions : work == BENCH_TRAIN ? 0 : 1;
+il_status bench_run(bench_job *job, bench_workload workload, uint64_t context, double *seconds, il_error *error) {
+    uint64_t n = workload == BENCH_BATCH ? job->sessions : workload == BENCH_TRAIN ? 0 : 1;
     il_session **sessions = cli_alloc(n, sizeof *sessions);
     il_status status = IL_OK;
     il_step step;
     for (uint64_t i = 0; i < n && !status; i++)
-        status = work == BENCH_PREFILL ? il_session_open(job->model, NULL, &sessions[i], error)
-                                       : il_session_fork(job->walk, &sessions[i], error);
+        status = workload == BENCH_PREFILL ? il_session_open(job->model, NULL, &sessions[i], error)
+                                           : il_session_fork(job->walk, &sessions[i], error);
     double start = cli_seconds();
     if (status)
         ;
-    else if (work == BENCH_PREFILL)
+    else if (workload == BENCH_PREFILL)
         status = read_piece(job, sessions[0], job->tokens, context, error);
-    else if (work == BENCH_EXTEND)
+    else if (workload == BENCH_EXTEND)
         status = read_piece(job, sessions[0], job->tokens + context, EXTEND_TOKENS, error);
-    else if (work == BENCH_TRAIN)
+    else if (workload == BENCH_TRAIN)
         status = il_trainer_step(job->trainer, &step, error);
     else
         status = decode(job, sessions, n, context, error);
     *seconds = cli_seconds() - start;
     il_session_stats stats = {0};
-    il_session *at = work == BENCH_PREFILL ? sessions[0] : work == BENCH_TRAIN ? NULL : job->walk;
+    il_session *at = workload == BENCH_PREFILL ? sessions[0] : workload == BENCH_TRAIN ? NULL : job->walk;
     if (at) il_session_get_stats(at, &stats);
     job->state_bytes = stats.state_bytes;
     for (uint64_t i = 0; i < n; i++) il_session_close(sessions[i]);

@@ -6,6 +6,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <errno.h>
 #include <math.h>
@@ -79,11 +80,12 @@ static il_status transcode(cli_command *command, const compress_options *options
     codec.streams = (int)options->streams;
     codec.progress = show;
     codec.user = &run;
-    il_status status = command_model(command, options->model, &model, &tokenizer);
+    il_status status = cli_command_load(command, options->model, &model, &tokenizer);
     if (!status && options->load) status = il_session_load(model, options->load, &start, &command->error);
     codec.start = start;
-    if (!status && strcmp(to, "-")) status = cli_writable(to, &command->error); /* rather now than after the work */
-    if (!status) status = cli_read(from, &input, &bytes, &command->error);
+    if (!status && strcmp(to, "-"))
+        status = cli_path_writable(to, &command->error); /* rather now than after the work */
+    if (!status) status = cli_path_read(from, &input, &bytes, &command->error);
     cli_interrupt_catch();
     double started = cli_seconds();
     if (!status) {
@@ -113,22 +115,22 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
     const char *from = spec->operands.items[0], *to = spec->operands.items[1];
     const char *wrong = NULL;
     if (spec->json && !strcmp(to, "-")) wrong = "--json and - as OUT both want standard output";
-    if (strcmp(from, "-") && cli_same_file(from, to)) wrong = "IN and OUT are the same file";
+    if (strcmp(from, "-") && cli_path_same(from, to)) wrong = "IN and OUT are the same file";
     if (wrong) {
         cli_error(spec->verb, "%s", wrong);
         arg_release(spec);
         return 2;
     }
-    il_status status = command_open(&command, spec);
+    il_status status = cli_command_open(&command, spec);
     if (!status) status = transcode(&command, options, from, to);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }
 
 int verb_compress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; the same is needed to decompress"),
-        ARG("--load-state", ARG_TEXT, &options.load, "F",
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE",
             "go on from this state (see read); the same is needed to decompress"),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
             "cut the input into N parts that are read side by side: faster, a little larger (default 1)", RANGE(1, 64)),
@@ -147,7 +149,7 @@ int verb_decompress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; the one it was compressed with"),
-        ARG("--load-state", ARG_TEXT, &options.load, "F", "the state it was compressed from, if it was from one"),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "the state it was compressed from, if it was from one"),
     };
     arg_spec spec = {.verb = "decompress",
                      .summary = "give back what compress was given, byte for byte",

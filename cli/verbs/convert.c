@@ -3,6 +3,7 @@
 #include "command.h"
 #include "files.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +22,9 @@ static il_weight_type type_of(const char *name) {
 }
 
 static void report(const cli_command *command, const convert_options *options, const il_model *model) {
-    char fingerprint[33], *weights = cli_text("%s/model.safetensors", options->out);
+    char fingerprint[33], *weights = cli_format("%s/model.safetensors", options->out);
     const char *dtype = il_weight_type_name(il_model_config(model)->weights);
-    uint64_t bytes = cli_file_bytes(weights);
+    uint64_t bytes = cli_path_bytes(weights);
     il_model_fingerprint(model, fingerprint);
     if (command->spec->json)
         cli_json_print(json_pack("{s:o, s:s, s:I, s:I, s:s}", "out", cli_json_string(options->out), "dtype", dtype,
@@ -41,13 +42,14 @@ static il_status convert(cli_command *command, const convert_options *options, i
     il_model *model = NULL, *converted = NULL;
     il_tokenizer *tokenizer = NULL;
     il_status status = IL_OK;
-    if (!options->force && (cli_exists(options->out, "config.json") || cli_exists(options->out, "model.safetensors")))
+    if (!options->force &&
+        (cli_path_exists(options->out, "config.json") || cli_path_exists(options->out, "model.safetensors")))
         status = cli_fail(error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options->out);
-    if (!status) status = command_model(command, options->model, &model, &tokenizer);
+    if (!status) status = cli_command_load(command, options->model, &model, &tokenizer);
     if (!status) {
         il_config config = *il_model_config(model);
         if (options->dtype) config.weights = type_of(options->dtype);
-        status = command_set(command, &options->set, &config);
+        status = cli_command_configure(command, &options->set, &config);
         *usage = status != IL_OK;
         if (!status) *usage = (status = il_model_convert(model, &config, &converted, error)) == IL_ERR_ARG;
     }
@@ -79,8 +81,8 @@ int verb_convert(int argc, char **argv) {
     cli_command command;
     int code, usage = 0;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = convert(&command, &options, &usage);
-    code = command_close(&command, status);
+    code = cli_command_close(&command, status);
     return usage ? 2 : code;
 }

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "files.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -274,7 +275,7 @@ static il_status load_report(doctor *d, const char *path) {
     char *text;
     size_t bytes;
     if (!path) return IL_OK;
-    il_status status = cli_read(path, &text, &bytes, error);
+    il_status status = cli_path_read(path, &text, &bytes, error);
     if (status) return status;
     d->against_path = path;
     d->against = json_loadb(text, bytes, 0, &why);
@@ -300,7 +301,7 @@ int verb_doctor(int argc, char **argv) {
     doctor d = {.command = &command};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = load_report(&d, against);
     if (!status) status = examine(&d);
     if (!status && spec.json) print_json(&d);
@@ -311,5 +312,5 @@ int verb_doctor(int argc, char **argv) {
                 &command.error, IL_ERR_MISMATCH, "%zu of %zu checks failed, first %s on %s, %d threads: %s", d.failed,
                 d.n, models[d.checks[i].model].name, d.checks[i].kernels, d.checks[i].threads, d.checks[i].wrong);
     json_decref(d.against);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

@@ -6,10 +6,11 @@
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
-#include "learning.h"
 #include "output.h"
 #include "safetensors.h"
-#include "verbs/reading_gain.h"
+#include "verbs.h"
+#include "verbs/eval_learning.h"
+#include "verbs/eval_reading_gain.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +23,7 @@ typedef struct eval_options {
     const char *model, *data, *per_token, *logits, *grads;
     uint64_t length, tokens_max, feed;
     int frozen, by_position, reading_gain;
-    gain_options gain;
+    eval_gain_options gain;
 } eval_options;
 
 typedef struct evaluation {
@@ -38,7 +39,7 @@ typedef struct evaluation {
     /* results */
     double total, totals[BUCKETS]; /* sums of nll; bucket k holds positions 2^(k-1) .. 2^k - 1, bucket 0 position 0 */
     uint64_t counted, counts[BUCKETS];
-    cli_learning learning; /* by bucket; with --by-position */
+    eval_learning learning; /* by bucket; with --by-position */
     double gradient_loss, seconds;
     uint64_t bytes;
     int bytes_known;
@@ -78,11 +79,11 @@ static il_status open_outputs(evaluation *e) {
     if (e->options->logits) e->logits = cli_alloc(e->piece * e->vocabulary, sizeof *e->logits);
     if (e->options->per_token) {
         status = cli_file_open(&e->per_token, e->options->per_token, error);
-        if (!status) status = cli_npy_begin(&e->per_token, shape, 2, error);
+        if (!status) status = cli_file_begin_npy(&e->per_token, shape, 2, error);
     }
     if (e->options->logits && !status) {
         status = cli_file_open(&e->logits_file, e->options->logits, error);
-        if (!status) status = cli_npy_begin(&e->logits_file, shape, 3, error);
+        if (!status) status = cli_file_begin_npy(&e->logits_file, shape, 3, error);
     }
     return status;
 }
@@ -123,14 +124,14 @@ static il_status read_sequence(evaluation *e, size_t index, cli_progress *progre
     if (status) return status;
     cli_interrupt_cancels(session);
     for (size_t at = 0, n = 0; at <= e->length && !status; at += n) {
-        uint64_t sample = e->learning.layers ? cli_learning_next(at) : UINT64_MAX;
+        uint64_t sample = e->learning.layers ? eval_learning_next(at) : UINT64_MAX;
         n = e->length + 1 - at < e->piece ? e->length + 1 - at : e->piece;
         if (n > sample - at) n = (size_t)(sample - at);
         il_feed feed = {.session = session, .tokens = tokens + at, .n = n, .nll = e->nll, .logits = e->logits};
         status = cli_interrupted() ? cli_fail(error, IL_ERR_CANCELLED, "interrupted") : il_feed_many(&feed, 1, error);
         if (!status) status = count(e, tokens + at, at, n);
         if (!status && at + n == sample && sample <= e->length) /* the state that predicts target sample - 1 */
-            status = cli_learning_sample(&e->learning, session, bucket_of((size_t)sample - 1), error);
+            status = eval_learning_sample(&e->learning, session, bucket_of((size_t)sample - 1), error);
         if (status) break;
         char detail[64];
         uint64_t done = (uint64_t)index * e->length + (at + n > e->length ? e->length : at + n);
@@ -201,7 +202,7 @@ static void print_json(const evaluation *e, double nll, double bits_per_byte) {
         json_t *position =
             json_pack("{s:I, s:I, s:o, s:I}", "from", (json_int_t)bucket_from(k), "to", (json_int_t)to, "nll",
                       cli_json_real(mean(e->totals[k], e->counts[k])), "tokens", (json_int_t)e->counts[k]);
-        if (e->learning.layers) cli_learning_describe(&e->learning, k, position);
+        if (e->learning.layers) eval_learning_describe(&e->learning, k, position);
         json_array_append_new(positions, position);
     }
     json_t *object = json_pack(
@@ -231,7 +232,7 @@ static void print_text(const evaluation *e, double nll, double bits_per_byte) {
         printf("%12zu %12zu %12llu %12.6f", bucket_from(k), to, (unsigned long long)e->counts[k],
                mean(e->totals[k], e->counts[k]));
         if (e->learning.layers) {
-            cli_learning_means means = cli_learning_of(&e->learning, k, e->learning.layers);
+            eval_learning_means means = eval_learning_means_of(&e->learning, k, e->learning.layers);
             const double columns[] = {means.weight_norm, means.change_norm, means.inner_loss, means.inner_drop};
             for (size_t i = 0; i < COUNT_OF(columns); i++)
                 isnan(columns[i]) ? printf(" %12s", "-") : printf(" %12.6g", columns[i]);
@@ -243,8 +244,8 @@ static void print_text(const evaluation *e, double nll, double bits_per_byte) {
 static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     cli_command *command = e->command;
     il_data_options data_options;
-    il_status status = command_model_of_tokens(command, e->options->model, &e->model, &e->tokenizer);
-    if (!status && e->options->grads) status = command_widen(command, &e->model);
+    il_status status = cli_command_load_for_tokens(command, e->options->model, &e->model, &e->tokenizer);
+    if (!status && e->options->grads) status = cli_command_widen(command, &e->model);
     if (status) return status;
     e->vocabulary = (size_t)il_model_config(e->model)->vocab_size;
     il_data_options_default(&data_options);
@@ -252,12 +253,13 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     data_options.sequences = 1;
     data_options.shuffle = 0;
     data_options.loop = 0;
-    status = command_data(command, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary, &data_options, &e->data);
+    status =
+        cli_command_data(command, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary, &data_options, &e->data);
     if (status) return status;
     e->tokens = il_data_stream(e->data);
     e->n_tokens = (size_t)il_data_tokens(e->data);
     status = cut(e);
-    if (e->options->by_position) cli_learning_open(&e->learning, e->model, BUCKETS);
+    if (e->options->by_position) eval_learning_open(&e->learning, e->model, BUCKETS);
     if (!status) status = open_outputs(e);
     cli_interrupt_catch();
     if (!status) status = read_all(e);
@@ -311,10 +313,10 @@ int verb_eval(int argc, char **argv) {
             "commit no inner update: the control for learning while reading"),
         ARG("--by-position", ARG_FLAG, &options.by_position, NULL,
             "loss by position in the sequence, and what the inner loop does there"),
-        ARG("--per-token", ARG_TEXT, &options.per_token, "OUT.npy",
+        ARG("--per-token", ARG_TEXT, &options.per_token, "FILE.npy",
             "write every loss, fp32 [sequences, L], NaN where left out"),
-        ARG("--logits", ARG_TEXT, &options.logits, "OUT.npy", "write all logits, fp32 [sequences, L, vocabulary]"),
-        ARG("--grads", ARG_TEXT, &options.grads, "OUT.safetensors",
+        ARG("--logits", ARG_TEXT, &options.logits, "FILE.npy", "write all logits, fp32 [sequences, L, vocabulary]"),
+        ARG("--grads", ARG_TEXT, &options.grads, "FILE.safetensors",
             "write the gradient of the recipe's loss for every tensor"),
         ARG("--reading-gain", ARG_FLAG, &options.reading_gain, NULL,
             "what reading an author before does for the loss; needs books with authors (.jsonl, .jsonl.zst)"),
@@ -343,12 +345,12 @@ int verb_eval(int argc, char **argv) {
         arg_release(&spec);
         return 2;
     }
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (options.reading_gain) {
         options.gain.model = options.model;
         options.gain.data = options.data;
-        if (!status) status = cli_reading_gain(&command, &options.gain);
-        return command_close(&command, status);
+        if (!status) status = eval_reading_gain(&command, &options.gain);
+        return cli_command_close(&command, status);
     }
     evaluation *e = cli_alloc(1, sizeof *e);
     e->command = &command;
@@ -361,9 +363,9 @@ int verb_eval(int argc, char **argv) {
     il_tokenizer_close(e->tokenizer);
     il_model_unref(e->model);
     cli_inputs_close(&inputs);
-    cli_learning_close(&e->learning);
+    eval_learning_close(&e->learning);
     free(e->nll);
     free(e->logits);
     free(e);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

@@ -6,6 +6,7 @@
 #include "interrupt.h"
 #include "lines.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -119,14 +120,14 @@ static il_status make_prompt(generation *g) {
     il_tokenizer_get_info(g->tokenizer, &info);
     cli_encoder_open(&encoder, g->tokenizer);
     if (g->options->prompt_file) {
-        status = cli_read(g->options->prompt_file, &text, &bytes, error);
+        status = cli_path_read(g->options->prompt_file, &text, &bytes, error);
         prompt = text;
     }
     if (!status && bytes) {
         char *line = cli_alloc(1 + bytes, 1);
         line[0] = '\n';
         memcpy(line + 1, prompt, bytes);
-        status = cli_encode(&encoder, line + 1, bytes, follows, error);
+        status = cli_encoder_encode(&encoder, line + 1, bytes, follows, error);
         free(line);
     }
     free(text);
@@ -238,8 +239,8 @@ static il_status generate(generation *g) {
     cli_command *command = g->command;
     const generate_options *options = g->options;
     il_error *error = &command->error;
-    il_status status = options->save ? cli_writable(options->save, error) : IL_OK;
-    if (!status) status = command_model(command, options->model, &g->model, &g->tokenizer);
+    il_status status = options->save ? cli_path_writable(options->save, error) : IL_OK;
+    if (!status) status = cli_command_load(command, options->model, &g->model, &g->tokenizer);
     if (!status && options->load) status = il_session_load(g->model, options->load, &g->session, error);
     if (!status && !options->load) status = il_session_open(g->model, NULL, &g->session, error);
     if (!status) status = make_prompt(g);
@@ -302,8 +303,8 @@ int verb_generate(int argc, char **argv) {
         ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "what to continue; not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
             "the same from a file, every byte (- is standard input)"),
-        ARG("--load-state", ARG_TEXT, &options.load, "F", "go on from this state; a prompt is then not needed"),
-        ARG("--save-state", ARG_TEXT, &options.save, "F", "keep the state after the last token written"),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; a prompt is then not needed"),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "keep the state after the last token written"),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
         ARG("--temperature", ARG_REAL, &options.temperature, "F", "0: always the likeliest token (default 0.8)",
             RANGE(0, 100)),
@@ -335,7 +336,7 @@ int verb_generate(int argc, char **argv) {
         return 2;
     }
     g.ids = json_array();
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = generate(&g);
     il_session_close(g.session);
     il_tokenizer_close(g.tokenizer);
@@ -345,5 +346,5 @@ int verb_generate(int argc, char **argv) {
     free(g.logits);
     free(g.piece);
     free(g.outlet.text);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "files.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <stdio.h>
 
@@ -25,7 +26,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
     config->bos_token = info.bos;
     config->eos_token = info.eos;
     config->bytes_tokenizer = !strcmp(info.kind, "bytes");
-    status = command_set(command, &options->set, config);
+    status = cli_command_configure(command, &options->set, config);
     if (!status) status = il_config_check(config, &command->error);
     if (!status && config->vocab_size < info.vocab_size)
         status = cli_fail(&command->error, IL_ERR_ARG, "--set: vocab_size %d is smaller than the tokenizer's %d",
@@ -80,14 +81,14 @@ int verb_init(int argc, char **argv) {
     il_tokenizer *tokenizer = NULL;
     int code, usage = 0;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = il_tokenizer_load(command.engine, options.tokenizer, &tokenizer, &command.error);
     if (!status) status = make_config(&command, &options, tokenizer, &config, &usage);
     if (!status && !options.force &&
-        (cli_exists(options.out, "config.json") || cli_exists(options.out, "model.safetensors")))
+        (cli_path_exists(options.out, "config.json") || cli_path_exists(options.out, "model.safetensors")))
         status = cli_fail(&command.error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options.out);
     if (!status) status = make_model(&command, &options, tokenizer, &config);
     il_tokenizer_close(tokenizer);
-    code = command_close(&command, status);
+    code = cli_command_close(&command, status);
     return usage ? 2 : code;
 }

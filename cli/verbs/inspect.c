@@ -4,6 +4,7 @@
 #include "files.h"
 #include "output.h"
 #include "safetensors.h"
+#include "verbs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,16 +62,16 @@ static il_status inspect_model(inspection *in, const char *dir) {
     il_model *model = NULL;
     il_tokenizer *tokenizer = NULL;
     char fingerprint[33];
-    il_status status = command_model(in->command, dir, &model, &tokenizer);
+    il_status status = cli_command_load(in->command, dir, &model, &tokenizer);
     if (status) return status;
     json_t *tensors = json_array();
-    int is_checkpoint = cli_exists(dir, "trainer.json");
+    int is_checkpoint = cli_path_exists(dir, "trainer.json");
     set(in, "kind", json_string(is_checkpoint ? "checkpoint" : "model"));
     if (is_checkpoint) {
-        char *path = cli_text("%s/trainer.json", dir), *text = NULL;
+        char *path = cli_format("%s/trainer.json", dir), *text = NULL;
         size_t bytes;
         json_error_t where;
-        status = cli_read(path, &text, &bytes, error);
+        status = cli_path_read(path, &text, &bytes, error);
         json_t *trainer = status ? NULL : json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &where);
         if (!status && !trainer)
             status = cli_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
@@ -221,9 +222,9 @@ static il_status inspect(inspection *in) {
     struct stat info;
     if (stat(in->path, &info)) return cli_fail(error, IL_ERR_IO, "%s: no such file or directory", in->path);
     if (S_ISDIR(info.st_mode)) {
-        if (cli_exists(in->path, "config.json")) return inspect_model(in, in->path);
-        if (cli_exists(in->path, "latest")) {
-            char *latest = cli_text("%s/latest", in->path);
+        if (cli_path_exists(in->path, "config.json")) return inspect_model(in, in->path);
+        if (cli_path_exists(in->path, "latest")) {
+            char *latest = cli_format("%s/latest", in->path);
             il_status status = inspect_model(in, latest);
             free(latest);
             return status;
@@ -319,7 +320,7 @@ int verb_inspect(int argc, char **argv) {
     inspection in = {
         .command = &command, .path = spec.operands.items[0], .tokenizer_path = tokenizer, .model_path = model};
     in.object = json_pack("{s:o}", "path", cli_json_string(in.path));
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = inspect(&in);
     if (!status && spec.json) {
         cli_json_print(in.object);
@@ -327,5 +328,5 @@ int verb_inspect(int argc, char **argv) {
         if (!status) print_text(in.object);
         json_decref(in.object);
     }
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

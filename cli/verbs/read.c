@@ -7,6 +7,7 @@
 #include "interrupt.h"
 #include "lines.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,8 +89,8 @@ static il_status begin(reading *r, const read_options *options, const char *path
     il_session_options session;
     il_session_options_default(&session);
     session.frozen = options->frozen;
-    il_status status = cli_writable(options->save, error); /* rather now than after the reading */
-    if (!status) status = command_model(r->command, options->model, &r->model, &r->tokenizer);
+    il_status status = cli_path_writable(options->save, error); /* rather now than after the reading */
+    if (!status) status = cli_command_load(r->command, options->model, &r->model, &r->tokenizer);
     if (!status && options->load) status = il_session_load(r->model, options->load, &r->session, error);
     if (!status && !options->load) status = il_session_open(r->model, &session, &r->session, error);
     if (status) return status;
@@ -113,7 +114,7 @@ static il_status read_text(reading *r, const read_options *options, const char *
     if (status) return status;
     double seconds = cli_seconds() - r->started;
     unsigned long long tokens = read_so_far(r), position = il_session_position(r->session), bytes = r->lines.taken;
-    unsigned long long size = cli_file_bytes(options->save);
+    unsigned long long size = cli_path_bytes(options->save);
     if (r->command->spec->json)
         cli_json_print(json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "out", cli_json_string(options->save),
                                  "tokens", (json_int_t)tokens, "bytes", (json_int_t)bytes, "position",
@@ -131,8 +132,8 @@ int verb_read(int argc, char **argv) {
     read_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
-        ARG("--save-state", ARG_TEXT, &options.save, "F", "where the state goes, F.ilstate", .required = 1),
-        ARG("--load-state", ARG_TEXT, &options.load, "F", "go on from this state; it may be the same file"),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "where the state goes, NAME.ilstate", .required = 1),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "commit no inner update, now and in what goes on from the state: the control for learning while reading"),
     };
@@ -155,12 +156,12 @@ int verb_read(int argc, char **argv) {
         arg_release(&spec);
         return 2;
     }
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = read_text(&r, &options, spec.operands.items[0]);
     cli_lines_close(&r.lines);
     il_session_close(r.session);
     il_tokenizer_close(r.tokenizer);
     il_model_unref(r.model);
     free(r.tokens);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

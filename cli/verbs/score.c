@@ -1,11 +1,14 @@
 /* score.c: `innerloop score`: how surprising is this text to a model that learns while it reads it? Text is
  * taken line by line as it comes, so that a log can be watched; memory is constant. The text is what it would
  * be for eval: BOS first, a line tokenized as what follows a line end. */
-#include "verbs/score.h"
 #include "bundled_model.h"
+#include "command.h"
 #include "interrupt.h"
 #include "lines.h"
 #include "output.h"
+#include "verbs.h"
+#include "verbs/score_html.h"
+#include "verbs/score_print.h"
 
 #include <errno.h>
 #include <math.h>
@@ -59,37 +62,6 @@ typedef struct scoring {
 } scoring;
 
 /* ---- units ---- */
-
-double score_bits(const score_unit *unit) { return unit->nats / log(2); }
-double score_per_byte(const score_unit *unit) { return unit->bytes ? score_bits(unit) / (double)unit->bytes : NAN; }
-
-double score_relative(const score_unit *unit, score_by by) {
-    double bits = (unit->nats - unit->slow) / log(2);
-    return by == SCORE_BY_TOKEN ? bits : unit->bytes ? bits / (double)unit->bytes : NAN;
-}
-
-double score_of(const score_view *view, const score_unit *unit, score_by by) {
-    if (view->relative) return score_relative(unit, by);
-    return by == SCORE_BY_TOKEN ? score_bits(unit) : score_per_byte(unit);
-}
-
-/* share of the scale, 0 to 1 and above; 0 .. levels-1. */
-static int level_of(double share, int levels) {
-    if (!(share > 0)) return 0;
-    return share < 1 ? (int)(share * levels) : levels - 1;
-}
-
-int score_level(const score_view *view, double bits) {
-    if (!view->relative) return level_of(bits / SCORE_SHOCK, SCORE_LEVELS);
-    int level = level_of(1 - exp2(-fabs(bits)), SCORE_SIDE + 1);
-    return !level ? 0 : bits < 0 ? SCORE_SIDE + 1 - level : SCORE_SIDE + level;
-}
-
-int score_is_blank(const char *text, size_t bytes) {
-    for (size_t i = 0; i < bytes; i++)
-        if (!strchr(" \t\r\n\v\f", text[i]) || !text[i]) return 0;
-    return 1;
-}
 
 static void count(score_unit *unit, double nats, double slow, size_t bytes) {
     unit->tokens++;
@@ -329,7 +301,7 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_session_options session;
     il_session_stats stats;
     il_tokenizer_info info;
-    il_status status = command_model(s->command, options->model, &s->model, &s->tokenizer);
+    il_status status = cli_command_load(s->command, options->model, &s->model, &s->tokenizer);
     if (status) return status;
     il_session_options_default(&session);
     session.frozen = options->frozen;
@@ -369,7 +341,7 @@ static il_status score(scoring *s, const score_options *options, const char *pat
     status = read_all(s);
     if (!status) status = score_html_end(&s->html, &s->all, s->above, &s->command->error);
     if (status) return status;
-    score_print_end(&s->printer, s->command, &s->all, s->above, cli_seconds() - started);
+    score_print_end(&s->printer, s->command->verb, &s->all, s->above, cli_seconds() - started);
     return cli_interrupted() ? IL_ERR_CANCELLED : IL_OK;
 }
 
@@ -377,12 +349,12 @@ int verb_score(int argc, char **argv) {
     score_options options = {.by = "line"};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
-        ARG("--load-state", ARG_TEXT, &options.load, "F", "the text goes on from this state (see read)"),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "the text goes on from this state (see read)"),
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
             "what gets a score; a passage ends at a blank line (default line)"),
         ARG("--threshold", ARG_REAL, &options.threshold, "X",
             "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(-1e6, 1e6)),
-        ARG("--html", ARG_TEXT, &options.html, "OUT.html", "write a heat map of the text, a page of its own"),
+        ARG("--html", ARG_TEXT, &options.html, "FILE.html", "write a heat map of the text, a page of its own"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "commit no inner update: the control for learning while reading"),
         ARG("--relative", ARG_FLAG, &options.relative, NULL,
@@ -428,7 +400,7 @@ int verb_score(int argc, char **argv) {
                            .relative = options.relative,
                            .has_threshold = arg_given(&spec, "--threshold"),
                            .threshold = options.threshold};
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = score(s, &options, spec.operands.items[0]);
     cli_file_abandon(&s->html.file);
     cli_lines_close(&s->lines);
@@ -445,6 +417,6 @@ int verb_score(int argc, char **argv) {
     free(s->line.cells);
     int wrong_usage = s->wrong_usage;
     free(s);
-    code = command_close(&command, status);
+    code = cli_command_close(&command, status);
     return wrong_usage ? 2 : code;
 }

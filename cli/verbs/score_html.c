@@ -1,6 +1,6 @@
 /* score_html.c: the heat map: one page that needs nothing else, written as the text comes, in constant
  * memory. The head of the page, which is known last, is written last and moved to the top by the style sheet. */
-#include "verbs/score.h"
+#include "verbs/score_html.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* score_print.c: scores on standard output: JSON lines, plain columns for a pipe, colours for a terminal.
  * What a text holds cannot steer the terminal: its control characters are shown as dots. */
+#include "verbs/score_print.h"
 #include "output.h"
-#include "verbs/score.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -171,8 +171,7 @@ void score_print_passage(score_printer *printer, const score_unit *unit) {
     }
 }
 
-void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all, uint64_t above,
-                     double seconds) {
+void score_print_end(score_printer *printer, const char *verb, const score_unit *all, uint64_t above, double seconds) {
     static const char *const names[] = {"tokens", "lines", "passages"};
     double rate = seconds > 0 ? (double)all->tokens / seconds : NAN;
     if (printer->view->json) {
@@ -196,7 +195,7 @@ void score_print_end(score_printer *printer, const cli_command *command, const s
         snprintf(marked, sizeof marked, ", %llu %s above %g", (unsigned long long)above, names[printer->view->by],
                  printer->view->threshold);
     fflush(stdout);
-    cli_note(command->verb, "%llu tokens, %llu bytes, %.4f bits per byte%s%s%s, in %.2f s",
-             (unsigned long long)all->tokens, (unsigned long long)all->bytes, all->bytes ? score_per_byte(all) : 0.0,
-             relative, marked, printer->view->frozen ? ", frozen" : "", seconds);
+    cli_note(verb, "%llu tokens, %llu bytes, %.4f bits per byte%s%s%s, in %.2f s", (unsigned long long)all->tokens,
+             (unsigned long long)all->bytes, all->bytes ? score_per_byte(all) : 0.0, relative, marked,
+             printer->view->frozen ? ", frozen" : "", seconds);
 }

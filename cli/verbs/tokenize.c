@@ -2,6 +2,7 @@
 #include "command.h"
 #include "files.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <stdio.h>
 
@@ -27,7 +28,7 @@ int verb_tokenize(int argc, char **argv) {
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     double started = cli_seconds();
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = cli_inputs_open(spec.operands.items, spec.operands.n, &inputs, &command.error);
     if (!status) status = il_tokenizer_load(command.engine, path, &tokenizer, &command.error);
     if (!status)
@@ -40,5 +41,5 @@ int verb_tokenize(int argc, char **argv) {
         printf("%s: %llu tokens, %.1f s\n", out, (unsigned long long)tokens, seconds);
     il_tokenizer_close(tokenizer);
     cli_inputs_close(&inputs);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

@@ -3,6 +3,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <errno.h>
 #include <math.h>
@@ -47,8 +48,8 @@ static il_status open_data(training *t, const cli_inputs *inputs, int is_val, il
     o.sequences = is_val ? 1 : (size_t)(options->batch_tokens / options->length);
     o.shuffle = !is_val && !strcmp(options->shuffle, "blocks");
     o.loop = !is_val;
-    return command_data(t->command, inputs->paths, inputs->n, t->tokenizer, il_model_config(t->model)->vocab_size, &o,
-                        data);
+    return cli_command_data(t->command, inputs->paths, inputs->n, t->tokenizer, il_model_config(t->model)->vocab_size,
+                            &o, data);
 }
 
 static il_status open_trainer(training *t) {
@@ -77,7 +78,7 @@ static il_status trim_log(const char *path, uint64_t done, il_error *error) {
     char *text;
     size_t bytes;
     cli_file file = {0};
-    il_status status = cli_read(path, &text, &bytes, error);
+    il_status status = cli_path_read(path, &text, &bytes, error);
     if (status) return status;
     status = cli_file_open(&file, path, error);
     for (char *line = text; !status && line < text + bytes;) {
@@ -101,7 +102,7 @@ static il_status open_log(training *t) {
     const char *path = t->options->log;
     il_status status = IL_OK;
     if (!path) return IL_OK;
-    if (t->options->resume && cli_file_bytes(path)) /* a pipe or a terminal has none */
+    if (t->options->resume && cli_path_bytes(path)) /* a pipe or a terminal has none */
         status = trim_log(path, il_trainer_steps_done(t->trainer), &t->command->error);
     if (status) return status;
     t->log = fopen(path, t->options->resume ? "ab" : "wb");
@@ -193,9 +194,9 @@ static void report(const training *t) {
 /* A run is there when one is to go on, and none when one begins. */
 static il_status check_out(training *t, const char *latest) {
     const train_options *options = t->options;
-    if (options->resume && !cli_exists(latest, NULL))
+    if (options->resume && !cli_path_exists(latest, NULL))
         return cli_fail(&t->command->error, IL_ERR_ARG, "--resume: %s does not exist", latest);
-    if (!options->resume && cli_exists(latest, NULL))
+    if (!options->resume && cli_path_exists(latest, NULL))
         return cli_fail(&t->command->error, IL_ERR_ARG,
                         "%s already holds a run; --resume goes on with it, another --out begins a new one",
                         options->out);
@@ -219,11 +220,12 @@ static il_status open_out(training *t, const char *latest) {
 static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *val) {
     const train_options *options = t->options;
     cli_command *command = t->command;
-    char *latest = cli_text("%s/latest", options->out);
+    char *latest = cli_format("%s/latest", options->out);
     il_status status = check_out(t, latest);
     if (!status)
-        status = command_model_of_tokens(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
-    if (!status) status = command_widen(command, &t->model);
+        status =
+            cli_command_load_for_tokens(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
+    if (!status) status = cli_command_widen(command, &t->model);
     if (!status) status = open_data(t, inputs, 0, &t->data);
     if (!status && options->val) status = open_data(t, val, 1, &t->val);
     if (!status) status = open_trainer(t);
@@ -251,7 +253,7 @@ static const char *misuse(const train_options *options) {
 static char *cache_beside(const char *out) {
     size_t n = strlen(out);
     while (n > 1 && out[n - 1] == '/') n--;
-    return cli_text("%.*s.cache", (int)n, out);
+    return cli_format("%.*s.cache", (int)n, out);
 }
 
 int verb_train(int argc, char **argv) {
@@ -266,10 +268,10 @@ int verb_train(int argc, char **argv) {
             .required = 1),
         ARG("--batch-tokens", ARG_COUNT, &options.batch_tokens, "N", "tokens of a step", RANGE(1, 1e12), .required = 1),
         ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens of a sequence", RANGE(1, 1 << 20), .required = 1),
-        ARG("--carry", ARG_FLAG, &options.stateful, NULL,
-            "a document's next window goes on from the state of the last (default: fresh)"),
+        ARG("--stateful", ARG_FLAG, &options.stateful, NULL,
+            "a document's next window goes on from the state of the last (default: fresh)", .alias = "--carry"),
         ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
-            "order of sequences, or with --carry documents (default blocks)"),
+            "order of sequences, or with --stateful documents (default blocks)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16}",
             "of products: exact, or bf16 by oneDNN where the CPU has AMX: faster, other bits (default f32)"),
         ARG("--lr", ARG_REAL, &recipe->lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
@@ -287,7 +289,7 @@ int verb_train(int argc, char **argv) {
             "steps until that factor is 1 (default: as --warmup)", RANGE(0, 1e15)),
         ARG("--val", ARG_TEXT, &options.val, "FILE", "validate on this data"),
         ARG("--val-every", ARG_COUNT, &options.val_every, "N",
-            "steps between validations (default: a tenth of --steps)", 1, 1e15),
+            "steps between validations (default: a tenth of --steps)", RANGE(1, 1e15)),
         ARG("--save-every", ARG_COUNT, &options.save_every, "N",
             "steps between checkpoints (default: a tenth of --steps); the last is always saved", RANGE(1, 1e15)),
         ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "a line of JSON for every step"),
@@ -321,7 +323,7 @@ int verb_train(int argc, char **argv) {
     }
     if (!strcmp(options.dtype, "bf16")) recipe->dtype = IL_WEIGHTS_BF16;
     t.cache = cache_beside(options.out);
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = il_trainer_dtype_check(recipe->dtype, &command.error); /* before anything is written */
     if (!status) status = cli_inputs_open(options.data.items, options.data.n, &inputs, &command.error);
     if (!status && options.val) status = cli_inputs_open(&options.val, 1, &val, &command.error);
@@ -335,5 +337,5 @@ int verb_train(int argc, char **argv) {
     cli_inputs_close(&val);
     cli_inputs_close(&inputs);
     free(t.cache);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "files.h"
 #include "output.h"
+#include "verbs.h"
 
 #include <stdio.h>
 
@@ -26,7 +27,7 @@ int verb_train_tokenizer(int argc, char **argv) {
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     double started = cli_seconds();
-    il_status status = command_open(&command, &spec);
+    il_status status = cli_command_open(&command, &spec);
     if (!status) status = cli_inputs_open(spec.operands.items, spec.operands.n, &inputs, &command.error);
     if (!status)
         status = il_tokenizer_train(command.engine, inputs.paths, inputs.n, (int)vocabulary, out, &command.error);
@@ -37,5 +38,5 @@ int verb_train_tokenizer(int argc, char **argv) {
     else if (!status)
         printf("%s: %llu pieces, %.1f s\n", out, (unsigned long long)vocabulary, seconds);
     cli_inputs_close(&inputs);
-    return command_close(&command, status);
+    return cli_command_close(&command, status);
 }

@@ -1,10 +1,10 @@
-/* score.h: what `innerloop score` measures, line by line, and the two ways to show it: score_print.c on
- * standard output, score_html.c as a page. */
-#ifndef CLI_SCORE_H
-#define CLI_SCORE_H
+/* score_units.h: what `innerloop score` measures: tokens, lines, passages and the whole, what each of them scores, and
+ * how deep its colour is. Knows nothing of how they are shown. */
+#ifndef CLI_SCORE_UNITS_H
+#define CLI_SCORE_UNITS_H
 
-#include "command.h"
-#include "files.h"
+#include <stddef.h>
+#include <stdint.h>
 
 /* Steps of colour from "as expected" to "a shock"; relative: 0, then from "fits the text so far" to "goes against it".
  */
@@ -55,41 +55,5 @@ double score_relative(const score_unit *unit, score_by by);
 /* 0: no colour. Surprise: in steps of equal bits, the last from SCORE_SHOCK less a step on. Relative: 1 .. SCORE_SIDE
  * what fits, the most first, then what goes against it, the most last; half of a side at 1 bit. */
 int score_level(const score_view *view, double bits);
-
-/* ---- standard output ---- */
-
-typedef struct score_printer {
-    const score_view *view;
-    int terminal;     /* colours */
-    score_unit first; /* the first passage: said only if another one follows, since alone it is the whole */
-    int holds_first;
-} score_printer;
-
-void score_print_begin(score_printer *printer, const score_view *view);
-/* text [bytes]: the characters that the token completed. */
-void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text, size_t bytes);
-void score_print_line(score_printer *printer, const score_line *line);
-void score_print_passage(score_printer *printer, const score_unit *unit);
-void score_print_end(score_printer *printer, const cli_command *command, const score_unit *all, uint64_t above,
-                     double seconds);
-
-/* ---- a page ---- */
-
-enum { SCORE_CHART = 240 };
-
-typedef struct score_html {
-    const score_view *view;
-    cli_file file; /* zeroed: no page is wanted */
-    /* The chart in constant memory: `filled` columns of `width` bytes of text; full, they are merged in
-     * pairs. */
-    double bits[SCORE_CHART], bytes[SCORE_CHART];
-    int filled;
-    double width;
-} score_html;
-
-il_status score_html_begin(score_html *html, const score_view *view, const char *path, il_error *error);
-il_status score_html_line(score_html *html, const score_line *line, il_error *error);
-il_status score_html_passage(score_html *html, const score_unit *unit, il_error *error);
-il_status score_html_end(score_html *html, const score_unit *all, uint64_t above, il_error *error);
 
 #endif

@@ -1,5 +1,5 @@
-/* learning.c: see learning.h. */
-#include "learning.h"
+/* eval_learning.c: see eval_learning.h. */
+#include "verbs/eval_learning.h"
 #include "output.h"
 
 #include <math.h>
@@ -7,28 +7,28 @@
 
 enum { STRIDE = 1024 };
 
-typedef struct cli_learning_sum sum;
+typedef struct eval_learning_sum sum;
 
-void cli_learning_open(cli_learning *learning, const il_model *model, size_t buckets) {
+void eval_learning_open(eval_learning *learning, const il_model *model, size_t buckets) {
     const il_config *config = il_model_config(model);
-    *learning = (cli_learning){.buckets = buckets};
+    *learning = (eval_learning){.buckets = buckets};
     if (config->mixer != IL_MIXER_SELF_ATTENTION) learning->layers = config->layers;
     learning->sums = cli_alloc(buckets * ((size_t)learning->layers + 1), sizeof *learning->sums);
 }
 
-void cli_learning_close(cli_learning *learning) {
+void eval_learning_close(eval_learning *learning) {
     free(learning->sums);
-    *learning = (cli_learning){0};
+    *learning = (eval_learning){0};
 }
 
-uint64_t cli_learning_next(uint64_t position) {
+uint64_t eval_learning_next(uint64_t position) {
     if (position >= STRIDE) return (position / STRIDE + 1) * STRIDE;
     uint64_t next = 1;
     while (next <= position) next *= 2;
     return next;
 }
 
-static sum *sum_of(const cli_learning *learning, size_t bucket, int layer) {
+static sum *sum_of(const eval_learning *learning, size_t bucket, int layer) {
     return &learning->sums[bucket * ((size_t)learning->layers + 1) + (size_t)layer];
 }
 
@@ -42,7 +42,7 @@ static void take(sum *s, double weight_norm, double change_norm, double loss_bef
     s->inner_drop += loss_before - loss_after;
 }
 
-il_status cli_learning_sample(cli_learning *learning, const il_session *session, size_t bucket, il_error *error) {
+il_status eval_learning_sample(eval_learning *learning, const il_session *session, size_t bucket, il_error *error) {
     il_layer_stats all = {0};
     if (!learning->layers) return IL_OK;
     for (int layer = 0; layer < learning->layers; layer++) {
@@ -61,26 +61,26 @@ il_status cli_learning_sample(cli_learning *learning, const il_session *session,
     return IL_OK;
 }
 
-cli_learning_means cli_learning_of(const cli_learning *learning, size_t bucket, int layer) {
+eval_learning_means eval_learning_means_of(const eval_learning *learning, size_t bucket, int layer) {
     const sum *s = sum_of(learning, bucket, layer);
     double samples = s->samples ? (double)s->samples : NAN, updates = s->updates ? (double)s->updates : NAN;
-    return (cli_learning_means){s->weight_norm / samples, s->change_norm / samples, s->inner_loss / updates,
-                                s->inner_drop / updates};
+    return (eval_learning_means){s->weight_norm / samples, s->change_norm / samples, s->inner_loss / updates,
+                                 s->inner_drop / updates};
 }
 
-static void describe(cli_learning_means means, json_t *object) {
+static void describe(eval_learning_means means, json_t *object) {
     json_object_set_new(object, "weight_norm", cli_json_real(means.weight_norm));
     json_object_set_new(object, "change_norm", cli_json_real(means.change_norm));
     json_object_set_new(object, "inner_loss", cli_json_real(means.inner_loss));
     json_object_set_new(object, "inner_drop", cli_json_real(means.inner_drop));
 }
 
-void cli_learning_describe(const cli_learning *learning, size_t bucket, json_t *object) {
+void eval_learning_describe(const eval_learning *learning, size_t bucket, json_t *object) {
     json_t *layers = json_array();
-    describe(cli_learning_of(learning, bucket, learning->layers), object);
+    describe(eval_learning_means_of(learning, bucket, learning->layers), object);
     for (int layer = 0; layer < learning->layers; layer++) {
         json_t *one = json_object();
-        describe(cli_learning_of(learning, bucket, layer), one);
+        describe(eval_learning_means_of(learning, bucket, layer), one);
         json_array_append_new(layers, one);
     }
     json_object_set_new(object, "layers", layers);

@@ -1,5 +1,5 @@
-/* books.c: see books.h. */
-#include "books.h"
+/* eval_books.c: see eval_books.h. */
+#include "verbs/eval_books.h"
 #include "output.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@ enum { BLOCK = 1 << 17, LINE_BYTES_MAX = 256 << 20 };
 
 typedef struct reader {
     const char *path;
-    cli_books *books;
+    eval_books *books;
     char *line; /* [n], its end not come yet */
     size_t n, capacity, number;
     il_error *error;
@@ -28,14 +28,14 @@ static void *grown(void *block, size_t *capacity, size_t need, size_t size) {
     return to;
 }
 
-static size_t author_of(cli_books *b, const char *name) {
+static size_t author_of(eval_books *b, const char *name) {
     for (size_t i = 0; i < b->n_authors; i++)
         if (!strcmp(b->authors[i], name)) return i;
     char **authors = cli_alloc(b->n_authors + 1, sizeof *authors);
     if (b->n_authors) memcpy(authors, b->authors, b->n_authors * sizeof *authors);
     free(b->authors);
     b->authors = authors;
-    b->authors[b->n_authors] = cli_text("%s", name);
+    b->authors[b->n_authors] = cli_format("%s", name);
     return b->n_authors++;
 }
 
@@ -56,13 +56,13 @@ static il_status take_line(reader *r) {
         status = cli_fail(r->error, IL_ERR_FORMAT, "%s, line %zu: not an object with strings \"text\" and \"author\"",
                           r->path, r->number);
     } else {
-        cli_books *b = r->books;
+        eval_books *b = r->books;
         b->books = grown(b->books, &b->capacity, b->n + 1, sizeof *b->books);
-        cli_book *book = &b->books[b->n++];
-        *book = (cli_book){.bytes = json_string_length(text), .author = author_of(b, json_string_value(author))};
+        eval_book *book = &b->books[b->n++];
+        *book = (eval_book){.bytes = json_string_length(text), .author = author_of(b, json_string_value(author))};
         book->text = cli_alloc(book->bytes + 1, 1);
         memcpy(book->text, json_string_value(text), book->bytes);
-        book->title = cli_text("%s", json_is_string(title) ? json_string_value(title) : "");
+        book->title = cli_format("%s", json_is_string(title) ? json_string_value(title) : "");
     }
     json_decref(object);
     return status;
@@ -102,11 +102,11 @@ static il_status take_frames(reader *r, ZSTD_DStream *stream, ZSTD_inBuffer *in,
     return status;
 }
 
-il_status cli_books_open(const char *path, cli_books *books, il_error *error) {
+il_status eval_books_open(const char *path, eval_books *books, il_error *error) {
     reader r = {.path = path, .books = books, .error = error};
     size_t n = strlen(path), got, left = 0;
     int packed = n > 10 && !strcmp(path + n - 10, ".jsonl.zst");
-    *books = (cli_books){0};
+    *books = (eval_books){0};
     if (!packed && !(n > 6 && !strcmp(path + n - 6, ".jsonl")))
         return cli_fail(error, IL_ERR_UNSUPPORTED, "%s: books with authors are .jsonl or .jsonl.zst", path);
     FILE *file = fopen(path, "rb");
@@ -128,7 +128,7 @@ il_status cli_books_open(const char *path, cli_books *books, il_error *error) {
     return status;
 }
 
-void cli_books_close(cli_books *books) {
+void eval_books_close(eval_books *books) {
     for (size_t i = 0; i < books->n; i++) {
         free(books->books[i].text);
         free(books->books[i].title);
@@ -136,5 +136,5 @@ void cli_books_close(cli_books *books) {
     for (size_t i = 0; i < books->n_authors; i++) free(books->authors[i]);
     free(books->books);
     free(books->authors);
-    *books = (cli_books){0};
+    *books = (eval_books){0};
 }

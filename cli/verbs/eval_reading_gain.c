@@ -1,15 +1,15 @@
-/* reading_gain.c: see reading_gain.h. The method (docs/reading.md):
+/* eval_reading_gain.c: see eval_reading_gain.h. The method (docs/reading.md):
  *
  * A placement is a target, --next-bytes of a book, and the --read-bytes before it. Placements come in pairs by two
  * authors. Each text is read once, by a session that learns and by one that is frozen; forks of what it left then read
  * its own target (`same`) and its partner's (`other`). `fresh` is the target after nothing. So every reading text
  * serves both conditions, a target's tokens are the same in all, and differences are paired. Targets never overlap.
  * Each pair's mean is one observation: a mean's interval is Student's, over pairs. */
-#include "verbs/reading_gain.h"
-#include "books.h"
+#include "verbs/eval_reading_gain.h"
 #include "interrupt.h"
 #include "lines.h"
 #include "output.h"
+#include "verbs/eval_books.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ typedef enum condition { FRESH, SAME, OTHER, CONDITIONS } condition;
 static const char *const condition_names[CONDITIONS] = {"fresh", "same", "other"};
 
 typedef struct placement {
-    const cli_book *book;
+    const eval_book *book;
     size_t read, at, end;               /* the text read is [read, at), the target [at, end) */
     double loss[2][CONDITIONS];         /* bits per byte of the target; [1]: frozen */
     double parts[2][CONDITIONS][PARTS]; /* the same of each part, at the target's mean bytes per token */
@@ -33,10 +33,10 @@ typedef struct placement {
 
 typedef struct measuring {
     cli_command *command;
-    const gain_options *options;
+    const eval_gain_options *options;
     il_model *model;
     il_tokenizer *tokenizer;
-    cli_books books;
+    eval_books books;
     cli_encoder encoder;
     int32_t bos;           /* -1: none */
     placement *placements; /* [n]; 2k and 2k+1 are a pair */
@@ -69,7 +69,7 @@ static void shuffle(void *items, size_t n, size_t size, uint64_t *state) {
 }
 
 /* The first line that begins at `at` or after it, if one does within `reach` bytes; else the first character. */
-static size_t line_start(const cli_book *book, size_t at, size_t reach) {
+static size_t line_start(const eval_book *book, size_t at, size_t reach) {
     if (!at || at >= book->bytes) return at ? book->bytes : 0;
     size_t room = book->bytes - at < reach ? book->bytes - at : reach;
     const char *end = memchr(book->text + at - 1, '\n', room);
@@ -82,7 +82,7 @@ static size_t line_start(const cli_book *book, size_t at, size_t reach) {
 static size_t list_slots(const measuring *m, size_t author, placement *slots) {
     size_t n = 0, next = (size_t)m->options->next_bytes, before = (size_t)m->options->read_bytes, reach = next / 4 + 1;
     for (size_t i = 0; i < m->books.n; i++) {
-        const cli_book *book = &m->books.books[i];
+        const eval_book *book = &m->books.books[i];
         if (book->author != author) continue;
         for (size_t at = before; at + next <= book->bytes; at += next, n++) {
             if (!slots) continue;
@@ -163,7 +163,7 @@ static il_status encode(measuring *m, const char *text, size_t bytes, int follow
     char *copy = cli_alloc(bytes + 1, 1);
     copy[0] = '\n';
     memcpy(copy + 1, text, bytes);
-    il_status status = cli_encode(&m->encoder, copy + 1, bytes, follows, &m->command->error);
+    il_status status = cli_encoder_encode(&m->encoder, copy + 1, bytes, follows, &m->command->error);
     free(copy);
     return status;
 }
@@ -405,8 +405,8 @@ static void print_text(const measuring *m) {
 
 static il_status run(measuring *m) {
     il_tokenizer_info info;
-    il_status status = cli_books_open(m->options->data, &m->books, &m->command->error);
-    if (!status) status = command_model(m->command, m->options->model, &m->model, &m->tokenizer);
+    il_status status = eval_books_open(m->options->data, &m->books, &m->command->error);
+    if (!status) status = cli_command_load(m->command, m->options->model, &m->model, &m->tokenizer);
     if (!status) status = choose(m);
     if (status) return status;
     il_tokenizer_get_info(m->tokenizer, &info);
@@ -424,11 +424,11 @@ static il_status run(measuring *m) {
     return IL_OK;
 }
 
-il_status cli_reading_gain(cli_command *command, const gain_options *options) {
+il_status eval_reading_gain(cli_command *command, const eval_gain_options *options) {
     measuring m = {.command = command, .options = options};
     il_status status = run(&m);
     cli_encoder_close(&m.encoder);
-    cli_books_close(&m.books);
+    eval_books_close(&m.books);
     il_tokenizer_close(m.tokenizer);
     il_model_unref(m.model);
     free(m.placements);
