@@ -303,7 +303,8 @@ typedef struct il_layer_stats {
      * mini-batch is kept: before the first, and after a rewind that gave it up. */
     double loss_before, loss_after;
 } il_layer_stats;
-/* layer 0 .. layers-1. IL_ERR_UNSUPPORTED with self-attention, whose layers do not learn. The session is not changed.
+/* layer 0 .. layers-1. IL_ERR_UNSUPPORTED for a layer of self-attention, which does not learn. The session is not
+ * changed.
  */
 IL_API il_status il_session_layer_stats(const il_session *session, int layer, il_layer_stats *stats, il_error *error);
 
