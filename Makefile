@@ -64,7 +64,7 @@ format:
 	@git ls-files '*.c' '*.h' '*.cc' | xargs clang-format -i
 check:
 	@$(need) $(CHECK_PACKAGES)
-	@$(call cmake,release) --target innerloop_shared
+	@$(call cmake,release) --target innerloop innerloop_shared
 	@tools/check
 clean:
 	@rm -rf build build-*
@@ -77,7 +77,7 @@ help:
 	@echo "These install the packages that they need, if they may (as root, or by sudo):"
 	@echo "make test       build and run the tests"
 	@echo "make demo       train and compare two small models on a real text (TEXT=file for yours)"
-	@echo "make check      the cheap checks of CI: layout of the sources, the header alone, exported symbols"
+	@echo "make check      the cheap checks of CI: layout of the sources, the header alone, exported symbols, README's commands"
 	@echo "make format     lay out the sources with clang-format"
 	@echo "make asan|ubsan|tsan|clang   the tests under a sanitizer, or built by clang"
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"

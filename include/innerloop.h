@@ -1,32 +1,30 @@
 /* innerloop.h: the public interface of libinnerloop, the engine for models that learn while they read.
  *
- * What everyone wants: open, load, encode, feed, and then logits, sample, decode and feed once per token.
+ * What everyone wants; must() is yours, and ends the program with error.message unless the status is 0:
  *
- *     il_engine *engine = NULL;
- *     il_model *model = NULL;
- *     il_tokenizer *tokenizer = NULL;
- *     il_session *session = NULL;
+ *     il_error error;
+ *     il_engine *engine;
+ *     il_model *model;
+ *     il_tokenizer *tokenizer;
+ *     il_session *session;
  *     il_tokens prompt = {0};
  *     il_decoder decoder = {.started = 1};
- *     il_error error;
- *     if (il_engine_open(NULL, &engine, &error) || il_model_load(engine, "models/reader", &model, &error) ||
- *         il_tokenizer_load_for_model(engine, "models/reader", il_model_config(model), &tokenizer, &error) ||
- *         il_session_open(model, NULL, &session, &error) ||
- *         il_tokenizer_encode(tokenizer, "She looked out at the rain", 26, &prompt, &error) ||
- *         il_session_feed(session, prompt.ids, prompt.n, NULL, NULL, &error))
- *         return fprintf(stderr, "%s\n", error.message), 1;
- *     int32_t token;
+ *     must(il_engine_open(NULL, &engine, &error));
+ *     must(il_model_load(engine, "models/reader", &model, &error));
+ *     must(il_tokenizer_load_for_model(engine, "models/reader", il_model_config(model), &tokenizer, &error));
+ *     must(il_tokenizer_encode(tokenizer, text, strlen(text), &prompt, &error));
+ *     must(il_session_open(model, NULL, &session, &error));
+ *     must(il_session_feed(session, prompt.ids, prompt.n, NULL, NULL, &error));
  *     int vocab_size = il_model_config(model)->vocab_size;
- *     size_t bytes, capacity = il_tokenizer_piece_bytes_max(tokenizer);
  *     float *logits = malloc((size_t)vocab_size * sizeof *logits);
- *     char *piece = malloc(capacity);
- *     while (il_session_position(session) < 100) {
- *         if (il_session_logits(session, logits, &error) ||
- *             il_sample(NULL, logits, vocab_size, il_session_position(session), NULL, 0, &token, &error) ||
- *             il_tokenizer_decode(tokenizer, &decoder, token, piece, capacity, &bytes, &error) ||
- *             il_session_feed(session, &token, 1, NULL, NULL, &error))
- *             return fprintf(stderr, "%s\n", error.message), 1;
+ *     char piece[256];
+ *     for (size_t i = 0, bytes; logits && i < 100; i++) {
+ *         int32_t token;
+ *         must(il_session_logits(session, logits, &error));
+ *         must(il_sample(NULL, logits, vocab_size, il_session_position(session), NULL, 0, &token, &error));
+ *         must(il_tokenizer_decode(tokenizer, &decoder, token, piece, sizeof piece, &bytes, &error));
  *         fwrite(piece, 1, bytes, stdout);
+ *         must(il_session_feed(session, &token, 1, NULL, NULL, &error));
  *     }
  *
  * and at the end il_tokens_free, il_session_close, il_tokenizer_close, il_model_unref and il_engine_close.
@@ -303,9 +301,8 @@ typedef struct il_layer_stats {
      * mini-batch is kept: before the first, and after a rewind that gave it up. */
     double loss_before, loss_after;
 } il_layer_stats;
-/* layer 0 .. layers-1. IL_ERR_UNSUPPORTED for a layer of self-attention, which does not learn. The session is not
- * changed.
- */
+/* layer 0 .. layers-1. IL_ERR_UNSUPPORTED for a layer of self-attention, which does not learn. The session stays
+ * as it is. */
 IL_API il_status il_session_layer_stats(const il_session *session, int layer, il_layer_stats *stats, il_error *error);
 
 /* ---- sampling ---- */
