@@ -520,24 +520,27 @@ typedef enum il_mixer_kind {
     IL_MIXER_SELF_ATTENTION
 } il_mixer_kind;
 IL_API const char *il_mixer_name(il_mixer_kind mixer); /* "ttt_linear", …; "?" for any other number */
+IL_API int il_mixer_count(void);                       /* mixers are 0 .. count-1 */
 
 enum { IL_LAYERS_MAX = 256 };
 
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 struct il_config {
-    il_mixer_kind mixer;                      /* [model_type, ttt_layer_type] of every layer, unless */
-    int n_layer_types;                        /* 0: all layers are alike; else as many as layers, and */
-    unsigned char layer_types[IL_LAYERS_MAX]; /* the il_mixer_kind of each; mixer is that of the first TTT layer */
-    int vocab_size;                           /* V, 2 .. 2^24 */
-    int width;                                /* D [hidden_size] */
-    int ffn_width;                            /* [intermediate_size] */
-    int layers;                               /* [num_hidden_layers] */
-    int heads;                                /* H [num_attention_heads]; head width d = D / H, any even number */
-    int mini_batch;                           /* b [mini_batch_size]: tokens per inner step */
-    int conv_kernel;                          /* taps of the causal convolutions */
-    int share_qk;                             /* Q and K from one projection and two convolutions */
-    int use_gate;                             /* output gate */
-    int pre_conv;                             /* a convolution before the mixer */
+    /* [model_type, ttt_layer_type] Of every layer; where layers differ, of the first TTT layer. */
+    il_mixer_kind mixer;
+    /* 0: all layers are alike; else as many as layers, and the il_mixer_kind of each. */
+    int n_layer_types;
+    unsigned char layer_types[IL_LAYERS_MAX];
+    int vocab_size;  /* V, 2 .. 2^24 */
+    int width;       /* D [hidden_size] */
+    int ffn_width;   /* [intermediate_size] */
+    int layers;      /* [num_hidden_layers] */
+    int heads;       /* H [num_attention_heads]; head width d = D / H, any even number */
+    int mini_batch;  /* b [mini_batch_size]: tokens per inner step */
+    int conv_kernel; /* taps of the causal convolutions */
+    int share_qk;    /* Q and K from one projection and two convolutions */
+    int use_gate;    /* output gate */
+    int pre_conv;    /* a convolution before the mixer */
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     int bytes_tokenizer;      /* [tokenizer: "bytes"]: text is bytes; says nothing of the arithmetic */
@@ -557,7 +560,9 @@ IL_API il_status il_config_preset(const char *preset, const char *mixer, const c
                                   il_error *error);
 /* Reads DIR/config.json. */
 IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error);
-/* Sets one field by its config.json key ("num_hidden_layers", "4"). The whole is checked by il_config_check. */
+/* Sets one field by its config.json key ("num_hidden_layers", "4"). The whole is checked by il_config_check.
+ * "layer_types" also takes names with commas, "3*" before one that is repeated ("3*ttt_linear,full_attention"); fewer
+ * layers than the model has are repeated if they divide them. */
 IL_API il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error);
 IL_API il_status il_config_check(const il_config *config, il_error *error);
 /* Model floating-point operations per token of a forward pass with (or without) its row of logits, `position` tokens

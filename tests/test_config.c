@@ -124,6 +124,17 @@ static void sizes_of_all_variants(void **state) {
     }
 }
 
+static void sizes_of_layers_that_differ(void **state) {
+    il_config config;
+    il_error error;
+    (void)state;
+    assert_ok(il_config_preset("tiny", "ttt_mlp", "transformer", &config, &error), error);
+    assert_ok(il_config_set(&config, "layer_types", "ttt_mlp,2*full_attention,ttt_linear", &error), error);
+    uint64_t D = 128, d = 32, H = 4, ffn = 3 * D * 344 + 2 * D, ttt = 4 * D * D + 4 * D + H * (D + 1) + 16;
+    assert_int_equal(count(&config),
+                     32000 * D + D + 4 * ffn + 2 * 4 * D * D + 2 * ttt + H * (8 * d * d + 5 * d) + H * (d * d + d));
+}
+
 static void flops(void **state) {
     il_config config;
     il_error error;
@@ -392,7 +403,7 @@ static void sizes_must_fit_together(void **state) {
     (void)state;
     assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &config, &error), error);
     config.heads = 3;
-    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "hidden_size 128 is no multiple");
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "hidden_size 128 is not a multiple");
     config.width = 9;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "even number");
     config.width = 4096;
@@ -449,10 +460,174 @@ static void set_reads_values_as_json_or_plain(void **state) {
     assert_int_equal(c.mixer, IL_MIXER_TTT_LINEAR);
 }
 
+/* ---- layers that differ ---- */
+
+static void expect_layers(const il_config *config, const char *wanted) {
+    char letters[IL_LAYERS_MAX + 1] = {0};
+    for (int i = 0; i < config->layers; i++) {
+        il_mixer_kind mixer = il_config_mixer(config, i);
+        letters[i] = mixer == IL_MIXER_SELF_ATTENTION ? 'a' : mixer == IL_MIXER_TTT_MLP ? 'm' : 'l';
+    }
+    assert_string_equal(letters, wanted);
+}
+
+/* A model of so many layers with a key of its own. */
+static const char *of_layers(int layers, const char *type, const char *keys) {
+    static char text[16000];
+    snprintf(text, sizeof text, "{\"model_type\":\"%s\",\"num_hidden_layers\":%d,%s}", type, layers, keys);
+    return text;
+}
+
+static void layer_types_are_read_one_a_layer(void **state) {
+    il_config c;
+    il_error error;
+    (void)state;
+    assert_ok(parse(of_layers(3, "ttt", "\"layer_types\":[\"full_attention\",\"ttt_mlp\",\"ttt_linear\"]"), &c, &error),
+              error);
+    expect_layers(&c, "aml");
+    assert_int_equal(c.n_layer_types, 3);
+    assert_int_equal(c.mixer, IL_MIXER_TTT_MLP); /* ttt_layer_type: of the first TTT layer */
+    assert_ok(parse(of_layers(2, "ttt",
+                              "\"layer_types\":[\"self_attention\",\"ttt_linear\"],"
+                              "\"ttt_layer_type\":\"linear\",\"share_qk\":true,\"use_gate\":true"),
+                    &c, &error),
+              error);
+    expect_layers(&c, "al");
+    assert_true(c.share_qk && c.use_gate);
+}
+
+static void layers_that_are_alike_need_no_list(void **state) {
+    il_config c;
+    il_error error;
+    (void)state;
+    assert_ok(parse(of_layers(2, "ttt", "\"layer_types\":[\"ttt_mlp\",\"ttt_mlp\"]"), &c, &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_TTT_MLP);
+    assert_int_equal(c.n_layer_types, 0);
+    assert_ok(parse(of_layers(2, "llama", "\"layer_types\":[\"full_attention\",\"self_attention\"]"), &c, &error),
+              error);
+    assert_int_equal(c.mixer, IL_MIXER_SELF_ATTENTION);
+    assert_int_equal(c.n_layer_types, 0);
+    assert_ok(parse(of_layers(2, "ttt", "\"layer_types\":null"), &c, &error), error);
+    expect_layers(&c, "ll");
+
+    il_config listed = c;
+    listed.n_layer_types = 2;
+    listed.layer_types[0] = listed.layer_types[1] = (unsigned char)c.mixer;
+    assert_ok(il_config_check(&listed, &error), error);
+    assert_true(il_config_same(&c, &listed));
+}
+
+static void layer_types_that_do_not_fit_are_refused(void **state) {
+    static const struct {
+        const char *type, *keys;
+        il_status status;
+        const char *says;
+    } cases[] = {
+        {"ttt", "\"layer_types\":[\"ttt_linear\"]", IL_ERR_FORMAT, "layer_types has 1 entries"},
+        {"ttt", "\"layer_types\":[\"ttt_mlp\",\"ttt_mlp\",\"ttt_mlp\"]", IL_ERR_FORMAT, "layer_types has 3 entries"},
+        {"ttt", "\"layer_types\":[]", IL_ERR_FORMAT, "layer_types: must be a list"},
+        {"ttt", "\"layer_types\":\"2*ttt_linear\"", IL_ERR_FORMAT, "layer_types: must be a list"},
+        {"ttt", "\"layer_types\":{\"0\":\"ttt_linear\"}", IL_ERR_FORMAT, "layer_types: must be a list"},
+        {"ttt", "\"layer_types\":[\"ttt_linear\",1]", IL_ERR_FORMAT, "layer_types: entry 1 must be a string"},
+        {"ttt", "\"layer_types\":[\"2*ttt_linear\"]", IL_ERR_UNSUPPORTED, "layer_types: \"2*ttt_linear\""},
+        {"ttt", "\"layer_types\":[\"ttt_linear\",\"sliding_attention\"]", IL_ERR_UNSUPPORTED,
+         "\"sliding_attention\" is not supported ("},
+        {"llama", "\"layer_types\":[\"linear\",\"linear\"]", IL_ERR_UNSUPPORTED, "full_attention"},
+        {"llama", "\"layer_types\":[\"full_attention\",\"ttt_linear\"]", IL_ERR_FORMAT, "model_type is llama"},
+        {"llama", "\"layer_types\":[\"ttt_linear\",\"ttt_linear\"]", IL_ERR_FORMAT, "model_type is llama"},
+        {"ttt", "\"layer_types\":[\"full_attention\",\"full_attention\"]", IL_ERR_FORMAT, "no TTT layer"},
+        {"ttt", "\"ttt_layer_type\":\"mlp\",\"layer_types\":[\"full_attention\",\"ttt_linear\"]", IL_ERR_FORMAT,
+         "ttt_layer_type is mlp"},
+        {"ttt", "\"ttt_layer_type\":\"mlp\",\"layer_types\":[\"ttt_linear\",\"ttt_linear\"]", IL_ERR_FORMAT,
+         "ttt_layer_type is mlp"},
+    };
+    char many[8192] = "\"layer_types\":[\"ttt_linear\"";
+    il_config config;
+    il_error error;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        refused(of_layers(2, cases[i].type, cases[i].keys), cases[i].status, cases[i].says);
+    for (int i = 0; i < IL_LAYERS_MAX; i++) strcat(many, ",\"ttt_linear\"");
+    refused(of_layers(2, "ttt", strcat(many, "]")), IL_ERR_FORMAT, "more than 256");
+
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &config, &error), error);
+    config.n_layer_types = config.layers;
+    memset(config.layer_types, (int)IL_MIXER_TTT_LINEAR, sizeof config.layer_types);
+    config.layer_types[1] = (unsigned char)il_mixer_count();
+    assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "layer_types: mixer");
+}
+
+static void layer_types_are_set_by_names(void **state) {
+    il_config c, before;
+    il_error error;
+    (void)state;
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &c, &error), error); /* 4 layers */
+    assert_ok(il_config_set(&c, "layer_types", "ttt_linear,full_attention", &error), error);
+    expect_layers(&c, "lala");
+    assert_ok(il_config_set(&c, "layer_types", "3*ttt_mlp,self_attention", &error), error);
+    expect_layers(&c, "mmma");
+    assert_int_equal(c.mixer, IL_MIXER_TTT_MLP);
+    assert_ok(il_config_set(&c, "layer_types", "[\"full_attention\",\"ttt_mlp\",\"ttt_mlp\",\"ttt_linear\"]", &error),
+              error);
+    expect_layers(&c, "amml");
+    assert_ok(il_config_set(&c, "layer_types", "ttt_linear", &error), error);
+    expect_layers(&c, "llll");
+    assert_int_equal(c.n_layer_types, 0);
+    assert_ok(il_config_set(&c, "layer_types", "2*full_attention", &error), error);
+    expect_layers(&c, "aaaa");
+    assert_ok(il_config_set(&c, "layer_types", "ttt_linear,3*full_attention", &error), error);
+    assert_ok(il_config_set(&c, "layer_types", "null", &error), error);
+    expect_layers(&c, "llll");
+
+    before = c;
+    assert_fails(il_config_set(&c, "layer_types", "", &error), IL_ERR_UNSUPPORTED, error, "layer_types: \"\"");
+    assert_fails(il_config_set(&c, "layer_types", "ttt_linear,", &error), IL_ERR_UNSUPPORTED, error, "\"\"");
+    assert_fails(il_config_set(&c, "layer_types", "0*ttt_linear", &error), IL_ERR_ARG, error, "at least once");
+    assert_fails(il_config_set(&c, "layer_types", "257*ttt_linear", &error), IL_ERR_ARG, error, "more than 256");
+    assert_fails(il_config_set(&c, "layer_types", "99999999999999999999999*ttt_mlp", &error), IL_ERR_ARG, error,
+                 "more than 256");
+    assert_fails(il_config_set(&c, "layer_types", "3*", &error), IL_ERR_UNSUPPORTED, error, "\"\"");
+    assert_fails(il_config_set(&c, "layer_types", "-1*ttt_mlp", &error), IL_ERR_UNSUPPORTED, error, "\"-1*ttt_mlp\"");
+    assert_fails(il_config_set(&c, "layer_types", "7", &error), IL_ERR_ARG, error, "must be a list");
+    assert_true(il_config_same(&c, &before)); /* untouched by failures */
+
+    assert_ok(il_config_set(&c, "layer_types", "2*ttt_linear,full_attention", &error), error); /* does not divide 4 */
+    assert_fails(il_config_check(&c, &error), IL_ERR_ARG, error, "layer_types has 3 entries");
+    assert_ok(il_config_set(&c, "num_hidden_layers", "3", &error), error);
+    expect_layers(&c, "lla");
+    assert_ok(il_config_set(&c, "ttt_layer_type", "mlp", &error), error);
+    assert_fails(il_config_check(&c, &error), IL_ERR_ARG, error, "ttt_layer_type is mlp");
+    assert_ok(il_config_set(&c, "model_type", "llama", &error), error);
+    c.share_qk = c.use_gate = c.pre_conv = 0;
+    assert_fails(il_config_check(&c, &error), IL_ERR_ARG, error, "model_type is llama");
+}
+
+static void what_layers_cost_is_summed(void **state) {
+    static const char *const lists[] = {"ttt_linear", "ttt_mlp", "full_attention",
+                                        "ttt_linear,2*ttt_mlp,full_attention"};
+    double flops[4];
+    il_config config;
+    il_error error;
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_ok(il_config_preset("tiny", "ttt_linear", "transformer", &config, &error), error);
+        assert_ok(il_config_set(&config, "layer_types", lists[i], &error), error);
+        flops[i] = il_config_flops_per_token(&config, 1000, 0);
+    }
+    assert_true(4 * flops[3] == flops[0] + 2 * flops[1] + flops[2]);
+    /* an attention layer has no gate and a projection for Q and for K, whatever TTT layers have */
+    config.share_qk = config.use_gate = config.pre_conv = 1;
+    assert_true(il_config_flops_per_token(&config, 2000, 0) - il_config_flops_per_token(&config, 1000, 0) ==
+                4.0 * 128 * 1000);
+}
+
 /* ---- writing ---- */
 
 static void expect_same(const il_config *a, const il_config *b) {
+    assert_true(il_config_same(a, b));
     assert_int_equal(a->mixer, b->mixer);
+    assert_int_equal(a->n_layer_types, b->n_layer_types);
+    for (int i = 0; i < a->layers; i++) assert_int_equal(il_config_mixer(a, i), il_config_mixer(b, i));
     assert_int_equal(a->vocab_size, b->vocab_size);
     assert_int_equal(a->width, b->width);
     assert_int_equal(a->ffn_width, b->ffn_width);
@@ -511,6 +686,38 @@ static void text_reads_back_the_same(void **state) {
         config.fast_head_lr = awkward[i] < 100 ? awkward[i] : 100;
         there_and_back(&config);
     }
+}
+
+static void layers_are_written_where_they_differ(void **state) {
+    static const struct {
+        const char *layers, *written;
+    } cases[] = {
+        {"ttt_linear", NULL},
+        {"self_attention", NULL},
+        {"ttt_mlp,3*self_attention",
+         "\"layer_types\": [\"ttt_mlp\", \"full_attention\", \"full_attention\", \"full_attention\"]"},
+        {"self_attention,ttt_linear_decay,self_attention,ttt_mlp",
+         "\"layer_types\": [\"full_attention\", \"ttt_linear_decay\", \"full_attention\", \"ttt_mlp\"]"},
+    };
+    il_allocator memory = il_allocator_default();
+    il_config config;
+    il_error error;
+    char *text;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_ok(il_config_preset("tiny", "ttt_linear", "transformer", &config, &error), error);
+        assert_ok(il_config_set(&config, "layer_types", cases[i].layers, &error), error);
+        assert_ok(il_config_text(&memory, &config, &text, &error), error);
+        if (cases[i].written)
+            assert_non_null(strstr(text, cases[i].written));
+        else
+            assert_null(strstr(text, "layer_types"));
+        il_free(&memory, text);
+        there_and_back(&config);
+    }
+    assert_ok(il_config_set(&config, "num_hidden_layers", "256", &error), error); /* the longest text */
+    assert_ok(il_config_set(&config, "layer_types", "255*ttt_linear_decay,full_attention", &error), error);
+    there_and_back(&config);
 }
 
 /* Other software need not know of it: its keys are written only where there is one. */
@@ -591,6 +798,7 @@ int main(void) {
         cmocka_unit_test(self_attention_is_as_large_as_ttt_linear),
         cmocka_unit_test(preset_arguments),
         cmocka_unit_test(sizes_of_all_variants),
+        cmocka_unit_test(sizes_of_layers_that_differ),
         cmocka_unit_test(flops),
         cmocka_unit_test(absent_keys_have_documented_defaults),
         cmocka_unit_test(every_key_is_read),
@@ -601,7 +809,13 @@ int main(void) {
         cmocka_unit_test(every_number_is_bounded),
         cmocka_unit_test(sizes_must_fit_together),
         cmocka_unit_test(set_reads_values_as_json_or_plain),
+        cmocka_unit_test(layer_types_are_read_one_a_layer),
+        cmocka_unit_test(layers_that_are_alike_need_no_list),
+        cmocka_unit_test(layer_types_that_do_not_fit_are_refused),
+        cmocka_unit_test(layer_types_are_set_by_names),
+        cmocka_unit_test(what_layers_cost_is_summed),
         cmocka_unit_test(text_reads_back_the_same),
+        cmocka_unit_test(layers_are_written_where_they_differ),
         cmocka_unit_test(a_fast_head_is_written_where_there_is_one),
         cmocka_unit_test(text_ignores_the_locale),
         cmocka_unit_test(loading_from_a_folder),

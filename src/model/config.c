@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "inner/rule.h"
+#include "model/mixer_names.h"
 
 enum {
     TEXT_BYTES_MAX = 1 << 20, /* of a config.json that is read */
@@ -40,7 +41,7 @@ static const field fields[] = {
     {"vocab_size", KIND_INT, 0, AT(vocab_size), 2, 1 << 24, 32000, 32000},
     {"hidden_size", KIND_INT, 0, AT(width), 2, 1 << 16, 2048, 4096},
     {"intermediate_size", KIND_INT, 0, AT(ffn_width), 1, 1 << 20, 5504, 11008},
-    {"num_hidden_layers", KIND_INT, 0, AT(layers), 1, 256, 24, 32},
+    {"num_hidden_layers", KIND_INT, 0, AT(layers), 1, IL_LAYERS_MAX, 24, 32},
     {"num_attention_heads", KIND_INT, 0, AT(heads), 1, 4096, 32, 32},
     {"tie_word_embeddings", KIND_BOOL, 0, AT(tie_word_embeddings), 0, 1, 1, 0},
     {"bos_token_id", KIND_TOKEN, 0, AT(bos_token), -1, 0, 1, 1},
@@ -104,20 +105,14 @@ static const char *const ignored[] = {"architectures",
                                       "tokenizer_class",
                                       "finetuning_task"};
 
-const char *il_mixer_name(il_mixer_kind mixer) {
-    switch (mixer) {
-    case IL_MIXER_TTT_LINEAR: return "ttt_linear";
-    case IL_MIXER_TTT_LINEAR_DECAY: return "ttt_linear_decay";
-    case IL_MIXER_TTT_MLP: return "ttt_mlp";
-    case IL_MIXER_SELF_ATTENTION: return "self_attention";
-    }
-    return "?";
-}
+static const char MODEL_TYPE[] = "model_type", TTT_LAYER_TYPE[] = "ttt_layer_type", LAYER_TYPES[] = "layer_types";
+
+static const char *model_type(il_mixer_kind mixer) { return il_mixer_is_ttt(mixer) ? "ttt" : "llama"; }
 
 static void set_defaults(il_mixer_kind mixer, il_config *config) {
     *config = (il_config){.mixer = mixer};
     for (int i = 0; i < FIELDS; i++) {
-        double value = mixer == IL_MIXER_SELF_ATTENTION ? fields[i].llama : fields[i].ttt;
+        double value = il_mixer_is_ttt(mixer) ? fields[i].ttt : fields[i].llama;
         if (fields[i].kind == KIND_REAL)
             *real_at(config, &fields[i]) = value;
         else
@@ -127,25 +122,59 @@ static void set_defaults(il_mixer_kind mixer, il_config *config) {
 
 /* ---- checking ---- */
 
-/* Entries of all tensors; the bounds of the fields keep it far below 2^64. */
-static uint64_t parameters(const il_config *c) {
+static uint64_t layer_parameters(const il_config *c, il_mixer_kind mixer) {
     uint64_t width = (uint64_t)c->width, heads = (uint64_t)c->heads, head = width / heads,
              taps = (uint64_t)c->conv_kernel;
-    uint64_t layer = 2 * width + 3 * width * (uint64_t)c->ffn_width; /* two norms, SwiGLU */
-    layer += width * width * (uint64_t)(3 + !c->share_qk + !!c->use_gate);
-    if (c->pre_conv) layer += width + width * (taps + 1);
-    if (c->share_qk) layer += 2 * width * (taps + 1);
-    if (c->mixer != IL_MIXER_SELF_ATTENTION)
-        layer +=
-            4 * width + heads * (width + 1) + (uint64_t)c->mini_batch; /* two LayerNorms, rates of heads and tokens */
-    if (c->mixer == IL_MIXER_TTT_LINEAR) layer += heads * (head * head + head);
-    if (c->mixer == IL_MIXER_TTT_LINEAR_DECAY) layer += heads * (head * head + head + 2);
-    if (c->mixer == IL_MIXER_TTT_MLP) layer += heads * (8 * head * head + 5 * head);
-    return (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width + layer * (uint64_t)c->layers;
+    uint64_t n = 2 * width + 3 * width * (uint64_t)c->ffn_width; /* two norms, SwiGLU */
+    if (!il_mixer_is_ttt(mixer)) return n + 4 * width * width;
+    n += width * width * (uint64_t)(3 + !c->share_qk + !!c->use_gate);
+    if (c->pre_conv) n += width + width * (taps + 1);
+    if (c->share_qk) n += 2 * width * (taps + 1);
+    n += 4 * width + heads * (width + 1) + (uint64_t)c->mini_batch; /* two LayerNorms, rates of heads and tokens */
+    if (mixer == IL_MIXER_TTT_LINEAR) n += heads * (head * head + head);
+    if (mixer == IL_MIXER_TTT_LINEAR_DECAY) n += heads * (head * head + head + 2);
+    if (mixer == IL_MIXER_TTT_MLP) n += heads * (8 * head * head + 5 * head);
+    return n;
+}
+
+/* Entries of all tensors; the bounds of the fields keep it far below 2^64. */
+static uint64_t parameters(const il_config *c) {
+    uint64_t width = (uint64_t)c->width, n = (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width;
+    for (int i = 0; i < c->layers; i++) n += layer_parameters(c, il_config_mixer(c, i));
+    return n;
+}
+
+/* The mixer that must stand in il_config.mixer: of the first TTT layer, or of all layers when none is. */
+static il_mixer_kind leading_mixer(const il_config *config) {
+    int i = 0;
+    while (i < config->n_layer_types && !il_mixer_is_ttt((il_mixer_kind)config->layer_types[i])) i++;
+    return (il_mixer_kind)config->layer_types[i < config->n_layer_types ? i : 0];
+}
+
+/* What layer_types asks for must be what model_type and ttt_layer_type ask for. */
+static il_status check_leading_mixer(il_mixer_kind layers, il_mixer_kind rest, il_error *error) {
+    if (layers == rest) return IL_OK;
+    if (il_mixer_is_ttt(layers) && il_mixer_is_ttt(rest))
+        return il_fail(error, IL_ERR_ARG, "the first TTT layer in layer_types is %s, but ttt_layer_type is %s",
+                       il_mixer_name(layers), il_mixer_ttt_layer_type(rest));
+    return il_fail(error, IL_ERR_ARG, "layer_types has %s TTT layer, but model_type is %s",
+                   il_mixer_is_ttt(layers) ? "a" : "no", model_type(rest));
+}
+
+/* After num_hidden_layers was found to be within its bounds. */
+static il_status check_layer_types(const il_config *config, il_error *error) {
+    if (!config->n_layer_types) return IL_OK;
+    if (config->n_layer_types != config->layers)
+        return il_fail(error, IL_ERR_ARG, "layer_types has %d entries, must have num_hidden_layers, %d",
+                       config->n_layer_types, config->layers);
+    for (int i = 0; i < config->layers; i++)
+        if (config->layer_types[i] >= il_mixer_count())
+            return il_fail(error, IL_ERR_ARG, "layer_types: mixer %d is unknown", config->layer_types[i]);
+    return check_leading_mixer(leading_mixer(config), config->mixer, error);
 }
 
 il_status il_config_check(const il_config *config, il_error *error) {
-    if ((unsigned)config->mixer > IL_MIXER_SELF_ATTENTION)
+    if ((int)config->mixer < 0 || (int)config->mixer >= il_mixer_count())
         return il_fail(error, IL_ERR_ARG, "mixer %d is unknown", (int)config->mixer);
     for (int i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
@@ -154,15 +183,16 @@ il_status il_config_check(const il_config *config, il_error *error) {
             return il_fail(error, IL_ERR_ARG, "%s is %.17g, must be %.17g to %.17g", f->key, value, f->min, max);
     }
     if (config->width % config->heads != 0)
-        return il_fail(error, IL_ERR_ARG, "hidden_size %d is no multiple of num_attention_heads %d", config->width,
+        return il_fail(error, IL_ERR_ARG, "hidden_size %d is not a multiple of num_attention_heads %d", config->width,
                        config->heads);
     int head = config->width / config->heads;
     if (head % 2 != 0 || head > HEAD_WIDTH_MAX)
         return il_fail(error, IL_ERR_ARG, "hidden_size / num_attention_heads is %d, must be an even number up to %d",
                        head, HEAD_WIDTH_MAX);
-    if (config->mixer == IL_MIXER_SELF_ATTENTION && (config->share_qk || config->use_gate || config->pre_conv))
+    if (!il_mixer_is_ttt(config->mixer) && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "self_attention has no mamba backbone: share_qk, use_gate, pre_conv must be false");
+    IL_TRY(check_layer_types(config, error));
     if ((unsigned)config->weights > IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", (int)config->weights);
     if (parameters(config) > PARAMETERS_MAX)
@@ -171,8 +201,16 @@ il_status il_config_check(const il_config *config, il_error *error) {
     return IL_OK;
 }
 
+int il_config_is_hybrid(const il_config *config) {
+    for (int i = 1; i < config->layers; i++)
+        if (il_config_mixer(config, i) != il_config_mixer(config, 0)) return 1;
+    return 0;
+}
+
 int il_config_same(const il_config *a, const il_config *b) {
-    if (a->mixer != b->mixer || a->weights != b->weights) return 0;
+    if (a->mixer != b->mixer || a->weights != b->weights || a->layers != b->layers) return 0;
+    for (int i = 0; i < a->layers; i++)
+        if (il_config_mixer(a, i) != il_config_mixer(b, i)) return 0;
     for (int i = 0; i < FIELDS; i++)
         if (value_of(a, &fields[i]) != value_of(b, &fields[i])) return 0;
     return 1;
@@ -184,27 +222,96 @@ int il_config_same(const il_config *a, const il_config *b) {
 #define WHERE "%s%s%.100s: "
 #define WHERE_ARGS(path, key) (path) ? (path) : "", (path) ? ": " : "", (key)
 
-static il_status set_mixer(const char *path, const char *key, const json_t *value, il_config *config, il_error *error) {
+static il_status set_model_type(const char *path, const json_t *value, il_config *config, il_error *error) {
     const char *text = json_string_value(value);
-    if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "must be a string", WHERE_ARGS(path, key));
-    if (strcmp(key, "model_type") == 0) {
-        int is_ttt = config->mixer != IL_MIXER_SELF_ATTENTION;
-        if (strcmp(text, "ttt") == 0)
-            config->mixer = is_ttt ? config->mixer : IL_MIXER_TTT_LINEAR;
-        else if (strcmp(text, "llama") == 0)
-            config->mixer = IL_MIXER_SELF_ATTENTION;
-        else
-            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (ttt, llama)",
-                           WHERE_ARGS(path, key), text);
+    if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "must be a string", WHERE_ARGS(path, MODEL_TYPE));
+    if (strcmp(text, "ttt") != 0 && strcmp(text, "llama") != 0)
+        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (ttt, llama)",
+                       WHERE_ARGS(path, MODEL_TYPE), text);
+    if (strcmp(text, model_type(config->mixer)) != 0)
+        config->mixer = il_mixer_is_ttt(config->mixer) ? IL_MIXER_SELF_ATTENTION : IL_MIXER_TTT_LINEAR;
+    return IL_OK;
+}
+
+static il_status set_ttt_layer_type(const char *path, const json_t *value, il_config *config, il_error *error) {
+    const char *text = json_string_value(value);
+    char known[IL_MIXER_LIST_BYTES];
+    if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "must be a string", WHERE_ARGS(path, TTT_LAYER_TYPE));
+    int mixer = il_mixer_find(il_mixer_ttt_layer_type, text, strlen(text));
+    if (mixer < 0)
+        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (%s)",
+                       WHERE_ARGS(path, TTT_LAYER_TYPE), text, il_mixer_list(il_mixer_ttt_layer_type, known));
+    config->mixer = (il_mixer_kind)mixer;
+    return IL_OK;
+}
+
+/* Appends `times` layers of a mixer called name [bytes]. */
+static il_status add_layers(const char *path, uint64_t times, const char *name, size_t bytes, il_config *config,
+                            il_error *error) {
+    char known[IL_MIXER_LIST_BYTES];
+    int mixer = il_mixer_find(il_mixer_layer_type, name, bytes);
+    if (mixer < 0) mixer = il_mixer_find(il_mixer_name, name, bytes);
+    if (mixer < 0)
+        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.*s\" is not supported (%s)", WHERE_ARGS(path, LAYER_TYPES),
+                       bytes < 40 ? (int)bytes : 40, name, il_mixer_list(il_mixer_layer_type, known));
+    if (times > (uint64_t)(IL_LAYERS_MAX - config->n_layer_types))
+        return il_fail(error, IL_ERR_FORMAT, WHERE "has more than %d entries", WHERE_ARGS(path, LAYER_TYPES),
+                       IL_LAYERS_MAX);
+    while (times--) config->layer_types[config->n_layer_types++] = (unsigned char)mixer;
+    return IL_OK;
+}
+
+/* "3*ttt_linear,full_attention", which is repeated when it has fewer layers than the model. */
+static il_status read_layers(const char *text, il_config *config, il_error *error) {
+    for (;;) {
+        size_t bytes = strcspn(text, ","), digits = strspn(text, "0123456789");
+        uint64_t times = 1;
+        if (digits && text[digits] == '*') {
+            times = strtoull(text, NULL, 10);
+            if (times == 0)
+                return il_fail(error, IL_ERR_FORMAT, "%s: a layer must be repeated at least once", LAYER_TYPES);
+            text += digits + 1;
+            bytes -= digits + 1;
+        }
+        IL_TRY(add_layers(NULL, times, text, bytes, config, error));
+        if (!text[bytes]) break;
+        text += bytes + 1;
+    }
+    int n = config->n_layer_types;
+    if (config->layers <= IL_LAYERS_MAX && config->layers % n == 0)
+        while (config->n_layer_types < config->layers) {
+            config->layer_types[config->n_layer_types] = config->layer_types[config->n_layer_types - n];
+            config->n_layer_types++;
+        }
+    return IL_OK;
+}
+
+/* value: a list of names, one for each layer. Not in a file: text for read_layers, too. */
+static il_status set_layer_types(const char *path, const json_t *value, il_config *config, il_error *error) {
+    il_config made = *config;
+    made.n_layer_types = 0;
+    if (json_is_null(value)) {
+        *config = made;
         return IL_OK;
     }
-    for (il_mixer_kind mixer = IL_MIXER_TTT_LINEAR; mixer < IL_MIXER_SELF_ATTENTION; mixer++)
-        if (strcmp(text, il_rule_of(mixer)->name) == 0) {
-            config->mixer = mixer;
-            return IL_OK;
+    if (!path && json_is_string(value)) {
+        IL_TRY(read_layers(json_string_value(value), &made, error));
+    } else {
+        if (!json_array_size(value))
+            return il_fail(error, IL_ERR_FORMAT, WHERE "must be a list of layers", WHERE_ARGS(path, LAYER_TYPES));
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            const json_t *item = json_array_get(value, i);
+            if (!json_is_string(item))
+                return il_fail(error, IL_ERR_FORMAT, WHERE "entry %zu must be a string", WHERE_ARGS(path, LAYER_TYPES),
+                               i);
+            IL_TRY(add_layers(path, 1, json_string_value(item), json_string_length(item), &made, error));
         }
-    return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (linear, linear_decay, mlp)",
-                   WHERE_ARGS(path, key), text);
+    }
+    made.mixer = leading_mixer(&made);
+    if (made.n_layer_types == made.layers && !il_config_is_hybrid(&made))
+        made.n_layer_types = 0; /* the same with fewer words */
+    *config = made;
+    return IL_OK;
 }
 
 static il_status set_field(const char *path, const field *f, const json_t *value, il_config *config, il_error *error) {
@@ -312,14 +419,16 @@ static il_status check_bookkeeping(const char *path, const char *key, const json
 static il_status read_object(const char *path, json_t *root, il_config *config, il_error *error) {
     const char *key;
     json_t *value;
+    const json_t *ttt_layer_type = json_object_get(root, TTT_LAYER_TYPE), *layers = json_object_get(root, LAYER_TYPES);
     il_config kept = {.mixer = IL_MIXER_TTT_LINEAR};
+    il_error inner;
+    il_status status = IL_OK;
     if (!json_is_object(root)) return il_fail(error, IL_ERR_FORMAT, "%s: must be a JSON object", path);
-    value = json_object_get(root, "model_type");
-    if (!value) return il_fail(error, IL_ERR_FORMAT, "%s: model_type is missing", path);
-    IL_TRY(set_mixer(path, "model_type", value, &kept, error));
-    int ttt = kept.mixer != IL_MIXER_SELF_ATTENTION;
-    if (ttt && (value = json_object_get(root, "ttt_layer_type")))
-        IL_TRY(set_mixer(path, "ttt_layer_type", value, &kept, error));
+    value = json_object_get(root, MODEL_TYPE);
+    if (!value) return il_fail(error, IL_ERR_FORMAT, "%s: %s is missing", path, MODEL_TYPE);
+    IL_TRY(set_model_type(path, value, &kept, error));
+    int ttt = il_mixer_is_ttt(kept.mixer);
+    if (ttt && ttt_layer_type) IL_TRY(set_ttt_layer_type(path, ttt_layer_type, &kept, error));
     set_defaults(kept.mixer, &kept);
     json_object_foreach(root, key, value) {
         const field *f = find_field(key);
@@ -330,19 +439,24 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
     IL_TRY(read_quantization(path, json_object_get(root, "quantization_config"), &kept, error));
     kept.bytes_tokenizer = is_bytes(json_object_get(root, "tokenizer"));
 
-    il_error inner;
-    il_status status = il_config_check(&kept, &inner);
+    if (layers) {
+        il_mixer_kind rest = kept.mixer;
+        IL_TRY(set_layer_types(path, layers, &kept, error));
+        if (!ttt || !il_mixer_is_ttt(kept.mixer) || ttt_layer_type)
+            status = check_leading_mixer(kept.mixer, rest, &inner);
+    }
+    if (status == IL_OK) status = il_config_check(&kept, &inner);
     if (status != IL_OK)
         return il_fail(error, status == IL_ERR_ARG ? IL_ERR_FORMAT : status, "%s: %s", path, inner.message);
     json_object_foreach(root, key, value) {
         const field *f = find_field(key);
         int known = 0;
-        if ((f && (ttt || !f->ttt_only)) || strcmp(key, "model_type") == 0) continue;
-        if (ttt && strcmp(key, "ttt_layer_type") == 0) continue;
+        if ((f && (ttt || !f->ttt_only)) || strcmp(key, MODEL_TYPE) == 0 || strcmp(key, LAYER_TYPES) == 0) continue;
+        if (ttt && strcmp(key, TTT_LAYER_TYPE) == 0) continue;
         IL_TRY(check_bookkeeping(path, key, value, &kept, &known, error));
         if (!known)
-            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "is no key of a model of type %s", WHERE_ARGS(path, key),
-                           ttt ? "ttt" : "llama");
+            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "is not a key of a model of type %s", WHERE_ARGS(path, key),
+                           model_type(kept.mixer));
     }
     *config = kept;
     return IL_OK;
@@ -379,16 +493,21 @@ il_status il_config_set(il_config *config, const char *key, const char *value, i
     if (!key || !value) return il_fail(error, IL_ERR_ARG, "a key and a value must be given");
     json_t *json = json_loads(value, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
     if (!json) json = json_string(value);
-    if (!json) return il_fail(error, IL_ERR_ARG, "%.100s: the value is no UTF-8 text", key);
+    if (!json) return il_fail(error, IL_ERR_ARG, "%.100s: the value is not UTF-8", key);
     const field *f = find_field(key);
-    int ttt = config->mixer != IL_MIXER_SELF_ATTENTION;
+    int ttt = il_mixer_is_ttt(config->mixer);
     il_status status;
     if (f && (ttt || !f->ttt_only))
         status = set_field(NULL, f, json, config, error);
-    else if (strcmp(key, "model_type") == 0 || (ttt && strcmp(key, "ttt_layer_type") == 0))
-        status = set_mixer(NULL, key, json, config, error);
+    else if (strcmp(key, MODEL_TYPE) == 0)
+        status = set_model_type(NULL, json, config, error);
+    else if (ttt && strcmp(key, TTT_LAYER_TYPE) == 0)
+        status = set_ttt_layer_type(NULL, json, config, error);
+    else if (strcmp(key, LAYER_TYPES) == 0)
+        status = set_layer_types(NULL, json, config, error);
     else
-        status = il_fail(error, IL_ERR_ARG, "%.100s: is no key of a model of type %s", key, ttt ? "ttt" : "llama");
+        status =
+            il_fail(error, IL_ERR_ARG, "%.100s: is not a key of a model of type %s", key, model_type(config->mixer));
     json_decref(json);
     if (status == IL_ERR_FORMAT) {
         status = IL_ERR_ARG; /* there is no file to blame */
@@ -411,47 +530,74 @@ static void real_text(double x, char text[40]) {
     if (!strpbrk(text, ".e")) strcat(text, ".0");
 }
 
-il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error) {
-    char out[2048], number[40];
-    int ttt = config->mixer != IL_MIXER_SELF_ATTENTION, n;
-    n = snprintf(out, sizeof out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n",
-                 ttt ? "TTTForCausalLM" : "LlamaForCausalLM", ttt ? "ttt" : "llama");
-    if (ttt)
-        n += snprintf(out + n, sizeof out - (size_t)n,
-                      "  \"ttt_layer_type\": \"%s\",\n  \"scan_checkpoint_group_size\": 0,\n",
-                      il_rule_of(config->mixer)->name);
+/* A configuration's text; the longest, with a name for every layer, is well below this. */
+typedef struct writing {
+    char text[2048 + IL_LAYERS_MAX * 64];
+    size_t n;
+} writing;
+
+static void put(writing *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void put(writing *w, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int n = vsnprintf(w->text + w->n, sizeof w->text - w->n, format, arguments);
+    va_end(arguments);
+    w->n += n < 0 ? 0 : (size_t)n;
+    if (w->n > sizeof w->text - 1) w->n = sizeof w->text - 1;
+}
+
+static void put_layer_types(writing *w, const il_config *config) {
+    put(w, "  \"%s\": [", LAYER_TYPES);
+    for (int i = 0; i < config->layers; i++)
+        put(w, "%s\"%s\"", i ? ", " : "", il_mixer_layer_type(il_config_mixer(config, i)));
+    put(w, "],\n");
+}
+
+static void put_field(writing *w, const il_config *config, const field *f) {
+    double value = value_of(config, f);
+    char number[40];
+    if (f->kind == KIND_REAL)
+        real_text(value, number);
+    else if (f->kind == KIND_BOOL)
+        snprintf(number, sizeof number, "%s", value != 0 ? "true" : "false");
+    else if (f->kind == KIND_TOKEN && value < 0)
+        snprintf(number, sizeof number, "null");
     else
-        n += snprintf(out + n, sizeof out - (size_t)n,
-                      "  \"num_key_value_heads\": %d,\n  \"attention_bias\": false,\n  \"mlp_bias\": false,\n"
-                      "  \"rope_scaling\": null,\n",
-                      config->heads);
+        snprintf(number, sizeof number, "%d", (int)value);
+    put(w, "  \"%s\": %s,\n", f->key, number);
+}
+
+il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error) {
+    writing w = {.n = 0};
+    int ttt = il_mixer_is_ttt(config->mixer);
+    put(&w, "{\n  \"architectures\": [\"%s\"],\n  \"%s\": \"%s\",\n", ttt ? "TTTForCausalLM" : "LlamaForCausalLM",
+        MODEL_TYPE, model_type(config->mixer));
+    if (ttt)
+        put(&w, "  \"%s\": \"%s\",\n  \"scan_checkpoint_group_size\": 0,\n", TTT_LAYER_TYPE,
+            il_mixer_ttt_layer_type(config->mixer));
+    else
+        put(&w,
+            "  \"num_key_value_heads\": %d,\n  \"attention_bias\": false,\n  \"mlp_bias\": false,\n"
+            "  \"rope_scaling\": null,\n",
+            config->heads);
+    if (il_config_is_hybrid(config)) put_layer_types(&w, config);
     for (int i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
-        double value = value_of(config, f);
         if (f->ttt_only && !ttt) continue;
         if (strncmp(f->key, "fast_head", 9) == 0 && !config->fast_head_size) continue; /* other software's file */
-        if (f->kind == KIND_REAL)
-            real_text(value, number);
-        else if (f->kind == KIND_BOOL)
-            snprintf(number, sizeof number, "%s", value != 0 ? "true" : "false");
-        else if (f->kind == KIND_TOKEN && value < 0)
-            snprintf(number, sizeof number, "null");
-        else
-            snprintf(number, sizeof number, "%d", (int)value);
-        n += snprintf(out + n, sizeof out - (size_t)n, "  \"%s\": %s,\n", f->key, number);
+        put_field(&w, config, f);
     }
-    if (config->bytes_tokenizer) n += snprintf(out + n, sizeof out - (size_t)n, "  \"tokenizer\": \"bytes\",\n");
+    if (config->bytes_tokenizer) put(&w, "  \"tokenizer\": \"bytes\",\n");
     if (config->weights == IL_WEIGHTS_INT8 || config->weights == IL_WEIGHTS_INT4)
-        n += snprintf(out + n, sizeof out - (size_t)n,
-                      "  \"quantization_config\": {\"quant_method\": \"innerloop\", \"bits\": %d, \"group_size\": %d, "
-                      "\"symmetric\": true},\n",
-                      config->weights == IL_WEIGHTS_INT8 ? 8 : 4, IL_GROUP);
-    snprintf(out + n, sizeof out - (size_t)n,
-             "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
-             "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": "
-             "\"%s\"\n}\n",
-             MAX_POSITIONS, ttt ? "false" : "true", config->weights == IL_WEIGHTS_BF16 ? "bfloat16" : "float32");
-    *text = il_strdup(allocator, out);
+        put(&w,
+            "  \"quantization_config\": {\"quant_method\": \"innerloop\", \"bits\": %d, \"group_size\": %d, "
+            "\"symmetric\": true},\n",
+            config->weights == IL_WEIGHTS_INT8 ? 8 : 4, IL_GROUP);
+    put(&w,
+        "  \"hidden_act\": \"silu\",\n  \"max_position_embeddings\": %d,\n  \"initializer_range\": 0.02,\n"
+        "  \"use_cache\": %s,\n  \"pad_token_id\": null,\n  \"pretraining_tp\": 1,\n  \"torch_dtype\": \"%s\"\n}\n",
+        MAX_POSITIONS, ttt ? "false" : "true", config->weights == IL_WEIGHTS_BF16 ? "bfloat16" : "float32");
+    *text = il_strdup(allocator, w.text);
     return *text ? IL_OK : il_fail(error, IL_ERR_NOMEM, "out of memory for a configuration");
 }
 
@@ -467,18 +613,18 @@ static const struct {
 
 il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
                            il_error *error) {
-    il_mixer_kind kind = IL_MIXER_TTT_LINEAR;
+    char known[IL_MIXER_LIST_BYTES];
     size_t i = 0, n = sizeof presets / sizeof presets[0];
     while (i < n && (!preset || strcmp(preset, presets[i].name) != 0)) i++;
     if (i == n)
         return il_fail(error, IL_ERR_ARG, "preset \"%.40s\" is unknown (tiny, small, 125m, 350m, 760m, 1b)",
                        preset ? preset : "");
-    while (kind <= IL_MIXER_SELF_ATTENTION && (!mixer || strcmp(mixer, il_mixer_name(kind)) != 0)) kind++;
-    if (kind > IL_MIXER_SELF_ATTENTION)
-        return il_fail(error, IL_ERR_ARG,
-                       "mixer \"%.40s\" is unknown (ttt_linear, ttt_linear_decay, ttt_mlp, self_attention)",
-                       mixer ? mixer : "");
-    int attention = kind == IL_MIXER_SELF_ATTENTION;
+    int found = mixer ? il_mixer_find(il_mixer_name, mixer, strlen(mixer)) : -1;
+    if (found < 0)
+        return il_fail(error, IL_ERR_ARG, "mixer \"%.40s\" is unknown (%s)", mixer ? mixer : "",
+                       il_mixer_list(il_mixer_name, known));
+    il_mixer_kind kind = (il_mixer_kind)found;
+    int attention = !il_mixer_is_ttt(kind);
     if (!backbone) backbone = attention ? "transformer" : "mamba";
     int mamba = strcmp(backbone, "mamba") == 0;
     if (!mamba && strcmp(backbone, "transformer") != 0)
@@ -512,20 +658,21 @@ il_status il_config_preset(const char *preset, const char *mixer, const char *ba
 
 /* ---- counting ---- */
 
-double il_config_flops_per_token(const il_config *c, uint64_t position, int with_logits) {
+/* Of a layer. */
+static double layer_flops(const il_config *c, il_mixer_kind mixer, double position) {
     double width = c->width, heads = c->heads, head = width / heads, b = c->mini_batch;
-    double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + 3 * width * c->ffn_width, mixing = 0;
-    switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR:
-    case IL_MIXER_TTT_LINEAR_DECAY: mixing = heads * (6 * head * head + 6 * b * head); break;
-    case IL_MIXER_TTT_MLP: mixing = heads * (56 * head * head + 30 * b * head); break;
-    case IL_MIXER_SELF_ATTENTION: mixing = 4 * width * (double)position; break;
-    }
-    if (c->mixer != IL_MIXER_SELF_ATTENTION) matrices += heads * width; /* theta_lr */
-    double size = c->fast_head_size, logits = 2.0 * c->vocab_size * width, learning = 0;
+    double ffn = 3 * width * c->ffn_width, projections = width * width * (3 + !c->share_qk + !!c->use_gate);
+    if (!il_mixer_is_ttt(mixer)) return 2 * (4 * width * width + ffn) + 4 * width * position;
+    double mixing = mixer == IL_MIXER_TTT_MLP ? 56 * head * head + 30 * b * head : 6 * head * head + 6 * b * head;
+    return 2 * (projections + heads * width + ffn) + heads * mixing; /* heads * width: theta_lr */
+}
+
+double il_config_flops_per_token(const il_config *c, uint64_t position, int with_logits) {
+    double width = c->width, size = c->fast_head_size, logits = 2.0 * c->vocab_size * width, learning = 0, layers = 0;
+    for (int i = 0; i < c->layers; i++) layers += layer_flops(c, il_config_mixer(c, i), (double)position);
     if (size > 0) { /* it learns from the logits of every token: features, their part of the logits, the update */
         with_logits = 1;
         learning = size * (2 * width + 4.0 * c->vocab_size);
     }
-    return c->layers * (2 * matrices + mixing) + (with_logits ? logits + learning : 0);
+    return layers + (with_logits ? logits + learning : 0);
 }

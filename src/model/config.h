@@ -17,5 +17,7 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
 static inline il_mixer_kind il_config_mixer(const il_config *config, int layer) {
     return config->n_layer_types ? (il_mixer_kind)config->layer_types[layer] : config->mixer;
 }
+/* Whether the mixers of a checked config's layers differ. */
+int il_config_is_hybrid(const il_config *config);
 
 #endif

@@ -66,7 +66,7 @@ static void add_own(plan *p, part which, int rank, size_t d0, size_t d1, size_t 
 }
 
 /* Whether all layers are of one kind, whose parts then lie together. */
-static int is_uniform(const il_model *m) { return !m->config.n_layer_types; }
+static int is_uniform(const il_model *m) { return !il_config_is_hybrid(&m->config); }
 
 static void add_layers(plan *p, const il_model *m, const il_extent *extent) {
     int uniform = is_uniform(m), layers = m->config.layers;

@@ -1,0 +1,45 @@
+/* mixer_names.c: see mixer_names.h. */
+#include "model/mixer_names.h"
+
+#include "inner/rule.h"
+#include <stdio.h>
+#include <string.h>
+
+int il_mixer_count(void) { return IL_MIXER_SELF_ATTENTION + 1; }
+
+const char *il_mixer_name(il_mixer_kind mixer) {
+    switch (mixer) {
+    case IL_MIXER_TTT_LINEAR: return "ttt_linear";
+    case IL_MIXER_TTT_LINEAR_DECAY: return "ttt_linear_decay";
+    case IL_MIXER_TTT_MLP: return "ttt_mlp";
+    case IL_MIXER_SELF_ATTENTION: return "self_attention";
+    }
+    return "?";
+}
+
+const char *il_mixer_ttt_layer_type(il_mixer_kind mixer) {
+    const il_rule *rule = il_rule_of(mixer);
+    return rule ? rule->name : NULL;
+}
+
+const char *il_mixer_layer_type(il_mixer_kind mixer) {
+    return mixer == IL_MIXER_SELF_ATTENTION ? "full_attention" : il_mixer_name(mixer);
+}
+
+int il_mixer_find(il_mixer_namer *namer, const char *name, size_t bytes) {
+    for (int i = 0; i < il_mixer_count(); i++) {
+        const char *known = namer((il_mixer_kind)i);
+        if (known && strlen(known) == bytes && memcmp(known, name, bytes) == 0) return i;
+    }
+    return -1;
+}
+
+const char *il_mixer_list(il_mixer_namer *namer, char text[IL_MIXER_LIST_BYTES]) {
+    size_t n = 0;
+    text[0] = 0;
+    for (int i = 0; i < il_mixer_count() && n < IL_MIXER_LIST_BYTES; i++) {
+        const char *known = namer((il_mixer_kind)i);
+        if (known) n += (size_t)snprintf(text + n, IL_MIXER_LIST_BYTES - n, "%s%s", n ? ", " : "", known);
+    }
+    return text;
+}
