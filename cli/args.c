@@ -11,9 +11,9 @@
 enum { COLUMN = 30, WORD_MAX = 48 };
 
 const arg_option arg_common[ARG_COMMON] = {
-    ARG("--json", ARG_FLAG, NULL, NULL, "one JSON object on standard output and nothing else there"),
+    ARG("--json", ARG_FLAG, NULL, NULL, "print one JSON object on standard output, and nothing else there"),
     ARG("--threads", ARG_COUNT, NULL, "N", "threads to compute with (default: one per CPU)", RANGE(1, 256)),
-    ARG("--help", ARG_FLAG, NULL, NULL, "print this"),
+    ARG("--help", ARG_FLAG, NULL, NULL, "print this help"),
 };
 
 static struct {

@@ -11,7 +11,7 @@ static atomic_int caught;               /* any thread may get the signal */
 static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
 
 static void on_signal(int number) {
-    static const char text[] = "\ninnerloop: stopping in good order; again to stop at once\n";
+    static const char text[] = "\ninnerloop: stopping in good order; interrupt again to stop at once\n";
     int before = errno; /* the interrupted code's */
     atomic_store(&caught, number);
     il_session *session = atomic_load(&cancelled);

@@ -16,13 +16,13 @@ enum { WAIT_MS = 200 }; /* between looks at whether Ctrl-C was pressed */
 /* ---- a line as its tokens ---- */
 
 void cli_encoder_open(cli_encoder *encoder, const il_tokenizer *tokenizer) {
-    *encoder = (cli_encoder){.tokenizer = tokenizer, .piece_capacity = il_tokenizer_piece_bytes_max(tokenizer)};
-    encoder->piece = cli_alloc(encoder->piece_capacity, 1);
+    *encoder = (cli_encoder){.tokenizer = tokenizer, .decoded_capacity = il_tokenizer_piece_bytes_max(tokenizer)};
+    encoder->decoded = cli_alloc(encoder->decoded_capacity, 1);
 }
 
 void cli_encoder_close(cli_encoder *encoder) {
     il_tokens_free(&encoder->tokens);
-    free(encoder->piece);
+    free(encoder->decoded);
     *encoder = (cli_encoder){0};
 }
 
@@ -30,9 +30,10 @@ void cli_encoder_close(cli_encoder *encoder) {
 static size_t line_end_tokens(cli_encoder *e) {
     il_decoder decoder = {.form = IL_DECODE_EXACT};
     for (size_t i = 0, bytes; i < e->tokens.n; i++) {
-        if (il_tokenizer_decode(e->tokenizer, &decoder, e->tokens.ids[i], e->piece, e->piece_capacity, &bytes, NULL))
+        if (il_tokenizer_decode(e->tokenizer, &decoder, e->tokens.ids[i], e->decoded, e->decoded_capacity, &bytes,
+                                NULL))
             return 0;
-        if (bytes) return bytes == 1 && e->piece[0] == '\n' ? i + 1 : 0;
+        if (bytes) return bytes == 1 && e->decoded[0] == '\n' ? i + 1 : 0;
     }
     return 0;
 }

@@ -15,8 +15,8 @@ typedef struct cli_encoder {
     il_tokens tokens; /* of the last text, with what is dropped */
     size_t skip;      /* tokens dropped */
     int begins;
-    char *piece; /* [piece_capacity] */
-    size_t piece_capacity;
+    char *decoded; /* [decoded_capacity] */
+    size_t decoded_capacity;
 } cli_encoder;
 void cli_encoder_open(cli_encoder *encoder, const il_tokenizer *tokenizer);
 void cli_encoder_close(cli_encoder *encoder); /* also of a zeroed one */

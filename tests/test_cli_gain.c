@@ -263,9 +263,9 @@ static void test_refusals(void **state) {
 #define GAIN "eval --model m --reading-gain "
     support_refused(1, "book.txt: books with authors are .jsonl or .jsonl.zst", GAIN "--data book.txt");
     support_refused(1, "nowhere.jsonl: No such file", GAIN "--data nowhere.jsonl");
-    support_refused(1, "at least 2 authors are needed; there are such by 0", GAIN "--data books.jsonl");
+    support_refused(1, "at least 2 authors are needed; 0 authors have one", GAIN "--data books.jsonl");
     write_books("one.jsonl", one_author, 3, 0);
-    support_refused(1, "there are such by 1", GAIN "--data one.jsonl " SIZES);
+    support_refused(1, "needed; 1 authors have one", GAIN "--data one.jsonl " SIZES);
     support_refused(1,
                     "C\xC3\xA9line has room for 7 targets of 150 bytes with 400 before them; more are needed for 100",
                     GAIN "--data books.jsonl --placements 100 " SIZES);

@@ -161,7 +161,7 @@ static double rate_of(const bench_row *row) { return row->median.rate; }
 static double milliseconds_of(const bench_row *row) { return row->median.rate > 0 ? 1e3 / row->median.rate : 0; }
 static double megabytes_of(const bench_row *row) { return (double)row->state_bytes * 1e-6; }
 
-/* One line a mixer: a value of each of its rows of this workload; nothing is drawn where there are none. */
+/* A line for each mixer: a value of each of its rows of this workload; nothing is drawn where there are none. */
 static void figure(FILE *out, const bench_report *r, const char *title, const char *y_label, const char *y_unit,
                    const char *workload, double (*value)(const bench_row *), const char *caption) {
     chart c = {.title = title,
@@ -253,7 +253,7 @@ void bench_write_html(FILE *out, const bench_report *r) {
     figure(out, r, "Memory of one session", "megabytes of state, lower is better", " MB",
            has(r, "decode") ? "decode" : "prefill", megabytes_of, "What a session holds after so many tokens.");
     figure(out, r, "Reading 256 more tokens", "tokens/s, higher is better", " tokens/s", "extend", rate_of,
-           "In one piece, after so many tokens.");
+           "All at once, after so many tokens.");
     figure(out, r, "Reading a whole text", "tokens/s, higher is better", " tokens/s", "prefill", rate_of,
            "From the first token to the last, one row of logits.");
     figure(out, r, "Sessions side by side", "tokens/s of all, higher is better", " tokens/s", "batch", rate_of,

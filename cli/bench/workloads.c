@@ -243,8 +243,8 @@ void bench_end(bench_job *job) {
     job->data = NULL;
 }
 
-/* n tokens in one piece, and a row of logits after them or after each. */
-static il_status read_piece(bench_job *job, il_session *session, const int32_t *tokens, uint64_t n, il_error *error) {
+/* n tokens at once, and a row of logits after them or after each. */
+static il_status read_at_once(bench_job *job, il_session *session, const int32_t *tokens, uint64_t n, il_error *error) {
     if (job->all_logits) {
         il_status failed = IL_OK;
         for (uint64_t at = 0; at < n && !failed; at += LOGITS_ROWS) {
@@ -287,9 +287,9 @@ il_status bench_run(bench_job *job, bench_workload workload, uint64_t context, d
     if (status)
         ;
     else if (workload == BENCH_PREFILL)
-        status = read_piece(job, sessions[0], job->tokens, context, error);
+        status = read_at_once(job, sessions[0], job->tokens, context, error);
     else if (workload == BENCH_EXTEND)
-        status = read_piece(job, sessions[0], job->tokens + context, EXTEND_TOKENS, error);
+        status = read_at_once(job, sessions[0], job->tokens + context, EXTEND_TOKENS, error);
     else if (workload == BENCH_TRAIN)
         status = il_trainer_step(job->trainer, &step, error);
     else

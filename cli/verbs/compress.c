@@ -109,12 +109,12 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
     cli_command command;
     int code;
     spec->operand = "IN OUT";
-    spec->operand_help = "files; - is standard input, or standard output";
+    spec->operand_help = "files; - is standard input or standard output";
     spec->operands_min = spec->operands_max = 2;
     if (!arg_parse(spec, argc, argv, &code)) return code;
     const char *from = spec->operands.items[0], *to = spec->operands.items[1];
     const char *wrong = NULL;
-    if (spec->json && !strcmp(to, "-")) wrong = "--json and - as OUT both want standard output";
+    if (spec->json && !strcmp(to, "-")) wrong = "--json and - as OUT would both write to standard output";
     if (strcmp(from, "-") && cli_path_same(from, to)) wrong = "IN and OUT are the same file";
     if (wrong) {
         cli_error(spec->verb, "%s", wrong);
@@ -129,11 +129,12 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
 int verb_compress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; the same is needed to decompress"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; decompress needs the same one"),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE",
-            "go on from this state (see read); the same is needed to decompress"),
+            "state from which the text goes on (see read); decompress needs the same one"),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
-            "cut the input into N parts that are read side by side: faster, a little larger (default 1)", RANGE(1, 64)),
+            "cut the input into N streams that are read side by side: faster, but a little larger (default 1)",
+            RANGE(1, 64)),
     };
     arg_spec spec = {.verb = "compress",
                      .summary = "make a file small by what a model predicts of it",
@@ -148,8 +149,9 @@ int verb_compress(int argc, char **argv) {
 int verb_decompress(int argc, char **argv) {
     compress_options options = {.streams = 1};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; the one it was compressed with"),
-        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "the state it was compressed from, if it was from one"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR",
+            CLI_BUNDLED_MODEL_HELP "; it must be the one that compressed the file"),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state that compress went on from, if it did"),
     };
     arg_spec spec = {.verb = "decompress",
                      .summary = "give back what compress was given, byte for byte",

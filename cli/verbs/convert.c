@@ -66,14 +66,15 @@ int verb_convert(int argc, char **argv) {
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
-            "how the weights of linear layers are held (default: as they are)"),
+            "type in which the weights of linear layers are stored (default: as they are)"),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",
-            "fast_head_size=N: a head that goes on learning by N features, 0 for none; fast_head_lr=X"),
+            "fast_head_size=N: an output head that goes on learning, with N features (0: none); fast_head_lr=X: its "
+            "learning rate"),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in the output directory if there is one"),
     };
     arg_spec spec = {.verb = "convert",
-                     .summary = "hold a model's weights in another type, give it a fast head",
+                     .summary = "store a model's weights in another type, or give it a fast head",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example = "innerloop convert --model run/latest --dtype bf16 --out small\n"

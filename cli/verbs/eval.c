@@ -17,7 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 2048, LOGITS_PIECE_FLOATS = 1 << 24, BUCKETS = 65 };
+enum {
+    FEED_TOKENS = 2048,      /* tokens fed at a time, unless --feed says how many */
+    LOGITS_FLOATS = 1 << 24, /* at most, of the logits of so many tokens */
+    BUCKETS = 65
+};
 
 typedef struct eval_options {
     const char *model, *data, *per_token, *logits, *grads;
@@ -33,8 +37,8 @@ typedef struct evaluation {
     il_tokenizer *tokenizer;
     il_data *data;
     const int32_t *tokens; /* [n_tokens]: the whole stream */
-    size_t n_tokens, vocabulary, length, sequences, piece;
-    float *nll, *logits; /* [piece], [piece, vocabulary] or NULL */
+    size_t n_tokens, vocabulary, length, sequences, n_feed;
+    float *nll, *logits; /* [n_feed], [n_feed, vocabulary] or NULL */
     cli_file per_token, logits_file;
     /* results */
     double total, totals[BUCKETS]; /* sums of nll; bucket k holds positions 2^(k-1) .. 2^k - 1, bucket 0 position 0 */
@@ -62,12 +66,12 @@ static il_status cut(evaluation *e) {
     if (e->options->tokens_max && e->options->tokens_max < available) available = (size_t)e->options->tokens_max;
     e->length = e->options->length && e->options->length < available ? (size_t)e->options->length : available;
     e->sequences = available / e->length;
-    e->piece = e->length + 1;
-    size_t most = PIECE;
-    if (e->options->logits && LOGITS_PIECE_FLOATS / e->vocabulary < most) most = LOGITS_PIECE_FLOATS / e->vocabulary;
+    e->n_feed = e->length + 1;
+    size_t most = FEED_TOKENS;
+    if (e->options->logits && LOGITS_FLOATS / e->vocabulary < most) most = LOGITS_FLOATS / e->vocabulary;
     if (!most) most = 1;
     if (e->options->feed) most = e->options->feed < SIZE_MAX / 8 ? (size_t)e->options->feed : SIZE_MAX / 8;
-    if (e->piece > most) e->piece = most;
+    if (e->n_feed > most) e->n_feed = most;
     return IL_OK;
 }
 
@@ -75,8 +79,8 @@ static il_status open_outputs(evaluation *e) {
     il_error *error = &e->command->error;
     size_t shape[3] = {e->sequences, e->length, e->vocabulary};
     il_status status = IL_OK;
-    e->nll = cli_alloc(e->piece, sizeof *e->nll);
-    if (e->options->logits) e->logits = cli_alloc(e->piece * e->vocabulary, sizeof *e->logits);
+    e->nll = cli_alloc(e->n_feed, sizeof *e->nll);
+    if (e->options->logits) e->logits = cli_alloc(e->n_feed * e->vocabulary, sizeof *e->logits);
     if (e->options->per_token) {
         status = cli_file_open(&e->per_token, e->options->per_token, error);
         if (!status) status = cli_file_begin_npy(&e->per_token, shape, 2, error);
@@ -125,7 +129,7 @@ static il_status read_sequence(evaluation *e, size_t index, cli_progress *progre
     cli_interrupt_cancels(session);
     for (size_t at = 0, n = 0; at <= e->length && !status; at += n) {
         uint64_t sample = e->learning.layers ? eval_learning_next(at) : UINT64_MAX;
-        n = e->length + 1 - at < e->piece ? e->length + 1 - at : e->piece;
+        n = e->length + 1 - at < e->n_feed ? e->length + 1 - at : e->n_feed;
         if (n > sample - at) n = (size_t)(sample - at);
         il_feed feed = {.session = session, .tokens = tokens + at, .n = n, .nll = e->nll, .logits = e->logits};
         status = cli_interrupted() ? cli_fail(error, IL_ERR_CANCELLED, "interrupted") : il_feed_many(&feed, 1, error);
@@ -306,11 +310,11 @@ int verb_eval(int argc, char **argv) {
         ARG("--seq-len", ARG_COUNT, &options.length, "L",
             "tokens of a sequence, each from a fresh state (default: the whole file is one)", RANGE(1, 1e15)),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N",
-            "predict at most N tokens, in whole sequences if there is one (default: all)", RANGE(1, 1e15)),
-        ARG("--feed", ARG_COUNT, &options.feed, "N", "read in pieces of N tokens; the results are the same bits",
+            "predict at most N tokens, in whole sequences if one fits (default: all)", RANGE(1, 1e15)),
+        ARG("--feed", ARG_COUNT, &options.feed, "N", "read N tokens at a time; the results are the same bits",
             RANGE(1, 1e15)),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
-            "commit no inner update: the control for learning while reading"),
+            "make no inner update: the control for learning while reading"),
         ARG("--by-position", ARG_FLAG, &options.by_position, NULL,
             "loss by position in the sequence, and what the inner loop does there"),
         ARG("--per-token", ARG_TEXT, &options.per_token, "FILE.npy",
@@ -319,7 +323,8 @@ int verb_eval(int argc, char **argv) {
         ARG("--grads", ARG_TEXT, &options.grads, "FILE.safetensors",
             "write the gradient of the recipe's loss for every tensor"),
         ARG("--reading-gain", ARG_FLAG, &options.reading_gain, NULL,
-            "what reading an author before does for the loss; needs books with authors (.jsonl, .jsonl.zst)"),
+            "how much reading an author lowers the loss on the text that follows; needs books with authors (.jsonl, "
+            ".jsonl.zst)"),
         ARG("--read-bytes", ARG_COUNT, &options.gain.read_bytes, "N", "of it: bytes read before (default 100000)",
             RANGE(0, 1e12)),
         ARG("--next-bytes", ARG_COUNT, &options.gain.next_bytes, "N", "of it: bytes of a target (default 20000)",

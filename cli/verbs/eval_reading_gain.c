@@ -17,8 +17,8 @@
 #include <string.h>
 
 enum {
-    PIECE = 2048, /* tokens fed at a time, between signs of life */
-    PARTS = 10    /* of a target, by tokens */
+    FEED_TOKENS = 2048, /* tokens fed at a time, between signs of life */
+    PARTS = 10          /* of a target, by tokens */
 };
 
 typedef enum condition { FRESH, SAME, OTHER, CONDITIONS } condition;
@@ -41,7 +41,7 @@ typedef struct measuring {
     int32_t bos;           /* -1: none */
     placement *placements; /* [n]; 2k and 2k+1 are a pair */
     size_t n, authors;
-    float *nll; /* [PIECE] */
+    float *nll; /* [FEED_TOKENS] */
     cli_progress progress;
     uint64_t done; /* bytes read, targets included */
 } measuring;
@@ -147,7 +147,7 @@ static il_status choose(measuring *m) {
     m->placements = cli_alloc(m->n, sizeof *m->placements);
     if (n < 2)
         status = cli_fail(&m->command->error, IL_ERR_ARG,
-                          "%s: books of %zu bytes and more by at least 2 authors are needed; there are such by %zu",
+                          "%s: books of %zu bytes or more by at least 2 authors are needed; %zu authors have one",
                           m->options->data, (size_t)(m->options->read_bytes + m->options->next_bytes), n);
     else
         status = fill(m, authors, n, &random);
@@ -176,16 +176,16 @@ static il_status feed(measuring *m, il_session *session, size_t bytes, double *n
     size_t n = m->encoder.tokens.n - m->encoder.skip;
     il_status status = IL_OK;
     cli_interrupt_cancels(session);
-    for (size_t at = 0; at < n && !status; at += PIECE) {
-        size_t piece = n - at < PIECE ? n - at : PIECE;
+    for (size_t at = 0; at < n && !status; at += FEED_TOKENS) {
+        size_t n_feed = n - at < FEED_TOKENS ? n - at : FEED_TOKENS;
         if (cli_interrupted())
             status = cli_fail(error, IL_ERR_CANCELLED, "interrupted");
         else
-            status = il_session_feed(session, tokens + at, piece, nats ? m->nll : NULL, NULL, error);
+            status = il_session_feed(session, tokens + at, n_feed, nats ? m->nll : NULL, NULL, error);
         /* without a BOS nothing predicts a fresh session's first token: it counts in no condition */
-        for (size_t i = m->bos < 0 && !at; nats && !status && i < piece; i++)
+        for (size_t i = m->bos < 0 && !at; nats && !status && i < n_feed; i++)
             nats[(at + i) * PARTS / n] += (double)m->nll[i];
-        cli_progress_show(&m->progress, m->done + (uint64_t)((double)bytes * (double)(at + piece) / (double)n), "");
+        cli_progress_show(&m->progress, m->done + (uint64_t)((double)bytes * (double)(at + n_feed) / (double)n), "");
     }
     cli_interrupt_cancels(NULL);
     m->done += bytes;
@@ -412,7 +412,7 @@ static il_status run(measuring *m) {
     il_tokenizer_get_info(m->tokenizer, &info);
     m->bos = info.bos >= 0 ? info.bos : il_model_config(m->model)->bos_token;
     if (m->bos >= il_model_config(m->model)->vocab_size) m->bos = -1;
-    m->nll = cli_alloc(PIECE, sizeof *m->nll);
+    m->nll = cli_alloc(FEED_TOKENS, sizeof *m->nll);
     cli_encoder_open(&m->encoder, m->tokenizer);
     cli_interrupt_catch();
     status = measure_all(m);

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RECENT = 64, PROMPT_PIECE = 2048 };
+enum { RECENT = 64, PROMPT_TOKENS = 2048 };
 
 typedef struct generate_options {
     const char *model, *prompt, *prompt_file, *load, *save;
@@ -86,8 +86,8 @@ typedef struct generation {
     int32_t drawn; /* the last token, while the session has not read it; -1 */
     int eos[2];    /* the tokenizer's and the config's; -1: none */
     float *logits;
-    char *piece;
-    size_t piece_capacity;
+    char *decoded;
+    size_t decoded_capacity;
     il_decoder decoder;
     int32_t recent[RECENT]; /* the last tokens, prompt included */
     size_t n_recent;
@@ -159,10 +159,10 @@ static il_status read_prompt(generation *g) {
     il_status status = IL_OK;
     double started = cli_seconds();
     cli_progress_begin(&progress, g->command->verb, "prompt", 0, g->n_prompt);
-    for (size_t at = 0; at < g->n_prompt && !status; at += PROMPT_PIECE) {
-        size_t n = g->n_prompt - at < PROMPT_PIECE ? g->n_prompt - at : PROMPT_PIECE;
+    for (size_t at = 0; at < g->n_prompt && !status; at += PROMPT_TOKENS) {
+        size_t n = g->n_prompt - at < PROMPT_TOKENS ? g->n_prompt - at : PROMPT_TOKENS;
         status = feed(g, g->prompt + at, n);
-        if (!status && g->n_prompt > PROMPT_PIECE) cli_progress_show(&progress, at + n, "");
+        if (!status && g->n_prompt > PROMPT_TOKENS) cli_progress_show(&progress, at + n, "");
     }
     cli_progress_end(&progress);
     g->prompt_seconds = cli_seconds() - started;
@@ -187,8 +187,8 @@ static il_status next_token(generation *g, const il_sample_options *sampling, in
     il_tokenizer_info info;
     il_tokenizer_get_info(g->tokenizer, &info);
     if (*token >= info.vocab_size) return IL_OK; /* an entry of a padded vocabulary stands for no text */
-    status = il_tokenizer_decode(g->tokenizer, &g->decoder, *token, g->piece, g->piece_capacity, &bytes, error);
-    if (!status && put(&g->outlet, g->piece, bytes)) g->finish = "stop";
+    status = il_tokenizer_decode(g->tokenizer, &g->decoder, *token, g->decoded, g->decoded_capacity, &bytes, error);
+    if (!status && put(&g->outlet, g->decoded, bytes)) g->finish = "stop";
     return status;
 }
 
@@ -217,8 +217,8 @@ static il_status write_text(generation *g) {
     if (!g->finish) g->finish = "length";
     if (strcmp(g->finish, "stop")) { /* nothing more can complete a character or a stop string */
         size_t bytes;
-        if (!il_tokenizer_decode(g->tokenizer, &g->decoder, -1, g->piece, g->piece_capacity, &bytes, NULL))
-            put(&g->outlet, g->piece, bytes);
+        if (!il_tokenizer_decode(g->tokenizer, &g->decoder, -1, g->decoded, g->decoded_capacity, &bytes, NULL))
+            put(&g->outlet, g->decoded, bytes);
         print_to(&g->outlet, g->outlet.bytes);
     }
     return status;
@@ -246,8 +246,8 @@ static il_status generate(generation *g) {
     if (!status) status = make_prompt(g);
     if (status) return status;
     g->logits = cli_alloc((size_t)il_model_config(g->model)->vocab_size, sizeof *g->logits);
-    g->piece_capacity = il_tokenizer_piece_bytes_max(g->tokenizer);
-    g->piece = cli_alloc(g->piece_capacity, 1);
+    g->decoded_capacity = il_tokenizer_piece_bytes_max(g->tokenizer);
+    g->decoded = cli_alloc(g->decoded_capacity, 1);
     g->outlet.stops = &g->options->stop;
     g->outlet.stream = !command->spec->json;
     cli_interrupt_catch();
@@ -300,24 +300,25 @@ int verb_generate(int argc, char **argv) {
     options.repeat_penalty = (double)sampling.repeat_penalty;
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
-        ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "what to continue; not printed again"),
+        ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "text to continue; it is not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
-            "the same from a file, every byte (- is standard input)"),
-        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; a prompt is then not needed"),
-        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "keep the state after the last token written"),
+            "read that text from a file, every byte of it (- is standard input)"),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; no prompt is needed then"),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "save the state after the last token written"),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
-        ARG("--temperature", ARG_REAL, &options.temperature, "F", "0: always the likeliest token (default 0.8)",
-            RANGE(0, 100)),
-        ARG("--top-k", ARG_COUNT, &options.top_k, "N", "draw from the N likeliest; 0: off (default 40)",
+        ARG("--temperature", ARG_REAL, &options.temperature, "F",
+            "how evenly tokens are drawn; 0: always the likeliest token (default 0.8)", RANGE(0, 100)),
+        ARG("--top-k", ARG_COUNT, &options.top_k, "N", "draw from the N likeliest tokens; 0: off (default 40)",
             RANGE(0, 1 << 24)),
         ARG("--top-p", ARG_REAL, &options.top_p, "F",
             "draw from the likeliest that together hold F; 1: off (default 0.95)", RANGE(1e-6, 1)),
         ARG("--min-p", ARG_REAL, &options.min_p, "F",
-            "drop what is less likely than F times the likeliest; 0: off (default 0.05)", RANGE(0, 1)),
+            "leave out tokens less likely than F times the likeliest one; 0: off (default 0.05)", RANGE(0, 1)),
         ARG("--repeat-penalty", ARG_REAL, &options.repeat_penalty, "F",
             "make the last 64 tokens less likely; 1: off (default 1)", RANGE(1e-3, 1e3)),
-        ARG("--seed", ARG_COUNT, &options.seed, "N", "same seed, same text (default 0)", RANGE(0, ARG_SEED_MAX)),
-        ARG("--stop", ARG_REPEAT, &options.stop, "TEXT", "stop before TEXT, which is not printed; may be repeated"),
+        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the draws: the same seed gives the same text (default 0)",
+            RANGE(0, ARG_SEED_MAX)),
+        ARG("--stop", ARG_REPEAT, &options.stop, "TEXT", "stop before TEXT, which is not printed; can be repeated"),
     };
     arg_spec spec = {.verb = "generate",
                      .summary = "continue a prompt",
@@ -344,7 +345,7 @@ int verb_generate(int argc, char **argv) {
     json_decref(g.ids);
     free(g.prompt);
     free(g.logits);
-    free(g.piece);
+    free(g.decoded);
     free(g.outlet.text);
     return cli_command_close(&command, status);
 }

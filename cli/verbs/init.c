@@ -5,6 +5,7 @@
 #include "verbs.h"
 
 #include <stdio.h>
+#include <string.h>
 
 typedef struct init_options {
     const char *preset, *mixer, *backbone, *tokenizer, *out;
@@ -58,15 +59,16 @@ static il_status make_model(cli_command *command, const init_options *options, c
 int verb_init(int argc, char **argv) {
     init_options options = {.mixer = "ttt_linear", .tokenizer = "bytes"};
     arg_option table[] = {
-        ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}", "size", .required = 1),
+        ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}", "size of the model",
+            .required = 1),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
         ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_linear_decay,ttt_mlp,self_attention}",
-            "sequence layer (default ttt_linear)"),
+            "what mixes tokens in each layer (default ttt_linear)"),
         ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
-            "block around it (default mamba; transformer for self_attention)"),
+            "block around the mixer (default mamba; transformer for self_attention)"),
         ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
-            "SentencePiece file, or bytes (default bytes); sets vocab_size and the BOS and EOS ids"),
-        ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE", "set a key of config.json; may be repeated"),
+            "SentencePiece file, or bytes (default bytes); it sets vocab_size and the ids of BOS and EOS"),
+        ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE", "set a key of config.json; can be repeated"),
         ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the weights (default 0)", RANGE(0, ARG_SEED_MAX)),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in DIR if there is one"),
     };

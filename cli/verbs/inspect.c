@@ -304,16 +304,18 @@ int verb_inspect(int argc, char **argv) {
         ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
             "with a token shard: also print its first tokens as text"),
     };
-    arg_spec spec = {.verb = "inspect",
-                     .summary = "say what a file or directory holds",
-                     .options = table,
-                     .n_options = COUNT_OF(table),
-                     .operand = "PATH",
-                     .operand_help = "model, checkpoint or run directory; .bin, .npy, .model, .safetensors, .ilstate",
-                     .operands_min = 1,
-                     .operands_max = 1,
-                     .example = "innerloop inspect model\n"
-                                "innerloop inspect --tokenizer bytes shards/book.bin"};
+    arg_spec spec = {
+        .verb = "inspect",
+        .summary = "say what a file or directory holds",
+        .options = table,
+        .n_options = COUNT_OF(table),
+        .operand = "PATH",
+        .operand_help =
+            "directory of a model, a checkpoint or a run, or a file: .bin, .npy, .model, .safetensors, .ilstate",
+        .operands_min = 1,
+        .operands_max = 1,
+        .example = "innerloop inspect model\n"
+                   "innerloop inspect --tokenizer bytes shards/book.bin"};
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;

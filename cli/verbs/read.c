@@ -132,10 +132,10 @@ int verb_read(int argc, char **argv) {
     read_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
-        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "where the state goes, NAME.ilstate", .required = 1),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write, NAME.ilstate", .required = 1),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
-            "commit no inner update, now and in what goes on from the state: the control for learning while reading"),
+            "make no inner update, now and in what goes on from the state: the control for learning while reading"),
     };
     arg_spec spec = {.verb = "read",
                      .summary = "read a text once into a state file",
@@ -152,7 +152,9 @@ int verb_read(int argc, char **argv) {
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     if (options.load && options.frozen) {
-        cli_error(spec.verb, "--load-state and --frozen exclude each other: a state is frozen or not as it was read");
+        cli_error(
+            spec.verb,
+            "--load-state and --frozen exclude each other: whether a state is frozen was decided when it was read");
         arg_release(&spec);
         return 2;
     }

@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 enum {
-    BATCH = 512, /* tokens after which what has been read is fed */
-    PIECE = 2048 /* tokens fed at a time, between looks at Ctrl-C */
+    BATCH = 512,       /* tokens after which what has been read is fed */
+    FEED_TOKENS = 2048 /* tokens fed at a time, between looks at Ctrl-C */
 };
 
 /* What is to be done between tokens. */
@@ -52,8 +52,8 @@ typedef struct scoring {
     size_t n_steps, n_tokens, capacity;
     /* out */
     il_decoder shown, exact; /* for the eye; for counting bytes */
-    char *piece;
-    size_t piece_capacity;
+    char *decoded;
+    size_t decoded_capacity;
     double waiting; /* nats, maybe relative, of tokens that have not completed a character */
     int waiting_known;
     score_line line;
@@ -94,7 +94,7 @@ static void add_cell(scoring *s, size_t bytes) {
     if (bytes) {
         line->text = grown(line->text, &line->capacity, line->bytes + bytes, 1);
         line->cells = grown(line->cells, &line->cells_capacity, line->n_cells + 1, sizeof *line->cells);
-        memcpy(line->text + line->bytes, s->piece, bytes);
+        memcpy(line->text + line->bytes, s->decoded, bytes);
         line->cells[line->n_cells++] = (score_cell){line->bytes, bytes, s->waiting_known ? s->waiting / log(2) : NAN};
         line->bytes += bytes;
         s->waiting = 0;
@@ -105,9 +105,10 @@ static void add_cell(scoring *s, size_t bytes) {
 static il_status take_token(scoring *s, int32_t token, double nll, double slow) {
     il_error *error = &s->command->error;
     size_t bytes, shown;
-    il_status status = il_tokenizer_decode(s->tokenizer, &s->exact, token, s->piece, s->piece_capacity, &bytes, error);
+    il_status status =
+        il_tokenizer_decode(s->tokenizer, &s->exact, token, s->decoded, s->decoded_capacity, &bytes, error);
     if (!status)
-        status = il_tokenizer_decode(s->tokenizer, &s->shown, token, s->piece, s->piece_capacity, &shown, error);
+        status = il_tokenizer_decode(s->tokenizer, &s->shown, token, s->decoded, s->decoded_capacity, &shown, error);
     if (status) return status;
     score_unit one = {.index = ++s->position, .nats = NAN};
     if (!isnan(nll)) {
@@ -120,7 +121,7 @@ static il_status take_token(scoring *s, int32_t token, double nll, double slow) 
         s->waiting_known = 1;
     }
     settle(s, &one, SCORE_BY_TOKEN);
-    score_print_token(&s->printer, &one, token, s->piece, shown);
+    score_print_token(&s->printer, &one, token, s->decoded, shown);
     add_cell(s, shown);
     return IL_OK;
 }
@@ -129,7 +130,7 @@ static il_status end_line(scoring *s) {
     score_line *line = &s->line;
     size_t shown;
     il_status status =
-        il_tokenizer_decode(s->tokenizer, &s->shown, -1, s->piece, s->piece_capacity, &shown, &s->command->error);
+        il_tokenizer_decode(s->tokenizer, &s->shown, -1, s->decoded, s->decoded_capacity, &shown, &s->command->error);
     if (status) return status;
     add_cell(s, shown);
     s->all.lines++;
@@ -190,7 +191,7 @@ static il_status feed(scoring *s) {
     size_t fed = 0, at = 0;
     il_status status = IL_OK;
     while (fed < s->n_tokens && !status && !(fed && cli_interrupted())) {
-        size_t n = s->n_tokens - fed < PIECE ? s->n_tokens - fed : PIECE;
+        size_t n = s->n_tokens - fed < FEED_TOKENS ? s->n_tokens - fed : FEED_TOKENS;
         status = read_tokens(s, s->tokens + fed, n, s->nll + fed, s->view.relative ? s->slow + fed : NULL);
         fed += n;
     }
@@ -323,8 +324,8 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
     if (!stats.position && bos >= 0 && bos < il_model_config(s->model)->vocab_size)
         status = read_tokens(s, &bos, 1, NULL, NULL);
-    s->piece_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
-    s->piece = cli_alloc(s->piece_capacity, 1);
+    s->decoded_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
+    s->decoded = cli_alloc(s->decoded_capacity, 1);
     s->shown.form = IL_DECODE_UTF8;
     s->exact.form = IL_DECODE_EXACT;
     score_print_begin(&s->printer, &s->view);
@@ -349,18 +350,19 @@ int verb_score(int argc, char **argv) {
     score_options options = {.by = "line"};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
-        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "the text goes on from this state (see read)"),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state from which the text goes on (see read)"),
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
             "what gets a score; a passage ends at a blank line (default line)"),
         ARG("--threshold", ARG_REAL, &options.threshold, "X",
             "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(-1e6, 1e6)),
-        ARG("--html", ARG_TEXT, &options.html, "FILE.html", "write a heat map of the text, a page of its own"),
+        ARG("--html", ARG_TEXT, &options.html, "FILE.html", "write a heat map of the text as a page of its own"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
-            "commit no inner update: the control for learning while reading"),
+            "make no inner update: the control for learning while reading"),
         ARG("--relative", ARG_FLAG, &options.relative, NULL,
-            "score by what the fast head's learning of this text costs, below 0: saves; shows what does not fit"),
+            "score by what the fast head's learning of this text adds to the bits: above 0, the text does not fit what "
+            "came before"),
         ARG("--window", ARG_COUNT, &options.window, "N",
-            "hold at most N tokens: when full, begin anew from the last N / 2 (for Transformers; default: no limit)",
+            "hold at most N tokens; when full, begin anew from the last N / 2 (for Transformers; default: no limit)",
             RANGE(2, 1 << 24)),
     };
     arg_spec spec = {.verb = "score",
@@ -377,15 +379,15 @@ int verb_score(int argc, char **argv) {
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    const char *wrong = options.load && options.frozen
-                            ? "--load-state and --frozen exclude each other: a state is frozen or not as it was read"
-                        : options.load && options.window
-                            ? "--load-state and --window exclude each other: a state does not hold its tokens"
-                        : options.relative && options.frozen
-                            ? "--relative and --frozen exclude each other: what is frozen learns nothing"
-                        : !options.relative && options.threshold < 0
-                            ? "--threshold: only a --relative score can be below 0"
-                            : NULL;
+    const char *wrong =
+        options.load && options.frozen
+            ? "--load-state and --frozen exclude each other: whether a state is frozen was decided when it was read"
+        : options.load && options.window
+            ? "--load-state and --window exclude each other: a state does not hold its tokens"
+        : options.relative && options.frozen
+            ? "--relative and --frozen exclude each other: a frozen session learns nothing"
+        : !options.relative && options.threshold < 0 ? "--threshold: only a --relative score can be below 0"
+                                                     : NULL;
     if (wrong) {
         cli_error(spec.verb, "%s", wrong);
         arg_release(&spec);
@@ -412,7 +414,7 @@ int verb_score(int argc, char **argv) {
     free(s->tokens);
     free(s->nll);
     free(s->slow);
-    free(s->piece);
+    free(s->decoded);
     free(s->line.text);
     free(s->line.cells);
     int wrong_usage = s->wrong_usage;

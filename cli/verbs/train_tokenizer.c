@@ -36,7 +36,7 @@ int verb_train_tokenizer(int argc, char **argv) {
         cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "vocab_size", (json_int_t)vocabulary,
                                  "seconds", cli_json_real(seconds)));
     else if (!status)
-        printf("%s: %llu pieces, %.1f s\n", out, (unsigned long long)vocabulary, seconds);
+        printf("%s: vocabulary %llu, %.1f s\n", out, (unsigned long long)vocabulary, seconds);
     cli_inputs_close(&inputs);
     return cli_command_close(&command, status);
 }
