@@ -49,11 +49,11 @@ static void multiply(il_engine *engine, int who, int m, int n, int k, const oper
     if (who == 0)
         il_onednn_run(o->peer);
     else if (who == 1)
-        il_gemm_packed(engine, m, n, k, (il_matrix){o->a, k, 1}, o->packed, NULL, o->c, n, 0);
+        il_gemm_packed(engine, m, n, k, (il_matrix){o->a, k, 1}, o->packed, o->c, n, 0);
     else if (who == 2)
-        il_gemm(engine, m, n, k, (il_matrix){o->a, k, 1}, (il_matrix){o->b, n, 1}, NULL, o->c, n, 0);
+        il_gemm(engine, m, n, k, (il_matrix){o->a, k, 1}, (il_matrix){o->b, n, 1}, o->c, n, 0);
     else
-        il_gemm(engine, m, n, k, (il_matrix){o->a, 1, m}, (il_matrix){o->b, n, 1}, NULL, o->c, n, 0);
+        il_gemm(engine, m, n, k, (il_matrix){o->a, 1, m}, (il_matrix){o->b, n, 1}, o->c, n, 0);
 }
 
 static void bench(il_engine *engine, int m, int n, int k, int rounds, int sets) {

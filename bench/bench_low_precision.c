@@ -34,12 +34,12 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     float *packed = numbers(il_packed_floats(n, k));
     void *scratch = block(il_quantized_bytes(m, k));
     double best[TYPES], ratio[TYPES][ROUNDS_MAX];
-    il_lp_matrix narrow[TYPES];
+    il_lp_matrix weights[TYPES];
     engine->kernels->pack(n, k, b, 1, k, packed);
     for (int type = 1; type < TYPES; type++) {
-        narrow[type] =
+        weights[type] =
             (il_lp_matrix){(il_weight_type)type, n, k, block(il_lp_bytes((il_weight_type)type, (size_t)n, (size_t)k))};
-        for (int row = 0; row < n; row++) il_lp_put(&narrow[type], (size_t)row, b + (ptrdiff_t)row * k);
+        for (int row = 0; row < n; row++) il_lp_put(&weights[type], (size_t)row, b + (ptrdiff_t)row * k);
     }
     for (int round = -1; round < rounds; round++) { /* round -1 warms up */
         double took[TYPES];
@@ -48,11 +48,11 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
             double start = now_s();
             for (int i = 0; i < repeat; i++) {
                 if (type == IL_WEIGHTS_F32)
-                    il_gemm_packed(engine, m, n, k, (il_matrix){a, k, 1}, packed, NULL, c, n, 0);
+                    il_gemm_packed(engine, m, n, k, (il_matrix){a, k, 1}, packed, c, n, 0);
                 else if (type >= IL_WEIGHTS_INT8)
-                    il_gemm_quantized(engine, m, a, k, &narrow[type], scratch, c, n);
+                    il_gemm_quantized(engine, m, a, k, &weights[type], scratch, c, n);
                 else
-                    il_gemm_bf16(engine, m, n, k, (il_matrix){a, k, 1}, (const void *)narrow[type].panels, c, n);
+                    il_gemm_bf16(engine, m, n, k, (il_matrix){a, k, 1}, (const void *)weights[type].panels, c, n);
             }
             took[type] = (now_s() - start) / repeat;
             if (round < 1 || took[type] < best[type]) best[type] = took[type];
@@ -69,7 +69,7 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     }
     printf("\n");
     fflush(stdout);
-    for (int type = 1; type < TYPES; type++) free(narrow[type].panels);
+    for (int type = 1; type < TYPES; type++) free(weights[type].panels);
     free(a), free(b), free(c), free(packed), free(scratch);
 }
 

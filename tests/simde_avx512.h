@@ -27,13 +27,6 @@ static inline simde__m512 simde_extra_permute_ps(simde__m512 a, int control) {
     for (int i = 0; i < 16; i++) to[i] = from[i / 4 * 4 + (control >> (2 * (i % 4)) & 3)];
     return simde_mm512_loadu_ps(to);
 }
-static inline simde__m512i simde_extra_cvtepu16_epi32(__m256i a) {
-    uint16_t from[16];
-    uint32_t to[16];
-    _mm256_storeu_si256((__m256i *)(void *)from, a);
-    for (int i = 0; i < 16; i++) to[i] = from[i];
-    return simde_mm512_loadu_si512(to);
-}
 static inline simde__m512i simde_extra_cvtps_epi32(simde__m512 a) {
     float from[16];
     int32_t to[16];
@@ -68,8 +61,6 @@ static inline __m128i simde_extra_cvtepi32_epi8(simde__m512i a) {
 #define _mm512_mask_storeu_ps simde_extra_mask_storeu_ps
 #undef _mm512_permute_ps
 #define _mm512_permute_ps simde_extra_permute_ps
-#undef _mm512_cvtepu16_epi32
-#define _mm512_cvtepu16_epi32 simde_extra_cvtepu16_epi32
 #undef _mm512_cvtepi32_ps
 #define _mm512_cvtepi32_ps simde_extra_cvtepi32_ps
 #undef _mm512_cvtps_epi32

@@ -346,13 +346,13 @@ static void run_exp_shift(kernel_run *run) {
     const float *lse = in(run, run->rows);
     K->exp_shift(run->rows, run->n, rows_out(run), ld(run), lse);
 }
-static void run_softmax_block(kernel_run *run) {
+static void run_softmax_key_block(kernel_run *run) {
     int valid[16];
     for (int r = 0; r < run->rows; r++) valid[r] = (int)((float)(run->n + 1) * (kernel_draw(&run->seed) + 2.0f) / 4.0f);
     float *m = out(run, run->rows), *l = positive(out(run, run->rows), run->rows), *moved = out(run, run->rows);
     if (run->variant)
         for (int r = 0; r < run->rows; r++) m[r] = -INFINITY, l[r] = 0;
-    K->softmax_block(run->rows, run->n, valid, 0.7f, rows_out(run), ld(run), m, l, moved);
+    K->softmax_key_block(run->rows, run->n, valid, 0.7f, rows_out(run), ld(run), m, l, moved);
 }
 static void run_softmax_rows(kernel_run *run) {
     int valid[16];
@@ -367,10 +367,6 @@ static void run_softmax_rows_back(kernel_run *run) {
 static void run_row_dot(kernel_run *run) {
     const float *a = rows_in(run), *b = rows_in(run);
     K->row_dot(run->rows, run->n, a, ld(run), b, ld(run), out(run, run->rows));
-}
-static void run_sum(kernel_run *run) {
-    const float *x = in(run, run->n);
-    *out(run, 1) = K->sum(SIZE, x);
 }
 static void run_sum_squares(kernel_run *run) {
     const float *x = in(run, run->n);
@@ -388,10 +384,6 @@ static void run_adamw(kernel_run *run) {
     const float *g = in(run, run->n);
     float *p = out(run, run->n), *m = out(run, run->n), *v = positive(out(run, run->n), run->n);
     K->adamw(SIZE, p, g, m, v, 0.75f, 3e-3f, 0.9f, 0.95f, 1.0f / (1.0f - 0.9f), 1.0f / (1.0f - 0.95f), 1e-8f, 0.1f);
-}
-static void run_bf16_to_f32(kernel_run *run) {
-    const uint16_t *x = halves(run, run->n);
-    K->bf16_to_f32(SIZE, x, out(run, run->n));
 }
 static void run_f32_to_bf16(kernel_run *run) {
     const float *x = in(run, run->n);
@@ -433,15 +425,13 @@ const kernel_case kernel_cases[] = {
     CASE(conv_back, 8),
     CASE(log_sum_exp, 1),
     CASE(exp_shift, 1),
-    CASE(softmax_block, 2),
+    CASE(softmax_key_block, 2),
     CASE(softmax_rows, 2),
     CASE(softmax_rows_back, 1),
     CASE(row_dot, 1),
-    CASE(sum, 1),
     CASE(sum_squares, 1),
     CASE(all_finite, 3),
     CASE(adamw, 1),
-    CASE(bf16_to_f32, 1),
     CASE(f32_to_bf16, 1),
     CASE(gemm_bf16, 8),
     CASE(quantize, 4),

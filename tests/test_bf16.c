@@ -2,6 +2,7 @@
  * exact ones without being them, everything else stays exact, and where there is no AMX it is refused. */
 #include "support_test.h"
 
+#include "base/bits.h"
 #include "engine/gemm.h"
 #include "support_alloc.h"
 #include "support_files.h"
@@ -52,9 +53,8 @@ static void check_product(il_engine *engine, const il_onednn_bf16 *products, int
             for (int j = 0; j < ldc; j++) {
                 double sum = accumulate || j >= n ? 5 : 0, size = fabs(sum);
                 for (int at = 0; at < k && j < n; at++) {
-                    float x, y;
-                    engine->kernels->bf16_to_f32(1, left.data + i * left.row + at * left.col, &x);
-                    engine->kernels->bf16_to_f32(1, right.data + at * right.row + j * right.col, &y);
+                    const float x = il_float_of_bf16(left.data[i * left.row + at * left.col]);
+                    const float y = il_float_of_bf16(right.data[at * right.row + j * right.col]);
                     sum += (double)x * (double)y;
                     size += fabs((double)x * (double)y);
                 }

@@ -19,13 +19,12 @@ static float *numbers(size_t n) {
     return x;
 }
 
-static void reference(int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c, ptrdiff_t ldc,
-                      int accumulate) {
+static void reference(int m, int n, int k, il_matrix a, il_matrix b, float *c, ptrdiff_t ldc, int accumulate) {
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++) {
             float acc = accumulate ? c[i * ldc + j] : 0.0f;
             for (int q = 0; q < k; q++) acc = fmaf(a.data[i * a.row + q * a.col], b.data[q * b.row + j * b.col], acc);
-            c[i * ldc + j] = bias ? acc + bias[j] : acc;
+            c[i * ldc + j] = acc;
         }
 }
 
@@ -34,26 +33,25 @@ static void check(il_engine *engine, int m, int n, int k) {
     ptrdiff_t ldc = n + 3;
     size_t c_count = (size_t)(m ? m : 1) * (size_t)ldc;
     float *a = numbers((size_t)(m + 2) * (size_t)(k + 2)), *b = numbers((size_t)(k + 2) * (size_t)(n + 2));
-    float *bias = numbers((size_t)n), *c0 = numbers(c_count), *want = malloc(c_count * sizeof *want);
+    float *c0 = numbers(c_count), *want = malloc(c_count * sizeof *want);
     float *got = malloc(c_count * sizeof *got), *packed = malloc((il_packed_floats(n, k) + 1) * sizeof *packed);
     for (int layout = 0; layout < 8; layout++) {
         il_matrix left = layout & 1 ? (il_matrix){a, 1, m + 2} : (il_matrix){a, k + 1, 1};
         il_matrix right = layout & 2 ? (il_matrix){b, 1, k + 1} : (il_matrix){b, n + 2, 1};
         int accumulate = layout >> 2;
-        const float *add = layout == 1 || layout == 6 ? bias : NULL;
         memcpy(want, c0, c_count * sizeof *want);
-        reference(m, n, k, left, right, add, want, ldc, accumulate);
+        reference(m, n, k, left, right, want, ldc, accumulate);
         memcpy(got, c0, c_count * sizeof *got);
-        il_gemm(engine, m, n, k, left, right, add, got, ldc, accumulate);
+        il_gemm(engine, m, n, k, left, right, got, ldc, accumulate);
         if (memcmp(got, want, c_count * sizeof *got))
             fail_msg("il_gemm %s %dx%dx%d layout %d", engine->kernels->name, m, n, k, layout);
         engine->kernels->pack(n, k, right.data, right.row, right.col, packed);
         memcpy(got, c0, c_count * sizeof *got);
-        il_gemm_packed(engine, m, n, k, left, packed, add, got, ldc, accumulate);
+        il_gemm_packed(engine, m, n, k, left, packed, got, ldc, accumulate);
         if (memcmp(got, want, c_count * sizeof *got))
             fail_msg("il_gemm_packed %s %dx%dx%d layout %d", engine->kernels->name, m, n, k, layout);
     }
-    free(a), free(b), free(bias), free(c0), free(want), free(got), free(packed);
+    free(a), free(b), free(c0), free(want), free(got), free(packed);
 }
 
 static const char *const names[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
@@ -71,7 +69,7 @@ static void test_blocks_fit_the_buffers(void **unused) {
     for (size_t isa = 0; isa < sizeof names / sizeof *names; isa++) {
         const il_kernels *kernels = il_kernels_pick(names[isa]);
         if (!kernels) continue;
-        const il_gemm_blocks *blocks = &kernels->blocks;
+        const il_cache_blocks *blocks = &kernels->cache_blocks;
         assert_true(blocks->b_copied.depth * blocks->b_copied.columns <= IL_GEMM_COPY);
         assert_true(blocks->a_copied.depth * blocks->a_copied.columns <= IL_GEMM_COPY);
         assert_true(blocks->a_copied.depth * blocks->a_rows <= IL_GEMM_SCRATCH - IL_GEMM_COPY);

@@ -95,7 +95,7 @@ static void test_gaps_untouched(void **unused) {
                  * sizes. */
                 run.kernels = &il_kernels_portable;
                 kernel_cases[c].run(&run);
-                if (!run.pad || strstr(kernel_cases[c].name, "gemm_int")) continue; /* test_narrow looks */
+                if (!run.pad || strstr(kernel_cases[c].name, "gemm_int")) continue; /* test_low_precision looks */
                 int width = strstr(kernel_cases[c].name, "rope") ? 2 * n : n;
                 if (strcmp(kernel_cases[c].name, "transpose") == 0 || strcmp(kernel_cases[c].name, "pack") == 0)
                     continue;
@@ -109,7 +109,7 @@ static void test_gaps_untouched(void **unused) {
                         size_t each = j == 1 && strcmp(kernel_cases[c].name, "gemm_bf16") == 0 ? 2 : sizeof(float);
                         for (size_t b = 0; b < run.bytes[j]; b += each) kernel_draw(&state);
                     }
-                    if (strcmp(kernel_cases[c].name, "softmax_block") == 0 ||
+                    if (strcmp(kernel_cases[c].name, "softmax_key_block") == 0 ||
                         strcmp(kernel_cases[c].name, "softmax_rows") == 0)
                         for (int r = 0; r < run.rows; r++) kernel_draw(&state); /* the valid counts */
                     const float *x = (const float *)(const void *)run.data[i];
@@ -173,7 +173,7 @@ static void test_small_weights(void **unused) {
         memcpy(block, scores, sizeof block);
         list[table]->softmax_rows(1, N, &valid, 1.0f, got, N, &zero);
         valid = N - 1;
-        list[table]->softmax_block(1, N, &valid, 1.0f, block, N, &top, &sum, &correction);
+        list[table]->softmax_key_block(1, N, &valid, 1.0f, block, N, &top, &sum, &correction);
         assert_true(correction == 1.0f && top == 0.0f && sum > 3.50f && sum < 3.51f);
         for (int i = 0; i < N; i++) {
             const float weight = scores[i] < -60.0f ? 0.0f : want[i];
@@ -183,7 +183,8 @@ static void test_small_weights(void **unused) {
             assert_true(i == N - 1 || memcmp(&block[i], &weight, sizeof weight) == 0);
         }
         top = -61.0f, sum = 2.0f, valid = 1; /* what was gathered far below the new largest is gone */
-        list[table]->softmax_block(1, N, &valid, 1.0f, memcpy(block, scores, sizeof block), N, &top, &sum, &correction);
+        list[table]->softmax_key_block(1, N, &valid, 1.0f, memcpy(block, scores, sizeof block), N, &top, &sum,
+                                       &correction);
         assert_true(correction == 0.0f && top == 0.0f && sum == 1.0f);
     }
 }

@@ -1,5 +1,5 @@
-/* test_narrow.c: matrices of low-precision types: what goes in comes out, and their products, bit for bit, for every
- * instruction set, thread count and odd shape. */
+/* test_low_precision.c: matrices of low-precision types: what goes in comes out, and their products, bit for bit, for
+ * every instruction set, thread count and odd shape. */
 #include "support_test.h"
 
 #include <math.h>
@@ -41,7 +41,7 @@ static void rows_come_out_as_they_went_in(void **unused) {
     for (int s = 0; s < SIZES; s++) {
         int out = sizes[s][0], in = sizes[s][1];
         size_t count = (size_t)in, row_bytes = il_lp_row_bytes(IL_WEIGHTS_BF16, count);
-        float *w = numbers((size_t)out * count), *x = numbers(count), *part = numbers(IL_LP_CHUNK);
+        float *w = numbers((size_t)out * count), *x = numbers(count), *group = numbers(IL_LP_GROUP);
         unsigned char *bytes = malloc(row_bytes + 1), *again = malloc(row_bytes + 1);
         il_lp_matrix m = make(IL_WEIGHTS_BF16, out, in, w);
         il_lp_matrix other = make(IL_WEIGHTS_BF16, out, in, w);
@@ -52,15 +52,15 @@ static void rows_come_out_as_they_went_in(void **unused) {
                 il_kernels_portable.f32_to_bf16(1, w + (ptrdiff_t)row * in + k, &half);
                 assert_true(x[k] == il_float_of_bf16(half));
             }
-            int last = (in - 1) / IL_LP_CHUNK * IL_LP_CHUNK;
-            il_lp_get_part(&m, (size_t)row, last, in - last, part);
-            assert_memory_equal(part, x + last, (size_t)(in - last) * sizeof *x);
+            int last = (in - 1) / IL_LP_GROUP * IL_LP_GROUP;
+            il_lp_get_group(&m, (size_t)row, last, in - last, group);
+            assert_memory_equal(group, x + last, (size_t)(in - last) * sizeof *x);
             il_lp_get_bytes(&m, (size_t)row, bytes + 1, NULL); /* odd addresses are fine */
             il_lp_put_bytes(&other, (size_t)(out - 1 - row), bytes + 1, NULL);
             il_lp_get_bytes(&other, (size_t)(out - 1 - row), again, NULL);
             assert_memory_equal(bytes + 1, again, row_bytes);
         }
-        free(w), free(x), free(part), free(bytes), free(again), free(m.panels), free(other.panels);
+        free(w), free(x), free(group), free(bytes), free(again), free(m.panels), free(other.panels);
     }
 }
 
@@ -74,7 +74,7 @@ static void check_bf16(il_engine *engine, int rows, int out, int in) {
     for (int row = 0; row < out; row++) il_lp_get(&m, (size_t)row, wide + (ptrdiff_t)row * in);
     memcpy(want, y, (size_t)(rows * ldy) * sizeof *y);
     engine->kernels->pack(out, in, wide, 1, in, packed);
-    il_gemm_packed(engine, rows, out, in, (il_matrix){x, ldx, 1}, packed, NULL, want, ldy, 0);
+    il_gemm_packed(engine, rows, out, in, (il_matrix){x, ldx, 1}, packed, want, ldy, 0);
     il_gemm_bf16(engine, rows, out, in, (il_matrix){x, ldx, 1}, (const void *)m.panels, y, ldy);
     if (memcmp(y, want, (size_t)(rows * ldy) * sizeof *y) != 0)
         fail_msg("%s, %d threads: bf16 %dx%dx%d", engine->kernels->name, il_pool_threads(engine->pool), rows, out, in);
@@ -322,5 +322,5 @@ int main(void) {
         cmocka_unit_test(int4_keeps_what_it_holds),
         cmocka_unit_test(products_on_every_machine),
     };
-    return cmocka_run_group_tests_name("narrow", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("low_precision", tests, NULL, NULL);
 }

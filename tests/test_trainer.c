@@ -155,7 +155,8 @@ static void options_out_of_range_are_named(void **unused) {
     support_folder_remove(folder);
 }
 
-/* REFERENCE figures: first update 0, peak at w+1, last step end_lr nearly; the inner factor in bfloat16. */
+/* The figures of the official schedule: first update 0, peak at w+1, last step end_lr nearly; the inner factor in
+ * bfloat16. */
 static void schedules(void **unused) {
     (void)unused;
     il_trainer_options o = {

@@ -1,18 +1,35 @@
-/* gemm.c: big products: cache blocking and threads around il_kernels.gemm. Owns how a product is cut; every
- * element stays one chain, because a block further along k goes on from c. */
+/* gemm.c: big products: threads and cache blocks around il_kernels.gemm. Owns how a product is cut; every element stays
+ * one chain, because a cache block further along k goes on from c.
+ *
+ *              n: columns of b, in panels of 16
+ *            +-------+-------+-------+-------+
+ *            |       : cache :       |       |    c is cut into a grid of pieces of m_step x n_step, and a thread takes
+ *     k      |       : block :       |       |    one at a time (cut). Inside a piece the cache blocks of b come one
+ *            |.......:.......:.......|.......|    after the other: first down along k, where each goes on from the c
+ *            |       :       :       |       |    that the one above has left, then to the right. All rows of the
+ *            +-------+-------+-------+-------+    piece visit one before the next comes, in strips of tiles
+ *                                                 (kernels/products.inc.h).
+ *   +-----+  +-----------------------+-------+
+ *   |     |  |                       |       |    What lies badly is first copied into the scratch of the thread: a
+ *   |  a  |  |      piece of c       | piece |    cache block of b into panels, rows of a transposed. Packed weights
+ *   |     |  |                       |       |    are read where they lie.
+ *   +-----+  +-----------------------+-------+
+ *   |     |  |         piece         | piece |    m: rows
+ *   +-----+  +-----------------------+-------+
+ */
 #include "engine/gemm.h"
 
 #include <stdatomic.h>
 
 enum {
-    /* At most as many rows as one tile: b is read once, front to back, and blocks would only break the
+    /* At most as many rows as one tile: b is read once, front to back, and cache blocks would only break the
        stream. */
     STREAM_ROWS = 6,
     /* From here on copying b into panels pays, if it lies by rows, and copying a, if it lies by columns. */
     COPY_B_ROWS = 32,
     COPY_A_ROWS = 16,
     /* Bytes of quantized panels that all rows visit before the next. */
-    PANEL_BLOCK = 256 << 10,
+    QUANTIZED_CACHE_BLOCK = 256 << 10,
     /* Rows that a worker quantizes at once. */
     QUANTIZE_ROWS = 8,
     /* Multiply-adds below which waking a thread costs more than it saves (about 10 microseconds). */
@@ -23,23 +40,23 @@ typedef struct job {
     il_engine *engine;
     int m, n, k;
     il_matrix a, b;
-    const float *packed, *bias; /* packed: NULL for b in plain memory, or */
-    const uint16_t *bf16;       /* packed in bfloat16 */
+    const float *packed;  /* NULL for b in plain memory, or */
+    const uint16_t *bf16; /* packed in bfloat16 */
     float *c;
     ptrdiff_t ldc;
     int accumulate;
-    int m_step, n_step, m_parts; /* parts of the grid; n_step a multiple of 16 */
+    int m_step, n_step, m_pieces; /* pieces of the grid; n_step a multiple of 16 */
 } job;
 
 size_t il_packed_floats(int n, int k) { return n <= 0 || k <= 0 ? 0 : il_pad16_size((size_t)n) * (size_t)k; }
 
 static int min_int(int a, int b) { return a < b ? a : b; }
 
-/* c [m,columns] from a block of a and panels of b; a transposed is first copied into left, some rows at a time,
+/* c [m,columns] from rows of a and panels of b; a transposed is first copied into left, some rows at a time,
  * because its columns may lie a power of two apart and fight for the same cache lines. */
 static void multiply(const il_kernels *kernels, int m, int columns, int depth, il_matrix a, const float *b,
                      ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int go_on, float *left) {
-    const int step = kernels->blocks.a_rows, by_rows = step > IL_LANES;
+    const int step = kernels->cache_blocks.a_rows, by_rows = step > IL_LANES;
     if (m < COPY_A_ROWS || a.row != 1 || a.col == 1) {
         kernels->gemm(m, columns, depth, a.data, a.row, a.col, b, b_row, b_panel, c, ldc, go_on);
         return;
@@ -55,10 +72,10 @@ static void multiply(const il_kernels *kernels, int m, int columns, int depth, i
     }
 }
 
-static void run_part(void *context, int item, int worker) {
+static void run_piece(void *context, int item, int worker) {
     const job *p = context;
     const il_kernels *kernels = p->engine->kernels;
-    const int i0 = item % p->m_parts * p->m_step, j0 = item / p->m_parts * p->n_step;
+    const int i0 = item % p->m_pieces * p->m_step, j0 = item / p->m_pieces * p->n_step;
     const int m = min_int(p->m_step, p->m - i0), n = min_int(p->n_step, p->n - j0);
     float *right = p->engine->gemm_scratch + (ptrdiff_t)worker * IL_GEMM_SCRATCH, *left = right + IL_GEMM_COPY;
     float *c = p->c + i0 * p->ldc + j0;
@@ -66,8 +83,8 @@ static void run_part(void *context, int item, int worker) {
     const int copy_a = p->a.row == 1 && m >= COPY_A_ROWS;
     const int stream = m <= STREAM_ROWS && !copy_b;
     const int few = m <= IL_FEW_ROWS && (p->packed || p->bf16) && p->a.col == 1 && p->k >= IL_FEW_DEPTH;
-    const il_gemm_blocks *blocks = &kernels->blocks;
-    const il_gemm_block block = copy_a ? blocks->a_copied : copy_b ? blocks->b_copied : blocks->packed;
+    const il_cache_blocks *blocks = &kernels->cache_blocks;
+    const il_cache_block block = copy_a ? blocks->a_copied : copy_b ? blocks->b_copied : blocks->packed;
     const int n_step = stream || few ? n : block.columns, k_step = stream ? p->k : block.depth;
     if (p->k == 0 && !p->accumulate) kernels->gemm(m, n, 0, left, 0, 0, right, 16, 16, c, p->ldc, 0);
     for (int j = 0; j < n; j += n_step) {
@@ -100,7 +117,6 @@ static void run_part(void *context, int item, int worker) {
             multiply(kernels, m, columns, depth, a, b, b_row, b_panel, c + j, p->ldc, p->accumulate || k0 > 0, left);
         }
     }
-    if (p->bias) kernels->add_bias(m, n, p->bias + j0, c, p->ldc);
 }
 
 static int common_divisor(int a, int b) {
@@ -112,26 +128,27 @@ static int common_divisor(int a, int b) {
     return a;
 }
 
-/* Cuts c into a grid of equal parts, a multiple of the threads. Of the ways to share the threads between rows
- * and columns the one whose busiest thread has the least to do, counting for every part also the rows of a
+/* Cuts c into a grid of equal pieces, a multiple of the threads. Of the ways to share the threads between rows
+ * and columns the one whose busiest thread has the least to do, counting for every piece also the rows of a
  * and columns of b it has to fetch; few rows are not cut, so that b is read once. */
 static void cut(job *p) {
     const int panels = (p->n + 15) / 16, threads = il_pool_threads(p->engine->pool);
     p->m_step = p->m;
     p->n_step = panels * 16;
-    p->m_parts = 1;
+    p->m_pieces = 1;
     if (threads == 1 || (double)p->m * p->n * p->k < WORK_MIN) return;
     double best = 0;
-    for (int m_parts = 1; m_parts <= threads && (m_parts == 1 || p->m / m_parts >= 2 * STREAM_ROWS); m_parts *= 2) {
-        int n_parts = min_int(panels, threads / common_divisor(threads, m_parts));
-        int m_step = (p->m + m_parts - 1) / m_parts, n_step = (panels + n_parts - 1) / n_parts * 16;
-        int turns = (m_parts * n_parts + threads - 1) / threads;
+    for (int m_pieces = 1; m_pieces <= threads && (m_pieces == 1 || p->m / m_pieces >= 2 * STREAM_ROWS);
+         m_pieces *= 2) {
+        int n_pieces = min_int(panels, threads / common_divisor(threads, m_pieces));
+        int m_step = (p->m + m_pieces - 1) / m_pieces, n_step = (panels + n_pieces - 1) / n_pieces * 16;
+        int turns = (m_pieces * n_pieces + threads - 1) / threads;
         double cost = turns * ((double)m_step * n_step + 16.0 * (m_step + n_step));
         if (best == 0 || cost < best) {
             best = cost;
             p->m_step = m_step;
             p->n_step = n_step;
-            p->m_parts = (p->m + m_step - 1) / m_step;
+            p->m_pieces = (p->m + m_step - 1) / m_step;
         }
     }
 }
@@ -139,19 +156,18 @@ static void cut(job *p) {
 static void run(job *p) {
     if (p->m <= 0 || p->n <= 0) return;
     cut(p);
-    int n_parts = (p->n + p->n_step - 1) / p->n_step;
-    il_pool_run(p->engine->pool, p->m_parts * n_parts, run_part, p);
+    int n_pieces = (p->n + p->n_step - 1) / p->n_step;
+    il_pool_run(p->engine->pool, p->m_pieces * n_pieces, run_piece, p);
 }
 
-void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed, const float *bias,
-                    float *c, ptrdiff_t ldc, int accumulate) {
+void il_gemm_packed(il_engine *engine, int m, int n, int k, il_matrix a, const float *b_packed, float *c, ptrdiff_t ldc,
+                    int accumulate) {
     run(&(job){.engine = engine,
                .m = m,
                .n = n,
                .k = k,
                .a = a,
                .packed = b_packed,
-               .bias = bias,
                .c = c,
                .ldc = ldc,
                .accumulate = accumulate});
@@ -162,18 +178,9 @@ void il_gemm_bf16(il_engine *engine, int m, int n, int k, il_matrix a, const uin
     run(&(job){.engine = engine, .m = m, .n = n, .k = k, .a = a, .bf16 = b_packed, .c = c, .ldc = ldc});
 }
 
-void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, const float *bias, float *c,
-             ptrdiff_t ldc, int accumulate) {
-    run(&(job){.engine = engine,
-               .m = m,
-               .n = n,
-               .k = k,
-               .a = a,
-               .b = b,
-               .bias = bias,
-               .c = c,
-               .ldc = ldc,
-               .accumulate = accumulate});
+void il_gemm(il_engine *engine, int m, int n, int k, il_matrix a, il_matrix b, float *c, ptrdiff_t ldc,
+             int accumulate) {
+    run(&(job){.engine = engine, .m = m, .n = n, .k = k, .a = a, .b = b, .c = c, .ldc = ldc, .accumulate = accumulate});
 }
 
 /* ---- quantized ---- */
@@ -197,7 +204,7 @@ size_t il_quantized_bytes(int m, int k) {
     return (size_t)m * (size_t)groups_of(k) * (sizeof(il_int8_pairs) + sizeof(float));
 }
 
-static void quantize_part(void *context, int item, int worker) {
+static void quantize_piece(void *context, int item, int worker) {
     const quantized_job *p = context;
     const int i = item * QUANTIZE_ROWS, rows = min_int(QUANTIZE_ROWS, p->shape.m - i);
     const ptrdiff_t at = (ptrdiff_t)i * p->groups;
@@ -211,15 +218,15 @@ static void quantize_part(void *context, int item, int worker) {
         kernels->quantize(rows, p->shape.k, x, p->ldx, q, p->scale + at);
 }
 
-static void quantized_part(void *context, int item, int worker) {
+static void quantized_piece(void *context, int item, int worker) {
     const quantized_job *p = context;
     const job *s = &p->shape;
-    const int i0 = item % s->m_parts * s->m_step, j0 = item / s->m_parts * s->n_step;
+    const int i0 = item % s->m_pieces * s->m_step, j0 = item / s->m_pieces * s->n_step;
     const int m = min_int(s->m_step, s->m - i0), n = min_int(s->n_step, s->n - j0);
     const ptrdiff_t at = (ptrdiff_t)i0 * p->groups;
     const void *q = p->q + (size_t)at * p->q_bytes;
-    const int block = p->panel_bytes < PANEL_BLOCK ? (int)(PANEL_BLOCK / p->panel_bytes) * 16 : 16;
-    const int step = m <= STREAM_ROWS ? n : block;
+    const int panels = p->panel_bytes < QUANTIZED_CACHE_BLOCK ? (int)(QUANTIZED_CACHE_BLOCK / p->panel_bytes) : 1;
+    const int step = m <= STREAM_ROWS ? n : 16 * panels;
     (void)worker;
     const il_kernels *kernels = s->engine->kernels;
     for (int j = 0; j < n; j += step) {
@@ -251,11 +258,11 @@ void il_gemm_quantized(il_engine *engine, int m, const float *x, ptrdiff_t ldx, 
                        .scale = (float *)(void *)((il_int8_pairs *)scratch + (size_t)m * (size_t)groups)};
     if (m <= 0 || n <= 0) return;
     cut(&p.shape);
-    if (p.shape.m_parts == 1 && p.shape.n_step >= n) /* too little work to share */
-        for (int i = 0; i < pieces; i++) quantize_part(&p, i, 0);
+    if (p.shape.m_pieces == 1 && p.shape.n_step >= n) /* too little work to share */
+        for (int i = 0; i < pieces; i++) quantize_piece(&p, i, 0);
     else
-        il_pool_run(engine->pool, pieces, quantize_part, &p);
-    il_pool_run(engine->pool, p.shape.m_parts * ((n + p.shape.n_step - 1) / p.shape.n_step), quantized_part, &p);
+        il_pool_run(engine->pool, pieces, quantize_piece, &p);
+    il_pool_run(engine->pool, p.shape.m_pieces * ((n + p.shape.n_step - 1) / p.shape.n_step), quantized_piece, &p);
 }
 
 /* ---- bfloat16, by oneDNN ---- */
@@ -267,10 +274,10 @@ typedef struct onednn_job {
     atomic_int status;
 } onednn_job;
 
-static void onednn_part(void *context, int item, int worker) {
+static void onednn_piece(void *context, int item, int worker) {
     onednn_job *p = context;
     const job *s = &p->shape;
-    const int i0 = item % s->m_parts * s->m_step, j0 = item / s->m_parts * s->n_step;
+    const int i0 = item % s->m_pieces * s->m_step, j0 = item / s->m_pieces * s->n_step;
     const int m = min_int(s->m_step, s->m - i0), n = min_int(s->n_step, s->n - j0);
     const il_matrix_bf16 a = {p->a.data + i0 * p->a.row, p->a.row, p->a.col};
     const il_matrix_bf16 b = {p->b.data + j0 * p->b.col, p->b.row, p->b.col};
@@ -288,6 +295,6 @@ il_status il_gemm_onednn(il_engine *engine, const il_onednn_bf16 *products, int 
                     .b = b};
     if (m <= 0 || n <= 0) return IL_OK;
     cut(&p.shape);
-    il_pool_run(engine->pool, p.shape.m_parts * ((n + p.shape.n_step - 1) / p.shape.n_step), onednn_part, &p);
+    il_pool_run(engine->pool, p.shape.m_pieces * ((n + p.shape.n_step - 1) / p.shape.n_step), onednn_piece, &p);
     return (il_status)atomic_load(&p.status);
 }

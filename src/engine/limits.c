@@ -10,9 +10,9 @@
 enum {
     SIDE = 1024,
     COLUMNS = 256,               /* of the matrices that are read */
-    READ_CHUNK = SIDE * COLUMNS, /* floats, 1 MiB: one of those matrices */
-    READ_CHUNKS_MIN = 64,        /* that a run reads, so that starting it costs nothing beside it */
-    READ_CHUNKS_MAX = 1024,
+    READ_PIECE = SIDE * COLUMNS, /* floats, 1 MiB: one of those matrices */
+    READ_PIECES_MIN = 64,        /* that a run reads, so that starting it costs nothing beside it */
+    READ_PIECES_MAX = 1024,
     READ_AHEAD = 512, /* floats: 2 KiB */
     CACHED_PASSES = 64
 };
@@ -22,8 +22,8 @@ struct il_prober {
     il_engine *engine;
     unsigned which;
     float *a, *b, *packed, *c; /* [SIDE, SIDE] */
-    float *buffer;             /* [chunks, READ_CHUNK]; NULL where no read is measured */
-    int chunks, reads;         /* reads: chunks that a run reads, the same ones again where there are few */
+    float *buffer;             /* [pieces, READ_PIECE]; NULL where no read is measured */
+    int pieces, reads;         /* reads: pieces that a run reads, the same ones again where there are few */
     int cached_rows;           /* of a matrix [cached_rows, COLUMNS] that fills half of a core's L2 */
     il_onednn *peer;
 };
@@ -41,29 +41,29 @@ static double seconds_min(void (*work)(il_prober *), il_prober *p, double within
 }
 
 static void product(il_prober *p) {
-    il_gemm_packed(p->engine, SIDE, SIDE, SIDE, (il_matrix){p->a, SIDE, 1}, p->packed, NULL, p->c, SIDE, 0);
+    il_gemm_packed(p->engine, SIDE, SIDE, SIDE, (il_matrix){p->a, SIDE, 1}, p->packed, p->c, SIDE, 0);
 }
 
 #ifdef IL_WITH_ONEDNN
 static void product_peer(il_prober *p) { il_onednn_run(p->peer); }
 #endif
 
-static void fill_chunk(void *context, int item, int worker) {
+static void fill_piece(void *context, int item, int worker) {
     il_prober *p = context;
-    float *x = p->buffer + (ptrdiff_t)item * READ_CHUNK;
+    float *x = p->buffer + (ptrdiff_t)item * READ_PIECE;
     (void)worker;
-    for (int i = 0; i < READ_CHUNK; i++) x[i] = 1.0f;
+    for (int i = 0; i < READ_PIECE; i++) x[i] = 1.0f;
 }
 
-static float *chunk_of(const il_prober *p, int item) { return p->buffer + (ptrdiff_t)(item % p->chunks) * READ_CHUNK; }
+static float *piece_at(const il_prober *p, int item) { return p->buffer + (ptrdiff_t)(item % p->pieces) * READ_PIECE; }
 
 /* Front to back, nothing but additions, and lines asked for before they are needed. */
 static void read_plainly(void *context, int item, int worker) {
     enum { LINE = 16, STEP = 2 * LINE };
-    const float *x = chunk_of(context, item);
+    const float *x = piece_at(context, item);
     float sums[STEP] = {0};
     (void)worker;
-    for (const float *end = x + READ_CHUNK; x < end; x += STEP) {
+    for (const float *end = x + READ_PIECE; x < end; x += STEP) {
         for (int i = 0; i < STEP; i += LINE) __builtin_prefetch(x + i + READ_AHEAD);
         for (int i = 0; i < STEP; i++) sums[i] += x[i];
     }
@@ -81,7 +81,7 @@ static void multiply(const il_prober *p, int rows, const float *matrix) {
 
 static void read_by_product(void *context, int item, int worker) {
     (void)worker;
-    multiply(context, SIDE, chunk_of(context, item));
+    multiply(context, SIDE, piece_at(context, item));
 }
 
 static void read_all_plainly(il_prober *p) { il_pool_run(p->engine->pool, p->reads, read_plainly, p); }
@@ -92,10 +92,10 @@ static void read_all_by_product(il_prober *p) { il_pool_run(p->engine->pool, p->
 static double read_rate(il_prober *p, double within) {
     double plain = seconds_min(read_all_plainly, p, within / 2);
     double product = seconds_min(read_all_by_product, p, within / 2);
-    return p->reads * (READ_CHUNK * sizeof(float) * 1e-9) / (plain < product ? plain : product);
+    return p->reads * (READ_PIECE * sizeof(float) * 1e-9) / (plain < product ? plain : product);
 }
 
-/* Each worker its own part of the buffer. */
+/* Each worker its own rows of the buffer. */
 static void read_cached(void *context, int item, int worker) {
     const il_prober *p = context;
     (void)item;
@@ -134,18 +134,18 @@ static il_status peer_seconds(il_prober *p, il_onednn_kind kind, double within, 
 }
 #endif
 
-/* Chunks of a buffer of so many bytes, 0: of four times the last-level cache, at least 256 MiB. */
-static int read_chunks(size_t bytes) {
+/* Pieces of a buffer of so many bytes, 0: of four times the last-level cache, at least 256 MiB. */
+static int read_pieces(size_t bytes) {
     const size_t mib = 1 << 20;
     long cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
     if (!bytes) bytes = cache > 64 << 20 ? 4 * (size_t)cache : 256 * mib;
-    return bytes >= READ_CHUNKS_MAX * mib ? READ_CHUNKS_MAX : (int)((bytes + mib - 1) / mib);
+    return bytes >= READ_PIECES_MAX * mib ? READ_PIECES_MAX : (int)((bytes + mib - 1) / mib);
 }
 
-/* Chunks that are read: from memory, or from the caches, a part of half of one (1 MiB at most) for each worker. */
-static int chunks_of(const il_engine *engine, unsigned which, size_t read_bytes) {
-    int chunks = which & IL_LIMIT_READ ? read_chunks(read_bytes) : 0, threads = il_pool_threads(engine->pool);
-    return which & IL_LIMIT_L2_READ && chunks < threads ? threads : chunks;
+/* Pieces that are read: from memory, or from the caches, half of one (1 MiB at most) for each worker. */
+static int pieces_read(const il_engine *engine, unsigned which, size_t read_bytes) {
+    int pieces = which & IL_LIMIT_READ ? read_pieces(read_bytes) : 0, threads = il_pool_threads(engine->pool);
+    return which & IL_LIMIT_L2_READ && pieces < threads ? threads : pieces;
 }
 
 il_status il_prober_open(il_engine *engine, unsigned which, size_t read_bytes, il_prober **prober, il_error *error) {
@@ -153,19 +153,19 @@ il_status il_prober_open(il_engine *engine, unsigned which, size_t read_bytes, i
     *prober = NULL;
     if (!p) return il_fail(error, IL_ERR_NOMEM, "out of memory for measuring");
     *p = (il_prober){.engine = engine, .which = which, .cached_rows = cached_rows()};
-    p->chunks = chunks_of(engine, which, read_bytes);
-    p->reads = p->chunks < READ_CHUNKS_MIN ? READ_CHUNKS_MIN : p->chunks;
+    p->pieces = pieces_read(engine, which, read_bytes);
+    p->reads = p->pieces < READ_PIECES_MIN ? READ_PIECES_MIN : p->pieces;
     p->a = il_alloc_raw(&engine->memory, (size_t)SIDE * SIDE, sizeof(float));
     p->b = il_alloc_raw(&engine->memory, (size_t)SIDE * SIDE, sizeof(float));
     p->packed = il_alloc_raw(&engine->memory, il_packed_floats(SIDE, SIDE), sizeof(float));
     p->c = il_alloc_raw(&engine->memory, (size_t)SIDE * SIDE, sizeof(float));
-    if (p->chunks) p->buffer = il_alloc_raw(&engine->memory, (size_t)p->chunks * READ_CHUNK, sizeof(float));
-    if (!p->a || !p->b || !p->packed || !p->c || (p->chunks && !p->buffer)) {
-        int mebibytes = p->chunks + 16;
+    if (p->pieces) p->buffer = il_alloc_raw(&engine->memory, (size_t)p->pieces * READ_PIECE, sizeof(float));
+    if (!p->a || !p->b || !p->packed || !p->c || (p->pieces && !p->buffer)) {
+        int mebibytes = p->pieces + 16;
         il_prober_close(p);
         return il_fail(error, IL_ERR_NOMEM, "out of memory for measuring: %d MiB are needed", mebibytes);
     }
-    if (p->chunks) il_pool_run(engine->pool, p->chunks, fill_chunk, p);
+    if (p->pieces) il_pool_run(engine->pool, p->pieces, fill_piece, p);
     *prober = p;
     return IL_OK;
 }
@@ -195,7 +195,7 @@ il_status il_prober_measure(il_prober *p, double within, il_limits *limits, il_e
     }
     if (p->which & IL_LIMIT_READ) {
         limits->read_gb_s = read_rate(p, within);
-        limits->read_bytes = (double)p->chunks * READ_CHUNK * sizeof(float);
+        limits->read_bytes = (double)p->pieces * READ_PIECE * sizeof(float);
     }
     if (p->which & IL_LIMIT_L2_READ)
         limits->l2_read_gb_s = (double)il_pool_threads(p->engine->pool) * CACHED_PASSES * p->cached_rows * COLUMNS *

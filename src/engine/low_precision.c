@@ -8,7 +8,7 @@
 #include "base/bits.h"
 #include "kernels/kernels.h"
 
-_Static_assert((int)IL_LP_CHUNK == (int)IL_GROUP, "a chunk has one scale");
+_Static_assert((int)IL_LP_GROUP == (int)IL_GROUP, "a group has one scale");
 
 enum { SCALE_BYTES = IL_LANES * sizeof(float) };
 
@@ -48,7 +48,7 @@ static uint16_t *bf16_row(const il_lp_matrix *m, size_t row) {
 }
 
 static void bf16_put(const il_lp_matrix *m, size_t row, int from, int n, const float *x) {
-    uint16_t *to = bf16_row(m, row) + from * IL_LANES, half[IL_LP_CHUNK];
+    uint16_t *to = bf16_row(m, row) + from * IL_LANES, half[IL_LP_GROUP];
     il_kernels_portable.f32_to_bf16((size_t)n, x, half);
     for (int i = 0; i < n; i++) to[i * IL_LANES] = half[i];
 }
@@ -172,19 +172,19 @@ float il_lp_scale(const il_lp_matrix *m, size_t row, int from) { return *group_a
 /* ---- either ---- */
 
 void il_lp_put(const il_lp_matrix *m, size_t row, const float *x) {
-    for (int from = 0; from < m->in; from += IL_LP_CHUNK) {
-        int n = m->in - from < IL_LP_CHUNK ? m->in - from : IL_LP_CHUNK;
+    for (int from = 0; from < m->in; from += IL_LP_GROUP) {
+        int n = m->in - from < IL_LP_GROUP ? m->in - from : IL_LP_GROUP;
         (m->type == IL_WEIGHTS_BF16 ? bf16_put : quantized_put)(m, row, from, n, x + from);
     }
 }
 
-void il_lp_get_part(const il_lp_matrix *m, size_t row, int from, int n, float *x) {
+void il_lp_get_group(const il_lp_matrix *m, size_t row, int from, int n, float *x) {
     (m->type == IL_WEIGHTS_BF16 ? bf16_get : quantized_get)(m, row, from, n, x);
 }
 
 void il_lp_get(const il_lp_matrix *m, size_t row, float *x) {
-    for (int from = 0; from < m->in; from += IL_LP_CHUNK)
-        il_lp_get_part(m, row, from, m->in - from < IL_LP_CHUNK ? m->in - from : IL_LP_CHUNK, x + from);
+    for (int from = 0; from < m->in; from += IL_LP_GROUP)
+        il_lp_get_group(m, row, from, m->in - from < IL_LP_GROUP ? m->in - from : IL_LP_GROUP, x + from);
 }
 
 void il_lp_put_bytes(const il_lp_matrix *m, size_t row, const unsigned char *values, const unsigned char *scales) {

@@ -24,10 +24,10 @@ size_t il_lp_row_scales(il_weight_type type, size_t in);
 
 /* Row x [in], rounded to the type. Rows of different panels may be put by different threads. */
 void il_lp_put(const il_lp_matrix *matrix, size_t row, const float *x);
-/* The numbers of a row, [in], and n of them from `from` on, a multiple of IL_LP_CHUNK, n at most that. */
-enum { IL_LP_CHUNK = 64 };
+/* The numbers of a row, [in], and those of one group: n from `from` on, a multiple of IL_LP_GROUP, n at most that. */
+enum { IL_LP_GROUP = 64 };
 void il_lp_get(const il_lp_matrix *matrix, size_t row, float *x);
-void il_lp_get_part(const il_lp_matrix *matrix, size_t row, int from, int n, float *x);
+void il_lp_get_group(const il_lp_matrix *matrix, size_t row, int from, int n, float *x);
 /* Of a quantized matrix: the scale of the group that begins at `from`. */
 float il_lp_scale(const il_lp_matrix *matrix, size_t row, int from);
 /* A row from and to the bytes of a file, any alignment. scales: NULL where there are none. */

@@ -1,5 +1,6 @@
 /* isa.c: the one source of all compute kernels, compiled once per instruction set over that set's 16-lane
- * type. Owns the arithmetic; refuses threads, memory and any knowledge of a model. One subject a part. */
+ * type. Owns the arithmetic; refuses threads, memory and any knowledge of a model. One subject for each file that it
+ * includes. */
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -15,11 +16,11 @@
 #include "kernels/simd_portable.h"
 #endif
 
-#ifndef GEMM_BLOCKS
+#ifndef CACHE_BLOCKS
 /* A panel of 16 columns 384 deep is 24 KiB and stays in the first-level cache while the rows go by; 256 of them are
  * 384 KiB, within a second-level cache of 512 KiB. Where b or a is copied on the way, twice as wide, so that the copies
  * pay; a transposed is as deep as leaves room beside the panel of b. */
-#define GEMM_BLOCKS                                                                                                    \
+#define CACHE_BLOCKS                                                                                                   \
     { .packed = {384, 256}, .b_copied = {384, 512}, .a_copied = {192, 512}, .a_rows = 16 }
 #endif
 #ifndef INT8_BYTES
@@ -35,6 +36,9 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* A step of a loop: inlined for every instruction set, also where IL_INLINE makes calls. */
+#define IL_STEP static inline __attribute__((always_inline, unused))
+
 #include "kernels/maths.inc.h"
 
 #include "kernels/elementwise.inc.h"
@@ -48,7 +52,7 @@
 const il_kernels IL_KERNELS_NAME = {
     .name = IL_ISA_TEXT,
     .int8_bytes = INT8_BYTES,
-    .blocks = GEMM_BLOCKS,
+    .cache_blocks = CACHE_BLOCKS,
     .gemm = gemm,
     .gemm_bf16 = gemm_bf16,
     .quantize = quantize,
@@ -84,14 +88,12 @@ const il_kernels IL_KERNELS_NAME = {
     .conv_back = conv_back,
     .log_sum_exp = log_sum_exp,
     .exp_shift = exp_shift,
-    .softmax_block = softmax_block,
+    .softmax_key_block = softmax_key_block,
     .softmax_rows = softmax_rows,
     .softmax_rows_back = softmax_rows_back,
     .row_dot = row_dot,
-    .sum = sum,
     .sum_squares = sum_squares,
     .all_finite = all_finite,
     .adamw = adamw,
-    .bf16_to_f32 = bf16_to_f32,
     .f32_to_bf16 = f32_to_bf16,
 };

@@ -15,7 +15,7 @@
 
 enum { IL_LANES = 16, IL_CONV_TAPS_MAX = 16, IL_GROUP = 64 /* inputs that share a scale */ };
 /* Products of at most so many rows and at least so deep take panel after panel of packed weights and fetch the next
- * meanwhile (products.inc.h); who cuts a product into blocks must leave them the columns whole (gemm.c). */
+ * meanwhile (products.inc.h); who cuts a product into cache blocks must leave them all columns. */
 enum { IL_FEW_ROWS = 32, IL_FEW_DEPTH = 64 };
 
 /* A group of a row as gemm_int8 takes it, whole numbers -127 .. 127: pairs of 16 bits, or, where the CPU multiplies
@@ -34,27 +34,27 @@ typedef struct il_int4_inputs {
     int8_t q[IL_GROUP];
 } il_int4_inputs;
 
-/* How il_gemm cuts b for the caches of CPUs with this instruction set: so deep (k) and so many columns wide, which all
- * rows visit before the next. */
-typedef struct il_gemm_block {
+/* Cache blocks: how a big product cuts b for the caches of CPUs with this instruction set: so deep (k) and so many
+ * columns wide, which all rows visit before the next. */
+typedef struct il_cache_block {
     int depth, columns;
-} il_gemm_block;
-typedef struct il_gemm_blocks {
-    il_gemm_block packed, b_copied, a_copied; /* b packed before; copied on the way; a transposed copied on the way */
-    int a_rows;                               /* so many at a time: up to 16 as a panel, more row by row */
-} il_gemm_blocks;
+} il_cache_block;
+typedef struct il_cache_blocks {
+    il_cache_block packed, b_copied, a_copied; /* b packed before; copied on the way; a transposed copied on the way */
+    int a_rows;                                /* so many at a time: up to 16 as a panel, more row by row */
+} il_cache_blocks;
 
 typedef struct il_kernels {
     const char *name; /* "portable", "avx2", "avx512", "avx512_vnni", "neon" */
     int int8_bytes;   /* how int8 inputs are held: 0: il_int8_pairs, 1: il_int8_bytes */
-    il_gemm_blocks blocks;
+    il_cache_blocks cache_blocks;
 
     /* ---- products ---- */
 
     /* c [m,n] = a [m,k] · b [k,n]. a(i,k) at a[i*a_row + k*a_col]. b in panels of 16 columns: b(k, 16p+l) at
      * b[p*b_panel + k*b_row + l]; packed: b_row 16, b_panel 16*k; row-major: b_row = ldb, b_panel 16. The last panel is
      * read only up to column n. accumulate: every chain starts from c (chain), else from 0. c must not overlap a or b.
-     * No blocking over k or n here: for big products call il_gemm (gemm.h). */
+     * b is not cut into cache blocks here: for big products call il_gemm (engine/gemm.h). */
     void (*gemm)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
                  ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
     /* The same with b in bfloat16, each number widened before it is multiplied: the bits of gemm on the widened b.
@@ -128,7 +128,7 @@ typedef struct il_kernels {
     void (*layer_norm_back)(int rows, int n, const float *xhat, ptrdiff_t ld_xhat, const float *inv_std,
                             const float *gamma, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx,
                             float *dgamma, float *dbeta);
-    /* The gradient of the inner loss 1/2 |LN(z) - target|² with respect to z, each row (inner loop, REFERENCE §2.4):
+    /* The gradient of the inner loss 1/2 |LN(z) - target|² with respect to z, each row (docs/ttt.md):
      *   xhat = (z - mean)/s;  e = (xhat*gamma + beta - target) * gamma;  g = (e - mean(e) - xhat*mean(e*xhat)) / s.
      * g may alias z. xhat, e, inv_std may be NULL (inference); xhat and e have g's stride. */
     void (*ln_loss_grad)(int rows, int n, const float *z, ptrdiff_t ldz, const float *target, ptrdiff_t ld_target,
@@ -159,21 +159,21 @@ typedef struct il_kernels {
     void (*log_sum_exp)(int rows, int n, const float *x, ptrdiff_t ldx, float *lse);
     /* x = exp(x - lse[r]) in place: softmax rows from log_sum_exp. */
     void (*exp_shift)(int rows, int n, float *x, ptrdiff_t ldx, const float *lse);
-    /* One block of online softmax: scores s [rows, n] times `scale`; only the first valid[r] (0 .. n) of a row count,
-     * the others become exact 0. m [rows] running maximum (start -inf), l [rows] running sum (start 0): updates both,
-     * turns s into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with valid 0). Here
-     * and in softmax_rows what is less than e^-60 is 0. */
-    void (*softmax_block)(int rows, int n, const int *valid, float scale, float *s, ptrdiff_t lds, float *m, float *l,
-                          float *correction);
-    /* The same weights once lse[r] = m + log(l) of all blocks is known: s = exp(s*scale - lse), 0 from valid[r] on. */
+    /* The scores of one key block of online softmax: s [rows, n] times `scale`; only the first valid[r] (0 .. n) of a
+     * row count, the others become exact 0. m [rows] running maximum (start -inf), l [rows] running sum (start 0):
+     * updates both, turns s into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with
+     * valid 0). Here and in softmax_rows what is less than e^-60 is 0. */
+    void (*softmax_key_block)(int rows, int n, const int *valid, float scale, float *s, ptrdiff_t lds, float *m,
+                              float *l, float *correction);
+    /* The same weights once lse[r] = m + log(l) of all key blocks is known: s = exp(s*scale - lse), 0 from valid[r] on.
+     */
     void (*softmax_rows)(int rows, int n, const int *valid, float scale, float *s, ptrdiff_t lds, const float *lse);
     /* Gradient of the scores from that of the weights p [rows, n], in place: ds = p (ds - mean[r]) scale. */
     void (*softmax_rows_back)(int rows, int n, float scale, const float *p, ptrdiff_t ldp, const float *mean, float *ds,
                               ptrdiff_t ldds);
     /* Plain dot product by the 16-lane sum, each row: out[r] = sum_i a[r,i]*b[r,i] (fma into lanes). */
     void (*row_dot)(int rows, int n, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, float *out);
-    /* The 16-lane sum of n values, and of their squares in double (gradient norm: 16 double lanes). */
-    float (*sum)(size_t n, const float *x);
+    /* The sum of the squares of n values, in 16 lanes of double (gradient norm). */
     double (*sum_squares)(size_t n, const float *x);
     int (*all_finite)(size_t n, const float *x);
 
@@ -181,9 +181,7 @@ typedef struct il_kernels {
      * wd*p). */
     void (*adamw)(size_t n, float *p, const float *g, float *m, float *v, float clip, float lr, float b1, float b2,
                   float inv_c1, float inv_c2, float eps, float wd);
-    /* int conversions and dtype */
-    void (*bf16_to_f32)(size_t n, const uint16_t *x, float *y);
-    void (*f32_to_bf16)(size_t n, const float *x, uint16_t *y); /* round to nearest even; NaN stays NaN */
+    void (*f32_to_bf16)(size_t n, const float *x, uint16_t *y); /* rounds to nearest even; NaN stays NaN */
 } il_kernels;
 
 extern const il_kernels il_kernels_portable;

@@ -1,4 +1,4 @@
-/* maths.inc.h (part of isa.c): exp, sigmoid, gelu and their derivatives over 16 lanes, and log of one number,
+/* maths.inc.h (included by isa.c): exp, sigmoid, gelu and their derivatives over 16 lanes, and log of one number,
  * from IEEE add, mul, fma, div alone. NaN comes out NaN; which NaN is not promised. */
 
 /* exp(x) = 2^n e^r, n = round(x / ln 2), |r| ≤ ln(2)/2, for x in -87.3 .. 88. e^r = 1 + r + r² P(r), P of
@@ -60,18 +60,18 @@ IL_INLINE v16 v16_sigmoid(v16 z) {
 IL_INLINE v16 gelu_z_(v16 x, v16 x2) {
     return v16_mul(v16_mul(x, v16_set1(GELU_2K)), v16_fma(x2, v16_set1(GELU_A), v16_set1(1.0f)));
 }
-typedef struct gelu_parts {
+typedef struct gelu_terms {
     v16 x, x2, s, c; /* x held to ±10, x², σ(z), 1-σ(z) */
     v16 y;           /* gelu */
     v16 dy;          /* gelu' = s + x s c z' */
     v16 dz, sc;      /* z' = 2k (1 + 3a x²), s c */
-} gelu_parts;
+} gelu_terms;
 IL_INLINE v16 v16_gelu(v16 x) {
     x = v16_max(v16_set1(-10.0f), x);
     return v16_mul(x, v16_sigmoid(gelu_z_(x, v16_mul(x, x))));
 }
-IL_INLINE gelu_parts v16_gelu_grad(v16 x) {
-    gelu_parts g;
+IL_INLINE gelu_terms v16_gelu_grad(v16 x) {
+    gelu_terms g;
     v16 low = v16_max(v16_set1(-10.0f), x);
     g.s = sigmoid_pair(gelu_z_(low, v16_mul(low, low)), &g.c);
     g.y = v16_mul(low, g.s);
@@ -83,7 +83,7 @@ IL_INLINE gelu_parts v16_gelu_grad(v16 x) {
     return g;
 }
 /* gelu'' = s c (2 z' + x ((c - s) z'² + z'')), z'' = 12 k a x. */
-IL_INLINE v16 v16_gelu_grad2(const gelu_parts *g) {
+IL_INLINE v16 v16_gelu_grad2(const gelu_terms *g) {
     v16 inner = v16_mul(v16_sub(g->c, g->s), v16_mul(g->dz, g->dz));
     inner = v16_fma(g->x, v16_set1(6.0f * GELU_2K * GELU_A), inner);
     return v16_mul(g->sc, v16_fma(g->x, inner, v16_add(g->dz, g->dz)));

@@ -1,5 +1,27 @@
-/* products.inc.h (part of isa.c): gemm over a block, packing, transposing. Every element of a product is one
- * fma chain over k ascending, whatever the tile: tiles choose only which chains run side by side. */
+/* products.inc.h (included by isa.c): gemm, packing, transposing. Every element of a product is one fma chain over k
+ * ascending, whatever the tile: tiles choose only which chains run side by side.
+ *
+ * A tile, here of 3 rows x 2 panels (AVX-512 has up to 12 x 2, AVX2 6 x 1; simd_*.h lists them in GEMM_TILES):
+ *
+ *                              panel p        panel p+1
+ *                            +--------------+--------------+
+ *                     step i |  right[0]    |  right[1]    |   b: 16 columns a panel, streamed front to back; where
+ *                            +--------------+--------------+      rows are few, the next ones are fetched meanwhile
+ *                            |      ...     |      ...     |
+ *              step i        |              |              |
+ *      +-----+-----+-----+   +==============+==============+
+ *      | ... |  x  | ... |   |  acc[0][0]   |  acc[0][1]   |   c: all of the tile stays in registers until the last
+ *      +-----+-----+-----+   +--------------+--------------+      step, then goes to memory once; the place is
+ *   a: | ... |  x  | ... |   |  acc[1][0]   |  acc[1][1]   |      prefetched at the first step
+ *      +-----+-----+-----+   +--------------+--------------+
+ *      | ... |  x  | ... |   |  acc[2][0]   |  acc[2][1]   |
+ *      +-----+-----+-----+   +==============+==============+
+ *        one number a row,
+ *        in all 16 lanes: x
+ *
+ * A step along k is acc[r][p] = fma(x of row r, right[p], acc[r][p]). In registers are the tile, one vector of b a
+ * panel and one number of a. The tiles of the same rows are a strip: it goes from left to right, so its rows of a stay
+ * in the first-level cache; then the next strip goes over the same panels of b. */
 
 /* 16 numbers of b. bf16: two bytes each, widened; those panels are padded and read whole. */
 IL_INLINE v16 gemm_right(const unsigned char *b, const int bf16, const int columns) {
@@ -35,7 +57,8 @@ IL_INLINE void gemm_step(const int rows, const int panels, const int columns, co
 }
 
 /* rows x panels*16 of c; both are compile-time constants where this is inlined, so the sums live in
- * registers. columns: of the last panel, 16 or fewer. Strides of b in bytes. */
+ * registers. columns: of the last panel, 16 or fewer. Strides of b in bytes. ahead: the next strip's rows of a, NULL:
+ * not prefetched. */
 IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, const int bf16, int k, const float *a,
                          ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row, ptrdiff_t b_panel,
                          float *c, ptrdiff_t ldc, int accumulate, const float *ahead, gemm_fetch fetch) {
@@ -61,14 +84,14 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
         UNROLL
         for (int i = 0; i < rows; i++) __builtin_prefetch(ahead + i * a_row);
     }
-    for (int piece; k > 0; k -= piece) {
-        piece = fetch.at && k > 16 ? 16 : k;
+    for (int steps; k > 0; k -= steps) {
+        steps = fetch.at && k > 16 ? 16 : k;
         for (int line = 0; line < fetch.lines; line++, fetch.at += 64) {
             UNROLL
             for (int p = 0; p < panels; p++)
                 __builtin_prefetch(fetch.at + p * b_panel, 0, 2); /* the first level is full */
         }
-        int i = piece;
+        int i = steps;
         if (GEMM_UNROLL > 1 && a_col == 1) {
             enum { SHARED = 3, LEFTS = (GEMM_ROWS + SHARED - 1) / SHARED };
             const int lefts = (rows + SHARED - 1) / SHARED;
@@ -107,45 +130,69 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
     }
 }
 
-typedef void gemm_rows(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,
-                       ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate, gemm_fetch fetch);
+/* How far a strip has come: b and c of the next tile, and the columns that are left. */
+typedef struct gemm_place {
+    int n;
+    const unsigned char *b;
+    float *c;
+    const float *ahead, *last; /* what tiles prefetch of the next strip's rows, and where these end */
+} gemm_place;
 
-/* A block of ROWS rows over all columns: WIDE panels at a time, then NARROW, then one, then the part of one. */
-#define GEMM_RUN(ROWS, PANELS, BF16)                                                                                   \
-    for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
-        gemm_tile(ROWS, PANELS, 16, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead, fetch);    \
-        b += PANELS * b_panel;                                                                                         \
-        c += 16 * PANELS;                                                                                              \
-        if (ahead < last) ahead += 16;                                                                                 \
+/* Tiles of rows x panels as long as so many whole panels are left. */
+IL_INLINE void gemm_run(const int rows, const int panels, const int bf16, gemm_place *at, int k, const float *a,
+                        ptrdiff_t a_row, ptrdiff_t a_col, ptrdiff_t b_row, ptrdiff_t b_panel, ptrdiff_t ldc,
+                        int accumulate, gemm_fetch fetch) {
+    for (; at->n >= 16 * panels; at->n -= 16 * panels) {
+        gemm_tile(rows, panels, 16, bf16, k, a, a_row, a_col, at->b, b_row, b_panel, at->c, ldc, accumulate, at->ahead,
+                  fetch);
+        at->b += panels * b_panel;
+        at->c += 16 * panels;
+        if (at->ahead < at->last) at->ahead += 16;
     }
-#define GEMM_BLOCK(NAME, BF16, ROWS, WIDE, NARROW)                                                                     \
+}
+
+/* A strip: rows of c over all columns, so many panels at a time, then fewer, then one, then what is left of one. */
+IL_INLINE void gemm_strip(const int rows, const int panels, const int fewer, const int bf16, int n, int k,
+                          const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row,
+                          ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate, gemm_fetch fetch) {
+    gemm_place at = {.n = n, .b = b, .c = c, .ahead = a_col == 1 ? a + rows * a_row : NULL};
+    at.last = at.ahead ? at.ahead + k - 16 : NULL;
+    if (panels > 1) gemm_run(rows, panels, bf16, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate, fetch);
+    if (fewer > 1) gemm_run(rows, fewer, bf16, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate, fetch);
+    gemm_run(rows, 1, bf16, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate, fetch);
+    if (at.n > 0)
+        gemm_tile(rows, 1, at.n, bf16, k, a, a_row, a_col, at.b, b_row, b_panel, at.c, ldc, accumulate, at.ahead,
+                  fetch);
+}
+
+/* A function for each height of GEMM_TILES, because only constants make a tile registers: macros that name and list
+ * them, and nothing else. */
+typedef void gemm_strip_of(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,
+                           ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate,
+                           gemm_fetch fetch);
+#define GEMM_STRIP(NAME, BF16, ROWS, PANELS, FEWER)                                                                    \
     static void NAME##_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,  \
                               ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate,             \
                               gemm_fetch fetch) {                                                                      \
-        const float *ahead = a_col == 1 ? a + ROWS * a_row : NULL, *last = ahead ? ahead + k - 16 : NULL;              \
-        if (WIDE > 1) GEMM_RUN(ROWS, WIDE, BF16)                                                                       \
-        if (NARROW > 1) GEMM_RUN(ROWS, NARROW, BF16)                                                                   \
-        GEMM_RUN(ROWS, 1, BF16)                                                                                        \
-        if (n > 0)                                                                                                     \
-            gemm_tile(ROWS, 1, n, BF16, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, ahead, fetch);      \
+        gemm_strip(ROWS, PANELS, FEWER, BF16, n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, fetch);    \
     }
-#define GEMM_BLOCK_F32(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_f32, 0, ROWS, WIDE, NARROW)
-#define GEMM_BLOCK_BF16(ROWS, WIDE, NARROW) GEMM_BLOCK(gemm_bf16, 1, ROWS, WIDE, NARROW)
-GEMM_TILES(GEMM_BLOCK_F32)
-GEMM_TILES(GEMM_BLOCK_BF16)
+#define GEMM_STRIP_F32(ROWS, PANELS, FEWER) GEMM_STRIP(gemm_f32, 0, ROWS, PANELS, FEWER)
+#define GEMM_STRIP_BF16(ROWS, PANELS, FEWER) GEMM_STRIP(gemm_bf16, 1, ROWS, PANELS, FEWER)
+GEMM_TILES(GEMM_STRIP_F32)
+GEMM_TILES(GEMM_STRIP_BF16)
 
-#define GEMM_NAME_F32(ROWS, WIDE, NARROW) gemm_f32_##ROWS,
-#define GEMM_NAME_BF16(ROWS, WIDE, NARROW) gemm_bf16_##ROWS,
-static gemm_rows *const gemm_f32_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_F32)};
-static gemm_rows *const gemm_bf16_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_BF16)};
+#define GEMM_NAME_F32(ROWS, PANELS, FEWER) gemm_f32_##ROWS,
+#define GEMM_NAME_BF16(ROWS, PANELS, FEWER) gemm_bf16_##ROWS,
+static gemm_strip_of *const gemm_f32_strips[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_F32)};
+static gemm_strip_of *const gemm_bf16_strips[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_BF16)};
 
-/* Rows go in blocks of nearly equal height: 16 as 6 5 5, not 6 6 4. */
-static void gemm_all_rows(gemm_rows *const *row_blocks, int m, int n, int k, const float *a, ptrdiff_t a_row,
+/* Strips of nearly equal height: 16 rows as 6 5 5, not 6 6 4. */
+static void gemm_all_rows(gemm_strip_of *const *strip_of, int m, int n, int k, const float *a, ptrdiff_t a_row,
                           ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c,
                           ptrdiff_t ldc, int accumulate, gemm_fetch fetch) {
-    for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
-        int rows = (m + blocks - 1) / blocks;
-        row_blocks[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, fetch);
+    for (int strips = (m + GEMM_ROWS - 1) / GEMM_ROWS; strips > 0; strips--) {
+        int rows = (m + strips - 1) / strips;
+        strip_of[rows - 1](n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, fetch);
         if (fetch.at) fetch.at += (ptrdiff_t)((k + 15) / 16) * fetch.lines * 64;
         a += rows * a_row;
         c += rows * ldc;
@@ -155,38 +202,38 @@ static void gemm_all_rows(gemm_rows *const *row_blocks, int m, int n, int k, con
 
 /* A few rows take each panel once from memory: while they all visit one, the next is fetched, evenly, so that memory
  * and arithmetic keep each other busy. More rows hide that by their arithmetic alone. */
-static void gemm_any(gemm_rows *const *row_blocks, int m, int n, int k, const float *a, ptrdiff_t a_row,
+static void gemm_any(gemm_strip_of *const *strip_of, int m, int n, int k, const float *a, ptrdiff_t a_row,
                      ptrdiff_t a_col, const void *b, ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc,
                      int accumulate) {
     enum { COLUMNS = 16 * GEMM_PANELS };
     const unsigned char *right = b;
     if (m > GEMM_ROWS && m <= IL_FEW_ROWS && k >= IL_FEW_DEPTH && a_col == 1 && b_panel >= k * b_row) {
-        const int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS;
-        const int lines = ((int)b_row * 16 / 64 + blocks - 1) / blocks;
+        const int strips = (m + GEMM_ROWS - 1) / GEMM_ROWS;
+        const int lines = ((int)b_row * 16 / 64 + strips - 1) / strips;
         for (; n > COLUMNS; n -= COLUMNS) {
-            gemm_all_rows(row_blocks, m, COLUMNS, k, a, a_row, a_col, right, b_row, b_panel, c, ldc, accumulate,
+            gemm_all_rows(strip_of, m, COLUMNS, k, a, a_row, a_col, right, b_row, b_panel, c, ldc, accumulate,
                           (gemm_fetch){right + GEMM_PANELS * b_panel, lines});
             right += GEMM_PANELS * b_panel;
             c += COLUMNS;
         }
     }
-    gemm_all_rows(row_blocks, m, n, k, a, a_row, a_col, right, b_row, b_panel, c, ldc, accumulate, (gemm_fetch){0});
+    gemm_all_rows(strip_of, m, n, k, a, a_row, a_col, right, b_row, b_panel, c, ldc, accumulate, (gemm_fetch){0});
 }
 
 static void gemm(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
                  ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
     const ptrdiff_t size = sizeof *b;
-    gemm_any(gemm_f32_blocks, m, n, k, a, a_row, a_col, b, b_row * size, b_panel * size, c, ldc, accumulate);
+    gemm_any(gemm_f32_strips, m, n, k, a, a_row, a_col, b, b_row * size, b_panel * size, c, ldc, accumulate);
 }
 
 static void gemm_bf16(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
     const ptrdiff_t size = sizeof *b;
-    gemm_any(gemm_bf16_blocks, m, n, k, a, a_row, a_col, b, 16 * size, b_panel * size, c, ldc, accumulate);
+    gemm_any(gemm_bf16_strips, m, n, k, a, a_row, a_col, b, 16 * size, b_panel * size, c, ldc, accumulate);
 }
 
-/* Whole blocks in registers, the rim number by number; a stripe of 16 columns at a time, so that a line of src is
- * used up while it is in the cache. */
+/* V16_TRANSPOSE_ROWS x V16_TRANSPOSE_COLUMNS in registers, the rim number by number; a stripe of 16 columns at a time,
+ * so that a line of src is used up while it is in the cache. */
 static void transpose(int m, int n, const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
     enum { STRIPE = 16, ROWS = V16_TRANSPOSE_ROWS, COLUMNS = V16_TRANSPOSE_COLUMNS };
     const int whole = m - m % ROWS;

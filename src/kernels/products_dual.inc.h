@@ -1,6 +1,15 @@
-/* products_dual.inc.h (part of isa.c): the products of the inner loop's dual form that gemm would have to run in short
- * pieces: the update of fast weights by a mini-batch, and the sum over the tokens read so far. Elements are chains, as
- * gemm's.
+/* products_dual.inc.h (included by isa.c): the products of the inner loop's dual form that are too short for gemm: the
+ * update of fast weights by a mini-batch, and the sum over the tokens read so far. Elements are chains, as gemm's.
+ *
+ *     rank_update: y = x + a b                      lower_product: y += c g, of c the lower triangle
+ *
+ *           +-----------+                                      +-----------+
+ *         k | b streams |                                      | g streams |    a row of g is a token; each is loaded
+ *           +-----------+                                      +-----------+    once for the rows of a tile
+ *     +---+ +===========+                           +------    +===========+
+ *     | a | |  tile of  |  from x, at the end       |  c   \   |  tile of  |    in registers for all of g; row i ends
+ *     |   | |  weights  |  to y; in registers       |       \  |     y     |    one token after row i - 1, so the last
+ *     +---+ +===========+  for all of k             +--------  +===========+    steps have fewer and fewer rows
  */
 
 /* rows x panels*16 of y = x + a b; constants where inlined, so the sums live in registers. columns: of the last panel,
@@ -11,12 +20,12 @@ IL_INLINE void update_tile(const int rows, const int panels, const int columns, 
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL
-        for (int p = 0; p < panels; p++) acc[r][p] = LOAD(x + r * ld + 16 * p, columns);
+        for (int p = 0; p < panels; p++) acc[r][p] = load(x + r * ld + 16 * p, columns);
     }
     for (; k > 0; k--, a++, b += ldb) {
         v16 right[GEMM_PANELS];
         UNROLL
-        for (int p = 0; p < panels; p++) right[p] = LOAD(b + 16 * p, columns);
+        for (int p = 0; p < panels; p++) right[p] = load(b + 16 * p, columns);
         UNROLL
         for (int r = 0; r < rows; r++) {
             const v16 left = v16_set1(a[r * lda]);
@@ -27,7 +36,7 @@ IL_INLINE void update_tile(const int rows, const int panels, const int columns, 
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL
-        for (int p = 0; p < panels; p++) STORE(y + r * ld + 16 * p, columns, acc[r][p]);
+        for (int p = 0; p < panels; p++) store(y + r * ld + 16 * p, columns, acc[r][p]);
     }
 }
 
@@ -59,12 +68,12 @@ IL_INLINE void lower_tile(const int rows, const int panels, const int columns, i
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL
-        for (int p = 0; p < panels; p++) acc[r][p] = LOAD(y + r * ld + 16 * p, columns);
+        for (int p = 0; p < panels; p++) acc[r][p] = load(y + r * ld + 16 * p, columns);
     }
     for (; shared > 0; shared--, c++, g += ld) {
         UNROLL
         for (int p = 0; p < panels; p++) {
-            const v16 right = LOAD(g + 16 * p, columns);
+            const v16 right = load(g + 16 * p, columns);
             UNROLL
             for (int r = 0; r < rows; r++) acc[r][p] = v16_fma(v16_set1(c[r * ldc]), right, acc[r][p]);
         }
@@ -73,7 +82,7 @@ IL_INLINE void lower_tile(const int rows, const int panels, const int columns, i
     for (int from = 1; from < rows; from++, c++, g += ld) {
         UNROLL
         for (int p = 0; p < panels; p++) {
-            const v16 right = LOAD(g + 16 * p, columns);
+            const v16 right = load(g + 16 * p, columns);
             UNROLL
             for (int r = from; r < rows; r++) acc[r][p] = v16_fma(v16_set1(c[r * ldc]), right, acc[r][p]);
         }
@@ -81,7 +90,7 @@ IL_INLINE void lower_tile(const int rows, const int panels, const int columns, i
     UNROLL
     for (int r = 0; r < rows; r++) {
         UNROLL
-        for (int p = 0; p < panels; p++) STORE(y + r * ld + 16 * p, columns, acc[r][p]);
+        for (int p = 0; p < panels; p++) store(y + r * ld + 16 * p, columns, acc[r][p]);
     }
 }
 

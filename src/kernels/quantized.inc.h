@@ -1,5 +1,18 @@
-/* quantized.inc.h (part of isa.c): products of integers. Rows and matrix are quantized in groups of IL_GROUP inputs;
- * a group's sum of products is an exact integer, so only the chain over groups has an order. */
+/* quantized.inc.h (included by isa.c): products of integers. Rows and matrix are quantized in groups of IL_GROUP
+ * inputs; a group's sum of products is an exact integer, so only the chain over groups has an order.
+ *
+ * A panel of b is the groups of 16 outputs one after the other, and a group is
+ *
+ *     16 float factors, then   int8: 32 times   o0: i0 i1 | o1: i0 i1 | ... | o15: i0 i1    two inputs, a byte each
+ *                              int4:  8 times   o0: i0-i7 | o1: i0-i7 | ... | o15: i0-i7    eight inputs, 4 bits each
+ *
+ * A tile is that of products.inc.h, gone through group by group:
+ *
+ *     sum[r][p]   integers, in registers: the products of row r's group and those of panel p's 16 outputs; each step
+ *                 takes a few inputs of the row, the same in all lanes, and as many of b, which streams
+ *     c[r][p]     floats, in memory:      c = fma(sum[r][p], scale of row r's group * factors of panel p, c)
+ *
+ * The chain lies in c between groups because the integers need the registers. */
 
 /* One group of a row, n numbers: whole numbers -127 .. 127, and what one of them stands for. A group below 2^-100 is
  * zero: its factor would overflow. Where a number is not finite the scale is NaN, whatever the whole numbers. */
@@ -231,39 +244,57 @@ IL_INLINE void quantized_tile(const int rows, const int panels, const int column
     }
 }
 
-typedef void quantized_rows(int n, int k, quantized_left a, const unsigned char *b, ptrdiff_t b_panel, float *c,
-                            ptrdiff_t ldc);
+/* How far a strip has come: b and c of the next tile, and the columns that are left. */
+typedef struct quantized_place {
+    int n;
+    const unsigned char *b;
+    float *c;
+} quantized_place;
 
-#define QUANTIZED_RUN(ROWS, PANELS, BITS, ORDERED)                                                                     \
-    for (; n >= 16 * PANELS; n -= 16 * PANELS) {                                                                       \
-        quantized_tile(ROWS, PANELS, 16, BITS, ORDERED, k, a, b, b_panel, c, ldc);                                     \
-        b += PANELS * b_panel;                                                                                         \
-        c += 16 * PANELS;                                                                                              \
+IL_INLINE void quantized_run(const int rows, const int panels, const int bits, const int ordered, quantized_place *at,
+                             int k, quantized_left a, ptrdiff_t b_panel, ptrdiff_t ldc) {
+    for (; at->n >= 16 * panels; at->n -= 16 * panels) {
+        quantized_tile(rows, panels, 16, bits, ordered, k, a, at->b, b_panel, at->c, ldc);
+        at->b += panels * b_panel;
+        at->c += 16 * panels;
     }
-#define QUANTIZED_BLOCK(NAME, BITS, ORDERED, ROWS, WIDE, NARROW)                                                       \
+}
+
+/* As gemm_strip. */
+IL_INLINE void quantized_strip(const int rows, const int panels, const int fewer, const int bits, const int ordered,
+                               int n, int k, quantized_left a, const unsigned char *b, ptrdiff_t b_panel, float *c,
+                               ptrdiff_t ldc) {
+    quantized_place at = {.n = n, .b = b, .c = c};
+    if (panels > 1) quantized_run(rows, panels, bits, ordered, &at, k, a, b_panel, ldc);
+    if (fewer > 1) quantized_run(rows, fewer, bits, ordered, &at, k, a, b_panel, ldc);
+    quantized_run(rows, 1, bits, ordered, &at, k, a, b_panel, ldc);
+    if (at.n > 0) quantized_tile(rows, 1, at.n, bits, ordered, k, a, at.b, b_panel, at.c, ldc);
+}
+
+/* A function for each height, as in products.inc.h. */
+typedef void quantized_strip_of(int n, int k, quantized_left a, const unsigned char *b, ptrdiff_t b_panel, float *c,
+                                ptrdiff_t ldc);
+#define QUANTIZED_STRIP(NAME, BITS, ORDERED, ROWS, PANELS, FEWER)                                                      \
     static void NAME##_##ROWS(int n, int k, quantized_left a, const unsigned char *b, ptrdiff_t b_panel, float *c,     \
                               ptrdiff_t ldc) {                                                                         \
-        if (WIDE > 1) QUANTIZED_RUN(ROWS, WIDE, BITS, ORDERED)                                                         \
-        if (NARROW > 1) QUANTIZED_RUN(ROWS, NARROW, BITS, ORDERED)                                                     \
-        QUANTIZED_RUN(ROWS, 1, BITS, ORDERED)                                                                          \
-        if (n > 0) quantized_tile(ROWS, 1, n, BITS, ORDERED, k, a, b, b_panel, c, ldc);                                \
+        quantized_strip(ROWS, PANELS, FEWER, BITS, ORDERED, n, k, a, b, b_panel, c, ldc);                              \
     }
-#define GEMM_BLOCK_INT8(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int8, 8, 0, ROWS, WIDE, NARROW)
-#define GEMM_BLOCK_INT4(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(gemm_int4, 4, 0, ROWS, WIDE, NARROW)
-GEMM_TILES(GEMM_BLOCK_INT8)
-GEMM_TILES(GEMM_BLOCK_INT4)
+#define GEMM_STRIP_INT8(ROWS, PANELS, FEWER) QUANTIZED_STRIP(gemm_int8, 8, 0, ROWS, PANELS, FEWER)
+#define GEMM_STRIP_INT4(ROWS, PANELS, FEWER) QUANTIZED_STRIP(gemm_int4, 4, 0, ROWS, PANELS, FEWER)
+GEMM_TILES(GEMM_STRIP_INT8)
+GEMM_TILES(GEMM_STRIP_INT4)
 
-#define GEMM_NAME_INT8(ROWS, WIDE, NARROW) gemm_int8_##ROWS,
-#define GEMM_NAME_INT4(ROWS, WIDE, NARROW) gemm_int4_##ROWS,
-static quantized_rows *const gemm_int8_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT8)};
-static quantized_rows *const gemm_int4_blocks[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT4)};
+#define GEMM_NAME_INT8(ROWS, PANELS, FEWER) gemm_int8_##ROWS,
+#define GEMM_NAME_INT4(ROWS, PANELS, FEWER) gemm_int4_##ROWS,
+static quantized_strip_of *const gemm_int8_strips[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT8)};
+static quantized_strip_of *const gemm_int4_strips[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_INT4)};
 
 /* group_bytes: of a row's group in a.q. */
-static void quantized_all_rows(quantized_rows *const *row_blocks, int m, int n, int k, quantized_left a,
+static void quantized_all_rows(quantized_strip_of *const *strip_of, int m, int n, int k, quantized_left a,
                                size_t group_bytes, const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    for (int blocks = (m + GEMM_ROWS - 1) / GEMM_ROWS; blocks > 0; blocks--) {
-        int rows = (m + blocks - 1) / blocks;
-        row_blocks[rows - 1](n, k, a, b, b_panel, c, ldc);
+    for (int strips = (m + GEMM_ROWS - 1) / GEMM_ROWS; strips > 0; strips--) {
+        int rows = (m + strips - 1) / strips;
+        strip_of[rows - 1](n, k, a, b, b_panel, c, ldc);
         a.q = (const char *)a.q + (size_t)(rows * a.groups) * group_bytes;
         a.scale += rows * a.groups;
         c += rows * ldc;
@@ -272,18 +303,18 @@ static void quantized_all_rows(quantized_rows *const *row_blocks, int m, int n, 
 }
 
 #if INT8_BYTES
-/* Several blocks of rows share the work of putting a panel's integers in the order and form in which they are
+/* Several strips share the work of putting a panel's integers in the order and form in which they are
  * multiplied: a few groups of the panels of a tile at a time, which stay in the first-level cache while the rows go by,
  * and meanwhile memory fetches the next. */
-#define ORDERED_BLOCK_INT8(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(ordered_int8, 8, 1, ROWS, GEMM_PANELS, 1)
-#define ORDERED_BLOCK_INT4(ROWS, WIDE, NARROW) QUANTIZED_BLOCK(ordered_int4, 4, 1, ROWS, GEMM_PANELS, 1)
-GEMM_TILES(ORDERED_BLOCK_INT8)
-GEMM_TILES(ORDERED_BLOCK_INT4)
+#define ORDERED_STRIP_INT8(ROWS, PANELS, FEWER) QUANTIZED_STRIP(ordered_int8, 8, 1, ROWS, GEMM_PANELS, 1)
+#define ORDERED_STRIP_INT4(ROWS, PANELS, FEWER) QUANTIZED_STRIP(ordered_int4, 4, 1, ROWS, GEMM_PANELS, 1)
+GEMM_TILES(ORDERED_STRIP_INT8)
+GEMM_TILES(ORDERED_STRIP_INT4)
 
-#define ORDERED_NAME_INT8(ROWS, WIDE, NARROW) ordered_int8_##ROWS,
-#define ORDERED_NAME_INT4(ROWS, WIDE, NARROW) ordered_int4_##ROWS,
-static quantized_rows *const ordered_int8_blocks[GEMM_ROWS] = {GEMM_TILES(ORDERED_NAME_INT8)};
-static quantized_rows *const ordered_int4_blocks[GEMM_ROWS] = {GEMM_TILES(ORDERED_NAME_INT4)};
+#define ORDERED_NAME_INT8(ROWS, PANELS, FEWER) ordered_int8_##ROWS,
+#define ORDERED_NAME_INT4(ROWS, PANELS, FEWER) ordered_int4_##ROWS,
+static quantized_strip_of *const ordered_int8_strips[GEMM_ROWS] = {GEMM_TILES(ORDERED_NAME_INT8)};
+static quantized_strip_of *const ordered_int4_strips[GEMM_ROWS] = {GEMM_TILES(ORDERED_NAME_INT4)};
 
 enum { FACTOR_BYTES = 16 * sizeof(float), ORDERED_GROUP = FACTOR_BYTES + 16 * IL_GROUP, ORDERED_GROUPS = 4 };
 
@@ -311,15 +342,15 @@ IL_INLINE void gemm_ordered(const int bits, int m, int n, int k, quantized_left 
                             const unsigned char *b, ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
     enum { COLUMNS = 16 * GEMM_PANELS, DEPTH = ORDERED_GROUPS * IL_GROUP, PANEL = ORDERED_GROUPS * ORDERED_GROUP };
     _Alignas(64) unsigned char ordered[GEMM_PANELS * PANEL];
-    const ptrdiff_t part = ORDERED_GROUPS * (FACTOR_BYTES + quantized_bytes(bits, 0, IL_GROUP));
+    const ptrdiff_t depth_bytes = ORDERED_GROUPS * (FACTOR_BYTES + quantized_bytes(bits, 0, IL_GROUP));
     for (; n > 0; n -= COLUMNS, b += GEMM_PANELS * b_panel, c += COLUMNS) {
         const unsigned char *from = b;
         quantized_left left = a;
-        for (int rest = k; rest > 0; rest -= DEPTH, from += part) {
+        for (int rest = k; rest > 0; rest -= DEPTH, from += depth_bytes) {
             const int depth = rest < DEPTH ? rest : DEPTH;
             for (int p = 0; p < GEMM_PANELS && 16 * p < n; p++)
-                order_panel(bits, depth, from + p * b_panel, part, ordered + p * PANEL);
-            quantized_all_rows(bits == 4 ? ordered_int4_blocks : ordered_int8_blocks, m, n < COLUMNS ? n : COLUMNS,
+                order_panel(bits, depth, from + p * b_panel, depth_bytes, ordered + p * PANEL);
+            quantized_all_rows(bits == 4 ? ordered_int4_strips : ordered_int8_strips, m, n < COLUMNS ? n : COLUMNS,
                                depth, left, group_bytes, ordered, PANEL, c, ldc);
             left.q = (const char *)left.q + ORDERED_GROUPS * group_bytes;
             left.scale += ORDERED_GROUPS;
@@ -337,17 +368,17 @@ IL_INLINE void gemm_quantized(const int bits, int m, int n, int k, quantized_lef
         return;
     }
 #endif
-    quantized_all_rows(bits == 4 ? gemm_int4_blocks : gemm_int8_blocks, m, n, k, a, group_bytes, b, b_panel, c, ldc);
+    quantized_all_rows(bits == 4 ? gemm_int4_strips : gemm_int8_strips, m, n, k, a, group_bytes, b, b_panel, c, ldc);
 }
 
 static void gemm_int8(int m, int n, int k, const void *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel,
                       float *c, ptrdiff_t ldc) {
-    const quantized_left a = {q, scale, (k + IL_GROUP - 1) / IL_GROUP, 0};
+    const quantized_left a = {.q = q, .scale = scale, .groups = (k + IL_GROUP - 1) / IL_GROUP};
     gemm_quantized(8, m, n, k, a, sizeof(int8_inputs), b, b_panel, c, ldc);
 }
 
 static void gemm_int4(int m, int n, int k, const il_int4_inputs *q, const float *scale, const unsigned char *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc) {
-    const quantized_left a = {q, scale, (k + IL_GROUP - 1) / IL_GROUP, 0};
+    const quantized_left a = {.q = q, .scale = scale, .groups = (k + IL_GROUP - 1) / IL_GROUP};
     gemm_quantized(4, m, n, k, a, sizeof *q, b, b_panel, c, ldc);
 }

@@ -1,4 +1,4 @@
-/* sequence.inc.h (part of isa.c): what looks along time: rotary positions and the depthwise causal
+/* sequence.inc.h (included by isa.c): what looks along time: rotary positions and the depthwise causal
  * convolution. */
 
 /* Lanes 0 1 of a pair: a cos - b sin, b cos + a sin: x cos + swap(x) (∓ sin). */
@@ -20,10 +20,18 @@ static void rope(int rows, int n, float *x, ptrdiff_t ldx, const float *cosine, 
                 c = v16_load_twice(cosine + i / 2);
                 s = v16_load_twice(sine + i / 2);
             }
-            xi = LOAD(x + i, w);
-            STORE(x + i, w, v16_fma(xi, c, v16_mul(v16_swap(xi), v16_mul(s, sign))));
+            xi = load(x + i, w);
+            store(x + i, w, v16_fma(xi, c, v16_mul(v16_swap(xi), v16_mul(s, sign))));
         }
     }
+}
+
+IL_STEP void rope_half_step(size_t i, int w, float *first, float *second, const float *cosine, const float *sine,
+                            v16 sign) {
+    const v16 a = load(first + i, w), b = load(second + i, w);
+    const v16 c = load(cosine + i, w), s = v16_mul(load(sine + i, w), sign);
+    store(first + i, w, v16_fnma(b, s, v16_mul(a, c)));
+    store(second + i, w, v16_fma(a, s, v16_mul(b, c)));
 }
 
 static void rope_half(int rows, int n, float *x, ptrdiff_t ldx, const float *cosine, const float *sine,
@@ -31,22 +39,14 @@ static void rope_half(int rows, int n, float *x, ptrdiff_t ldx, const float *cos
     const v16 sign = v16_set1(inverse ? -1.0f : 1.0f);
     for (; rows > 0; rows--, x += ldx, cosine += ld_table, sine += ld_table) {
         float *first = x, *second = x + n / 2;
-#define BODY(i, w)                                                                                                     \
-    do {                                                                                                               \
-        v16 a = LOAD(first + i, w), b = LOAD(second + i, w);                                                           \
-        v16 c = LOAD(cosine + i, w), s = v16_mul(LOAD(sine + i, w), sign);                                             \
-        STORE(first + i, w, v16_fnma(b, s, v16_mul(a, c)));                                                            \
-        STORE(second + i, w, v16_fma(a, s, v16_mul(b, c)));                                                            \
-    } while (0)
-        EACH16(n / 2, BODY);
-#undef BODY
+        EACH16(n / 2, rope_half_step, first, second, cosine, sine, sign);
     }
 }
 
-/* Channels go in stretches of 64 and rows in blocks that stay in the first-level cache; inside, one vector of channels
- * at a time walks down the rows with its taps in registers. Taps lie [taps][64] there, as on disk transposed. */
-enum { CONV_STRETCH = 64, CONV_ROWS = 32 };
-typedef float conv_taps[IL_CONV_TAPS_MAX][CONV_STRETCH];
+/* 64 channels of 32 rows at a time stay in the first-level cache; inside, one vector of channels at a time walks down
+ * the rows with its taps in registers. Taps lie [taps][64] there, as on disk transposed. */
+enum { CONV_CHANNELS = 64, CONV_ROWS = 32 };
+typedef float conv_taps[IL_CONV_TAPS_MAX][CONV_CHANNELS];
 
 typedef struct conv_run {
     int rows, n; /* n: of history's rows */
@@ -64,16 +64,16 @@ IL_INLINE const float *conv_input(const conv_run *c, int t, int taps) {
     return t >= 0 ? c->x + t * c->ldx : c->history + (ptrdiff_t)(t + taps - 1) * c->n;
 }
 
-/* The row a block further comes into the cache: a few lines each, far apart, are no stream that a CPU would see. */
+/* The row CONV_ROWS further comes into the cache: a few lines each, far apart, are no stream that a CPU would see. */
 IL_INLINE void conv_ahead(const float *row, ptrdiff_t ld) { __builtin_prefetch(row + CONV_ROWS * ld); }
 
 /* Rows t .. end-1 of the w channels from j on. Constant taps and w make it a few instructions a row. */
 IL_INLINE void conv_channels(const conv_run *c, const int taps, const int w, int j, int t, int end, const float *tap,
                              const float *bias) {
     v16 weight[IL_CONV_TAPS_MAX];
-    const v16 shift = LOAD(bias + j, w);
+    const v16 shift = load(bias + j, w);
     UNROLL
-    for (int k = 0; k < taps; k++) weight[k] = v16_load(tap + k * CONV_STRETCH);
+    for (int k = 0; k < taps; k++) weight[k] = v16_load(tap + k * CONV_CHANNELS);
     for (; t < end; t++) {
         v16 acc = v16_zero();
         conv_ahead(c->x + t * c->ldx + j, c->ldx);
@@ -81,15 +81,15 @@ IL_INLINE void conv_channels(const conv_run *c, const int taps, const int w, int
         if (t >= taps - 1) {
             const float *from = c->x + (t - (taps - 1)) * c->ldx + j;
             UNROLL
-            for (int k = 0; k < taps; k++) acc = v16_fma(weight[k], LOAD(from + k * c->ldx, w), acc);
+            for (int k = 0; k < taps; k++) acc = v16_fma(weight[k], load(from + k * c->ldx, w), acc);
         } else {
             for (int k = 0; k < taps; k++)
-                acc = v16_fma(weight[k], LOAD(conv_input(c, t - (taps - 1) + k, taps) + j, w), acc);
+                acc = v16_fma(weight[k], load(conv_input(c, t - (taps - 1) + k, taps) + j, w), acc);
         }
         acc = v16_add(acc, shift);
         float *to = c->out + t * c->ld_out + j;
-        if (c->add_to) acc = v16_add(LOAD(to, w), acc);
-        STORE(to, w, acc);
+        if (c->add_to) acc = v16_add(load(to, w), acc);
+        store(to, w, acc);
     }
 }
 
@@ -99,9 +99,9 @@ static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const
         .rows = rows, .n = n, .x = x, .history = history, .ldx = ldx, .out = y, .ld_out = ldy, .add_to = add_to};
     conv_taps tap;
     memset(tap, 0, (size_t)taps * sizeof *tap);
-    for (int i = 0; i < n; i += CONV_STRETCH) {
-        const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
-        transpose(width, taps, weight + (ptrdiff_t)i * taps, taps, tap[0], CONV_STRETCH);
+    for (int i = 0; i < n; i += CONV_CHANNELS) {
+        const int width = n - i < CONV_CHANNELS ? n - i : CONV_CHANNELS;
+        transpose(width, taps, weight + (ptrdiff_t)i * taps, taps, tap[0], CONV_CHANNELS);
         for (int t = 0; t < rows; t += CONV_ROWS) {
             const int end = t + CONV_ROWS < rows ? t + CONV_ROWS : rows;
             for (int v = 0; v < width; v += 16) {
@@ -118,13 +118,13 @@ static void conv(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const
  * sum_t dy[t]. */
 IL_INLINE void conv_channels_back(const conv_run *c, const int taps, const int w, int j, int t, int end,
                                   const float *tap, float *dtap, float *dbias) {
-    v16 dweight[IL_CONV_TAPS_MAX], shift = LOAD(dbias + j, w);
+    v16 dweight[IL_CONV_TAPS_MAX], shift = load(dbias + j, w);
     UNROLL
-    for (int k = 0; k < taps; k++) dweight[k] = v16_load(dtap + k * CONV_STRETCH);
+    for (int k = 0; k < taps; k++) dweight[k] = v16_load(dtap + k * CONV_CHANNELS);
     for (; t < end; t++) {
         const int missing = t + taps - c->rows; /* taps whose output lies after the last row */
         const float *later = c->dy + (t + taps - 1) * c->ldy + j;
-        const v16 grad = LOAD(c->dy + t * c->ldy + j, w);
+        const v16 grad = load(c->dy + t * c->ldy + j, w);
         v16 acc = v16_zero();
         conv_ahead(c->x + t * c->ldx + j, c->ldx);
         conv_ahead(c->dy + t * c->ldy + j, c->ldy);
@@ -134,35 +134,44 @@ IL_INLINE void conv_channels_back(const conv_run *c, const int taps, const int w
             const float *from = c->x + (t - (taps - 1)) * c->ldx + j;
             UNROLL
             for (int k = 0; k < taps; k++) {
-                dweight[k] = v16_fma(grad, LOAD(from + k * c->ldx, w), dweight[k]);
-                acc = v16_fma(v16_load(tap + k * CONV_STRETCH), LOAD(later - k * c->ldy, w), acc);
+                dweight[k] = v16_fma(grad, load(from + k * c->ldx, w), dweight[k]);
+                acc = v16_fma(v16_load(tap + k * CONV_CHANNELS), load(later - k * c->ldy, w), acc);
             }
         } else {
             for (int k = 0; k < taps; k++) {
-                dweight[k] = v16_fma(grad, LOAD(conv_input(c, t - (taps - 1) + k, taps) + j, w), dweight[k]);
-                if (k >= missing) acc = v16_fma(v16_load(tap + k * CONV_STRETCH), LOAD(later - k * c->ldy, w), acc);
+                dweight[k] = v16_fma(grad, load(conv_input(c, t - (taps - 1) + k, taps) + j, w), dweight[k]);
+                if (k >= missing) acc = v16_fma(v16_load(tap + k * CONV_CHANNELS), load(later - k * c->ldy, w), acc);
             }
         }
         float *to = c->out + t * c->ld_out + j;
-        if (c->add_to) acc = v16_add(LOAD(to, w), acc);
-        STORE(to, w, acc);
+        if (c->add_to) acc = v16_add(load(to, w), acc);
+        store(to, w, acc);
     }
-    STORE(dbias + j, w, shift);
+    store(dbias + j, w, shift);
     UNROLL
-    for (int k = 0; k < taps; k++) v16_store(dtap + k * CONV_STRETCH, dweight[k]);
+    for (int k = 0; k < taps; k++) v16_store(dtap + k * CONV_CHANNELS, dweight[k]);
 }
 
 static void conv_back(int rows, int n, int taps, const float *x, ptrdiff_t ldx, const float *history,
                       const float *weight, const float *dy, ptrdiff_t ldy, float *dx, ptrdiff_t lddx, int add_to,
                       float *dw, float *dbias) {
-    const conv_run c = {rows, n, x, history, ldx, dy, ldy, dx, lddx, add_to};
+    const conv_run c = {.rows = rows,
+                        .n = n,
+                        .x = x,
+                        .history = history,
+                        .ldx = ldx,
+                        .dy = dy,
+                        .ldy = ldy,
+                        .out = dx,
+                        .ld_out = lddx,
+                        .add_to = add_to};
     conv_taps tap, dtap;
     memset(tap, 0, (size_t)taps * sizeof *tap);
     memset(dtap, 0, (size_t)taps * sizeof *dtap);
-    for (int i = 0; i < n; i += CONV_STRETCH) {
-        const int width = n - i < CONV_STRETCH ? n - i : CONV_STRETCH;
-        transpose(width, taps, weight + (ptrdiff_t)i * taps, taps, tap[0], CONV_STRETCH);
-        transpose(width, taps, dw + (ptrdiff_t)i * taps, taps, dtap[0], CONV_STRETCH);
+    for (int i = 0; i < n; i += CONV_CHANNELS) {
+        const int width = n - i < CONV_CHANNELS ? n - i : CONV_CHANNELS;
+        transpose(width, taps, weight + (ptrdiff_t)i * taps, taps, tap[0], CONV_CHANNELS);
+        transpose(width, taps, dw + (ptrdiff_t)i * taps, taps, dtap[0], CONV_CHANNELS);
         for (int t = 0; t < rows; t += CONV_ROWS) {
             const int end = t + CONV_ROWS < rows ? t + CONV_ROWS : rows;
             for (int v = 0; v < width; v += 16) {
@@ -173,6 +182,6 @@ static void conv_back(int rows, int n, int taps, const float *x, ptrdiff_t ldx, 
                                        dtap[0] + v, dbias);
             }
         }
-        transpose(taps, width, dtap[0], CONV_STRETCH, dw + (ptrdiff_t)i * taps, taps);
+        transpose(taps, width, dtap[0], CONV_CHANNELS, dw + (ptrdiff_t)i * taps, taps);
     }
 }

@@ -110,11 +110,6 @@ IL_INLINE float v16_largest(v16 a) {
     __m128 s2 = _mm_max_ps(s4, _mm_movehl_ps(s4, s4));
     return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
 }
-IL_INLINE __m256 v16_bf16_(const uint16_t *p) {
-    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
-}
-IL_INLINE v16 v16_load_bf16(const uint16_t *p) { return (v16){v16_bf16_(p), v16_bf16_(p + 8)}; }
 IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
     __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)p);
     return (v16){_mm256_castsi256_ps(_mm256_slli_epi32(both, 16)),

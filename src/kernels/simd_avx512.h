@@ -38,7 +38,7 @@ enum { GEMM_ROWS = 12, GEMM_UNROLL = 4 /* steps along k at once */ };
 #define GEMM_PANELS 2 /* side by side in the highest tiles */
 /* 768 KiB of b, in a second-level cache of 1 or 2 MiB. Deep, because a tile goes through a step in 12 cycles and each
  * visit of its place in c costs a hundred or more; wide where a transposed is copied, whose lines lie far apart. */
-#define GEMM_BLOCKS                                                                                                    \
+#define CACHE_BLOCKS                                                                                                   \
     { .packed = {1024, 192}, .b_copied = {1024, 192}, .a_copied = {256, 768}, .a_rows = 48 }
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 8, 2)                                                                                                      \
@@ -97,10 +97,6 @@ IL_INLINE float v16_largest(v16 a) {
     __m128 s4 = _mm_max_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
     __m128 s2 = _mm_max_ps(s4, _mm_movehl_ps(s4, s4));
     return _mm_cvtss_f32(_mm_max_ss(s2, _mm_movehdup_ps(s2)));
-}
-IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
-    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
     __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)p);

@@ -125,12 +125,6 @@ IL_INLINE float v16_largest(v16 a) {
     float32x4_t s2 = v16_max_(s4, vextq_f32(s4, s4, 2));
     return vgetq_lane_f32(v16_max_(s2, vdupq_laneq_f32(s2, 1)), 0);
 }
-/* The halves of eight numbers between zeros: each becomes the upper half of a float. */
-IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
-    const uint16x8_t zero = vdupq_n_u16(0), a = vld1q_u16(p), b = vld1q_u16(p + 8);
-    return (v16){vreinterpretq_f32_u16(vzip1q_u16(zero, a)), vreinterpretq_f32_u16(vzip2q_u16(zero, a)),
-                 vreinterpretq_f32_u16(vzip1q_u16(zero, b)), vreinterpretq_f32_u16(vzip2q_u16(zero, b))};
-}
 enum { V16_TRANSPOSE_ROWS = 4, V16_TRANSPOSE_COLUMNS = 4 };
 IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
     const float32x4_t a = vld1q_f32(src), b = vld1q_f32(src + ld_src);

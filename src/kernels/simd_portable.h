@@ -17,7 +17,7 @@ typedef struct v16 {
 } v16;
 
 enum { GEMM_ROWS = 4, GEMM_UNROLL = 1 /* steps along k at once */ };
-/* Panels that a tile of that many rows takes at once, widest first (see products.inc.h). */
+/* STEP(rows, panels, fewer): a strip of so many rows has tiles of so many panels, then of fewer (products.inc.h). */
 #define GEMM_PANELS 1 /* side by side in the highest tiles */
 #define GEMM_TILES(STEP)                                                                                               \
     STEP(1, 2, 1)                                                                                                      \
@@ -162,23 +162,14 @@ IL_INLINE float v16_largest(v16 a) {
         for (int i = 0; i < half; i++) a.lane[i] = a.lane[i] > a.lane[i + half] ? a.lane[i] : a.lane[i + half];
     return a.lane[0];
 }
-/* bfloat16 in memory: the upper half of a float. */
-IL_INLINE v16 v16_load_bf16(const uint16_t *p) {
-    v16 y;
-    EACH_LANE {
-        uint32_t bits = (uint32_t)p[i] << 16;
-        memcpy(&y.lane[i], &bits, sizeof bits);
-    }
-    return y;
-}
 /* dst [C,R] = src [R,C] transposed, R = V16_TRANSPOSE_ROWS, C = V16_TRANSPOSE_COLUMNS. No overlap. */
 enum { V16_TRANSPOSE_ROWS = 4, V16_TRANSPOSE_COLUMNS = 4 };
 IL_INLINE void v16_transpose(const float *src, ptrdiff_t ld_src, float *dst, ptrdiff_t ld_dst) {
     for (int i = 0; i < V16_TRANSPOSE_ROWS; i++)
         for (int j = 0; j < V16_TRANSPOSE_COLUMNS; j++) dst[j * ld_dst + i] = src[i * ld_src + j];
 }
-/* The same from panels, where lanes 0 8 1 9 … 7 15 follow each other: each pair of lanes i and i+8 is one 32-bit word,
- * from which a shift and a mask make two floats. */
+/* bfloat16, the upper half of a float, from panels, where lanes 0 8 1 9 … 7 15 follow each other: each pair of lanes i
+ * and i+8 is one 32-bit word, from which a shift and a mask make two floats. */
 IL_INLINE v16 v16_load_bf16_panel(const uint16_t *p) {
     v16 y;
     EACH_LANE {
@@ -211,7 +202,7 @@ IL_INLINE v16pairs v16pairs_load_i8(const int8_t *p) {
     }
     return y;
 }
-/* p[0] and p[1] in every lane; |p[i]| ≤ 128 (one instruction set narrows them again). */
+/* p[0] and p[1] in every lane; |p[i]| ≤ 128 (one instruction set makes bytes of them again). */
 IL_INLINE v16pairs v16pairs_set1(const int16_t *p) {
     v16pairs y;
     EACH_LANE {

@@ -159,7 +159,7 @@ static void tile_add(const il_pass *pass, const float *q, tile_sums *sums, uint6
     if (own) n = sums->at.offset + rows; /* what lies behind is not this sequence's yet */
     for (int r = 0; r < rows; r++) valid[r] = own ? sums->at.offset + r + 1 : IL_KEY_BLOCK;
     kernels->gemm(rows, n, d, q, width, 1, keys, IL_KEY_BLOCK, IL_LANES, scores, IL_KEY_BLOCK, 0);
-    kernels->softmax_block(rows, n, valid, scale, scores, IL_KEY_BLOCK, sums->top, sums->sum, correction);
+    kernels->softmax_key_block(rows, n, valid, scale, scores, IL_KEY_BLOCK, sums->top, sums->sum, correction);
     for (int r = 0; r < rows; r++) {
         float *row = sums->out + (size_t)r * (size_t)d;
         if (correction[r] != 1.0f) kernels->scale((size_t)d, correction[r], row, row);

@@ -138,9 +138,9 @@ void il_model_product(const il_model *model, const il_dense *dense, int m, const
     else if (dense->type != IL_WEIGHTS_F32)
         il_gemm_quantized(model->engine, m, x, ldx, &lp, quantized, y, ldy);
     else if (model->packed_version == model->version)
-        il_gemm_packed(model->engine, m, out, in, a, model->packed + dense->packed, NULL, y, ldy, 0);
+        il_gemm_packed(model->engine, m, out, in, a, model->packed + dense->packed, y, ldy, 0);
     else
-        il_gemm(model->engine, m, out, in, a, (il_matrix){model->weights + dense->at, 1, in}, NULL, y, ldy, 0);
+        il_gemm(model->engine, m, out, in, a, (il_matrix){model->weights + dense->at, 1, in}, y, ldy, 0);
 }
 
 void il_model_embedding(const il_model *model, int token, float *x) {

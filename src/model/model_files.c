@@ -515,12 +515,12 @@ static void hash_text(XXH3_state_t *state, const char *text) { XXH3_128bits_upda
 /* A matrix of bf16 counts as the numbers it stands for: it computes what they compute. Quantized it is another model
  * than its numbers in fp32, because its inputs are quantized too: scales tell which. */
 static void hash_lp(XXH3_state_t *state, const il_lp_matrix *matrix) {
-    float x[IL_LP_CHUNK];
+    float x[IL_LP_GROUP];
     if (matrix->type != IL_WEIGHTS_BF16) hash_text(state, il_weight_type_name(matrix->type));
     for (size_t row = 0; row < (size_t)matrix->out; row++)
-        for (int from = 0; from < matrix->in; from += IL_LP_CHUNK) {
-            int n = matrix->in - from < IL_LP_CHUNK ? matrix->in - from : IL_LP_CHUNK;
-            il_lp_get_part(matrix, row, from, n, x);
+        for (int from = 0; from < matrix->in; from += IL_LP_GROUP) {
+            int n = matrix->in - from < IL_LP_GROUP ? matrix->in - from : IL_LP_GROUP;
+            il_lp_get_group(matrix, row, from, n, x);
             XXH3_128bits_update(state, x, (size_t)n * sizeof *x);
             if (matrix->type == IL_WEIGHTS_BF16) continue;
             float scale = il_lp_scale(matrix, row, from);

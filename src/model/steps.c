@@ -250,6 +250,6 @@ void il_dense_backward_exact(const il_model *model, const il_dense *dense, int n
     int out = dense->out, in = dense->in;
     il_matrix w = {model->weights + dense->at, in, 1};
     il_matrix dy_rows = {dy, out, 1}, dy_columns = {dy, 1, out}, x_rows = {x, in, 1};
-    il_gemm(model->engine, out, in, n, dy_columns, x_rows, NULL, grad + dense->at, in, 1);
-    il_gemm(model->engine, n, in, out, dy_rows, w, NULL, dx, in, add);
+    il_gemm(model->engine, out, in, n, dy_columns, x_rows, grad + dense->at, in, 1);
+    il_gemm(model->engine, n, in, out, dy_rows, w, dx, in, add);
 }

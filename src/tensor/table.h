@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 
-/* How a new model fills a tensor (REFERENCE: "Init"). */
+/* How a new model fills a tensor. */
 typedef enum il_init {
     IL_INIT_ZEROS,
     IL_INIT_ONES,
