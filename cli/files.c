@@ -3,6 +3,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,17 +142,23 @@ void cli_inputs_close(cli_inputs *inputs) {
 }
 
 il_status cli_file_open(cli_file *file, const char *path, il_error *error) {
+    static unsigned turn;
     *file = (cli_file){.path = path};
     il_status status = replaced(path, &file->target, error);
     if (status) return status;
-    char *temporary = cli_format("%s.%ld.tmp", file->target, (long)getpid());
-    file->stream = fopen(temporary, "wb");
-    if (file->stream) {
-        file->temporary = temporary;
-        return IL_OK;
+    for (int attempt = 0; attempt < 1000; attempt++) { /* one may be there of a dead process of the same number */
+        file->temporary = cli_format("%s.tmp-%ld-%u", file->target, (long)getpid(), turn++);
+        int fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 && (file->stream = fdopen(fd, "wb"))) return IL_OK;
+        int taken = fd < 0 && errno == EEXIST;
+        status = io_error(error, path);
+        if (fd >= 0) close(fd);
+        if (fd < 0) {
+            free(file->temporary); /* not ours to remove */
+            file->temporary = NULL;
+        }
+        if (!taken) break;
     }
-    status = io_error(error, path);
-    free(temporary); /* not ours to remove */
     cli_file_abandon(file);
     return status;
 }

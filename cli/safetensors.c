@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { PREFIX = 8, HEADER_BYTES_MAX = 100000000 }; /* the format's own limit on the header */
+enum { PREFIX = 8, HEADER_BYTES_MAX = 16 << 20 }; /* the library's limit */
 
 il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error) {
     cli_file file = {0};
@@ -82,11 +82,12 @@ static json_t *read_header(FILE *stream, const char *path, uint64_t size, il_err
     return NULL;
 }
 
-il_status cli_safetensors_describe(const char *path, json_t *object, il_error *error) {
+il_status cli_safetensors_describe(il_engine *engine, const char *path, json_t *object, il_error *error) {
+    il_status status = il_tensors_check(engine, path, error);
+    if (status) return status;
     json_t *tensors = json_array(), *entry;
     const char *name;
     struct stat info;
-    il_status status = IL_OK;
     FILE *stream = fopen(path, "rb");
     if (!stream || fstat(fileno(stream), &info)) {
         status = cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));

@@ -480,7 +480,7 @@ static void progress_that_is_no_file_of_ours(void **unused) {
     memset(large, ' ', bytes);
     support_write(path, large, bytes);
     free(large);
-    assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_FORMAT, error, "more than 1 MiB are not read");
+    assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_UNSUPPORTED, error, "more than 1 MiB are not read");
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkfifo(path, 0600), 0); /* nobody writes */
     assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_IO, error, "pipe");

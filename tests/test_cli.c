@@ -290,7 +290,30 @@ static void test_inspect_refusals(void **state) {
     mkdir("empty", 0777);
     support_refused(1, "long.safetensors: not a safetensors file", "inspect long.safetensors");
     support_refused(1, "short.safetensors: not a safetensors file", "inspect short.safetensors");
-    support_refused(1, "entry.safetensors: bad entry 'a'", "inspect entry.safetensors");
+    support_refused(1, "entry.safetensors: tensor a: dtype is missing", "inspect entry.safetensors");
+    /* all that loading refuses, in its words */
+    static const char *const names[] = {"overlap", "gap", "trailing", "offsets-past", "shape-overflow", "twice"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char file[64];
+        size_t bytes;
+        char path[4096], *data;
+        snprintf(path, sizeof path, CORPUS "/safetensors/bad-%s", names[i]);
+        snprintf(file, sizeof file, "%s.safetensors", names[i]);
+        data = support_read(path, &bytes);
+        support_write(file, data, bytes);
+        free(data);
+        support_refused(1, file, "inspect %s", file);
+    }
+    support_refused(1, "overlap tensor", "inspect overlap.safetensors");
+    free(support_done("init --preset tiny %s --out checkpoint", SUPPORT_SHAPE));
+    assert_int_equal(mkfifo("checkpoint/trainer.json", 0600), 0); /* nobody writes: it must not wait */
+    support_refused(1, "trainer.json: not a file", "inspect checkpoint");
+    assert_int_equal(unlink("checkpoint/trainer.json"), 0);
+    char *large = calloc((1 << 20) + 1, 1);
+    assert_non_null(large);
+    support_write("checkpoint/trainer.json", large, (1 << 20) + 1);
+    free(large);
+    support_refused(1, "more than 1 MiB are not read", "inspect checkpoint");
     support_refused(1, "bad.bin", "inspect bad.bin");
     support_refused(1, "bad.npy", "inspect bad.npy");
     support_refused(1, "bad.model", "inspect bad.model");
@@ -334,6 +357,31 @@ static void test_progress(void **state) {
     free(out);
 }
 
+/* With a full disk nothing is made, and no folder for it stays; what was there does. */
+static void test_nothing_half_made(void **state) {
+    (void)state;
+    static const char limit[] = "trap '' XFSZ; ulimit -f 1; exec " INNERLOOP;
+    static const char to_err[] = ">out 2>err";
+    char line[1000], *before = support_fingerprint("m"), *text;
+    snprintf(line, sizeof line, "%s init --preset tiny %s --out full/a/b %s", limit, SUPPORT_SHAPE, to_err);
+    assert_int_not_equal(system(line), 0);
+    text = support_text_of("err");
+    assert_non_null(strstr(text, "File too large"));
+    free(text);
+    assert_false(support_exists("full"));
+    snprintf(line, sizeof line, "%s convert --model m --dtype bf16 --out full/a/b %s", limit, to_err);
+    assert_int_not_equal(system(line), 0);
+    assert_false(support_exists("full"));
+    snprintf(line, sizeof line, "%s init --preset tiny %s --force --out m %s", limit, SUPPORT_SHAPE, to_err);
+    assert_int_not_equal(system(line), 0);
+    char *after = support_fingerprint("m");
+    assert_string_equal(before, after);
+    free(after);
+    free(before);
+    support_refused(1, "no-such.txt", "tokenize --tokenizer bytes --out full/a no-such.txt");
+    assert_false(support_exists("full"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage),
@@ -349,6 +397,7 @@ int main(void) {
         cmocka_unit_test(test_train_tokenizer),
         cmocka_unit_test(test_inspect_model),
         cmocka_unit_test(test_inspect_refusals),
+        cmocka_unit_test(test_nothing_half_made),
         cmocka_unit_test(test_progress),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);

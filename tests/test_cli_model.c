@@ -269,6 +269,19 @@ static void test_eval_frozen(void **state) {
                     "eval --model m --data book.txt --frozen --grads g.safetensors");
 }
 
+/* A name that waits for the temporary file, a link even, is nothing to write to. */
+static void test_temporaries_are_new(void **state) {
+    (void)state;
+    support_write("victim", "mine", 4);
+    assert_int_equal(system("ln -s victim f.npy.tmp-$$-0; ln -s victim f.npy.$$.tmp; exec " INNERLOOP
+                            " eval --model m --data book.txt --seq-len 20 --per-token f.npy >out 2>err"),
+                     0);
+    char *text = support_text_of("victim");
+    assert_string_equal(text, "mine");
+    free(text);
+    assert_true(support_exists("f.npy"));
+}
+
 static void test_eval_gradient(void **state) {
     (void)state;
     enum { L = 12, N = 3 };
@@ -546,6 +559,7 @@ int main(void) {
         cmocka_unit_test(test_eval_per_token_and_logits),
         cmocka_unit_test(test_eval_by_position),
         cmocka_unit_test(test_eval_frozen),
+        cmocka_unit_test(test_temporaries_are_new),
         cmocka_unit_test(test_eval_gradient),
         cmocka_unit_test(test_eval_refusals),
         cmocka_unit_test(test_generate_is_repeatable),

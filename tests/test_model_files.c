@@ -454,6 +454,12 @@ static void things_that_are_no_files(void **state) {
     assert_int_equal(symlink("config.json", support_path(p.dir, "config.json")), 0); /* onto itself */
     expect_refused(&p, IL_ERR_IO, "config.json", "cannot open");
     assert_int_equal(unlink(support_path(p.dir, "config.json")), 0);
+    assert_int_equal(mkfifo(support_path(p.dir, "config.json"), 0666), 0);
+    expect_refused(&p, IL_ERR_IO, "config.json", "pipe");
+    assert_int_equal(unlink(support_path(p.dir, "config.json")), 0);
+    assert_int_equal(mkdir(support_path(p.dir, "config.json"), 0777), 0);
+    expect_refused(&p, IL_ERR_IO, "config.json", "a folder");
+    assert_int_equal(rmdir(support_path(p.dir, "config.json")), 0);
     support_write(support_path(p.dir, "config.json"), "{}", 2);
     expect_refused(&p, IL_ERR_FORMAT, "config.json", "model_type is missing");
 
@@ -555,7 +561,7 @@ static void damaged_indexes(void **state) {
     memset(large, ' ', (1 << 24) + 1);
     support_write(support_path(p.dir, INDEX), large, (1 << 24) + 1);
     free(large);
-    expect_refused(&p, IL_ERR_FORMAT, INDEX, "too many");
+    expect_refused(&p, IL_ERR_UNSUPPORTED, INDEX, "more than 16 MiB are not read");
     leave_place(&p);
 }
 

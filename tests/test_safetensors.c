@@ -189,14 +189,38 @@ static void hostile_headers_are_refused(void **state) {
     }
 }
 
+/* Parsed, a header takes many times its size: one that is there but large is not read. */
+static void large_headers_are_refused(void **state) {
+    (void)state;
+    static const size_t sizes[] = {(16 << 20) + 1, 17000000};
+    il_st st;
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t length = sizes[i];
+        unsigned char *file = malloc(8 + length);
+        assert_non_null(file);
+        memset(file, ' ', 8 + length);
+        memcpy(file, &length, 8);
+        file[8] = '{';
+        file[7 + length] = '}';
+        assert_fails(il_st_parse(&alloc.allocator, "f", file, 8 + length, &st, &error), IL_ERR_UNSUPPORTED, error,
+                     "f: header of 17 MB: more than 16 MiB are not read");
+        length = 16 << 20;
+        memcpy(file, &length, 8);
+        file[7 + length] = '}';
+        assert_ok(il_st_parse(&alloc.allocator, "f", file, 8 + length, &st, &error), error);
+        il_st_close(&st);
+        free(file);
+    }
+}
+
 static void hostile_lengths_are_refused(void **state) {
     (void)state;
     static const struct {
         uint64_t length;
         const char *text;
     } cases[] = {
-        {3, "only 2 bytes"},   {100000000, "only 2 bytes"}, {100000001, "above"},
-        {UINT64_MAX, "above"}, {UINT64_MAX - 7, "above"},   {(uint64_t)1 << 63, "above"},
+        {3, "only 2 bytes"},          {100000000, "only 2 bytes"},      {100000001, "only 2 bytes"},
+        {UINT64_MAX, "only 2 bytes"}, {UINT64_MAX - 7, "only 2 bytes"}, {(uint64_t)1 << 63, "cut short"},
     };
     unsigned char *file = malloc(10);
     il_st st;
@@ -454,6 +478,7 @@ int main(void) {
         CASE(a_good_file_is_read),
         CASE(an_empty_header_is_read),
         CASE(hostile_headers_are_refused),
+        CASE(large_headers_are_refused),
         CASE(hostile_lengths_are_refused),
         CASE(damage_is_noticed_or_harmless),
         CASE(deep_nesting_is_refused),

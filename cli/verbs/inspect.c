@@ -6,6 +6,7 @@
 #include "safetensors.h"
 #include "verbs.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +57,28 @@ static json_t *tokenizer_object(const il_tokenizer *tokenizer) {
                      "eos", info.eos, "unk", info.unk);
 }
 
+/* As the library reads it: no pipe, and not more than it takes. */
+static il_status read_progress(inspection *in, const char *path) {
+    enum { BYTES_MAX = 1 << 20 };
+    il_error *error = &in->command->error;
+    struct stat info;
+    char *text;
+    size_t bytes;
+    json_error_t where;
+    if (stat(path, &info)) return cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", path);
+    if (info.st_size > BYTES_MAX)
+        return cli_fail(error, IL_ERR_UNSUPPORTED, "%s: %lld bytes: more than 1 MiB are not read", path,
+                        (long long)info.st_size);
+    il_status status = cli_path_read(path, &text, &bytes, error);
+    if (status) return status;
+    json_t *trainer = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &where);
+    free(text);
+    if (!trainer) return cli_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
+    set(in, "trainer", trainer);
+    return IL_OK;
+}
+
 /* dir: the model's directory; a checkpoint is one that also has the trainer's files. */
 static il_status inspect_model(inspection *in, const char *dir) {
     il_error *error = &in->command->error;
@@ -68,16 +91,9 @@ static il_status inspect_model(inspection *in, const char *dir) {
     int is_checkpoint = cli_path_exists(dir, "trainer.json");
     set(in, "kind", json_string(is_checkpoint ? "checkpoint" : "model"));
     if (is_checkpoint) {
-        char *path = cli_format("%s/trainer.json", dir), *text = NULL;
-        size_t bytes;
-        json_error_t where;
-        status = cli_path_read(path, &text, &bytes, error);
-        json_t *trainer = status ? NULL : json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &where);
-        if (!status && !trainer)
-            status = cli_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, where.line, where.text);
-        if (trainer) set(in, "trainer", trainer);
+        char *path = cli_format("%s/trainer.json", dir);
+        status = read_progress(in, path);
         free(path);
-        free(text);
     }
     set(in, "config", config_object(il_model_config(model)));
     set(in, "parameters", json_integer((json_int_t)il_model_parameters(model)));
@@ -205,7 +221,7 @@ static il_status inspect_state(inspection *in) {
             if (il_model_config(model)->mixer != IL_MIXER_SELF_ATTENTION) status = describe_layers(in, model, session);
         }
     }
-    if (!status) status = cli_safetensors_describe(in->path, in->object, error);
+    if (!status) status = cli_safetensors_describe(in->command->engine, in->path, in->object, error);
     il_session_close(session);
     il_model_unref(model);
     free(boxed);
@@ -236,7 +252,7 @@ static il_status inspect(inspection *in) {
     if (ends_in(in->path, ".ilstate")) return inspect_state(in);
     if (ends_in(in->path, ".safetensors")) {
         set(in, "kind", json_string("safetensors"));
-        return cli_safetensors_describe(in->path, in->object, error);
+        return cli_safetensors_describe(in->command->engine, in->path, in->object, error);
     }
     return cli_fail(error, IL_ERR_UNSUPPORTED,
                     "%s: not a directory, nor named as token shard (.bin, .npy), tokenizer (.model) or tensors "

@@ -465,7 +465,7 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
 il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config, il_error *error) {
     json_error_t trouble;
     if (bytes > TEXT_BYTES_MAX)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes are too many for a configuration", path, bytes);
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
     json_t *root = json_loadb(bytes ? text : "", bytes, JSON_REJECT_DUPLICATES, &trouble);
     if (!root && json_error_code(&trouble) == json_error_out_of_memory)
         return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);

@@ -200,8 +200,9 @@ static il_status open_index(loader *l, const char *dir, il_error *error) {
     json_t *value;
     IL_TRY(il_map_open(l->path, &map, error));
     if (map.bytes > INDEX_BYTES_MAX) {
+        size_t bytes = map.bytes;
         il_map_close(&map);
-        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes are too many for an index", l->path, map.bytes);
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 16 MiB are not read", l->path, bytes);
     }
     l->index = json_loadb(map.bytes ? (const char *)map.data : "", map.bytes, JSON_REJECT_DUPLICATES, &trouble);
     il_map_close(&map);
@@ -359,6 +360,13 @@ il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il
         return status;
     }
     *model = l.model;
+    return IL_OK;
+}
+
+il_status il_tensors_check(il_engine *engine, const char *path, il_error *error) {
+    il_st st;
+    IL_TRY(il_st_open(&engine->memory, path, &st, error));
+    il_st_close(&st);
     return IL_OK;
 }
 

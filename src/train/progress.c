@@ -72,8 +72,9 @@ static il_status parse(const char *path, json_t **root, il_error *error) {
     *root = NULL;
     IL_TRY(il_map_open(path, &map, error)); /* no pipe: it does not wait */
     if (map.bytes > BYTES_MAX) {
+        size_t bytes = map.bytes;
         il_map_close(&map);
-        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes: more than 1 MiB are not read", path, map.bytes);
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
     }
     *root = json_loadb((const char *)map.data, map.bytes, JSON_REJECT_DUPLICATES, &why);
     il_map_close(&map);
