@@ -9,8 +9,8 @@
 
 /* values [il_model_parameters], laid out as the tensors of model, as a file with their names. */
 il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error);
-/* What the library would refuse is refused. Adds "metadata" (if the file has any), "bytes" and "tensors" to object: name, dtype and shape of each, in
- * file order. */
+/* What the library would refuse is refused. Adds "metadata" (if the file has any), "bytes" and "tensors" to object:
+ * name, dtype and shape of each, in file order. */
 il_status cli_safetensors_describe(il_engine *engine, const char *path, json_t *object, il_error *error);
 
 #endif

@@ -150,8 +150,8 @@ IL_API const il_config *il_model_config(const il_model *model);
 IL_API uint64_t il_model_parameters(const il_model *model); /* entries of all tensors */
 /* xxh3-128 of config and tensors, 32 hex digits and a NUL. */
 IL_API void il_model_fingerprint(const il_model *model, char hex[33]);
-/* Checks a file of tensors (.safetensors, .ilstate) as loading does, but for which tensors they are: its header, and that
- * they cover the file without gap or overlap. */
+/* Checks a file of tensors (.safetensors, .ilstate) as loading does, but for which tensors they are: its header, and
+ * that they cover the file without gap or overlap. */
 IL_API il_status il_tensors_check(il_engine *engine, const char *path, il_error *error);
 /* Writes config.json, generation_config.json and model.safetensors into dir, which is made if absent. They appear
  * together or not at all: made beside dir, they take the place of an older model at once. Where that cannot be (dir is

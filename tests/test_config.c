@@ -335,7 +335,8 @@ static void damaged_text_is_refused(void **state) {
     char *large = calloc(bytes, 1);
     assert_non_null(large);
     memset(large, ' ', bytes);
-    assert_fails(il_config_parse("c", large, bytes, &config, &error), IL_ERR_UNSUPPORTED, error, "more than 1 MiB are not read");
+    assert_fails(il_config_parse("c", large, bytes, &config, &error), IL_ERR_UNSUPPORTED, error,
+                 "more than 1 MiB are not read");
     free(large);
 }
 

@@ -475,20 +475,11 @@ static void short_memory_is_an_error(void **state) {
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, nothing_left)
     const struct CMUnitTest tests[] = {
-        CASE(a_good_file_is_read),
-        CASE(an_empty_header_is_read),
-        CASE(hostile_headers_are_refused),
-        CASE(large_headers_are_refused),
-        CASE(hostile_lengths_are_refused),
-        CASE(damage_is_noticed_or_harmless),
-        CASE(deep_nesting_is_refused),
-        CASE(a_long_name_is_cut_in_the_message),
-        CASE(bf16_becomes_f32),
-        CASE(f16_becomes_f32),
-        CASE(other_types_are_not_converted),
-        CASE(what_is_written_is_read_back),
-        CASE(nonsense_is_not_written),
-        CASE(short_memory_is_an_error),
+        CASE(a_good_file_is_read),       CASE(an_empty_header_is_read),           CASE(hostile_headers_are_refused),
+        CASE(large_headers_are_refused), CASE(hostile_lengths_are_refused),       CASE(damage_is_noticed_or_harmless),
+        CASE(deep_nesting_is_refused),   CASE(a_long_name_is_cut_in_the_message), CASE(bf16_becomes_f32),
+        CASE(f16_becomes_f32),           CASE(other_types_are_not_converted),     CASE(what_is_written_is_read_back),
+        CASE(nonsense_is_not_written),   CASE(short_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,12 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and mapped as they are");
 
-enum { HEADER_BYTES_MAX = 16 << 20 /* parsed it takes up to 50 times as much */, LENGTH_BYTES = 8, RANK_MAX = 8, DATA_ALIGN = 64 };
+enum {
+    HEADER_BYTES_MAX = 16 << 20 /* parsed it takes up to 50 times as much */,
+    LENGTH_BYTES = 8,
+    RANK_MAX = 8,
+    DATA_ALIGN = 64
+};
 static const char METADATA[] = "__metadata__";
 
 static const struct {
