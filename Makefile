@@ -1,12 +1,12 @@
 # Thin front of CMake (CMakePresets.json does the work). `make help` lists the targets.
-BUILD_PACKAGES = gcc g++ cmake pkg-config libjansson-dev libzstd-dev libxxhash-dev libsentencepiece-dev
+BUILD_PACKAGES = gcc g++ cmake pkg-config libjansson-dev libzstd-dev zlib1g-dev libxxhash-dev libsentencepiece-dev
 TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev
 CHECK_PACKAGES = $(BUILD_PACKAGES) clang-format
 DEMO_PACKAGES  = $(BUILD_PACKAGES) bible-kjv bible-kjv-text xz-utils bzip2
 BENCH_PACKAGES = $(BUILD_PACKAGES) libdnnl-dev p7zip-full
 FUZZ_PACKAGES  = $(TEST_PACKAGES) clang libclang-rt-14-dev
 CROSS_PACKAGES = gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static cmake pkg-config
-ARM64_PACKAGES = libjansson4 libjansson-dev libzstd1 libzstd-dev libxxhash0 libxxhash-dev libsentencepiece0 libsentencepiece-dev \
+ARM64_PACKAGES = libjansson4 libjansson-dev libzstd1 libzstd-dev zlib1g zlib1g-dev libxxhash0 libxxhash-dev libsentencepiece0 libsentencepiece-dev \
                  libcmocka0 libcmocka-dev
 JOBS = $(shell nproc)
 SECONDS_EACH = 60

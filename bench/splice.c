@@ -177,11 +177,20 @@ static void write_host(const char *folder, int number, const paragraphs *own, si
     finish(labels);
 }
 
+static void open_books(const char *path, eval_books *books) {
+    il_engine *engine;
+    il_error error;
+    il_documents_options options;
+    il_documents_options_default(&options);
+    if (il_engine_open(NULL, &engine, &error) || eval_books_open(engine, path, &options, books, &error))
+        fail(path, error.message);
+    il_engine_close(engine);
+}
+
 /* Of each author the first `hosts` parts of `part` bytes: first parts of its books first. */
 static void make(const char *path, const char *folder, size_t part, size_t hosts, size_t every) {
     eval_books books;
-    il_error error;
-    if (eval_books_open(path, &books, &error)) fail("make", error.message);
+    open_books(path, &books);
     paragraphs donors = {0}, *own = cli_alloc(books.n, sizeof *own);
     size_t longest = 0;
     int number = 0;
@@ -218,10 +227,9 @@ static void make(const char *path, const char *folder, size_t part, size_t hosts
 
 static void join(const char *from, const char *to) {
     eval_books books;
-    il_error error;
     FILE *file = fopen(to, "wb");
     if (!file) fail(to, strerror(errno));
-    if (eval_books_open(from, &books, &error)) fail("text", error.message);
+    open_books(from, &books);
     for (size_t i = 0; i < books.n; i++) fprintf(file, "%s%s", i ? "\n\n" : "", books.books[i].text);
     finish(file);
     eval_books_close(&books);

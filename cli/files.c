@@ -93,54 +93,6 @@ int cli_path_same(const char *one, const char *other) {
     return !stat(one, &a) && !stat(other, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-/* Copies standard input to path. */
-static il_status spool(const char *path, il_error *error) {
-    char block[1 << 14];
-    size_t got;
-    FILE *stream = fopen(path, "wb");
-    if (!stream) return io_error(error, path);
-    while ((got = fread(block, 1, sizeof block, stdin)) > 0)
-        if (fwrite(block, 1, got, stream) != got) break;
-    il_status status = IL_OK;
-    if (ferror(stdin))
-        status = io_error(error, "standard input");
-    else if (ferror(stream))
-        status = io_error(error, path);
-    if (fclose(stream) && !status) status = io_error(error, path);
-    return status;
-}
-
-il_status cli_inputs_open(const char *const *words, size_t n, cli_inputs *inputs, il_error *error) {
-    *inputs = (cli_inputs){.paths = cli_alloc(n, sizeof *inputs->paths), .n = n};
-    for (size_t i = 0; i < n; i++) {
-        inputs->paths[i] = words[i];
-        if (strcmp(words[i], "-")) continue;
-        if (inputs->file) return cli_fail(error, IL_ERR_ARG, "standard input ('-') can be read only once");
-        const char *base = getenv("TMPDIR");
-        inputs->dir = cli_format("%s/innerloop-XXXXXX", base && base[0] ? base : "/tmp");
-        if (!mkdtemp(inputs->dir)) {
-            il_status status = io_error(error, inputs->dir);
-            free(inputs->dir);
-            inputs->dir = NULL;
-            return status;
-        }
-        inputs->file = cli_format("%s/stdin.txt", inputs->dir);
-        inputs->paths[i] = inputs->file;
-        il_status status = spool(inputs->file, error);
-        if (status) return status;
-    }
-    return IL_OK;
-}
-
-void cli_inputs_close(cli_inputs *inputs) {
-    if (inputs->file) unlink(inputs->file);
-    if (inputs->dir) rmdir(inputs->dir);
-    free(inputs->file);
-    free(inputs->dir);
-    free(inputs->paths);
-    *inputs = (cli_inputs){0};
-}
-
 il_status cli_file_open(cli_file *file, const char *path, il_error *error) {
     static unsigned turn;
     *file = (cli_file){.path = path};

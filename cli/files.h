@@ -17,16 +17,6 @@ il_status cli_path_writable(const char *path, il_error *error);
 uint64_t cli_path_bytes(const char *path);             /* 0 when there is none */
 int cli_path_same(const char *one, const char *other); /* by whatever names and links; 0 when there is none */
 
-/* Input files for the library, which wants paths: "-" becomes a temporary text file holding standard input. */
-typedef struct cli_inputs {
-    const char **paths; /* [n] */
-    size_t n;
-    char *dir, *file; /* the temporary ones; NULL: none */
-} cli_inputs;
-/* words must outlive inputs, which must be closed even after a failure. */
-il_status cli_inputs_open(const char *const *words, size_t n, cli_inputs *inputs, il_error *error);
-void cli_inputs_close(cli_inputs *inputs);
-
 /* A file that appears under its name only when it is complete. Links are followed; devices and pipes are refused. */
 typedef struct cli_file {
     FILE *stream;

@@ -54,9 +54,26 @@ il_status cli_encoder_encode(cli_encoder *e, const char *text, size_t bytes, int
 
 /* ---- lines ---- */
 
-il_status cli_lines_open(cli_lines *lines, const char *path, const il_tokenizer *tokenizer, int follows,
-                         il_error *error) {
-    *lines = (cli_lines){.name = "standard input", .follows = follows};
+/* Waits for bytes, or for Ctrl-C, which ends the file. */
+static int64_t read_some(void *user, void *data, size_t bytes) {
+    cli_lines *lines = user;
+    struct pollfd input = {.fd = lines->fd, .events = POLLIN};
+    while (!cli_interrupted()) {
+        int ready = poll(&input, 1, WAIT_MS);
+        if (!ready || (ready < 0 && errno == EINTR)) continue;
+        ssize_t got = read(lines->fd, data, bytes);
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (got > 0) lines->came += (uint64_t)got;
+        return got;
+    }
+    return 0;
+}
+
+il_status cli_lines_open(cli_lines *lines, il_engine *engine, const char *path, const il_documents_options *options,
+                         const il_tokenizer *tokenizer, int follows, il_error *error) {
+    *lines = (cli_lines){.name = "standard input", .follows = follows, .engine = engine, .options = *options};
+    lines->options.read = read_some;
+    lines->options.user = lines;
     if (strcmp(path, "-")) {
         lines->name = path;
         lines->fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -71,26 +88,39 @@ il_status cli_lines_open(cli_lines *lines, const char *path, const il_tokenizer 
 void cli_lines_close(cli_lines *lines) {
     if (lines->fd > 0) close(lines->fd);
     cli_encoder_close(&lines->encoder);
+    il_documents_close(lines->documents);
     free(lines->input);
     *lines = (cli_lines){0};
 }
 
+/* The next part of the file; at its end, or at Ctrl-C, what has come is still taken. */
+static il_status next_part(cli_lines *lines, il_error *error) {
+    il_status status = IL_OK;
+    if (!lines->documents)
+        status = il_documents_open(lines->engine, lines->name, &lines->options, &lines->documents, error);
+    if (!status) status = il_documents_part(lines->documents, &lines->part, error);
+    if (!status) return IL_OK;
+    lines->part.bytes = 0;
+    lines->ended = status == IL_ERR_END || cli_interrupted();
+    return lines->ended ? IL_OK : status;
+}
+
 il_status cli_lines_fill(cli_lines *lines, il_error *error) {
-    struct pollfd input = {.fd = lines->fd, .events = POLLIN};
     memmove(lines->input + 1, lines->input + lines->from, lines->to - lines->from);
     lines->to = 1 + lines->to - lines->from;
     lines->from = 1;
-    while (!cli_interrupted()) {
-        int ready = poll(&input, 1, WAIT_MS);
-        if (!ready || (ready < 0 && errno == EINTR)) continue;
-        ssize_t got = read(lines->fd, lines->input + lines->to, 1 + CLI_LINE_BYTES_MAX - lines->to);
-        if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-        if (got < 0) return cli_fail(error, IL_ERR_IO, "%s: %s", lines->name, strerror(errno));
-        lines->ended = !got;
-        lines->to += (size_t)got;
-        return IL_OK;
+    if (!lines->part.bytes) {
+        il_status status = next_part(lines, error);
+        if (status) return status;
+        int within = lines->to > 1 && lines->input[lines->to - 1] != '\n';
+        if (lines->part.bytes && lines->part.begins && within && lines->to <= CLI_LINE_BYTES_MAX)
+            lines->input[lines->to++] = '\n';
     }
-    lines->ended = 1; /* what has come is still taken */
+    size_t room = 1 + CLI_LINE_BYTES_MAX - lines->to, n = lines->part.bytes < room ? lines->part.bytes : room;
+    if (n) memcpy(lines->input + lines->to, lines->part.text, n);
+    lines->part.text += n;
+    lines->part.bytes -= n;
+    lines->to += n;
     return IL_OK;
 }
 

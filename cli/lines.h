@@ -31,13 +31,19 @@ typedef struct cli_lines {
     uint64_t taken; /* bytes of all lines */
     int ended;      /* nothing comes any more; may be set, to stop */
     int fd, follows;
-    char *input; /* [1 + CLI_LINE_BYTES_MAX]: a line end, then [from, to) not taken yet */
+    uint64_t came; /* bytes of the file, compressed as they may be */
+    il_engine *engine;
+    il_documents_options options;
+    il_documents *documents; /* NULL: nothing was read yet */
+    il_document part;        /* its text [bytes] is still to be copied */
+    char *input;             /* [1 + CLI_LINE_BYTES_MAX]: a line end, then [from, to) not taken yet */
     size_t from, to;
 } cli_lines;
 
-/* path: "-" is standard input. follows: its first line follows earlier text. Close even after a failure. */
-il_status cli_lines_open(cli_lines *lines, const char *path, const il_tokenizer *tokenizer, int follows,
-                         il_error *error);
+/* path: "-" is standard input. Documents follow one another, each from a line of its own. follows: the first line
+ * follows earlier text. Close even after a failure; lines must stay where they are. */
+il_status cli_lines_open(cli_lines *lines, il_engine *engine, const char *path, const il_documents_options *options,
+                         const il_tokenizer *tokenizer, int follows, il_error *error);
 void cli_lines_close(cli_lines *lines); /* also of zeroed ones */
 /* Reads what there is, once there is something, or at Ctrl-C ends. */
 il_status cli_lines_fill(cli_lines *lines, il_error *error);

@@ -261,8 +261,8 @@ static void test_refusals(void **state) {
     (void)state;
     static const int one_author[] = {0, 2, 4};
 #define GAIN "eval --model m --reading-gain "
-    support_refused(1, "book.txt: books with authors are .jsonl or .jsonl.zst", GAIN "--data book.txt");
-    support_refused(1, "nowhere.jsonl: No such file", GAIN "--data nowhere.jsonl");
+    support_refused(1, "book.txt: text; books with authors are JSON", GAIN "--data book.txt");
+    support_refused(1, "nowhere.jsonl: cannot open: No such file", GAIN "--data nowhere.jsonl");
     support_refused(1, "at least 2 authors are needed; 0 authors have one", GAIN "--data books.jsonl");
     write_books("one.jsonl", one_author, 3, 0);
     support_refused(1, "needed; 1 authors have one", GAIN "--data one.jsonl " SIZES);
@@ -270,19 +270,23 @@ static void test_refusals(void **state) {
                     "C\xC3\xA9line has room for 7 targets of 150 bytes with 400 before them; more are needed for 100",
                     GAIN "--data books.jsonl --placements 100 " SIZES);
     write_text("bad.jsonl", "{\"text\":\"a\",\"author\":\"b\"}\n{\"text\":\"a\"}\n");
-    support_refused(1, "bad.jsonl, line 2: not an object with strings", GAIN "--data bad.jsonl");
+    support_refused(1, "bad.jsonl, document 2: no string \"author\" in it (--author-field)", GAIN "--data bad.jsonl");
+    write_text("bad.jsonl", "{\"text\":\"a\",\"writer\":\"b\"}\n");
+    support_refused(1, "no string \"author\"", GAIN "--data bad.jsonl");
+    support_refused(1, "at least 2 authors are needed", GAIN "--data bad.jsonl --author-field writer");
+    support_refused(2, "need --reading-gain", "eval --model m --data bad.jsonl --author-field writer");
     write_text("bad.jsonl", "\n{\"text\":");
     support_refused(1, "bad.jsonl, line 2, byte ", GAIN "--data bad.jsonl");
     write_text("bad.jsonl", "[1]\n");
-    support_refused(1, "bad.jsonl, line 1: not an object", GAIN "--data bad.jsonl");
+    support_refused(1, "bad.jsonl, line 1, byte 1: not an object", GAIN "--data bad.jsonl");
     write_text("bad.jsonl", " \n\n");
-    support_refused(1, "bad.jsonl: no books in it", GAIN "--data bad.jsonl");
+    support_refused(1, "bad.jsonl: no documents in it", GAIN "--data bad.jsonl");
     size_t n;
     char *packed = support_read("books.jsonl.zst", &n);
     support_write("cut.jsonl.zst", packed, n - 5);
     support_refused(1, "cut.jsonl.zst: cut short", GAIN "--data cut.jsonl.zst");
     write_text("cut.jsonl.zst", "no frame");
-    support_refused(1, "cut.jsonl.zst: ", GAIN "--data cut.jsonl.zst");
+    support_refused(1, "cut.jsonl.zst, line 1", GAIN "--data cut.jsonl.zst");
     free(packed);
     support_refused(2, "even number", GAIN "--data books.jsonl --placements 5");
     support_refused(2, "--placements must be from 4 to 100000, not 2", GAIN "--data books.jsonl --placements 2");

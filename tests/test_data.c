@@ -380,7 +380,8 @@ static void open_refuses(void **state) {
     assert_int_equal(mkdir(dir, 0777), 0);
     il_tokenizer *t = bytes_tokenizer();
     assert_fails(il_data_open(engine, &dir, 1, t, VOCAB, &o, &d, &error), IL_ERR_IO, error, "folder");
-    const char *pdf = "a.pdf";
+    const char *pdf = support_path(folder, "a.pdf");
+    support_write(pdf, "%PDF-1.5", 8);
     assert_fails(il_data_open(engine, &pdf, 1, t, VOCAB, &o, &d, &error), IL_ERR_UNSUPPORTED, error, "a.pdf");
     il_tokenizer_close(t);
 }
@@ -480,7 +481,7 @@ static void tokenize_to_shards(void **state) {
     uint64_t tokens;
     support_write(files[0], "abc", 3);
     support_write(files[1], "{\"text\": \"d\"}\n{\"text\": \"e\"}\n", 28);
-    assert_ok(il_data_tokenize(engine, files, 2, t, dir, &tokens, &error), error);
+    assert_ok(il_data_tokenize(engine, files, 2, NULL, t, dir, &tokens, &error), error);
     assert_int_equal(tokens, 8);
     assert_int_equal(support_folder_count(dir), 2);
     const char *shards[] = {support_path(dir, "x.bin"), support_path(dir, "y.v2.bin")};
@@ -500,12 +501,13 @@ static void tokenize_to_shards(void **state) {
     il_data_close(d);
 
     const char *twice[] = {files[0], "elsewhere/x.jsonl"};
-    assert_fails(il_data_tokenize(engine, twice, 2, t, dir, &tokens, &error), IL_ERR_ARG, error,
+    assert_fails(il_data_tokenize(engine, twice, 2, NULL, t, dir, &tokens, &error), IL_ERR_ARG, error,
                  "would both become x.bin");
     assert_int_equal(tokens, 0);
-    assert_fails(il_data_tokenize(engine, shards, 1, t, dir, &tokens, &error), IL_ERR_UNSUPPORTED, error, "x.bin");
-    assert_fails(il_data_tokenize(engine, files, 0, t, dir, &tokens, &error), IL_ERR_ARG, error, "no text files");
-    assert_fails(il_data_tokenize(engine, files, 1, t, files[0], NULL, &error), IL_ERR_IO, error, "x.txt");
+    assert_fails(il_data_tokenize(engine, shards, 1, NULL, t, dir, &tokens, &error), IL_ERR_UNSUPPORTED, error,
+                 "x.bin");
+    assert_fails(il_data_tokenize(engine, files, 0, NULL, t, dir, &tokens, &error), IL_ERR_ARG, error, "no text files");
+    assert_fails(il_data_tokenize(engine, files, 1, NULL, t, files[0], NULL, &error), IL_ERR_IO, error, "x.txt");
     free(dir);
     il_tokenizer_close(t);
 }

@@ -35,7 +35,7 @@ static int setup(void **state) {
     free(text);
     const char *files[] = {support_path(folder, "a.txt"), support_path(folder, "b.jsonl")};
     const char *path = support_path(folder, "t.model");
-    assert_ok(il_tokenizer_train(engine, files, 2, VOCAB, path, &error), error);
+    assert_ok(il_tokenizer_train(engine, files, 2, NULL, VOCAB, path, &error), error);
     assert_ok(il_tokenizer_load(engine, path, &trained, &error), error);
     return 0;
 }
@@ -199,7 +199,7 @@ static void training_is_repeatable_and_silent(void **state) {
     fflush(stderr);
     int kept = dup(2);
     assert_non_null(freopen(log, "w", stderr));
-    il_status status = il_tokenizer_train(engine, files, 2, VOCAB, path, &error);
+    il_status status = il_tokenizer_train(engine, files, 2, NULL, VOCAB, path, &error);
     il_tokenizer *t = NULL;
     il_status damaged = il_tokenizer_load(engine, files[0], &t, &error);
     fflush(stderr);
@@ -219,18 +219,19 @@ static void training_is_repeatable_and_silent(void **state) {
 static void training_refuses(void **state) {
     (void)state;
     const char *files[] = {support_path(folder, "a.txt")}, *path = support_path(folder, "x.model");
-    assert_fails(il_tokenizer_train(engine, files, 1, 100, path, &error), IL_ERR_ARG, error, "100");
-    assert_fails(il_tokenizer_train(engine, files, 1, 260, path, &error), IL_ERR_ARG, error, "260");
-    assert_fails(il_tokenizer_train(engine, files, 1, 265, path, &error), IL_ERR_ARG, error, "required_chars");
-    assert_fails(il_tokenizer_train(engine, files, 1, 30000, path, &error), IL_ERR_ARG, error, "too high");
-    assert_fails(il_tokenizer_train(engine, files, 0, 400, path, &error), IL_ERR_ARG, error, "no text files");
+    assert_fails(il_tokenizer_train(engine, files, 1, NULL, 100, path, &error), IL_ERR_ARG, error, "100");
+    assert_fails(il_tokenizer_train(engine, files, 1, NULL, 260, path, &error), IL_ERR_ARG, error, "260");
+    assert_fails(il_tokenizer_train(engine, files, 1, NULL, 265, path, &error), IL_ERR_ARG, error, "required_chars");
+    assert_fails(il_tokenizer_train(engine, files, 1, NULL, 30000, path, &error), IL_ERR_ARG, error, "too high");
+    assert_fails(il_tokenizer_train(engine, files, 0, NULL, 400, path, &error), IL_ERR_ARG, error, "no text files");
     const char *missing[] = {support_path(folder, "missing.txt")};
-    assert_fails(il_tokenizer_train(engine, missing, 1, 400, path, &error), IL_ERR_IO, error, "missing.txt");
+    assert_fails(il_tokenizer_train(engine, missing, 1, NULL, 400, path, &error), IL_ERR_IO, error, "missing.txt");
     const char *blank[] = {support_path(folder, "blank.txt")};
     support_write(blank[0], "\n\n\t\n", 4);
-    assert_fails(il_tokenizer_train(engine, blank, 1, 400, path, &error), IL_ERR_FORMAT, error, "no words");
+    assert_fails(il_tokenizer_train(engine, blank, 1, NULL, 400, path, &error), IL_ERR_FORMAT, error, "no words");
     const char *shard[] = {support_path(folder, "t.bin")};
-    assert_fails(il_tokenizer_train(engine, shard, 1, 400, path, &error), IL_ERR_UNSUPPORTED, error, "t.bin");
+    support_write(shard[0], "\x88\xD8\x34\x01", 4);
+    assert_fails(il_tokenizer_train(engine, shard, 1, NULL, 400, path, &error), IL_ERR_UNSUPPORTED, error, "t.bin");
     assert_int_equal(access(path, F_OK), -1);
 }
 

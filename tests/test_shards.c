@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "../fuzz/bytes.h"
 #include "base/memory.h"
 #include "support_files.h"
 #include "support_text.h"
@@ -23,13 +24,35 @@ static uint32_t get32(const unsigned char *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+static il_status take(const char *name, const void *data, size_t bytes, size_t step, int vocab, il_tokens *tokens,
+                      il_shard_info *info) {
+    fuzz_bytes input = {data, bytes, step};
+    il_source source;
+    il_format format = strstr(name, ".npy")   ? IL_FORMAT_NPY
+                       : strstr(name, ".u16") ? IL_FORMAT_U16
+                       : strstr(name, ".u32") ? IL_FORMAT_U32
+                                              : IL_FORMAT_BIN;
+    assert_ok(il_source_open(&memory, name, fuzz_bytes_read, &input, 0, &source, &error), error);
+    il_status status = il_shard_take(&memory, &source, format, vocab, tokens, info, &error);
+    il_source_close(&source);
+    return status;
+}
+
 static il_status parse(const char *name, const void *data, size_t bytes, int vocab, il_tokens *tokens,
                        il_shard_info *info) {
     unsigned char *exact = malloc(bytes ? bytes : 1); /* so that a sanitizer sees reads past the end */
     assert_non_null(exact);
     if (bytes) memcpy(exact, data, bytes);
     memset(&error, 0, sizeof error);
-    il_status status = il_shard_parse(&memory, name, exact, bytes, vocab, tokens, info, &error);
+    il_status status = take(name, exact, bytes, 0, vocab, tokens, info);
+    for (size_t step = 1; step < 1000; step = 30 * step + 7) { /* however it arrives */
+        il_tokens again = {0};
+        il_error first = error;
+        assert_int_equal(take(name, exact, bytes, step, vocab, &again, NULL), status);
+        assert_string_equal(error.message, first.message);
+        if (again.n) assert_memory_equal(again.ids, tokens->ids + tokens->n - again.n, again.n * 4);
+        il_tokens_free(&again);
+    }
     free(exact);
     return status;
 }
@@ -129,6 +152,8 @@ static void bad_shards(void **state) {
     refuses("a.bin", data, 1023, IL_ERR_FORMAT, "1023 bytes");
     refuses("a.bin", data, n - 1, IL_ERR_FORMAT, "3 tokens promised");
     refuses("a.bin", data, n + 1, IL_ERR_FORMAT, "7 bytes");
+    data[1024 + 6] = data[1024 + 7] = 0;
+    refuses("a.bin", data, n + 2, IL_ERR_FORMAT, "at least 8 bytes");
     put32(data + 1024, 1u << 16 | 1000);
     refuses("a.bin", data, n, IL_ERR_MISMATCH, "token 0 is 1000, outside the vocabulary of 1000");
     n = foreign(data, 20240520, 2, 3, 6);
@@ -189,6 +214,54 @@ static void numpy_files(void **state) {
     il_tokens_free(&tokens);
 }
 
+/* Every integer type and byte order, as long as the numbers are tokens. */
+static void numpy_integers(void **state) {
+    (void)state;
+    static const char *const types[] = {"|u1", "|i1", "<u2", ">u2", "<i2", ">i2", "<u4", ">u4",
+                                        "<i4", ">i4", "<u8", ">u8", "<i8", ">i8", "=u2"};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        unsigned char data[400], body[3 * 8] = {0};
+        char header[100];
+        size_t width = (size_t)(types[t][2] - '0');
+        const int32_t expected[] = {1, 100, 0};
+        for (size_t i = 0; i < 3; i++)
+            body[i * width + (types[t][0] == '>' ? width - 1 : 0)] = (unsigned char)expected[i];
+        sprintf(header, "{'descr': '%s', 'fortran_order': False, 'shape': (3,), }\n", types[t]);
+        il_tokens tokens = {0};
+        il_shard_info info;
+        assert_int_equal(parse("a.npy", data, npy(data, 1, header, body, 3 * width), 101, &tokens, &info), IL_OK);
+        assert_int_equal(tokens.n, 3);
+        assert_memory_equal(tokens.ids, expected, sizeof expected);
+        tokens.n = 0;
+        assert_int_equal(parse("a.npy", data, npy(data, 1, header, body, 3 * width), 100, &tokens, &info),
+                         IL_ERR_MISMATCH);
+        memset(body, 0xFF, sizeof body);
+        assert_int_equal(parse("a.npy", data, npy(data, 1, header, body, 3 * width), 100, &tokens, &info),
+                         IL_ERR_MISMATCH);
+        if (types[t][1] == 'i') assert_non_null(strstr(error.message, "token 0 is -1"));
+        il_tokens_free(&tokens);
+    }
+}
+
+/* Tokens and nothing else, as nanoGPT and OLMo keep them. */
+static void headerless_tokens(void **state) {
+    (void)state;
+    const unsigned char data[] = {5, 0, 1, 1, 231, 3, 0, 0};
+    il_tokens tokens = {0};
+    il_shard_info info;
+    assert_int_equal(parse("a.u16", data, 8, 1000, &tokens, &info), IL_OK);
+    assert_int_equal(info.tokens, 4);
+    assert_false(info.text_known);
+    assert_memory_equal(tokens.ids, ((int32_t[]){5, 257, 999, 0}), 16);
+    tokens.n = 0;
+    assert_int_equal(parse("a.u32", data + 4, 4, 1000, &tokens, &info), IL_OK);
+    assert_memory_equal(tokens.ids, ((int32_t[]){999}), 4);
+    il_tokens_free(&tokens);
+    refuses("a.u16", data, 7, IL_ERR_FORMAT, "whole number of tokens of 2 bytes");
+    refuses("a.u32", data, 4, IL_ERR_MISMATCH, "token 0 is 16842757");
+    refuses("a.bin", data, 8, IL_ERR_FORMAT, "--format u16");
+}
+
 static void bad_numpy_files(void **state) {
     (void)state;
     unsigned char data[400];
@@ -203,7 +276,9 @@ static void bad_numpy_files(void **state) {
     bad("{'descr': '<u2', 'fortran_order': False, 'shape': (), }\n", 4, IL_ERR_FORMAT, "one dimension");
     bad("{'descr': '<u2', 'fortran_order': True, 'shape': (2,), }\n", 4, IL_ERR_FORMAT, "C order");
     bad("{'descr': '<f4', 'fortran_order': False, 'shape': (1,), }\n", 4, IL_ERR_UNSUPPORTED, "<f4");
-    bad("{'descr': '>u2', 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_UNSUPPORTED, ">u2");
+    bad("{'descr': '<u3', 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_UNSUPPORTED, "<u3");
+    bad("{'descr': '|u2', 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_UNSUPPORTED, "|u2");
+    bad("{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }\n", 8, IL_ERR_MISMATCH, "token 0 is 131073");
     bad("{'descr': [('a', '<u2')], 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_FORMAT, "plain");
     bad("{'descr': '<u2', 'fortran_order': False, }\n", 4, IL_ERR_FORMAT, "lacks");
     bad("{'descr': '<u2', 'descr': '<u2', 'fortran_order': False, 'shape': (2,), }\n", 4, IL_ERR_FORMAT, "repeated");
@@ -218,7 +293,7 @@ static void bad_numpy_files(void **state) {
     data[6] = 4;
     refuses("a.npy", data, n, IL_ERR_UNSUPPORTED, "version 4.0");
     data[6] = 2;
-    refuses("a.npy", data, n, IL_ERR_FORMAT, "ends after the file");
+    refuses("a.npy", data, n, IL_ERR_FORMAT, "a header of");
     data[0] = 'N';
     refuses("a.npy", data, n, IL_ERR_FORMAT, "not a .npy");
 }
@@ -239,8 +314,9 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written_and_read), cmocka_unit_test(foreign_shards),  cmocka_unit_test(bad_shards),
-        cmocka_unit_test(numpy_files),      cmocka_unit_test(bad_numpy_files),
+        cmocka_unit_test(written_and_read),  cmocka_unit_test(foreign_shards),  cmocka_unit_test(bad_shards),
+        cmocka_unit_test(numpy_files),       cmocka_unit_test(bad_numpy_files), cmocka_unit_test(numpy_integers),
+        cmocka_unit_test(headerless_tokens),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

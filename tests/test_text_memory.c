@@ -56,7 +56,7 @@ static il_status train(const il_allocator *allocator, void *context, il_error *e
     const char *files[] = {support_path(folder, "a.jsonl.zst")};
     (void)allocator;
     (void)context;
-    return il_tokenizer_train(engine, files, 1, 300, support_path(folder, "new.model"), error);
+    return il_tokenizer_train(engine, files, 1, NULL, 300, support_path(folder, "new.model"), error);
 }
 
 static void folders_and_training(void **state) {
@@ -101,7 +101,7 @@ static il_status tokenize(const il_allocator *allocator, void *context, il_error
     const opening *o = context;
     uint64_t tokens;
     (void)allocator;
-    return il_data_tokenize(engine, o->files, o->n, o->tokenizer, support_path(folder, "shards"), &tokens, error);
+    return il_data_tokenize(engine, o->files, o->n, NULL, o->tokenizer, support_path(folder, "shards"), &tokens, error);
 }
 
 static void data(void **state) {
@@ -153,7 +153,7 @@ static int setup(void **state) {
     free(text);
     const char *files[] = {support_path(folder, "b.txt")};
     model_path = strdup(support_path(folder, "t.model"));
-    assert_ok(il_tokenizer_train(engine, files, 1, 300, model_path, &setup_error), setup_error);
+    assert_ok(il_tokenizer_train(engine, files, 1, NULL, 300, model_path, &setup_error), setup_error);
     return 0;
 }
 

@@ -4,6 +4,7 @@
  * last one only to be scored: every loss then comes from the same computation, at the price of 1/L more work. */
 #include "bundled_model.h"
 #include "command.h"
+#include "documents.h"
 #include "files.h"
 #include "interrupt.h"
 #include "output.h"
@@ -27,6 +28,7 @@ typedef struct eval_options {
     const char *model, *data, *per_token, *logits, *grads;
     uint64_t length, tokens_max, feed;
     int frozen, by_position, reading_gain;
+    cli_documents documents;
     eval_gain_options gain;
 } eval_options;
 
@@ -245,7 +247,7 @@ static void print_text(const evaluation *e, double nll, double bits_per_byte) {
     }
 }
 
-static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
+static il_status evaluate(evaluation *e) {
     cli_command *command = e->command;
     il_data_options data_options;
     il_status status = cli_command_load_for_tokens(command, e->options->model, &e->model, &e->tokenizer);
@@ -253,12 +255,12 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
     if (status) return status;
     e->vocabulary = (size_t)il_model_config(e->model)->vocab_size;
     il_data_options_default(&data_options);
+    data_options.documents = cli_documents_options(&e->options->documents);
     data_options.length = 1; /* only the stream is used; eval cuts it itself */
     data_options.sequences = 1;
     data_options.shuffle = 0;
     data_options.loop = 0;
-    status =
-        cli_command_data(command, inputs->paths, inputs->n, e->tokenizer, (int)e->vocabulary, &data_options, &e->data);
+    status = cli_command_data(command, &e->options->data, 1, e->tokenizer, (int)e->vocabulary, &data_options, &e->data);
     if (status) return status;
     e->tokens = il_data_stream(e->data);
     e->n_tokens = (size_t)il_data_tokens(e->data);
@@ -283,7 +285,7 @@ static il_status evaluate(evaluation *e, const cli_inputs *inputs) {
 static const char *misuse(const arg_spec *spec, const eval_options *options) {
     static const char *const ours[] = {"--seq-len",     "--max-tokens", "--feed",   "--frozen",
                                        "--by-position", "--per-token",  "--logits", "--grads"};
-    static const char *const theirs[] = {"--read-bytes", "--next-bytes", "--placements", "--seed"};
+    static const char *const theirs[] = {"--author-field", "--read-bytes", "--next-bytes", "--placements", "--seed"};
     if (options->grads && options->frozen)
         return "--grads and --frozen exclude each other: the gradient is that of the learning model";
     const char *const outputs[] = {options->per_token, options->logits, options->grads};
@@ -292,11 +294,12 @@ static const char *misuse(const arg_spec *spec, const eval_options *options) {
             return "--per-token, --logits and --grads need a file each";
     for (size_t i = 0; options->reading_gain && i < COUNT_OF(ours); i++)
         if (arg_given(spec, ours[i]))
-            return "--reading-gain goes with --read-bytes, --next-bytes, --placements and --seed only; it is always "
+            return "--reading-gain goes with --author-field, --read-bytes, --next-bytes, --placements and --seed only; "
+                   "it is always "
                    "measured frozen too";
     for (size_t i = 0; !options->reading_gain && i < COUNT_OF(theirs); i++)
         if (arg_given(spec, theirs[i]))
-            return "--read-bytes, --next-bytes, --placements and --seed need --reading-gain";
+            return "--author-field, --read-bytes, --next-bytes, --placements and --seed need --reading-gain";
     if (options->gain.placements % 2) return "--placements: an even number is needed, since they come in pairs";
     return NULL;
 }
@@ -305,8 +308,8 @@ int verb_eval(int argc, char **argv) {
     eval_options options = {.gain = {.read_bytes = 100000, .next_bytes = 20000, .placements = 32, .seed = 1}};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
-        ARG("--data", ARG_TEXT, &options.data, "FILE",
-            "token shard (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)", .required = 1),
+        ARG("--data", ARG_TEXT, &options.data, "FILE", "tokens, or " CLI_FILE_HELP, .required = 1),
+        CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS),
         ARG("--seq-len", ARG_COUNT, &options.length, "L",
             "tokens of a sequence, each from a fresh state (default: the whole file is one)", RANGE(1, 1e15)),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N",
@@ -323,8 +326,9 @@ int verb_eval(int argc, char **argv) {
         ARG("--grads", ARG_TEXT, &options.grads, "FILE.safetensors",
             "write the gradient of the recipe's loss for every tensor"),
         ARG("--reading-gain", ARG_FLAG, &options.reading_gain, NULL,
-            "how much reading an author lowers the loss on the text that follows; needs books with authors (.jsonl, "
-            ".jsonl.zst)"),
+            "how much reading an author lowers the loss on the text that follows; needs JSON that names authors"),
+        ARG("--author-field", ARG_TEXT, &options.gain.documents.also[0], "NAME",
+            "of it: the field of JSON that names the author (default author)"),
         ARG("--read-bytes", ARG_COUNT, &options.gain.read_bytes, "N", "of it: bytes read before (default 100000)",
             RANGE(0, 1e12)),
         ARG("--next-bytes", ARG_COUNT, &options.gain.next_bytes, "N", "of it: bytes of a target (default 20000)",
@@ -341,7 +345,6 @@ int verb_eval(int argc, char **argv) {
                                 "innerloop eval --model model --data book.txt --seq-len 2048 --frozen --json\n"
                                 "innerloop eval --model model --data books.jsonl.zst --reading-gain"};
     cli_command command;
-    cli_inputs inputs = {0};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     const char *complaint = misuse(&spec, &options);
@@ -354,20 +357,21 @@ int verb_eval(int argc, char **argv) {
     if (options.reading_gain) {
         options.gain.model = options.model;
         options.gain.data = options.data;
+        const char *author = options.gain.documents.also[0];
+        options.gain.documents = cli_documents_options(&options.documents);
+        options.gain.documents.also[0] = author;
         if (!status) status = eval_reading_gain(&command, &options.gain);
         return cli_command_close(&command, status);
     }
     evaluation *e = cli_alloc(1, sizeof *e);
     e->command = &command;
     e->options = &options;
-    if (!status) status = cli_inputs_open(&options.data, 1, &inputs, &command.error);
-    if (!status) status = evaluate(e, &inputs);
+    if (!status) status = evaluate(e);
     cli_file_abandon(&e->per_token);
     cli_file_abandon(&e->logits_file);
     il_data_close(e->data);
     il_tokenizer_close(e->tokenizer);
     il_model_unref(e->model);
-    cli_inputs_close(&inputs);
     eval_learning_close(&e->learning);
     free(e->nll);
     free(e->logits);

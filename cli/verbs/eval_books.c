@@ -2,21 +2,8 @@
 #include "verbs/eval_books.h"
 #include "output.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
-
-enum { BLOCK = 1 << 17, LINE_BYTES_MAX = 256 << 20 };
-
-typedef struct reader {
-    const char *path;
-    eval_books *books;
-    char *line; /* [n], its end not come yet */
-    size_t n, capacity, number;
-    il_error *error;
-} reader;
 
 static void *grown(void *block, size_t *capacity, size_t need, size_t size) {
     if (need <= *capacity) return block;
@@ -39,93 +26,36 @@ static size_t author_of(eval_books *b, const char *name) {
     return b->n_authors++;
 }
 
-static il_status take_line(reader *r) {
-    json_error_t problem;
-    size_t blank = 0;
-    r->number++;
-    while (blank < r->n && strchr(" \t\r", r->line[blank]) && r->line[blank]) blank++;
-    if (blank == r->n) return IL_OK;
-    json_t *object = json_loadb(r->line, r->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &problem);
-    if (!object)
-        return cli_fail(r->error, IL_ERR_FORMAT, "%s, line %zu, byte %d: %s", r->path, r->number, problem.position,
-                        problem.text);
-    const json_t *text = json_object_get(object, "text"), *author = json_object_get(object, "author"),
-                 *title = json_object_get(object, "title");
-    il_status status = IL_OK;
-    if (!json_is_string(text) || !json_is_string(author)) {
-        status = cli_fail(r->error, IL_ERR_FORMAT, "%s, line %zu: not an object with strings \"text\" and \"author\"",
-                          r->path, r->number);
-    } else {
-        eval_books *b = r->books;
-        b->books = grown(b->books, &b->capacity, b->n + 1, sizeof *b->books);
-        eval_book *book = &b->books[b->n++];
-        *book = (eval_book){.bytes = json_string_length(text), .author = author_of(b, json_string_value(author))};
-        book->text = cli_alloc(book->bytes + 1, 1);
-        memcpy(book->text, json_string_value(text), book->bytes);
-        book->title = cli_format("%s", json_is_string(title) ? json_string_value(title) : "");
-    }
-    json_decref(object);
-    return status;
+static void take(eval_books *b, const il_document *document) {
+    b->books = grown(b->books, &b->capacity, b->n + 1, sizeof *b->books);
+    eval_book *book = &b->books[b->n++];
+    *book = (eval_book){.bytes = document->bytes, .author = author_of(b, document->also[0])};
+    book->text = cli_alloc(book->bytes + 1, 1);
+    memcpy(book->text, document->text, book->bytes);
+    book->title = cli_format("%s", document->also[1] ? document->also[1] : "");
 }
 
-static il_status take_bytes(reader *r, const char *data, size_t bytes) {
-    il_status status = IL_OK;
-    while (bytes && !status) {
-        const char *end = memchr(data, '\n', bytes);
-        size_t part = end ? (size_t)(end - data) : bytes;
-        if (part > LINE_BYTES_MAX - r->n)
-            return cli_fail(r->error, IL_ERR_FORMAT, "%s, line %zu: longer than %d bytes", r->path, r->number + 1,
-                            LINE_BYTES_MAX);
-        r->line = grown(r->line, &r->capacity, r->n + part, 1);
-        if (part) memcpy(r->line + r->n, data, part);
-        r->n += part;
-        if (end) {
-            status = take_line(r);
-            r->n = 0;
-        }
-        data += part + (end != NULL);
-        bytes -= part + (end != NULL);
-    }
-    return status;
-}
-
-/* What is in `in`, decompressed. *left: not 0 inside a frame. */
-static il_status take_frames(reader *r, ZSTD_DStream *stream, ZSTD_inBuffer *in, char *block, size_t *left) {
-    ZSTD_outBuffer out = {block, BLOCK, 0};
-    il_status status = IL_OK;
-    do { /* a full block means that there may be more to come */
-        out.pos = 0;
-        *left = ZSTD_decompressStream(stream, &out, in);
-        if (ZSTD_isError(*left)) return cli_fail(r->error, IL_ERR_FORMAT, "%s: %s", r->path, ZSTD_getErrorName(*left));
-        status = take_bytes(r, block, out.pos);
-    } while (!status && (in->pos < in->size || out.pos == out.size));
-    return status;
-}
-
-il_status eval_books_open(const char *path, eval_books *books, il_error *error) {
-    reader r = {.path = path, .books = books, .error = error};
-    size_t n = strlen(path), got, left = 0;
-    int packed = n > 10 && !strcmp(path + n - 10, ".jsonl.zst");
+il_status eval_books_open(il_engine *engine, const char *path, const il_documents_options *options, eval_books *books,
+                          il_error *error) {
+    il_documents_options o = *options;
+    il_documents *documents;
+    il_document document;
     *books = (eval_books){0};
-    if (!packed && !(n > 6 && !strcmp(path + n - 6, ".jsonl")))
-        return cli_fail(error, IL_ERR_UNSUPPORTED, "%s: books with authors are .jsonl or .jsonl.zst", path);
-    FILE *file = fopen(path, "rb");
-    if (!file) return cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
-    ZSTD_DStream *stream = ZSTD_createDStream();
-    char *in = cli_alloc(BLOCK, 1), *out = cli_alloc(BLOCK, 1);
-    il_status status = stream ? IL_OK : cli_fail(error, IL_ERR_NOMEM, "%s: no memory to decompress it", path);
-    while (!status && (got = fread(in, 1, BLOCK, file)) > 0)
-        status = packed ? take_frames(&r, stream, &(ZSTD_inBuffer){in, got, 0}, out, &left) : take_bytes(&r, in, got);
-    if (!status && ferror(file)) status = cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
-    if (!status && left) status = cli_fail(error, IL_ERR_FORMAT, "%s: cut short: it ends inside a frame", path);
-    if (!status && r.n) status = take_line(&r);
-    if (!status && !books->n) status = cli_fail(error, IL_ERR_FORMAT, "%s: no books in it", path);
-    ZSTD_freeDStream(stream);
-    free(in);
-    free(out);
-    free(r.line);
-    fclose(file);
-    return status;
+    if (!o.also[0]) o.also[0] = "author";
+    o.also[1] = "title";
+    il_status status = il_documents_open(engine, path, &o, &documents, error);
+    if (status) return status;
+    if (il_documents_format(documents) == IL_FORMAT_TEXT)
+        status = cli_fail(error, IL_ERR_UNSUPPORTED, "%s: text; books with authors are JSON", path);
+    while (!status && !(status = il_documents_next(documents, &document, error))) {
+        if (document.also[0])
+            take(books, &document);
+        else
+            status = cli_fail(error, IL_ERR_FORMAT, "%s, document %zu: no string \"%s\" in it (--author-field)", path,
+                              books->n + 1, o.also[0]);
+    }
+    il_documents_close(documents);
+    return status == IL_ERR_END ? IL_OK : status;
 }
 
 void eval_books_close(eval_books *books) {

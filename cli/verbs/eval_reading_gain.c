@@ -405,7 +405,8 @@ static void print_text(const measuring *m) {
 
 static il_status run(measuring *m) {
     il_tokenizer_info info;
-    il_status status = eval_books_open(m->options->data, &m->books, &m->command->error);
+    il_status status =
+        eval_books_open(m->command->engine, m->options->data, &m->options->documents, &m->books, &m->command->error);
     if (!status) status = cli_command_load(m->command, m->options->model, &m->model, &m->tokenizer);
     if (!status) status = choose(m);
     if (status) return status;

@@ -6,6 +6,7 @@
 
 typedef struct eval_gain_options {
     const char *model, *data;
+    il_documents_options documents; /* also[0]: the field that names the author */
     uint64_t read_bytes, next_bytes, placements, seed;
 } eval_gain_options;
 

@@ -3,6 +3,7 @@
  * memory is constant. */
 #include "bundled_model.h"
 #include "command.h"
+#include "documents.h"
 #include "files.h"
 #include "interrupt.h"
 #include "lines.h"
@@ -18,6 +19,7 @@ enum { BATCH = 2048 }; /* tokens after which what has been tokenized is fed */
 typedef struct read_options {
     const char *model, *save, *load;
     int frozen;
+    cli_documents documents;
 } read_options;
 
 typedef struct reading {
@@ -77,7 +79,7 @@ static il_status read_all(reading *r) {
         if (!size || status) continue;
         char detail[64];
         snprintf(detail, sizeof detail, "%llu tokens, %.0f tokens/s", (unsigned long long)read_so_far(r), rate(r));
-        cli_progress_show(&progress, r->lines.taken < size ? r->lines.taken : size, detail);
+        cli_progress_show(&progress, r->lines.came < size ? r->lines.came : size, detail);
     }
     if (size) cli_progress_end(&progress);
     return status;
@@ -100,7 +102,8 @@ static il_status begin(reading *r, const read_options *options, const char *path
         int32_t bos = info.bos >= 0 ? info.bos : il_model_config(r->model)->bos_token;
         if (bos >= 0 && bos < il_model_config(r->model)->vocab_size) push(r, &bos, 1);
     }
-    return cli_lines_open(&r->lines, path, r->tokenizer, r->position > 0, error);
+    il_documents_options documents = cli_documents_options(&options->documents);
+    return cli_lines_open(&r->lines, r->command->engine, path, &documents, r->tokenizer, r->position > 0, error);
 }
 
 static il_status read_text(reading *r, const read_options *options, const char *path) {
@@ -136,13 +139,14 @@ int verb_read(int argc, char **argv) {
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "make no inner update, now and in what goes on from the state: the control for learning while reading"),
+        CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS_OF_TEXT),
     };
     arg_spec spec = {.verb = "read",
                      .summary = "read a text once into a state file",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .operand = "FILE",
-                     .operand_help = "text; - is standard input",
+                     .operand_help = CLI_FILE_HELP,
                      .operands_min = 1,
                      .operands_max = 1,
                      .example = "innerloop read --model model --save-state book.ilstate book.txt\n"

@@ -3,6 +3,7 @@
  * be for eval: BOS first, a line tokenized as what follows a line end. */
 #include "bundled_model.h"
 #include "command.h"
+#include "documents.h"
 #include "interrupt.h"
 #include "lines.h"
 #include "output.h"
@@ -31,6 +32,7 @@ typedef struct score_options {
     double threshold;
     uint64_t window;
     int frozen, relative;
+    cli_documents documents;
 } score_options;
 
 typedef struct scoring {
@@ -274,7 +276,7 @@ static il_status read_all(scoring *s) {
         if (!status) status = take_lines(s);
         if (!shows || status) continue;
         snprintf(detail, sizeof detail, "%.3f bits per byte", s->all.bytes ? score_per_byte(&s->all) : 0.0);
-        cli_progress_show(&progress, s->lines.taken < size ? s->lines.taken : size, detail);
+        cli_progress_show(&progress, s->lines.came < size ? s->lines.came : size, detail);
     }
     if (shows) cli_progress_end(&progress);
     return status;
@@ -312,7 +314,8 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_session_get_stats(s->session, &stats);
     if (options->relative) status = check_relative(s, options, stats.frozen);
     if (status) return status;
-    status = cli_lines_open(&s->lines, path, s->tokenizer, stats.position > 0, error);
+    il_documents_options documents = cli_documents_options(&options->documents);
+    status = cli_lines_open(&s->lines, s->command->engine, path, &documents, s->tokenizer, stats.position > 0, error);
     if (status) return status;
     s->view.name = s->lines.name;
     s->view.frozen = stats.frozen;
@@ -356,6 +359,7 @@ int verb_score(int argc, char **argv) {
         ARG("--threshold", ARG_REAL, &options.threshold, "X",
             "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(-1e6, 1e6)),
         ARG("--html", ARG_TEXT, &options.html, "FILE.html", "write a heat map of the text as a page of its own"),
+        CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS_OF_TEXT),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "make no inner update: the control for learning while reading"),
         ARG("--relative", ARG_FLAG, &options.relative, NULL,
@@ -370,7 +374,7 @@ int verb_score(int argc, char **argv) {
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .operand = "FILE",
-                     .operand_help = "text; - is standard input, scored line by line as it comes",
+                     .operand_help = CLI_FILE_HELP ", scored line by line as it comes",
                      .operands_min = 1,
                      .operands_max = 1,
                      .example = "innerloop score --model model --html book.html book.txt\n"

@@ -1,5 +1,6 @@
 /* train.c: `innerloop train`: steps, validation, log, checkpoints, and stopping in good order. */
 #include "command.h"
+#include "documents.h"
 #include "files.h"
 #include "interrupt.h"
 #include "output.h"
@@ -14,6 +15,7 @@
 typedef struct train_options {
     const char *model, *out, *shuffle, *val, *log, *dtype;
     arg_list data;
+    cli_documents documents;
     il_trainer_options recipe; /* the fields that were given */
     uint64_t batch_tokens, length, seed, save_every, val_every, inner_lr_warmup, warmup;
     int stateful, resume, resume_with_changes;
@@ -35,10 +37,11 @@ typedef struct training {
     double seconds;
 } training;
 
-static il_status open_data(training *t, const cli_inputs *inputs, int is_val, il_data **data) {
+static il_status open_data(training *t, const char *const *files, size_t n_files, int is_val, il_data **data) {
     const train_options *options = t->options;
     il_data_options o;
     il_data_options_default(&o);
+    o.documents = cli_documents_options(&options->documents);
     o.length = (size_t)options->length;
     o.stateful = options->stateful;
     o.seed = options->seed;
@@ -48,8 +51,7 @@ static il_status open_data(training *t, const cli_inputs *inputs, int is_val, il
     o.sequences = is_val ? 1 : (size_t)(options->batch_tokens / options->length);
     o.shuffle = !is_val && !strcmp(options->shuffle, "blocks");
     o.loop = !is_val;
-    return cli_command_data(t->command, inputs->paths, inputs->n, t->tokenizer, il_model_config(t->model)->vocab_size,
-                            &o, data);
+    return cli_command_data(t->command, files, n_files, t->tokenizer, il_model_config(t->model)->vocab_size, &o, data);
 }
 
 static il_status open_trainer(training *t) {
@@ -217,7 +219,7 @@ static il_status open_out(training *t, const char *latest) {
     return status;
 }
 
-static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *val) {
+static il_status train(training *t) {
     const train_options *options = t->options;
     cli_command *command = t->command;
     char *latest = cli_format("%s/latest", options->out);
@@ -226,8 +228,8 @@ static il_status train(training *t, const cli_inputs *inputs, const cli_inputs *
         status =
             cli_command_load_for_tokens(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
     if (!status) status = cli_command_widen(command, &t->model);
-    if (!status) status = open_data(t, inputs, 0, &t->data);
-    if (!status && options->val) status = open_data(t, val, 1, &t->val);
+    if (!status) status = open_data(t, options->data.items, options->data.n, 0, &t->data);
+    if (!status && options->val) status = open_data(t, &options->val, 1, 1, &t->val);
     if (!status) status = open_trainer(t);
     if (!status) status = open_out(t, latest);
     free(latest);
@@ -261,8 +263,8 @@ int verb_train(int argc, char **argv) {
     il_trainer_options *recipe = &options.recipe;
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)"),
-        ARG("--data", ARG_LIST, &options.data, "FILE",
-            "token shards (.bin, .npy) or text (.txt, .jsonl, .jsonl.zst; - is standard input)", .required = 1),
+        ARG("--data", ARG_LIST, &options.data, "FILE", "tokens, or " CLI_FILE_HELP, .required = 1),
+        CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "where checkpoints go: step-N, and latest", .required = 1),
         ARG("--steps", ARG_COUNT, &recipe->steps, "N", "number of updates, the length of the schedule", RANGE(1, 1e9),
             .required = 1),
@@ -314,7 +316,6 @@ int verb_train(int argc, char **argv) {
                    "    --seq-len 2048 --val val.txt --log run.jsonl"};
     cli_command command;
     training t = {.command = &command, .options = &options, .val_loss = NAN};
-    cli_inputs inputs = {0}, val = {0};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     options.resume |= options.resume_with_changes;
@@ -328,17 +329,14 @@ int verb_train(int argc, char **argv) {
     t.cache = cache_beside(options.out);
     il_status status = cli_command_open(&command, &spec);
     if (!status) status = il_trainer_dtype_check(recipe->dtype, &command.error); /* before anything is written */
-    if (!status) status = cli_inputs_open(options.data.items, options.data.n, &inputs, &command.error);
-    if (!status && options.val) status = cli_inputs_open(&options.val, 1, &val, &command.error);
-    if (!status) status = train(&t, &inputs, &val);
+    if (!status) status = cli_documents_check(options.data.items, options.data.n, &command.error);
+    if (!status) status = train(&t);
     if (t.log) fclose(t.log);
     il_trainer_close(t.trainer);
     il_data_close(t.val);
     il_data_close(t.data);
     il_tokenizer_close(t.tokenizer);
     il_model_unref(t.model);
-    cli_inputs_close(&val);
-    cli_inputs_close(&inputs);
     free(t.cache);
     return cli_command_close(&command, status);
 }

@@ -1,6 +1,6 @@
 /* train_tokenizer.c: `innerloop train-tokenizer`: a SentencePiece model from text. */
 #include "command.h"
-#include "files.h"
+#include "documents.h"
 #include "output.h"
 #include "verbs.h"
 
@@ -9,34 +9,36 @@
 int verb_train_tokenizer(int argc, char **argv) {
     uint64_t vocabulary = 0;
     const char *out = NULL;
+    cli_documents documents = {0};
     arg_option table[] = {
         ARG("--vocab", ARG_COUNT, &vocabulary, "N", "size of the vocabulary", RANGE(2, 1 << 24), .required = 1),
         ARG("--out", ARG_TEXT, &out, "FILE", "tokenizer file to write", .required = 1),
+        CLI_DOCUMENTS_OPTIONS(documents, CLI_FORMATS_OF_TEXT),
     };
     arg_spec spec = {.verb = "train-tokenizer",
                      .summary = "train a SentencePiece tokenizer on text",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .operand = "FILE",
-                     .operand_help = "text: .txt, .jsonl, .jsonl.zst; - is standard input",
+                     .operand_help = CLI_FILE_HELP,
                      .operands_min = 1,
                      .operands_max = SIZE_MAX,
                      .example = "innerloop train-tokenizer --vocab 8000 --out tokenizer.model books.jsonl.zst"};
     cli_command command;
-    cli_inputs inputs = {0};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     double started = cli_seconds();
+    il_documents_options reading = cli_documents_options(&documents);
     il_status status = cli_command_open(&command, &spec);
-    if (!status) status = cli_inputs_open(spec.operands.items, spec.operands.n, &inputs, &command.error);
+    if (!status) status = cli_documents_check(spec.operands.items, spec.operands.n, &command.error);
     if (!status)
-        status = il_tokenizer_train(command.engine, inputs.paths, inputs.n, (int)vocabulary, out, &command.error);
+        status = il_tokenizer_train(command.engine, spec.operands.items, spec.operands.n, &reading, (int)vocabulary,
+                                    out, &command.error);
     double seconds = cli_seconds() - started;
     if (!status && spec.json)
         cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "vocab_size", (json_int_t)vocabulary,
                                  "seconds", cli_json_real(seconds)));
     else if (!status)
         printf("%s: vocabulary %llu, %.1f s\n", out, (unsigned long long)vocabulary, seconds);
-    cli_inputs_close(&inputs);
     return cli_command_close(&command, status);
 }

@@ -10,76 +10,86 @@
 #include "base/hex.h"
 #include "base/memory.h"
 #include "engine/engine.h"
-#include "text/reader.h"
+#include "text/documents.h"
+#include "text/format.h"
 #include "text/shard.h"
 #include "text/tokenizer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* the size of XXH3_state_t */
 #include <xxhash.h>
 
-typedef struct tokenizing {
-    const il_allocator *allocator;
-    const il_tokenizer *tokenizer;
-    int bos;
-    il_tokens *tokens;
-    uint64_t text_bytes;
-} tokenizing;
-
-static il_status take_document(void *context, const char *text, size_t bytes, il_error *error) {
-    tokenizing *t = context;
-    if (t->bos >= 0) {
-        if (!il_tokens_reserve(t->allocator, t->tokens, 1))
-            return il_fail(error, IL_ERR_NOMEM, "no memory for %zu tokens", t->tokens->n + 1);
-        t->tokens->ids[t->tokens->n++] = t->bos;
-    }
-    t->text_bytes += bytes;
-    return il_tokenizer_encode(t->tokenizer, text, bytes, t->tokens, error);
-}
-
-/* Appends the tokens of a text file; on failure tokens are as they were. */
-static il_status tokenize(il_engine *engine, const char *path, const il_tokenizer *tokenizer, il_tokens *tokens,
-                          uint64_t *text_bytes, il_error *error) {
+/* Appends the tokens of a file's documents; on failure tokens are as they were. */
+static il_status tokenize(il_engine *engine, const char *path, il_documents *documents, const il_tokenizer *tokenizer,
+                          il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
     il_tokenizer_info info;
+    il_document document;
     il_tokenizer_get_info(tokenizer, &info);
     size_t before = tokens->n;
-    tokenizing t = {&engine->memory, tokenizer, info.bos, tokens, 0};
-    il_status status = il_documents_read(&engine->memory, path, 0, take_document, &t, error);
-    if (status != IL_OK)
+    il_status status;
+    *text_bytes = 0;
+    while ((status = il_documents_next(documents, &document, error)) == IL_OK) {
+        if (info.bos >= 0) {
+            if (!il_tokens_reserve(&engine->memory, tokens, 1)) {
+                status = il_fail(error, IL_ERR_NOMEM, "no memory for %zu tokens", tokens->n + 1);
+                break;
+            }
+            tokens->ids[tokens->n++] = info.bos;
+        }
+        *text_bytes += document.bytes;
+        status = il_tokenizer_encode(tokenizer, document.text, document.bytes, tokens, error);
+        if (status != IL_OK) break;
+    }
+    if (status != IL_ERR_END) {
         tokens->n = before;
-    else
-        il_log(engine, IL_LOG_INFO, "%s: %" PRIu64 " bytes of text, %zu tokens", path, t.text_bytes,
-               tokens->n - before);
-    *text_bytes = t.text_bytes;
+        return status;
+    }
+    il_log(engine, IL_LOG_INFO, "%s: %" PRIu64 " bytes of text, %zu tokens", path, *text_bytes, tokens->n - before);
+    return IL_OK;
+}
+
+/* xxh3-128 of the bytes of a file as they stand there, compressed or not. */
+static il_status hash_file(il_engine *engine, const char *path, XXH128_hash_t *hash, il_error *error) {
+    il_source source;
+    XXH3_state_t *state = il_alloc(&engine->memory, 1, sizeof *state);
+    if (!state) return il_fail(error, IL_ERR_NOMEM, "%s: no memory to read it", path);
+    XXH3_128bits_reset(state);
+    il_status status = il_source_open_raw(&engine->memory, path, &source, error);
+    while (status == IL_OK && !source.ended) {
+        status = il_source_fill(&source, error);
+        if (status == IL_OK) XXH3_128bits_update(state, il_source_data(&source), il_source_bytes(&source));
+        source.from = source.to;
+    }
+    *hash = XXH3_128bits_digest(state);
+    il_source_close(&source);
+    il_free(&engine->memory, state);
     return status;
 }
 
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* dir/NAME-HASH.bin in memory of the engine. */
-static il_status cache_path(il_engine *engine, const char *path, const il_tokenizer *tokenizer, const char *dir,
-                            char **cached, il_error *error) {
-    char key[80] = "innerloop tokens 1 ", digest[IL_HEX128_BYTES], name[160];
+static il_status cache_path(il_engine *engine, const char *path, const il_documents_options *options,
+                            const il_tokenizer *tokenizer, const char *dir, char **cached, il_error *error) {
+    char key[80] = "innerloop tokens 2 ", digest[IL_HEX128_BYTES], name[160];
+    const char *field = options->field ? options->field : "text", *base;
     XXH128_hash_t hash;
-    il_map map;
     *cached = NULL;
-    IL_TRY(il_map_open(path, &map, error));
-    hash = XXH3_128bits(map.data, map.bytes);
-    il_map_close(&map);
+    IL_TRY(hash_file(engine, path, &hash, error));
     il_tokenizer_fingerprint(tokenizer, key + strlen(key));
+    snprintf(key + strlen(key), sizeof key - strlen(key), " %s", il_format_name(options->format));
     hash = XXH3_128bits_withSeed(key, strlen(key), hash.high64 ^ XXH3_64bits(&hash.low64, 8));
+    hash = XXH3_128bits_withSeed(field, strlen(field), hash.high64 ^ XXH3_64bits(&hash.low64, 8));
     il_hex128(hash.high64, hash.low64, digest);
-    snprintf(name, sizeof name, "%.80s-%s.bin", base_name(path), digest);
+    il_format_stem(path, &base);
+    snprintf(name, sizeof name, "%.80s-%s.bin", base, digest);
     *cached = il_path_join(&engine->memory, dir, name);
     return *cached ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
 }
 
 /* tokenize, by way of the cache. */
-static il_status tokenize_cached(il_engine *engine, const char *path, const il_tokenizer *tokenizer, const char *dir,
+static il_status tokenize_cached(il_engine *engine, const char *path, il_documents *documents,
+                                 const il_documents_options *options, const il_tokenizer *tokenizer, const char *dir,
                                  il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
     il_tokenizer_info info;
     il_shard_info shard;
@@ -87,7 +97,7 @@ static il_status tokenize_cached(il_engine *engine, const char *path, const il_t
     char *cached;
     size_t before = tokens->n;
     il_tokenizer_get_info(tokenizer, &info);
-    IL_TRY(cache_path(engine, path, tokenizer, dir, &cached, error));
+    IL_TRY(cache_path(engine, path, options, tokenizer, dir, &cached, error));
     il_status status = IL_ERR_IO;
     if (il_path_exists(cached)) {
         status = il_shard_read(&engine->memory, cached, info.vocab_size, tokens, &shard, &problem);
@@ -105,8 +115,8 @@ static il_status tokenize_cached(il_engine *engine, const char *path, const il_t
         }
     }
     if (status != IL_OK && status != IL_ERR_NOMEM) {
-        status = tokenize(engine, path, tokenizer, tokens, text_bytes, error);
-        if (status == IL_OK) {
+        status = tokenize(engine, path, documents, tokenizer, tokens, text_bytes, error);
+        if (status == IL_OK && !il_documents_skipped(documents)) { /* what was skipped is to be told each time */
             il_status kept = il_dir_make(&engine->memory, dir, NULL, &problem);
             if (kept == IL_OK)
                 kept = il_shard_write(&engine->memory, cached, tokens->ids + before, tokens->n - before,
@@ -118,33 +128,55 @@ static il_status tokenize_cached(il_engine *engine, const char *path, const il_t
     return status;
 }
 
-static il_status load_file(il_engine *engine, const char *path, const il_tokenizer *tokenizer, int vocab_size,
-                           const char *cache_dir, il_corpus *corpus, int *text_known, il_error *error) {
-    uint64_t text_bytes = 0;
-    if (il_shard_is(path)) {
-        il_shard_info shard;
-        IL_TRY(il_shard_read(&engine->memory, path, vocab_size, &corpus->tokens, &shard, error));
-        if (shard.tokens == 0) return il_fail(error, IL_ERR_FORMAT, "%s: no tokens in it", path);
-        if (!shard.text_known) *text_known = 0;
-        text_bytes = shard.text_bytes;
-    } else if (!il_documents_known(path)) {
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: data files are .bin, .npy, .txt, .jsonl or .jsonl.zst", path);
-    } else if (!tokenizer) {
-        return il_fail(error, IL_ERR_ARG, "%s: text needs a tokenizer", path);
-    } else if (cache_dir) {
-        IL_TRY(tokenize_cached(engine, path, tokenizer, cache_dir, &corpus->tokens, &text_bytes, error));
-    } else {
-        IL_TRY(tokenize(engine, path, tokenizer, &corpus->tokens, &text_bytes, error));
-    }
-    corpus->text_bytes += text_bytes;
+typedef struct loading {
+    il_engine *engine;
+    const il_documents_options *options;
+    const il_tokenizer *tokenizer;
+    int vocab_size;
+    const char *cache_dir;
+    il_corpus *corpus;
+    int text_known;
+} loading;
+
+static il_status load_tokens(loading *l, const char *path, il_documents *documents, il_error *error) {
+    il_shard_info shard;
+    IL_TRY(il_shard_take(&l->engine->memory, il_documents_source(documents), il_documents_format(documents),
+                         l->vocab_size, &l->corpus->tokens, &shard, error));
+    if (shard.tokens == 0) return il_fail(error, IL_ERR_FORMAT, "%s: no tokens in it", path);
+    if (!shard.text_known) l->text_known = 0;
+    l->corpus->text_bytes += shard.text_bytes;
     return IL_OK;
 }
 
-il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
-                         int vocab_size, const char *cache_dir, il_corpus *corpus, il_error *error) {
-    int text_known = 1;
+static il_status load_text(loading *l, const char *path, il_documents *documents, il_error *error) {
+    uint64_t text_bytes = 0;
+    il_tokens *tokens = &l->corpus->tokens;
+    if (!l->tokenizer) return il_fail(error, IL_ERR_ARG, "%s: text needs a tokenizer", path);
+    if (l->cache_dir && il_documents_source(documents)->regular)
+        IL_TRY(tokenize_cached(l->engine, path, documents, l->options, l->tokenizer, l->cache_dir, tokens, &text_bytes,
+                               error));
+    else
+        IL_TRY(tokenize(l->engine, path, documents, l->tokenizer, tokens, &text_bytes, error));
+    l->corpus->text_bytes += text_bytes;
+    return IL_OK;
+}
+
+static il_status load_file(loading *l, const char *path, il_error *error) {
+    il_documents *documents;
+    IL_TRY(il_documents_open_any(l->engine, path, l->options, &documents, error));
+    il_status status = il_format_is_tokens(il_documents_format(documents)) ? load_tokens(l, path, documents, error)
+                                                                           : load_text(l, path, documents, error);
+    il_documents_close(documents);
+    return status;
+}
+
+il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_files,
+                         const il_documents_options *options, const il_tokenizer *tokenizer, int vocab_size,
+                         const char *cache_dir, il_corpus *corpus, il_error *error) {
+    loading l = {engine, options, tokenizer, vocab_size, cache_dir, corpus, 1};
     *corpus = (il_corpus){0};
     if (n_files == 0) return il_fail(error, IL_ERR_ARG, "no data files");
+    if (options->read) return il_fail(error, IL_ERR_ARG, "files are read by their names alone");
     if (tokenizer) {
         il_tokenizer_info info;
         il_tokenizer_get_info(tokenizer, &info);
@@ -156,9 +188,9 @@ il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_f
     if (!corpus->starts) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu files", n_files);
     for (size_t i = 0; i < n_files; i++) {
         corpus->starts[corpus->files++] = corpus->tokens.n;
-        IL_TRY(load_file(engine, files[i], tokenizer, vocab_size, cache_dir, corpus, &text_known, error));
+        IL_TRY(load_file(&l, files[i], error));
     }
-    if (!text_known) corpus->text_bytes = 0;
+    if (!l.text_known) corpus->text_bytes = 0;
     return IL_OK;
 }
 
@@ -170,34 +202,31 @@ void il_corpus_free(const il_allocator *allocator, il_corpus *corpus) {
 
 /* ---- il_data_tokenize ---- */
 
-/* Length of a file's name without folder and without its ending. */
-static size_t stem_bytes(const char *name) {
-    static const char *const endings[] = {".jsonl.zst", ".jsonl", ".txt"};
-    size_t n = strlen(name);
-    for (int i = 0; i < 3; i++) {
-        size_t m = strlen(endings[i]);
-        if (n > m && strcmp(name + n - m, endings[i]) == 0) return n - m;
-    }
-    return n;
-}
-
 static il_status check_names(const char *const *files, size_t n_files, il_error *error) {
     for (size_t i = 0; i < n_files; i++) {
-        if (!il_documents_known(files[i]))
-            return il_fail(error, IL_ERR_UNSUPPORTED, "%s: text files are .txt, .jsonl or .jsonl.zst", files[i]);
-        const char *a = base_name(files[i]);
-        for (size_t k = 0; k < i; k++) {
-            const char *b = base_name(files[k]);
-            if (stem_bytes(a) == stem_bytes(b) && memcmp(a, b, stem_bytes(a)) == 0)
-                return il_fail(error, IL_ERR_ARG, "%s and %s would both become %.*s.bin", files[k], files[i],
-                               (int)stem_bytes(a), a);
-        }
+        const char *a, *b;
+        size_t n = il_format_stem(files[i], &a);
+        for (size_t k = 0; k < i; k++)
+            if (il_format_stem(files[k], &b) == n && memcmp(a, b, n) == 0)
+                return il_fail(error, IL_ERR_ARG, "%s and %s would both become %.*s.bin", files[k], files[i], (int)n,
+                               a);
     }
     return IL_OK;
 }
 
-il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
-                           const char *dir, uint64_t *tokens, il_error *error) {
+static il_status tokenize_file(il_engine *engine, const char *path, const il_documents_options *options,
+                               const il_tokenizer *tokenizer, il_tokens *stream, uint64_t *text_bytes,
+                               il_error *error) {
+    il_documents *documents;
+    IL_TRY(il_documents_open(engine, path, options, &documents, error));
+    il_status status = tokenize(engine, path, documents, tokenizer, stream, text_bytes, error);
+    il_documents_close(documents);
+    return status;
+}
+
+il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,
+                           const il_documents_options *options, const il_tokenizer *tokenizer, const char *dir,
+                           uint64_t *tokens, il_error *error) {
     il_tokens stream = {0};
     il_tokenizer_info info;
     uint64_t total = 0;
@@ -211,10 +240,10 @@ il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n
     for (size_t i = 0; i < n_files && status == IL_OK; i++) {
         uint64_t text_bytes;
         stream.n = 0;
-        status = tokenize(engine, files[i], tokenizer, &stream, &text_bytes, error);
+        status = tokenize_file(engine, files[i], options, tokenizer, &stream, &text_bytes, error);
         if (status != IL_OK) break;
-        const char *name = base_name(files[i]);
-        size_t n = stem_bytes(name);
+        const char *name;
+        size_t n = il_format_stem(files[i], &name);
         char *file = il_alloc(&engine->memory, n + sizeof ".bin", 1);
         char *path = NULL;
         if (file) {

@@ -14,8 +14,9 @@ typedef struct il_corpus {
 
 /* tokenizer may be NULL when all files are shards; cache_dir NULL: no cache. Release with il_corpus_free, on
  * failure too. */
-il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
-                         int vocab_size, const char *cache_dir, il_corpus *corpus, il_error *error);
+il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_files,
+                         const il_documents_options *options, const il_tokenizer *tokenizer, int vocab_size,
+                         const char *cache_dir, il_corpus *corpus, il_error *error);
 void il_corpus_free(const il_allocator *allocator, il_corpus *corpus);
 
 #endif

@@ -148,14 +148,15 @@ il_status il_data_open(il_engine *engine, const char *const *files, size_t n_fil
     d->memory = engine->memory;
     d->options = *options;
     d->options.cache_dir = NULL; /* the caller's, needed no longer than this call */
+    d->options.documents = (il_documents_options){0};
     int bos = options->bos_token;
     if (bos < 0 && tokenizer) {
         il_tokenizer_info info;
         il_tokenizer_get_info(tokenizer, &info);
         bos = info.bos;
     }
-    il_status status =
-        il_corpus_load(engine, files, n_files, tokenizer, vocab_size, options->cache_dir, &d->corpus, error);
+    il_status status = il_corpus_load(engine, files, n_files, &options->documents, tokenizer, vocab_size,
+                                      options->cache_dir, &d->corpus, error);
     if (status == IL_OK) status = plan(d, bos, error);
     if (status != IL_OK) {
         il_data_close(d);

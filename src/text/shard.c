@@ -21,6 +21,7 @@ enum {
     VERSION_32 = 7,
     MARK = 0x31306C69, /* "il01" */
     VOCAB_16_MAX = 65535,
+    NPY_HEADER_MAX = 100000,
     WRITE_TOKENS = 16 << 10 /* converted at a time */
 };
 
@@ -32,55 +33,108 @@ static void store_u32(unsigned char *p, uint32_t value) {
     for (int i = 0; i < 4; i++) p[i] = (unsigned char)(value >> (8 * i));
 }
 
-static int ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n > m && strcmp(text + n - m, end) == 0;
+static uint64_t load(const unsigned char *p, size_t width, int big_endian) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < width; i++) value |= (uint64_t)p[i] << (8 * (big_endian ? width - 1 - i : i));
+    return value;
 }
 
-int il_shard_is(const char *path) { return ends_with(path, ".bin") || ends_with(path, ".npy"); }
+/* How an integer stands in a file. */
+typedef struct number {
+    size_t width; /* 1, 2, 4 or 8 bytes */
+    int is_signed, big_endian;
+} number;
 
-/* Appends n tokens of width bytes at data. */
-static il_status append(const il_allocator *allocator, const char *path, const unsigned char *data, size_t n,
-                        size_t width, int vocab_size, il_tokens *tokens, il_error *error) {
+static il_status outside(const il_source *source, number form, size_t index, uint64_t token, int vocab_size,
+                         il_error *error) {
+    int unused = 64 - (int)(8 * form.width); /* shown with its sign */
+    int64_t shown = form.is_signed ? (int64_t)(token << unused) >> unused : (int64_t)token;
+    return il_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %lld, outside the vocabulary of %d", source->name, index,
+                   (long long)shown, vocab_size);
+}
+
+/* Appends n tokens at data; `first` is the index of the first of them in the file. */
+static il_status convert(const il_allocator *allocator, const il_source *source, number form, const unsigned char *data,
+                         size_t n, size_t first, int vocab_size, il_tokens *tokens, il_error *error) {
     if (!il_tokens_reserve(allocator, tokens, n))
-        return il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu tokens", path, n);
-    if (n == 0) return IL_OK;
-    int32_t *to = tokens->ids + tokens->n;
+        return il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu tokens", source->name, tokens->n + n);
     for (size_t i = 0; i < n; i++) {
-        const unsigned char *p = data + i * width;
-        uint32_t token = width == 2 ? (uint32_t)p[0] | (uint32_t)p[1] << 8 : load_u32(p);
-        if (token >= (uint32_t)vocab_size)
-            return il_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %ld, outside the vocabulary of %d", path, i,
-                           width == 2 ? (long)token : (long)(int32_t)token, vocab_size);
-        to[i] = (int32_t)token;
+        uint64_t token = load(data + i * form.width, form.width, form.big_endian);
+        if (token >= (uint64_t)vocab_size) return outside(source, form, first + i, token, vocab_size, error);
+        tokens->ids[tokens->n + i] = (int32_t)token;
     }
     tokens->n += n;
     return IL_OK;
 }
 
-static il_status read_bin(const il_allocator *allocator, const char *path, const il_map *file, int vocab_size,
-                          il_tokens *tokens, il_shard_info *info, il_error *error) {
-    const unsigned char *h = file->data;
-    if (file->bytes < HEADER_BYTES)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, shorter than a shard's header", path, file->bytes);
-    uint32_t magic = load_u32(h), version = load_u32(h + 4), count = load_u32(h + 8);
-    size_t width = magic == MAGIC_16 ? 2 : 4, body = file->bytes - HEADER_BYTES;
-    if (magic != MAGIC_16 && magic != MAGIC_32)
-        return il_fail(error, IL_ERR_FORMAT, "%s: not a token shard: magic %u", path, magic);
-    if (version != (magic == MAGIC_16 ? VERSION_16 : VERSION_32))
+/* Appends the tokens that the rest of the source holds: count of them, or with UINT64_MAX as many as there are. hash
+ * (NULL allowed) gets all their bytes, also behind one that is outside the vocabulary: damage explains it better. */
+static il_status append(const il_allocator *allocator, il_source *source, number form, uint64_t count, int vocab_size,
+                        il_tokens *tokens, XXH3_state_t *hash, il_error *error) {
+    size_t before = tokens->n;
+    uint64_t bytes = 0;
+    il_status status = IL_OK;
+    if (source->regular && !source->raw && count <= source->size / form.width && count <= SIZE_MAX / form.width &&
+        !il_tokens_reserve(allocator, tokens, (size_t)count))
+        return il_fail(error, IL_ERR_NOMEM, "%s: no memory for %llu tokens", source->name, (unsigned long long)count);
+    for (;;) {
+        IL_TRY(il_source_need(source, form.width, error));
+        size_t here = il_source_bytes(source), n = here / form.width;
+        bytes += n ? n * form.width : here; /* or part of a token */
+        if (n == 0 || bytes / form.width > count) break;
+        if (hash) XXH3_128bits_update(hash, il_source_data(source), n * form.width);
+        if (status == IL_OK)
+            status = convert(allocator, source, form, il_source_data(source), n, tokens->n - before, vocab_size, tokens,
+                             error);
+        if (status != IL_OK && !(hash && status == IL_ERR_MISMATCH)) return status;
+        source->from += n * form.width;
+    }
+    if (count == UINT64_MAX && bytes % form.width)
+        return il_fail(error, IL_ERR_FORMAT, "%s: its bytes are not a whole number of tokens of %zu bytes",
+                       source->name, form.width);
+    if (count == UINT64_MAX || bytes == count * form.width) return status;
+    return il_fail(error, IL_ERR_FORMAT, "%s: %llu tokens promised, %s%llu bytes of tokens there", source->name,
+                   (unsigned long long)count, bytes / form.width > count ? "at least " : "", (unsigned long long)bytes);
+}
+
+static il_status read_bin(const il_allocator *allocator, il_source *source, int vocab_size, il_tokens *tokens,
+                          il_shard_info *info, il_error *error) {
+    unsigned char h[HEADER_BYTES];
+    const char *path = source->name;
+    IL_TRY(il_source_need(source, HEADER_BYTES, error));
+    size_t there = il_source_bytes(source);
+    if (there >= 4) {
+        uint32_t magic = load_u32(il_source_data(source));
+        if (magic != MAGIC_16 && magic != MAGIC_32)
+            return il_fail(error, IL_ERR_FORMAT,
+                           "%s: not a token shard: magic %u. Tokens without a header are read by --format u16 or u32",
+                           path, magic);
+    }
+    if (there < HEADER_BYTES)
+        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, shorter than a shard's header", path, there);
+    memcpy(h, il_source_data(source), HEADER_BYTES);
+    source->from += HEADER_BYTES;
+    uint32_t version = load_u32(h + 4), count = load_u32(h + 8);
+    int wide = load_u32(h) == MAGIC_32, marked = load_u32(h + 12) == MARK;
+    if (version != (wide ? VERSION_32 : VERSION_16))
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: shard version %u", path, version);
-    if (count > INT32_MAX || body != (uint64_t)count * width)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %u tokens promised, %zu bytes of tokens there", path, count, body);
-    if (load_u32(h + 12) == MARK) {
+    if (count > INT32_MAX)
+        return il_fail(error, IL_ERR_FORMAT, "%s: %u tokens promised, more than a shard holds", path, count);
+    XXH3_state_t *hash = marked ? il_alloc(allocator, 1, sizeof *hash) : NULL;
+    if (marked && !hash) return il_fail(error, IL_ERR_NOMEM, "%s: no memory to check it", path);
+    if (marked) XXH3_128bits_reset(hash);
+    il_status status =
+        append(allocator, source, (number){wide ? 4 : 2, wide, 0}, count, vocab_size, tokens, hash, error);
+    if (marked && (status == IL_OK || status == IL_ERR_MISMATCH)) {
         XXH128_canonical_t sum;
-        XXH128_canonicalFromHash(&sum, XXH3_128bits(h + HEADER_BYTES, body));
+        XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(hash));
         if (memcmp(sum.digest, h + 24, 16) != 0)
-            return il_fail(error, IL_ERR_FORMAT, "%s: damaged: the checksum of its tokens does not fit", path);
+            status = il_fail(error, IL_ERR_FORMAT, "%s: damaged: the checksum of its tokens does not fit", path);
         info->text_known = 1;
         info->text_bytes = load_u32(h + 16) | (uint64_t)load_u32(h + 20) << 32;
     }
-    info->tokens = count;
-    return append(allocator, path, h + HEADER_BYTES, count, width, vocab_size, tokens, error);
+    il_free(allocator, hash);
+    return status;
 }
 
 il_status il_shard_write(const il_allocator *allocator, const char *path, const int32_t *tokens, size_t n,
@@ -201,46 +255,71 @@ static const char *parse_npy(text t, char descr[16], uint64_t *count) {
     return seen[0] && seen[1] && seen[2] ? NULL : "its header lacks a key";
 }
 
-static il_status read_npy(const il_allocator *allocator, const char *path, const il_map *file, int vocab_size,
-                          il_tokens *tokens, il_shard_info *info, il_error *error) {
+/* "<u2", ">i8", "|u1": an integer. */
+static int parse_number(const char *descr, number *form) {
+    if (!descr[0] || !strchr("<>|=", descr[0]) || !descr[1] || !strchr("iu", descr[1])) return 0;
+    if (!descr[2] || !strchr("1248", descr[2]) || descr[3]) return 0;
+    *form = (number){(size_t)(descr[2] - '0'), descr[1] == 'i', descr[0] == '>'};
+    return form->width == 1 || descr[0] != '|';
+}
+
+static il_status read_npy(const il_allocator *allocator, il_source *source, int vocab_size, il_tokens *tokens,
+                          il_error *error) {
     char descr[16] = "";
     uint64_t count = 0;
-    const unsigned char *p = file->data;
-    if (file->bytes < 12 || memcmp(p, "\x93NUMPY", 6) != 0)
+    number form;
+    const char *path = source->name;
+    IL_TRY(il_source_need(source, 12, error));
+    const unsigned char *p = il_source_data(source);
+    if (il_source_bytes(source) < 12 || memcmp(p, "\x93NUMPY", 6) != 0)
         return il_fail(error, IL_ERR_FORMAT, "%s: not a .npy file", path);
     if (p[6] < 1 || p[6] > 3 || p[7] != 0)
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: .npy version %d.%d", path, p[6], p[7]);
     size_t start = p[6] == 1 ? 10 : 12;
     size_t header = p[6] == 1 ? (size_t)p[8] | (size_t)p[9] << 8 : load_u32(p + 8);
-    if (header > file->bytes - start) return il_fail(error, IL_ERR_FORMAT, "%s: its header ends after the file", path);
-    const char *from = (const char *)p + start;
+    if (header > NPY_HEADER_MAX)
+        return il_fail(error, IL_ERR_FORMAT, "%s: a header of %zu bytes, longer than %d", path, header, NPY_HEADER_MAX);
+    IL_TRY(il_source_need(source, start + header, error));
+    if (il_source_bytes(source) < start + header)
+        return il_fail(error, IL_ERR_FORMAT, "%s: its header ends after the file", path);
+    const char *from = (const char *)il_source_data(source) + start;
     const char *why = parse_npy((text){from, from + header}, descr, &count);
     if (why) return il_fail(error, IL_ERR_FORMAT, "%s: %s", path, why);
-    size_t width = !strcmp(descr, "<u2") ? 2 : !strcmp(descr, "<i4") ? 4 : 0;
-    if (!width) return il_fail(error, IL_ERR_UNSUPPORTED, "%s: numbers of type %s; tokens are <u2 or <i4", path, descr);
-    size_t body = file->bytes - start - header;
-    if (count > body / width || body != count * width)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %llu tokens promised, %zu bytes of tokens there", path,
-                       (unsigned long long)count, body);
-    info->tokens = count;
-    return append(allocator, path, p + start + header, (size_t)count, width, vocab_size, tokens, error);
+    if (!parse_number(descr, &form))
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: numbers of type %s; tokens are integers of 1, 2, 4 or 8 bytes",
+                       path, descr);
+    if (count > INT64_MAX / 8)
+        return il_fail(error, IL_ERR_FORMAT, "%s: %llu tokens promised", path, (unsigned long long)count);
+    source->from += start + header;
+    return append(allocator, source, form, count, vocab_size, tokens, NULL, error);
 }
 
-il_status il_shard_parse(const il_allocator *allocator, const char *path, const unsigned char *data, size_t bytes,
-                         int vocab_size, il_tokens *tokens, il_shard_info *info, il_error *error) {
-    il_map file = {data, bytes};
+/* ---- all of them ---- */
+
+il_status il_shard_take(const il_allocator *allocator, il_source *source, il_format format, int vocab_size,
+                        il_tokens *tokens, il_shard_info *info, il_error *error) {
+    size_t before = tokens->n;
     il_shard_info ignored;
+    il_status status;
     if (!info) info = &ignored;
     *info = (il_shard_info){0};
-    if (ends_with(path, ".npy")) return read_npy(allocator, path, &file, vocab_size, tokens, info, error);
-    return read_bin(allocator, path, &file, vocab_size, tokens, info, error);
+    if (format == IL_FORMAT_NPY)
+        status = read_npy(allocator, source, vocab_size, tokens, error);
+    else if (format == IL_FORMAT_BIN)
+        status = read_bin(allocator, source, vocab_size, tokens, info, error);
+    else
+        status = append(allocator, source, (number){format == IL_FORMAT_U16 ? 2 : 4, 0, 0}, UINT64_MAX, vocab_size,
+                        tokens, NULL, error);
+    if (status != IL_OK) tokens->n = before;
+    info->tokens = tokens->n - before;
+    return status;
 }
 
 il_status il_shard_read(const il_allocator *allocator, const char *path, int vocab_size, il_tokens *tokens,
                         il_shard_info *info, il_error *error) {
-    il_map map;
-    IL_TRY(il_map_open(path, &map, error));
-    il_status status = il_shard_parse(allocator, path, map.data, map.bytes, vocab_size, tokens, info, error);
-    il_map_close(&map);
+    il_source source;
+    il_status status = il_source_open(allocator, path, NULL, NULL, 0, &source, error);
+    if (status == IL_OK) status = il_shard_take(allocator, &source, IL_FORMAT_BIN, vocab_size, tokens, info, error);
+    il_source_close(&source);
     return status;
 }

@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "engine/engine.h"
-#include "text/reader.h"
 #include "text/sentencepiece_shim.h"
 
 #include <string.h>
@@ -14,9 +13,19 @@ enum {
     TRAINER_THREADS_MAX = 16
 };
 
-static il_status take_document(void *context, const char *text, size_t bytes, il_error *error) {
-    if (il_sp_trainer_add(context, text, bytes) == IL_SP_OK) return IL_OK;
-    return il_fail(error, IL_ERR_NOMEM, "no memory for the words of the text");
+static il_status add_file(il_engine *engine, const char *path, const il_documents_options *options,
+                          il_sp_trainer *trainer, il_error *error) {
+    il_documents *documents;
+    il_document document;
+    IL_TRY(il_documents_open(engine, path, options, &documents, error));
+    il_status status;
+    while ((status = il_documents_next(documents, &document, error)) == IL_OK)
+        if (il_sp_trainer_add(trainer, document.text, document.bytes) != IL_SP_OK) {
+            status = il_fail(error, IL_ERR_NOMEM, "no memory for the words of the text");
+            break;
+        }
+    il_documents_close(documents);
+    return status == IL_ERR_END ? IL_OK : status;
 }
 
 typedef struct model_file {
@@ -32,8 +41,8 @@ static int write_model(void *context, const void *data, size_t bytes) {
     return f->status == IL_OK;
 }
 
-il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files, int vocab_size,
-                             const char *path, il_error *error) {
+il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files,
+                             const il_documents_options *options, int vocab_size, const char *path, il_error *error) {
     char message[300] = "";
     model_file model = {&engine->memory, path, IL_OK, error};
     il_sp_trainer *trainer;
@@ -44,7 +53,7 @@ il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t
                        VOCAB_MAX);
     if (il_sp_trainer_open(&trainer) != IL_SP_OK) return il_fail(error, IL_ERR_NOMEM, "no memory for a trainer");
     for (size_t i = 0; i < n_files && status == IL_OK; i++) {
-        status = il_documents_read(&engine->memory, files[i], 0, take_document, trainer, error);
+        status = add_file(engine, files[i], options, trainer, error);
         if (status == IL_OK)
             il_log(engine, IL_LOG_INFO, "%s: %zu distinct words so far", files[i], il_sp_trainer_words(trainer));
     }
