@@ -571,14 +571,16 @@ IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, c
 
 /* ---- config: a model's shape, and new models ---- */
 
+/* What mixes the tokens of a layer. Every mixer of a build has a number below il_mixer_count, also one that has no name
+ * here. */
 typedef enum il_mixer_kind {
+    IL_MIXER_SELF_ATTENTION,
     IL_MIXER_TTT_LINEAR,
     IL_MIXER_TTT_LINEAR_DECAY, /* ours: TTT-Linear whose memory fades (docs/ttt.md) */
-    IL_MIXER_TTT_MLP,
-    IL_MIXER_SELF_ATTENTION
+    IL_MIXER_TTT_MLP
 } il_mixer_kind;
 IL_API const char *il_mixer_name(il_mixer_kind mixer); /* "ttt_linear", …; "?" for any other number */
-IL_API int il_mixer_count(void);                       /* mixers are 0 .. count-1 */
+IL_API int il_mixer_count(void);
 
 enum { IL_LAYERS_MAX = 256 };
 
@@ -611,9 +613,8 @@ struct il_config {
                                only claims it */
 };
 
-/* preset: tiny small 125m 350m 760m 1b. mixer: ttt_linear ttt_linear_decay ttt_mlp self_attention. backbone: mamba
- * transformer, or NULL for the mixer's usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED.
- * vocab_size is left at 32000. */
+/* preset: tiny small 125m 350m 760m 1b. mixer: by il_mixer_name. backbone: mamba transformer, or NULL for the mixer's
+ * usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED. vocab_size is left at 32000. */
 IL_API il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
                                   il_error *error);
 /* Reads DIR/config.json. */
@@ -623,9 +624,16 @@ IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *c
  * layers than the model has are repeated if they divide them. */
 IL_API il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error);
 IL_API il_status il_config_check(const il_config *config, il_error *error);
+/* The mixer of a layer of a checked config. */
+IL_API il_mixer_kind il_config_mixer(const il_config *config, int layer);
 /* Model floating-point operations per token of a forward pass with (or without) its row of logits, `position` tokens
  * in. */
 IL_API double il_config_flops_per_token(const il_config *config, uint64_t position, int with_logits);
+/* Bytes of a session's state that a token reads, `position` tokens in: fast weights, rows of the open mini-batch (the
+ * mean over its tokens), keys and values. */
+IL_API double il_config_state_bytes_per_token(const il_config *config, uint64_t position);
+/* How many parameters are the learned start of fast weights, in whose place a pass reads the session's own. */
+IL_API uint64_t il_config_fast_weights(const il_config *config);
 
 /* New weights from the recipe's distributions, the same on every machine for the same seed. They are fp32:
  * config->weights must say so. Release with il_model_unref. */

@@ -63,24 +63,31 @@ typedef struct bench {
     float lr_scale;
 } bench;
 
-static int is_mlp(const il_rule *rule) { return rule == &il_rule_mlp; }
+/* Where the parameter of that name stands; -1: the rule has none. */
+static int place_of(const bench *t, const char *name) {
+    int i = t->tensors - 1;
+    while (i >= 0 && strcmp(t->tensor[i].name, name) != 0) i--;
+    return i;
+}
+
+static int is_mlp(const bench *t) { return place_of(t, "W2") >= 0; }
 
 static void bench_open(bench *t, const il_rule *rule, int d, int b, int n) {
-    uint64_t seed = (uint64_t)(d * 1000 + b * 10 + is_mlp(rule));
     *t = (bench){.rule = rule, .d = d, .b = b, .n = n, .mini_batches = (n + b - 1) / b};
     t->shape = rule->shape(d, b);
     t->tensors = rule->tensors(d, t->tensor);
+    uint64_t seed = (uint64_t)(d * 1000 + b * 10 + is_mlp(t));
     /* A norm over two numbers is ±1 unless they differ by no more than sqrt(eps): only there is d = 2 a fair
      * test. */
     double weight_scale = d == 2 ? 1e-3 : 1.0 / sqrt(d);
-    t->lr_scale = (float)(d == 2 ? 1e-6 : (is_mlp(rule) ? 0.3 : 1.0) / d);
+    t->lr_scale = (float)(d == 2 ? 1e-6 : (is_mlp(t) ? 0.3 : 1.0) / d);
     for (int i = 0; i < t->tensors; i++) {
         il_rule_tensor *tensor = &t->tensor[i];
         t->count[i] = (size_t)(tensor->rows ? tensor->rows : 1) * (size_t)tensor->columns;
         t->param[i] = floats(t->count[i], 0.0f);
         if (tensor->rows) {
             double scale = !strcmp(tensor->name, "W2") ? weight_scale / 2 : weight_scale;
-            if (d == 2 && is_mlp(rule) && i < 2) scale = 0.5; /* the hidden layer is under no norm */
+            if (d == 2 && is_mlp(t) && i < 2) scale = 0.5; /* the hidden layer is under no norm */
             fill_normal(&seed, t->param[i], t->count[i], scale);
             t->state += t->count[i];
         } else {
@@ -227,6 +234,12 @@ static double *to_double(const float *x, int n, int width, ptrdiff_t ld) {
     return y;
 }
 
+static double *named(const bench *t, const precise *p, const char *name) {
+    int i = place_of(t, name);
+    return i < 0 ? NULL : p->param[i];
+}
+
+/* What the rule's tensors are called says which of the reference's rules it is. */
 static precise precise_open(const bench *t) {
     precise p = {.n = t->n};
     for (int i = 0; i < t->tensors; i++) p.param[i] = to_double(t->param[i], 1, (int)t->count[i], 0);
@@ -235,12 +248,12 @@ static precise precise_open(const bench *t) {
     p.v = to_double(t->v, t->n, t->d, t->ld), p.gate = to_double(t->gate, t->n, 1, t->ld_gate);
     p.dout = to_double(t->dout, t->n, t->d, t->ld_out), p.dstate = to_double(t->dstate, 1, (int)t->state, 0);
     p.out = to_double(t->dout, t->n, t->d, t->ld_out);
-    p.rule = (ref64_rule){.mlp = is_mlp(t->rule), .d = t->d, .b = t->b, .lr_scale = (double)t->lr_scale, .tok = p.tok};
-    int norm = p.rule.mlp ? 4 : 2;
-    p.rule.w1 = p.param[0], p.rule.b1 = p.param[1];
-    p.rule.w2 = p.rule.mlp ? p.param[2] : NULL, p.rule.b2 = p.rule.mlp ? p.param[3] : NULL;
-    p.rule.gamma = p.param[norm], p.rule.beta = p.param[norm + 1];
-    if (t->rule == &il_rule_linear_decay) p.rule.decay = p.param[4], p.rule.step = p.param[5];
+    p.rule = (ref64_rule){.mlp = is_mlp(t), .d = t->d, .b = t->b, .lr_scale = (double)t->lr_scale, .tok = p.tok};
+    p.rule.w1 = named(t, &p, "W1"), p.rule.b1 = named(t, &p, "b1");
+    p.rule.w2 = named(t, &p, "W2"), p.rule.b2 = named(t, &p, "b2");
+    p.rule.gamma = named(t, &p, "ttt_norm_weight"), p.rule.beta = named(t, &p, "ttt_norm_bias");
+    p.rule.decay = named(t, &p, "ttt_decay"), p.rule.step = named(t, &p, "ttt_step");
+    p.rule.no_ln = !p.rule.gamma;
     p.state_count = ref64_state_count(&p.rule);
     assert_int_equal(p.state_count, t->state);
     p.state = to_double(t->dstate, 1, (int)t->state, 0);
@@ -472,9 +485,9 @@ static const float *affine(const float *layer, int in, int out, const double *x,
 static double plain_loss(const bench *t, const float *carry, int i) {
     enum { MOST = 4 * 96 };
     double x[MOST], y[MOST], mean = 0, variance = 0, loss = 0;
-    int d = t->d, gamma = is_mlp(t->rule) ? 4 : 2;
+    int d = t->d, gamma = place_of(t, "ttt_norm_weight"), beta = place_of(t, "ttt_norm_bias");
     for (int c = 0; c < d; c++) x[c] = (double)t->k[i * t->ld + c];
-    if (is_mlp(t->rule)) {
+    if (is_mlp(t)) {
         carry = affine(carry, d, 4 * d, x, y);
         for (int c = 0; c < 4 * d; c++)
             x[c] = 0.5 * y[c] * (1 + tanh(0.79788456080286536 * (y[c] + 0.044715 * y[c] * y[c] * y[c])));
@@ -485,8 +498,8 @@ static double plain_loss(const bench *t, const float *carry, int i) {
     for (int c = 0; c < d; c++) mean += y[c] / d;
     for (int c = 0; c < d; c++) variance += (y[c] - mean) * (y[c] - mean) / d;
     for (int c = 0; c < d; c++) {
-        double norm = (y[c] - mean) / sqrt(variance + 1e-6);
-        double f = norm * (double)t->param[gamma][c] + (double)t->param[gamma + 1][c];
+        double f = y[c];
+        if (gamma >= 0) f = (f - mean) / sqrt(variance + 1e-6) * (double)t->param[gamma][c] + (double)t->param[beta][c];
         double e = f - (double)t->v[i * t->ld + c] + (double)t->k[i * t->ld + c];
         loss += 0.5 * e * e;
     }

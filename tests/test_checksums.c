@@ -125,8 +125,8 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
 }
 
 static void print_list(void) {
-    static const char *const mixers[] = {"IL_MIXER_TTT_LINEAR", "IL_MIXER_TTT_LINEAR_DECAY", "IL_MIXER_TTT_MLP",
-                                         "IL_MIXER_SELF_ATTENTION"};
+    static const char *const mixers[] = {"IL_MIXER_SELF_ATTENTION", "IL_MIXER_TTT_LINEAR", "IL_MIXER_TTT_LINEAR_DECAY",
+                                         "IL_MIXER_TTT_MLP"};
     static const char *const types[] = {"IL_WEIGHTS_F32", "IL_WEIGHTS_BF16", "IL_WEIGHTS_INT8", "IL_WEIGHTS_INT4"};
     il_engine *engine = lively_engine(1, "portable");
     for (int i = 0; i < ENTRIES; i++) {

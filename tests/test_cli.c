@@ -118,6 +118,13 @@ static void test_output_that_cannot_be_written(void **state) {
 
 /* ---- init ---- */
 
+static void same_model(const char *a, const char *b) {
+    char *left = support_fingerprint(a), *right = support_fingerprint(b);
+    assert_string_equal(left, right);
+    free(left);
+    free(right);
+}
+
 static void test_init_shape(void **state) {
     (void)state;
     json_t *made = support_json("init --preset small --mixer ttt_mlp --backbone transformer --set num_hidden_layers=1 "
@@ -172,6 +179,38 @@ static void test_init_seed_and_force(void **state) {
     assert_string_not_equal(first, again);
     free(again);
     free(first);
+}
+
+static void test_init_layers(void **state) {
+    (void)state;
+    free(support_done("init --preset tiny %s --layers ttt_mlp,self_attention --out mixed", SUPPORT_SHAPE));
+    json_t *object = support_json("inspect mixed");
+    const json_t *layers = json_object_get(json_object_get(object, "config"), "layer_types");
+    assert_int_equal(json_array_size(layers), 2);
+    assert_string_equal(json_string_value(json_array_get(layers, 0)), "ttt_mlp");
+    assert_string_equal(json_string_value(json_array_get(layers, 1)), "self_attention");
+    assert_string_equal(support_string(object, "config.mixer"), "ttt_mlp");
+    assert_true(support_number(object, "config.ttt_base_lr") == 0.1); /* the preset's of ttt_mlp */
+    json_decref(object);
+
+    /* repeated over as many layers as --set asks for; all alike is what --mixer makes */
+    object = support_json(
+        "init --preset tiny %s --set num_hidden_layers=8 --layers 3*ttt_linear,full_attention --out x8", SUPPORT_SHAPE);
+    json_decref(object);
+    object = support_json("inspect x8");
+    assert_int_equal(json_array_size(json_object_get(json_object_get(object, "config"), "layer_types")), 8);
+    json_decref(object);
+    free(support_done("init --preset tiny %s --layers ttt_mlp --out alike", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer ttt_mlp --out by-mixer", SUPPORT_SHAPE));
+    same_model("alike", "by-mixer");
+    free(support_done("init --preset tiny %s --layers full_attention --out alike-a", SUPPORT_COMMON));
+    free(support_done("init --preset tiny %s --mixer self_attention --out by-mixer-a", SUPPORT_COMMON));
+    same_model("alike-a", "by-mixer-a");
+    support_refused(2, "--mixer and --layers", "init --preset tiny --mixer ttt_mlp --layers ttt_mlp --out x");
+    support_refused(2, "layer_types has 3 entries", "init --preset tiny --layers 3*ttt_mlp --out x");
+    support_refused(2, "\"rnn\" is not supported (full_attention, ttt_linear",
+                    "init --preset tiny --layers rnn --out x");
+    support_refused(2, "\"ttt_rnn\" is unknown (", "init --preset tiny --layers ttt_rnn --out x");
 }
 
 static void test_init_refusals(void **state) {
@@ -389,6 +428,7 @@ int main(void) {
         cmocka_unit_test(test_messages_are_one_line),
         cmocka_unit_test(test_output_that_cannot_be_written),
         cmocka_unit_test(test_init_shape),
+        cmocka_unit_test(test_init_layers),
         cmocka_unit_test(test_init_defaults),
         cmocka_unit_test(test_init_seed_and_force),
         cmocka_unit_test(test_init_refusals),

@@ -137,8 +137,33 @@ static void test_controls(void **state) {
     free(text);
 }
 
+/* A layer without fast weights has none to show; the means of all are of those that have some. */
+static void test_layers_that_differ(void **state) {
+    (void)state;
+    free(support_done("init --preset tiny %s --layers self_attention,ttt_mlp --tokenizer bytes --seed 3 --out h",
+                      SUPPORT_SHAPE));
+    json_t *positions = positions_of("--model h --max-tokens 64");
+    const json_t *bucket = json_array_get(positions, 5), *layers = json_object_get(bucket, "layers");
+    assert_int_equal(json_array_size(layers), 2);
+    for (int j = 0; j < 4; j++) {
+        assert_true(json_is_null(json_object_get(json_array_get(layers, 0), keys[j])));
+        near(support_number(bucket, keys[j]), support_number(json_array_get(layers, 1), keys[j]));
+    }
+    json_decref(positions);
+
+    support_write("begin.txt", "What it has read.", 17);
+    free(support_done("read --model h --save-state h.ilstate begin.txt"));
+    json_t *object = support_json("inspect --model h h.ilstate");
+    layers = json_object_get(object, "layers");
+    assert_int_equal(json_array_size(layers), 2);
+    assert_true(json_is_null(json_array_get(layers, 0)));
+    assert_true(support_number(json_array_get(layers, 1), "weight_norm") > 0);
+    json_decref(object);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_states), cmocka_unit_test(test_feed),
-                                       cmocka_unit_test(test_sequences), cmocka_unit_test(test_controls)};
+                                       cmocka_unit_test(test_sequences), cmocka_unit_test(test_controls),
+                                       cmocka_unit_test(test_layers_that_differ)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "inner/rules.h"
 #include "model/build.h"
 #include "model/config.h"
+#include "model/config_count.h"
+#include "model/mixer_names.h"
 #include "support_alloc.h"
 #include "support_files.h"
 
@@ -28,10 +31,51 @@ static int teardown(void **state) {
     return 0;
 }
 
+/* ---- names ---- */
+
+static void mixers_are_numbered_as_the_header_says(void **state) {
+    static const struct {
+        il_mixer_kind mixer;
+        const char *name;
+    } named[] = {{IL_MIXER_SELF_ATTENTION, "self_attention"},
+                 {IL_MIXER_TTT_LINEAR, "ttt_linear"},
+                 {IL_MIXER_TTT_LINEAR_DECAY, "ttt_linear_decay"},
+                 {IL_MIXER_TTT_MLP, "ttt_mlp"}};
+    (void)state;
+    assert_true(il_mixer_count() == IL_RULES_FROM + il_rule_count());
+    for (size_t i = 0; i < sizeof named / sizeof named[0]; i++)
+        assert_string_equal(il_mixer_name(named[i].mixer), named[i].name);
+    assert_string_equal(il_mixer_name((il_mixer_kind)il_mixer_count()), "?");
+    assert_string_equal(il_mixer_name((il_mixer_kind)-1), "?");
+    for (int i = 0; i < il_mixer_count(); i++) {
+        il_mixer_kind mixer = (il_mixer_kind)i;
+        const il_rule *rule = il_rule_of(mixer);
+        const char *name = il_mixer_name(mixer), *type = il_mixer_layer_type(mixer);
+        assert_int_equal(il_mixer_find(il_mixer_name, name, strlen(name)), i);
+        assert_int_equal(il_mixer_find(il_mixer_layer_type, type, strlen(type)), i);
+        assert_true((rule != NULL) == (i >= IL_RULES_FROM));
+        if (!rule) continue;
+        assert_int_equal(strncmp(rule->name, "ttt_", 4), 0);
+        assert_string_equal(il_mixer_ttt_layer_type(mixer), rule->name + 4);
+        assert_true(strlen(rule->name) < 40); /* room for one a layer in il_config_text */
+    }
+}
+
+static void what_is_known_is_listed(void **state) {
+    char list[IL_MIXER_LIST_BYTES];
+    il_config config;
+    il_error error;
+    (void)state;
+    assert_string_equal(il_mixer_list(il_mixer_ttt_layer_type, list), "linear, linear_decay, mlp");
+    assert_string_equal(il_mixer_list(il_mixer_layer_type, list),
+                        "full_attention, ttt_linear, ttt_linear_decay, ttt_mlp");
+    assert_fails(il_config_preset("tiny", "rnn", NULL, &config, &error), IL_ERR_ARG, error,
+                 "\"rnn\" is unknown (self_attention, ttt_linear, ttt_linear_decay, ttt_mlp)");
+}
+
 /* ---- presets ---- */
 
 static const char *const preset_names[] = {"tiny", "small", "125m", "350m", "760m", "1b"};
-static const char *const mixers[] = {"ttt_linear", "ttt_linear_decay", "ttt_mlp", "self_attention"};
 
 static uint64_t count(const il_config *config) {
     il_model *model;
@@ -74,6 +118,7 @@ static void self_attention_is_as_large_as_ttt_linear(void **state) {
     for (size_t i = 0; i < 6; i++) {
         assert_ok(il_config_preset(preset_names[i], "ttt_linear", NULL, &config, &error), error);
         double goal = (double)count(&config);
+        assert_int_equal(il_config_parameters(&config), count(&config));
         assert_ok(il_config_preset(preset_names[i], "self_attention", NULL, &config, &error), error);
         assert_true(fabs((double)count(&config) / goal - 1) < 1e-3);
         assert_true(!config.share_qk && !config.use_gate && !config.pre_conv && config.tie_word_embeddings);
@@ -103,8 +148,9 @@ static void sizes_of_all_variants(void **state) {
     il_config config;
     il_error error;
     (void)state;
-    for (int variant = 0; variant < 96; variant++) {
-        assert_ok(il_config_preset("tiny", mixers[variant / 32], NULL, &config, &error), error);
+    for (int variant = 0; variant < 32 * il_rule_count(); variant++) {
+        const char *mixer = il_mixer_name((il_mixer_kind)(IL_RULES_FROM + variant / 32));
+        assert_ok(il_config_preset("tiny", mixer, NULL, &config, &error), error);
         config.share_qk = variant & 1;
         config.use_gate = variant >> 1 & 1;
         config.pre_conv = variant >> 2 & 1;
@@ -121,6 +167,7 @@ static void sizes_of_all_variants(void **state) {
         if (config.pre_conv) wanted += L * D * (taps + 2);
         if (!config.tie_word_embeddings) wanted += 100 * D;
         assert_int_equal(with, wanted);
+        assert_int_equal(il_config_parameters(&config), with);
     }
 }
 
@@ -131,6 +178,7 @@ static void sizes_of_layers_that_differ(void **state) {
     assert_ok(il_config_preset("tiny", "ttt_mlp", "transformer", &config, &error), error);
     assert_ok(il_config_set(&config, "layer_types", "ttt_mlp,2*full_attention,ttt_linear", &error), error);
     uint64_t D = 128, d = 32, H = 4, ffn = 3 * D * 344 + 2 * D, ttt = 4 * D * D + 4 * D + H * (D + 1) + 16;
+    assert_int_equal(il_config_parameters(&config), count(&config));
     assert_int_equal(count(&config),
                      32000 * D + D + 4 * ffn + 2 * 4 * D * D + 2 * ttt + H * (8 * d * d + 5 * d) + H * (d * d + d));
 }
@@ -156,6 +204,31 @@ static void flops(void **state) {
     double learning = 2.0 * 32000 * 768 + 2.0 * 32 * 768 + 2.0 * 32 * 32000 + 2.0 * 32 * 32000;
     for (int logits = 0; logits < 2; logits++)
         assert_true(il_config_flops_per_token(&config, 9, logits) == prefill + learning);
+}
+
+/* Carry, and half of the rows, of every head; keys and values of all tokens before. */
+static void state_bytes(void **state) {
+    static const struct {
+        const char *mixer;
+        double floats;
+        uint64_t fast;
+    } cases[] = {
+        {"ttt_linear", 12.0 * 12 * (64 * 64 + 64 + 8.5 * (2 * 64 + 1)), 12 * 12 * (64 * 64 + 64)},
+        {"ttt_linear_decay", 12.0 * 12 * (64 * 64 + 64 + 8.5 * (2 * 64 + 1)), 12 * 12 * (64 * 64 + 64)},
+        {"ttt_mlp", 12.0 * 12 * (8 * 64 * 64 + 5 * 64 + 8.5 * (10 * 64 + 1)), 12 * 12 * (8 * 64 * 64 + 5 * 64)},
+        {"self_attention", 12.0 * 2 * 768 * 1000, 0},
+    };
+    il_config config;
+    il_error error;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_ok(il_config_preset("125m", cases[i].mixer, NULL, &config, &error), error);
+        assert_true(il_config_state_bytes_per_token(&config, 1000) == 4 * cases[i].floats);
+        assert_int_equal(il_config_fast_weights(&config), cases[i].fast);
+    }
+    assert_ok(il_config_set(&config, "layer_types", "6*ttt_mlp,6*full_attention", &error), error);
+    assert_true(il_config_state_bytes_per_token(&config, 1000) == 2 * (cases[2].floats + cases[3].floats));
+    assert_int_equal(il_config_fast_weights(&config), cases[2].fast / 2);
 }
 
 /* ---- text ---- */
@@ -666,12 +739,11 @@ static void text_reads_back_the_same(void **state) {
     il_error error;
     (void)state;
     for (size_t p = 0; p < 6; p++)
-        for (size_t m = 0; m < 3; m++)
-            for (int backbone = 0; backbone < 2; backbone++) {
-                if (backbone && m == 2) continue;
-                assert_ok(
-                    il_config_preset(preset_names[p], mixers[m], backbone ? "mamba" : "transformer", &config, &error),
-                    error);
+        for (int m = 0; m < il_mixer_count(); m++)
+            for (int mamba = 0; mamba < 1 + il_mixer_is_ttt((il_mixer_kind)m); mamba++) {
+                const char *mixer = il_mixer_name((il_mixer_kind)m);
+                assert_ok(il_config_preset(preset_names[p], mixer, mamba ? "mamba" : "transformer", &config, &error),
+                          error);
                 there_and_back(&config);
             }
     assert_ok(il_config_preset("tiny", "ttt_mlp", NULL, &config, &error), error);
@@ -795,12 +867,15 @@ static void loading_from_a_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(mixers_are_numbered_as_the_header_says),
+        cmocka_unit_test(what_is_known_is_listed),
         cmocka_unit_test(presets_have_the_published_sizes),
         cmocka_unit_test(self_attention_is_as_large_as_ttt_linear),
         cmocka_unit_test(preset_arguments),
         cmocka_unit_test(sizes_of_all_variants),
         cmocka_unit_test(sizes_of_layers_that_differ),
         cmocka_unit_test(flops),
+        cmocka_unit_test(state_bytes),
         cmocka_unit_test(absent_keys_have_documented_defaults),
         cmocka_unit_test(every_key_is_read),
         cmocka_unit_test(bytes_tokenizer_is_kept),

@@ -6,16 +6,16 @@
 
 #include <cmocka.h>
 
+#include "inner/rules.h"
 #include "support_inner.h"
-#include <string.h>
 
-static void forward(void **state) { (void)state, inner_check_forward(&il_rule_linear); }
-static void gradients(void **state) { (void)state, inner_check_gradients(&il_rule_linear); }
-static void splits(void **state) { (void)state, inner_check_splits(&il_rule_linear); }
-static void kernels(void **state) { (void)state, inner_check_kernels(&il_rule_linear); }
-static void garbage(void **state) { (void)state, inner_check_garbage(&il_rule_linear); }
-static void carry(void **state) { (void)state, inner_check_state(&il_rule_linear); }
-static void statistics(void **state) { (void)state, inner_check_statistics(&il_rule_linear); }
+static void forward(void **state) { (void)state, inner_check_forward(il_rule_of(IL_MIXER_TTT_LINEAR)); }
+static void gradients(void **state) { (void)state, inner_check_gradients(il_rule_of(IL_MIXER_TTT_LINEAR)); }
+static void splits(void **state) { (void)state, inner_check_splits(il_rule_of(IL_MIXER_TTT_LINEAR)); }
+static void kernels(void **state) { (void)state, inner_check_kernels(il_rule_of(IL_MIXER_TTT_LINEAR)); }
+static void garbage(void **state) { (void)state, inner_check_garbage(il_rule_of(IL_MIXER_TTT_LINEAR)); }
+static void carry(void **state) { (void)state, inner_check_state(il_rule_of(IL_MIXER_TTT_LINEAR)); }
+static void statistics(void **state) { (void)state, inner_check_statistics(il_rule_of(IL_MIXER_TTT_LINEAR)); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -6,16 +6,16 @@
 
 #include <cmocka.h>
 
+#include "inner/rules.h"
 #include "support_inner.h"
-#include <string.h>
 
-static void forward(void **state) { (void)state, inner_check_forward(&il_rule_linear_decay); }
-static void gradients(void **state) { (void)state, inner_check_gradients(&il_rule_linear_decay); }
-static void splits(void **state) { (void)state, inner_check_splits(&il_rule_linear_decay); }
-static void kernels(void **state) { (void)state, inner_check_kernels(&il_rule_linear_decay); }
-static void garbage(void **state) { (void)state, inner_check_garbage(&il_rule_linear_decay); }
-static void carry(void **state) { (void)state, inner_check_state(&il_rule_linear_decay); }
-static void statistics(void **state) { (void)state, inner_check_statistics(&il_rule_linear_decay); }
+static void forward(void **state) { (void)state, inner_check_forward(il_rule_of(IL_MIXER_TTT_LINEAR_DECAY)); }
+static void gradients(void **state) { (void)state, inner_check_gradients(il_rule_of(IL_MIXER_TTT_LINEAR_DECAY)); }
+static void splits(void **state) { (void)state, inner_check_splits(il_rule_of(IL_MIXER_TTT_LINEAR_DECAY)); }
+static void kernels(void **state) { (void)state, inner_check_kernels(il_rule_of(IL_MIXER_TTT_LINEAR_DECAY)); }
+static void garbage(void **state) { (void)state, inner_check_garbage(il_rule_of(IL_MIXER_TTT_LINEAR_DECAY)); }
+static void carry(void **state) { (void)state, inner_check_state(il_rule_of(IL_MIXER_TTT_LINEAR_DECAY)); }
+static void statistics(void **state) { (void)state, inner_check_statistics(il_rule_of(IL_MIXER_TTT_LINEAR_DECAY)); }
 
 int main(void) {
     const struct CMUnitTest tests[] = {

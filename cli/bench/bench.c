@@ -10,6 +10,7 @@
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
+#include "mixers.h"
 #include "output.h"
 #include "verbs.h"
 
@@ -21,15 +22,12 @@
 
 enum {
     PRODUCT_SIDE = 1024, /* of the product that il_engine_limits times */
-    MIXERS = 4,
-    MIXERS_USUAL = 3, /* "all": one that costs what another does is left out */
     CONTEXT_DEFAULT = 2048,
     LONG = 16384, /* tokens; a longer text is read once, not once a repetition, and not trained on */
     WALK_STEP = 2048
 };
 #define SECONDS_PROBE 0.12 /* of a limit, around a repetition */
 #define SECONDS_FIRST 0.25 /* of each limit, once, for the whole report */
-static const char *const mixer_names[MIXERS] = {"ttt_linear", "ttt_mlp", "self_attention", "ttt_linear_decay"};
 
 typedef struct bench_options {
     const char *preset, *mixer, *workload, *dtype, *powercap, *csv, *html;
@@ -297,8 +295,20 @@ static il_status workload_row(bench *b, bench_job *job, const char *mixer, bench
 
 static int chosen(const char *option, const char *name) { return !strcmp(option, "all") || !strcmp(option, name); }
 
-static int chosen_mixer(const char *option, int i) {
-    return !strcmp(option, mixer_names[i]) || (!strcmp(option, "all") && i < MIXERS_USUAL);
+/* Whether a token costs the same with both. */
+static int cost_alike(const bench_options *o, const char *a, const char *b) {
+    il_config x, y;
+    if (il_config_preset(o->preset, a, NULL, &x, NULL) || il_config_preset(o->preset, b, NULL, &y, NULL)) return 0;
+    return il_config_flops_per_token(&x, 1, 0) == il_config_flops_per_token(&y, 1, 0) &&
+           il_config_state_bytes_per_token(&x, 1) == il_config_state_bytes_per_token(&y, 1);
+}
+
+/* "all" leaves out a mixer that costs what one before it does. */
+static int chosen_mixer(const bench_options *o, int i) {
+    if (strcmp(o->mixer, "all") != 0) return !strcmp(o->mixer, cli_mixer(i));
+    for (int before = 0; before < i; before++)
+        if (cost_alike(o, cli_mixer(before), cli_mixer(i))) return 0;
+    return 1;
 }
 
 static il_weight_type dtype_of(const bench *b) {
@@ -356,7 +366,7 @@ static il_status mixer_rows(bench *b, const char *mixer) {
 static il_status measure(bench *b) {
     const bench_options *o = b->options;
     uint64_t mixers = 0, workloads = 0;
-    for (int i = 0; i < MIXERS; i++) mixers += (uint64_t)chosen_mixer(o->mixer, i);
+    for (int i = 0; cli_mixer(i); i++) mixers += (uint64_t)chosen_mixer(o, i);
     for (int i = 0; i < BENCH_WORKLOADS; i++) workloads += (uint64_t)chosen(o->workload, bench_workload_names[i]);
     uint64_t gemm = (uint64_t)chosen(o->workload, "gemm"), rows = gemm + mixers * workloads * o->contexts.n;
     b->report.rows = cli_alloc(rows, sizeof *b->report.rows);
@@ -366,8 +376,8 @@ static il_status measure(bench *b) {
     b->probes = cli_alloc(o->repeat + 1, sizeof *b->probes);
     il_status status = first_probe(b);
     if (!status && gemm) status = gemm_row(b);
-    for (int i = 0; i < MIXERS && workloads && !status; i++)
-        if (chosen_mixer(o->mixer, i)) status = mixer_rows(b, mixer_names[i]);
+    for (int i = 0; cli_mixer(i) && workloads && !status; i++)
+        if (chosen_mixer(o, i)) status = mixer_rows(b, cli_mixer(i));
     cli_progress_end(&b->progress);
     free(b->probes);
     b->report.no_energy = b->meter.reason;
@@ -430,11 +440,11 @@ int verb_bench(int argc, char **argv) {
                              .repeat = 5,
                              .sessions = 16,
                              .minutes_max = 30};
+    cli_mixer_choice mixers = cli_mixer_choices("all");
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}",
             "size of the model, which has random weights (default 125m)"),
-        ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_linear_decay,ttt_mlp,self_attention,all}",
-            "what mixes tokens in each layer (default all)"),
+        ARG("--mixer", ARG_CHOICE, &options.mixer, mixers.text, "what mixes tokens in each layer (default all)"),
         ARG("--work", ARG_CHOICE, &options.workload, "{gemm,prefill,extend,decode,batch,train,all}",
             "workload to time (default all)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",

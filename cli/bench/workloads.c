@@ -29,34 +29,9 @@ static double mean_flops(const il_config *config, uint64_t first, uint64_t n, in
            2;
 }
 
-static double cache_floats(const il_config *c, double tokens) {
-    return c->mixer == IL_MIXER_SELF_ATTENTION ? 2.0 * c->layers * c->width * tokens : 0;
-}
-
-/* Fast weights of a session, as many as the learned initial ones. */
-static double fast_floats(const il_config *c) {
-    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads;
-    switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR:
-    case IL_MIXER_TTT_LINEAR_DECAY: return heads * (d * d + d);
-    case IL_MIXER_TTT_MLP: return heads * (8 * d * d + 5 * d);
-    case IL_MIXER_SELF_ATTENTION: break;
-    }
-    return 0;
-}
-
-/* Floats of a session that a pass over it reads at a position: fast weights, and the open rows of its mini-batch or
- * all keys and values. */
-static double session_floats(const il_config *c, double position) {
-    double heads = (double)c->layers * c->heads, d = (double)c->width / c->heads;
-    double rows = heads * ((c->mini_batch + 1) / 2.0); /* on average */
-    switch (c->mixer) {
-    case IL_MIXER_TTT_LINEAR:
-    case IL_MIXER_TTT_LINEAR_DECAY: return fast_floats(c) + rows * (2 * d + 1);
-    case IL_MIXER_TTT_MLP: return fast_floats(c) + rows * (10 * d + 1);
-    case IL_MIXER_SELF_ATTENTION: break;
-    }
-    return cache_floats(c, position);
+/* The mean over a token at first and all up to one at last: the count is linear in the position, too. */
+static double state_bytes(const il_config *c, uint64_t first, uint64_t last) {
+    return (il_config_state_bytes_per_token(c, first) + il_config_state_bytes_per_token(c, last)) / 2;
 }
 
 /* Of a weight held in this type: scales are one float for 64 weights. */
@@ -83,34 +58,35 @@ static double shared_bytes(const il_model *model) {
         if (!c->tie_word_embeddings && !strcmp(tensor.name, EMBEDDING)) continue;
         bytes += (double)tensor.count * weight_bytes(tensor.type);
     }
-    return bytes - sizeof(float) * fast_floats(c);
+    return bytes - (double)sizeof(float) * (double)il_config_fast_weights(c);
 }
 
-/* Bytes of a token when a pass over the weights takes n tokens of each of so many sessions; a token's own is a row of
- * the embedding. */
-static double pass_bytes(const bench_job *job, double n, double sessions, double position) {
+/* Bytes of a token when a pass over the weights takes n tokens of each of so many sessions, and reads so many bytes of
+ * each session's state; a token's own is a row of the embedding. */
+static double pass_bytes(const bench_job *job, double n, double sessions, double state) {
     const il_config *c = il_model_config(job->model);
     il_tensor embedding = {0};
     (void)il_model_tensor(job->model, EMBEDDING, &embedding, NULL);
-    return shared_bytes(job->model) / (n * sessions) + session_floats(c, position) / n * (double)sizeof(float) +
-           c->width * weight_bytes(embedding.type);
+    return shared_bytes(job->model) / (n * sessions) + state / n + c->width * weight_bytes(embedding.type);
 }
 
 bench_count bench_count_of(const bench_job *job, bench_workload workload, uint64_t context) {
     const il_config *c = il_model_config(job->model);
     double logits_row = il_config_flops_per_token(c, 0, 1) - il_config_flops_per_token(c, 0, 0), n = (double)context;
-    double middle = n + (DECODE_TOKENS + 1) / 2.0;
+    uint64_t extended = context + EXTEND_TOKENS;
+    double decoded = state_bytes(c, context + 1, context + DECODE_TOKENS);
     double rows = job->all_logits ? 1 : 1 / n, more_rows = job->all_logits ? 1 : 1.0 / EXTEND_TOKENS;
     switch (workload) {
     case BENCH_PREFILL:
-        return (bench_count){mean_flops(c, 0, context, 0) + logits_row * rows, pass_bytes(job, n, 1, n)};
+        return (bench_count){mean_flops(c, 0, context, 0) + logits_row * rows,
+                             pass_bytes(job, n, 1, state_bytes(c, context, context))};
     case BENCH_EXTEND:
         return (bench_count){mean_flops(c, context, EXTEND_TOKENS, 0) + logits_row * more_rows,
-                             pass_bytes(job, EXTEND_TOKENS, 1, n + EXTEND_TOKENS)};
-    case BENCH_DECODE: return (bench_count){mean_flops(c, context, DECODE_TOKENS, 1), pass_bytes(job, 1, 1, middle)};
+                             pass_bytes(job, EXTEND_TOKENS, 1, state_bytes(c, extended, extended))};
+    case BENCH_DECODE: return (bench_count){mean_flops(c, context, DECODE_TOKENS, 1), pass_bytes(job, 1, 1, decoded)};
     case BENCH_BATCH:
         return (bench_count){mean_flops(c, context, DECODE_TOKENS, 1),
-                             pass_bytes(job, 1, (double)job->sessions, middle)};
+                             pass_bytes(job, 1, (double)job->sessions, decoded)};
     case BENCH_TRAIN: /* recomputing is not counted */
         return (bench_count){3 * mean_flops(c, 0, context, 1),
                              STEP_FLOATS * sizeof(float) * (double)il_model_parameters(job->model) / n};
@@ -142,8 +118,9 @@ double bench_cache_bytes(const bench_job *job, bench_workload workload, uint64_t
              copies = workload == BENCH_PREFILL || workload == BENCH_TRAIN ? 0
                       : workload == BENCH_BATCH                            ? job->sessions
                                                                            : 1;
-    return sizeof(float) *
-           cache_floats(il_model_config(job->model), (double)context + (double)copies * (double)(context + more));
+    const il_config *c = il_model_config(job->model);
+    return il_config_state_bytes_per_token(c, context + copies * (context + more)) -
+           il_config_state_bytes_per_token(c, 0); /* what does not grow */
 }
 
 /* ---- running ---- */

@@ -1,5 +1,6 @@
 /* eval_learning.c: see eval_learning.h. */
 #include "verbs/eval_learning.h"
+#include "mixers.h"
 #include "output.h"
 
 #include <math.h>
@@ -11,8 +12,8 @@ typedef struct eval_learning_sum sum;
 
 void eval_learning_open(eval_learning *learning, const il_model *model, size_t buckets) {
     const il_config *config = il_model_config(model);
-    *learning = (eval_learning){.buckets = buckets};
-    if (config->mixer != IL_MIXER_SELF_ATTENTION) learning->layers = config->layers;
+    *learning = (eval_learning){.config = config, .buckets = buckets};
+    if (cli_mixer_learners(config) > 0) learning->layers = config->layers;
     learning->sums = cli_alloc(buckets * ((size_t)learning->layers + 1), sizeof *learning->sums);
 }
 
@@ -44,20 +45,22 @@ static void take(sum *s, double weight_norm, double change_norm, double loss_bef
 
 il_status eval_learning_sample(eval_learning *learning, const il_session *session, size_t bucket, il_error *error) {
     il_layer_stats all = {0};
-    if (!learning->layers) return IL_OK;
+    int learners = cli_mixer_learners(learning->config);
     for (int layer = 0; layer < learning->layers; layer++) {
         il_layer_stats stats;
+        if (!cli_mixer_learns(learning->config, layer)) continue;
         il_status status = il_session_layer_stats(session, layer, &stats, error);
         if (status) return status;
         take(sum_of(learning, bucket, layer), stats.weight_norm, stats.change_norm, stats.loss_before,
              stats.loss_after);
         all.weight_norm += stats.weight_norm * stats.weight_norm;
         all.change_norm += stats.change_norm * stats.change_norm;
-        all.loss_before += stats.loss_before / learning->layers;
-        all.loss_after += stats.loss_after / learning->layers;
+        all.loss_before += stats.loss_before / learners;
+        all.loss_after += stats.loss_after / learners;
     }
-    take(sum_of(learning, bucket, learning->layers), sqrt(all.weight_norm), sqrt(all.change_norm), all.loss_before,
-         all.loss_after);
+    if (learners)
+        take(sum_of(learning, bucket, learning->layers), sqrt(all.weight_norm), sqrt(all.change_norm), all.loss_before,
+             all.loss_after);
     return IL_OK;
 }
 

@@ -13,6 +13,7 @@ typedef struct eval_learning_means {
 } eval_learning_means;
 
 typedef struct eval_learning {
+    const il_config *config;
     int layers; /* 0: a model without fast weights; nothing is sampled */
     size_t buckets;
     struct eval_learning_sum {
@@ -27,9 +28,10 @@ void eval_learning_close(eval_learning *learning); /* also of a zeroed one */
 uint64_t eval_learning_next(uint64_t position);
 /* Takes a sample into a bucket. */
 il_status eval_learning_sample(eval_learning *learning, const il_session *session, size_t bucket, il_error *error);
-/* layer = layers: of all. All NaN where nothing was sampled. */
+/* layer = layers: of all that have fast weights. All NaN where nothing was sampled. */
 eval_learning_means eval_learning_means_of(const eval_learning *learning, size_t bucket, int layer);
-/* Adds weight_norm, change_norm, inner_loss, inner_drop, and layers, an object each with the same. */
+/* Adds weight_norm, change_norm, inner_loss, inner_drop, and layers, an object each with the same; of a layer without
+ * fast weights, all null. */
 void eval_learning_describe(const eval_learning *learning, size_t bucket, json_t *object);
 
 #endif

@@ -8,6 +8,7 @@
 #include "verbs/eval_reading_gain.h"
 #include "interrupt.h"
 #include "lines.h"
+#include "mixers.h"
 #include "output.h"
 #include "verbs/eval_books.h"
 
@@ -203,12 +204,12 @@ static il_status open_session(measuring *m, int frozen, int bos, il_session **se
 }
 
 /* What n tokens leave in a frozen session is its open mini-batch and what, layer by layer, mini-batches and
- * convolutions reach back to. It comes to the same bits from the last of them alone, if those begin a mini-batch: how
- * many may be left out. */
+ * convolutions reach back to; keys and values reach back to all. It comes to the same bits from the last of them alone,
+ * if those begin a mini-batch: how many may be left out. */
 static size_t forgotten(const measuring *m, size_t n) {
     const il_config *c = il_model_config(m->model);
     size_t b = (size_t)c->mini_batch, reach = (size_t)c->layers * (b + 2 * (size_t)c->conv_kernel) + b;
-    return c->mixer != IL_MIXER_SELF_ATTENTION && n > reach ? (n - reach) / b * b : 0;
+    return cli_mixer_learners(c) == c->layers && n > reach ? (n - reach) / b * b : 0;
 }
 
 /* The session, which has read BOS only, reads the text before p's target. */

@@ -1,6 +1,7 @@
 /* init.c: `innerloop init`: a model directory with fresh weights. */
 #include "command.h"
 #include "files.h"
+#include "mixers.h"
 #include "output.h"
 #include "verbs.h"
 
@@ -8,19 +9,34 @@
 #include <string.h>
 
 typedef struct init_options {
-    const char *preset, *mixer, *backbone, *tokenizer, *out;
+    const char *preset, *mixer, *layers, *backbone, *tokenizer, *out;
     arg_list set;
     uint64_t seed;
     int force;
 } init_options;
 
-/* Preset, then the tokenizer's numbers, then --set. *usage is set when the fault is in how the command was
- * called. */
+/* A list of layers takes the preset of its first TTT layer. */
+static void preset_mixer(const init_options *options, char mixer[64]) {
+    const char *ttt = options->layers ? strstr(options->layers, "ttt_") : NULL;
+    if (ttt)
+        snprintf(mixer, 64, "%.*s", (int)strcspn(ttt, ","), ttt);
+    else if (options->layers)
+        snprintf(mixer, 64, "self_attention");
+    else
+        snprintf(mixer, 64, "%s", options->mixer ? options->mixer : "ttt_linear");
+}
+
+/* Preset, then the tokenizer's numbers, then --set, then --layers. *usage is set when the fault is in how the command
+ * was called. */
 static il_status make_config(cli_command *command, const init_options *options, const il_tokenizer *tokenizer,
                              il_config *config, int *usage) {
     il_tokenizer_info info;
     *usage = 1;
-    il_status status = il_config_preset(options->preset, options->mixer, options->backbone, config, &command->error);
+    char mixer[64];
+    if (options->layers && options->mixer)
+        return cli_fail(&command->error, IL_ERR_ARG, "--mixer and --layers exclude each other");
+    preset_mixer(options, mixer);
+    il_status status = il_config_preset(options->preset, mixer, options->backbone, config, &command->error);
     if (status) return status;
     il_tokenizer_get_info(tokenizer, &info);
     config->vocab_size = info.vocab_size;
@@ -28,6 +44,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
     config->eos_token = info.eos;
     config->bytes_tokenizer = !strcmp(info.kind, "bytes");
     status = cli_command_configure(command, &options->set, config);
+    if (!status && options->layers) status = il_config_set(config, "layer_types", options->layers, &command->error);
     if (!status) status = il_config_check(config, &command->error);
     if (!status && config->vocab_size < info.vocab_size)
         status = cli_fail(&command->error, IL_ERR_ARG, "--set: vocab_size %d is smaller than the tokenizer's %d",
@@ -57,13 +74,15 @@ static il_status make_model(cli_command *command, const init_options *options, c
 }
 
 int verb_init(int argc, char **argv) {
-    init_options options = {.mixer = "ttt_linear", .tokenizer = "bytes"};
+    init_options options = {.tokenizer = "bytes"};
+    cli_mixer_choice mixers = cli_mixer_choices(NULL);
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}", "size of the model",
             .required = 1),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
-        ARG("--mixer", ARG_CHOICE, &options.mixer, "{ttt_linear,ttt_linear_decay,ttt_mlp,self_attention}",
-            "what mixes tokens in each layer (default ttt_linear)"),
+        ARG("--mixer", ARG_CHOICE, &options.mixer, mixers.text, "what mixes tokens in each layer (default ttt_linear)"),
+        ARG("--layers", ARG_TEXT, &options.layers, "NAME,…",
+            "mixer of each layer instead; 3*NAME stands for three; a list shorter than the model is repeated"),
         ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
             "block around the mixer (default mamba; transformer for self_attention)"),
         ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
@@ -76,8 +95,10 @@ int verb_init(int argc, char **argv) {
                      .summary = "make a model with fresh weights",
                      .options = table,
                      .n_options = COUNT_OF(table),
-                     .example = "innerloop init --preset tiny --mixer ttt_mlp --tokenizer bytes --seed 1 --out model\n"
-                                "innerloop init --preset small --set num_hidden_layers=4 --out shallow"};
+                     .example =
+                         "innerloop init --preset tiny --mixer ttt_mlp --tokenizer bytes --seed 1 --out model\n"
+                         "innerloop init --preset small --set num_hidden_layers=4 --out shallow\n"
+                         "innerloop init --preset tiny --layers '3*ttt_linear_decay,self_attention' --out hybrid"};
     cli_command command;
     il_config config;
     il_tokenizer *tokenizer = NULL;

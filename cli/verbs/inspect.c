@@ -2,6 +2,7 @@
 #include "bundled_model.h"
 #include "command.h"
 #include "files.h"
+#include "mixers.h"
 #include "output.h"
 #include "safetensors.h"
 #include "verbs.h"
@@ -42,11 +43,17 @@ static json_t *config_object(const il_config *config) {
     if (config->fast_head_size)
         json_object_update_new(object, json_pack("{s:i, s:f}", "fast_head_size", config->fast_head_size, "fast_head_lr",
                                                  config->fast_head_lr));
-    if (config->mixer != IL_MIXER_SELF_ATTENTION)
+    if (cli_mixer_learners(config) > 0)
         json_object_update_new(object, json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size",
                                                  config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk",
                                                  config->share_qk, "use_gate", config->use_gate, "pre_conv",
                                                  config->pre_conv, "ttt_base_lr", config->ttt_base_lr));
+    if (config->n_layer_types) {
+        json_t *layers = json_array();
+        for (int i = 0; i < config->layers; i++)
+            json_array_append_new(layers, json_string(il_mixer_name(il_config_mixer(config, i))));
+        json_object_set_new(object, "layer_types", layers);
+    }
     return object;
 }
 
@@ -178,12 +185,16 @@ static il_status inspect_tokens(inspection *in) {
     return status;
 }
 
-/* What the model has learned from what it read, layer by layer. */
+/* What the model has learned from what it read, layer by layer; null for a layer without fast weights. */
 static il_status describe_layers(inspection *in, const il_model *model, const il_session *session) {
     json_t *layers = json_array();
     il_status status = IL_OK;
     for (int i = 0; i < il_model_config(model)->layers && !status; i++) {
         il_layer_stats stats;
+        if (!cli_mixer_learns(il_model_config(model), i)) {
+            json_array_append_new(layers, json_null());
+            continue;
+        }
         status = il_session_layer_stats(session, i, &stats, &in->command->error);
         if (!status)
             json_array_append_new(
@@ -218,7 +229,7 @@ static il_status inspect_state(inspection *in) {
             set(in, "position", json_integer((json_int_t)stats.position));
             set(in, "rewind_limit", json_integer((json_int_t)il_session_rewind_limit(session)));
             set(in, "state_bytes", json_integer((json_int_t)stats.state_bytes));
-            if (il_model_config(model)->mixer != IL_MIXER_SELF_ATTENTION) status = describe_layers(in, model, session);
+            if (cli_mixer_learners(il_model_config(model)) > 0) status = describe_layers(in, model, session);
         }
     }
     if (!status) status = cli_safetensors_describe(in->command->engine, in->path, in->object, error);

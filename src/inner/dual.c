@@ -142,3 +142,53 @@ void il_affine_backward_weights(const il_kernels *k, int n, int in, int out, con
     k->gemm(in, out, n, x, 1, in, dy, out, 16, dlayer, out, 1);
     add_rows(k, n, out, dy, dlayer + (ptrdiff_t)in * out);
 }
+
+/* ---- what every rule needs of its inputs ---- */
+
+void il_rule_stack(const il_rows_in *in, int d, float *kq) {
+    size_t row = (size_t)d * sizeof *kq;
+    for (int i = 0; i < in->n; i++) {
+        memcpy(kq + i * d, in->k + i * in->ld, row);
+        memcpy(kq + (in->n + i) * d, in->q + i * in->ld, row);
+    }
+}
+
+/* y = a - b; fma(-1, b, a) rounds once, as a - b does. */
+static void subtract(const il_kernels *k, int n, const float *a, const float *b, float *y) {
+    memcpy(y, a, (size_t)n * sizeof *y);
+    k->axpy((size_t)n, -1.0f, b, y);
+}
+
+void il_rule_targets(const il_kernels *k, const il_rows_in *in, int d, float *target) {
+    for (int i = 0; i < in->n; i++) subtract(k, d, in->v + i * in->ld, in->k + i * in->ld, target + i * d);
+}
+
+void il_rule_scatter(const il_kernels *k, const il_rows_in *in, int d, const float *dk, const float *dq,
+                     const float *dtarget, const il_rows_grad *grad) {
+    size_t row = (size_t)d * sizeof *dq;
+    for (int i = 0; i < in->n; i++) {
+        memcpy(grad->dq + i * in->ld, dq + i * d, row);
+        subtract(k, d, dk + i * d, dtarget + i * d, grad->dk + i * in->ld);
+        memcpy(grad->dv + i * in->ld, dtarget + i * d, row);
+    }
+}
+
+void il_rule_fill(float *to, const float *from, size_t n, size_t total) {
+    memcpy(to, from, n * sizeof *to);
+    if (total > n) memset(to + n, 0, (total - n) * sizeof *to);
+}
+
+void il_rule_trim(float *x, int rows, int n, int ld) {
+    for (int r = 0; r < rows; r++) memset(x + (ptrdiff_t)r * ld + n, 0, (size_t)(ld - n) * sizeof *x);
+}
+
+double il_rule_loss(const il_kernels *k, int n, int d, float *f, const float *key, const float *v, ptrdiff_t ld_v) {
+    double total = 0;
+    for (int i = 0; i < n; i++) {
+        float *row = f + i * d;
+        k->add((size_t)d, row, key + i * d, row);
+        k->axpy((size_t)d, -1.0f, v + i * ld_v, row);
+        total += 0.5 * k->sum_squares((size_t)d, row);
+    }
+    return total;
+}

@@ -209,8 +209,17 @@ void il_ttt_linear_begin_backward(const il_inner_head *head, const float *dcarry
     head->kernels->add(d, dparam[BIAS], dcarry + d * d, dparam[BIAS]);
 }
 
+/* W of key and query, its gradient; what the rows before it add to them. */
+static il_rule_cost linear_cost(int d, int b) {
+    double n = d, square = n * n;
+    return (il_rule_cost){.flops = 6 * square + 6 * b * n, .carry = square + n, .row = 2 * n + 1};
+}
+
 const il_rule il_rule_linear = {
-    .name = "linear",
+    .name = "ttt_linear",
+    .base_lr = 1.0,
+    .inner_lr_start = 1.0,
+    .cost = linear_cost,
     .tensors = linear_tensors,
     .shape = linear_shape,
     .begin = il_ttt_linear_begin,

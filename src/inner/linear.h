@@ -5,7 +5,8 @@
 
 #include "inner/rule.h"
 
-/* il_rule's functions of those names. */
+extern const il_rule il_rule_linear;
+/* Its functions, by il_rule's names. */
 void il_ttt_linear_begin(const il_inner_head *head, float *carry);
 void il_ttt_linear_trim(int d, int b, float *rows, int n);
 void il_ttt_linear_rows(const il_inner_head *head, const float *carry, float *rows, int r0, const il_rows_in *in,

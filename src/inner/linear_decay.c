@@ -78,8 +78,13 @@ static void decay_backward(const il_inner_head *head, const float *carry, const 
     dparam[STEP][0] += drate * g.drate;
 }
 
+static il_rule_cost decay_cost(int d, int b) { return il_rule_linear.cost(d, b); }
+
 const il_rule il_rule_linear_decay = {
-    .name = "linear_decay",
+    .name = "ttt_linear_decay",
+    .base_lr = 1.0,
+    .inner_lr_start = 1.0,
+    .cost = decay_cost,
     .tensors = decay_tensors,
     .shape = decay_shape,
     .begin = il_ttt_linear_begin,

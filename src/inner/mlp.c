@@ -318,8 +318,16 @@ static void mlp_begin_backward(const il_inner_head *head, const float *dcarry,
     head->kernels->add(d, dparam[B2], second + h * d, dparam[B2]);
 }
 
+static il_rule_cost mlp_cost(int d, int b) {
+    double n = d, square = n * n;
+    return (il_rule_cost){.flops = 56 * square + 30 * b * n, .carry = 8 * square + 5 * n, .row = 10 * n + 1};
+}
+
 const il_rule il_rule_mlp = {
-    .name = "mlp",
+    .name = "ttt_mlp",
+    .base_lr = 0.1,
+    .inner_lr_start = 0.1,
+    .cost = mlp_cost,
     .tensors = mlp_tensors,
     .shape = mlp_shape,
     .begin = mlp_begin,

@@ -1,7 +1,7 @@
 /* rule.h: one inner rule = one network in the network: its fast weights, how a token reads and changes them, and the
- * exact backward of both. The only interface in the library with several implementations; a new rule is one file and
- * one line in il_rule_of. A rule sees one head of one sequence; it knows nothing of layers, files, threads or
- * optimizers.
+ * exact backward of both. A rule is complete in its file: name, cost, outer tensors, forward, backward; rules.c lists
+ * them, and nothing else need be told of a new one. A rule sees one head of one sequence; it knows nothing of layers,
+ * files, threads or optimizers.
  *
  * Inside a mini-batch of b tokens a head keeps its fast weights as they were at the start (the carry) and a block of
  * rows, one per token read: what the commit needs and what later tokens of the mini-batch read. `rows` is the only
@@ -17,7 +17,8 @@
 
 enum { IL_RULE_TENSORS_MAX = 8 };
 
-/* An outer parameter of the rule: [heads, rows, columns] on disk, or [heads, columns] when rows is 0. */
+/* An outer parameter of the rule: [heads, rows, columns] on disk, the learned start of fast weights; or, when rows is
+ * 0, [heads, columns], and not that. */
 typedef struct il_rule_tensor {
     const char *name; /* on disk, after the mixer's prefix: "W1" */
     const char *jax;  /* in official JAX checkpoints: "ttt_dense_0" */
@@ -56,8 +57,17 @@ typedef struct il_rows_grad {
     float *dq, *dk, *dv, *dgate;
 } il_rows_grad;
 
+/* What a token costs a head, for figures: operations in a full mini-batch, 2 for a multiply and add; floats of the
+ * fast weights, and of each row of its mini-batch, that it reads. */
+typedef struct il_rule_cost {
+    double flops, carry, row;
+} il_rule_cost;
+
 typedef struct il_rule {
-    const char *name; /* as in config.json's ttt_layer_type */
+    const char *name;      /* of the mixer, "ttt_" and what config.json's ttt_layer_type says */
+    double base_lr;        /* a new model's ttt_base_lr */
+    double inner_lr_start; /* of a training run (il_trainer_options) */
+    il_rule_cost (*cost)(int d, int b);
     /* Fills list (at most IL_RULE_TENSORS_MAX) and returns how many outer tensors the rule has. */
     int (*tensors)(int d, il_rule_tensor *list);
     il_rule_shape (*shape)(int d, int b);
@@ -87,10 +97,6 @@ typedef struct il_rule {
     /* dparam of the initial fast weights += dcarry, at the start of a sequence. */
     void (*begin_backward)(const il_inner_head *head, const float *dcarry, float *const dparam[IL_RULE_TENSORS_MAX]);
 } il_rule;
-
-extern const il_rule il_rule_linear, il_rule_linear_decay, il_rule_mlp;
-/* NULL for self-attention, which has no inner network. */
-const il_rule *il_rule_of(il_mixer_kind mixer);
 
 /* lr_j = lr_scale * sigmoid(gate_j), n values; shared by the rules. */
 void il_rule_rates(const il_inner_head *head, const il_rows_in *in, float *lr);

@@ -2,6 +2,7 @@
 #include "model/build.h"
 
 #include "base/error.h"
+#include "inner/rules.h"
 #include "model/fast_head.h"
 #include "model/mixers.h"
 #include "model/workspace.h"

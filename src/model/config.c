@@ -14,6 +14,8 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "inner/rules.h"
+#include "model/config_count.h"
 #include "model/mixer_names.h"
 
 enum {
@@ -107,6 +109,10 @@ static const char *const ignored[] = {"architectures",
 
 static const char MODEL_TYPE[] = "model_type", TTT_LAYER_TYPE[] = "ttt_layer_type", LAYER_TYPES[] = "layer_types";
 
+il_mixer_kind il_config_mixer(const il_config *config, int layer) {
+    return config->n_layer_types ? (il_mixer_kind)config->layer_types[layer] : config->mixer;
+}
+
 static const char *model_type(il_mixer_kind mixer) { return il_mixer_is_ttt(mixer) ? "ttt" : "llama"; }
 
 static void set_defaults(il_mixer_kind mixer, il_config *config) {
@@ -121,28 +127,6 @@ static void set_defaults(il_mixer_kind mixer, il_config *config) {
 }
 
 /* ---- checking ---- */
-
-static uint64_t layer_parameters(const il_config *c, il_mixer_kind mixer) {
-    uint64_t width = (uint64_t)c->width, heads = (uint64_t)c->heads, head = width / heads,
-             taps = (uint64_t)c->conv_kernel;
-    uint64_t n = 2 * width + 3 * width * (uint64_t)c->ffn_width; /* two norms, SwiGLU */
-    if (!il_mixer_is_ttt(mixer)) return n + 4 * width * width;
-    n += width * width * (uint64_t)(3 + !c->share_qk + !!c->use_gate);
-    if (c->pre_conv) n += width + width * (taps + 1);
-    if (c->share_qk) n += 2 * width * (taps + 1);
-    n += 4 * width + heads * (width + 1) + (uint64_t)c->mini_batch; /* two LayerNorms, rates of heads and tokens */
-    if (mixer == IL_MIXER_TTT_LINEAR) n += heads * (head * head + head);
-    if (mixer == IL_MIXER_TTT_LINEAR_DECAY) n += heads * (head * head + head + 2);
-    if (mixer == IL_MIXER_TTT_MLP) n += heads * (8 * head * head + 5 * head);
-    return n;
-}
-
-/* Entries of all tensors; the bounds of the fields keep it far below 2^64. */
-static uint64_t parameters(const il_config *c) {
-    uint64_t width = (uint64_t)c->width, n = (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width;
-    for (int i = 0; i < c->layers; i++) n += layer_parameters(c, il_config_mixer(c, i));
-    return n;
-}
 
 /* The mixer that must stand in il_config.mixer: of the first TTT layer, or of all layers when none is. */
 static il_mixer_kind leading_mixer(const il_config *config) {
@@ -195,9 +179,9 @@ il_status il_config_check(const il_config *config, il_error *error) {
     IL_TRY(check_layer_types(config, error));
     if ((unsigned)config->weights > IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", (int)config->weights);
-    if (parameters(config) > PARAMETERS_MAX)
+    if (il_config_parameters(config) > PARAMETERS_MAX)
         return il_fail(error, IL_ERR_ARG, "the sizes make a model of %llu parameters, more than %llu",
-                       (unsigned long long)parameters(config), (unsigned long long)PARAMETERS_MAX);
+                       (unsigned long long)il_config_parameters(config), (unsigned long long)PARAMETERS_MAX);
     return IL_OK;
 }
 
@@ -643,36 +627,15 @@ il_status il_config_preset(const char *preset, const char *mixer, const char *ba
     if (attention) {
         /* As many parameters as TTT-Linear with the mamba backbone: what that has more (convolutions, gate,
          * fast weights) goes into the FFN, in steps of 8. */
-        uint64_t goal = parameters(&made), step = (uint64_t)made.layers * 3 * 8 * (uint64_t)made.width;
+        uint64_t goal = il_config_parameters(&made), step = (uint64_t)made.layers * 3 * 8 * (uint64_t)made.width;
         made.mixer = kind;
         made.share_qk = made.use_gate = made.pre_conv = 0;
-        made.ffn_width += (int)((goal - parameters(&made) + step / 2) / step) * 8;
+        made.ffn_width += (int)((goal - il_config_parameters(&made) + step / 2) / step) * 8;
     } else {
         made.mixer = kind;
         made.share_qk = made.use_gate = made.pre_conv = mamba;
-        made.ttt_base_lr = kind == IL_MIXER_TTT_MLP ? 0.1 : 1.0;
+        made.ttt_base_lr = il_rule_of(kind)->base_lr;
     }
     *config = made;
     return IL_OK;
-}
-
-/* ---- counting ---- */
-
-/* Of a layer. */
-static double layer_flops(const il_config *c, il_mixer_kind mixer, double position) {
-    double width = c->width, heads = c->heads, head = width / heads, b = c->mini_batch;
-    double ffn = 3 * width * c->ffn_width, projections = width * width * (3 + !c->share_qk + !!c->use_gate);
-    if (!il_mixer_is_ttt(mixer)) return 2 * (4 * width * width + ffn) + 4 * width * position;
-    double mixing = mixer == IL_MIXER_TTT_MLP ? 56 * head * head + 30 * b * head : 6 * head * head + 6 * b * head;
-    return 2 * (projections + heads * width + ffn) + heads * mixing; /* heads * width: theta_lr */
-}
-
-double il_config_flops_per_token(const il_config *c, uint64_t position, int with_logits) {
-    double width = c->width, size = c->fast_head_size, logits = 2.0 * c->vocab_size * width, learning = 0, layers = 0;
-    for (int i = 0; i < c->layers; i++) layers += layer_flops(c, il_config_mixer(c, i), (double)position);
-    if (size > 0) { /* it learns from the logits of every token: features, their part of the logits, the update */
-        with_logits = 1;
-        learning = size * (2 * width + 4.0 * c->vocab_size);
-    }
-    return layers + (with_logits ? logits + learning : 0);
 }

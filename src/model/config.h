@@ -12,11 +12,6 @@ il_status il_config_parse(const char *path, const char *text, size_t bytes, il_c
 int il_config_same(const il_config *a, const il_config *b);
 /* config.json as NUL-terminated text from the allocator. */
 il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error);
-
-/* The mixer of a layer. */
-static inline il_mixer_kind il_config_mixer(const il_config *config, int layer) {
-    return config->n_layer_types ? (il_mixer_kind)config->layer_types[layer] : config->mixer;
-}
 /* Whether the mixers of a checked config's layers differ. */
 int il_config_is_hybrid(const il_config *config);
 

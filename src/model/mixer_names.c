@@ -1,25 +1,23 @@
 /* mixer_names.c: see mixer_names.h. */
 #include "model/mixer_names.h"
 
-#include "inner/rule.h"
+#include "inner/rules.h"
 #include <stdio.h>
 #include <string.h>
 
-int il_mixer_count(void) { return IL_MIXER_SELF_ATTENTION + 1; }
+static const char *const without_rule[IL_RULES_FROM] = {[IL_MIXER_SELF_ATTENTION] = "self_attention"};
+
+int il_mixer_count(void) { return IL_RULES_FROM + il_rule_count(); }
 
 const char *il_mixer_name(il_mixer_kind mixer) {
-    switch (mixer) {
-    case IL_MIXER_TTT_LINEAR: return "ttt_linear";
-    case IL_MIXER_TTT_LINEAR_DECAY: return "ttt_linear_decay";
-    case IL_MIXER_TTT_MLP: return "ttt_mlp";
-    case IL_MIXER_SELF_ATTENTION: return "self_attention";
-    }
-    return "?";
+    const il_rule *rule = il_rule_of(mixer);
+    if (rule) return rule->name;
+    return (unsigned)mixer < IL_RULES_FROM ? without_rule[mixer] : "?";
 }
 
 const char *il_mixer_ttt_layer_type(il_mixer_kind mixer) {
     const il_rule *rule = il_rule_of(mixer);
-    return rule ? rule->name : NULL;
+    return rule ? rule->name + strlen("ttt_") : NULL;
 }
 
 const char *il_mixer_layer_type(il_mixer_kind mixer) {

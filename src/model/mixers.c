@@ -1,6 +1,7 @@
 /* mixers.c: see mixers.h. */
 #include "model/mixers.h"
 
+#include "inner/rules.h"
 #include "model/mixer_attention.h"
 #include "model/mixer_ttt.h"
 

@@ -4,11 +4,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "inner/rules.h"
 #include "train/schedule.h"
 #include <math.h>
 #include <string.h>
 
 void il_trainer_options_default(const il_config *config, il_trainer_options *options) {
+    const il_rule *rule = il_rule_of(config->mixer);
     *options = (il_trainer_options){.steps = 1000,
                                     .lr = 3e-3,
                                     .end_lr = 1e-5,
@@ -18,7 +20,7 @@ void il_trainer_options_default(const il_config *config, il_trainer_options *opt
                                     .eps = 1e-8,
                                     .weight_decay = 0.1,
                                     .clip = 1.0,
-                                    .inner_lr_start = config->mixer == IL_MIXER_TTT_MLP ? 0.1 : 1.0,
+                                    .inner_lr_start = rule ? rule->inner_lr_start : 1.0,
                                     .inner_lr_warmup = -1};
 }
 

@@ -1,0 +1,14 @@
+/* rules.h: the table of inner rules. A new one is its file and a line in rules.c. */
+#ifndef IL_INNER_RULES_H
+#define IL_INNER_RULES_H
+
+#include "inner/rule.h"
+
+/* Mixers are numbered: those without an inner network first, then one for each rule in the order of the table. */
+enum { IL_RULES_FROM = IL_MIXER_TTT_LINEAR };
+
+int il_rule_count(void);
+/* NULL for self-attention, which has no inner network, and for numbers that are no mixer's. */
+const il_rule *il_rule_of(il_mixer_kind mixer);
+
+#endif

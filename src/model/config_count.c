@@ -1,0 +1,81 @@
+/* config_count.c: see config_count.h. Layers are counted one by one; what a rule adds, the rule says. */
+#include "model/config_count.h"
+
+#include "inner/rules.h"
+#include "model/config.h"
+
+static const il_rule *rule_of(const il_config *c, int layer) { return il_rule_of(il_config_mixer(c, layer)); }
+
+typedef struct rule_size {
+    uint64_t parameters, fast_weights; /* the latter are some of the former */
+} rule_size;
+
+/* Of all heads. */
+static rule_size size_of(const il_config *c, const il_rule *rule) {
+    il_rule_tensor list[IL_RULE_TENSORS_MAX];
+    rule_size size = {0, 0};
+    int n = rule->tensors(c->width / c->heads, list);
+    for (int i = 0; i < n; i++) {
+        uint64_t rows = (uint64_t)list[i].rows, columns = (uint64_t)list[i].columns, heads = (uint64_t)c->heads;
+        size.parameters += heads * (rows ? rows : 1) * columns;
+        size.fast_weights += heads * rows * columns;
+    }
+    return size;
+}
+
+static uint64_t layer_parameters(const il_config *c, const il_rule *rule) {
+    uint64_t width = (uint64_t)c->width, heads = (uint64_t)c->heads, taps = (uint64_t)c->conv_kernel;
+    uint64_t n = 2 * width + 3 * width * (uint64_t)c->ffn_width; /* two norms, SwiGLU */
+    if (!rule) return n + 4 * width * width;
+    n += width * width * (uint64_t)(3 + !c->share_qk + !!c->use_gate);
+    if (c->pre_conv) n += width + width * (taps + 1);
+    if (c->share_qk) n += 2 * width * (taps + 1);
+    n += heads * (width + 1) + (uint64_t)c->mini_batch; /* learning rates of heads and tokens */
+    return n + 2 * width + size_of(c, rule).parameters; /* post norm */
+}
+
+uint64_t il_config_parameters(const il_config *c) {
+    uint64_t width = (uint64_t)c->width, n = (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width;
+    for (int i = 0; i < c->layers; i++) n += layer_parameters(c, rule_of(c, i));
+    return n;
+}
+
+static il_rule_cost cost_of(const il_config *c, const il_rule *rule) {
+    return rule->cost(c->width / c->heads, c->mini_batch);
+}
+
+static double layer_flops(const il_config *c, const il_rule *rule, double position) {
+    double width = c->width, heads = c->heads, ffn = 3 * width * c->ffn_width;
+    if (!rule) return 2 * (4 * width * width + ffn) + 4 * width * position;
+    double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + heads * width + ffn; /* heads: their rates */
+    return 2 * matrices + heads * cost_of(c, rule).flops;
+}
+
+double il_config_flops_per_token(const il_config *c, uint64_t position, int with_logits) {
+    double width = c->width, size = c->fast_head_size, logits = 2.0 * c->vocab_size * width, learning = 0, layers = 0;
+    for (int i = 0; i < c->layers; i++) layers += layer_flops(c, rule_of(c, i), (double)position);
+    if (size > 0) { /* it learns from the logits of every token: features, their part of the logits, the update */
+        with_logits = 1;
+        learning = size * (2 * width + 4.0 * c->vocab_size);
+    }
+    return layers + (with_logits ? logits + learning : 0);
+}
+
+double il_config_state_bytes_per_token(const il_config *c, uint64_t position) {
+    double floats = 0;
+    for (int i = 0; i < c->layers; i++) {
+        const il_rule *rule = rule_of(c, i);
+        if (rule)
+            floats += c->heads * (cost_of(c, rule).carry + (c->mini_batch + 1) / 2.0 * cost_of(c, rule).row);
+        else
+            floats += 2.0 * c->width * (double)position; /* keys and values */
+    }
+    return floats * sizeof(float);
+}
+
+uint64_t il_config_fast_weights(const il_config *c) {
+    uint64_t n = 0;
+    for (int i = 0; i < c->layers; i++)
+        if (rule_of(c, i)) n += size_of(c, rule_of(c, i)).fast_weights;
+    return n;
+}
