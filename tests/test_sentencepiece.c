@@ -9,6 +9,7 @@
 #include "support_files.h"
 #include "support_text.h"
 #include "text/sentencepiece_shim.h"
+#include "text/tokenizer.h"
 
 static il_engine *engine;
 static il_error error;
@@ -158,6 +159,37 @@ static void chunks_do_not_show(void **state) {
     free(text);
 }
 
+/* A text in parts gives the tokens of the whole, with constant memory. */
+static void parts_do_not_show(void **state) {
+    (void)state;
+    enum { PROSE = 1500000, RUN = 1300000, NOISE = 200000, ALL = PROSE + RUN + NOISE };
+    support_seed(12);
+    char *text = malloc(ALL), *prose = support_prose(PROSE);
+    memcpy(text, prose, PROSE);
+    memset(text + PROSE, 'e', RUN); /* no space: cut through */
+    size_t n = PROSE + RUN + support_random_bytes(text + PROSE + RUN, NOISE);
+    il_tokens whole = {0}, parts = {0};
+    assert_ok(il_tokenizer_encode(trained, text, n, &whole, &error), error);
+    il_encoding encoding = {.tokenizer = trained};
+    for (int round = 0; round < 2; round++) { /* one text after another */
+        parts.n = 0;
+        for (size_t at = 0, part; at < n; at += part) {
+            part = support_random(4) ? support_random(200000) : support_random(5);
+            if (part > n - at) part = n - at;
+            assert_ok(il_encoding_add(&encoding, text + at, part, &parts, &error), error);
+            assert_true(encoding.n <= (1 << 20) + 8);
+        }
+        assert_ok(il_encoding_end(&encoding, &parts, &error), error);
+        assert_int_equal(parts.n, whole.n);
+        assert_memory_equal(parts.ids, whole.ids, whole.n * 4);
+    }
+    il_encoding_free(&encoding);
+    il_tokens_free(&whole);
+    il_tokens_free(&parts);
+    free(prose);
+    free(text);
+}
+
 typedef struct reading {
     const char *text;
     size_t bytes;
@@ -242,6 +274,7 @@ int main(void) {
         cmocka_unit_test(gives_back_any_bytes_exactly),
         cmocka_unit_test(usual_text_takes_few_tokens),
         cmocka_unit_test(chunks_do_not_show),
+        cmocka_unit_test(parts_do_not_show),
         cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(training_is_repeatable_and_silent),
         cmocka_unit_test(training_refuses),

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "support_files.h"
 #include "support_text.h"
+#include "text/tokenizer.h"
 
 static il_engine *engine;
 static il_error error;
@@ -258,6 +259,15 @@ static void encodes_to(const il_tokenizer *t, const char *text, size_t bytes, co
         for (size_t i = 0; i < tokens.n && i < 40; i++) sprintf(line + strlen(line), "%d ", tokens.ids[i]);
         fail_msg("\"%s\": %s", text, line);
     }
+    il_encoding encoding = {.tokenizer = t}; /* byte by byte it is the same, also a second time */
+    for (int round = 0; round < 2; round++) {
+        tokens.n = 0;
+        for (size_t i = 0; i < bytes; i++) assert_ok(il_encoding_add(&encoding, text + i, 1, &tokens, &error), error);
+        assert_ok(il_encoding_end(&encoding, &tokens, &error), error);
+        assert_int_equal(tokens.n, n);
+        if (n) assert_memory_equal(tokens.ids, ids, n * 4);
+    }
+    il_encoding_free(&encoding);
     il_tokens_free(&tokens);
 }
 #define encodes(t, text, ...)                                                                                          \

@@ -21,28 +21,38 @@
 #define XXH_STATIC_LINKING_ONLY /* the size of XXH3_state_t */
 #include <xxhash.h>
 
+/* A document begins: the one before has ended. */
+static il_status begin_document(il_engine *engine, il_encoding *encoding, int bos, il_tokens *tokens, il_error *error) {
+    IL_TRY(il_encoding_end(encoding, tokens, error));
+    if (bos < 0) return IL_OK;
+    if (!il_tokens_reserve(&engine->memory, tokens, 1))
+        return il_fail(error, IL_ERR_NOMEM, "no memory for %zu tokens", tokens->n + 1);
+    tokens->ids[tokens->n++] = bos;
+    return IL_OK;
+}
+
 /* Appends the tokens of a file's documents; on failure tokens are as they were. */
 static il_status tokenize(il_engine *engine, const char *path, il_documents *documents, const il_tokenizer *tokenizer,
                           il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
     il_tokenizer_info info;
-    il_document document;
+    il_document part;
+    il_encoding encoding = {.tokenizer = tokenizer};
     il_tokenizer_get_info(tokenizer, &info);
     size_t before = tokens->n;
+    int begun = 0;
     il_status status;
     *text_bytes = 0;
-    while ((status = il_documents_next(documents, &document, error)) == IL_OK) {
-        if (info.bos >= 0) {
-            if (!il_tokens_reserve(&engine->memory, tokens, 1)) {
-                status = il_fail(error, IL_ERR_NOMEM, "no memory for %zu tokens", tokens->n + 1);
-                break;
-            }
-            tokens->ids[tokens->n++] = info.bos;
-        }
-        *text_bytes += document.bytes;
-        status = il_tokenizer_encode(tokenizer, document.text, document.bytes, tokens, error);
+    while ((status = il_documents_part(documents, &part, error)) == IL_OK) {
+        if (part.begins) status = begin_document(engine, &encoding, info.bos, tokens, error);
+        if (status == IL_OK) status = il_encoding_add(&encoding, part.text, part.bytes, tokens, error);
         if (status != IL_OK) break;
+        *text_bytes += part.bytes;
+        begun = 1;
     }
-    if (status != IL_ERR_END) {
+    if (status == IL_ERR_END) status = il_encoding_end(&encoding, tokens, error);
+    if (status == IL_OK && !begun) status = il_fail(error, IL_ERR_FORMAT, "%s: the file is empty", path);
+    il_encoding_free(&encoding);
+    if (status != IL_OK) {
         tokens->n = before;
         return status;
     }

@@ -26,6 +26,7 @@
 enum {
     CHUNK_SOFT = 64 << 10, /* bytes after which the next good place is used */
     CHUNK_HARD = 1 << 20,
+    LOOK_AHEAD = 8, /* bytes behind a chunk that may decide where it ends, and then some */
     MODEL_BYTES_MAX = 1 << 30,
     PIECE_BYTES_MIN = 16 /* room for a flush of broken bytes, and then some */
 };
@@ -271,44 +272,96 @@ static il_sp_result encode_stretch(const il_tokenizer *t, const char *text, size
     return il_sp_encode(t->sp, text, bytes, prefix, sink_put, s);
 }
 
-static il_sp_result encode_plain(const il_tokenizer *t, const char *text, size_t bytes, sink *s) {
-    int prefix = t->model.add_dummy_prefix;
+/* Encodes from the beginning of text what does not depend on what follows it; all of it when it is whole. *taken: how
+ * many bytes that was. */
+static il_sp_result encode_plain(const il_tokenizer *t, const char *text, size_t bytes, int prefix, int whole,
+                                 size_t *taken, sink *s) {
+    const size_t least = whole ? 1 : CHUNK_HARD + LOOK_AHEAD, least_detour = whole ? 1 : LOOK_AHEAD;
     il_sp_result result = IL_SP_OK;
-    if (prefix && t->model.space_id < 0 && t->model.byte_fallback) prefix = 0;
-    for (size_t at = 0; at < bytes && result == IL_SP_OK;) {
+    size_t at = 0;
+    while (bytes - at >= least && result == IL_SP_OK) {
         size_t end = stretch_end(t, text, bytes, at), length;
         if (end > at || prefix) result = encode_stretch(t, text + at, end - at, prefix, s);
         prefix = 0;
         at = end;
-        while (at < bytes && result == IL_SP_OK) {
+        while (bytes - at >= least_detour && result == IL_SP_OK) {
             size_t around = detour(t, text + at, bytes - at, &length);
             if (around == 0) break;
             for (size_t i = 0; i < around && result == IL_SP_OK; i++) result = put_byte(t, s, text[at + i]);
             at += around;
         }
     }
+    *taken = at;
     return result;
+}
+
+/* Whether a space stands before a text that begins here. */
+static int has_prefix(const il_tokenizer *t) {
+    if (t->model.space_id < 0 && t->model.byte_fallback) return 0;
+    return t->model.add_dummy_prefix;
+}
+
+static il_sp_result encode_some(const il_tokenizer *t, const char *text, size_t bytes, int begins, int whole,
+                                size_t *taken, sink *s) {
+    *taken = bytes;
+    if (!t->sp) {
+        if (!il_tokens_reserve(&t->memory, s->tokens, bytes)) return IL_SP_NOMEM;
+        for (size_t i = 0; i < bytes; i++) s->tokens->ids[s->tokens->n++] = (unsigned char)text[i];
+        return IL_SP_OK;
+    }
+    if (t->plain) return encode_plain(t, text, bytes, begins && has_prefix(t), whole, taken, s);
+    if (!whole) *taken = 0; /* it may rewrite anything */
+    return whole && bytes ? il_sp_encode(t->sp, text, bytes, 0, sink_put, s) : IL_SP_OK;
+}
+
+static il_status encoded(il_sp_result result, size_t bytes, il_error *error) {
+    if (result == IL_SP_OK) return IL_OK;
+    if (result == IL_SP_FAILED) return il_fail(error, IL_ERR_FORMAT, "the tokenizer's model cannot encode this text");
+    return il_fail(error, IL_ERR_NOMEM, "no memory for the tokens of %zu bytes of text", bytes);
 }
 
 il_status il_tokenizer_encode(const il_tokenizer *t, const char *text, size_t bytes, il_tokens *tokens,
                               il_error *error) {
-    size_t before = tokens->n;
+    size_t before = tokens->n, taken;
     sink s = {&t->memory, tokens};
-    il_sp_result result = IL_SP_OK;
-    if (!t->sp) {
-        if (il_tokens_reserve(&t->memory, tokens, bytes))
-            for (size_t i = 0; i < bytes; i++) tokens->ids[tokens->n++] = (unsigned char)text[i];
-        else
-            result = IL_SP_NOMEM;
-    } else if (t->plain) {
-        result = encode_plain(t, text, bytes, &s);
-    } else if (bytes) {
-        result = il_sp_encode(t->sp, text, bytes, 0, sink_put, &s);
-    }
-    if (result == IL_SP_OK) return IL_OK;
-    tokens->n = before;
-    if (result == IL_SP_FAILED) return il_fail(error, IL_ERR_FORMAT, "the tokenizer's model cannot encode this text");
-    return il_fail(error, IL_ERR_NOMEM, "no memory for the tokens of %zu bytes of text", bytes);
+    il_sp_result result = encode_some(t, text, bytes, 1, 1, &taken, &s);
+    if (result != IL_SP_OK) tokens->n = before;
+    return encoded(result, bytes, error);
+}
+
+/* ---- a text in parts ---- */
+
+static il_status take_held(il_encoding *e, int whole, il_tokens *tokens, il_error *error) {
+    sink s = {&e->tokenizer->memory, tokens};
+    size_t taken;
+    il_sp_result result = encode_some(e->tokenizer, e->held, e->n, !e->begun, whole, &taken, &s);
+    if (result != IL_SP_OK) return encoded(result, e->n, error);
+    e->begun |= taken > 0;
+    memmove(e->held, e->held + taken, e->n - taken);
+    e->n -= taken;
+    return IL_OK;
+}
+
+il_status il_encoding_add(il_encoding *e, const char *text, size_t bytes, il_tokens *tokens, il_error *error) {
+    void *held = e->held;
+    int grown = il_grow(&e->tokenizer->memory, &held, &e->capacity, e->n, e->n + bytes, 1);
+    e->held = held;
+    if (!grown) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu bytes of text", e->n + bytes);
+    if (bytes) memcpy(e->held + e->n, text, bytes);
+    e->n += bytes;
+    return e->n ? take_held(e, 0, tokens, error) : IL_OK;
+}
+
+il_status il_encoding_end(il_encoding *e, il_tokens *tokens, il_error *error) {
+    il_status status = e->n ? take_held(e, 1, tokens, error) : IL_OK;
+    e->n = 0;
+    e->begun = 0;
+    return status;
+}
+
+void il_encoding_free(il_encoding *e) {
+    il_free(&e->tokenizer->memory, e->held);
+    *e = (il_encoding){.tokenizer = e->tokenizer};
 }
 
 /* ---- decode ---- */

@@ -9,6 +9,20 @@ enum { IL_BYTES_BOS = 256, IL_BYTES_EOS = 257, IL_BYTES_VOCAB = 258 };
 /* 32 hex digits and a NUL: equal for tokenizers that encode everything alike. */
 void il_tokenizer_fingerprint(const il_tokenizer *tokenizer, char hex[33]);
 
+/* A text that comes in parts, to the tokens il_tokenizer_encode makes of it whole. Zeroed but for the tokenizer at
+ * first; it holds about 1 MiB of text, or with a tokenizer that rewrites text all of it. After a failure only
+ * il_encoding_free may follow. */
+typedef struct il_encoding {
+    const il_tokenizer *tokenizer;
+    char *held; /* [n] not encoded yet */
+    size_t n, capacity;
+    int begun;
+} il_encoding;
+il_status il_encoding_add(il_encoding *encoding, const char *text, size_t bytes, il_tokens *tokens, il_error *error);
+/* The rest of the text; another one may follow. */
+il_status il_encoding_end(il_encoding *encoding, il_tokens *tokens, il_error *error);
+void il_encoding_free(il_encoding *encoding);
+
 /* Makes room for `more` further ids. 0 when memory is short. */
 int il_tokens_reserve(const il_allocator *allocator, il_tokens *tokens, size_t more);
 
