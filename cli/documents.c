@@ -2,6 +2,7 @@
 #include "documents.h"
 #include "output.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 il_documents_options cli_documents_options(const cli_documents *documents) {
@@ -13,6 +14,33 @@ il_documents_options cli_documents_options(const cli_documents *documents) {
     options.skip_bad_lines = documents->bad_lines && !strcmp(documents->bad_lines, "skip");
     options.window_log_max = (int)documents->max_window;
     return options;
+}
+
+il_status cli_documents_text(il_engine *engine, const char *path, char **text, size_t *bytes, il_error *error) {
+    il_documents_options options;
+    il_documents *documents;
+    il_document part;
+    size_t capacity = 0;
+    *text = NULL;
+    *bytes = 0;
+    il_documents_options_default(&options);
+    options.format = IL_FORMAT_TEXT;
+    il_status status = il_documents_open(engine, path, &options, &documents, error);
+    while (!status && !(status = il_documents_part(documents, &part, error))) {
+        if (*bytes + part.bytes > capacity) {
+            capacity = 2 * (*bytes + part.bytes);
+            char *larger = realloc(*text, capacity);
+            if (!larger) {
+                status = cli_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu bytes", path, capacity);
+                break;
+            }
+            *text = larger;
+        }
+        memcpy(*text + *bytes, part.text, part.bytes);
+        *bytes += part.bytes;
+    }
+    il_documents_close(documents);
+    return status == IL_ERR_END ? IL_OK : status;
 }
 
 il_status cli_documents_check(const char *const *words, size_t n, il_error *error) {

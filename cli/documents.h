@@ -27,6 +27,8 @@ typedef struct cli_documents {
 
 /* What the library is told of them; lives as long as documents. */
 il_documents_options cli_documents_options(const cli_documents *documents);
+/* The whole text of a file, decompressed, whatever it looks like; released by free. May be empty. */
+il_status cli_documents_text(il_engine *engine, const char *path, char **text, size_t *bytes, il_error *error);
 /* IL_ERR_ARG when two of the words are "-". */
 il_status cli_documents_check(const char *const *words, size_t n, il_error *error);
 

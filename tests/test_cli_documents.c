@@ -120,6 +120,22 @@ static void test_scored_alike(void **state) {
     free(plain);
 }
 
+/* A prompt is taken as it stands, but decompressed and without a byte order mark. */
+static void test_prompts(void **state) {
+    (void)state;
+    support_write("prompt", "\xEF\xBB\xBF{\"text\": 1}\n", 16);
+    write_gz("prompt.gz", "{\"text\": 1}\n", 13);
+    write_zst("prompt.zst", "{\"text\": 1}\n", 13, 20);
+    char *plain = support_done("generate --model m --max-tokens 20 --prompt-file prompt");
+    static const char *const files[] = {"prompt.gz", "prompt.zst"};
+    for (size_t i = 0; i < 2; i++) {
+        char *text = support_done("generate --model m --max-tokens 20 --prompt-file %s", files[i]);
+        assert_string_equal(text, plain);
+        free(text);
+    }
+    free(plain);
+}
+
 /* What each verb says of a file with these options. */
 static const char *const verbs[] = {"tokenize --tokenizer bytes --out o-tokenize",
                                     "train-tokenizer --vocab 330 --out o.model",
@@ -209,9 +225,13 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_scored_alike),
-        cmocka_unit_test(test_options),        cmocka_unit_test(test_tokens_without_header),
-        cmocka_unit_test(test_standard_input), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_scored_alike),
+        cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_options),
+        cmocka_unit_test(test_tokens_without_header),
+        cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

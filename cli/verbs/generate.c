@@ -2,6 +2,7 @@
  * nothing else, in the exact bytes, so that it can be piped; the prompt is not repeated. */
 #include "bundled_model.h"
 #include "command.h"
+#include "documents.h"
 #include "files.h"
 #include "interrupt.h"
 #include "lines.h"
@@ -120,7 +121,7 @@ static il_status make_prompt(generation *g) {
     il_tokenizer_get_info(g->tokenizer, &info);
     cli_encoder_open(&encoder, g->tokenizer);
     if (g->options->prompt_file) {
-        status = cli_path_read(g->options->prompt_file, &text, &bytes, error);
+        status = cli_documents_text(g->command->engine, g->options->prompt_file, &text, &bytes, error);
         prompt = text;
     }
     if (!status && bytes) {
@@ -302,7 +303,7 @@ int verb_generate(int argc, char **argv) {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
         ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "text to continue; it is not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
-            "read that text from a file, every byte of it (- is standard input)"),
+            "read that text from a file, all of it, also a .gz or .zst (- is standard input)"),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; no prompt is needed then"),
         ARG("--save-state", ARG_TEXT, &options.save, "FILE", "save the state after the last token written"),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
