@@ -74,6 +74,50 @@ static void a_loss_that_is_no_number_stops(void **unused) {
     support_folder_remove(folder);
 }
 
+static void scale(float *x, size_t n, float by) {
+    for (size_t i = 0; i < n; i++) x[i] *= by;
+}
+
+/* A finite loss whose gradient overflows: the last feed-forward part makes numbers near the largest float, of which
+ * the model takes 0 times. */
+static void a_gradient_that_is_not_finite_stops(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make();
+    const char *shard = support_train_shard(folder);
+    for (size_t i = 0; i < MIXERS; i++) {
+        run r;
+        il_step step;
+        open_run(&r, shard, mixers[i], 2, 0);
+        support_train_steps(r.trainer, 2);
+        il_model *m = r.model;
+        const il_layer *last = &m->layers[m->config.layers - 1];
+        size_t n = (size_t)last->w1.in * (size_t)last->w1.out;
+        scale(m->weights + last->w1.at, n, 1e19F);
+        scale(m->weights + last->w3.at, n, 1e19F);
+        scale(m->weights + last->w2.at, n, 0);
+        scale(m->weights + m->norm, (size_t)m->config.width, 1e5F);
+        m->version++;
+        float *before = malloc(m->table.floats * sizeof(float));
+        memcpy(before, m->weights, m->table.floats * sizeof(float));
+        const char *says = "step 3: the gradient of model.layers.1.mlp.down_proj.weight is not finite";
+        assert_fails(il_trainer_step(r.trainer, &step, &error), IL_ERR_NONFINITE, error, says);
+        assert_memory_equal(before, m->weights, m->table.floats * sizeof(float));
+        assert_int_equal(il_trainer_steps_done(r.trainer), 2);
+        static int32_t tokens[LENGTH + 1];
+        double loss;
+        float *gradient = malloc(m->table.floats * sizeof(float));
+        lively_tokens(tokens, LENGTH + 1, VOCAB, 3);
+        assert_fails(il_model_gradient(m, tokens, 1, LENGTH, &loss, gradient, &error), IL_ERR_NONFINITE, error,
+                     strchr(says, ':') + 2);
+        assert_true(isfinite(loss));
+        free(gradient);
+        free(before);
+        close_run(&r);
+    }
+    support_folder_remove(folder);
+}
+
 static void validation_changes_nothing(void **unused) {
     (void)unused;
     il_error error;
@@ -344,6 +388,7 @@ int main(void) {
         cmocka_unit_test(packed_once_a_step),
         cmocka_unit_test(any_thread_count_gives_the_same_weights),
         cmocka_unit_test(a_loss_that_is_no_number_stops),
+        cmocka_unit_test(a_gradient_that_is_not_finite_stops),
         cmocka_unit_test(validation_changes_nothing),
         cmocka_unit_test(stateful_needs_a_state_of_constant_size),
         cmocka_unit_test(options_out_of_range_are_named),

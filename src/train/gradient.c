@@ -143,14 +143,6 @@ static il_status blame_forward(const il_gradient *g, int tokens, il_error *error
     return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: output head, after layer %d", layers - 1);
 }
 
-static il_status blame_backward(const il_gradient *g, il_error *error) {
-    const il_table *table = &g->model->table;
-    for (size_t i = table->n; i-- > 0;) /* from the output back, as the gradient went */
-        if (!g->model->engine->kernels->all_finite(table->entries[i].count, g->gradient + table->entries[i].offset))
-            return il_fail(error, IL_ERR_NONFINITE, "the gradient of %s is not finite", table->entries[i].name);
-    return IL_OK;
-}
-
 static il_status refresh(il_gradient *g, il_error *error) {
     pthread_mutex_lock(&g->model->lock);
     il_status status = il_model_refresh(g->model, g->packs, error);
@@ -179,7 +171,17 @@ il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const 
         il_backward(&pass, g->inputs, g->dhidden, g->gradient, &g->space);
         if (g->bf16.status) return il_fail(error, g->bf16.status, "a bf16 product failed in oneDNN: out of memory");
     }
-    return blame_backward(g, error);
+    return IL_OK;
+}
+
+il_status il_gradient_check(const il_gradient *gradient, il_error *error) {
+    const il_table *table = &gradient->model->table;
+    for (size_t i = table->n; i-- > 0;) { /* from the output back, as the gradient went */
+        const il_table_entry *e = &table->entries[i];
+        if (!gradient->model->engine->kernels->all_finite(e->count, gradient->gradient + e->offset))
+            return il_fail(error, IL_ERR_NONFINITE, "the gradient of %s is not finite", e->name);
+    }
+    return IL_OK;
 }
 
 il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
@@ -209,6 +211,7 @@ il_status il_model_gradient(il_model *model, const int32_t *tokens, size_t seque
     il_gradient g;
     IL_TRY(il_gradient_open(model, (int)sequences, (int)length, 0, IL_GRADIENT, &g, error));
     il_status status = il_gradient_batch(&g, tokens, NULL, (int)sequences, 1.0F, loss, error);
+    if (status == IL_OK) status = il_gradient_check(&g, error);
     for (size_t i = 0; i < table->n && status == IL_OK; i++) {
         memcpy(gradient, g.gradient + table->entries[i].offset, table->entries[i].count * sizeof(float));
         gradient += table->entries[i].count;

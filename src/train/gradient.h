@@ -41,9 +41,11 @@ il_status il_gradient_open(il_model *model, int sequences, int length, int state
                            il_gradient *gradient, il_error *error);
 void il_gradient_close(il_gradient *gradient);
 /* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets,
- * then over sequences. IL_ERR_NONFINITE names the layer or tensor where the first non-finite number stands. */
+ * then over sequences. IL_ERR_NONFINITE where the loss is not finite, naming the layer; the gradient may not be. */
 il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
                             float inner_lr, double *loss, il_error *error);
+/* IL_ERR_NONFINITE when the last batch's gradient is not finite, naming the tensor nearest to the output. */
+il_status il_gradient_check(const il_gradient *gradient, il_error *error);
 /* The same loss without gradient, exact and with eta as in inference; states are those of gradient. */
 il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
                            double *loss, il_error *error);

@@ -32,34 +32,40 @@ void il_optimizer_close(il_optimizer *optimizer) {
     *optimizer = (il_optimizer){0};
 }
 
-typedef struct {
-    const il_optimizer *o;
+typedef struct norm_job {
+    const il_optimizer *optimizer;
     const float *gradient;
-    float *weights;
-    float clip, lr, b1, b2, inv_c1, inv_c2, eps, decay;
-} work;
+} norm_job;
 
-static void run_norm(void *context, int piece, int worker) {
+static void norm_run(void *context, int piece, int worker) {
+    const norm_job *job = context;
+    const il_optimizer *o = job->optimizer;
     (void)worker;
-    const work *w = context;
-    w->o->partial[piece] =
-        w->o->engine->kernels->sum_squares(piece_size(w->o, piece), w->gradient + (size_t)piece * PIECE);
+    o->partial[piece] = o->engine->kernels->sum_squares(piece_size(o, piece), job->gradient + (size_t)piece * PIECE);
 }
 
 double il_optimizer_norm(const il_optimizer *optimizer, const float *gradient) {
-    work w = {.o = optimizer, .gradient = gradient};
-    il_pool_run(optimizer->engine->pool, pieces(optimizer), run_norm, &w);
+    norm_job job = {optimizer, gradient};
+    il_pool_run(optimizer->engine->pool, pieces(optimizer), norm_run, &job);
     double total = 0;
     for (int i = 0; i < pieces(optimizer); i++) total += optimizer->partial[i];
     return sqrt(total);
 }
 
-static void run_update(void *context, int piece, int worker) {
-    (void)worker;
-    const work *w = context;
+typedef struct update_job {
+    const il_optimizer *optimizer;
+    const float *gradient;
+    float *weights;
+    float clip, lr, b1, b2, inv_c1, inv_c2, eps, decay;
+} update_job;
+
+static void update_run(void *context, int piece, int worker) {
+    const update_job *job = context;
+    const il_optimizer *o = job->optimizer;
     size_t at = (size_t)piece * PIECE;
-    w->o->engine->kernels->adamw(piece_size(w->o, piece), w->weights + at, w->gradient + at, w->o->m + at, w->o->v + at,
-                                 w->clip, w->lr, w->b1, w->b2, w->inv_c1, w->inv_c2, w->eps, w->decay);
+    (void)worker;
+    o->engine->kernels->adamw(piece_size(o, piece), job->weights + at, job->gradient + at, o->m + at, o->v + at,
+                              job->clip, job->lr, job->b1, job->b2, job->inv_c1, job->inv_c2, job->eps, job->decay);
 }
 
 /* beta^n by squaring: IEEE products only, the same everywhere. */
@@ -72,12 +78,16 @@ static double power(double beta, uint64_t n) {
 
 void il_optimizer_update(const il_optimizer *optimizer, const il_trainer_options *options, uint64_t n, double lr,
                          double clip, const float *gradient, float *weights) {
-    work w = {.o = optimizer, .gradient = gradient, .weights = weights, .clip = (float)clip, .lr = (float)lr};
-    w.b1 = (float)options->beta1;
-    w.b2 = (float)options->beta2;
-    w.inv_c1 = (float)(1 / (1 - power(options->beta1, n)));
-    w.inv_c2 = (float)(1 / (1 - power(options->beta2, n)));
-    w.eps = (float)options->eps;
-    w.decay = (float)options->weight_decay;
-    il_pool_run(optimizer->engine->pool, pieces(optimizer), run_update, &w);
+    update_job job = {.optimizer = optimizer,
+                      .gradient = gradient,
+                      .weights = weights,
+                      .clip = (float)clip,
+                      .lr = (float)lr,
+                      .b1 = (float)options->beta1,
+                      .b2 = (float)options->beta2,
+                      .inv_c1 = (float)(1 / (1 - power(options->beta1, n))),
+                      .inv_c2 = (float)(1 / (1 - power(options->beta2, n))),
+                      .eps = (float)options->eps,
+                      .decay = (float)options->weight_decay};
+    il_pool_run(optimizer->engine->pool, pieces(optimizer), update_run, &job);
 }

@@ -119,9 +119,11 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
     double loss;
     il_status status =
         il_gradient_batch(&t->gradient, batch.tokens, batch.fresh, (int)batch.sequences, inner_lr, &loss, error);
+    double norm = status == IL_OK ? il_optimizer_norm(&t->optimizer, t->gradient.gradient) : 0;
+    if (!isfinite(norm)) status = il_gradient_check(&t->gradient, error); /* finite gradients have a finite norm */
     if (status != IL_OK) return at_step(error, status, n);
 
-    double norm = il_optimizer_norm(&t->optimizer, t->gradient.gradient), lr = il_schedule_lr(o, n);
+    double lr = il_schedule_lr(o, n);
     il_optimizer_update(&t->optimizer, o, n, lr, norm >= o->clip ? o->clip / norm : 1, t->gradient.gradient,
                         t->model->weights);
     t->model->version++;
