@@ -134,17 +134,6 @@ void support_spm_end(support_spm *m, int kind, int byte_fallback, int dummy_pref
     support_spm_field(m, 3, normalizer, sizeof normalizer);
 }
 
-il_engine *support_engine(const il_allocator *allocator) {
-    il_engine_options options;
-    il_engine *engine;
-    il_error error = {0};
-    il_engine_options_default(&options);
-    options.threads = 1;
-    if (allocator) options.allocator = *allocator;
-    assert_ok(il_engine_open(&options, &engine, &error), error);
-    return engine;
-}
-
 size_t support_decode(const il_tokenizer *tokenizer, const int32_t *ids, size_t n, il_decode_form form, char **text) {
     size_t room = il_tokenizer_piece_bytes_max(tokenizer), used = 0, bytes;
     il_decoder decoder = {.form = form};

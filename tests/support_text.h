@@ -1,4 +1,4 @@
-/* support_text.h: random text, a writer of SentencePiece model files, and an engine for tests of src/text. */
+/* support_text.h: random text, a writer of SentencePiece model files, and decoding, for tests of src/text. */
 #ifndef IL_SUPPORT_TEXT_H
 #define IL_SUPPORT_TEXT_H
 
@@ -32,8 +32,6 @@ void support_spm_end(support_spm *model, int kind, int byte_fallback, int dummy_
 /* A length-delimited field of the message. */
 void support_spm_field(support_spm *model, int number, const void *data, size_t bytes);
 
-/* A single-threaded engine with the allocator (NULL: the C library's). Fails the running test when it cannot. */
-il_engine *support_engine(const il_allocator *allocator);
 /* Decodes all tokens and flushes; returns the text's size, text released by free. */
 size_t support_decode(const il_tokenizer *tokenizer, const int32_t *ids, size_t n, il_decode_form form, char **text);
 

@@ -4,7 +4,7 @@
 
 #include "base/bits.h"
 #include "engine/gemm.h"
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include "support_train.h"
@@ -146,12 +146,7 @@ typedef struct run {
 
 static void open_run(run *r, const char *shard, il_mixer_kind mixer, il_weight_type dtype) {
     il_error error;
-    support_alloc_begin(&r->alloc);
-    il_engine_options engine;
-    il_engine_options_default(&engine);
-    engine.threads = 2;
-    engine.allocator = r->alloc.allocator;
-    assert_ok(il_engine_open(&engine, &r->engine, &error), error);
+    r->engine = support_engine(2, &r->alloc);
     il_config config = lively_config(mixer, 16);
     assert_ok(il_model_init(r->engine, &config, 3, &r->model, &error), error);
     il_data_options data;
@@ -173,8 +168,7 @@ static void close_run(run *r) {
     il_trainer_close(r->trainer);
     il_data_close(r->data);
     il_model_unref(r->model);
-    il_engine_close(r->engine);
-    assert_int_equal(atomic_load(&r->alloc.live), 0);
+    support_engine_close(r->engine, &r->alloc);
 }
 
 static void training_stays_near_and_allocates_nothing(void **unused) {
@@ -225,16 +219,12 @@ static void checkpoints_know_the_dtype(void **unused) {
 }
 
 static il_status short_training(const il_allocator *allocator, void *context, il_error *error) {
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 1;
-    options.allocator = *allocator;
     il_engine *engine = NULL;
     il_model *model = NULL;
     il_gradient gradient = {0};
     double loss;
     il_config config = lively_config(IL_MIXER_TTT_LINEAR, 16);
-    il_status status = il_engine_open(&options, &engine, error);
+    il_status status = support_engine_open(1, allocator, &engine, error);
     if (status == IL_OK) status = il_model_init(engine, &config, 1, &model, error);
     if (status == IL_OK) status = il_gradient_open(model, SEQUENCES, LENGTH, 0, IL_GRADIENT_BF16, &gradient, error);
     if (status == IL_OK) status = il_gradient_batch(&gradient, context, NULL, SEQUENCES, 1, &loss, error);

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "support_cli.h"
 #include "support_files.h"
+#include "support_lively.h"
 #include "support_text.h"
 #include "tensor/safetensors.h"
 
@@ -298,7 +299,7 @@ static void test_eval_gradient(void **state) {
     for (int i = 0; i < N; i++)
         for (int j = 0; j <= L; j++) tokens[i][j] = i + j ? (unsigned char)book[L * i + j - 1] : BOS;
     free(book);
-    engine = support_engine(NULL);
+    engine = lively_engine(1, NULL);
     assert_ok(il_model_load(engine, "m", &model, &error), error);
     float *gradient = calloc((size_t)il_model_parameters(model), sizeof *gradient);
     assert_non_null(gradient);

@@ -8,7 +8,7 @@
 
 #include "codec/container.h"
 #include "codec/spans.h"
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include "support_model.h"
@@ -580,8 +580,7 @@ static void hostile_heads(void **state) {
 static void hostile_code(void **state) {
     (void)state;
     support_alloc alloc;
-    support_alloc_begin(&alloc);
-    il_engine *counted = support_engine(&alloc.allocator);
+    il_engine *counted = support_engine(1, &alloc);
     il_config config = config_of(258, 256);
     il_model *m = lively_model(counted, &config, 5);
     unsigned char data[IL_CONTAINER_MAX + 70], code[64];
@@ -596,8 +595,7 @@ static void hostile_code(void **state) {
     }
     assert_true(atomic_load(&alloc.peak_bytes) <= peak + (1 << 16));
     il_model_unref(m);
-    il_engine_close(counted);
-    assert_int_equal(atomic_load(&alloc.live), 0);
+    support_engine_close(counted, &alloc);
 }
 
 /* ---- memory ---- */
@@ -624,8 +622,7 @@ static il_status there_and_back(const il_allocator *allocator, void *context, il
 static void memory_runs_short(void **state) {
     (void)state;
     support_alloc alloc;
-    support_alloc_begin(&alloc);
-    il_engine *counted = support_engine(&alloc.allocator), *keep = engine;
+    il_engine *counted = support_engine(1, &alloc), *keep = engine;
     engine = counted;
     failing_tokenizer = sentencepiece(0, 0, 0);
     engine = keep;
@@ -640,8 +637,7 @@ static void memory_runs_short(void **state) {
     il_session_close(session);
     il_model_unref(failing_model);
     il_tokenizer_close(failing_tokenizer);
-    il_engine_close(counted);
-    assert_int_equal(atomic_load(&alloc.live), 0);
+    support_engine_close(counted, &alloc);
 }
 
 int main(void) {

@@ -14,15 +14,14 @@
 #include "model/mixer_names.h"
 #include "support_alloc.h"
 #include "support_files.h"
+#include "support_lively.h"
 
 static il_engine *engine;
 
 static int setup(void **state) {
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 1;
     (void)state;
-    return il_engine_open(&options, &engine, NULL) == IL_OK ? 0 : -1;
+    engine = lively_engine(1, NULL);
+    return 0;
 }
 
 static int teardown(void **state) {

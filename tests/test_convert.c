@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "session/session.h"
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include "support_model.h"
@@ -19,19 +19,15 @@ static support_alloc counter; /* under the engine */
 static il_engine *engine;
 
 static int setup(void **state) {
-    il_engine_options options;
     (void)state;
-    support_alloc_begin(&counter);
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = counter.allocator;
-    return il_engine_open(&options, &engine, NULL) == IL_OK ? 0 : -1;
+    engine = support_engine(2, &counter);
+    return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
-    il_engine_close(engine);
-    return atomic_load(&counter.live) == 0 ? 0 : -1;
+    support_engine_close(engine, &counter);
+    return 0;
 }
 
 static il_model *lively(il_mixer_kind mixer, int tied) {

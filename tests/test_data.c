@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "engine/engine.h"
 #include "support_files.h"
+#include "support_lively.h"
 #include "support_text.h"
 #include "text/shard.h"
 
@@ -514,7 +515,7 @@ static void tokenize_to_shards(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    engine = support_engine(NULL);
+    engine = lively_engine(1, NULL);
     folder = support_folder_make();
     return 0;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "engine/engine.h"
-#include "support_alloc.h"
+#include "support_engine.h"
 
 static il_error error;
 
@@ -86,12 +86,8 @@ static void kernels_are_chosen_by_name(void **state) {
 
 static il_status open_and_close(const il_allocator *allocator, void *context, il_error *why) {
     il_engine *engine;
-    il_engine_options options;
     (void)context;
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = *allocator;
-    il_status status = il_engine_open(&options, &engine, why);
+    il_status status = support_engine_open(2, allocator, &engine, why);
     if (status != IL_OK) assert_null(engine);
     il_engine_close(engine);
     return status;

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "engine/gemm.h"
+#include "support_lively.h"
 
 static uint32_t state = 1;
 static float draw(void) {
@@ -85,13 +86,7 @@ static void test_products(void **unused) {
     for (size_t isa = 0; isa < sizeof names / sizeof *names; isa++) {
         if (!il_kernels_pick(names[isa])) continue;
         for (size_t t = 0; t < 4; t++) {
-            il_engine_options options;
-            il_engine *engine;
-            il_error error;
-            il_engine_options_default(&options);
-            options.kernels = names[isa];
-            options.threads = threads[t];
-            assert_ok(il_engine_open(&options, &engine, &error), error);
+            il_engine *engine = lively_engine(threads[t], names[isa]);
             for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
                 check(engine, shapes[s][0], shapes[s][1], shapes[s][2]);
             il_engine_close(engine);

@@ -8,6 +8,7 @@
 #include "base/bits.h"
 #include "engine/gemm.h"
 #include "engine/low_precision.h"
+#include "support_lively.h"
 
 static uint32_t state = 1;
 static float draw(void) {
@@ -292,13 +293,7 @@ static void products_on_every_machine(void **unused) {
     for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
         if (!il_kernels_pick(sets[set])) continue;
         for (size_t t = 0; t < 3; t++) {
-            il_engine_options options;
-            il_engine *engine;
-            il_error error;
-            il_engine_options_default(&options);
-            options.kernels = sets[set];
-            options.threads = threads[t];
-            assert_ok(il_engine_open(&options, &engine, &error), error);
+            il_engine *engine = lively_engine(threads[t], sets[set]);
             for (int s = 0; s < SIZES; s++)
                 for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
                     check_bf16(engine, rows[r], sizes[s][0], sizes[s][1]);

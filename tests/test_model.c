@@ -5,25 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "support_alloc.h"
+#include "support_engine.h"
+#include "support_lively.h"
 #include "support_model.h"
-
-static il_engine *open_engine(int threads, const char *kernels) {
-    il_engine *engine;
-    il_engine_options options;
-    il_error error;
-    il_engine_options_default(&options);
-    options.threads = threads;
-    options.kernels = kernels;
-    assert_ok(il_engine_open(&options, &engine, &error), error);
-    return engine;
-}
 
 static il_engine *engine;
 
 static int setup(void **state) {
     (void)state;
-    engine = open_engine(2, NULL);
+    engine = lively_engine(2, NULL);
     return 0;
 }
 
@@ -208,7 +198,7 @@ static void new_weights_never_change(void **state) {
     (void)state;
     for (int threads = 1; threads <= 5; threads += 2)
         for (int k = 0; k < 2; k++) {
-            il_engine *other = open_engine(threads, kernels[k]);
+            il_engine *other = lively_engine(threads, kernels[k]);
             for (size_t i = 0; i < 3; i++) {
                 il_config config = support_config(golden[i].mixer, NULL);
                 il_model *model = support_model(other, &config, 7);
@@ -396,18 +386,10 @@ static il_status init_and_pack(const il_allocator *allocator, void *context, il_
 
 static void every_allocation_failed_in_turn(void **state) {
     support_alloc alloc;
-    il_engine_options options;
-    il_engine *on;
-    il_error error;
     (void)state;
-    support_alloc_begin(&alloc);
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = alloc.allocator;
-    assert_ok(il_engine_open(&options, &on, &error), error);
+    il_engine *on = support_engine(2, &alloc);
     assert_true(support_alloc_fail_each(&alloc, init_and_pack, on) >= 7);
-    il_engine_close(on);
-    assert_int_equal(atomic_load(&alloc.live), 0);
+    support_engine_close(on, &alloc);
 }
 
 int main(void) {

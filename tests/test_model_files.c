@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_fault.h"
 #include "support_files.h"
 #include "support_model.h"
@@ -23,19 +23,15 @@ static support_alloc counter; /* under the engine: sees what loading asks for */
 static il_engine *engine;
 
 static int setup(void **state) {
-    il_engine_options options;
     (void)state;
-    support_alloc_begin(&counter);
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = counter.allocator;
-    return il_engine_open(&options, &engine, NULL) == IL_OK ? 0 : -1;
+    engine = support_engine(2, &counter);
+    return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
-    il_engine_close(engine);
-    return atomic_load(&counter.live) == 0 ? 0 : -1;
+    support_engine_close(engine, &counter);
+    return 0;
 }
 
 /* A model and a folder to put it in. */

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "support_files.h"
+#include "support_lively.h"
 #include "tensor/safetensors.h"
 #include <dirent.h>
 #include <jansson.h>
@@ -74,10 +75,7 @@ static void open_fixture(const char *name, fixture *f) {
     snprintf(f->dir, sizeof f->dir, "%s/%s", FIXTURES, name);
     f->memory = il_allocator_default();
     il_error error;
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 2;
-    assert_ok(il_engine_open(&options, &f->engine, &error), error);
+    f->engine = lively_engine(2, NULL);
     assert_ok(il_model_load(f->engine, f->dir, &f->model, &error), error);
     char path[600];
     snprintf(path, sizeof path, "%s/expect.safetensors", f->dir);

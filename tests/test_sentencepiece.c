@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "support_files.h"
+#include "support_lively.h"
 #include "support_text.h"
 #include "text/sentencepiece_shim.h"
 #include "text/tokenizer.h"
@@ -21,7 +22,7 @@ enum { VOCAB = 400 };
 /* Trains on generated prose, in two files of different kinds. */
 static int setup(void **state) {
     (void)state;
-    engine = support_engine(NULL);
+    engine = lively_engine(1, NULL);
     folder = support_folder_make();
     support_seed(5);
     char *text = support_prose(60000);

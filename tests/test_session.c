@@ -3,7 +3,7 @@
 #include "support_test.h"
 
 #include "session/session.h"
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_lively.h"
 #include <math.h>
 #include <pthread.h>
@@ -466,14 +466,8 @@ static void cancelled_feeds_can_go_on(void **unused) {
 static void feeding_allocates_nothing(void **unused) {
     (void)unused;
     support_alloc alloc;
-    support_alloc_begin(&alloc);
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = alloc.allocator;
-    il_engine *engine;
+    il_engine *engine = support_engine(2, &alloc);
     il_error error;
-    assert_ok(il_engine_open(&options, &engine, &error), error);
     for (int kind = 0; kind < KINDS; kind++) {
         il_config config = config_of(kind);
         il_model *model = lively_model(engine, &config, 11);
@@ -497,23 +491,18 @@ static void feeding_allocates_nothing(void **unused) {
         il_session_close(s);
         il_model_unref(model);
     }
-    il_engine_close(engine);
-    assert_int_equal(atomic_load(&alloc.live), 0);
+    support_engine_close(engine, &alloc);
 }
 
 static il_status short_life(const il_allocator *allocator, void *context, il_error *error) {
     int kind = *(const int *)context;
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = *allocator;
     il_config config = config_of(kind);
     int32_t tokens[600];
     lively_tokens(tokens, 600, VOCAB, 5);
     il_engine *engine = NULL;
     il_model *model = NULL;
     il_session *s = NULL, *fork = NULL;
-    il_status status = il_engine_open(&options, &engine, error);
+    il_status status = support_engine_open(2, allocator, &engine, error);
     if (status == IL_OK) status = il_model_init(engine, &config, 1, &model, error);
     if (status == IL_OK) status = il_session_open(model, NULL, &s, error);
     if (status == IL_OK) status = il_session_feed(s, tokens, 600, NULL, NULL, error);

@@ -4,7 +4,7 @@
 
 #include "session/session.h"
 #include "session/state_file.h"
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include <math.h>
@@ -739,15 +739,9 @@ static void every_allocation_may_fail(void **unused) {
     for (int kind = 0; kind < KINDS; kind += 5) {
         fixture *f = begin(kind);
         support_alloc alloc;
-        il_error error;
         il_engine *engine = f->engine;
         il_model *model = f->model;
-        il_engine_options options;
-        support_alloc_begin(&alloc);
-        il_engine_options_default(&options);
-        options.threads = 1;
-        options.allocator = alloc.allocator;
-        assert_ok(il_engine_open(&options, &f->engine, &error), error);
+        f->engine = support_engine(1, &alloc);
         f->model = lively_model(f->engine, il_model_config(model), 11);
         attempt a = {.f = f, .session = open_session(f)};
         feed(a.session, f->tokens, 21, NULL);
@@ -755,8 +749,7 @@ static void every_allocation_may_fail(void **unused) {
         assert_true(support_folder_count(f->folder) <= 1); /* no temporary file is left */
         il_session_close(a.session);
         il_model_unref(f->model);
-        il_engine_close(f->engine);
-        assert_int_equal(alloc.live, 0);
+        support_engine_close(f->engine, &alloc);
         f->engine = engine;
         f->model = model;
         end(f);

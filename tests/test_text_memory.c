@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "engine/engine.h"
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_files.h"
 #include "support_text.h"
 
@@ -133,8 +133,7 @@ static void data(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    support_alloc_begin(&alloc);
-    engine = support_engine(&alloc.allocator);
+    engine = support_engine(1, &alloc);
     folder = support_folder_make();
     support_seed(11);
     char *text = support_prose(3000), *lines = malloc(20000), *packed = malloc(20000);
@@ -161,8 +160,7 @@ static int teardown(void **state) {
     (void)state;
     support_folder_remove(folder);
     free((void *)(uintptr_t)model_path);
-    il_engine_close(engine);
-    assert_int_equal(atomic_load(&alloc.live), 0);
+    support_engine_close(engine, &alloc);
     return 0;
 }
 

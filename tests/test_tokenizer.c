@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 #include "support_files.h"
+#include "support_lively.h"
 #include "support_text.h"
 #include "text/tokenizer.h"
 
@@ -571,7 +572,7 @@ static void tokenizer_of_a_model(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    engine = support_engine(NULL);
+    engine = lively_engine(1, NULL);
     return 0;
 }
 static int teardown(void **state) {

@@ -3,7 +3,7 @@
  */
 #include "support_test.h"
 
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include "support_train.h"
@@ -228,10 +228,6 @@ typedef struct {
 static il_status short_training(const il_allocator *allocator, void *context, il_error *error) {
     const short_run *what = context;
     const char *shard = what->shard;
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = *allocator;
     il_config config = lively_config(what->mixer, 16);
     il_engine *engine = NULL;
     il_model *model = NULL;
@@ -246,7 +242,7 @@ static il_status short_training(const il_allocator *allocator, void *context, il
     snprintf(out, sizeof out, "%.500s.out", shard);
     il_step step;
     double loss;
-    il_status status = il_engine_open(&options, &engine, error);
+    il_status status = support_engine_open(2, allocator, &engine, error);
     if (status == IL_OK) status = il_model_init(engine, &config, 1, &model, error);
     if (status == IL_OK) status = il_data_open(engine, &shard, 1, NULL, VOCAB, &d, &data, error);
     if (status == IL_OK) status = il_trainer_open(model, data, NULL, &trainer, error);
@@ -280,13 +276,7 @@ static void steps_allocate_nothing(void **unused) {
     const char *shard = support_train_shard(folder);
     il_error error;
     support_alloc alloc;
-    support_alloc_begin(&alloc);
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 2;
-    options.allocator = alloc.allocator;
-    il_engine *engine;
-    assert_ok(il_engine_open(&options, &engine, &error), error);
+    il_engine *engine = support_engine(2, &alloc);
     for (size_t i = 0; i < MIXERS; i++) {
         il_model *model;
         il_data *data;
@@ -307,8 +297,7 @@ static void steps_allocate_nothing(void **unused) {
         il_data_close(data);
         il_model_unref(model);
     }
-    il_engine_close(engine);
-    assert_int_equal(atomic_load(&alloc.live), 0);
+    support_engine_close(engine, &alloc);
     support_folder_remove(folder);
 }
 
@@ -318,13 +307,7 @@ static void memory_is_linear_in_tokens(void **unused) {
     (void)unused;
     il_error error;
     support_alloc alloc;
-    support_alloc_begin(&alloc);
-    il_engine_options options;
-    il_engine_options_default(&options);
-    options.threads = 1;
-    options.allocator = alloc.allocator;
-    il_engine *engine;
-    assert_ok(il_engine_open(&options, &engine, &error), error);
+    il_engine *engine = support_engine(1, &alloc);
     for (size_t i = 0; i < MIXERS; i++) {
         il_config config = lively_config(mixers[i], 2);
         config.width = 64;
@@ -343,7 +326,7 @@ static void memory_is_linear_in_tokens(void **unused) {
         if (mixers[i] == IL_MIXER_TTT_MLP) assert_true(second / 1024 * 2 < 0.75 * carries); /* mini-batches of 2 */
         il_model_unref(model);
     }
-    il_engine_close(engine);
+    support_engine_close(engine, &alloc);
 }
 
 /* A batch of several passes packs the weights once a step: the gradients are those from the plain weights,
