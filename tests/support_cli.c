@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-const char *support_command;
+const char *support_command = INNERLOOP;
 static char *folder;
 
 int support_cli_begin(void **state) {

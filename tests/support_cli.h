@@ -12,7 +12,7 @@
     "--set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 --set num_hidden_layers=2"
 #define SUPPORT_SHAPE SUPPORT_COMMON " --set mini_batch_size=4"
 
-/* The command's path; a group sets it to INNERLOOP before anything else. */
+/* The path of the command that is run: INNERLOOP, the one just built, unless a test sets another. */
 extern const char *support_command;
 
 /* Group setup and teardown: an empty working folder, and the way back out of it. */

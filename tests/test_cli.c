@@ -3,8 +3,8 @@
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
-#include "support_text.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -18,12 +18,8 @@
 enum { BOOK_BYTES = 3000 };
 
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(1);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
-    free(prose);
+    free(support_book(1, BOOK_BYTES));
     free(support_done("init --preset tiny %s --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
     return 0;

@@ -14,11 +14,6 @@
 /* The shape of the preset tiny, as the presets' table has it, and the tokens of a repetition. */
 enum { LAYERS = 4, D = 128, H = 4, HEAD = 32, F = 344, V = 32000, B = 16, DECODED = 64, EXTENDED = 256 };
 
-static int begin(void **state) {
-    support_command = INNERLOOP;
-    return support_cli_begin(state);
-}
-
 static void assert_near(double a, double b) {
     if (!(fabs(a - b) <= 1e-9 * fabs(b))) fail_msg("%.17g is not %.17g", a, b);
 }
@@ -328,5 +323,5 @@ int main(void) {
         cmocka_unit_test(test_long_context),     cmocka_unit_test(test_left_out),
         cmocka_unit_test(test_preset_and_table), cmocka_unit_test(test_wrong_use),
     };
-    return cmocka_run_group_tests_name("cli bench", tests, begin, support_cli_end);
+    return cmocka_run_group_tests_name("cli bench", tests, support_cli_begin, support_cli_end);
 }

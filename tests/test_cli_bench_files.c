@@ -14,11 +14,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-static int begin(void **state) {
-    support_command = INNERLOOP;
-    return support_cli_begin(state);
-}
-
 /* ---- energy ---- */
 
 static void make_zone(const char *folder, const char *name, const char *microjoules) {
@@ -185,5 +180,5 @@ int main(void) {
         cmocka_unit_test(test_energy),         cmocka_unit_test(test_csv),       cmocka_unit_test(test_html),
         cmocka_unit_test(test_leaves_nothing), cmocka_unit_test(test_interrupt),
     };
-    return cmocka_run_group_tests_name("cli bench files", tests, begin, support_cli_end);
+    return cmocka_run_group_tests_name("cli bench files", tests, support_cli_begin, support_cli_end);
 }

@@ -3,6 +3,7 @@
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
 #include "support_text.h"
 
@@ -16,31 +17,14 @@ enum { BOOK_BYTES = 4000 };
 
 /* m: bytes, a little trained; s: SentencePiece, untrained. */
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(2);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
+    free(support_book(2, BOOK_BYTES));
     char noise[700];
     support_write("noise", noise, support_random_bytes(noise, sizeof noise));
     support_write("nothing", "", 0);
-    free(prose);
-    free(support_done("init --preset tiny %s --seed 3 --out fresh", SUPPORT_SHAPE));
-    free(support_done(
-        "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
-        "--save-every 25"));
-    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
-    return rename("run/step-25", "m");
-}
-
-static void assert_same_file(const char *a, const char *b) {
-    size_t n, m;
-    char *x = support_read(a, &n), *y = support_read(b, &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
+    support_bytes_model();
+    support_sentencepiece_model();
+    return 0;
 }
 
 static size_t size_of(const char *path) {
@@ -61,7 +45,7 @@ static void test_files(void **state) {
             json_t *up = support_json("decompress --model %s small back", models[m]);
             assert_int_equal((size_t)support_number(up, "bytes"), size_of(files[f]));
             assert_int_equal((size_t)support_number(up, "compressed_bytes"), size_of("small"));
-            assert_same_file(files[f], "back");
+            support_same_files(files[f], "back");
             json_decref(down);
             json_decref(up);
         }
@@ -93,7 +77,7 @@ static void test_pipes_and_machines(void **state) {
     setenv("IL_CPU", "portable", 1);
     free(support_done("decompress --model m --threads 1 small back"));
     unsetenv("IL_CPU");
-    assert_same_file("book.txt", "back");
+    support_same_files("book.txt", "back");
     free(support_done("compress --model m --streams 7 book.txt seven"));
     seven = size_of("seven");
     assert_true(seven > one + 6); /* each stream begins anew */
@@ -157,7 +141,7 @@ static void test_what_is_replaced(void **state) {
     free(support_done("compress --model m book.txt link"));
     assert_true(lstat("link", &info) == 0 && S_ISLNK(info.st_mode));
     free(support_done("decompress --model m target back"));
-    assert_same_file("book.txt", "back");
+    support_same_files("book.txt", "back");
 }
 
 /* Where the output goes is looked at before the work; a disk that is full is one complaint; no time is foretold before
@@ -195,7 +179,7 @@ static void test_states(void **state) {
                 setenv("IL_CPU", "portable", 1);
                 free(support_done("decompress --model %s --load-state a.ilstate --threads 1 small back", models[i]));
                 unsetenv("IL_CPU");
-                assert_same_file("second.txt", "back");
+                support_same_files("second.txt", "back");
             }
         }
     }

@@ -2,8 +2,8 @@
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
-#include "support_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,12 +11,8 @@
 
 /* m: SentencePiece, fp32; b: the same in bf16; w: that in fp32 again. */
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(6);
-    char *prose = support_prose(3000);
-    support_write("book.txt", prose, 3000);
-    free(prose);
+    free(support_book(6, 3000));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
     free(support_done("init --preset tiny %s --tokenizer t.model --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("convert --model m --dtype bf16 --out b"));

@@ -7,11 +7,6 @@
 
 #include <stdlib.h>
 
-static int begin(void **state) {
-    support_command = INNERLOOP;
-    return support_cli_begin(state);
-}
-
 static size_t count(const json_t *object, const char *key) { return json_array_size(json_object_get(object, key)); }
 
 /* The machine as it is; its report is kept in there.json. */
@@ -93,5 +88,5 @@ int main(void) {
         cmocka_unit_test(test_forced_kernels),
     };
     unsetenv("IL_CPU"); /* the suite itself may run with it */
-    return cmocka_run_group_tests_name("cli doctor", tests, begin, support_cli_end);
+    return cmocka_run_group_tests_name("cli doctor", tests, support_cli_begin, support_cli_end);
 }

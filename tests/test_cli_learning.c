@@ -3,8 +3,8 @@
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
-#include "support_text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,12 +16,8 @@ static const char *const inspected[] = {"weight_norm", "change_norm", "loss_befo
 
 /* l, m: TTT-Linear and TTT-MLP; a: self-attention. */
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(6);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
-    free(prose);
+    free(support_book(6, BOOK_BYTES));
     free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out l", SUPPORT_SHAPE));
     free(support_done("init --preset tiny %s --mixer ttt_mlp --tokenizer bytes --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("init --preset tiny %s --mixer self_attention --tokenizer bytes --seed 3 --out a",

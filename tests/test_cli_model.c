@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
 #include "support_lively.h"
 #include "support_text.h"
@@ -20,19 +21,11 @@ enum { BOOK_BYTES = 2000, VOCABULARY = 258, BOS = 256 };
 
 /* m: bytes, a little trained, so that it has something to say; s: SentencePiece, untrained. */
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(2);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
-    free(prose);
-    free(support_done("init --preset tiny %s --seed 3 --out fresh", SUPPORT_SHAPE));
-    free(support_done(
-        "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
-        "--save-every 25"));
-    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
-    return rename("run/step-25", "m");
+    free(support_book(2, BOOK_BYTES));
+    support_bytes_model();
+    support_sentencepiece_model();
+    return 0;
 }
 
 /* The elements of an fp32 .npy file of the given shape text, "(2, 3)"; released by free. */
@@ -52,15 +45,6 @@ static float *read_npy(const char *path, const char *shape, size_t count) {
     memcpy(values, data + header, 4 * count);
     free(data);
     return values;
-}
-
-static void assert_same_file(const char *a, const char *b) {
-    size_t n, m;
-    char *x = support_read(a, &n), *y = support_read(b, &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
 }
 
 /* ---- eval ---- */
@@ -194,8 +178,8 @@ static void test_eval_feed_and_threads_keep_the_bits(void **state) {
                                      "other_logits.npy %s",
                                      how[i]);
         assert_true(support_number(other, "nll") == support_number(base, "nll"));
-        assert_same_file("base.npy", "other.npy");
-        assert_same_file("base_logits.npy", "other_logits.npy");
+        support_same_files("base.npy", "other.npy");
+        support_same_files("base_logits.npy", "other_logits.npy");
         json_decref(other);
     }
     json_decref(base);

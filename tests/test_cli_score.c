@@ -3,6 +3,7 @@
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
 #include "support_text.h"
 
@@ -20,30 +21,13 @@ enum { BOOK_BYTES = 4000 };
 /* m: bytes, a little trained; s: SentencePiece of ours; l: SentencePiece with a space before every text, as
  * Llama's; a: self-attention, bytes; f: m with a fast head. */
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(2);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
-    free(prose);
-    free(support_done("init --preset tiny %s --seed 3 --out fresh", SUPPORT_SHAPE));
-    free(support_done(
-        "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
-        "--save-every 25"));
-    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
-    static support_spm spm;
-    support_spm_begin(&spm, 1);
-    support_spm_piece(&spm, "\xE2\x96\x81", -1, SUPPORT_NORMAL);
-    for (char c = 'a'; c <= 'z'; c++) support_spm_piece(&spm, (char[]){c, 0}, -2, SUPPORT_NORMAL);
-    support_spm_piece(&spm, "\xE2\x96\x81the", -0.5F, SUPPORT_NORMAL);
-    support_spm_piece(&spm, "rea", -0.25F, SUPPORT_NORMAL);
-    support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
-    support_write("l.model", spm.data, spm.bytes);
-    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SUPPORT_SHAPE));
+    free(support_book(2, BOOK_BYTES));
+    support_bytes_model();
+    support_sentencepiece_model();
+    support_llama_model();
     free(support_done("init --preset tiny --set hidden_size=32 --set num_attention_heads=2 --set intermediate_size=48 "
                       "--set num_hidden_layers=2 --mixer self_attention --tokenizer bytes --out a"));
-    if (rename("run/step-25", "m")) return 1;
     free(support_done("convert --model m --set fast_head_size=16 --out f"));
     return 0;
 }

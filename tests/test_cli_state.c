@@ -3,8 +3,8 @@
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
-#include "support_text.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -19,27 +19,16 @@ enum { BOOK_BYTES = 30000 };
 /* m: bytes; s: SentencePiece of ours; l: SentencePiece with a space before every text, as Llama's; a: self-attention.
  */
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(4);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
+    char *prose = support_book(4, BOOK_BYTES);
     support_write("first.txt", prose, 12000);
     support_write("second.txt", prose + 12000, BOOK_BYTES - 12000);
     free(prose);
     free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("init --preset tiny %s --mixer self_attention --tokenizer bytes --seed 3 --out a",
                       SUPPORT_COMMON));
-    free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
-    static support_spm spm;
-    support_spm_begin(&spm, 1);
-    support_spm_piece(&spm, "\xE2\x96\x81", -1, SUPPORT_NORMAL);
-    for (char c = 'a'; c <= 'z'; c++) support_spm_piece(&spm, (char[]){c, 0}, -2, SUPPORT_NORMAL);
-    support_spm_piece(&spm, "\xE2\x96\x81the", -0.5F, SUPPORT_NORMAL);
-    support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
-    support_write("l.model", spm.data, spm.bytes);
-    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SUPPORT_SHAPE));
+    support_sentencepiece_model();
+    support_llama_model();
     return 0;
 }
 

@@ -3,8 +3,8 @@
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
-#include "support_text.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -17,11 +17,8 @@
 enum { BOOK_BYTES = 4000 };
 
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
-    support_seed(3);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
+    char *prose = support_book(3, BOOK_BYTES);
     for (char *c = prose; *c; c++)
         if (*c < ' ' || *c == '"') *c = ' '; /* for JSON */
     /* documents of different length, for --stateful */
@@ -59,15 +56,6 @@ static json_t *read_log(const char *path) {
     }
     free(text);
     return lines;
-}
-
-static void assert_same_file(const char *a, const char *b) {
-    size_t n, m;
-    char *x = support_read(a, &n), *y = support_read(b, &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(x, y, n);
-    free(x);
-    free(y);
 }
 
 /* Step by step the same, but for the speed. */
@@ -156,7 +144,7 @@ static void test_mlp_default(void **state) {
     free(support_done("train --model mlp --data docs.jsonl --out mlp1 %s", SHORT));
     free(support_done("train --model mlp --data docs.jsonl --out mlp2 %s --inner-lr-start 0.1", SHORT));
     free(support_done("train --model mlp --data docs.jsonl --out mlp3 %s --inner-lr-start 1", SHORT));
-    assert_same_file("mlp1/latest/model.safetensors", "mlp2/latest/model.safetensors");
+    support_same_files("mlp1/latest/model.safetensors", "mlp2/latest/model.safetensors");
     char *plain = support_fingerprint("mlp1/latest"), *full = support_fingerprint("mlp3/latest");
     assert_string_not_equal(plain, full);
     free(plain);
@@ -216,7 +204,7 @@ static void test_data_from_stdin(void **state) {
     assert_int_equal(run.code, 0);
     support_run_free(&run);
     free(support_done("train --model m --data book.txt --out filed %s", SHORT));
-    assert_same_file("piped/latest/model.safetensors", "filed/latest/model.safetensors");
+    support_same_files("piped/latest/model.safetensors", "filed/latest/model.safetensors");
     free(book);
 }
 
@@ -225,7 +213,7 @@ static void test_sentencepiece_goes_along(void **state) {
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
     free(support_done("init --preset tiny %s --tokenizer t.model --out sp", SUPPORT_SHAPE));
     free(support_done("train --model sp --data book.txt --out sprun %s", SHORT));
-    assert_same_file("t.model", "sprun/latest/tokenizer.model");
+    support_same_files("t.model", "sprun/latest/tokenizer.model");
     json_t *text = support_json("generate --model sprun/latest --prompt ba --max-tokens 5");
     assert_int_equal(support_number(text, "tokens"), 5);
     json_decref(text);
@@ -333,9 +321,9 @@ static void assert_goes_on_as_if_never_stopped(const char *out, const char *log)
     char path[64];
     free(support_done("train --resume --data docs.jsonl --out %s %s --log %s", out, LONG, log));
     snprintf(path, sizeof path, "%s/latest/model.safetensors", out);
-    assert_same_file(path, "whole/latest/model.safetensors");
+    support_same_files(path, "whole/latest/model.safetensors");
     snprintf(path, sizeof path, "%s/latest/trainer.safetensors", out);
-    assert_same_file(path, "whole/latest/trainer.safetensors");
+    support_same_files(path, "whole/latest/trainer.safetensors");
     assert_same_log(log, "whole.jsonl");
 }
 

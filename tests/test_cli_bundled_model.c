@@ -1,10 +1,10 @@
-/* test_cli_box.c: the model that verbs use when --model is not given: INNERLOOP_MODEL, then beside the binary as in a
- * source tree, then as installed. */
+/* test_cli_bundled_model.c: the model that verbs use when --model is not given: INNERLOOP_MODEL, then beside the binary
+ * as in a source tree, then as installed. */
 #include "support_test.h"
 
 #include "support_cli.h"
+#include "support_cli_models.h"
 #include "support_files.h"
-#include "support_text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,13 +16,9 @@ enum { BOOK_BYTES = 2000 };
 static char *home; /* the group's folder */
 
 static int begin(void **state) {
-    support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
     home = getcwd(NULL, 0);
-    support_seed(2);
-    char *prose = support_prose(BOOK_BYTES);
-    support_write("book.txt", prose, BOOK_BYTES);
-    free(prose);
+    free(support_book(2, BOOK_BYTES));
     free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("init --preset tiny %s --tokenizer bytes --seed 4 --out n", SUPPORT_SHAPE));
     return home == NULL;
