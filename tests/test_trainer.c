@@ -86,9 +86,9 @@ static void a_gradient_that_is_not_finite_stops(void **unused) {
     char *folder = support_folder_make();
     const char *shard = support_train_shard(folder);
     for (size_t i = 0; i < MIXERS; i++) {
-        run r;
+        support_training r;
         il_step step;
-        open_run(&r, shard, mixers[i], 2, 0);
+        support_training_open(&r, shard, mixers[i], 2, 0);
         support_train_steps(r.trainer, 2);
         il_model *m = r.model;
         const il_layer *last = &m->layers[m->config.layers - 1];
@@ -113,7 +113,7 @@ static void a_gradient_that_is_not_finite_stops(void **unused) {
         assert_true(isfinite(loss));
         free(gradient);
         free(before);
-        close_run(&r);
+        support_training_close(&r);
     }
     support_folder_remove(folder);
 }

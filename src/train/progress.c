@@ -88,7 +88,7 @@ static il_status read_integer(const json_t *object, const char *path, const char
                               il_error *error) {
     const json_t *v = json_object_get(object, key);
     if (!json_is_integer(v) || json_integer_value(v) < 0)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %s is missing or is not a whole number", path, key);
+        return il_fail(error, IL_ERR_FORMAT, "%s: %s is missing or not an integer", path, key);
     *value = (uint64_t)json_integer_value(v);
     return IL_OK;
 }
