@@ -2,7 +2,7 @@
  * bit; whatever fails, the last good checkpoint stays and a trainer is as it was; one run a folder. */
 #include "support_test.h"
 
-#include "support_alloc.h"
+#include "support_engine.h"
 #include "support_fault.h"
 #include "support_files.h"
 #include "support_lively.h"
@@ -147,17 +147,6 @@ static int same_snapshot(const snapshot *a, const snapshot *b) {
            a->cursor.batch == b->cursor.batch;
 }
 
-static il_engine *counted_engine(const support_alloc *alloc) {
-    il_engine_options options;
-    il_engine *engine;
-    il_error error;
-    il_engine_options_default(&options);
-    options.threads = 1;
-    options.allocator = alloc->allocator;
-    assert_ok(il_engine_open(&options, &engine, &error), error);
-    return engine;
-}
-
 /* A run of counted memory that resumes from what another one saved. */
 typedef struct {
     support_training *r;
@@ -231,12 +220,11 @@ static void a_resume_short_of_memory_changes_nothing(void **unused) {
     snprintf(out, sizeof out, "%s", support_path(folder, "out"));
     const char *shard = support_train_shard(folder);
     support_alloc alloc;
-    support_alloc_begin(&alloc);
     support_training other, r;
     support_training_open(&other, shard, mixers[0], 1, 1);
     support_train_steps(other.trainer, 4);
     assert_ok(il_trainer_save(other.trainer, NULL, out, &error), error);
-    support_training_open_on(&r, counted_engine(&alloc), shard, mixers[0], 1);
+    support_training_open_on(&r, support_engine(1, &alloc), shard, mixers[0], 1);
     resuming what = {&r, out};
     assert_true(support_alloc_fail_each(&alloc, resume_again, &what) > 10);
     support_training_same(&r, &other);
