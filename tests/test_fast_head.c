@@ -3,6 +3,7 @@
 #include "support_test.h"
 
 #include "base/philox.h"
+#include "session/feed.h"
 #include "session/session.h"
 #include "support_lively.h"
 #include <math.h>

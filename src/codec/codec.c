@@ -7,6 +7,7 @@
 #include "codec/container.h"
 #include "codec/range_coder.h"
 #include "codec/spans.h"
+#include "session/feed.h"
 #include "session/session.h"
 
 #include "base/error.h"

@@ -177,7 +177,7 @@ static void tiles_attend(const il_pass *pass, int layer, const il_segment *segme
     const il_kernels *kernels = model->engine->kernels;
     const il_acts *acts = il_pass_acts(pass, layer);
     int width = model->config.width, heads = model->config.heads, d = width / heads;
-    const size_t out = (size_t)IL_KEY_BLOCK * (((size_t)d + 15) & ~(size_t)15), column = (size_t)head * (size_t)d;
+    const size_t out = (size_t)IL_KEY_BLOCK * il_pad16_size((size_t)d), column = (size_t)head * (size_t)d;
     float *scores = scratch;
     tile_sums tiles[GROUP_MAX];
     for (int i = 0; i < n; i++) {
@@ -298,7 +298,7 @@ static void head_back(const head_back_job *job, const il_segment *segment, int h
     const il_kernels *kernels = model->engine->kernels;
     const il_acts *acts = il_pass_acts(pass, job->layer);
     int width = model->config.width, d = width / model->config.heads;
-    size_t d16 = ((size_t)d + 15) & ~(size_t)15, column = (size_t)head * (size_t)d;
+    size_t d16 = il_pad16_size((size_t)d), column = (size_t)head * (size_t)d;
     uint64_t stop = segment->state->position, start = stop - (uint64_t)segment->n;
     int tiles = tiles_of(start, segment->n);
     float scale = (float)(1.0 / sqrt((double)d)), delta[IL_KEY_BLOCK];

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/folder.h"
+#include "base/hex.h"
 #include "model/build.h"
 #include "model/model_files.h"
 #include "tensor/safetensors.h"
@@ -159,14 +160,14 @@ static il_status check_complete(const loader *l, il_error *error) {
 /* Where the config says bf16 and all matrices are they stay so; where only some are, all is widened. */
 static il_status choose_type(loader *l, il_weight_type claimed, il_error *error) {
     il_config config = l->model->config;
-    il_model *narrow;
+    il_model *rounded;
     if (claimed != IL_WEIGHTS_BF16) return IL_OK;
     for (size_t i = 0; i < l->model->table.n; i++)
         if (l->model->table.entries[i].matrix && l->sources[i].tensor->dtype != IL_BF16) return IL_OK;
     config.weights = IL_WEIGHTS_BF16;
-    IL_TRY(il_model_declare(l->model->engine, &config, &narrow, error));
+    IL_TRY(il_model_declare(l->model->engine, &config, &rounded, error));
     il_model_unref(l->model);
-    l->model = narrow;
+    l->model = rounded;
     return IL_OK;
 }
 
@@ -413,7 +414,7 @@ static size_t describe(const il_table_entry *entry, il_st_item items[2], char sc
 }
 
 /* What could not be loaded again is not written: training that went wrong must not take the place of what went well.
- * Narrow weights were checked when they were made. */
+ * Low-precision weights were checked when they were made. */
 static il_status check_finite(const il_model *model, const char *path, il_error *error) {
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *entry = &model->table.entries[i];
@@ -578,8 +579,7 @@ void il_model_fingerprint(const il_model *model, char hex[33]) {
         XXH3_128bits_reset(&state);
         hash_model(&state, model);
         XXH128_hash_t hash = XXH3_128bits_digest(&state);
-        snprintf(cache->fingerprint, sizeof cache->fingerprint, "%016llx%016llx", (unsigned long long)hash.high64,
-                 (unsigned long long)hash.low64);
+        il_hex128(hash.high64, hash.low64, cache->fingerprint);
         cache->fingerprint_version = model->version;
     }
     memcpy(hex, cache->fingerprint, sizeof cache->fingerprint);

@@ -1,9 +1,10 @@
 /* feed.c: reading tokens, one sequence or a ragged batch of them, in chunks of constant memory. */
-#include "session/outputs.h"
+#include "session/feed.h"
 
 #include "base/error.h"
 #include "model/forward.h"
 #include "model/mixer.h"
+#include "session/outputs.h"
 #include <math.h>
 #include <string.h>
 

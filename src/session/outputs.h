@@ -2,6 +2,7 @@
 #ifndef IL_SESSION_OUTPUTS_H
 #define IL_SESSION_OUTPUTS_H
 
+#include "session/feed.h"
 #include "session/session.h"
 
 /* Sequences that go through one pass together. */

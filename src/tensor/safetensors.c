@@ -67,7 +67,7 @@ static il_status read_shape(const char *path, const json_t *value, il_st_tensor 
     tensor->count = 1;
     for (int i = 0; i < tensor->rank; i++) {
         if (!whole_number(json_array_get(value, (size_t)i), &tensor->shape[i]))
-            return il_fail(error, IL_ERR_FORMAT, WHERE "shape[%d] is no whole number", path, name, i);
+            return il_fail(error, IL_ERR_FORMAT, WHERE "shape[%d] is not an integer", path, name, i);
         if (__builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count))
             return il_fail(error, IL_ERR_FORMAT, WHERE "shape overflows", path, name);
     }

@@ -1,6 +1,8 @@
 /* checkpoint.c: saving and resuming a training run. A checkpoint is a folder step-N that appears whole or not at all;
  * the link `latest` moves only after it is complete, and what it led to is removed only after that. A resume changes
  * the trainer once everything is read and checked, by copying that cannot fail. */
+#include "train/checkpoint.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>

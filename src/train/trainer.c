@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "inner/rules.h"
+#include "train/checkpoint.h"
 #include "train/schedule.h"
 #include <math.h>
 #include <string.h>

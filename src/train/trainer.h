@@ -19,7 +19,4 @@ struct il_trainer {
     il_lock lock;
 };
 
-/* Gives the folder back, and removes it if it was made for nothing. */
-void il_trainer_unlock(il_trainer *trainer);
-
 #endif
