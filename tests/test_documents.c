@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "engine/engine.h"
 #include "support_files.h"
+#include "support_lively.h"
 #include "support_text.h"
 
 static il_engine *engine;
@@ -478,7 +479,7 @@ static void files(void **state) {
 
 static int setup(void **state) {
     (void)state;
-    engine = support_engine(NULL);
+    engine = lively_engine(1, NULL);
     engine->log = keep_log;
     return 0;
 }
