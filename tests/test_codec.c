@@ -30,6 +30,33 @@ static il_config config_of(int vocab, int bos) {
     return config;
 }
 
+/* Some steps of training on text of support_prose, so that the model makes it smaller: else all of it were stored. */
+static void teach(il_model *m, const il_tokenizer *t) {
+    char path[300], *prose = support_prose(20000);
+    const char *file = path;
+    il_data_options data_options;
+    il_trainer_options options;
+    il_data *data;
+    il_trainer *trainer;
+    il_step step;
+    snprintf(path, sizeof path, "%s/lesson.txt", folder);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(prose, 1, 20000, f), 20000);
+    assert_int_equal(fclose(f), 0);
+    il_data_options_default(&data_options);
+    data_options.length = 64, data_options.sequences = 4, data_options.loop = 1;
+    assert_ok(il_data_open(m->engine, &file, 1, t, m->config.vocab_size, &data_options, &data, &error), error);
+    il_trainer_options_default(il_model_config(m), &options);
+    options.steps = 30, options.lr = 1e-2;
+    assert_ok(il_trainer_open(m, data, &options, &trainer, &error), error);
+    for (int i = 0; i < 30; i++) assert_ok(il_trainer_step(trainer, &step, &error), error);
+    assert_true(step.loss < 4.5); /* 6.5 bits a token */
+    il_trainer_close(trainer);
+    il_data_close(data);
+    free(prose);
+}
+
 static int setup(void **state) {
     (void)state;
     il_config config = config_of(258, 256);
@@ -39,6 +66,9 @@ static int setup(void **state) {
     other_model = lively_model(other_engine, &config, 5);
     assert_ok(il_tokenizer_load(engine, "bytes", &bytes_tokenizer, &error), error);
     folder = support_folder_make();
+    teach(model, bytes_tokenizer);
+    memcpy(other_model->weights, model->weights, model->table.floats * sizeof *model->weights);
+    other_model->version++;
     return 0;
 }
 
@@ -164,6 +194,7 @@ static void attention_too(void **state) {
     il_config config = lively_config(IL_MIXER_SELF_ATTENTION, 4);
     config.vocab_size = 258;
     il_model *attention = lively_model(engine, &config, 5);
+    teach(attention, bytes_tokenizer);
     char *prose = support_prose(800);
     gives_back(attention, attention, bytes_tokenizer, prose, 800, 3);
     il_model_unref(attention);
@@ -199,6 +230,7 @@ static void every_tokenizer(void **state) {
         il_tokenizer_get_info(t, &info);
         il_config config = config_of(info.vocab_size + (kind & 1) * 5, -1);
         il_model *m = lively_model(engine, &config, 8);
+        teach(m, t);
         for (int streams = 1; streams <= 3; streams += 2) {
             gives_back(m, m, t, "", 0, streams);
             gives_back(m, m, t, " ", 1, streams);
@@ -393,6 +425,7 @@ static void without_bos(void **state) {
     assert_int_equal(info.bos, -1);
     il_config config = config_of(258, -1);
     il_model *m = lively_model(engine, &config, 8);
+    teach(m, t);
     for (int streams = 1; streams <= 3; streams++) {
         gives_back(m, m, t, "", 0, streams);
         gives_back(m, m, t, "a", 1, streams);
@@ -446,10 +479,10 @@ static void wrong_partners(void **state) {
 static void options(void **state) {
     (void)state;
     il_buffer small, back;
-    il_codec_options bad = with_streams(0);
-    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error, "streams is 0");
+    il_codec_options bad = with_streams(-1);
+    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error, "streams is -1");
     bad.streams = 65;
-    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error, "1 to 64");
+    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &bad, &small, &error), IL_ERR_ARG, error, "to 64");
     small = compressed("the sea", 7, 1);
     il_codec_options limit = with_streams(1);
     limit.bytes_max = 6;
@@ -583,6 +616,8 @@ static void hostile_code(void **state) {
     il_engine *counted = support_engine(1, &alloc);
     il_config config = config_of(258, 256);
     il_model *m = lively_model(counted, &config, 5);
+    memcpy(m->weights, model->weights, model->table.floats * sizeof *model->weights);
+    m->version++;
     unsigned char data[IL_CONTAINER_MAX + 70], code[64];
     il_container_stream s = {(uint64_t)1 << 50, sizeof code};
     support_seed(12);
@@ -628,6 +663,7 @@ static void memory_runs_short(void **state) {
     engine = keep;
     il_config config = config_of(258, -1);
     failing_model = lively_model(counted, &config, 5);
+    teach(failing_model, bytes_tokenizer);
     il_session *session; /* makes the workspace and the packs, which stay */
     assert_ok(il_session_open(failing_model, NULL, &session, &error), error);
     assert_true(support_alloc_fail_each(&alloc, there_and_back, NULL) > 30);
@@ -640,8 +676,51 @@ static void memory_runs_short(void **state) {
     support_engine_close(counted, &alloc);
 }
 
+/* What no model predicts is stored: in one stream if all of it is, whatever was asked for. */
+static void what_does_not_shrink_is_stored(void **state) {
+    (void)state;
+    static const size_t sizes[] = {1, 10, 300, 20000};
+    static const int streams[] = {0, 1, 7, 64};
+    char *noise = malloc(20000), *prose = support_prose(1500);
+    support_random_bytes(noise, 20000);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (size_t s = 0; s < sizeof streams / sizeof *streams; s++) {
+            size_t size = gives_back(model, model, bytes_tokenizer, noise, sizes[i], streams[s]);
+            if (size > sizes[i] + 64 + sizes[i] / 1000)
+                fail_msg("%zu bytes in %d streams became %zu", sizes[i], streams[s], size);
+        }
+    /* half of it text: that half is still predicted */
+    memcpy(noise, prose, 1500);
+    assert_true(gives_back(model, model, bytes_tokenizer, noise, 3000, 2) < 3000 + 64);
+    free(noise);
+    free(prose);
+}
+
+/* Unless told, the number of streams follows from the size alone. */
+static void streams_by_size(void **state) {
+    (void)state;
+    static const struct {
+        size_t bytes;
+        int streams;
+    } cases[] = {{0, 1}, {190000, 1}, {200000, 2}};
+    char *long_prose = support_prose(200000);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        il_buffer chosen, told;
+        il_codec_options options = with_streams(cases[i].streams);
+        assert_ok(il_compress(model, bytes_tokenizer, long_prose, cases[i].bytes, NULL, &chosen, &error), error);
+        assert_ok(il_compress(model, bytes_tokenizer, long_prose, cases[i].bytes, &options, &told, &error), error);
+        assert_int_equal(chosen.bytes, told.bytes);
+        assert_memory_equal(chosen.data, told.data, told.bytes);
+        il_buffer_free(&chosen);
+        il_buffer_free(&told);
+    }
+    free(long_prose);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_input),
+                                       cmocka_unit_test(what_does_not_shrink_is_stored),
+                                       cmocka_unit_test(streams_by_size),
                                        cmocka_unit_test(long_text),
                                        cmocka_unit_test(one_answer),
                                        cmocka_unit_test(close_to_the_models_loss),

@@ -51,6 +51,15 @@ static il_status deliver(const char *path, const il_buffer *output, il_error *er
     return status;
 }
 
+/* What the compressed size tells of input and model. */
+static void judge(const char *verb, size_t original, size_t compressed) {
+    if (original < 256) return; /* the header alone decides there */
+    if (compressed > original)
+        cli_note(verb, "the model predicts nothing of this file: it is stored as it is");
+    else if (8 * compressed > 3 * original) /* prose takes 1.5 to 2.5 bits a byte */
+        cli_note(verb, "this is not the kind of text the model was trained on: xz may make it smaller");
+}
+
 static void report(const cli_command *command, const char *path, size_t original, size_t compressed, double seconds) {
     double bits = original ? 8.0 * (double)compressed / (double)original : NAN;
     double rate = seconds > 0 ? (double)original / seconds : NAN;
@@ -96,6 +105,7 @@ static il_status transcode(cli_command *command, const compress_options *options
     double seconds = cli_seconds() - started;
     if (run.shown) cli_progress_end(&run.progress);
     if (!status) status = deliver(to, &output, &command->error);
+    if (!status && compressing) judge(command->verb, bytes, output.bytes);
     if (!status) report(command, to, compressing ? bytes : output.bytes, compressing ? output.bytes : bytes, seconds);
     il_buffer_free(&output);
     free(input);
@@ -127,14 +137,13 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
 }
 
 int verb_compress(int argc, char **argv) {
-    compress_options options = {.streams = 1};
+    compress_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; decompress needs the same one"),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE",
             "state from which the text goes on (see read); decompress needs the same one"),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
-            "cut the input into N streams that are read side by side: faster, but a little larger (default 1)",
-            RANGE(1, 64)),
+            "cut the input into N streams that are read side by side (default: one for every 96 KiB)", RANGE(1, 64)),
     };
     arg_spec spec = {.verb = "compress",
                      .summary = "make a file small by what a model predicts of it",
@@ -147,7 +156,7 @@ int verb_compress(int argc, char **argv) {
 }
 
 int verb_decompress(int argc, char **argv) {
-    compress_options options = {.streams = 1};
+    compress_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR",
             CLI_BUNDLED_MODEL_HELP "; it must be the one that compressed the file"),

@@ -16,10 +16,14 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { LENGTH_BITS = 6 };
+enum {
+    LENGTH_BITS = 6,
+    STREAM_BYTES =
+        96 * 1024 /* of text a stream, unless told: it begins with nothing learned, which costs about 0.8 % */
+};
 _Static_assert((int)IL_STREAMS_MAX <= (int)IL_FEED_CHUNK, "a token of every stream fits in a pass");
 
-void il_codec_options_default(il_codec_options *options) { *options = (il_codec_options){.streams = 1}; }
+void il_codec_options_default(il_codec_options *options) { *options = (il_codec_options){0}; }
 
 void il_buffer_free(il_buffer *buffer) {
     if (buffer->data) il_free(&buffer->allocator, buffer->data);
@@ -118,7 +122,8 @@ typedef struct source {
 
 typedef struct compressor {
     codec base;
-    source *sources;  /* [n] */
+    source *sources; /* [n_sources] */
+    int n_sources;
     source **open;    /* [n]: those with tokens in this pass, in the order of its feeds */
     il_slice *slices; /* [IL_FEED_CHUNK] of the pass; total 0: not to be coded by */
 } compressor;
@@ -215,9 +220,15 @@ static il_status compress_pass(compressor *z, size_t *rows, il_error *error) {
     return IL_OK;
 }
 
+/* Unless told: by size alone, so that the same input gives the same bytes on every machine. */
+static int streams_for(size_t bytes) {
+    size_t n = bytes / STREAM_BYTES;
+    return n < 1 ? 1 : n > IL_STREAMS_MAX ? IL_STREAMS_MAX : (int)n;
+}
+
 /* Cuts the input into streams of about one size, between characters. */
-static void cut(codec *c, const char *text, size_t bytes) {
-    size_t from = 0, n = (size_t)c->options.streams;
+static void cut(codec *c, const char *text, size_t bytes, int streams) {
+    size_t from = 0, n = (size_t)streams;
     c->header.n = (int)n;
     c->header.bytes = bytes;
     for (size_t i = 0; i < n; i++) {
@@ -229,17 +240,48 @@ static void cut(codec *c, const char *text, size_t bytes) {
     }
 }
 
-/* Head and streams, end to end. */
-static il_status assemble(compressor *z, il_buffer *output, il_error *error) {
+/* The code of a stream as one raw span: what the model does not predict grows by a few bytes only. */
+static int store(il_encoder *encoder, const il_allocator *memory, const char *text, size_t bytes) {
+    il_encoder_close(encoder);
+    il_encoder_open(memory, encoder);
+    if (!il_encode_bits(encoder, 1, 1) || !encode_count(encoder, bytes)) return 0;
+    for (size_t i = 0; i < bytes; i++)
+        if (!il_encode_bits(encoder, (unsigned char)text[i], 8)) return 0;
+    return il_encode_finish(encoder);
+}
+
+enum { STORED = 8, A_STREAM = 6 }; /* bytes that storing a stream, and having one more, takes at most */
+
+/* Ends the codes of all streams; one that is longer than its text is stored, and where a single stored one would be
+ * shorter than all of them with their sizes in the header, it is that. *total: of all codes. */
+static int finish(compressor *z, const char *text, size_t *total) {
+    codec *c = &z->base;
+    size_t at = 0;
+    *total = 0;
+    for (int i = 0; i < c->header.n; i++) {
+        il_container_stream *stream = &c->header.streams[i];
+        il_encoder *encoder = &z->sources[i].encoder;
+        if (stream->bytes && !il_encode_finish(encoder)) return 0;
+        if (encoder->bytes > stream->bytes && !store(encoder, c->memory, text + at, (size_t)stream->bytes)) return 0;
+        at += (size_t)stream->bytes;
+        stream->coded = encoder->bytes;
+        *total += encoder->bytes;
+    }
+    if (*total + A_STREAM * (size_t)(c->header.n - 1) <= at + (at ? STORED : 0)) return 1;
+    for (int i = 1; i < c->header.n; i++) il_encoder_close(&z->sources[i].encoder);
+    if (at && !store(&z->sources[0].encoder, c->memory, text, at)) return 0;
+    *total = z->sources[0].encoder.bytes;
+    c->header.n = 1;
+    c->header.streams[0] = (il_container_stream){at, *total};
+    return 1;
+}
+
+/* Header and streams, end to end. */
+static il_status assemble(compressor *z, const char *text, il_buffer *output, il_error *error) {
     codec *c = &z->base;
     unsigned char bytes_of_header[IL_CONTAINER_MAX];
-    size_t total = 0;
-    for (int i = 0; i < c->header.n; i++) {
-        if (c->header.streams[i].bytes && !il_encode_finish(&z->sources[i].encoder))
-            return il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
-        c->header.streams[i].coded = z->sources[i].encoder.bytes;
-        total += z->sources[i].encoder.bytes;
-    }
+    size_t total;
+    if (!finish(z, text, &total)) return il_fail(error, IL_ERR_NOMEM, "no memory for the code of a stream");
     size_t n = il_container_write(&c->header, bytes_of_header);
     output->allocator = *c->memory;
     total += n + IL_CONTAINER_SEAL;
@@ -260,30 +302,33 @@ static il_status compress(compressor *z, const char *text, size_t bytes, il_buff
     codec *c = &z->base;
     char tokenizer[33];
     IL_TRY(check(c, tokenizer, error));
-    if (c->options.streams < 1 || c->options.streams > IL_STREAMS_MAX)
-        return il_fail(error, IL_ERR_ARG, "streams is %d: 1 to %d are possible", c->options.streams, IL_STREAMS_MAX);
+    if (c->options.streams < 0 || c->options.streams > IL_STREAMS_MAX)
+        return il_fail(error, IL_ERR_ARG, "streams is %d: 0 (chosen by size) to %d are possible", c->options.streams,
+                       IL_STREAMS_MAX);
     IL_TRY(name_state(c, c->header.state, error));
     memcpy(c->header.tokenizer, tokenizer, sizeof c->header.tokenizer);
     il_model_fingerprint(c->model, c->header.model);
     c->header.checksum = XXH3_64bits(text, bytes);
-    cut(c, text, bytes);
+    cut(c, text, bytes, c->options.streams ? c->options.streams : streams_for(bytes));
     IL_TRY(open_pass(c, error));
+    z->n_sources = c->header.n;
     z->sources = il_alloc(c->memory, (size_t)c->header.n, sizeof *z->sources);
     z->open = il_alloc(c->memory, (size_t)c->header.n, sizeof(source *));
     z->slices = il_alloc(c->memory, IL_FEED_CHUNK, sizeof *z->slices);
     if (!z->sources || !z->open || !z->slices)
         return il_fail(error, IL_ERR_NOMEM, "no memory for %d streams", c->header.n);
     uint64_t all = 0, done = 0;
+    size_t at = 0;
     for (int i = 0; i < c->header.n; i++) {
-        IL_TRY(open_source(z, i, text, error));
-        text += c->header.streams[i].bytes;
+        IL_TRY(open_source(z, i, text + at, error));
+        at += (size_t)c->header.streams[i].bytes;
         all += z->sources[i].spans.tokens.n;
     }
     for (size_t coded = 1; coded; done += coded) {
         IL_TRY(tell(c, all ? (uint64_t)((double)bytes * ((double)done / (double)all)) : 0, error));
         IL_TRY(compress_pass(z, &coded, error));
     }
-    IL_TRY(assemble(z, output, error));
+    IL_TRY(assemble(z, text, output, error));
     return tell(c, bytes, error);
 }
 
@@ -293,7 +338,7 @@ il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void
     *output = (il_buffer){0};
     begin(&z.base, model, tokenizer, options);
     il_status status = compress(&z, bytes ? input : "", bytes, output, error);
-    for (int i = 0; z.sources && i < z.base.header.n; i++) {
+    for (int i = 0; z.sources && i < z.n_sources; i++) {
         il_session_close(z.sources[i].session);
         il_spans_free(z.base.memory, &z.sources[i].spans);
         il_encoder_close(&z.sources[i].encoder);
