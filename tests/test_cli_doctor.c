@@ -22,7 +22,7 @@ static void test_passes(void **state) {
     assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), 0)), "portable");
     assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), usable - 1)),
                         support_string(object, "kernels")); /* the best one */
-    assert_int_equal(n, usable * 2 * 5);
+    assert_int_equal(n, usable * 2 * 6);
     for (size_t i = 0; i < n; i++) {
         const json_t *check = json_array_get(json_object_get(object, "checks"), i);
         assert_true(json_is_true(json_object_get(check, "passed")));

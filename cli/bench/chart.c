@@ -48,11 +48,12 @@ void chart_style(FILE *out, int dark) {
           "svg path.line{fill:none;stroke-width:2.5;stroke-linejoin:round;stroke-linecap:round}\n"
           "svg path.ttt{stroke:var(--ttt)} svg path.mlp{stroke:var(--mlp);stroke-dasharray:10 4} svg "
           "path.transformer{stroke:var(--transformer)}\n"
-          "svg path.frozen{stroke:var(--frozen);stroke-dasharray:6 6}\n"
+          "svg path.frozen{stroke:var(--frozen);stroke-dasharray:6 6} svg path.other{stroke:var(--other)}\n"
           "svg .ttt,svg text.ttt{fill:var(--ttt)} svg .mlp,svg text.mlp{fill:var(--mlp)} svg .transformer,svg "
           "text.transformer{fill:var(--transformer)}\n"
           "svg .frozen,svg text.frozen{fill:var(--frozen)} svg .other{fill:var(--other)}\n"
-          "svg path.line.ttt,svg path.line.mlp,svg path.line.frozen,svg path.line.transformer{fill:none}\n"
+          "svg path.line.ttt,svg path.line.mlp,svg path.line.frozen,svg path.line.other,svg "
+          "path.line.transformer{fill:none}\n"
           "svg text.end{font-weight:600} svg text.value{fill:var(--ink);font-weight:600}\n"
           "svg text.name{fill:var(--ink)}\n",
           out);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum { CHART_LINES_MAX = 4, CHART_MARKS_MAX = 2 };
+enum { CHART_LINES_MAX = 8, CHART_MARKS_MAX = 2 };
 
 typedef struct chart_line {
     const char *label,

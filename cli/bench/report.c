@@ -1,6 +1,7 @@
 /* report.c: see report.h. */
 #include "bench/report.h"
 #include "bench/chart.h"
+#include "mixers.h"
 #include "output.h"
 
 #include <inttypes.h>
@@ -9,13 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How the page names and colours a mixer. */
-static const struct {
+/* How the page names and colours a mixer, those first that have a colour of their own. */
+typedef struct look {
     const char *mixer, *label, *class;
-} looks[] = {{"self_attention", "Transformer", "transformer"},
-             {"ttt_mlp", "TTT-MLP", "mlp"},
-             {"ttt_linear", "TTT-Linear", "ttt"}};
+} look;
+static const look looks[] = {{"self_attention", "Transformer", "transformer"},
+                             {"ttt_mlp", "TTT-MLP", "mlp"},
+                             {"ttt_linear", "TTT-Linear", "ttt"}};
 enum { LOOKS = sizeof looks / sizeof *looks };
+
+/* Of the mixer to draw k-th; all NULL when there are no more. */
+static look look_at(int k) {
+    if (k < LOOKS) return looks[k];
+    for (int i = 0; cli_mixer(i); i++) {
+        int known = 0;
+        for (int l = 0; l < LOOKS; l++) known |= !strcmp(looks[l].mixer, cli_mixer(i));
+        if (!known && k-- == LOOKS) return (look){cli_mixer(i), cli_mixer(i), "other"};
+    }
+    return (look){0};
+}
 
 /* ---- table ---- */
 
@@ -173,13 +186,13 @@ static void figure(FILE *out, const bench_report *r, const char *title, const ch
                .label_room = LABEL_ROOM,
                .log_x = 1,
                .log_y = 1};
-    double *xy = cli_alloc(2 * LOOKS * (r->n + 1), sizeof *xy);
-    for (size_t k = 0; k < LOOKS; k++) {
-        double *x = xy + 2 * k * (r->n + 1), *y = x + r->n + 1;
-        chart_line line = {.label = looks[k].label, .class = looks[k].class, .x = x, .y = y, .points = 1};
+    double *xy = cli_alloc(2 * CHART_LINES_MAX * (r->n + 1), sizeof *xy);
+    for (int k = 0; look_at(k).mixer && c.n_lines < CHART_LINES_MAX; k++) {
+        double *x = xy + 2 * c.n_lines * (r->n + 1), *y = x + r->n + 1;
+        chart_line line = {.label = look_at(k).label, .class = look_at(k).class, .x = x, .y = y, .points = 1};
         for (size_t i = 0; i < r->n; i++) {
             const bench_row *row = &r->rows[i];
-            if (!row->mixer || strcmp(row->mixer, looks[k].mixer) != 0 || strcmp(row->workload, workload) != 0)
+            if (!row->mixer || strcmp(row->mixer, look_at(k).mixer) != 0 || strcmp(row->workload, workload) != 0)
                 continue;
             if (value(row) <= 0) continue;
             x[line.n] = (double)row->context;
