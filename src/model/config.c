@@ -322,7 +322,7 @@ static il_status set_field(const char *path, const field *f, const json_t *value
     case KIND_INT: break;
     }
     if (!json_is_integer(value))
-        return il_fail(error, IL_ERR_FORMAT, WHERE "must be a whole number", WHERE_ARGS(path, f->key));
+        return il_fail(error, IL_ERR_FORMAT, WHERE "must be an integer", WHERE_ARGS(path, f->key));
     if (json_integer_value(value) < INT_MIN || json_integer_value(value) > INT_MAX)
         return il_fail(error, IL_ERR_FORMAT, WHERE "%lld is out of range", WHERE_ARGS(path, f->key),
                        (long long)json_integer_value(value));
