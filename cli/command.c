@@ -28,8 +28,7 @@ int cli_command_close(cli_command *command, il_status status) {
     return cli_finish_output(command->verb, code);
 }
 
-il_status cli_command_load_for_tokens(cli_command *command, const char *dir, il_model **model,
-                                      il_tokenizer **tokenizer) {
+il_status cli_command_load_any(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
     char *boxed = NULL;
     il_status status = dir ? IL_OK : cli_bundled_model_find(&boxed, &command->error);
     *model = NULL;
@@ -53,7 +52,7 @@ il_status cli_command_load_for_tokens(cli_command *command, const char *dir, il_
 }
 
 il_status cli_command_load(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
-    il_status status = cli_command_load_for_tokens(command, dir, model, tokenizer);
+    il_status status = cli_command_load_any(command, dir, model, tokenizer);
     if (status || *tokenizer) return status;
     il_model_unref(*model);
     *model = NULL;

@@ -11,7 +11,7 @@ typedef struct cli_command {
     arg_spec *spec;
     il_engine *engine;
     il_error error;
-    il_error no_tokenizer; /* why cli_command_load_for_tokens gave none */
+    il_error no_tokenizer; /* why cli_command_load_any gave none */
 } cli_command;
 
 /* Opens the engine with --threads and the log on stderr. The command must be closed even after a failure. */
@@ -22,10 +22,10 @@ int cli_command_close(cli_command *command, il_status status);
 
 /* The model of a directory (NULL: the one in the box, bundled_model.h) and its tokenizer. Both are the caller's. */
 il_status cli_command_load(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
-/* The same for verbs that also read token files, which need no tokenizer: *tokenizer is NULL where the directory has
- * none that can be read, and cli_command_data says so when a text comes. */
-il_status cli_command_load_for_tokens(cli_command *command, const char *dir, il_model **model,
-                                      il_tokenizer **tokenizer);
+/* The same for verbs that may do without a tokenizer: *tokenizer is NULL where the directory has none that can be read,
+ * and no_tokenizer says why. */
+il_status cli_command_load_any(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
+/* il_data_open; where a text comes and there is no tokenizer, the error is no_tokenizer. */
 il_status cli_command_data(cli_command *command, const char *const *files, size_t n_files,
                            const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,
                            il_data **data);

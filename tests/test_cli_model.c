@@ -122,6 +122,10 @@ static void test_no_tokenizer(void **state) {
     support_refused(1, "no tokenizer is there", "generate --model " FIXTURES "/linear_mamba_d16 --prompt a");
     free(support_done("train --model " FIXTURES "/linear_mamba_d16 --data small.bin --out small --steps 1 "
                       "--batch-tokens 16 --seq-len 16"));
+    free(support_done("convert --model " FIXTURES "/linear_mamba_d16 --dtype bf16 --out narrow"));
+    object = support_json("inspect narrow");
+    assert_true(json_is_null(json_object_get(object, "tokenizer")));
+    json_decref(object);
     char *config = support_text_of("fresh/config.json");
     assert_non_null(strstr(config, "\"tokenizer\": \"bytes\""));
     free(config);

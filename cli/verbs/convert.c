@@ -45,7 +45,7 @@ static il_status convert(cli_command *command, const convert_options *options, i
     if (!options->force &&
         (cli_path_exists(options->out, "config.json") || cli_path_exists(options->out, "model.safetensors")))
         status = cli_fail(error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options->out);
-    if (!status) status = cli_command_load(command, options->model, &model, &tokenizer);
+    if (!status) status = cli_command_load_any(command, options->model, &model, &tokenizer);
     if (!status) {
         il_config config = *il_model_config(model);
         if (options->dtype) config.weights = type_of(options->dtype);

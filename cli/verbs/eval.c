@@ -250,7 +250,7 @@ static void print_text(const evaluation *e, double nll, double bits_per_byte) {
 static il_status evaluate(evaluation *e) {
     cli_command *command = e->command;
     il_data_options data_options;
-    il_status status = cli_command_load_for_tokens(command, e->options->model, &e->model, &e->tokenizer);
+    il_status status = cli_command_load_any(command, e->options->model, &e->model, &e->tokenizer);
     if (!status && e->options->grads) status = cli_command_widen(command, &e->model);
     if (status) return status;
     e->vocabulary = (size_t)il_model_config(e->model)->vocab_size;

@@ -92,7 +92,7 @@ static il_status inspect_model(inspection *in, const char *dir) {
     il_model *model = NULL;
     il_tokenizer *tokenizer = NULL;
     char fingerprint[33];
-    il_status status = cli_command_load(in->command, dir, &model, &tokenizer);
+    il_status status = cli_command_load_any(in->command, dir, &model, &tokenizer);
     if (status) return status;
     json_t *tensors = json_array();
     int is_checkpoint = cli_path_exists(dir, "trainer.json");
@@ -106,7 +106,7 @@ static il_status inspect_model(inspection *in, const char *dir) {
     set(in, "parameters", json_integer((json_int_t)il_model_parameters(model)));
     il_model_fingerprint(model, fingerprint);
     set(in, "fingerprint", json_string(fingerprint));
-    set(in, "tokenizer", tokenizer_object(tokenizer));
+    set(in, "tokenizer", tokenizer ? tokenizer_object(tokenizer) : json_null());
     for (size_t i = 0; i < il_model_tensor_count(model) && !status; i++) {
         il_tensor tensor;
         status = il_model_tensor_at(model, i, &tensor, error);

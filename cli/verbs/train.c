@@ -225,8 +225,7 @@ static il_status train(training *t) {
     char *latest = cli_format("%s/latest", options->out);
     il_status status = check_out(t, latest);
     if (!status)
-        status =
-            cli_command_load_for_tokens(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
+        status = cli_command_load_any(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
     if (!status) status = cli_command_widen(command, &t->model);
     if (!status) status = open_data(t, options->data.items, options->data.n, 0, &t->data);
     if (!status && options->val) status = open_data(t, &options->val, 1, 1, &t->val);
