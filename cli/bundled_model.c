@@ -43,7 +43,7 @@ il_status cli_bundled_model_find(char **dir, il_error *error) {
     il_status status = IL_OK;
     if (!*dir)
         status = cli_fail(error, IL_ERR_IO,
-                          "--model is not given, INNERLOOP_MODEL is not set, and there is no model in the box: neither "
+                          "--model is not given, INNERLOOP_MODEL is not set, and there is no bundled model: neither "
                           "%s nor %s in %s",
                           places[0], places[1], above ? above : "the folder above the binary's");
     free(above);

@@ -20,7 +20,7 @@ il_status cli_command_open(cli_command *command, arg_spec *spec);
  * the exit status: 0, 1, or that of the signal that stopped the work. */
 int cli_command_close(cli_command *command, il_status status);
 
-/* The model of a directory (NULL: the one in the box, bundled_model.h) and its tokenizer. Both are the caller's. */
+/* The model of a directory (NULL: the bundled one, bundled_model.h) and its tokenizer. Both are the caller's. */
 il_status cli_command_load(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
 /* The same for verbs that may do without a tokenizer: *tokenizer is NULL where the directory has none that can be read,
  * and no_tokenizer says why. */

@@ -293,7 +293,7 @@ static void test_rewind(void **unused) {
         run_pieces(model, &state, N, N, other, got);
         assert_true(il_state_rewind_limit(&state) <= BACK);
         il_state_rewind(&state, BACK);
-        for (uint64_t p = BACK; p < IL_KV_CHUNK; p++)
+        for (uint64_t p = BACK; p < IL_KV_PAGE; p++)
             for (int h = 0; h < HEADS; h++) {
                 float *keys = il_state_keys(&state, p, LAYER, h), *values = keys + D * IL_KEY_BLOCK;
                 for (int i = 0; i < D; i++)

@@ -207,8 +207,8 @@ static il_status describe_layers(inspection *in, const il_model *model, const il
     return status;
 }
 
-/* With its model a state is checked whole and says what was learned; without, only its header is looked at. The model
- * in the box is tried when none is named. */
+/* With its model a state is checked whole and says what was learned; without, only its header is looked at. The bundled
+ * model is tried when none is named. */
 static il_status inspect_state(inspection *in) {
     il_error *error = &in->command->error;
     il_model *model = NULL;
@@ -326,7 +326,7 @@ int verb_inspect(int argc, char **argv) {
     const char *tokenizer = NULL, *model = NULL;
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &model, "DIR",
-            "with a state: check it, and say what each layer has learned (default: the model in the box, if it is the "
+            "with a state: check it, and say what each layer has learned (default: the bundled model, if it is the "
             "state's)"),
         ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
             "with a token shard: also print its first tokens as text"),

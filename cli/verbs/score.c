@@ -290,7 +290,7 @@ static il_status check_relative(scoring *s, const score_options *options, int fr
     if (!il_model_config(s->model)->fast_head_size)
         cli_fail(error, IL_ERR_UNSUPPORTED,
                  "--relative: %s has no fast head (innerloop convert --set fast_head_size=32 gives it one)",
-                 options->model ? options->model : "the model in the box");
+                 options->model ? options->model : "the bundled model");
     else if (frozen)
         cli_fail(error, IL_ERR_UNSUPPORTED, "--relative: %s is frozen and learns nothing", options->load);
     else

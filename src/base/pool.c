@@ -20,7 +20,7 @@
 #include "base/memory.h"
 
 enum { STATE_OPEN = 1 << 30, STATE_CLOSE = 1 << 29, STATE_INSIDE = STATE_CLOSE - 1 };
-enum { SPIN_ROUNDS = 2000 }; /* 20 to 80 µs, longer than the gap between two loops of a layer */
+enum { SPINS = 2000 }; /* 20 to 80 µs, longer than the gap between two loops of a layer */
 
 typedef struct worker {
     pthread_t thread;
@@ -202,8 +202,7 @@ il_status il_pool_open(const il_allocator *allocator, int threads, il_pool **out
     if (!pool) return il_fail(error, IL_ERR_NOMEM, "out of memory for a thread pool");
     pool->allocator = allocator;
     pool->threads = threads;
-    pool->spin_rounds =
-        threads <= il_cpus_usable() ? SPIN_ROUNDS : 0; /* else a spin keeps the awaited thread off its CPU */
+    pool->spin_rounds = threads <= il_cpus_usable() ? SPINS : 0; /* else a spin keeps the awaited thread off its CPU */
     pool->generation = atomic_load(&generation);
     pthread_mutex_init(&pool->turn, NULL); /* these cannot fail on Linux */
     pthread_mutex_init(&pool->sleep, NULL);

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-enum { BLOCK = 256, OVERRUN = 7, PIECE_BITS = 16 };
+enum { SUMMED = 256, OVERRUN = 7, DIGIT_BITS = 16 };
 static const uint64_t RANGE_LEAST = (uint64_t)1 << 56;
 
 /* ---- frequencies ---- */
@@ -24,8 +24,8 @@ static inline uint32_t frequency(float p) { return 1U + (uint32_t)(int32_t)(p * 
 static uint32_t sum(int n, const float *p) {
     uint32_t total = 0;
     int i = 0;
-    for (; i + BLOCK <= n; i += BLOCK, p += BLOCK)
-        for (int j = 0; j < BLOCK; j++) total += frequency(p[j]);
+    for (; i + SUMMED <= n; i += SUMMED, p += SUMMED)
+        for (int j = 0; j < SUMMED; j++) total += frequency(p[j]);
     for (; i < n; i++) total += frequency(*p++);
     return total;
 }
@@ -74,10 +74,10 @@ int il_encode(il_encoder *e, il_slice slice) {
 
 int il_encode_bits(il_encoder *e, uint64_t value, int bits) {
     while (bits > 0) {
-        int piece = bits < PIECE_BITS ? bits : PIECE_BITS;
-        bits -= piece;
-        uint32_t total = 1U << piece, part = (uint32_t)(value >> bits) & (total - 1);
-        if (!il_encode(e, (il_slice){part, 1, total})) return 0;
+        int bits_now = bits < DIGIT_BITS ? bits : DIGIT_BITS;
+        bits -= bits_now;
+        uint32_t total = 1U << bits_now, digit = (uint32_t)(value >> bits) & (total - 1);
+        if (!il_encode(e, (il_slice){digit, 1, total})) return 0;
     }
     return 1;
 }
@@ -123,11 +123,11 @@ int64_t il_decode_uniform(il_decoding *d, uint32_t total) {
 int il_decode_bits(il_decoding *d, int bits, uint64_t *value) {
     *value = 0;
     while (bits > 0) {
-        int piece = bits < PIECE_BITS ? bits : PIECE_BITS;
-        bits -= piece;
-        int64_t part = il_decode_uniform(d, 1U << piece);
-        if (part < 0) return 0;
-        *value = *value << piece | (uint64_t)part;
+        int bits_now = bits < DIGIT_BITS ? bits : DIGIT_BITS;
+        bits -= bits_now;
+        int64_t digit = il_decode_uniform(d, 1U << bits_now);
+        if (digit < 0) return 0;
+        *value = *value << bits_now | (uint64_t)digit;
     }
     return 1;
 }
@@ -137,8 +137,8 @@ int il_decode_symbol(il_decoding *d, int n, const float *p) {
     int64_t value = value_below(d, slice.total);
     if (value < 0) return -1;
     int i = 0;
-    for (uint32_t block; i + BLOCK <= n && slice.from + (block = sum(BLOCK, p + i)) <= (uint32_t)value; i += BLOCK)
-        slice.from += block;
+    for (uint32_t many; i + SUMMED <= n && slice.from + (many = sum(SUMMED, p + i)) <= (uint32_t)value; i += SUMMED)
+        slice.from += many;
     while (slice.from + (slice.size = frequency(p[i])) <= (uint32_t)value) {
         slice.from += slice.size;
         i++;

@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "kernels/kernels.h"
 
-/* A symbol's part [from, from + size) of 0 .. total-1; total < 2^32, size ≥ 1. */
+/* A symbol's slice [from, from + size) of 0 .. total-1; total < 2^32, size ≥ 1. */
 typedef struct il_slice {
     uint32_t from, size, total;
 } il_slice;

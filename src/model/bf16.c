@@ -5,7 +5,7 @@
 #include "engine/gemm.h"
 
 /* Numbers that a thread rounds at a time. */
-enum { CHUNK = 1 << 14 };
+enum { PIECE = 1 << 14 };
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -50,14 +50,14 @@ typedef struct round_job {
 
 static void round_run(void *context, int item, int worker) {
     const round_job *job = context;
-    size_t at = (size_t)item * CHUNK, left = job->n - at;
+    size_t at = (size_t)item * PIECE, left = job->n - at;
     (void)worker;
-    job->kernels->f32_to_bf16(left < CHUNK ? left : CHUNK, job->x + at, job->y + at);
+    job->kernels->f32_to_bf16(left < PIECE ? left : PIECE, job->x + at, job->y + at);
 }
 
 static void rounded(const il_model *model, size_t n, const float *x, uint16_t *y) {
     round_job job = {model->engine->kernels, n, x, y};
-    il_pool_run(model->engine->pool, (int)((n + CHUNK - 1) / CHUNK), round_run, &job);
+    il_pool_run(model->engine->pool, (int)((n + PIECE - 1) / PIECE), round_run, &job);
 }
 
 void il_bf16_refresh(il_bf16 *bf16, const il_model *model) {

@@ -18,14 +18,14 @@ typedef struct il_extent {
 } il_extent;
 
 /* A tensor of a state file: what a mixer keeps of one layer. */
-typedef struct il_kept_part {
+typedef struct il_kept_tensor {
     const char *name; /* "carry.current" */
     int rank;
     size_t shape[3];
-} il_kept_part;
-enum { IL_KEPT_PARTS_MAX = 8 };
+} il_kept_tensor;
+enum { IL_KEPT_TENSORS_MAX = 8 };
 
-/* Goes through a part in the order of the file: n floats at `at`, `stride` apart. */
+/* Goes through a tensor in the order of the file: n floats at `at`, `stride` apart. */
 typedef struct il_visitor {
     il_status (*visit)(struct il_visitor *visitor, float *at, ptrdiff_t stride, size_t n);
     float *room; /* [mixer->room]: when writing, for floats that are not kept as they are written; NULL when reading */
@@ -64,10 +64,10 @@ typedef struct il_mixer {
     /* il_session_layer_stats. */
     il_status (*stats)(const il_state *state, int layer, il_layer_stats *stats, il_error *error);
 
-    /* State files: the parts that a sequence of that extent has, at most IL_KEPT_PARTS_MAX; part `part` of that list,
-     * of a state whose `oldest` is the extent's limit; floats of il_visitor.room. */
-    int (*parts)(const il_model *model, int layer, const il_extent *extent, il_kept_part *list);
-    il_status (*visit)(const il_state *state, int layer, const il_kept_part *part, il_visitor *visitor);
+    /* State files: the tensors that a sequence of that extent has, at most IL_KEPT_TENSORS_MAX; tensor `tensor` of that
+     * list, of a state whose `oldest` is the extent's limit; floats of il_visitor.room. */
+    int (*tensors)(const il_model *model, int layer, const il_extent *extent, il_kept_tensor *list);
+    il_status (*visit)(const il_state *state, int layer, const il_kept_tensor *tensor, il_visitor *visitor);
     size_t (*room)(const il_model *model, int layer);
 } il_mixer;
 

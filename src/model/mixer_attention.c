@@ -364,10 +364,10 @@ static void backward(const il_pass *pass, int layer, const float *dmix, float *d
 
 /* ---- what a sequence keeps: a KV cache ---- */
 
-/* A chunk: K and V of IL_KV_CHUNK positions, all heads. */
-static size_t chunk_floats(const il_model *model) { return 2 * (size_t)IL_KV_CHUNK * (size_t)model->config.width; }
+/* A page: K and V of IL_KV_PAGE positions, all heads. */
+static size_t page_floats(const il_model *model) { return 2 * (size_t)IL_KV_PAGE * (size_t)model->config.width; }
 
-static size_t chunks_of(uint64_t end) { return (size_t)((end + IL_KV_CHUNK - 1) / IL_KV_CHUNK); }
+static size_t pages_of(uint64_t end) { return (size_t)((end + IL_KV_PAGE - 1) / IL_KV_PAGE); }
 
 static void keep(il_arena *arena, const il_state *state, int layer, il_kept *kept) {
     (void)arena, (void)state, (void)layer, (void)kept; /* nothing of constant size */
@@ -376,58 +376,58 @@ static void keep(il_arena *arena, const il_state *state, int layer, il_kept *kep
 static il_status reserve(il_state *state, int layer, uint64_t end, il_error *error) {
     const il_allocator *memory = &state->model->engine->memory;
     il_kept *kept = &state->layers[layer];
-    size_t need = chunks_of(end);
-    void *list = kept->chunks;
-    if (!il_grow(memory, &list, &kept->chunks_capacity, kept->n_chunks, need, sizeof *kept->chunks))
+    size_t need = pages_of(end);
+    void *list = kept->pages;
+    if (!il_grow(memory, &list, &kept->pages_capacity, kept->n_pages, need, sizeof *kept->pages))
         return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
-    kept->chunks = list;
-    while (kept->n_chunks < need) {
+    kept->pages = list;
+    while (kept->n_pages < need) {
         /* zeroed, because keys that are not there yet must be finite */
-        float *chunk = il_alloc(memory, chunk_floats(state->model), sizeof(float));
-        if (!chunk)
+        float *page = il_alloc(memory, page_floats(state->model), sizeof(float));
+        if (!page)
             return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
-        kept->chunks[kept->n_chunks++] = chunk;
+        kept->pages[kept->n_pages++] = page;
     }
     return IL_OK;
 }
 
 static size_t grown_bytes(const il_state *state, int layer) {
     const il_kept *kept = &state->layers[layer];
-    return kept->n_chunks * chunk_floats(state->model) * sizeof(float) + kept->chunks_capacity * sizeof *kept->chunks;
+    return kept->n_pages * page_floats(state->model) * sizeof(float) + kept->pages_capacity * sizeof *kept->pages;
 }
 
 static void copy_grown(il_state *to, const il_state *from, int layer) {
-    for (size_t i = 0; i < chunks_of(from->position); i++)
-        memcpy(to->layers[layer].chunks[i], from->layers[layer].chunks[i], chunk_floats(from->model) * sizeof(float));
+    for (size_t i = 0; i < pages_of(from->position); i++)
+        memcpy(to->layers[layer].pages[i], from->layers[layer].pages[i], page_floats(from->model) * sizeof(float));
 }
 
 static void release(il_state *state, int layer) {
     const il_allocator *memory = &state->model->engine->memory;
     il_kept *kept = &state->layers[layer];
-    for (size_t i = 0; i < kept->n_chunks; i++) il_free(memory, kept->chunks[i]);
-    il_free(memory, kept->chunks);
+    for (size_t i = 0; i < kept->n_pages; i++) il_free(memory, kept->pages[i]);
+    il_free(memory, kept->pages);
 }
 
 /* ---- state files: keys and values [heads, position, d] ---- */
 
 static const char keys_name[] = "keys", values_name[] = "values";
 
-static int parts(const il_model *model, int layer, const il_extent *extent, il_kept_part *list) {
+static int tensors(const il_model *model, int layer, const il_extent *extent, il_kept_tensor *list) {
     size_t heads = (size_t)model->config.heads, d = (size_t)model->config.width / heads;
     (void)layer;
-    list[0] = (il_kept_part){keys_name, 3, {heads, (size_t)extent->position, d}};
-    list[1] = (il_kept_part){values_name, 3, {heads, (size_t)extent->position, d}};
+    list[0] = (il_kept_tensor){keys_name, 3, {heads, (size_t)extent->position, d}};
+    list[1] = (il_kept_tensor){values_name, 3, {heads, (size_t)extent->position, d}};
     return 2;
 }
 
-static il_status visit(const il_state *s, int layer, const il_kept_part *part, il_visitor *v) {
+static il_status visit(const il_state *s, int layer, const il_kept_tensor *tensor, il_visitor *v) {
     const il_config *c = &s->model->config;
     size_t d = (size_t)(c->width / c->heads);
     for (int h = 0; h < c->heads; h++)
         for (uint64_t p = 0; p < s->position; p++) {
             float *block = il_state_keys(s, p, layer, h);
             size_t offset = (size_t)(p % IL_KEY_BLOCK);
-            if (part->name == keys_name)
+            if (tensor->name == keys_name)
                 IL_TRY(v->visit(v, block + offset, IL_KEY_BLOCK, d));
             else
                 IL_TRY(v->visit(v, block + (IL_KEY_BLOCK + offset) * d, 1, d));
@@ -452,6 +452,6 @@ const il_mixer il_mixer_attention = {.declare = declare,
                                      .grown_bytes = grown_bytes,
                                      .copy_grown = copy_grown,
                                      .release = release,
-                                     .parts = parts,
+                                     .tensors = tensors,
                                      .visit = visit,
                                      .room = room};

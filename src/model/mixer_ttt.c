@@ -421,9 +421,9 @@ static il_status get_stats(const il_state *s, int layer, il_layer_stats *stats, 
  *   inner.v [n, width]                             V from the rewind limit on: the inner loss is about it
  *   rows.current, rows.previous [heads, rows]      the rule's rows; zeros from the first row not read on */
 
-enum { CARRY, CARRY_BEFORE, CONV_PRE, CONV_QK, INNER_V, ROWS, ROWS_BEFORE, PARTS };
-static const char *const part_names[PARTS] = {"carry.current", "carry.previous", "conv.pre",     "conv.qk",
-                                              "inner.v",       "rows.current",   "rows.previous"};
+enum { CARRY, CARRY_BEFORE, CONV_PRE, CONV_QK, INNER_V, ROWS, ROWS_BEFORE, TENSORS };
+static const char *const tensor_names[TENSORS] = {"carry.current", "carry.previous", "conv.pre",     "conv.qk",
+                                                  "inner.v",       "rows.current",   "rows.previous"};
 
 /* The first column that a convolution at the rewind limit still reads. */
 static uint64_t first_column(const il_config *c, uint64_t limit) {
@@ -431,35 +431,35 @@ static uint64_t first_column(const il_config *c, uint64_t limit) {
     return limit > back ? limit - back : 0;
 }
 
-static int parts(const il_model *model, int index, const il_extent *extent, il_kept_part *list) {
+static int tensors(const il_model *model, int index, const il_extent *extent, il_kept_tensor *list) {
     const il_config *c = &model->config;
     const il_rule_shape *shape = &model->layers[index].shape;
     uint64_t position = extent->position, open = position % (uint64_t)c->mini_batch;
     int before = extent->limit < position - open, n = 0;
     size_t heads = (size_t)c->heads, width = (size_t)c->width;
     size_t columns = (size_t)(position - first_column(c, extent->limit));
-    const int present[PARTS] = {!extent->frozen, !extent->frozen && before, c->pre_conv, c->share_qk, 1, open != 0,
-                                before};
-    const size_t shapes[PARTS][2] = {{heads, shape->carry},
-                                     {heads, shape->carry},
-                                     {columns, width},
-                                     {columns, width},
-                                     {(size_t)(position - extent->limit), width},
-                                     {heads, shape->rows},
-                                     {heads, shape->rows}};
-    for (int i = 0; i < PARTS; i++)
-        if (present[i]) list[n++] = (il_kept_part){part_names[i], 2, {shapes[i][0], shapes[i][1], 0}};
+    const int present[TENSORS] = {!extent->frozen, !extent->frozen && before, c->pre_conv, c->share_qk, 1, open != 0,
+                                  before};
+    const size_t shapes[TENSORS][2] = {{heads, shape->carry},
+                                       {heads, shape->carry},
+                                       {columns, width},
+                                       {columns, width},
+                                       {(size_t)(position - extent->limit), width},
+                                       {heads, shape->rows},
+                                       {heads, shape->rows}};
+    for (int i = 0; i < TENSORS; i++)
+        if (present[i]) list[n++] = (il_kept_tensor){tensor_names[i], 2, {shapes[i][0], shapes[i][1], 0}};
     return n;
 }
 
-static il_status visit_heads(const il_state *s, int layer, int part, il_visitor *v) {
+static il_status visit_heads(const il_state *s, int layer, int which, il_visitor *v) {
     const il_model *m = s->model;
     const il_rule_shape *shape = &m->layers[layer].shape;
-    int b = m->config.mini_batch, d = m->config.width / m->config.heads, rows = part == ROWS || part == ROWS_BEFORE;
-    uint64_t now = s->position / (uint64_t)b, at = part == CARRY || part == ROWS ? now : now - 1;
+    int b = m->config.mini_batch, d = m->config.width / m->config.heads, rows = which == ROWS || which == ROWS_BEFORE;
+    uint64_t now = s->position / (uint64_t)b, at = which == CARRY || which == ROWS ? now : now - 1;
     for (int h = 0; h < m->config.heads; h++) {
         float *from = rows ? il_state_rows(s, at, layer, h) : il_state_carry(s, at, layer, h);
-        if (part == ROWS && v->room) { /* what lies behind the last row read is no part of the state */
+        if (which == ROWS && v->room) { /* what lies behind the last row read is no part of the state */
             memcpy(v->room, from, shape->rows * sizeof *from);
             from = v->room;
             m->layers[layer].rule->trim(d, b, from, (int)(s->position % (uint64_t)b));
@@ -469,11 +469,11 @@ static il_status visit_heads(const il_state *s, int layer, int part, il_visitor 
     return IL_OK;
 }
 
-static il_status visit(const il_state *s, int layer, const il_kept_part *part, il_visitor *v) {
+static il_status visit(const il_state *s, int layer, const il_kept_tensor *tensor, il_visitor *v) {
     const il_config *c = &s->model->config;
     size_t width = (size_t)c->width;
     int which = 0;
-    while (part->name != part_names[which]) which++;
+    while (tensor->name != tensor_names[which]) which++;
     if (which == CONV_PRE || which == CONV_QK) {
         for (uint64_t p = first_column(c, s->oldest); p < s->position; p++)
             IL_TRY(v->visit(v, il_state_column(s, which == CONV_PRE ? IL_RING_PRE : IL_RING_QK, layer, c->width, p), 1,
@@ -497,6 +497,6 @@ const il_mixer il_mixer_ttt = {.declare = declare,
                                .reset = reset,
                                .all_finite = all_finite,
                                .stats = get_stats,
-                               .parts = parts,
+                               .tensors = tensors,
                                .visit = visit,
                                .room = room};

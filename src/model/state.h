@@ -8,7 +8,7 @@
 
 #include "model/model.h"
 
-enum { IL_KEY_BLOCK = 64, IL_KV_CHUNK = 512 }; /* keys a block of attention; positions a KV allocation */
+enum { IL_KEY_BLOCK = 64, IL_KV_PAGE = 512 }; /* keys a block of attention; positions a KV allocation */
 
 /* Rings that hold the last inputs of convolutions. */
 typedef enum il_ring {
@@ -23,9 +23,9 @@ typedef struct il_kept {
     float *rows;           /* [2, H, shape.rows] */
     float *ring[IL_RINGS]; /* [R, channels]: the column of position p at p mod R (il_state.ring_columns) */
     float *values;         /* [2b, D]: V, that of position p at p mod 2b, for the inner loss */
-    float **chunks; /* KV cache: chunk c covers positions c*512 ..: of each head and block of 64 keys, K^T [d][64],
-                     * V [64][d] */
-    size_t n_chunks, chunks_capacity;
+    float **pages; /* KV cache: page c covers positions c*512 ..: of each head and block of 64 keys, K^T [d][64],
+                    * V [64][d] */
+    size_t n_pages, pages_capacity;
 } il_kept;
 
 /* What a fast head keeps (fast_head.h); no part of what a failing pass changes. */
@@ -97,9 +97,9 @@ static inline float *il_state_fast_head(const il_state *s, uint64_t mini_batch) 
 /* Block of keys that holds position p: K^T [d][64] then V [64][d]. */
 static inline float *il_state_keys(const il_state *s, uint64_t p, int layer, int head) {
     const il_config *c = &s->model->config;
-    size_t d = (size_t)(c->width / c->heads), blocks = IL_KV_CHUNK / IL_KEY_BLOCK, block = 2 * d * IL_KEY_BLOCK;
-    size_t at = (size_t)head * blocks + (size_t)(p % IL_KV_CHUNK) / IL_KEY_BLOCK;
-    return s->layers[layer].chunks[p / IL_KV_CHUNK] + at * block;
+    size_t d = (size_t)(c->width / c->heads), blocks = IL_KV_PAGE / IL_KEY_BLOCK, block = 2 * d * IL_KEY_BLOCK;
+    size_t at = (size_t)head * blocks + (size_t)(p % IL_KV_PAGE) / IL_KEY_BLOCK;
+    return s->layers[layer].pages[p / IL_KV_PAGE] + at * block;
 }
 
 #endif

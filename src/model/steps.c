@@ -54,13 +54,13 @@ static void norm_back_run(void *context, int item, int worker) {
                                c->width, job->dx + at, c->width, job->add, dw);
 }
 
-/* Rows in chunks, then the chunks' sums onto the gradient in ascending order. */
+/* Rows in pieces, then the sums of the pieces onto the gradient in ascending order. */
 static void norm_back(norm_back_job *job, float *dw, float *db) {
     const il_model *model = job->pass->model;
     size_t width = (size_t)model->config.width;
-    int chunks = pieces_of(job->pass->tokens, IL_BACK_ROWS);
-    il_pool_run(model->engine->pool, chunks, norm_back_run, job);
-    for (int i = 0; i < chunks; i++) {
+    int pieces = pieces_of(job->pass->tokens, IL_BACK_ROWS);
+    il_pool_run(model->engine->pool, pieces, norm_back_run, job);
+    for (int i = 0; i < pieces; i++) {
         const float *sums = job->partial + (size_t)i * 2 * width;
         model->engine->kernels->add(width, dw, sums, dw);
         if (db) model->engine->kernels->add(width, db, sums + width, db);

@@ -1,7 +1,7 @@
 /* steps.h: the steps that layers are made of, each beside its gradient: norm, convolution, SwiGLU, dense layer. A step
  * is split over the engine's threads by outputs. Gradients of activations are set (=), or added to where there is an
  * `add`; gradients of weights are added to (+=) at their place in grad [table.floats]. Sums over tokens have one order:
- * products are chains, the others go in chunks of IL_BACK_ROWS rows. */
+ * products are chains, the others go in pieces of IL_BACK_ROWS rows. */
 #ifndef IL_MODEL_STEPS_H
 #define IL_MODEL_STEPS_H
 

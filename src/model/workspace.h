@@ -68,7 +68,7 @@ void il_workspace_close(il_workspace *work); /* an all-zero one is fine */
 /* Makes room in undo; what it held is lost. Allocates only when more is needed than ever before. */
 il_status il_workspace_undo_room(il_workspace *work, size_t bytes, il_error *error);
 
-/* Sums over tokens go in chunks of so many, whatever the number of threads. */
+/* Sums over tokens go in pieces of so many, whatever the number of threads. */
 enum { IL_BACK_ROWS = 128 };
 
 /* Buffers of a backward pass over at most `tokens` tokens. Owned by a trainer. */

@@ -132,17 +132,17 @@ static void undo(const il_part *p) {
 static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
     il_session *s = whole->feed->session;
     for (size_t done = 0; done < whole->n;) {
-        il_part piece = {.feed = whole->feed, .n = whole->n - done, .index = whole->index, .sink = whole->sink};
-        piece.n = to_boundary(&piece);
+        il_part next = {.feed = whole->feed, .n = whole->n - done, .index = whole->index, .sink = whole->sink};
+        next.n = to_boundary(&next);
         uint64_t start = s->state.position - s->state.position % (uint64_t)model->config.mini_batch;
-        if (!step(model, &piece, 1)) {
+        if (!step(model, &next, 1)) {
             il_state_rewind(&s->state, start);
             return il_fail(error, IL_ERR_NONFINITE,
                            "feed %zu: non-finite numbers in the mini-batch at position %llu; the session is "
                            "back at its start",
                            whole->index, (unsigned long long)start);
         }
-        done += piece.n;
+        done += next.n;
     }
     return IL_OK;
 }

@@ -7,9 +7,9 @@
  *                                                              the one before it
  *   hidden [n, width]                                          final hidden vectors, oldest first
  *   tokens [n]                                                 with a fast head: the tokens from the rewind limit on
- *   and the parts that the layers' mixers list (mixer_ttt.c, mixer_attention.c): [layers, ...] where all layers are of
- *   one kind, else one for each layer, layer.NNN.PART
- * A tensor without elements is left out. The checksum is xxh3-128 of the metadata and all tensors. */
+ *   and the tensors that the layers' mixers list (mixer_ttt.c, mixer_attention.c): [layers, ...] where all layers are
+ * of one kind, else one for each layer, layer.NNN.NAME A tensor without elements is left out. The checksum is xxh3-128
+ * of the metadata and all tensors. */
 #include "session/state_file.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -28,14 +28,14 @@ static const char FORMAT[] = "innerloop-state", VERSION[] = "1";
 
 /* ---- what of a state is alive, and how it lies in a file ---- */
 
-typedef enum part { FAST, FAST_BEFORE, HIDDEN, TOKENS, OF_LAYERS } part;
+typedef enum content { FAST, FAST_BEFORE, HIDDEN, TOKENS, OF_LAYERS } content;
 static const char *const names[] = {"fast_head.current", "fast_head.previous", "hidden", "tokens"};
 
 /* A tensor of the file. */
 typedef struct entry {
     char name[48];
-    part part;
-    il_kept_part kept; /* OF_LAYERS: of the layers from .. to - 1 */
+    content content;
+    il_kept_tensor kept; /* OF_LAYERS: of the layers from .. to - 1 */
     int from, to;
 } entry;
 
@@ -59,23 +59,23 @@ static void add(plan *p, entry e, int rank, size_t d0, size_t d1, size_t d2, siz
     p->items[p->n++] = item;
 }
 
-static void add_own(plan *p, part which, int rank, size_t d0, size_t d1, size_t d2) {
-    entry e = {.part = which};
+static void add_own(plan *p, content which, int rank, size_t d0, size_t d1, size_t d2) {
+    entry e = {.content = which};
     snprintf(e.name, sizeof e.name, "%s", names[which]);
     add(p, e, rank, d0, d1, d2, 0);
 }
 
-/* Whether all layers are of one kind, whose parts then lie together. */
+/* Whether all layers are of one kind, whose tensors then lie together. */
 static int is_uniform(const il_model *m) { return !il_config_is_hybrid(&m->config); }
 
 static void add_layers(plan *p, const il_model *m, const il_extent *extent) {
     int uniform = is_uniform(m), layers = m->config.layers;
     for (int layer = 0; layer < (uniform ? 1 : layers); layer++) {
-        il_kept_part list[IL_KEPT_PARTS_MAX];
-        int n = m->layers[layer].mixer->parts(m, layer, extent, list);
+        il_kept_tensor list[IL_KEPT_TENSORS_MAX];
+        int n = m->layers[layer].mixer->tensors(m, layer, extent, list);
         for (int i = 0; i < n; i++) {
             const size_t *d = list[i].shape;
-            entry e = {.part = OF_LAYERS, .kept = list[i], .from = layer, .to = uniform ? layers : layer + 1};
+            entry e = {.content = OF_LAYERS, .kept = list[i], .from = layer, .to = uniform ? layers : layer + 1};
             if (uniform)
                 snprintf(e.name, sizeof e.name, "%s", list[i].name);
             else
@@ -107,7 +107,7 @@ static void sort(plan *p) {
 
 static il_status plan_open(const il_model *m, const il_extent *extent, plan *p, il_error *error) {
     const il_config *c = &m->config;
-    size_t most = 4 + IL_KEPT_PARTS_MAX * (is_uniform(m) ? 1 : (size_t)c->layers);
+    size_t most = 4 + IL_KEPT_TENSORS_MAX * (is_uniform(m) ? 1 : (size_t)c->layers);
     *p = (plan){.memory = &m->engine->memory};
     for (il_arena arena = {0};; arena = (il_arena){.base = p->block}) {
         p->entries = il_arena_take(&arena, most, sizeof *p->entries);
@@ -130,7 +130,7 @@ static il_status plan_open(const il_model *m, const il_extent *extent, plan *p, 
     return IL_OK;
 }
 
-/* ---- a tensor as it lies in memory, piece by piece in the order of the file ---- */
+/* ---- a tensor as it lies in memory, run by run in the order of the file ---- */
 
 static il_status visit_hidden(const il_state *s, il_visitor *v) {
     for (uint64_t p = one_before(s->oldest); p < s->position; p++)
@@ -138,7 +138,7 @@ static il_status visit_hidden(const il_state *s, il_visitor *v) {
     return IL_OK;
 }
 
-static il_status visit_fast_head(const il_state *s, part which, il_visitor *v) {
+static il_status visit_fast_head(const il_state *s, content which, il_visitor *v) {
     uint64_t now = s->position / (uint64_t)s->model->config.mini_batch;
     return v->visit(v, il_state_fast_head(s, which == FAST ? now : now - 1), 1, s->model->fast_floats);
 }
@@ -157,9 +157,9 @@ static il_status visit_tokens(const il_state *s, il_visitor *v) {
 
 /* s->oldest is the rewind limit. */
 static il_status visit(const il_state *s, const entry *e, il_visitor *v) {
-    switch (e->part) {
+    switch (e->content) {
     case FAST:
-    case FAST_BEFORE: return visit_fast_head(s, e->part, v);
+    case FAST_BEFORE: return visit_fast_head(s, e->content, v);
     case HIDDEN: return visit_hidden(s, v);
     case TOKENS: return visit_tokens(s, v);
     case OF_LAYERS: break;
@@ -198,7 +198,7 @@ static void digest(const XXH3_state_t *hash, char hex[FINGERPRINT_BYTES]) {
 
 typedef struct writing {
     il_visitor visitor;
-    float *gathered; /* [most]: a piece whose floats do not lie together */
+    float *gathered; /* [most]: a run whose floats do not lie together */
     /* either */
     XXH3_state_t *hash;
     /* or */
@@ -215,7 +215,7 @@ static il_status put(writing *w, const void *data, size_t bytes) {
     return IL_OK;
 }
 
-static il_status write_piece(il_visitor *v, float *at, ptrdiff_t stride, size_t n) {
+static il_status write_run(il_visitor *v, float *at, ptrdiff_t stride, size_t n) {
     writing *w = (writing *)v;
     for (size_t i = 0; i < n && stride != 1; i++) w->gathered[i] = at[(ptrdiff_t)i * stride];
     return put(w, stride == 1 ? at : w->gathered, n * sizeof *at);
@@ -270,7 +270,7 @@ static il_status begin_writing(const picture *p, writing *w, il_error *error) {
         size_t floats = m->layers[i].mixer->room(m, i);
         if (floats > room) room = floats;
     }
-    *w = (writing){.visitor = {.visit = write_piece}, .error = error};
+    *w = (writing){.visitor = {.visit = write_run}, .error = error};
     w->visitor.room = w->gathered = il_alloc_raw(&m->engine->memory, room, sizeof(float));
     return w->gathered ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to write a state");
 }
@@ -449,7 +449,7 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
             if (!model->engine->kernels->all_finite(n, block))
                 return il_fail(error, IL_ERR_NONFINITE, "%s: tensor %s holds a number that is not finite", r->path,
                                t->name);
-            for (size_t j = 0; j < n && p->entries[i].part == TOKENS; j++)
+            for (size_t j = 0; j < n && p->entries[i].content == TOKENS; j++)
                 if (!(block[j] >= 0 && block[j] < (float)model->config.vocab_size && block[j] == floorf(block[j])))
                     return il_fail(error, IL_ERR_FORMAT, "%s: tensor tokens holds %g, no token of the model", r->path,
                                    (double)block[j]);
@@ -469,7 +469,7 @@ typedef struct reading {
     const unsigned char *data;
 } reading;
 
-static il_status read_piece(il_visitor *v, float *at, ptrdiff_t stride, size_t n) {
+static il_status read_run(il_visitor *v, float *at, ptrdiff_t stride, size_t n) {
     reading *r = (reading *)v;
     if (stride == 1)
         memcpy(at, r->data, n * sizeof *at);
@@ -484,7 +484,7 @@ static il_status restore(il_state *s, const record *r, const il_st *st, const pl
     s->position = r->position;
     s->oldest = r->limit;
     for (size_t i = 0; i < p->n; i++) {
-        reading in = {{.visit = read_piece}, il_st_find(st, p->items[i].name)->data};
+        reading in = {{.visit = read_run}, il_st_find(st, p->items[i].name)->data};
         IL_TRY(visit(s, &p->entries[i], &in.visitor));
     }
     return IL_OK;
