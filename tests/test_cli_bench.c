@@ -164,14 +164,14 @@ static void test_all_logits(void **state) {
     json_decref(object);
 }
 
-/* Narrow weights are fewer bytes; nothing else becomes less. They are not trained. */
+/* Low-precision weights are fewer bytes; nothing else becomes less. They are not trained. */
 static void test_dtypes(void **state) {
     (void)state;
     static const char *const names[] = {"f32", "bf16", "int8", "int4"};
     static const double each[] = {4, 2, 1 + 4 / 64.0, 0.5 + 4 / 64.0}, words[] = {4, 2, 1 + 4 / 64.0, 1 + 4 / 64.0};
     /* linear layers: projections, feed-forward, the tied embedding (int8 beside int4) and a row of it; the inner
      * learning rate's stays fp32 or not as the library has it, so it is left out of the bound */
-    const double narrow = LAYERS * (4.0 * D * D + 3.0 * D * F), gates = LAYERS * H * D;
+    const double matrices = LAYERS * (4.0 * D * D + 3.0 * D * F), gates = LAYERS * H * D;
     const double all = parameters_of("ttt_linear") + LAYERS * H * (B + 1) / 2.0 * (2 * HEAD + 1);
     for (size_t i = 0; i < 4; i++) {
         json_t *object = support_json("bench --preset tiny --mixer ttt_linear --work decode --dtype %s --context 16 "
@@ -180,7 +180,7 @@ static void test_dtypes(void **state) {
         const json_t *row = row_at(object, 0, "decode", "ttt_linear");
         assert_string_equal(support_string(row, "dtype"), names[i]);
         double bytes = support_number(row, "bytes_per_token"),
-               most = 4 * (all - narrow - V * D) + each[i] * narrow + words[i] * (V + 1) * D,
+               most = 4 * (all - matrices - V * D) + each[i] * matrices + words[i] * (V + 1) * D,
                least = most - gates * (4 - each[i]);
         assert_true(bytes >= least - 1 && bytes <= most + 1);
         json_decref(object);

@@ -70,7 +70,7 @@ static void expect_same_fingerprint(const il_model *a, const il_model *b, int sa
 
 /* bf16 computes what the widened numbers compute, and is the same model to state files and compressed ones. */
 static void bf16_is_the_widened_model(void **state) {
-    static float narrow[N * VOCAB], wide[N * VOCAB], original[N * VOCAB];
+    static float low[N * VOCAB], wide[N * VOCAB], original[N * VOCAB];
     (void)state;
     for (il_mixer_kind mixer = 0; (int)mixer < il_mixer_count(); mixer++)
         for (int tied = 0; tied < 2; tied++) {
@@ -80,8 +80,8 @@ static void bf16_is_the_widened_model(void **state) {
             logits_of(full, N, wide);
             assert_memory_not_equal(original, wide, sizeof wide);
             for (size_t piece = 1; piece <= N; piece += 23) {
-                logits_of(half, piece, narrow);
-                assert_memory_equal(narrow, wide, sizeof wide);
+                logits_of(half, piece, low);
+                assert_memory_equal(low, wide, sizeof wide);
             }
             expect_same_fingerprint(half, full, 1);
             expect_same_fingerprint(half, model, 0);
@@ -406,8 +406,8 @@ static void damaged_quantized_files(void **state) {
     support_folder_remove(dir);
 }
 
-/* Narrow weights are all there is: no fp32 copy stands beside them, before use or after. */
-static void memory_is_that_of_the_narrow_weights(void **state) {
+/* Low-precision weights are all there is: no fp32 copy stands beside them, before use or after. */
+static void memory_is_that_of_the_low_precision_weights(void **state) {
     static float logits[N * VOCAB];
     il_tensor tensor;
     il_error error;
@@ -596,7 +596,7 @@ int main(void) {
         cmocka_unit_test(there_and_back_through_files),
         cmocka_unit_test(config_and_tensors_must_agree),
         cmocka_unit_test(foreign_files),
-        cmocka_unit_test(memory_is_that_of_the_narrow_weights),
+        cmocka_unit_test(memory_is_that_of_the_low_precision_weights),
         cmocka_unit_test(only_fp32_is_trained),
         cmocka_unit_test(numbers_that_do_not_fit),
         cmocka_unit_test(only_the_fast_head_changes),

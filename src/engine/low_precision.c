@@ -71,8 +71,9 @@ static group group_at(const il_lp_matrix *m, size_t row, int from) {
     size_t lane = row % IL_LANES;
     unsigned char *at = m->panels + row / IL_LANES * quantized_panel_bytes(m->type, (size_t)m->in) +
                         (size_t)from / IL_GROUP * group_bytes(m->type);
-    return (group){m->type, (float *)(void *)at + lane,
-                   at + SCALE_BYTES + (m->type == IL_WEIGHTS_INT4 ? sizeof(uint32_t) : 2) * lane};
+    return (group){.type = m->type,
+                   .scale = (float *)(void *)at + lane,
+                   .integers = at + SCALE_BYTES + (m->type == IL_WEIGHTS_INT4 ? sizeof(uint32_t) : 2) * lane};
 }
 
 /* The byte of input i. int8: they follow in twos. int4: eight are a word, the even ones in its lower half. */

@@ -197,19 +197,19 @@ IL_STEP void loss_back_sums(size_t i, int w, const loss_back_row *row, loss_mean
     sum->u = v16_add(sum->u, u);
     sum->ux = v16_fma(u, h, sum->ux);
 }
-IL_STEP loss_back_terms loss_back_terms_at(size_t i, int w, const loss_back_row *row, const loss_means *mean) {
-    loss_back_terms t = {.xhat = load(row->xhat + i, w),
-                         .e = load(row->e + i, w),
-                         .u = v16_mul(load(row->dg + i, w), row->inverse),
-                         .gamma = load(row->gamma + i, w)};
-    t.de = v16_fnma(t.xhat, mean->ux, v16_sub(t.u, mean->u));
-    t.dxhat = v16_mul(t.de, v16_mul(t.gamma, t.gamma));
-    t.dxhat = v16_fnma(t.e, mean->ux, v16_fnma(t.u, mean->ex, t.dxhat));
-    return t;
+IL_STEP void loss_back_terms_at(size_t i, int w, const loss_back_row *row, const loss_means *mean, loss_back_terms *t) {
+    t->xhat = load(row->xhat + i, w);
+    t->e = load(row->e + i, w);
+    t->u = v16_mul(load(row->dg + i, w), row->inverse);
+    t->gamma = load(row->gamma + i, w);
+    t->de = v16_fnma(t->xhat, mean->ux, v16_sub(t->u, mean->u));
+    t->dxhat = v16_mul(t->de, v16_mul(t->gamma, t->gamma));
+    t->dxhat = v16_fnma(t->e, mean->ux, v16_fnma(t->u, mean->ex, t->dxhat));
 }
 IL_STEP void loss_back_more_sums(size_t i, int w, const loss_back_row *row, const loss_means *mean, v16 *sum_d,
                                  v16 *sum_dx, v16 *sum_uq) {
-    const loss_back_terms t = loss_back_terms_at(i, w, row, mean);
+    loss_back_terms t;
+    loss_back_terms_at(i, w, row, mean, &t);
     const v16 q = v16_fnma(t.xhat, mean->ex, v16_sub(t.e, mean->e));
     *sum_d = v16_add(*sum_d, t.dxhat);
     *sum_dx = v16_fma(t.dxhat, t.xhat, *sum_dx);
@@ -217,7 +217,8 @@ IL_STEP void loss_back_more_sums(size_t i, int w, const loss_back_row *row, cons
 }
 IL_STEP void loss_back_step(size_t i, int w, const loss_back_row *row, const loss_means *mean, v16 mean_d, v16 pull,
                             float *dz, float *dtarget, float *dgamma, float *dbeta) {
-    const loss_back_terms t = loss_back_terms_at(i, w, row, mean);
+    loss_back_terms t;
+    loss_back_terms_at(i, w, row, mean, &t);
     const v16 scaled = v16_mul(t.xhat, t.gamma), dy = v16_mul(t.de, t.gamma);
     const v16 error = v16_sub(v16_fma(t.xhat, t.gamma, load(row->beta + i, w)), load(row->target + i, w));
     store(dgamma + i, w, v16_fma(t.de, v16_add(scaled, error), load(dgamma + i, w)));

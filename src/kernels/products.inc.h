@@ -112,8 +112,13 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
             a = left[0];
         }
         for (; i > 0; i--) {
+            const float *next = a + a_col;
+#if defined(__clang__) /* would go on to it from the last row, one addition after the other, longer than the sums take \
+                        */
+            GEMM_FORGET(next);
+#endif
             gemm_step(rows, panels, columns, bf16, rows, &a, a_row, 0, b, b_panel, acc);
-            a += a_col;
+            a = next;
             b += b_row;
         }
     }
