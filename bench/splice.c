@@ -412,7 +412,7 @@ static void rank(const char *folder, char **names, size_t scorers) {
 static size_t number(const char *text) {
     char *end;
     unsigned long long n = strtoull(text, &end, 10);
-    if (*end || !n || n > 1 << 30) fail(text, "not a whole number above 0");
+    if (*end || !n || n > 1 << 30) fail(text, "not an integer above 0");
     return (size_t)n;
 }
 

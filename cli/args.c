@@ -141,7 +141,7 @@ static int in_range(const char *verb, const arg_option *option, double value, co
     return 0;
 }
 
-/* The whole number at word, which another byte than `after` must not follow; complains and returns 0 when there is
+/* The integer at word, which another byte than `after` must not follow; complains and returns 0 when there is
  * none or it is out of range. */
 static int count_at(const char *verb, const arg_option *option, const char *word, char after, uint64_t *value) {
     size_t n = strspn(word, "0123456789");
@@ -150,7 +150,7 @@ static int count_at(const char *verb, const arg_option *option, const char *word
     *value = strtoull(word, NULL, 10);
     snprintf(shown, sizeof shown, "%.*s", (int)strcspn(word, after ? (char[]){after, 0} : ""), word);
     if (n && errno != ERANGE && (!word[n] || word[n] == after)) return in_range(verb, option, (double)*value, shown);
-    cli_error(verb, "%s: '%s' is not a whole number", option->name, shown);
+    cli_error(verb, "%s: '%s' is not an integer", option->name, shown);
     return 0;
 }
 
@@ -162,7 +162,7 @@ static int store_counts(const char *verb, const arg_option *option, const char *
     return 1;
 }
 
-/* Stores one value; complains and returns 0 when the word is no such value. */
+/* Stores one value; complains and returns 0 when the word is not such a value. */
 static int store(const char *verb, arg_option *option, const char *word, int argc) {
     char *end;
     errno = 0;

@@ -1,4 +1,4 @@
-/* bundled_model.h: the bundled model: where a verb finds one when --model is not given. Looks for a folder, loads
+/* bundled_model.h: where a verb finds the bundled model, used when --model is not given. Looks for a folder, loads
  * nothing. */
 #ifndef CLI_BUNDLED_MODEL_H
 #define CLI_BUNDLED_MODEL_H
@@ -9,9 +9,9 @@
 /* For the help of --model. */
 #define CLI_BUNDLED_MODEL_HELP "model directory (default: $INNERLOOP_MODEL, or the bundled model)"
 
-/* The first that there is of: $INNERLOOP_MODEL, whose word is final; models/NAME beside the folder of the binary, as in
- * a source tree; share/innerloop/models/NAME there, as installed. *dir is released by free. IL_ERR_IO when there is
- * none, naming where it was looked for. */
+/* *dir, released by free, is the first of these that exists: $INNERLOOP_MODEL, which is final if it is set; models/NAME
+ * beside the folder of the binary, as in a source tree; share/innerloop/models/NAME there, as installed. IL_ERR_IO,
+ * naming where it was looked for, when none does. */
 il_status cli_bundled_model_find(char **dir, il_error *error);
 
 #endif

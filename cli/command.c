@@ -29,11 +29,11 @@ int cli_command_close(cli_command *command, il_status status) {
 }
 
 il_status cli_command_load_any(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
-    char *boxed = NULL;
-    il_status status = dir ? IL_OK : cli_bundled_model_find(&boxed, &command->error);
+    char *bundled = NULL;
+    il_status status = dir ? IL_OK : cli_bundled_model_find(&bundled, &command->error);
     *model = NULL;
     *tokenizer = NULL;
-    if (boxed) dir = boxed;
+    if (bundled) dir = bundled;
     if (!status) status = il_model_load(command->engine, dir, model, &command->error);
     if (!status) {
         il_status found = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer,
@@ -43,7 +43,7 @@ il_status cli_command_load_any(cli_command *command, const char *dir, il_model *
             status = found;
         }
     }
-    free(boxed);
+    free(bundled);
     if (status) {
         il_model_unref(*model);
         *model = NULL;

@@ -61,7 +61,7 @@ int cli_path_exists(const char *dir, const char *name) {
     return exists;
 }
 
-/* What a new file at path replaces: where its links lead. Not what is no file: to rename over a device or a pipe
+/* What a new file at path replaces: where its links lead. Not what is not a file: to rename over a device or a pipe
  * would destroy it. Released by free. */
 static il_status replaced(const char *path, char **target, il_error *error) {
     struct stat info;

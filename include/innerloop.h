@@ -389,7 +389,7 @@ IL_API il_status il_session_save(const il_session *session, const char *path, il
 /* The session of a state file, as if it had never stopped: position, predictions, what sampling draws next and how far
  * it can be rewound are the saved session's; no token is read again (tokens_fed is 0). The file is checked whole before
  * use: IL_ERR_FORMAT when it is not a state file, is damaged (its checksum) or contradicts itself, IL_ERR_MISMATCH,
- * naming both fingerprints, when it belongs to another model, IL_ERR_NONFINITE, naming the tensor. Closed like any
+ * naming both fingerprints, when it belongs to a different model, IL_ERR_NONFINITE, naming the tensor. Closed like any
  * session. */
 IL_API il_status il_session_load(il_model *model, const char *path, il_session **session, il_error *error);
 

@@ -40,7 +40,7 @@ static void test_usage(void **state) {
         assert_non_null(strstr(text, "--threads N"));
         free(text);
         support_refused(2, "unknown option --nonsense", "%s --nonsense", verbs[i]);
-        support_refused(2, "--threads: '0x2' is not a whole number", "%s --threads 0x2", verbs[i]);
+        support_refused(2, "--threads: '0x2' is not an integer", "%s --threads 0x2", verbs[i]);
         support_refused(2, "--threads must be from 1 to 256, not 0", "%s --threads 0", verbs[i]);
         support_refused(2, "--json takes no value", "%s --json=1", verbs[i]);
         support_refused(2, "is missing", "%s", verbs[i]);
@@ -72,9 +72,9 @@ static void test_option_errors(void **state) {
     support_refused(2, "unknown option -o", "init --preset tiny -o x");
     support_refused(2, "unexpected operand 'x'", "init --preset tiny --out y x");
     support_refused(2, "unexpected operand '--seed'", "init --preset tiny --out y -- --seed");
-    support_refused(2, "--seed: '-1' is not a whole number", "init --preset tiny --out x --seed -1");
-    support_refused(2, "--seed: '1.5' is not a whole number", "init --preset tiny --out x --seed 1.5");
-    support_refused(2, "--seed: '' is not a whole number", "init --preset tiny --out x --seed=");
+    support_refused(2, "--seed: '-1' is not an integer", "init --preset tiny --out x --seed -1");
+    support_refused(2, "--seed: '1.5' is not an integer", "init --preset tiny --out x --seed 1.5");
+    support_refused(2, "--seed: '' is not an integer", "init --preset tiny --out x --seed=");
     support_refused(2, "--seed: '18446744073709551616' is not",
                     "init --preset tiny --out x --seed 18446744073709551616");
     support_refused(2, "--temperature: 'nan' is not a number", "generate --model m --prompt x --temperature nan");
@@ -354,7 +354,7 @@ static void test_inspect_refusals(void **state) {
     support_refused(1, "bad.model", "inspect bad.model");
     support_refused(1, "empty holds neither a model", "inspect empty");
     support_refused(1, "missing: no such file", "inspect missing");
-    support_refused(1, "book.txt: not a directory", "inspect book.txt");
+    support_refused(1, "book.txt: neither a directory nor a file", "inspect book.txt");
 }
 
 /* ---- progress ---- */

@@ -306,9 +306,9 @@ static void test_wrong_use(void **state) {
     support_refused(2, "--dtype: 'f64' is not one of", "bench --dtype f64");
     support_refused(2, "--context must be from 1 to 1048576, not 0", "bench --context 0");
     support_refused(2, "--context must be from 1 to 1048576, not 2000000", "bench --context 16,2000000,5");
-    support_refused(2, "--context: '' is not a whole number", "bench --context 16,,5");
-    support_refused(2, "--context: 'x' is not a whole number", "bench --context 16,x");
-    support_refused(2, "--context: '' is not a whole number", "bench --context 16,");
+    support_refused(2, "--context: '' is not an integer", "bench --context 16,,5");
+    support_refused(2, "--context: 'x' is not an integer", "bench --context 16,x");
+    support_refused(2, "--context: '' is not an integer", "bench --context 16,");
     support_refused(2, "--sessions must be from 1 to 256, not 0", "bench --sessions 0");
     support_refused(2, "--minutes-max: 'soon' is not a number", "bench --minutes-max soon");
     support_refused(2, "--repeat must be from 1 to 1000, not 0", "bench --repeat 0");

@@ -37,11 +37,11 @@ static void test_environment(void **state) {
                                         "score --by line book.txt"};
     assert_int_equal(setenv("INNERLOOP_MODEL", "m", 1), 0);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        char *boxed = support_done("%s", lines[i]), *given = support_done("%s --model m", lines[i]),
+        char *bundled = support_done("%s", lines[i]), *given = support_done("%s --model m", lines[i]),
              *other = support_done("%s --model n", lines[i]);
-        assert_string_equal(boxed, given);
-        assert_string_not_equal(boxed, other);
-        free(boxed);
+        assert_string_equal(bundled, given);
+        assert_string_not_equal(bundled, other);
+        free(bundled);
         free(given);
         free(other);
     }

@@ -196,8 +196,8 @@ static void test_states(void **state) {
     support_refused(1, one, "decompress --model m --load-state b.ilstate small gone");
     support_refused(1, two, "decompress --model m --load-state b.ilstate small gone");
     support_refused(1, "a fresh state", "decompress --model m --load-state b.ilstate alone gone");
-    support_refused(1, "another model", "decompress --model m --load-state s.ilstate small gone");
-    support_refused(1, "another model", "compress --model m --load-state s.ilstate second.txt gone");
+    support_refused(1, "different model", "decompress --model m --load-state s.ilstate small gone");
+    support_refused(1, "different model", "compress --model m --load-state s.ilstate second.txt gone");
     support_refused(1, "none.ilstate", "compress --model m --load-state none.ilstate second.txt gone");
     support_refused(1, "book.txt", "compress --model m --load-state book.txt second.txt gone");
     assert_int_equal(access("gone", F_OK), -1);

@@ -59,7 +59,7 @@ static void test_another_machine(void **state) {
 static void test_wrong_use(void **state) {
     (void)state;
     support_write("no.json", "{\"rows\": []}", 12);
-    support_refused(1, "no.json: no report of doctor --json", "doctor --against no.json");
+    support_refused(1, "no.json: not a report of doctor --json", "doctor --against no.json");
     support_write("no.json", "{", 1);
     support_refused(1, "no.json: ", "doctor --against no.json");
     support_refused(1, "nowhere.json: No such file", "doctor --against nowhere.json");

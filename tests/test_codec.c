@@ -386,8 +386,8 @@ static void wrong_states(void **state) {
                  error, expected);
     o.start = foreign; /* the same weights, but another object */
     assert_fails(il_decompress(model, bytes_tokenizer, fresh.data, fresh.bytes, &o, &back, &error), IL_ERR_ARG, error,
-                 "another model");
-    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &o, &back, &error), IL_ERR_ARG, error, "another model");
+                 "different model");
+    assert_fails(il_compress(model, bytes_tokenizer, "a", 1, &o, &back, &error), IL_ERR_ARG, error, "different model");
     for (size_t bit = 0; bit < 8 * small.bytes; bit++) { /* the new field is under the seal too */
         o.start = one;
         small.data[bit / 8] ^= (unsigned char)(1 << bit % 8);

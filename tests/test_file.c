@@ -295,7 +295,7 @@ static void folders_are_made_with_parents(void **state) {
     assert_ok(il_dir_make(&alloc.allocator, ".", NULL, &error), error);
     support_write(support_path(folder, "file"), "x", 1);
     assert_fails(il_dir_make(&alloc.allocator, support_path(folder, "file"), NULL, &error), IL_ERR_IO, error,
-                 "no folder");
+                 "not a folder");
     assert_fails(il_dir_make(&alloc.allocator, support_path(folder, "file/x"), NULL, &error), IL_ERR_IO, error, "file");
     assert_fails(il_dir_make(&alloc.allocator, "", NULL, &error), IL_ERR_ARG, error, "name");
     support_alloc_fail_at(&alloc, 1);

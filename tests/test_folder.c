@@ -99,7 +99,7 @@ static void a_folder_appears_whole(void **state) {
     assert_fails(il_folder_open(&alloc.allocator, "", names, 1, &folder, &error), IL_ERR_ARG, error, "name");
     il_folder_abandon(&folder);
     assert_fails(il_folder_open(&alloc.allocator, in_target("config"), names, 1, &folder, &error), IL_ERR_IO, error,
-                 "no folder");
+                 "not a folder");
     il_folder_abandon(&folder);
 }
 

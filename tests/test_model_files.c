@@ -531,7 +531,7 @@ static void damaged_indexes(void **state) {
         }
         snprintf(text, sizeof text, "{\"weight_map\":{\"model.norm.weight\":\"%s\"}}", name);
         write_index(&p, text);
-        expect_refused(&p, IL_ERR_FORMAT, INDEX, "model.norm.weight: its place is no plain file name");
+        expect_refused(&p, IL_ERR_FORMAT, INDEX, "model.norm.weight: its place is not a plain file name");
     }
     write_index(&p, "{\"weight_map\":{\"model.norm.weight\":7}}");
     expect_refused(&p, IL_ERR_FORMAT, INDEX, "model.norm.weight");

@@ -124,12 +124,12 @@ static const struct {
     {"{\"w\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, IL_ERR_FORMAT,
      "duplicate"},
     /* metadata */
-    {"{\"__metadata__\":[]}", 0, IL_ERR_FORMAT, "__metadata__ is no object"},
-    {"{\"__metadata__\":{\"k\":1}}", 0, IL_ERR_FORMAT, "__metadata__: k is no string"},
-    {"{\"__metadata__\":{\"k\":{\"x\":\"y\"}}}", 0, IL_ERR_FORMAT, "k is no string"},
+    {"{\"__metadata__\":[]}", 0, IL_ERR_FORMAT, "__metadata__ is not an object"},
+    {"{\"__metadata__\":{\"k\":1}}", 0, IL_ERR_FORMAT, "__metadata__: k is not a string"},
+    {"{\"__metadata__\":{\"k\":{\"x\":\"y\"}}}", 0, IL_ERR_FORMAT, "k is not a string"},
     {"{\"__metadata__\":{\"k\":\"a\",\"k\":\"b\"}}", 0, IL_ERR_FORMAT, "duplicate"},
     /* one tensor */
-    {"{\"w\":1}", 0, IL_ERR_FORMAT, "tensor w: is described by no object"},
+    {"{\"w\":1}", 0, IL_ERR_FORMAT, "tensor w: is not described by an object"},
     {"{\"w\":{}}", 0, IL_ERR_FORMAT, "tensor w: dtype is missing"},
     {ONE("7", "[1]", "[0,4]"), 4, IL_ERR_FORMAT, "tensor w: dtype"},
     {ONE("\"F8_E4M3\"", "[4]", "[0,4]"), 4, IL_ERR_UNSUPPORTED, "tensor w: dtype F8_E4M3"},
@@ -298,7 +298,7 @@ static void a_long_name_is_cut_in_the_message(void **state) {
     unsigned char *file = make_file(header, NULL, 0, &bytes);
     il_st st;
     assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
-                 "nnn: is described by no object");
+                 "nnn: is not described by an object");
     assert_null(strchr(error.message, '\n'));
     free(file);
     free(header);

@@ -383,7 +383,7 @@ static void wrong_arguments_are_refused(void **unused) {
     il_feed two[2] = {{.session = s, .tokens = bad, .n = 1}, {.session = s, .tokens = bad, .n = 1}};
     assert_fails(il_feed_many(two, 2, &error), IL_ERR_ARG, error, "same session");
     two[1].session = t;
-    assert_fails(il_feed_many(two, 2, &error), IL_ERR_ARG, error, "another model");
+    assert_fails(il_feed_many(two, 2, &error), IL_ERR_ARG, error, "different model");
     assert_ok(il_session_feed(s, bad, 0, NULL, &consumed, &error), error);
     assert_ok(il_feed_many(two, 0, &error), error);
     assert_int_equal(il_session_feed(s, negative, 1, NULL, NULL, NULL), IL_ERR_ARG); /* error may be NULL */

@@ -406,7 +406,7 @@ static void wrong_models_are_named(void **unused) {
     bytes b = bytes_of(s);
     il_model_fingerprint(f->model, own);
     il_model_fingerprint(g->model, other);
-    assert_fails(il_session_load_from(g->model, b.data, b.n, &t, &error), IL_ERR_MISMATCH, error, "another model");
+    assert_fails(il_session_load_from(g->model, b.data, b.n, &t, &error), IL_ERR_MISMATCH, error, "different model");
     assert_null(t);
     assert_non_null(strstr(error.message, own));
     assert_non_null(strstr(error.message, other));
@@ -516,14 +516,14 @@ static void lies_are_refused(void **unused) {
     } lies[] = {
         {"format", "pt", "not a state file", IL_ERR_FORMAT},
         {"version", "2", "version 2, not 1", IL_ERR_UNSUPPORTED},
-        {"model", "00000000000000000000000000000000", "another model: 0000", IL_ERR_MISMATCH},
+        {"model", "00000000000000000000000000000000", "different model: 0000", IL_ERR_MISMATCH},
         {"position", "22", "open rows do not go with position 22", IL_ERR_FORMAT},
         {"position", "37", "rewind limit 0 does not go with position 37", IL_ERR_FORMAT},
         {"position", "-1", "position is '-1'", IL_ERR_FORMAT},
         {"position", "021", "position is '021'", IL_ERR_FORMAT},
         {"position", "", "position is ''", IL_ERR_FORMAT},
         {"position", "2e1", "position is '2e1'", IL_ERR_FORMAT},
-        {"position", "18446744073709551637", "no position", IL_ERR_FORMAT}, /* 21 + 2^64 */
+        {"position", "18446744073709551637", "not a position", IL_ERR_FORMAT}, /* 21 + 2^64 */
         {"open_rows", "4", "4 open rows do not go with position 21", IL_ERR_FORMAT},
         {"rewind_limit", "3", "rewind limit 3 does not go", IL_ERR_FORMAT},
         {"rewind_limit", "32", "rewind limit 32 does not go", IL_ERR_FORMAT},
@@ -625,7 +625,7 @@ static void states_of_a_fast_head(void **unused) {
         for (size_t j = 0; j < 21; j++) assert_true(tokens[j] == (float)f->tokens[j]);
         tokens[lively_random(3, i, 21)] = bad[i];
         item(&g, "tokens")->data = tokens;
-        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "no token of the model");
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "not a token of the model");
     }
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
         forgery g = forge(f, &b);
@@ -647,7 +647,7 @@ static void states_of_a_fast_head(void **unused) {
     il_model *with = f->model, *plain;
     char fingerprint[33];
     assert_ok(il_model_convert(with, &config, &plain, &error), error);
-    assert_fails(il_session_load_from(plain, b.data, b.n, &t, &error), IL_ERR_MISMATCH, error, "another model");
+    assert_fails(il_session_load_from(plain, b.data, b.n, &t, &error), IL_ERR_MISMATCH, error, "different model");
     il_model_fingerprint(plain, fingerprint);
     g = forge(f, &b);
     set(&g, "model", fingerprint);
@@ -656,7 +656,7 @@ static void states_of_a_fast_head(void **unused) {
     il_session *u = open_session(f);
     feed(u, f->tokens, 21, NULL);
     bytes c = bytes_of(u);
-    assert_fails(il_session_load_from(with, c.data, c.n, &t, &error), IL_ERR_MISMATCH, error, "another model");
+    assert_fails(il_session_load_from(with, c.data, c.n, &t, &error), IL_ERR_MISMATCH, error, "different model");
     il_model_fingerprint(with, fingerprint);
     g = forge(f, &c);
     set(&g, "model", fingerprint);

@@ -36,7 +36,7 @@ static void report(const cli_command *command, const convert_options *options, c
     free(weights);
 }
 
-/* *usage: what --set asks for is no config that conversion can give. */
+/* *usage: what --set asks for is a config that conversion cannot give. */
 static il_status convert(cli_command *command, const convert_options *options, int *usage) {
     il_error *error = &command->error;
     il_model *model = NULL, *converted = NULL;

@@ -16,7 +16,7 @@
 
 enum {
     TOKENS = 100, /* six mini-batches and an open one */
-    PIECE = 23,   /* the second reading's pieces: no multiple of anything */
+    PIECE = 23,   /* tokens of a piece of the second reading: divides no other size here */
     SEQUENCES = 2,
     LENGTH = 33,
     VOCABULARY = 97,
@@ -310,7 +310,7 @@ static il_status load_report(doctor *d, const char *path) {
     free(text);
     if (!d->against) return cli_fail(error, IL_ERR_FORMAT, "%s: %s", path, why.text);
     if (!json_is_array(json_object_get(d->against, "checks")))
-        return cli_fail(error, IL_ERR_FORMAT, "%s: no report of doctor --json: it has no checks", path);
+        return cli_fail(error, IL_ERR_FORMAT, "%s: not a report of doctor --json: it has no checks", path);
     return IL_OK;
 }
 

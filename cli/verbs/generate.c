@@ -312,7 +312,7 @@ int verb_generate(int argc, char **argv) {
         ARG("--top-k", ARG_COUNT, &options.top_k, "N", "draw from the N likeliest tokens; 0: off (default 40)",
             RANGE(0, 1 << 24)),
         ARG("--top-p", ARG_REAL, &options.top_p, "F",
-            "draw from the likeliest that together hold F; 1: off (default 0.95)", RANGE(1e-6, 1)),
+            "draw from the likeliest tokens that have probability F together; 1: off (default 0.95)", RANGE(1e-6, 1)),
         ARG("--min-p", ARG_REAL, &options.min_p, "F",
             "leave out tokens less likely than F times the likeliest one; 0: off (default 0.05)", RANGE(0, 1)),
         ARG("--repeat-penalty", ARG_REAL, &options.repeat_penalty, "F",

@@ -213,17 +213,17 @@ static il_status inspect_state(inspection *in) {
     il_error *error = &in->command->error;
     il_model *model = NULL;
     il_session *session = NULL;
-    char *boxed = NULL;
+    char *bundled = NULL;
     il_error none;
     set(in, "kind", json_string("state"));
-    if (!in->model_path) cli_bundled_model_find(&boxed, &none);
-    const char *dir = in->model_path ? in->model_path : boxed;
+    if (!in->model_path) cli_bundled_model_find(&bundled, &none);
+    const char *dir = in->model_path ? in->model_path : bundled;
     il_status status = IL_OK;
     if (dir) {
         il_session_stats stats;
         status = il_model_load(in->command->engine, dir, &model, error);
         if (!status) status = il_session_load(model, in->path, &session, error);
-        if (status == IL_ERR_MISMATCH && boxed) status = IL_OK; /* another model's */
+        if (status == IL_ERR_MISMATCH && bundled) status = IL_OK; /* a different model's */
         if (session) {
             il_session_get_stats(session, &stats);
             set(in, "position", json_integer((json_int_t)stats.position));
@@ -235,7 +235,7 @@ static il_status inspect_state(inspection *in) {
     if (!status) status = cli_safetensors_describe(in->command->engine, in->path, in->object, error);
     il_session_close(session);
     il_model_unref(model);
-    free(boxed);
+    free(bundled);
     return status;
 }
 
@@ -265,10 +265,11 @@ static il_status inspect(inspection *in) {
         set(in, "kind", json_string("safetensors"));
         return cli_safetensors_describe(in->command->engine, in->path, in->object, error);
     }
-    return cli_fail(error, IL_ERR_UNSUPPORTED,
-                    "%s: not a directory, nor named as token shard (.bin, .npy), tokenizer (.model) or tensors "
-                    "(.safetensors, .ilstate)",
-                    in->path);
+    return cli_fail(
+        error, IL_ERR_UNSUPPORTED,
+        "%s: neither a directory nor a file whose name ends in .bin or .npy (token shards), .model (tokenizers), "
+        ".safetensors (tensors) or .ilstate (states)",
+        in->path);
 }
 
 static void print_value(const json_t *value) {

@@ -200,7 +200,7 @@ static il_status check_out(training *t, const char *latest) {
         return cli_fail(&t->command->error, IL_ERR_ARG, "--resume: %s does not exist", latest);
     if (!options->resume && cli_path_exists(latest, NULL))
         return cli_fail(&t->command->error, IL_ERR_ARG,
-                        "%s already holds a run; --resume goes on with it, another --out begins a new one",
+                        "%s already holds a run; --resume goes on with it, a different --out begins a new one",
                         options->out);
     return IL_OK;
 }
@@ -274,7 +274,7 @@ int verb_train(int argc, char **argv) {
         ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
             "order of the sequences, with --stateful of the documents (default blocks)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16}",
-            "of products: exact, or bf16 by oneDNN where the CPU has AMX: faster, other bits (default f32)"),
+            "of products: f32, or bf16 by oneDNN where the CPU has AMX: faster, but with different bits (default f32)"),
         ARG("--lr", ARG_REAL, &recipe->lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
         ARG("--end-lr", ARG_REAL, &recipe->end_lr, "F", "learning rate at the end (default 1e-5)", RANGE(0, 1e3)),
         ARG("--warmup", ARG_COUNT, &options.warmup, "N", "steps of warm-up (default: a tenth of --steps)",

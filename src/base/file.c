@@ -218,7 +218,7 @@ il_status il_dir_make(const il_allocator *allocator, const char *dir, size_t *ex
             made = 1;
         } else if (!is_folder(path)) { /* is_folder first would race with another maker */
             errno = why;               /* not that of looking */
-            status = why == EEXIST ? il_fail(error, IL_ERR_IO, "%s: exists and is no folder", path)
+            status = why == EEXIST ? il_fail(error, IL_ERR_IO, "%s: exists and is not a folder", path)
                                    : il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", path);
         }
         if (!made) before = (size_t)(end - path);

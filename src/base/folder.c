@@ -134,7 +134,7 @@ static il_status resolve(il_folder *f, const char *path, il_error *error) {
     char real[PATH_MAX];
     if (!*path) return il_fail(error, IL_ERR_ARG, "a folder needs a name");
     int exists = stat(path, &info) == 0;
-    if (exists && !S_ISDIR(info.st_mode)) return il_fail(error, IL_ERR_IO, "%s: exists and is no folder", path);
+    if (exists && !S_ISDIR(info.st_mode)) return il_fail(error, IL_ERR_IO, "%s: exists and is not a folder", path);
     if (exists && !realpath(path, real)) return il_fail_errno(error, IL_ERR_IO, "%s: cannot resolve", path);
     f->path = il_strdup(f->allocator, exists ? real : path);
     if (!f->path) return no_memory(path, error);

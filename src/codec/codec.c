@@ -61,7 +61,7 @@ static il_status name_state(const codec *c, char state[33], il_error *error) {
     state[0] = 0;
     if (!c->options.start) return IL_OK;
     if (c->options.start->model != c->model)
-        return il_fail(error, IL_ERR_ARG, "the session to start from belongs to another model");
+        return il_fail(error, IL_ERR_ARG, "the session to start from belongs to a different model");
     return il_session_fingerprint(c->options.start, state, error);
 }
 

@@ -119,7 +119,7 @@ il_status il_container_parse(const unsigned char *data, size_t bytes, il_contain
     *container = (il_container){0};
     *header = 0;
     if (bytes < sizeof magic || memcmp(data, magic, sizeof magic) != 0)
-        return il_fail(error, IL_ERR_FORMAT, "not compressed by innerloop: the first bytes are others");
+        return il_fail(error, IL_ERR_FORMAT, "not compressed by innerloop: its first bytes are different");
     uint64_t version = get_fixed(&r, 1);
     if (!r.failed && version != IL_CONTAINER_FRESH && version != IL_CONTAINER_STATE)
         return il_fail(error, IL_ERR_UNSUPPORTED,

@@ -213,7 +213,7 @@ static il_status open_index(loader *l, const char *dir, il_error *error) {
     l->weight_map = json_object_get(l->index, "weight_map");
     if (!json_is_object(l->weight_map)) {
         l->weight_map = NULL;
-        return il_fail(error, IL_ERR_FORMAT, "%s: weight_map is missing or no object", l->path);
+        return il_fail(error, IL_ERR_FORMAT, "%s: weight_map is missing or not an object", l->path);
     }
     json_object_foreach(l->weight_map, name, value) {
         const char *file = json_string_value(value);
@@ -223,7 +223,7 @@ static il_status open_index(loader *l, const char *dir, il_error *error) {
         if (!is_tied_head(l, name) && !find_entry(&l->model->table, name, &scales))
             return unknown_tensor(l->path, name, error);
         if (!file || !is_plain_name(file))
-            return il_fail(error, IL_ERR_FORMAT, WHERE "its place is no plain file name", l->path, name);
+            return il_fail(error, IL_ERR_FORMAT, WHERE "its place is not a plain file name", l->path, name);
         size_t head = strlen(l->path) - (sizeof INDEX - 1);
         while (seen < l->n_shards && strcmp(l->shards[seen].path + head, file) != 0) seen++;
         if (seen < l->n_shards) continue;

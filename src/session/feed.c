@@ -12,7 +12,7 @@ static il_status check(const il_feed *feeds, size_t n, il_error *error) {
     for (size_t i = 0; i < n; i++) {
         const il_feed *f = &feeds[i];
         if (f->session->model != feeds[0].session->model)
-            return il_fail(error, IL_ERR_ARG, "feed %zu: its session belongs to another model than feed 0's", i);
+            return il_fail(error, IL_ERR_ARG, "feed %zu: its session belongs to a different model than feed 0's", i);
         for (size_t j = 0; j < i; j++)
             if (feeds[j].session == f->session)
                 return il_fail(error, IL_ERR_ARG, "feeds %zu and %zu have the same session", j, i);

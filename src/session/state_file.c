@@ -353,11 +353,11 @@ static il_status read_number(const char *path, const il_st *st, const char *key,
     *value = 0;
     for (const char *c = text; *c; c++) {
         if (*c < '0' || *c > '9' || c - text > 18)
-            return il_fail(error, IL_ERR_FORMAT, "%s: %s is '%.40s', no position", path, key, text);
+            return il_fail(error, IL_ERR_FORMAT, "%s: %s is '%.40s', which is not a position", path, key, text);
         *value = 10 * *value + (uint64_t)(*c - '0');
     }
     if (!*text || (*text == '0' && text[1]))
-        return il_fail(error, IL_ERR_FORMAT, "%s: %s is '%.40s', no position", path, key, text);
+        return il_fail(error, IL_ERR_FORMAT, "%s: %s is '%.40s', which is not a position", path, key, text);
     return IL_OK;
 }
 
@@ -402,7 +402,7 @@ static il_status check_record(const char *path, const il_st *st, const il_model 
     uint64_t b = (uint64_t)model->config.mini_batch, open;
     il_model_fingerprint(model, own);
     if (strcmp(foreign, own) != 0)
-        return il_fail(error, IL_ERR_MISMATCH, "%s: the state of another model: %.40s, not %s", path, foreign, own);
+        return il_fail(error, IL_ERR_MISMATCH, "%s: the state of a different model: %.40s, not %s", path, foreign, own);
     r->path = path;
     IL_TRY(read_number(path, st, "position", &r->position, error));
     IL_TRY(read_number(path, st, "open_rows", &open, error));
@@ -451,7 +451,8 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
                                t->name);
             for (size_t j = 0; j < n && p->entries[i].content == TOKENS; j++)
                 if (!(block[j] >= 0 && block[j] < (float)model->config.vocab_size && block[j] == floorf(block[j])))
-                    return il_fail(error, IL_ERR_FORMAT, "%s: tensor tokens holds %g, no token of the model", r->path,
+                    return il_fail(error, IL_ERR_FORMAT,
+                                   "%s: tensor tokens holds %g, which is not a token of the model", r->path,
                                    (double)block[j]);
         }
     }

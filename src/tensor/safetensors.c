@@ -39,7 +39,7 @@ const char *il_dtype_name(il_dtype dtype) { return (unsigned)dtype < DTYPES ? dt
 #define WHERE "%s: tensor %.150s: "
 
 /* One dimension or offset: an integer, not negative, that fits size_t. */
-static int whole_number(const json_t *value, size_t *out) {
+static int is_integer(const json_t *value, size_t *out) {
     if (!json_is_integer(value) || json_integer_value(value) < 0) return 0;
     if ((uintmax_t)json_integer_value(value) > SIZE_MAX) return 0;
     *out = (size_t)json_integer_value(value);
@@ -48,7 +48,7 @@ static int whole_number(const json_t *value, size_t *out) {
 
 static il_status read_dtype(const char *path, const char *name, const json_t *value, il_dtype *dtype, il_error *error) {
     const char *text = json_string_value(value);
-    if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "dtype is missing or no string", path, name);
+    if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "dtype is missing or not a string", path, name);
     for (int i = 0; i < DTYPES; i++)
         if (strcmp(text, dtypes[i].name) == 0) {
             *dtype = (il_dtype)i;
@@ -59,14 +59,14 @@ static il_status read_dtype(const char *path, const char *name, const json_t *va
 
 static il_status read_shape(const char *path, const json_t *value, il_st_tensor *tensor, il_error *error) {
     const char *name = tensor->name;
-    if (!json_is_array(value)) return il_fail(error, IL_ERR_FORMAT, WHERE "shape is missing or no list", path, name);
+    if (!json_is_array(value)) return il_fail(error, IL_ERR_FORMAT, WHERE "shape is missing or not a list", path, name);
     if (json_array_size(value) > RANK_MAX)
         return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "shape has %zu dimensions, more than %d", path, name,
                        json_array_size(value), RANK_MAX);
     tensor->rank = (int)json_array_size(value);
     tensor->count = 1;
     for (int i = 0; i < tensor->rank; i++) {
-        if (!whole_number(json_array_get(value, (size_t)i), &tensor->shape[i]))
+        if (!is_integer(json_array_get(value, (size_t)i), &tensor->shape[i]))
             return il_fail(error, IL_ERR_FORMAT, WHERE "shape[%d] is not an integer", path, name, i);
         if (__builtin_mul_overflow(tensor->count, tensor->shape[i], &tensor->count))
             return il_fail(error, IL_ERR_FORMAT, WHERE "shape overflows", path, name);
@@ -83,7 +83,7 @@ static il_status read_tensor(const char *path, const char *name, const json_t *e
     const char *key;
     json_t *value;
     tensor->name = name;
-    if (!json_is_object(entry)) return il_fail(error, IL_ERR_FORMAT, WHERE "is described by no object", path, name);
+    if (!json_is_object(entry)) return il_fail(error, IL_ERR_FORMAT, WHERE "is not described by an object", path, name);
     json_object_foreach((json_t *)(uintptr_t)entry, key, value) {
         if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 && strcmp(key, "data_offsets") != 0)
             return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "has an unknown field %.40s", path, name, key);
@@ -91,9 +91,9 @@ static il_status read_tensor(const char *path, const char *name, const json_t *e
     IL_TRY(read_dtype(path, name, json_object_get(entry, "dtype"), &tensor->dtype, error));
     IL_TRY(read_shape(path, json_object_get(entry, "shape"), tensor, error));
     const json_t *offsets = json_object_get(entry, "data_offsets");
-    if (!json_is_array(offsets) || json_array_size(offsets) != 2 || !whole_number(json_array_get(offsets, 0), &begin) ||
-        !whole_number(json_array_get(offsets, 1), &end))
-        return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets is not two whole numbers", path, name);
+    if (!json_is_array(offsets) || json_array_size(offsets) != 2 || !is_integer(json_array_get(offsets, 0), &begin) ||
+        !is_integer(json_array_get(offsets, 1), &end))
+        return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets is not two integers", path, name);
     if (begin > end || end > data_bytes)
         return il_fail(error, IL_ERR_FORMAT, WHERE "data_offsets [%zu, %zu] is not within the %zu bytes of data", path,
                        name, begin, end, data_bytes);
@@ -139,12 +139,12 @@ static il_status read_metadata(const char *path, json_t *metadata, il_st *st, il
     const char *key;
     json_t *value;
     if (!metadata) return IL_OK;
-    if (!json_is_object(metadata)) return il_fail(error, IL_ERR_FORMAT, "%s: %s is no object", path, METADATA);
+    if (!json_is_object(metadata)) return il_fail(error, IL_ERR_FORMAT, "%s: %s is not an object", path, METADATA);
     st->metadata = il_alloc(st->allocator, json_object_size(metadata), sizeof *st->metadata);
     if (!st->metadata) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for the metadata", path);
     json_object_foreach(metadata, key, value) {
         if (!json_is_string(value))
-            return il_fail(error, IL_ERR_FORMAT, "%s: %s: %.150s is no string", path, METADATA, key);
+            return il_fail(error, IL_ERR_FORMAT, "%s: %s: %.150s is not a string", path, METADATA, key);
         st->metadata[st->n_metadata++] = (il_st_pair){key, json_string_value(value)};
     }
     return IL_OK;
@@ -268,8 +268,8 @@ il_status il_st_to_f32(const il_st_tensor *tensor, float *out, il_error *error) 
         }
         return IL_OK;
     default:
-        return il_fail(error, IL_ERR_UNSUPPORTED, "tensor %.150s: dtype %s, where F32, BF16 or F16 must be",
-                       tensor->name, il_dtype_name(tensor->dtype));
+        return il_fail(error, IL_ERR_UNSUPPORTED, "tensor %.150s: dtype %s is not F32, BF16 or F16", tensor->name,
+                       il_dtype_name(tensor->dtype));
     }
 }
 

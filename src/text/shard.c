@@ -234,7 +234,7 @@ static int take_number(text *t, uint64_t *value) {
 static const char *parse_npy(text t, char descr[16], uint64_t *count) {
     int seen[3] = {0};
     char key[16];
-    if (!take(&t, "{")) return "its header is no dictionary";
+    if (!take(&t, "{")) return "its header is not a dictionary";
     while (!take(&t, "}")) {
         if (!take_string(&t, key, sizeof key) || !take(&t, ":")) return "its header is broken";
         int which = !strcmp(key, "descr") ? 0 : !strcmp(key, "fortran_order") ? 1 : !strcmp(key, "shape") ? 2 : -1;

@@ -37,10 +37,10 @@ il_status il_gradient_open(il_model *model, int sequences, int length, int state
     IL_TRY(il_model_check_trainable(model, error));
     if (stateful && !is_of_constant_size(model))
         return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "stateful data need a recurrent mixer: self-attention has no state of constant size");
+                       "stateful data needs a recurrent mixer: self-attention has no state of constant size");
     if (stateful && length % model->config.mini_batch)
         return il_fail(error, IL_ERR_ARG,
-                       "stateful data need sequences of whole mini-batches: %d is not a multiple of %d", length,
+                       "stateful data needs sequences of whole mini-batches: %d is not a multiple of %d", length,
                        model->config.mini_batch);
     g->micro = length < IL_MICRO_TOKENS ? IL_MICRO_TOKENS / length : 1;
     if (g->micro > sequences) g->micro = sequences;
