@@ -86,10 +86,9 @@ static void assert_same_state(const il_state *a, const il_state *b) {
                                 (size_t)m->config.heads * layer->shape.carry * sizeof(float));
         for (int r = 0; r < IL_RINGS; r++)
             if (ka->ring[r]) assert_memory_equal(ka->ring[r], kb->ring[r], column);
-        for (size_t c = 0; c < ka->n_pages && c < kb->n_pages; c++)
-            assert_memory_equal(ka->pages[c], kb->pages[c],
-                                2 * (size_t)IL_KV_PAGE * (size_t)m->config.width * sizeof(float));
     }
+    for (size_t i = 0; i < a->n_pages && i < b->n_pages; i++)
+        assert_memory_equal(a->pages[i], b->pages[i], a->page_floats * sizeof(float));
     if (a->fast.weights)
         assert_memory_equal(il_state_fast_head(a, now), il_state_fast_head(b, now), m->fast_floats * sizeof(float));
     assert_memory_equal(a->hidden, b->hidden, (size_t)a->ring_hidden * (size_t)m->config.width * sizeof(float));

@@ -53,12 +53,9 @@ typedef struct il_mixer {
     void (*keep)(il_arena *arena, const il_state *state, int layer, il_kept *kept);
     /* Position 0. */
     void (*reset)(il_state *state, int layer);
-    /* Memory that grows with the sequence: room for positions below end; its size; another's, into room for as many
-     * positions; none. It is only ever appended to, so that a pass can be undone without it. */
-    il_status (*reserve)(il_state *state, int layer, uint64_t end, il_error *error);
-    size_t (*grown_bytes)(const il_state *state, int layer);
-    void (*copy_grown)(il_state *to, const il_state *from, int layer);
-    void (*release)(il_state *state, int layer);
+    /* Floats of a page: what a layer keeps of IL_KV_PAGE positions, in memory that grows with the sequence. Pages are
+     * only ever appended to, so that a pass can be undone without them. NULL: memory is of constant size. */
+    size_t (*page_floats)(const il_model *model, int layer);
     /* Whether a pass that began at position start left finite numbers, where its hidden vectors would not tell. */
     int (*all_finite)(const il_state *state, int layer, uint64_t start);
     /* il_session_layer_stats. */

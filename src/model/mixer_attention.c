@@ -364,48 +364,13 @@ static void backward(const il_pass *pass, int layer, const float *dmix, float *d
 
 /* ---- what a sequence keeps: a KV cache ---- */
 
-/* A page: K and V of IL_KV_PAGE positions, all heads. */
-static size_t page_floats(const il_model *model) { return 2 * (size_t)IL_KV_PAGE * (size_t)model->config.width; }
-
-static size_t pages_of(uint64_t end) { return (size_t)((end + IL_KV_PAGE - 1) / IL_KV_PAGE); }
+static size_t page_floats(const il_model *model, int layer) {
+    (void)layer;
+    return 2 * (size_t)IL_KV_PAGE * (size_t)model->config.width;
+}
 
 static void keep(il_arena *arena, const il_state *state, int layer, il_kept *kept) {
     (void)arena, (void)state, (void)layer, (void)kept; /* nothing of constant size */
-}
-
-static il_status reserve(il_state *state, int layer, uint64_t end, il_error *error) {
-    const il_allocator *memory = &state->model->engine->memory;
-    il_kept *kept = &state->layers[layer];
-    size_t need = pages_of(end);
-    void *list = kept->pages;
-    if (!il_grow(memory, &list, &kept->pages_capacity, kept->n_pages, need, sizeof *kept->pages))
-        return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
-    kept->pages = list;
-    while (kept->n_pages < need) {
-        /* zeroed, because keys that are not there yet must be finite */
-        float *page = il_alloc(memory, page_floats(state->model), sizeof(float));
-        if (!page)
-            return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
-        kept->pages[kept->n_pages++] = page;
-    }
-    return IL_OK;
-}
-
-static size_t grown_bytes(const il_state *state, int layer) {
-    const il_kept *kept = &state->layers[layer];
-    return kept->n_pages * page_floats(state->model) * sizeof(float) + kept->pages_capacity * sizeof *kept->pages;
-}
-
-static void copy_grown(il_state *to, const il_state *from, int layer) {
-    for (size_t i = 0; i < pages_of(from->position); i++)
-        memcpy(to->layers[layer].pages[i], from->layers[layer].pages[i], page_floats(from->model) * sizeof(float));
-}
-
-static void release(il_state *state, int layer) {
-    const il_allocator *memory = &state->model->engine->memory;
-    il_kept *kept = &state->layers[layer];
-    for (size_t i = 0; i < kept->n_pages; i++) il_free(memory, kept->pages[i]);
-    il_free(memory, kept->pages);
 }
 
 /* ---- state files: keys and values [heads, position, d] ---- */
@@ -448,10 +413,7 @@ const il_mixer il_mixer_attention = {.declare = declare,
                                      .forward = forward,
                                      .backward = backward,
                                      .keep = keep,
-                                     .reserve = reserve,
-                                     .grown_bytes = grown_bytes,
-                                     .copy_grown = copy_grown,
-                                     .release = release,
+                                     .page_floats = page_floats,
                                      .tensors = tensors,
                                      .visit = visit,
                                      .room = room};

@@ -52,6 +52,10 @@ il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *
     state->fast.block = il_arena_take(&whole, state->fast.bytes, 1);
     block = (il_arena){.base = state->block};
     lay_out(state, &block);
+    for (int i = 0; i < c->layers; i++) {
+        state->layers[i].page_at = state->page_floats;
+        if (mixer_of(state, i)->page_floats) state->page_floats += mixer_of(state, i)->page_floats(model, i);
+    }
     fast = (il_arena){.base = state->fast.block};
     lay_out_fast(state, &fast);
     il_state_reset(state);
@@ -60,10 +64,10 @@ il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *
 
 void il_state_close(il_state *state) {
     if (!state->model) return;
-    const il_config *c = &state->model->config;
-    for (int i = 0; state->layers && i < c->layers; i++)
-        if (mixer_of(state, i)->release) mixer_of(state, i)->release(state, i);
-    il_free(&state->model->engine->memory, state->allocation);
+    const il_allocator *memory = &state->model->engine->memory;
+    for (size_t i = 0; i < state->n_pages; i++) il_free(memory, state->pages[i]);
+    il_free(memory, state->pages);
+    il_free(memory, state->allocation);
     *state = (il_state){0};
 }
 
@@ -76,17 +80,30 @@ void il_state_reset(il_state *state) {
         if (mixer_of(state, i)->reset) mixer_of(state, i)->reset(state, i);
 }
 
-il_status il_state_reserve(il_state *state, uint64_t end, il_error *error) {
-    for (int i = 0; i < state->model->config.layers; i++)
-        if (mixer_of(state, i)->reserve) IL_TRY(mixer_of(state, i)->reserve(state, i, end, error));
+static size_t pages_of(uint64_t end) { return (size_t)((end + IL_KV_PAGE - 1) / IL_KV_PAGE); }
+
+il_status il_state_reserve(il_state *s, uint64_t end, il_error *error) {
+    const il_allocator *memory = &s->model->engine->memory;
+    size_t need = s->page_floats ? pages_of(end) : 0;
+    void *list = s->pages;
+    if (!il_grow(memory, &list, &s->pages_capacity, s->n_pages, need, sizeof *s->pages))
+        return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
+    s->pages = list;
+    while (s->n_pages < need) {
+        /* zeroed, because keys that are not there yet must be finite */
+        float *page = il_alloc(memory, s->page_floats, sizeof(float));
+        if (!page)
+            return il_fail(error, IL_ERR_NOMEM, "no memory for the KV cache at position %llu", (unsigned long long)end);
+        s->pages[s->n_pages++] = page;
+    }
     return IL_OK;
 }
 
 il_status il_state_copy(il_state *to, const il_state *from, il_error *error) {
     const il_fast_state *fast = &from->fast;
     IL_TRY(il_state_reserve(to, from->position, error));
-    for (int i = 0; i < from->model->config.layers; i++)
-        if (mixer_of(from, i)->copy_grown) mixer_of(from, i)->copy_grown(to, from, i);
+    for (size_t i = 0; from->page_floats && i < pages_of(from->position); i++)
+        memcpy(to->pages[i], from->pages[i], from->page_floats * sizeof(float));
     memcpy(to->block, from->block, from->block_bytes);
     if (fast->bytes) memcpy(to->fast.block, fast->block, fast->bytes);
     to->frozen = from->frozen;
@@ -114,9 +131,6 @@ void il_state_rewind(il_state *state, uint64_t position) {
     if (fast->kept_from > position) fast->kept_from = position;
 }
 
-size_t il_state_bytes(const il_state *state) {
-    size_t bytes = state->allocated;
-    for (int i = 0; i < state->model->config.layers; i++)
-        if (mixer_of(state, i)->grown_bytes) bytes += mixer_of(state, i)->grown_bytes(state, i);
-    return bytes;
+size_t il_state_bytes(const il_state *s) {
+    return s->allocated + s->n_pages * s->page_floats * sizeof(float) + s->pages_capacity * sizeof *s->pages;
 }

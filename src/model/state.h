@@ -23,9 +23,7 @@ typedef struct il_kept {
     float *rows;           /* [2, H, shape.rows] */
     float *ring[IL_RINGS]; /* [R, channels]: the column of position p at p mod R (il_state.ring_columns) */
     float *values;         /* [2b, D]: V, that of position p at p mod 2b, for the inner loss */
-    float **pages; /* KV cache: page c covers positions c*512 ..: of each head and block of 64 keys, K^T [d][64],
-                    * V [64][d] */
-    size_t n_pages, pages_capacity;
+    size_t page_at;        /* where the layer's floats begin in a page (il_state.pages) */
 } il_kept;
 
 /* What a fast head keeps (fast_head.h); no part of what a failing pass changes. */
@@ -56,6 +54,10 @@ typedef struct il_state {
     int ring_columns; /* R = taps - 1 + 2b */
     int ring_hidden;  /* 2b + 1 */
     float *hidden;    /* [2b+1, D]: final hidden vector of position p at p mod (2b+1) */
+    /* KV cache: page c covers positions c*512 .. of all layers: of each, head and block of 64 keys, K^T [d][64], V
+     * [64][d]. Whole pages are allocated, since larger blocks of memory are faster to read. */
+    float **pages; /* [n_pages] */
+    size_t n_pages, pages_capacity, page_floats;
     il_fast_state fast;
 } il_state;
 
@@ -99,7 +101,7 @@ static inline float *il_state_keys(const il_state *s, uint64_t p, int layer, int
     const il_config *c = &s->model->config;
     size_t d = (size_t)(c->width / c->heads), blocks = IL_KV_PAGE / IL_KEY_BLOCK, block = 2 * d * IL_KEY_BLOCK;
     size_t at = (size_t)head * blocks + (size_t)(p % IL_KV_PAGE) / IL_KEY_BLOCK;
-    return s->layers[layer].pages[p / IL_KV_PAGE] + at * block;
+    return s->pages[p / IL_KV_PAGE] + s->layers[layer].page_at + at * block;
 }
 
 #endif

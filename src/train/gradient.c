@@ -26,7 +26,7 @@ static void lay_out(il_gradient *g, il_arena *arena) {
 
 static int is_of_constant_size(const il_model *model) {
     for (int i = 0; i < model->config.layers; i++)
-        if (model->layers[i].mixer->reserve) return 0;
+        if (model->layers[i].mixer->page_floats) return 0;
     return 1;
 }
 
