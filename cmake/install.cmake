@@ -26,6 +26,15 @@ write_basic_package_version_file(innerloop-config-version.cmake COMPATIBILITY Sa
 install(FILES ${PROJECT_BINARY_DIR}/innerloop-config.cmake ${PROJECT_BINARY_DIR}/innerloop-config-version.cmake DESTINATION ${CONFIG})
 install(EXPORT innerloop-targets NAMESPACE innerloop:: DESTINATION ${CONFIG})
 
+# The command writes its manual page and its completion for bash itself, from its tables of options.
+if(NOT CMAKE_CROSSCOMPILING)
+  add_custom_command(OUTPUT innerloop.1 innerloop.bash DEPENDS innerloop VERBATIM
+                     COMMAND innerloop --man > innerloop.1 COMMAND innerloop --completion bash > innerloop.bash)
+  add_custom_target(manual ALL DEPENDS innerloop.1 innerloop.bash)
+  install(FILES ${PROJECT_BINARY_DIR}/innerloop.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${PROJECT_BINARY_DIR}/innerloop.bash DESTINATION share/bash-completion/completions RENAME innerloop)
+endif()
+
 if(NOT IL_SANITIZE AND NOT IL_FUZZ AND NOT CMAKE_CROSSCOMPILING) # what links with an instrumented library must be instrumented
   add_test(NAME install_test COMMAND examples/test_install ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER} ${PROJECT_BINARY_DIR}/install_test
            WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
