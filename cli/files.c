@@ -61,8 +61,8 @@ int cli_path_exists(const char *dir, const char *name) {
     return exists;
 }
 
-/* What a new file at path replaces: where its links lead. Not what is not a file: to rename over a device or a pipe
- * would destroy it. Released by free. */
+/* *target, released by free: what a new file at path replaces, which is where its links lead. Refuses devices and
+ * pipes, which a rename would destroy. */
 static il_status replaced(const char *path, char **target, il_error *error) {
     struct stat info;
     int exists = !stat(path, &info);

@@ -7,9 +7,10 @@
 
 enum { CLI_LINE_BYTES_MAX = 1 << 16 }; /* a longer line counts as several */
 
-/* text [bytes] as what follows a line end when `follows`, else as the beginning of a text. A text that goes on must not
- * get the space that a tokenizer puts before a text: so it is encoded with a line end before it, whose tokens are
- * dropped. Where the tokenizer does not part the two, it is encoded as a beginning after all (begins). */
+/* The tokens of text [bytes]: with `follows` as what follows a line end, else as the beginning of a text. Some
+ * tokenizers put a space before every text, which a text that goes on must not get; so it is encoded with a line end
+ * before it, whose tokens are dropped. Where the tokenizer joins the two in one token, it is encoded as a beginning
+ * (`begins` is set). */
 typedef struct cli_encoder {
     const il_tokenizer *tokenizer;
     il_tokens tokens; /* of the last text, with what is dropped */

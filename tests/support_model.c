@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "support_files.h"
 
 il_config support_config(const char *mixer, const char *backbone) {
@@ -57,8 +58,7 @@ uint16_t *support_half(il_dtype dtype, const float *x, size_t n) {
     uint16_t *half = calloc(n ? n : 1, sizeof *half);
     assert_non_null(half);
     for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
+        uint32_t bits = il_bits_of_float(x[i]);
         uint32_t exponent = bits >> 23 & 0xff;
         if (dtype == IL_BF16)
             half[i] = (uint16_t)(bits >> 16);

@@ -173,7 +173,8 @@ static double product_of(const il_limits *l) {
     return larger(product_limit(l), larger(l->gops_int8_onednn, l->gflops_bf16_onednn));
 }
 
-/* Of the probes around each sample, or around all of them, the mean. A batch is bound by what takes longer. */
+/* The mean of the probes around each sample, or around all of them. A batch is bound by whichever limit takes longer.
+ * */
 static void set_limits(bench_row *row, bench_workload workload, const il_limits *probes) {
     double products = 0, reads = 0;
     for (uint64_t i = 0; i <= row->n; i++) {

@@ -1,6 +1,5 @@
-/* compress.c: `innerloop compress` and `innerloop decompress`: any file, smaller by what the model predicts
- * of it, and back. Input and output are held in memory; the output appears only when it is whole and, coming
- * back, when its checksum is right. */
+/* compress.c: `innerloop compress` and `innerloop decompress`. Input and output are held in memory; the output file
+ * appears only when it is complete and, decompressed, has the right checksum. */
 #include "bundled_model.h"
 #include "command.h"
 #include "files.h"
@@ -36,7 +35,7 @@ static int show(void *user, uint64_t done, uint64_t total) {
     return cli_interrupted();
 }
 
-/* To the file, or to standard output once all is known to be well. */
+/* Writes to the file, or to standard output, after everything has succeeded. */
 static il_status deliver(const char *path, const il_buffer *output, il_error *error) {
     cli_file file;
     if (!strcmp(path, "-")) {

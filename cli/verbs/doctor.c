@@ -1,6 +1,7 @@
 /* doctor.c: `innerloop doctor`: what this machine is, what the engine makes of it, and whether it computes the same
- * bits as every other: small built-in models, on every instruction set that runs here, must give checksums that are
- * written down below; of a mixer that has none there, on every one the same. Changes nothing. */
+ * bits as every other machine. Small built-in models must give the checksums written down below on every instruction
+ * set that runs here; models of a mixer without such a checksum must give the same one on all of them. Changes nothing.
+ * */
 #include "bench/machine.h"
 #include "command.h"
 #include "files.h"
@@ -154,7 +155,7 @@ static uint64_t other_sum(const json_t *report, const char *model, int sum) {
     return 0;
 }
 
-/* What is written down; else what the first check of the model gave. */
+/* The checksum written down below, or that of the model's first check where there is none. */
 static const uint64_t *expected(const doctor *d, const check *c) {
     const check *first = d->checks;
     if (c->model->sums[LOGITS]) return c->model->sums;

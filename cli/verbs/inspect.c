@@ -1,4 +1,4 @@
-/* inspect.c: `innerloop inspect`: what a file or directory holds. It reads and says; it judges no model. */
+/* inspect.c: `innerloop inspect`: what a file or directory holds. Measures nothing. */
 #include "bundled_model.h"
 #include "command.h"
 #include "files.h"
@@ -207,8 +207,8 @@ static il_status describe_layers(inspection *in, const il_model *model, const il
     return status;
 }
 
-/* With its model a state is checked whole and says what was learned; without, only its header is looked at. The bundled
- * model is tried when none is named. */
+/* With its model a state is checked whole, and what each layer learned is printed; without it only the header is read.
+ * The bundled model is tried when none is named. */
 static il_status inspect_state(inspection *in) {
     il_error *error = &in->command->error;
     il_model *model = NULL;

@@ -1,6 +1,6 @@
-/* read.c: `innerloop read`: reads a text once and keeps what it left in the model's mind as a state file, to be
- * continued any number of times. The text comes line by line (lines.h), so the state does not depend on how it arrives;
- * memory is constant. */
+/* read.c: `innerloop read`: reads a text once and keeps the state it leaves in a file, from which any number of runs
+ * can go on. The text comes line by line (lines.h), so the state does not depend on how it arrives; memory is constant.
+ * */
 #include "bundled_model.h"
 #include "command.h"
 #include "documents.h"
@@ -54,7 +54,7 @@ static double rate(const reading *r) {
     return seconds > 0 ? (double)read_so_far(r) / seconds : 0;
 }
 
-/* Not cut short by Ctrl-C: the state is to end where a line does. */
+/* Ctrl-C does not end it early: the state must end where a line ends. */
 static il_status feed(reading *r) {
     size_t n = r->n;
     r->n = 0;

@@ -47,8 +47,8 @@ typedef struct scoring {
     score_html html;
     cli_lines lines;   /* in */
     int passage_words; /* the passage under way has a line that is not blank */
-    int wrong_usage;   /* what was asked for is nothing this model or state can do */
-    /* fed together: tokens, and between them what happens */
+    int wrong_usage;   /* this model or state cannot do what was asked for */
+    /* what is fed together: tokens, and the events between them */
     int32_t *steps, *tokens; /* [n_steps], [n_tokens] */
     float *nll, *slow;       /* [n_tokens] */
     size_t n_steps, n_tokens, capacity;
@@ -72,7 +72,7 @@ static void count(score_unit *unit, double nats, double slow, size_t bytes) {
     unit->slow += slow;
 }
 
-/* What is said of a unit when it is complete; by: the kind it is. */
+/* Fills in what is known of a unit of kind `by` when it is complete. */
 static void settle(scoring *s, score_unit *unit, score_by by) {
     unit->mean = score_per_byte(&s->all);
     unit->above = s->view.has_threshold && score_of(&s->view, unit, by) > s->view.threshold;
@@ -188,7 +188,7 @@ static il_status read_tokens(scoring *s, const int32_t *tokens, size_t n, float 
     return IL_OK;
 }
 
-/* Feeds what has been tokenized and says what it cost. Ctrl-C cuts it, and the line under way, short. */
+/* Feeds what has been tokenized and prints what it cost. Ctrl-C ends both early, in the middle of a line. */
 static il_status feed(scoring *s) {
     size_t fed = 0, at = 0;
     il_status status = IL_OK;

@@ -52,8 +52,9 @@ typedef struct score_view {
  * the fast head not learned, negative where the text so far has helped. NaN: nothing predicted it, or no bytes. */
 double score_of(const score_view *view, const score_unit *unit, score_by by);
 double score_relative(const score_unit *unit, score_by by);
-/* 0: no colour. Surprise: in steps of equal bits, the last from SCORE_SHOCK less a step on. Relative: 1 .. SCORE_SIDE
- * what fits, the most first, then what goes against it, the most last; half of a side at 1 bit. */
+/* The level of colour; 0: none. Surprise: steps of equal bits, the last of which begins a step below SCORE_SHOCK.
+ * Relative: 1 .. SCORE_SIDE for what fits, the best fit first, then as many for what goes against the text, the worst
+ * last; at 1 bit either way half of a side is reached. */
 int score_level(const score_view *view, double bits);
 
 #endif

@@ -75,7 +75,7 @@ static il_status open_trainer(training *t) {
     return il_trainer_open(t->model, t->data, &o, &t->trainer, &t->command->error);
 }
 
-/* Keeps of the log at path what a run that goes on after `done` steps would have written by then. */
+/* Cuts the log at path to what a run has written after `done` steps. */
 static il_status trim_log(const char *path, uint64_t done, il_error *error) {
     char *text;
     size_t bytes;
@@ -193,7 +193,7 @@ static void report(const training *t) {
         printf("%s/latest: step %llu, nothing left to do\n", out, (unsigned long long)made);
 }
 
-/* A run is there when one is to go on, and none when one begins. */
+/* --resume needs a run in --out; a new run must not find one there. */
 static il_status check_out(training *t, const char *latest) {
     const train_options *options = t->options;
     if (options->resume && !cli_path_exists(latest, NULL))
@@ -205,7 +205,7 @@ static il_status check_out(training *t, const char *latest) {
     return IL_OK;
 }
 
-/* Takes --out, which another run may have made since it was looked at. */
+/* Locks --out and looks again: another run may have begun there since the first look. */
 static il_status open_out(training *t, const char *latest) {
     const train_options *options = t->options;
     il_error *error = &t->command->error;

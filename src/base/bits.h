@@ -32,7 +32,7 @@ static inline double il_double_of_bits(uint64_t bits) {
 
 static inline float il_float_of_bf16(uint16_t half) { return il_float_of_bits((uint32_t)half << 16); }
 
-/* The nearest bfloat16, ties to even; x is no NaN. */
+/* The nearest bfloat16, ties to even. x must not be NaN. */
 static inline uint16_t il_bf16_of_float(float x) {
     uint32_t bits = il_bits_of_float(x);
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);

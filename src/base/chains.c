@@ -3,8 +3,8 @@
 
 #include <sched.h>
 
-/* Chains are divided only where undivided ones would leave threads idle, and dividing them helps: a chain alone keeps
- * no more than one thread busy. */
+/* Chains are divided into steps only where whole chains would leave threads idle and division can help. Fewer chains
+ * than threads cannot be helped: a chain never keeps more than one thread busy. */
 int il_chains_begin(il_chains *c, const il_pool *pool, int chains, int steps,
                     void (*run)(void *context, int chain, int step, int worker), void *context) {
     const int threads = il_pool_threads(pool);
@@ -18,9 +18,9 @@ int il_chains_begin(il_chains *c, const il_pool *pool, int chains, int steps,
     return chains * steps;
 }
 
-/* Divided, the first step of every chain comes before the second of any. The step before this one was handed out so
- * many items ago as there are chains, more than there are threads: it has ended but for bad luck, and then it is waited
- * for. It never waits for this one, so the wait ends. */
+/* When chains are divided, the first steps of all chains come before any second step. The previous step of this chain
+ * was therefore handed out as many items ago as there are chains, which is more than there are threads. It has almost
+ * always ended; if it has not, this worker waits for it. No earlier step waits for a later one, so the wait ends. */
 void il_chains_run(void *chains, int item, int worker) {
     il_chains *c = chains;
     if (!c->divided) {

@@ -8,7 +8,7 @@
 
 #include "base/pool.h"
 
-enum { IL_CHAINS_MAX = 256 }; /* more are shared out whole: they leave few threads idle, and not for long */
+enum { IL_CHAINS_MAX = 256 }; /* more chains than this are never divided: they leave few threads idle */
 
 typedef struct il_chains {
     int chains, steps, divided;

@@ -8,9 +8,9 @@
 /* Linux maps a block in pages of this size if it is asked to and they fit. */
 enum { HUGE_PAGE = 2 << 20 };
 
-/* Large blocks in huge pages: a pass over weights and sessions touches more pages of 4 KiB than a processor keeps
- * addresses of, and looking one up costs as much as reading a good part of it. Only whole ones: no more memory is taken
- * than asked for. A refusal changes nothing. */
+/* Large blocks lie in huge pages: a pass over weights and sessions touches more pages of 4 KiB than a processor can
+ * remember the addresses of, and looking an address up takes about as long as reading much of the page. Only whole huge
+ * pages are asked for, so that no more memory is used than before. If the system refuses, the block is still usable. */
 static void *default_allocate(void *user, size_t bytes, size_t alignment) {
     void *block = NULL;
     (void)user;

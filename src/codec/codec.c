@@ -70,7 +70,7 @@ static il_status open_stream(const codec *c, il_session **session, il_error *err
                             : il_session_open(c->model, NULL, session, error);
 }
 
-/* The tokenizer is the model's: no larger, and of which the header keeps half the fingerprint. */
+/* The tokenizer must fit the model's vocabulary. The header keeps the first half of its fingerprint. */
 static il_status check(const codec *c, char tokenizer[33], il_error *error) {
     il_tokenizer_info info;
     il_tokenizer_get_info(c->tokenizer, &info);
@@ -250,10 +250,11 @@ static int store(il_encoder *encoder, const il_allocator *memory, const char *te
     return il_encode_finish(encoder);
 }
 
-enum { STORED = 8, A_STREAM = 6 }; /* bytes that storing a stream, and having one more, takes at most */
+enum { STORED = 8, A_STREAM = 6 }; /* the most bytes that storing a stream, and one more stream, take */
 
-/* Ends the codes of all streams; one that is longer than its text is stored, and where a single stored one would be
- * shorter than all of them with their sizes in the header, it is that. *total: of all codes. */
+/* Ends the codes of all streams. A stream whose code is longer than its text is stored raw. If the whole input stored
+ * as a single stream is shorter than all streams with their sizes in the header, it is stored so. *total: bytes of all
+ * codes. */
 static int finish(compressor *z, const char *text, size_t *total) {
     codec *c = &z->base;
     size_t at = 0;

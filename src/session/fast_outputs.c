@@ -210,7 +210,8 @@ static void row_run(void *context, int item, int worker) {
         keep_row(k, g, row, logits);
 }
 
-/* What the session keeps from now on. A row whose softmax is no number is computed again when its time comes. */
+/* What the session keeps from now on. A row whose softmax is not finite is not kept but computed again when it is
+ * needed. */
 static void note_kept(const lot *k, const group *g) {
     il_state *s = state_of(g);
     if (g->plan.learns) s->fast.kept_from = s->fast.kept_to = 0;

@@ -182,8 +182,7 @@ il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *sink, il_err
     il_model *model = feeds[0].session->model;
     il_status status = IL_OK;
     for (int done = 0; status == IL_OK && !done;) {
-        pthread_mutex_lock(
-            &model->lock); /* by the chunk, so that other threads' sessions of this model get their turn */
+        pthread_mutex_lock(&model->lock); /* for one chunk: then other threads may feed sessions of this model */
         status = il_model_refresh(model, 1, error);
         if (status == IL_OK) status = chunk(feeds, n, sink, &done, error);
         pthread_mutex_unlock(&model->lock);

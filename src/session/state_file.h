@@ -6,8 +6,8 @@
 
 #include "tensor/safetensors.h"
 
-/* The checksum that a state file with these metadata and tensors must hold. IL_ERR_FORMAT when it is no state file or
- * metadata are missing, IL_ERR_UNSUPPORTED when its version is not ours. path stands in messages. */
+/* The checksum that a state file with these metadata and tensors must hold. IL_ERR_FORMAT when it is not a state file
+ * or metadata are missing, IL_ERR_UNSUPPORTED when its version is not ours. path is for messages. */
 il_status il_state_file_checksum(const char *path, const il_st *st, char hex[33], il_error *error);
 
 #endif

@@ -125,7 +125,7 @@ static il_status plan(il_data *d, int bos, il_error *error) {
         short_of_memory |= !(d->documents = il_alloc(&d->memory, d->units, sizeof *d->documents));
         short_of_memory |= !(d->first_window = il_alloc(&d->memory, d->units + 1, sizeof *d->first_window));
     }
-    /* n > sequences * length here, so the products are far from overflow */
+    /* n > sequences * length here, so the products cannot overflow */
     short_of_memory |= !(d->tokens = il_alloc(&d->memory, o->sequences * (o->length + 1), sizeof *d->tokens));
     short_of_memory |= !(d->fresh = il_alloc(&d->memory, o->sequences, 1));
     if (short_of_memory)

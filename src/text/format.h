@@ -1,5 +1,5 @@
 /* format.h: what a file is, by its first bytes; its name only decides where they do not. Owns the list of formats that
- * are known to be no text, and what to do about each. */
+ * are known and are not text, and what to do about each. */
 #ifndef IL_TEXT_FORMAT_H
 #define IL_TEXT_FORMAT_H
 

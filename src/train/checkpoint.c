@@ -170,8 +170,8 @@ static il_status move_link(const il_trainer *t, const char *dir, const char *nam
     return status;
 }
 
-/* Gives the finished folder the first name that can be had, leads the link there, and then removes what other names
- * hold of the same step: no checkpoint goes before the next one stands. */
+/* Moves the finished folder to the first name that is free, points the link to it, and then removes older folders of
+ * the same step. A checkpoint is removed only when the next one is in place. */
 static il_status publish(il_trainer *t, const char *dir, il_folder *folder, il_error *error) {
     const il_allocator *memory = &t->model->engine->memory;
     char name[48], *path = NULL;

@@ -40,8 +40,9 @@ typedef struct il_gradient {
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error);
 void il_gradient_close(il_gradient *gradient);
-/* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets,
- * then over sequences. IL_ERR_NONFINITE where the loss is not finite, naming the layer; the gradient may not be. */
+/* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets, then over
+ * sequences. IL_ERR_NONFINITE, naming the layer, when the loss is not finite. It does not look at the gradient:
+ * il_gradient_check does. */
 il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
                             float inner_lr, double *loss, il_error *error);
 /* IL_ERR_NONFINITE when the last batch's gradient is not finite, naming the tensor nearest to the output. */

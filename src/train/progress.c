@@ -1,5 +1,5 @@
 /* progress.c: trainer.json. Owns the comparison of a saved run's data and options with those it is to go on with: a
- * cursor means the same place only in the same data, and half a schedule is none. */
+ * cursor means the same place only in the same data, and a schedule must end with the options it began with. */
 #include "train/progress.h"
 
 #include <jansson.h>
@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/hex.h"
 
 enum { FORMAT = 1, BYTES_MAX = 1 << 20 };
 
@@ -21,8 +22,7 @@ size_t il_trainer_lanes(const il_trainer *t) { return t->gradient.stateful ? (si
 static const char *data_fingerprint(il_trainer *t) {
     if (!*t->data_fingerprint) {
         XXH128_hash_t hash = XXH3_128bits(il_data_stream(t->data), (size_t)il_data_tokens(t->data) * sizeof(int32_t));
-        snprintf(t->data_fingerprint, sizeof t->data_fingerprint, "%016llx%016llx", (unsigned long long)hash.high64,
-                 (unsigned long long)hash.low64);
+        il_hex128(hash.high64, hash.low64, t->data_fingerprint);
     }
     return t->data_fingerprint;
 }
