@@ -16,8 +16,8 @@
 #include <xxhash.h>
 
 enum {
-    TOKENS = 100, /* six mini-batches and an open one */
-    PIECE = 23,   /* tokens of a piece of the second reading: divides no other size here */
+    TOKENS = 100,     /* six mini-batches and an open one */
+    FEED_TOKENS = 23, /* tokens that the second reading feeds at once: divides no other size here */
     SEQUENCES = 2,
     LENGTH = 33,
     VOCABULARY = 97,
@@ -117,17 +117,17 @@ static il_status open_model(il_engine *engine, const subject *of, il_model **mod
 }
 
 /* Reads the tokens in pieces of so many, then takes a gradient. */
-static il_status compute(il_model *model, const int32_t *tokens, size_t piece, uint64_t sums[SUMS], il_error *error) {
+static il_status compute(il_model *model, const int32_t *tokens, size_t at_once, uint64_t sums[SUMS], il_error *error) {
     size_t parameters = (size_t)il_model_parameters(model);
     float *logits = cli_alloc((size_t)TOKENS * VOCABULARY, sizeof *logits), *nll = cli_alloc(TOKENS, sizeof *nll),
           *gradient = cli_alloc(parameters, sizeof *gradient);
     il_session *session = NULL;
     double loss;
     il_status status = il_session_open(model, NULL, &session, error);
-    for (size_t at = 0; at < TOKENS && !status; at += piece) {
+    for (size_t at = 0; at < TOKENS && !status; at += at_once) {
         il_feed feed = {.session = session,
                         .tokens = tokens + at,
-                        .n = TOKENS - at < piece ? TOKENS - at : piece,
+                        .n = TOKENS - at < at_once ? TOKENS - at : at_once,
                         .nll = nll + at,
                         .logits = logits + at * VOCABULARY};
         status = il_feed_many(&feed, 1, error);
@@ -194,7 +194,7 @@ static il_status check_set(doctor *d, const char *kernels) {
             il_model *model = NULL;
             *c = (check){.model = &d->models[i], .kernels = kernels, .threads = counts[run]};
             status = open_model(engine, c->model, &model, error);
-            if (!status) status = compute(model, tokens, run ? PIECE : TOKENS, c->sums, error);
+            if (!status) status = compute(model, tokens, run ? FEED_TOKENS : TOKENS, c->sums, error);
             il_model_unref(model);
             if (!status) judge(d, c);
             d->failed += c->wrong[0] != 0;

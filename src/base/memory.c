@@ -67,10 +67,10 @@ char *il_strdup(const il_allocator *allocator, const char *text) {
 
 void *il_arena_take(il_arena *arena, size_t count, size_t size) {
     size_t bytes, end;
-    void *part = arena->base ? arena->base + arena->used : NULL;
+    void *taken = arena->base ? arena->base + arena->used : NULL;
     if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX - IL_ALIGN ||
         __builtin_add_overflow(arena->used, (bytes + IL_ALIGN - 1) / IL_ALIGN * IL_ALIGN, &end))
         end = SIZE_MAX;
     arena->used = end;
-    return part;
+    return taken;
 }

@@ -23,7 +23,7 @@ static inline int il_pad16(int n) { return (n + 15) / 16 * 16; }
 static inline size_t il_pad16_size(size_t n) { return (n + 15) / 16 * 16; }
 char *il_strdup(const il_allocator *allocator, const char *text);
 
-/* Arena: one block laid out first (measure), then carved. Call il_arena_take for every part with base NULL to measure,
+/* Arena: one block laid out first (measure), then carved. Call il_arena_take for every array with base NULL to measure,
  * allocate il_arena.used bytes, set base, reset used to 0 and call the same code again to get the pointers. */
 typedef struct il_arena {
     char *base;

@@ -14,7 +14,7 @@
 
 #define IL_INNER_EPS 1e-6f /* of the inner norm, fixed by the models' definition */
 
-/* The rows of one layer inside a block of rows. */
+/* The rows of one layer in a mini-batch. */
 typedef struct il_dual {
     int in, out;
     const float *xt; /* [in, il_pad16(b)] inputs, transposed: column j is token j's */

@@ -74,7 +74,7 @@ typedef struct il_rule {
 
     /* carry = the learned initial fast weights. */
     void (*begin)(const il_inner_head *head, float *carry);
-    /* Zeroes a block of rows from row n on: the same rows read, the same bits, whatever lay there. */
+    /* Zeroes the rows of a mini-batch from row n on: the same rows read, the same bits, whatever lay there. */
     void (*trim)(int d, int b, float *rows, int n);
     /* Appends rows r0 .. r0+in->n-1 (r0+n ≤ b) and writes out [n, d], stride ld_out = q + LN(inner output). */
     void (*rows)(const il_inner_head *head, const float *carry, float *rows, int r0, const il_rows_in *in, float *out,

@@ -138,7 +138,7 @@ static void fill_piece(void *context, int item, int worker) {
            count = table->entries[tensor].count;
     size_t from = count / 2 * piece / INIT_PIECES * 2, to = count / 2 * (piece + 1) / INIT_PIECES * 2;
     (void)worker;
-    il_table_init_part(table, f->seed, tensor, from, piece + 1 < INIT_PIECES ? to : count, f->model->weights);
+    il_table_init_range(table, f->seed, tensor, from, piece + 1 < INIT_PIECES ? to : count, f->model->weights);
 }
 
 il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model, il_error *error) {

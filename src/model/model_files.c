@@ -309,20 +309,20 @@ static il_status read_all(loader *l, il_error *error) {
 /* A tied file may hold the head as well, if it is the embedding. */
 static il_status check_tied_head(const loader *l, il_error *error) {
     const il_st_tensor *head = l->tied_head.tensor, *embedding = l->sources[0].tensor;
-    float part[2][512];
+    float numbers[2][512];
     if (!head) return IL_OK;
-    size_t step = sizeof part[0] / sizeof part[0][0];
+    size_t step = sizeof numbers[0] / sizeof numbers[0][0];
     for (size_t i = 0; i < head->count; i += step) {
         size_t n = head->count - i < step ? head->count - i : step;
         for (int k = 0; k < 2; k++) {
-            il_st_tensor piece = k ? *embedding : *head;
-            size_t size = il_dtype_bytes(piece.dtype);
-            piece.count = n;
-            piece.bytes = n * size;
-            piece.data += i * size;
-            IL_TRY(il_st_to_f32(&piece, part[k], error));
+            il_st_tensor some = k ? *embedding : *head;
+            size_t size = il_dtype_bytes(some.dtype);
+            some.count = n;
+            some.bytes = n * size;
+            some.data += i * size;
+            IL_TRY(il_st_to_f32(&some, numbers[k], error));
         }
-        if (memcmp(part[0], part[1], n * sizeof part[0][0]) != 0)
+        if (memcmp(numbers[0], numbers[1], n * sizeof numbers[0][0]) != 0)
             return il_fail(error, IL_ERR_MISMATCH, WHERE "differs from the embedding, but %s ties them",
                            l->tied_head.path, HEAD, CONFIG);
     }

@@ -69,7 +69,7 @@ static double conv_weight(uint64_t seed, uint32_t stream, uint64_t index) {
     return il_normal_truncated(seed, IL_PURPOSE_INIT, stream, index, 2.0) * (0.5 / 0.87962566103423978);
 }
 
-void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *block) {
+void il_table_init_range(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *block) {
     const il_table_entry *entry = &table->entries[tensor];
     float *out = block + entry->offset;
     uint32_t stream = (uint32_t)tensor;
@@ -98,5 +98,5 @@ void il_table_init_part(const il_table *table, uint64_t seed, size_t tensor, siz
 
 void il_table_init(const il_table *table, uint64_t seed, float *block) {
     memset(block, 0, table->floats * sizeof *block);
-    for (size_t t = 0; t < table->n; t++) il_table_init_part(table, seed, t, 0, table->entries[t].count, block);
+    for (size_t t = 0; t < table->n; t++) il_table_init_range(table, seed, t, 0, table->entries[t].count, block);
 }

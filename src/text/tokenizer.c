@@ -24,8 +24,8 @@
 #define SPACE "\xE2\x96\x81"
 
 enum {
-    CHUNK_SOFT = 64 << 10, /* bytes after which the next good place is used */
-    CHUNK_HARD = 1 << 20,
+    SPAN_SOFT = 64 << 10, /* bytes after which the next good place is used */
+    SPAN_HARD = 1 << 20,
     LOOK_AHEAD = 8, /* bytes behind a chunk that may decide where it ends, and then some */
     MODEL_BYTES_MAX = 1 << 30,
     PIECE_BYTES_MIN = 16 /* room for a flush of broken bytes, and then some */
@@ -260,7 +260,7 @@ static size_t stretch_end(const il_tokenizer *t, const char *text, size_t bytes,
     while (end < bytes) {
         size_t done = end - at;
         int good_place = done && text[end] == ' ' && text[end - 1] != ' ';
-        if ((done >= CHUNK_SOFT && good_place) || done >= CHUNK_HARD) break;
+        if ((done >= SPAN_SOFT && good_place) || done >= SPAN_HARD) break;
         if (detour(t, text + end, bytes - end, &length)) break;
         end += length;
     }
@@ -276,7 +276,7 @@ static il_sp_result encode_stretch(const il_tokenizer *t, const char *text, size
  * many bytes that was. */
 static il_sp_result encode_plain(const il_tokenizer *t, const char *text, size_t bytes, int prefix, int whole,
                                  size_t *taken, sink *s) {
-    const size_t least = whole ? 1 : CHUNK_HARD + LOOK_AHEAD, least_detour = whole ? 1 : LOOK_AHEAD;
+    const size_t least = whole ? 1 : SPAN_HARD + LOOK_AHEAD, least_detour = whole ? 1 : LOOK_AHEAD;
     il_sp_result result = IL_SP_OK;
     size_t at = 0;
     while (bytes - at >= least && result == IL_SP_OK) {

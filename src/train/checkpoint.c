@@ -16,7 +16,7 @@
 #include "tensor/safetensors.h"
 #include "train/progress.h"
 
-enum { NAMES = 10 /* step-N, and where that is taken step-N.1 … */, PART = 1024 };
+enum { NAMES = 10 /* step-N, and where that is taken step-N.1 … */, SOME = 1024 };
 
 static const char ARRAYS[] = "trainer.safetensors", PROGRESS[] = "trainer.json", LATEST[] = "latest";
 static const char *const files[] = {ARRAYS, PROGRESS, IL_MODEL_FILES, NULL};
@@ -62,11 +62,11 @@ static il_status save_arrays(const il_trainer *t, const char *path, il_error *er
 
 /* In parts, because a file's numbers may not be aligned. */
 static int all_finite(const il_trainer *t, const il_st_tensor *tensor) {
-    float part[PART];
-    for (size_t i = 0; i < tensor->count; i += PART) {
-        size_t n = tensor->count - i < PART ? tensor->count - i : PART;
-        memcpy(part, tensor->data + i * sizeof *part, n * sizeof *part);
-        if (!t->model->engine->kernels->all_finite(n, part)) return 0;
+    float some[SOME];
+    for (size_t i = 0; i < tensor->count; i += SOME) {
+        size_t n = tensor->count - i < SOME ? tensor->count - i : SOME;
+        memcpy(some, tensor->data + i * sizeof *some, n * sizeof *some);
+        if (!t->model->engine->kernels->all_finite(n, some)) return 0;
     }
     return 1;
 }

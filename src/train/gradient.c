@@ -127,18 +127,18 @@ static il_status blame_forward(const il_gradient *g, int tokens, il_error *error
     int layers = g->model->config.layers;
     for (int i = 0; i < layers; i++) {
         const il_acts *a = &g->tape.layers[i];
-        const char *part = NULL;
+        const char *place = NULL;
         if (!kernels->all_finite(n, a->x0))
-            part = i ? NULL : "the embedding";
+            place = i ? NULL : "the embedding";
         else if (!kernels->all_finite(n, a->xn))
-            part = "before the mixer";
+            place = "before the mixer";
         else if (!kernels->all_finite(n, a->z))
-            part = "the inner loop";
+            place = "the inner loop";
         else if (!kernels->all_finite(n, a->x2))
-            part = "the mixer's output";
+            place = "the mixer's output";
         else if (!kernels->all_finite(n, i + 1 < layers ? g->tape.layers[i + 1].x0 : g->tape.x_last))
-            part = "the feed-forward part";
-        if (part) return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: layer %d, %s", i, part);
+            place = "the feed-forward part";
+        if (place) return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: layer %d, %s", i, place);
     }
     return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: output head, after layer %d", layers - 1);
 }
