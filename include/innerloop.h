@@ -34,13 +34,13 @@
  *     status and errors      il_status, il_error, version
  *     engine                 threads, kernels, allocator, log
  *     model                  load, save, convert, what it holds
- *     documents              texts out of files of any kind
- *     tokenizer              encode, decode, train one
+ *     tokenizer              encode, decode
  *     session                open, feed, logits, fork, rewind, what it has learned
  *     sampling               from logits to a token
  *     state files            save a session, load it again
  *     batch                  feed many sessions at once
- *     data                   token sequences from files, for training
+ *     documents              texts out of files of any kind
+ *     data                   token sequences from files, for training; train a tokenizer
  *     trainer                steps, evaluation, checkpoints
  *     compression            any bytes, by a model that learns them
  *     config                 a model's shape; new models
@@ -190,57 +190,6 @@ IL_API size_t il_model_tensor_count(const il_model *model);
 IL_API il_status il_model_tensor_at(const il_model *model, size_t index, il_tensor *tensor, il_error *error);
 IL_API il_status il_model_tensor(const il_model *model, const char *name, il_tensor *tensor, il_error *error);
 
-/* ---- documents: texts out of files of any kind ---- */
-
-/* What a file holds. Whether it is compressed, by gzip or zstd, is always found out. */
-typedef enum il_format {
-    IL_FORMAT_AUTO,  /* found out by looking into the file; its name decides only where that does not, and what looks
-                      * like neither text nor tokens is IL_ERR_UNSUPPORTED */
-    IL_FORMAT_TEXT,  /* the whole is one document */
-    IL_FORMAT_JSONL, /* a document a line: objects, of which one string is the text */
-    IL_FORMAT_JSON,  /* an array of such objects or of strings; or objects one after the other */
-    IL_FORMAT_U16,   /* tokens and nothing else, little-endian */
-    IL_FORMAT_U32,
-    IL_FORMAT_NPY, /* tokens: a NumPy array of integers with one dimension */
-    IL_FORMAT_BIN  /* tokens: llm.c's shards and ours (docs/data.md) */
-} il_format;
-IL_API const char *il_format_name(il_format format); /* "auto", "text", …; "?" for any other number */
-
-/* Gives the next bytes, as many as come at once; 0 at the end, < 0 (and errno) on failure. */
-typedef int64_t (*il_read)(void *user, void *data, size_t bytes);
-
-typedef struct il_documents_options { /* all zero is the default */
-    il_format format;
-    const char *field;     /* of JSON objects: the string that is the text; NULL: "text" */
-    const char *also[2];   /* two more that are given out where they are there; NULL: none */
-    int skip_bad_lines;    /* 1: a line of JSON that is broken or has no text is skipped, and logged; 0: an error */
-    int window_log_max;    /* the longest window of zstd, 2^n bytes; default 27, at most 31. Takes as much memory */
-    size_t text_bytes_max; /* of JSON: longer texts are bad lines; default 256 MiB */
-    il_read read;          /* where the file's bytes come from; NULL: from path */
-    void *user;
-} il_documents_options;
-
-typedef struct il_document {
-    const char *text; /* [bytes]; valid until the next call, as all of it. Byte order marks where a line begins are no
-                       * part of it */
-    size_t bytes;
-    int begins;          /* il_documents_part: 1 in the first part of a document */
-    const char *also[2]; /* NULL: not there, or no strings */
-} il_document;
-
-typedef struct il_documents il_documents;
-IL_API void il_documents_options_default(il_documents_options *options);
-/* path "-" is standard input, and with options->read it only stands in messages. options may be NULL; what it points to
- * must outlive documents. Files and pipes are read from the beginning to the end, and once. */
-IL_API il_status il_documents_open(il_engine *engine, const char *path, const il_documents_options *options,
-                                   il_documents **documents, il_error *error);
-IL_API void il_documents_close(il_documents *documents);             /* NULL allowed */
-IL_API il_format il_documents_format(const il_documents *documents); /* what was found */
-/* The next document, whole in memory. IL_ERR_END after the last; a file without any is IL_ERR_FORMAT. */
-IL_API il_status il_documents_next(il_documents *documents, il_document *document, il_error *error);
-/* The next part of one, which for text is what has come so far: memory is constant. A text may be empty. */
-IL_API il_status il_documents_part(il_documents *documents, il_document *part, il_error *error);
-
 /* ---- tokenizer ---- */
 
 typedef struct il_tokenizer il_tokenizer;
@@ -294,11 +243,6 @@ IL_API il_status il_tokenizer_decode(const il_tokenizer *tokenizer, il_decoder *
                                      size_t capacity, size_t *bytes, il_error *error);
 IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
 
-/* Trains a SentencePiece BPE model on the documents of files: identity normalisation, byte fallback, no added space, so
- * that decode(encode(x)) = x for every UTF-8 x; written to path atomically. options may be NULL. */
-IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files,
-                                    const il_documents_options *options, int vocab_size, const char *path,
-                                    il_error *error);
 /* il_model_save of a model and its tokenizer at once: no directory holds the one without the other. A file of another
  * tokenizer is removed where this one is bytes. tokenizer may be NULL: il_model_save. */
 IL_API il_status il_model_save_with(const il_model *model, const il_tokenizer *tokenizer, const char *dir,
@@ -420,6 +364,57 @@ typedef struct il_feed {
  * its neighbours. il_session_feed is this with n = 1. */
 IL_API il_status il_feed_many(il_feed *feeds, size_t n, il_error *error);
 
+/* ---- documents: texts out of files of any kind ---- */
+
+/* What a file holds. Whether it is compressed, by gzip or zstd, is always found out. */
+typedef enum il_format {
+    IL_FORMAT_AUTO,  /* found out by looking into the file; its name decides only where that does not, and what looks
+                      * like neither text nor tokens is IL_ERR_UNSUPPORTED */
+    IL_FORMAT_TEXT,  /* the whole is one document */
+    IL_FORMAT_JSONL, /* a document a line: objects, of which one string is the text */
+    IL_FORMAT_JSON,  /* an array of such objects or of strings; or objects one after the other */
+    IL_FORMAT_U16,   /* tokens and nothing else, little-endian */
+    IL_FORMAT_U32,
+    IL_FORMAT_NPY, /* tokens: a NumPy array of integers with one dimension */
+    IL_FORMAT_BIN  /* tokens: llm.c's shards and ours (docs/data.md) */
+} il_format;
+IL_API const char *il_format_name(il_format format); /* "auto", "text", …; "?" for any other number */
+
+/* Gives the next bytes, as many as come at once; 0 at the end, < 0 (and errno) on failure. */
+typedef int64_t (*il_read)(void *user, void *data, size_t bytes);
+
+typedef struct il_documents_options { /* all zero is the default */
+    il_format format;
+    const char *field;     /* of JSON objects: the string that is the text; NULL: "text" */
+    const char *also[2];   /* two more that are given out where they are there; NULL: none */
+    int skip_bad_lines;    /* 1: a line of JSON that is broken or has no text is skipped, and logged; 0: an error */
+    int window_log_max;    /* the longest window of zstd, 2^n bytes; default 27, at most 31. Takes as much memory */
+    size_t text_bytes_max; /* of JSON: longer texts are bad lines; default 256 MiB */
+    il_read read;          /* where the file's bytes come from; NULL: from path */
+    void *user;
+} il_documents_options;
+
+typedef struct il_document {
+    const char *text; /* [bytes]; valid until the next call, as everything here. Byte order marks where a line begins
+                       * are not part of it */
+    size_t bytes;
+    int begins;          /* il_documents_part: 1 in the first part of a document */
+    const char *also[2]; /* NULL: not there, or no strings */
+} il_document;
+
+typedef struct il_documents il_documents;
+IL_API void il_documents_options_default(il_documents_options *options);
+/* path "-" is standard input, and with options->read it only stands in messages. options may be NULL; what it points to
+ * must outlive documents. Files and pipes are read from the beginning to the end, and once. */
+IL_API il_status il_documents_open(il_engine *engine, const char *path, const il_documents_options *options,
+                                   il_documents **documents, il_error *error);
+IL_API void il_documents_close(il_documents *documents);             /* NULL allowed */
+IL_API il_format il_documents_format(const il_documents *documents); /* what was found */
+/* The next document, whole in memory. IL_ERR_END after the last; a file without any is IL_ERR_FORMAT. */
+IL_API il_status il_documents_next(il_documents *documents, il_document *document, il_error *error);
+/* The next part of one, which for text is what has come so far: memory is constant. A text may be empty. */
+IL_API il_status il_documents_part(il_documents *documents, il_document *part, il_error *error);
+
 /* ---- data: token sequences from files ---- */
 
 typedef struct il_data il_data;
@@ -469,6 +464,12 @@ IL_API const int32_t *il_data_stream(const il_data *data);
 IL_API il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,
                                   const il_documents_options *options, const il_tokenizer *tokenizer, const char *dir,
                                   uint64_t *tokens, il_error *error);
+
+/* Trains a SentencePiece BPE model on the documents of files: identity normalisation, byte fallback, no added space, so
+ * that decode(encode(x)) = x for every UTF-8 x; written to path atomically. options may be NULL. */
+IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files,
+                                    const il_documents_options *options, int vocab_size, const char *path,
+                                    il_error *error);
 
 /* ---- trainer ---- */
 
