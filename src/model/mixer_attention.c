@@ -12,7 +12,6 @@
 
 #include "base/error.h"
 #include "base/maths.h"
-#include "inner/dual.h"
 #include "model/steps.h"
 #include <math.h>
 #include <string.h>

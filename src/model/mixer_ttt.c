@@ -6,7 +6,6 @@
 
 #include "base/chains.h"
 #include "base/error.h"
-#include "inner/dual.h"
 #include "model/steps.h"
 #include <math.h>
 #include <string.h>

@@ -19,7 +19,6 @@
 #include "tensor/safetensors.h"
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #define XXH_STATIC_LINKING_ONLY /* a hash on the stack */
 #include <xxhash.h>
