@@ -139,6 +139,21 @@ json_t *support_json(const char *line, ...) {
     return object;
 }
 
+json_t *support_scores(const char *input, const char *arguments) {
+    support_run run = support_cli(input, "score --json %s", arguments);
+    if (run.code) fail_msg("score %s: %d: %s", arguments, run.code, run.err);
+    json_t *array = json_array();
+    for (char *at = run.out, *end; (end = strchr(at, '\n')); at = end + 1) {
+        json_error_t where;
+        json_t *object = json_loadb(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, &where);
+        if (!json_is_object(object)) fail_msg("score %s: no object: %.*s", arguments, (int)(end - at), at);
+        json_array_append_new(array, object);
+    }
+    assert_true(json_array_size(array) > 0);
+    support_run_free(&run);
+    return array;
+}
+
 char *support_done(const char *line, ...) {
     va_list args;
     va_start(args, line);

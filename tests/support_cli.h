@@ -35,6 +35,8 @@ int support_cli_wait(pid_t child); /* exit status, or -signal */
 
 /* Runs with --json; status 0, one line on stdout, an object, which the caller releases. */
 json_t *support_json(const char *line, ...) __attribute__((format(printf, 1, 2)));
+/* Runs score with --json and these arguments; status 0; the objects, one a line, as an array. */
+json_t *support_scores(const char *input, const char *arguments);
 /* Runs and expects success; returns stdout, released by free. */
 char *support_done(const char *line, ...) __attribute__((format(printf, 1, 2)));
 /* Runs and expects this status, nothing on stdout and, for wrong usage, one line on stderr; stderr holds

@@ -32,22 +32,6 @@ static int begin(void **state) {
     return 0;
 }
 
-/* Runs with --json; the objects, one a line, as an array. */
-static json_t *lines_of(const char *input, const char *arguments) {
-    support_run run = support_cli(input, "score --json %s", arguments);
-    if (run.code) fail_msg("score %s: %d: %s", arguments, run.code, run.err);
-    json_t *array = json_array();
-    for (char *at = run.out, *end; (end = strchr(at, '\n')); at = end + 1) {
-        json_error_t where;
-        json_t *object = json_loadb(at, (size_t)(end - at), JSON_REJECT_DUPLICATES, &where);
-        if (!json_is_object(object)) fail_msg("score %s: no object: %.*s", arguments, (int)(end - at), at);
-        json_array_append_new(array, object);
-    }
-    assert_true(json_array_size(array) > 0);
-    support_run_free(&run);
-    return array;
-}
-
 static const json_t *last(const json_t *array) { return json_array_get(array, json_array_size(array) - 1); }
 
 /* The sums of all lines but the last are the last line's. */
@@ -76,7 +60,7 @@ static void test_sums_are_evals(void **state) {
         seen[m] = support_number(eval, "bits_per_byte");
         for (int b = 0; b < 3; b++) {
             snprintf(arguments, sizeof arguments, "--by %s book.txt --model %s", by[b], models[m]);
-            json_t *array = lines_of(NULL, arguments);
+            json_t *array = support_scores(NULL, arguments);
             assert_true(support_number(last(array), "tokens") == support_number(eval, "tokens"));
             assert_true(support_number(last(array), "bytes") == BOOK_BYTES);
             assert_true(fabs(support_number(last(array), "bits_per_byte") - seen[m]) < 1e-12);
@@ -105,7 +89,7 @@ static void test_lines(void **state) {
     for (int m = 0; m < 3; m++) {
         char arguments[100];
         snprintf(arguments, sizeof arguments, "--model %s -", models[m]);
-        json_t *array = lines_of(text, arguments);
+        json_t *array = support_scores(text, arguments);
         assert_int_equal(json_array_size(array), 5);
         for (size_t i = 0; i < 4; i++) {
             const json_t *object = json_array_get(array, i);
@@ -120,7 +104,7 @@ static void test_lines(void **state) {
 
 static void test_tokens(void **state) {
     (void)state;
-    json_t *array = lines_of("a\xC3\xA9\n", "--by token --model m -");
+    json_t *array = support_scores("a\xC3\xA9\n", "--by token --model m -");
     static const int tokens[] = {'a', 0xC3, 0xA9, '\n'};
     static const char *const texts[] = {"a", "", "\xC3\xA9", "\n"};
     assert_int_equal(json_array_size(array), 5);
@@ -135,7 +119,7 @@ static void test_tokens(void **state) {
 
 static void test_nothing(void **state) {
     (void)state;
-    json_t *array = lines_of("", "--model m -");
+    json_t *array = support_scores("", "--model m -");
     assert_int_equal(json_array_size(array), 1);
     assert_true(support_number(last(array), "tokens") == 0);
     assert_true(json_is_null(json_object_get(last(array), "bits_per_byte")));
@@ -144,11 +128,11 @@ static void test_nothing(void **state) {
 
 static void test_passages(void **state) {
     (void)state;
-    json_t *array = lines_of("one\ntwo\n\n\n", "--by passage --model m -"); /* alone it is the whole */
+    json_t *array = support_scores("one\ntwo\n\n\n", "--by passage --model m -"); /* alone it is the whole */
     assert_int_equal(json_array_size(array), 1);
     assert_true(support_number(last(array), "passages") == 1);
     json_decref(array);
-    array = lines_of("\n \none\ntwo\n\n\t\nthree\n\nfour", "--by passage --model m -");
+    array = support_scores("\n \none\ntwo\n\n\t\nthree\n\nfour", "--by passage --model m -");
     static const int first[] = {1, 6, 9}, lines[] = {5, 3, 1}, bytes[] = {12, 9, 4};
     assert_int_equal(json_array_size(array), 4);
     for (size_t i = 0; i < 3; i++) {
@@ -160,7 +144,7 @@ static void test_passages(void **state) {
     }
     adds_up(array);
     json_decref(array);
-    array = lines_of(" \n\n", "--by passage --model m -");
+    array = support_scores(" \n\n", "--by passage --model m -");
     assert_int_equal(json_array_size(array), 1);
     assert_true(support_number(last(array), "passages") == 0 && support_number(last(array), "bytes") == 3);
     json_decref(array);
@@ -169,7 +153,7 @@ static void test_passages(void **state) {
 static void test_threshold(void **state) {
     (void)state;
     static const char text[] = "the reader of a long book\nXQ#~@ZZ{}|\nthe book and the reader\n";
-    json_t *array = lines_of(text, "--model m --threshold 6 -");
+    json_t *array = support_scores(text, "--model m --threshold 6 -");
     for (size_t i = 0; i < 3; i++) {
         const json_t *object = json_array_get(array, i);
         assert_int_equal(json_is_true(json_object_get(object, "above")), support_number(object, "bits_per_byte") > 6);
@@ -177,7 +161,7 @@ static void test_threshold(void **state) {
     }
     assert_true(support_number(last(array), "above") == 1);
     json_decref(array);
-    array = lines_of(text, "--model m -");
+    array = support_scores(text, "--model m -");
     assert_null(json_object_get(last(array), "above"));
     json_decref(array);
     support_run run = support_cli(text, "score --model m --threshold 6 -");
@@ -205,7 +189,7 @@ static void test_endless_line(void **state) {
     for (int i = 1; i < BYTES; i += 2) memcpy(text + i, "\xC3\xA9", 2);
     support_write("long.txt", text, BYTES);
     free(text);
-    json_t *array = lines_of(NULL, "--model fresh long.txt");
+    json_t *array = support_scores(NULL, "--model fresh long.txt");
     assert_int_equal(json_array_size(array), 4);
     assert_true(support_number(last(array), "bytes") == BYTES);
     for (size_t i = 0; i < 3; i++) {
@@ -406,9 +390,9 @@ static void test_states(void **state) {
             char arguments[200];
             free(support_done("read --model %s %s --save-state a.ilstate first.txt", models[i], frozen[f]));
             snprintf(arguments, sizeof arguments, "--by token --model %s %s book.txt", models[i], frozen[f]);
-            json_t *whole = lines_of(NULL, arguments);
+            json_t *whole = support_scores(NULL, arguments);
             snprintf(arguments, sizeof arguments, "--by token --model %s --load-state a.ilstate second.txt", models[i]);
-            json_t *rest = lines_of(NULL, arguments);
+            json_t *rest = support_scores(NULL, arguments);
             size_t n = json_array_size(rest) - 1, skipped = json_array_size(whole) - 1 - n;
             assert_true(n > 100 && skipped > 100);
             for (size_t k = 0; k < n; k++) {
@@ -423,8 +407,8 @@ static void test_states(void **state) {
         }
     }
     free(support_done("read --model m --save-state a.ilstate /dev/null")); /* BOS only: a fresh state */
-    json_t *fresh = lines_of(NULL, "--model m book.txt"),
-           *from = lines_of(NULL, "--model m --load-state a.ilstate book.txt");
+    json_t *fresh = support_scores(NULL, "--model m book.txt"),
+           *from = support_scores(NULL, "--model m --load-state a.ilstate book.txt");
     assert_true(support_number(last(fresh), "bits") == support_number(last(from), "bits"));
     json_decref(fresh);
     json_decref(from);
@@ -454,7 +438,7 @@ static void test_window(void **state) {
                                            "--window 64 two.txt"};
         for (int r = 0; r < 4; r++) {
             snprintf(arguments, sizeof arguments, "--by token %s %s", options[i], rest[r]);
-            runs[r] = lines_of(NULL, arguments);
+            runs[r] = support_scores(NULL, arguments);
         }
         size_t n = json_array_size(runs[0]) - 1, m = json_array_size(runs[3]) - 1;
         assert_int_equal(json_array_size(runs[2]) - 1, n);
@@ -486,11 +470,11 @@ static void test_relative_sums(void **state) {
     for (int i = 0; i < 6; i++) {
         char arguments[200];
         snprintf(arguments, sizeof arguments, "--by %s --relative --model f %s book.txt", by[i % 2], from[i / 2]);
-        json_t *runs[3] = {lines_of(NULL, arguments)};
+        json_t *runs[3] = {support_scores(NULL, arguments)};
         snprintf(arguments, sizeof arguments, "--by %s --model f %s book.txt", by[i % 2], from[i / 2]);
-        runs[1] = lines_of(NULL, arguments);
+        runs[1] = support_scores(NULL, arguments);
         snprintf(arguments, sizeof arguments, "--by %s --model m %s book.txt", by[i % 2], without[i / 2]);
-        runs[2] = lines_of(NULL, arguments);
+        runs[2] = support_scores(NULL, arguments);
         size_t n = json_array_size(runs[0]);
         double sum = 0;
         assert_int_equal(json_array_size(runs[2]), n);
@@ -517,7 +501,7 @@ static void test_relative_fits(void **state) {
     enum { LINES = 40 };
     char text[LINES * 12 + 60] = "";
     for (int i = 0; i < LINES; i++) strcat(text, i == LINES - 2 ? "XQ~XQ~XQ~XQ\n" : "zvk zvk zvk\n");
-    json_t *array = lines_of(text, "--relative --model f --threshold 0 -");
+    json_t *array = support_scores(text, "--relative --model f --threshold 0 -");
     assert_int_equal(json_array_size(array), LINES + 1);
     assert_true(support_number(json_array_get(array, 0), "relative") <= 0); /* from the first mini-batch's end */
     for (size_t i = 0; i < LINES; i++) {
@@ -529,7 +513,7 @@ static void test_relative_fits(void **state) {
     assert_true(support_number(json_array_get(array, 30), "relative") <
                 support_number(json_array_get(array, 6), "relative"));
     json_decref(array);
-    array = lines_of(text, "--relative --model f --threshold -100 -");
+    array = support_scores(text, "--relative --model f --threshold -100 -");
     assert_true(support_number(last(array), "above") == LINES);
     json_decref(array);
     /* Columns have the sign, the page both sides of its scale. */
@@ -563,13 +547,13 @@ static void test_relative_fits(void **state) {
 /* A short text, before anything is learned, has relative scores of 0 and a page without a chart; no text has none. */
 static void test_relative_nothing(void **state) {
     (void)state;
-    json_t *array = lines_of("a\n", "--relative --model f --html nothing.html -");
+    json_t *array = support_scores("a\n", "--relative --model f --html nothing.html -");
     assert_true(support_number(json_array_get(array, 0), "relative") == 0);
     json_decref(array);
     char *page = support_text_of("nothing.html");
     assert_null(strstr(page, "<svg"));
     free(page);
-    array = lines_of("", "--relative --model f -");
+    array = support_scores("", "--relative --model f -");
     assert_true(json_is_null(json_object_get(last(array), "relative")));
     json_decref(array);
 }

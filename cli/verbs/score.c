@@ -4,12 +4,15 @@
 #include "bundled_model.h"
 #include "command.h"
 #include "documents.h"
+#include "files.h"
 #include "interrupt.h"
 #include "lines.h"
 #include "output.h"
 #include "verbs.h"
 #include "verbs/score_html.h"
 #include "verbs/score_print.h"
+#include "verbs/score_quantile.h"
+#include "verbs/score_top.h"
 
 #include <errno.h>
 #include <math.h>
@@ -28,10 +31,10 @@ enum {
 enum { LINE_ENDS = -1, PASSAGE_ENDS = -2, TEXT_BEGINS = -3 };
 
 typedef struct score_options {
-    const char *model, *by, *html, *load;
-    double threshold;
-    uint64_t window;
-    int frozen, relative;
+    const char *model, *by, *html, *load, *save;
+    double threshold, quantile;
+    uint64_t window, learn, top;
+    int frozen, relative, only_marked;
     cli_documents documents;
 } score_options;
 
@@ -40,6 +43,9 @@ typedef struct scoring {
     il_model *model;
     il_tokenizer *tokenizer;
     il_session *session;
+    const char *save; /* the state at the end, which is the end of a line; NULL: not wanted */
+    uint64_t learn;   /* lines that are read and not reported */
+    int only_marked;
     size_t window;   /* tokens a session holds at most; 0: no limit */
     int32_t *within; /* [position of the session]: its tokens; with a window */
     score_view view;
@@ -58,9 +64,11 @@ typedef struct scoring {
     size_t decoded_capacity;
     double waiting; /* nats, maybe relative, of tokens that have not completed a character */
     int waiting_known;
-    score_line line;
-    score_unit passage, all;
-    uint64_t position, above;
+    score_line line, one;    /* one: a token by itself */
+    score_unit passage, all; /* all: what is reported */
+    uint64_t position, n_lines, learned_tokens, above;
+    score_quantile *quantile; /* NULL: the threshold is fixed */
+    score_top top;
 } scoring;
 
 /* ---- units ---- */
@@ -72,11 +80,26 @@ static void count(score_unit *unit, double nats, double slow, size_t bytes) {
     unit->slow += slow;
 }
 
-/* Fills in what is known of a unit of kind `by` when it is complete. */
-static void settle(scoring *s, score_unit *unit, score_by by) {
+static int learns_only(const scoring *s) { return s->n_lines < s->learn; }
+
+/* Fills in what is known of a unit of kind `by` when it is complete; whether it is to be shown. */
+static int settle(scoring *s, score_unit *unit, score_by by) {
+    double score = score_of(&s->view, unit, by);
+    if (s->quantile && by == s->view.by) s->view.threshold = score_quantile_now(s->quantile);
     unit->mean = score_per_byte(&s->all);
-    unit->above = s->view.has_threshold && score_of(&s->view, unit, by) > s->view.threshold;
+    unit->limit = s->view.threshold;
+    unit->above = s->view.has_threshold && score > s->view.threshold;
+    if (s->quantile && by == s->view.by) score_quantile_add(s->quantile, score);
+    if (learns_only(s)) return 0;
     if (by == s->view.by) s->above += (uint64_t)unit->above;
+    return !s->only_marked || by != s->view.by || unit->above;
+}
+
+/* Whether a unit that is to be shown is kept for the end instead. */
+static int kept(scoring *s, const score_line *line, score_by by, int32_t token) {
+    if (!s->top.capacity || by != s->view.by) return 0;
+    score_top_add(&s->top, score_of(&s->view, &line->unit, by), line, token);
+    return 1;
 }
 
 /* ---- out: from tokens and their losses to lines and passages ---- */
@@ -112,18 +135,22 @@ static il_status take_token(scoring *s, int32_t token, double nll, double slow) 
     if (!status)
         status = il_tokenizer_decode(s->tokenizer, &s->shown, token, s->decoded, s->decoded_capacity, &shown, error);
     if (status) return status;
-    score_unit one = {.index = ++s->position, .nats = NAN};
+    score_unit *one = &s->one.unit;
+    *one = (score_unit){.index = ++s->position, .first_line = s->n_lines + 1, .nats = NAN};
+    s->learned_tokens += (uint64_t)learns_only(s);
     if (!isnan(nll)) {
-        one.nats = 0;
-        count(&one, nll, slow, bytes);
+        one->nats = 0;
+        count(one, nll, slow, bytes);
         count(&s->line.unit, nll, slow, bytes);
         count(&s->passage, nll, slow, bytes);
-        count(&s->all, nll, slow, bytes);
+        if (!learns_only(s)) count(&s->all, nll, slow, bytes);
         s->waiting += s->view.relative ? nll - slow : nll;
         s->waiting_known = 1;
     }
-    settle(s, &one, SCORE_BY_TOKEN);
-    score_print_token(&s->printer, &one, token, s->decoded, shown);
+    s->one.text = s->decoded;
+    s->one.bytes = shown;
+    if (settle(s, one, SCORE_BY_TOKEN) && !kept(s, &s->one, SCORE_BY_TOKEN, token))
+        score_print_token(&s->printer, one, token, s->decoded, shown);
     add_cell(s, shown);
     return IL_OK;
 }
@@ -135,25 +162,28 @@ static il_status end_line(scoring *s) {
         il_tokenizer_decode(s->tokenizer, &s->shown, -1, s->decoded, s->decoded_capacity, &shown, &s->command->error);
     if (status) return status;
     add_cell(s, shown);
-    s->all.lines++;
-    if (!s->passage.lines++) s->passage.first_line = s->all.lines;
-    line->unit.index = line->unit.first_line = s->all.lines;
+    if (!s->passage.lines++) s->passage.first_line = s->n_lines + 1;
+    line->unit.index = line->unit.first_line = s->n_lines + 1;
     line->unit.lines = 1;
-    settle(s, &line->unit, SCORE_BY_LINE);
-    score_print_line(&s->printer, line);
-    status = score_html_line(&s->html, line, &s->command->error);
+    if (settle(s, &line->unit, SCORE_BY_LINE) && !kept(s, line, SCORE_BY_LINE, -1)) score_print_line(&s->printer, line);
+    if (!learns_only(s)) {
+        s->all.lines++;
+        status = score_html_line(&s->html, line, &s->command->error);
+    }
     line->unit = (score_unit){0};
     line->bytes = line->n_cells = 0;
+    if (++s->n_lines == s->learn) s->passage = (score_unit){0}; /* what is left of it is one by itself */
     return status;
 }
 
 static il_status end_passage(scoring *s) {
-    s->passage.index = ++s->all.index; /* of everything: how many passages */
-    settle(s, &s->passage, SCORE_BY_PASSAGE);
-    score_print_passage(&s->printer, &s->passage);
-    il_status status = score_html_passage(&s->html, &s->passage, &s->command->error);
+    score_line passage = {.unit = s->passage};
     s->passage = (score_unit){0};
-    return status;
+    if (!passage.unit.lines) return IL_OK;                    /* the last of its lines was the last to be learned */
+    if (!learns_only(s)) passage.unit.index = ++s->all.index; /* of everything: how many passages */
+    if (settle(s, &passage.unit, SCORE_BY_PASSAGE) && !kept(s, &passage, SCORE_BY_PASSAGE, -1))
+        score_print_passage(&s->printer, &passage.unit);
+    return learns_only(s) ? IL_OK : score_html_passage(&s->html, &passage.unit, &s->command->error);
 }
 
 /* A session that has read the last half of its window, in place of the full one. */
@@ -188,11 +218,12 @@ static il_status read_tokens(scoring *s, const int32_t *tokens, size_t n, float 
     return IL_OK;
 }
 
-/* Feeds what has been tokenized and prints what it cost. Ctrl-C ends both early, in the middle of a line. */
+/* Feeds what has been tokenized and prints what it cost. Ctrl-C ends both early, in the middle of a line, unless the
+ * state is to be saved. */
 static il_status feed(scoring *s) {
     size_t fed = 0, at = 0;
     il_status status = IL_OK;
-    while (fed < s->n_tokens && !status && !(fed && cli_interrupted())) {
+    while (fed < s->n_tokens && !status && !(fed && !s->save && cli_interrupted())) {
         size_t n = s->n_tokens - fed < FEED_TOKENS ? s->n_tokens - fed : FEED_TOKENS;
         status = read_tokens(s, s->tokens + fed, n, s->nll + fed, s->view.relative ? s->slow + fed : NULL);
         fed += n;
@@ -248,12 +279,13 @@ static il_status take_line(scoring *s) {
     return s->n_tokens >= BATCH ? feed(s) : IL_OK;
 }
 
-/* The lines that are complete, or with the end of the input all. Ctrl-C ends it after the batch under way. */
+/* The lines that are complete, or with the end of the input all. Ctrl-C ends it after the batch under way, and a line
+ * that is not complete is left out of a state. */
 static il_status take_lines(scoring *s) {
     il_status status = IL_OK;
     int stopped = s->lines.ended;
     for (int got = 1; got && !status;) {
-        if (cli_interrupted() && !stopped) {
+        if (cli_interrupted() && (!stopped || s->save)) {
             s->lines.ended = 1;
             break;
         }
@@ -306,6 +338,7 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_tokenizer_info info;
     il_status status = cli_command_load(s->command, options->model, &s->model, &s->tokenizer);
     if (status) return status;
+    if (options->save && (status = cli_path_writable(options->save, error))) return status;
     il_session_options_default(&session);
     session.frozen = options->frozen;
     status = options->load ? il_session_load(s->model, options->load, &s->session, error)
@@ -343,9 +376,18 @@ static il_status score(scoring *s, const score_options *options, const char *pat
     double started = cli_seconds();
     cli_interrupt_catch();
     status = read_all(s);
+    score_top_sort(&s->top);
+    for (size_t i = 0; i < s->top.n && !status; i++) score_print_entry(&s->printer, &s->top.entries[i]);
     if (!status) status = score_html_end(&s->html, &s->all, s->above, &s->command->error);
+    if (!status && s->save) status = il_session_save(s->session, s->save, &s->command->error);
     if (status) return status;
-    score_print_end(&s->printer, s->command->verb, &s->all, s->above, cli_seconds() - started);
+    score_end end = {.above = s->above,
+                     .learned = s->n_lines < s->learn ? s->n_lines : s->learn,
+                     .learned_tokens = s->learned_tokens,
+                     .state = s->save,
+                     .position = il_session_position(s->session),
+                     .seconds = cli_seconds() - started};
+    score_print_end(&s->printer, s->command->verb, &s->all, &end);
     return cli_interrupted() ? IL_ERR_CANCELLED : IL_OK;
 }
 
@@ -354,10 +396,20 @@ int verb_score(int argc, char **argv) {
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state from which the text goes on (see read)"),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write at the end, as read does"),
+        ARG("--learn", ARG_COUNT, &options.learn, "N", "read the first N lines without reporting them (default 0)",
+            RANGE(0, 1e15)),
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
             "what gets a score; a passage ends at a blank line (default line)"),
         ARG("--threshold", ARG_REAL, &options.threshold, "X",
             "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(-1e6, 1e6)),
+        ARG("--quantile", ARG_REAL, &options.quantile, "Q",
+            "mark what scores above this share of what was seen, learned lines included: 0.999 marks about one of a "
+            "thousand",
+            RANGE(0.01, 0.999999)),
+        ARG("--only-marked", ARG_FLAG, &options.only_marked, NULL, "print nothing but what is marked"),
+        ARG("--top", ARG_COUNT, &options.top, "K",
+            "print only the K that score highest, at the end or at Ctrl-C, the highest first", RANGE(1, 100000)),
         ARG("--html", ARG_TEXT, &options.html, "FILE.html", "write a heat map of the text as a page of its own"),
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS_OF_TEXT),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
@@ -378,7 +430,8 @@ int verb_score(int argc, char **argv) {
                      .operands_min = 1,
                      .operands_max = 1,
                      .example = "innerloop score --model model --html book.html book.txt\n"
-                                "tail -f log | innerloop score --model model --threshold 3 -\n"
+                                "innerloop score --learn 2000 --top 20 access.log\n"
+                                "tail -f log | innerloop score --learn 2000 --quantile 0.999 --only-marked -\n"
                                 "innerloop score --by passage --relative --threshold 0 book.txt"};
     cli_command command;
     int code;
@@ -390,6 +443,12 @@ int verb_score(int argc, char **argv) {
             ? "--load-state and --window exclude each other: a state does not hold its tokens"
         : options.relative && options.frozen
             ? "--relative and --frozen exclude each other: a frozen session learns nothing"
+        : options.save && options.window
+            ? "--save-state and --window exclude each other: what goes on from a state does not know its tokens"
+        : arg_given(&spec, "--threshold") && options.quantile > 0
+            ? "--threshold and --quantile exclude each other: a quantile is a threshold"
+        : options.only_marked && !arg_given(&spec, "--threshold") && !(options.quantile > 0)
+            ? "--only-marked needs --threshold or --quantile, which say what is marked"
         : !options.relative && options.threshold < 0 ? "--threshold: only a --relative score can be below 0"
                                                      : NULL;
     if (wrong) {
@@ -404,11 +463,24 @@ int verb_score(int argc, char **argv) {
                                                         : SCORE_BY_PASSAGE,
                            .json = spec.json,
                            .relative = options.relative,
-                           .has_threshold = arg_given(&spec, "--threshold"),
-                           .threshold = options.threshold};
+                           .selects = options.only_marked || options.top,
+                           .has_threshold = arg_given(&spec, "--threshold") || options.quantile > 0,
+                           .threshold = options.threshold,
+                           .quantile = options.quantile};
+    s->save = options.save;
+    s->learn = options.learn;
+    s->only_marked = options.only_marked;
+    if (options.top) score_top_begin(&s->top, options.top);
+    if (options.quantile > 0) {
+        s->quantile = cli_alloc(1, sizeof *s->quantile);
+        score_quantile_begin(s->quantile, options.quantile);
+        s->view.threshold = INFINITY;
+    }
     il_status status = cli_command_open(&command, &spec);
     if (!status) status = score(s, &options, spec.operands.items[0]);
     cli_file_abandon(&s->html.file);
+    score_top_close(&s->top);
+    free(s->quantile);
     cli_lines_close(&s->lines);
     il_session_close(s->session);
     il_tokenizer_close(s->tokenizer);

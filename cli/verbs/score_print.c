@@ -68,9 +68,12 @@ static void print_cells(const score_view *view, const score_line *line) {
 
 static char mark(const score_unit *unit) { return unit->above ? '!' : ' '; }
 
+/* The number of a line or token's line, and the score. */
 static void print_score(const score_printer *printer, const score_unit *unit, score_by by) {
     double score = score_of(printer->view, unit, by);
     char number[32] = "      -";
+    if (by != SCORE_BY_PASSAGE)
+        printf(printer->terminal ? "\033[2m%6llu\033[0m " : "%6llu ", (unsigned long long)unit->first_line);
     if (!isnan(score)) snprintf(number, sizeof number, printer->view->relative ? "%+7.3f" : "%7.3f", score);
     if (!printer->terminal || isnan(score))
         printf("%s %c ", number, mark(unit));
@@ -100,6 +103,7 @@ static void set_relative(const score_printer *printer, const score_unit *unit, s
 static void finish_json(const score_printer *printer, const score_unit *unit, score_by by, json_t *object) {
     set_relative(printer, unit, by, object);
     json_object_set_new(object, "mean", cli_json_real(unit->mean));
+    if (printer->view->quantile > 0) json_object_set_new(object, "threshold", cli_json_real(unit->limit));
     if (printer->view->has_threshold) json_object_set_new(object, "above", json_boolean(unit->above));
     cli_json_print(object);
 }
@@ -121,12 +125,12 @@ static void json_passage(const score_printer *printer, const score_unit *unit) {
 /* ---- what happens ---- */
 
 void score_print_token(score_printer *printer, const score_unit *unit, int32_t token, const char *text, size_t bytes) {
-    if (printer->view->by != SCORE_BY_TOKEN || printer->terminal) return;
+    if (printer->view->by != SCORE_BY_TOKEN || (printer->terminal && !printer->view->selects)) return;
     if (printer->view->json) {
         finish_json(printer, unit, SCORE_BY_TOKEN,
-                    json_pack("{s:I, s:i, s:o, s:I, s:o}", "position", (json_int_t)unit->index, "token", token, "text",
-                              cli_json_text(text, bytes), "bytes", (json_int_t)unit->bytes, "bits",
-                              cli_json_real(score_bits(unit))));
+                    json_pack("{s:I, s:I, s:i, s:o, s:I, s:o}", "position", (json_int_t)unit->index, "line",
+                              (json_int_t)unit->first_line, "token", token, "text", cli_json_text(text, bytes), "bytes",
+                              (json_int_t)unit->bytes, "bits", cli_json_real(score_bits(unit))));
         return;
     }
     print_score(printer, unit, SCORE_BY_TOKEN);
@@ -136,6 +140,7 @@ void score_print_token(score_printer *printer, const score_unit *unit, int32_t t
 
 void score_print_line(score_printer *printer, const score_line *line) {
     size_t end = without_line_end(line->text, line->bytes);
+    if (printer->view->selects && printer->view->by != SCORE_BY_LINE) return;
     if (printer->view->json) {
         if (printer->holds_first && !score_is_blank(line->text, line->bytes)) {
             json_passage(printer, &printer->first); /* another one has begun */
@@ -163,7 +168,7 @@ void score_print_passage(score_printer *printer, const score_unit *unit) {
     if (printer->view->by != SCORE_BY_PASSAGE) return;
     if (!printer->view->json) {
         text_passage(printer, unit);
-    } else if (unit->index == 1) {
+    } else if (unit->index == 1 && !printer->view->selects) {
         printer->first = *unit;
         printer->holds_first = 1;
     } else {
@@ -171,31 +176,54 @@ void score_print_passage(score_printer *printer, const score_unit *unit) {
     }
 }
 
-void score_print_end(score_printer *printer, const char *verb, const score_unit *all, uint64_t above, double seconds) {
+void score_print_entry(score_printer *printer, const score_entry *entry) {
+    const score_line *line = &entry->line;
+    switch (printer->view->by) {
+    case SCORE_BY_TOKEN: score_print_token(printer, &line->unit, entry->token, line->text, line->bytes); break;
+    case SCORE_BY_LINE: score_print_line(printer, line); break;
+    case SCORE_BY_PASSAGE: score_print_passage(printer, &line->unit); break;
+    }
+}
+
+void score_print_end(score_printer *printer, const char *verb, const score_unit *all, const score_end *end) {
     static const char *const names[] = {"tokens", "lines", "passages"};
-    double rate = seconds > 0 ? (double)all->tokens / seconds : NAN;
+    double rate = end->seconds > 0 ? (double)(all->tokens + end->learned_tokens) / end->seconds : NAN;
     if (printer->view->json) {
         json_t *object = sums(all);
         json_object_set_new(object, "nll", cli_json_real(all->tokens ? all->nats / (double)all->tokens : NAN));
         set_relative(printer, all, SCORE_BY_PASSAGE, object); /* the whole: per byte */
         json_object_set_new(object, "lines", json_integer((json_int_t)all->lines));
         json_object_set_new(object, "passages", json_integer((json_int_t)all->index));
-        if (printer->view->has_threshold) json_object_set_new(object, "above", json_integer((json_int_t)above));
+        if (printer->view->has_threshold) {
+            json_object_set_new(object, "threshold", cli_json_real(printer->view->threshold));
+            json_object_set_new(object, "above", json_integer((json_int_t)end->above));
+        }
+        json_object_set_new(object, "learned", json_integer((json_int_t)end->learned));
+        if (end->state) {
+            json_object_set_new(object, "out", cli_json_string(end->state));
+            json_object_set_new(object, "position", json_integer((json_int_t)end->position));
+        }
         json_object_set_new(object, "frozen", json_boolean(printer->view->frozen));
-        json_object_set_new(object, "seconds", cli_json_real(seconds));
+        json_object_set_new(object, "seconds", cli_json_real(end->seconds));
         json_object_set_new(object, "tokens_per_s", cli_json_real(rate));
         cli_json_print(object);
         return;
     }
-    char marked[80] = "", relative[80] = "";
+    char marked[80] = "", relative[80] = "", learned[80] = "";
     if (printer->view->relative && all->bytes)
         snprintf(relative, sizeof relative, ", %+.4f by what it learned of the text",
                  score_relative(all, SCORE_BY_PASSAGE));
-    if (printer->view->has_threshold)
-        snprintf(marked, sizeof marked, ", %llu %s above %g", (unsigned long long)above, names[printer->view->by],
+    if (printer->view->has_threshold && !isfinite(printer->view->threshold))
+        snprintf(marked, sizeof marked, ", too few %s for a quantile of %.15g", names[printer->view->by],
+                 printer->view->quantile);
+    else if (printer->view->has_threshold)
+        snprintf(marked, sizeof marked, ", %llu %s above %g", (unsigned long long)end->above, names[printer->view->by],
                  printer->view->threshold);
+    if (end->learned)
+        snprintf(learned, sizeof learned, "after the first %llu lines: ", (unsigned long long)end->learned);
     fflush(stdout);
-    cli_note(verb, "%llu tokens, %llu bytes, %.4f bits per byte%s%s%s, in %.2f s", (unsigned long long)all->tokens,
-             (unsigned long long)all->bytes, all->bytes ? score_per_byte(all) : 0.0, relative, marked,
-             printer->view->frozen ? ", frozen" : "", seconds);
+    cli_note(verb, "%s%llu tokens, %llu bytes, %.4f bits per byte%s%s%s, in %.2f s", learned,
+             (unsigned long long)all->tokens, (unsigned long long)all->bytes, all->bytes ? score_per_byte(all) : 0.0,
+             relative, marked, printer->view->frozen ? ", frozen" : "", end->seconds);
+    if (end->state) cli_note(verb, "%s: the state at position %llu", end->state, (unsigned long long)end->position);
 }

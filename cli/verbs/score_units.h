@@ -13,11 +13,12 @@ enum { SCORE_LEVELS = 12, SCORE_SHOCK = 16, SCORE_SIDE = 5, SCORE_RELATIVE_LEVEL
 /* A token, a line, a passage, or everything so far. Tokens that nothing predicts are in no sum. */
 typedef struct score_unit {
     uint64_t index;             /* 1, 2, … */
-    uint64_t first_line, lines; /* a passage's; of a line: its own number and 1 */
+    uint64_t first_line, lines; /* a passage's; of a line: its own number and 1; of a token: its line's and 0 */
     uint64_t tokens, bytes;
     double nats, slow; /* slow: without what the fast head has learned of this text; with --relative */
     double mean;       /* bits per byte of everything so far, this included */
-    int above;         /* its score exceeds --threshold */
+    double limit;      /* what its score is compared with: --threshold, or the quantile before it; with a threshold */
+    int above;         /* its score exceeds that */
 } score_unit;
 
 double score_bits(const score_unit *unit);     /* in all */
@@ -43,7 +44,9 @@ typedef enum score_by { SCORE_BY_TOKEN, SCORE_BY_LINE, SCORE_BY_PASSAGE } score_
 typedef struct score_view {
     score_by by;
     int json, frozen, relative, has_threshold;
-    double threshold;
+    int selects;      /* only some units are shown, each by itself: --only-marked, --top */
+    double threshold; /* with --quantile: the latest */
+    double quantile;  /* 0: not asked for */
     const char *name; /* of the text */
     char model[33];
 } score_view;
