@@ -14,6 +14,18 @@ int cli_mixer_learners(const il_config *config) {
     return n;
 }
 
+void cli_mixer_furnish(il_config *config) {
+    if (!strcmp(il_mixer_name(config->mixer), CLI_MIXER_DEFAULT)) config->fast_head_size = CLI_FAST_HEAD_SIZE;
+}
+
+int cli_mixer_carries(const il_config *config) {
+    static const il_mixer_kind published[] = {IL_MIXER_SELF_ATTENTION, IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_MLP};
+    for (int i = 0; i < config->layers; i++)
+        for (size_t k = 0; k < sizeof published / sizeof *published; k++)
+            if (il_config_mixer(config, i) == published[k]) return 0;
+    return 1;
+}
+
 const char *cli_mixer(int i) {
     for (int ttt = 1; ttt >= 0; ttt--)
         for (int mixer = 0; mixer < il_mixer_count(); mixer++)

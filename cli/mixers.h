@@ -8,6 +8,17 @@
 int cli_mixer_learns(const il_config *config, int layer);
 int cli_mixer_learners(const il_config *config);
 
+/* What a new model of ours is made of, and what suits it: a memory that fades, so that the state can be carried on
+ * without end, and an output head that learns too (docs/ttt.md). The rules that others have published, and attention,
+ * are made and trained as they were published, without either. */
+#define CLI_MIXER_DEFAULT "ttt_linear_decay"
+enum { CLI_FAST_HEAD_SIZE = 32 };
+/* Gives the config of a preset the fast head if its mixer is CLI_MIXER_DEFAULT. */
+void cli_mixer_furnish(il_config *config);
+/* Whether the state of such a model may be carried from window to window in training: no layer is of a published rule.
+ */
+int cli_mixer_carries(const il_config *config);
+
 /* Their names, those that learn while they read first; NULL from il_mixer_count on. */
 const char *cli_mixer(int i);
 

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BAR_WIDTH = 24, LINE_MAX_BYTES = 1024 };
+enum { BAR_WIDTH = 24, BAR_WIDTH_MIN = 8, LINE_MAX_BYTES = 1024 };
 static const double PLAIN_EVERY_S = 10, BAR_EVERY_S = 0.1;
 
 static int bar_open; /* the cursor stands in a progress bar */
@@ -131,13 +131,16 @@ void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail
         cli_note(progress->verb, "%s", line);
         return;
     }
-    char bar[BAR_WIDTH + 1];
-    size_t filled = (size_t)(fraction * BAR_WIDTH);
-    memset(bar, '.', BAR_WIDTH);
-    memset(bar, '#', filled < BAR_WIDTH ? filled : BAR_WIDTH);
-    bar[BAR_WIDTH] = 0;
-    int room = terminal_columns() - BAR_WIDTH - 4;
-    fprintf(stderr, "\r\033[K[%s] %.*s", bar, room > 0 ? room : 0, line);
+    /* The bar takes what the words leave, if that is worth it; a line must not reach the last column. */
+    int columns = terminal_columns() - 1, left = columns - (int)strlen(line) - 3;
+    int width = left > BAR_WIDTH ? BAR_WIDTH : left, filled = (int)(fraction * width);
+    fputs("\r\033[K", stderr);
+    if (width >= BAR_WIDTH_MIN) {
+        fputc('[', stderr);
+        for (int i = 0; i < width; i++) fputc(i < filled ? '#' : '.', stderr);
+        fputs("] ", stderr);
+    }
+    fprintf(stderr, "%.*s", columns, line);
     fflush(stderr);
     bar_open = 1;
 }

@@ -466,7 +466,8 @@ IL_API il_status il_data_tokenize(il_engine *engine, const char *const *files, s
                                   uint64_t *tokens, il_error *error);
 
 /* Trains a SentencePiece BPE model on the documents of files: identity normalisation, byte fallback, no added space, so
- * that decode(encode(x)) = x for every UTF-8 x; written to path atomically. options may be NULL. */
+ * that decode(encode(x)) = x for every UTF-8 x; written to path atomically. options may be NULL. vocab_size is a limit:
+ * a text that gives fewer pieces gets a vocabulary of all it gives, and the log says so. */
 IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files,
                                     const il_documents_options *options, int vocab_size, const char *path,
                                     il_error *error);
@@ -514,6 +515,16 @@ IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *e
 IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
+
+/* What validations have found. Checkpoints keep it. */
+typedef struct il_validation {
+    double best_loss;   /* the least; NaN: none yet */
+    uint64_t best_step; /* the step after which it was that */
+    uint64_t worse;     /* validations since then: none was below it */
+} il_validation;
+/* Notes the loss of a validation, by il_trainer_eval or the program's own, after the steps done. */
+IL_API void il_trainer_validated(il_trainer *trainer, double loss);
+IL_API void il_trainer_get_validation(const il_trainer *trainer, il_validation *validation);
 /* Takes dir, made if absent, for this trainer until it is closed or takes another: IL_ERR_IO, naming the process and
  * its host, while another one has it. Saving does so by itself; a program asks before its first step. Where the file
  * system has no locks the log says so, once. Removes what killed runs left half-written. */
@@ -522,6 +533,10 @@ IL_API il_status il_trainer_lock(il_trainer *trainer, const char *dir, il_error 
  * IL_ERR_NONFINITE of a weight among them, the last checkpoint stays. (Where a file system cannot exchange folders a
  * step that is saved again is called step-N.1.) */
 IL_API il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error);
+/* The same, and moves the link dir/best too. drop 1: the checkpoint that dir/best led to before is removed, if nothing
+ * but a checkpoint is there. */
+IL_API il_status il_trainer_save_best(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, int drop,
+                                      il_error *error);
 /* Goes on from dir/latest: the steps that follow are the ones an uninterrupted run would have made, bit for bit.
  * IL_ERR_MISMATCH, naming what was and what is, when the data (their tokens, lengths, order) or the options are others;
  * with resume_with_changes the log says so, and other data are read from their beginning. On failure the trainer is as

@@ -18,7 +18,8 @@ char *support_book(uint64_t seed, size_t bytes) {
 }
 
 void support_bytes_model(void) {
-    free(support_done("init --preset tiny %s --tokenizer bytes --seed 3 --out fresh", SUPPORT_SHAPE));
+    free(
+        support_done("init --preset tiny %s --mixer ttt_linear --tokenizer bytes --seed 3 --out fresh", SUPPORT_SHAPE));
     free(support_done(
         "train --model fresh --data book.txt --out run --steps 25 --batch-tokens 256 --seq-len 64 --lr 1e-2 "
         "--save-every 25"));
@@ -27,7 +28,7 @@ void support_bytes_model(void) {
 
 void support_sentencepiece_model(void) {
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --out s", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer ttt_linear --tokenizer t.model --out s", SUPPORT_SHAPE));
 }
 
 void support_llama_model(void) {
@@ -39,5 +40,5 @@ void support_llama_model(void) {
     support_spm_piece(&spm, "rea", -0.25F, SUPPORT_NORMAL);
     support_spm_end(&spm, SUPPORT_UNIGRAM, 1, 1, 0);
     support_write("l.model", spm.data, spm.bytes);
-    free(support_done("init --preset tiny %s --tokenizer l.model --out l", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer ttt_linear --tokenizer l.model --out l", SUPPORT_SHAPE));
 }

@@ -479,6 +479,65 @@ static void progress_that_is_no_file_of_ours(void **unused) {
     support_folder_remove(folder);
 }
 
+static void assert_validation(const il_trainer *trainer, double loss, uint64_t step, uint64_t worse) {
+    il_validation v;
+    il_trainer_get_validation(trainer, &v);
+    assert_true(isnan(loss) ? isnan(v.best_loss) : v.best_loss == loss);
+    assert_int_equal(v.best_step, step);
+    assert_int_equal(v.worse, worse);
+}
+
+/* The link to the best moves only to a better one; what it led to goes if asked; a resumed run knows what was found. */
+static void the_best_checkpoint_is_kept(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make(), out[512], link[600], name[64];
+    snprintf(out, sizeof out, "%s", support_path(folder, "out"));
+    snprintf(link, sizeof link, "%s/best", out);
+    const char *shard = support_train_shard(folder);
+    support_training r;
+    support_training_open(&r, shard, mixers[0], 1, 0);
+    assert_validation(r.trainer, NAN, 0, 0);
+    static const struct {
+        double loss;
+        int drop;
+        const char *best, *gone, *there; /* after it */
+    } found[] = {{NAN, 0, NULL, NULL, NULL},       {3, 0, "step-2", NULL, NULL},     {4, 0, "step-2", NULL, NULL},
+                 {2, 1, "step-4", "step-2", NULL}, {1, 0, "step-5", NULL, "step-4"}, {1, 0, "step-5", NULL, "step-6"}};
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++) {
+        support_train_steps(r.trainer, 1);
+        il_trainer_validated(r.trainer, found[i].loss);
+        il_validation v;
+        il_trainer_get_validation(r.trainer, &v);
+        if (found[i].best && !v.worse)
+            assert_ok(il_trainer_save_best(r.trainer, NULL, out, found[i].drop, &error), error);
+        else
+            assert_ok(il_trainer_save(r.trainer, NULL, out, &error), error);
+        ssize_t n = readlink(link, name, sizeof name - 1);
+        assert_int_equal(n > 0, found[i].best != NULL);
+        if (n > 0) name[n] = 0, assert_string_equal(name, found[i].best);
+        char path[600];
+        if (found[i].gone)
+            assert_false(support_exists((snprintf(path, sizeof path, "%s/%s", out, found[i].gone), path)));
+        if (found[i].there)
+            assert_true(support_exists((snprintf(path, sizeof path, "%s/%s", out, found[i].there), path)));
+    }
+    assert_validation(r.trainer, 1, 5, 1);
+    support_training_close(&r);
+    support_training_open(&r, shard, mixers[0], 1, 0);
+    assert_ok(il_trainer_resume(r.trainer, out, &error), error);
+    assert_validation(r.trainer, 1, 5, 1);
+    /* a link that leads elsewhere is moved, and nothing there is touched */
+    const char *elsewhere = support_path(folder, "step-elsewhere");
+    assert_int_equal(mkdir(elsewhere, 0700), 0);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(symlink("../step-elsewhere", link), 0);
+    assert_ok(il_trainer_save_best(r.trainer, NULL, out, 1, &error), error);
+    assert_true(support_exists(elsewhere));
+    support_training_close(&r);
+    support_folder_remove(folder);
+}
+
 static void damaged_checkpoints_are_refused(void **unused) {
     (void)unused;
     il_error error;
@@ -490,6 +549,7 @@ static void damaged_checkpoints_are_refused(void **unused) {
     support_training_open(&r, shard, mixers[0], 1, 0);
     assert_fails(il_trainer_resume(r.trainer, out, &error), IL_ERR_IO, error, "no checkpoint");
     support_train_steps(r.trainer, 2);
+    il_trainer_validated(r.trainer, 1.5);
     assert_ok(il_trainer_save(r.trainer, NULL, out, &error), error);
     snprintf(path, sizeof path, "%s/latest/trainer.json", out);
     size_t bytes;
@@ -499,6 +559,9 @@ static void damaged_checkpoints_are_refused(void **unused) {
         il_status status;
     } cases[] = {{"\"step\"", "\"stop\"", "step is missing", IL_ERR_FORMAT},
                  {"\"format\": 1", "\"format\": 9", "format 9", IL_ERR_UNSUPPORTED},
+                 {"\"best_loss\": 1.5", "\"best_loss\": true", "best_loss is missing", IL_ERR_FORMAT},
+                 {"\"best_step\": 2", "\"best_step\": -2", "best_step is missing", IL_ERR_FORMAT},
+                 {"\"worse\": 0", "\"worse\": \"0\"", "worse is missing", IL_ERR_FORMAT},
                  {"\"length\": 32", "\"length\": 64", "length was 64", IL_ERR_MISMATCH},
                  {"{", "", "line", IL_ERR_FORMAT}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -528,6 +591,7 @@ static void damaged_checkpoints_are_refused(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_resumed_run_is_the_uninterrupted_one),
+        cmocka_unit_test(the_best_checkpoint_is_kept),
         cmocka_unit_test(a_killed_run_resumes),
         cmocka_unit_test(damaged_checkpoints_are_refused),
         cmocka_unit_test(a_failed_resume_changes_nothing),

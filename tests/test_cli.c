@@ -148,12 +148,26 @@ static void test_init_shape(void **state) {
 static void test_init_defaults(void **state) {
     (void)state;
     free(support_done("init --preset tiny --out plain"));
-    free(support_done(
-        "init --preset tiny --mixer ttt_linear --backbone mamba --tokenizer bytes --seed 0 --out spelled"));
+    free(support_done("init --preset tiny --mixer ttt_linear_decay --set fast_head_size=32 --backbone mamba "
+                      "--tokenizer bytes --seed 0 "
+                      "--out spelled"));
     char *plain = support_fingerprint("plain"), *spelled = support_fingerprint("spelled");
     assert_string_equal(plain, spelled);
     free(plain);
     free(spelled);
+    /* what others have published is made as they did */
+    static const char *const published[] = {"--mixer ttt_linear", "--mixer ttt_mlp", "--mixer self_attention",
+                                            "--layers 3*ttt_linear,self_attention"};
+    for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+        free(support_done("init --preset tiny %s --force --out published", published[i]));
+        char *config = support_text_of("published/config.json");
+        assert_null(strstr(config, "fast_head"));
+        free(config);
+    }
+    free(support_done("init --preset tiny --layers 3*ttt_linear_decay,self_attention --out hybrid"));
+    json_t *hybrid = support_json("inspect hybrid");
+    assert_int_equal(support_number(hybrid, "config.fast_head_size"), 32);
+    json_decref(hybrid);
 }
 
 static void test_init_seed_and_force(void **state) {
@@ -279,6 +293,16 @@ static void test_train_tokenizer(void **state) {
     json_t *object = support_json("inspect stdin.model");
     assert_int_equal(support_number(object, "tokenizer.vocab_size"), 290);
     json_decref(object);
+    run = support_cli(NULL, "train-tokenizer --vocab 100000 --out most.model book.txt --json");
+    assert_int_equal(run.code, 0);
+    json_t *most = json_loads(run.out, 0, NULL);
+    int size = (int)support_number(most, "vocab_size");
+    assert_true(size > 300 && size < 3000);
+    char said[100];
+    snprintf(said, sizeof said, "the text gives no more than %d pieces: that is the vocabulary, not 100000", size);
+    assert_non_null(strstr(run.err, said));
+    json_decref(most);
+    support_run_free(&run);
     support_refused(1, "no-such.txt", "train-tokenizer --vocab 300 --out x.model no-such.txt");
     support_refused(2, "--vocab must be from 2 to 16777216, not 1", "train-tokenizer --vocab 1 --out x.model book.txt");
     support_refused(2, "FILE is missing", "train-tokenizer --vocab 300 --out x.model");
@@ -359,6 +383,56 @@ static void test_inspect_refusals(void **state) {
 
 /* ---- progress ---- */
 
+/* What the command writes to a terminal of so many columns; stdout goes to the file out. */
+static void on_terminal(int columns, const char *const *argv, char *text, size_t capacity) {
+    struct winsize size = {.ws_row = 24, .ws_col = (unsigned short)columns};
+    int master, slave;
+    size_t n = 0;
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, columns ? &size : NULL), 0);
+    pid_t child = fork();
+    if (!child) {
+        setenv("TERM", "xterm", 1);
+        int out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0666);
+        if (dup2(out, STDOUT_FILENO) < 0 || dup2(slave, STDERR_FILENO) < 0) _exit(125);
+        execv(argv[0], (char **)(uintptr_t)argv);
+        _exit(126);
+    }
+    close(slave);
+    for (ssize_t got; n < capacity - 1 && (got = read(master, text + n, capacity - 1 - n)) > 0;) n += (size_t)got;
+    text[n] = 0;
+    close(master);
+    assert_int_equal(support_cli_wait(child), 0);
+}
+
+/* Epoch, best validation and the time left are seen on 60 columns; on more there is a bar too. */
+static void test_progress_of_training(void **state) {
+    (void)state;
+    char text[1 << 16];
+    static const struct {
+        int columns;
+        const char *out, *bar;
+    } terminals[] = {{60, "narrow", "\r\033[Kstep 12/12, epoch "},
+                     {100, "wide", "[########################] step 12/12, "}};
+    for (size_t i = 0; i < 2; i++) {
+        const char *const argv[] = {INNERLOOP, "train",    "--model",        "m",  "--out",     terminals[i].out,
+                                    "--steps", "12",       "--batch-tokens", "64", "--seq-len", "16",
+                                    "--val",   "book.txt", "--val-every",    "1",  "--json",    "book.txt",
+                                    NULL};
+        on_terminal(terminals[i].columns, argv, text, sizeof text);
+        const char *last = strstr(text, "step 12/12, epoch 0.3, loss ");
+        assert_non_null(last);
+        assert_non_null(strstr(text, terminals[i].bar));
+        assert_non_null(strstr(last, ", best "));
+        assert_non_null(strstr(last, " in all"));
+        for (const char *at = text, *end; (at = strstr(at, "\r\033[K")); at = end) {
+            at += 4;
+            end = at + strcspn(at, "\r\n");
+            if (end - at >= terminals[i].columns)
+                fail_msg("%d columns: \"%.*s\"", terminals[i].columns, (int)(end - at), at);
+        }
+    }
+}
+
 /* With a terminal for stderr there is a bar that is redrawn; elsewhere plain lines. */
 static void test_progress(void **state) {
     (void)state;
@@ -367,24 +441,10 @@ static void test_progress(void **state) {
     assert_null(strchr(run.err, '\r'));
     assert_non_null(strstr(run.err, "innerloop eval: token 3000/3000, loss "));
     support_run_free(&run);
-    int master, slave;
     char text[1 << 16];
-    size_t n = 0;
-    assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
-    pid_t child = fork();
-    if (!child) {
-        setenv("TERM", "xterm", 1);
-        int out = open("out", O_WRONLY | O_CREAT | O_TRUNC, 0666);
-        if (dup2(out, STDOUT_FILENO) < 0 || dup2(slave, STDERR_FILENO) < 0) _exit(125);
-        execl(INNERLOOP, INNERLOOP, "eval", "--model", "m", "--data", "book.txt", "--json", (char *)NULL);
-        _exit(126);
-    }
-    close(slave);
-    for (ssize_t got; n < sizeof text - 1 && (got = read(master, text + n, sizeof text - 1 - n)) > 0;) n += (size_t)got;
-    text[n] = 0;
-    close(master);
-    assert_int_equal(support_cli_wait(child), 0);
-    assert_non_null(strstr(text, "\r\033[K[########################] token 3000/3000, loss "));
+    static const char *const eval[] = {INNERLOOP, "eval", "--model", "m", "--data", "book.txt", "--json", NULL};
+    on_terminal(0, eval, text, sizeof text); /* its size is not known: 80 columns */
+    assert_non_null(strstr(text, "#] token 3000/3000, loss "));
     char *out = support_text_of("out");
     json_t *object = json_loads(out, 0, NULL);
     assert_true(json_is_object(object));
@@ -435,6 +495,7 @@ int main(void) {
         cmocka_unit_test(test_inspect_refusals),
         cmocka_unit_test(test_nothing_half_made),
         cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_progress_of_training),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

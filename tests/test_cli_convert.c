@@ -14,7 +14,7 @@ static int begin(void **state) {
     if (support_cli_begin(state)) return 1;
     free(support_book(6, 3000));
     free(support_done("train-tokenizer --vocab 300 --out t.model book.txt"));
-    free(support_done("init --preset tiny %s --tokenizer t.model --seed 3 --out m", SUPPORT_SHAPE));
+    free(support_done("init --preset tiny %s --mixer ttt_linear --tokenizer t.model --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("convert --model m --dtype bf16 --out b"));
     free(support_done("convert --model b --dtype f32 --out w"));
     return 0;

@@ -189,7 +189,8 @@ static void test_completion_offers_values(void **state) {
     offers("train --data te", "text file.txt\n");
     offers("train --data a.txt te", "text file.txt\n"); /* takes many */
     offers("train --data a.txt --shu", "--shuffle\n");
-    offers("train --stateful te", "\n");
+    offers("train te", "text file.txt\n");
+    offers("train --stateful te", "text file.txt\n");
     offers("score te", "text file.txt\n");
     offers("score --frozen te", "text file.txt\n");
     offers("score --threshold 3 te", "text file.txt\n");

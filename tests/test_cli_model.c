@@ -480,7 +480,8 @@ static void test_generate_ends_at_eos(void **state) {
     int eos = (int)json_integer_value(json_array_get(ids, 5));
     size_t first = 0;
     while (json_integer_value(json_array_get(ids, first)) != eos) first++;
-    free(support_done("init --preset tiny %s --seed 3 --set eos_token_id=%d --out ends", SUPPORT_SHAPE, eos));
+    free(support_done("init --preset tiny %s --mixer ttt_linear --seed 3 --set eos_token_id=%d --out ends",
+                      SUPPORT_SHAPE, eos));
     json_t *ended = support_json("generate --model ends --prompt 'the ' --max-tokens 20 --temperature 0");
     assert_string_equal(support_string(ended, "finish"), "eos");
     assert_int_equal(support_number(ended, "tokens"), first);

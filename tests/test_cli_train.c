@@ -6,6 +6,7 @@
 #include "support_cli_models.h"
 #include "support_files.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static int begin(void **state) {
     for (int i = 0; i < 24; i++) fprintf(file, "{\"text\": \"%.*s\"}\n", 20 + 7 * i, prose + 100 * i);
     fclose(file);
     support_write("val.txt", prose + 1000, 500);
+    support_write("heart.txt", prose, 400);
     free(prose);
     free(support_done("init --preset tiny %s --out m", SUPPORT_SHAPE));
     free(support_done("init --preset tiny %s --mixer ttt_mlp --out mlp", SUPPORT_SHAPE));
@@ -101,8 +103,8 @@ static void test_no_option_is_ignored(void **state) {
         SHORT " --inner-lr-start 0.3",
         SHORT " --seed 5",
         SHORT " --shuffle none",
-        SHORT " --stateful",
-        SHORT " --stateful --shuffle none",
+        SHORT " --fresh",
+        SHORT " --fresh --shuffle none",
         "--steps 4 --warmup 3 " SIZE,
         "--steps 5 --warmup 2 " SIZE,
         "--steps 4 --warmup 2 --batch-tokens 128 --seq-len 16",
@@ -123,7 +125,8 @@ static void test_no_option_is_ignored(void **state) {
 
 static void test_carry_is_another_name_of_stateful(void **state) {
     (void)state;
-    char *stateful = trained(SHORT " --stateful"), *carry = trained(SHORT " --carry"), *plain = trained(SHORT);
+    char *stateful = trained(SHORT " --stateful"), *carry = trained(SHORT " --carry"),
+         *plain = trained(SHORT " --fresh");
     assert_string_equal(stateful, carry);
     assert_string_not_equal(stateful, plain);
     free(plain);
@@ -186,15 +189,128 @@ static void test_log_and_checkpoints(void **state) {
     json_decref(result);
 }
 
-/* The validation loss is eval's: the same sequences, the same bits' worth of loss. */
+/* The state is carried on in training unless a layer is of a published rule. */
+static void test_state_by_mixer(void **state) {
+    (void)state;
+    char *plain = trained(SHORT), *stateful = trained(SHORT " --stateful");
+    assert_string_equal(plain, stateful);
+    free(stateful);
+    free(plain);
+    free(support_done("train --model mlp --data docs.jsonl --out by-mixer %s", SHORT));
+    free(support_done("train --model mlp --data docs.jsonl --out by-word %s --fresh", SHORT));
+    free(support_done("train --model mlp --data docs.jsonl --out carried %s --stateful", SHORT));
+    support_same_files("by-mixer/latest/model.safetensors", "by-word/latest/model.safetensors");
+    char *fresh = support_fingerprint("by-mixer/latest"), *carried = support_fingerprint("carried/latest");
+    assert_string_not_equal(fresh, carried);
+    free(carried);
+    free(fresh);
+    /* what only carrying the state on asks for is said */
+    support_refused(1, "--fresh begins every window",
+                    "train --model m --data book.txt --out x --steps 1 "
+                    "--batch-tokens 30 --seq-len 15");
+    free(support_done("train --model m --data book.txt --out x15 --steps 1 --batch-tokens 30 --seq-len 15 --fresh"));
+}
+
+/* Validation is what eval says: of the whole text with all that learns, and in windows where training is. */
 static void test_validation_is_eval(void **state) {
     (void)state;
     json_t *result = support_json("train --model m --data book.txt --out validated %s --val val.txt", SHORT);
-    json_t *eval = support_json("eval --model validated/latest --data val.txt --seq-len 16");
-    assert_true(support_number(result, "val_loss") - support_number(eval, "nll") < 1e-4);
-    assert_true(support_number(eval, "nll") - support_number(result, "val_loss") < 1e-4);
+    json_t *eval = support_json("eval --model validated/latest --data val.txt");
+    assert_true(support_number(result, "val_loss") == support_number(eval, "nll"));
+    double bits = support_number(eval, "bits_per_byte") / support_number(eval, "nll");
+    assert_true(fabs(support_number(result, "best_bits_per_byte") / support_number(result, "best_loss") / bits - 1) <
+                1e-12);
     json_decref(eval);
     json_decref(result);
+    result = support_json("train --model m --data book.txt --out windows %s --fresh --val val.txt", SHORT);
+    eval = support_json("eval --model windows/latest --data val.txt --seq-len 16");
+    assert_true(json_is_null(json_object_get(result, "best_bits_per_byte")));
+    /* training knows nothing of the fast head */
+    free(support_done("convert --model windows/latest --set fast_head_size=0 --out slow"));
+    json_t *slow = support_json("eval --model slow --data val.txt --seq-len 16");
+    assert_true(fabs(support_number(result, "val_loss") - support_number(slow, "nll")) < 1e-4);
+    json_decref(slow);
+    json_decref(eval);
+    json_decref(result);
+    static const char *const says[][2] = {{"", "val.txt, read whole, as it will be in use; best is in bits per byte"},
+                                          {"--fresh", "val.txt, in windows of --seq-len"}};
+    for (int i = 0; i < 2; i++) {
+        support_run run =
+            support_cli(NULL, "train --model m --data book.txt --out says%d %s %s --val val.txt", i, SHORT, says[i][0]);
+        assert_int_equal(run.code, 0);
+        if (!strstr(run.err, says[i][1])) fail_msg("\"%s\" lacks \"%s\"", run.err, says[i][1]);
+        support_run_free(&run);
+    }
+}
+
+/* A text learned by heart: validation gets worse, the run stops, and what it was at its best is kept. */
+#define OVERFIT "--steps 300 --batch-tokens 128 --seq-len 64 --lr 3e-2 --val val.txt --val-every 5 --save-every 300"
+static void test_patience(void **state) {
+    (void)state;
+    support_run run = support_cli(NULL,
+                                  "train --model m --data heart.txt --out patient %s --patience 3 --log p.jsonl "
+                                  "--json",
+                                  OVERFIT);
+    assert_int_equal(run.code, 0);
+    json_t *result = json_loads(run.out, 0, NULL), *lines = read_log("p.jsonl"), *line;
+    double best = INFINITY;
+    int worse = 0, best_step = 0;
+    size_t i;
+    json_array_foreach(lines, i, line) {
+        if (!json_object_get(line, "val_loss")) continue;
+        assert_true(worse < 3); /* it stops at once */
+        if (support_number(line, "val_loss") < best) {
+            best = support_number(line, "val_loss");
+            best_step = (int)i + 1;
+            worse = 0;
+        } else {
+            worse++;
+        }
+    }
+    assert_int_equal(worse, 3);
+    assert_true(json_array_size(lines) < 300);
+    assert_true(json_is_true(json_object_get(result, "stopped")));
+    assert_int_equal(support_number(result, "best_step"), best_step);
+    assert_true(support_number(result, "best_loss") == best);
+    char said[100], step[40];
+    snprintf(said, sizeof said, "validation has risen 3 times since step %d, stopping", best_step);
+    assert_non_null(strstr(run.err, said));
+    support_run_free(&run);
+    json_t *eval = support_json("eval --model patient/best --data val.txt");
+    assert_true(support_number(eval, "nll") == best);
+    /* the best, the last and their links; none of those that were the best before */
+    snprintf(step, sizeof step, "patient/step-%d", best_step);
+    assert_true(support_exists(step));
+    snprintf(step, sizeof step, "patient/step-%d", (int)json_array_size(lines));
+    assert_true(support_exists(step));
+    assert_int_equal(support_folder_count("patient"), 4);
+    json_t *again = support_json("train --resume --data heart.txt --out patient %s --patience 3", OVERFIT);
+    assert_int_equal(support_number(again, "tokens"), 0);
+    assert_true(json_is_true(json_object_get(again, "stopped")));
+    /* without patience it goes on to the end */
+    json_t *impatient = support_json("train --resume --data heart.txt --out patient %s", OVERFIT);
+    assert_int_equal(support_number(impatient, "steps"), 300);
+    support_refused(2, "--patience needs --val", "train --model m --data book.txt --out x %s --patience 2", SHORT);
+    json_decref(impatient);
+    json_decref(again);
+    json_decref(eval);
+    json_decref(lines);
+    json_decref(result);
+}
+
+/* Checkpoints of --save-every stay, also if they were once the best. */
+static void test_best_beside_others(void **state) {
+    (void)state;
+    free(support_done("train --model m --data book.txt --out beside --steps 6 --warmup 2 %s --val val.txt --val-every "
+                      "1 --patience 9 --save-every 2",
+                      SIZE));
+    assert_true(support_exists("beside/step-2") && support_exists("beside/step-4") && support_exists("beside/step-6"));
+    char link[64];
+    ssize_t n = readlink("beside/best", link, sizeof link - 1);
+    assert_true(n > 0);
+    link[n] = 0;
+    assert_string_equal(link, "step-6"); /* it still learns */
+    assert_false(support_exists("beside/step-5"));
 }
 
 static void test_data_from_stdin(void **state) {
@@ -223,8 +339,14 @@ static void test_refusals(void **state) {
     (void)state;
     support_refused(2, "--batch-tokens must be a multiple of --seq-len",
                     "train --model m --data book.txt --out x --steps 4 --batch-tokens 65 --seq-len 16");
-    support_refused(2, "--model DIR is missing", "train --data book.txt --out x %s", SHORT);
-    support_refused(2, "--data FILE is missing", "train --model m --out x %s", SHORT);
+    support_refused(2, "--steps needs --model DIR or --resume", "train --data book.txt --out x %s", SHORT);
+    support_refused(2, "FILE is missing", "train --model m --out x %s", SHORT);
+    support_refused(2, "FILE and --data FILE say the same", "train --model m --data book.txt --out x %s val.txt",
+                    SHORT);
+    support_refused(2, "--out is missing", "train --model m %s book.txt", SHORT);
+    support_refused(2, "--steps is missing", "train --model m --out x %s book.txt", SIZE);
+    support_refused(2, "--minutes is of a new model", "train --model m --out x %s --minutes 3 book.txt", SHORT);
+    support_refused(2, "--stateful and --fresh", "train --model m --out x %s --stateful --fresh book.txt", SHORT);
     support_refused(2, "--data needs a value", "train --model m --out x %s --data", SHORT);
     support_refused(2, "--shuffle: 'all' is not one of {blocks,none}",
                     "train --model m --data book.txt --out x %s --shuffle all", SHORT);
@@ -340,7 +462,13 @@ static void test_interrupt_and_resume(void **state) {
         wait_for_lines(signals[i].log, 4);
         assert_int_equal(kill(child, signals[i].number), 0);
         assert_int_equal(support_cli_wait(child), signals[i].code);
-        char *out = support_text_of("out");
+        char *out = support_text_of("out"), *said = support_text_of("err"), line[400];
+        snprintf(line, sizeof line,
+                 "this goes on:\n    innerloop train --model m --data docs.jsonl --out %s " LONG
+                 " --log %s --json --resume\n",
+                 signals[i].out, signals[i].log);
+        if (!strstr(said, line)) fail_msg("\"%s\" lacks \"%s\"", said, line);
+        free(said);
         json_t *result = json_loads(out, 0, NULL), *run = support_json("inspect %s", signals[i].out);
         json_t *lines = read_log(signals[i].log);
         assert_true(json_is_true(json_object_get(result, "interrupted")));
@@ -431,7 +559,10 @@ int main(void) {
         cmocka_unit_test(test_carry_is_another_name_of_stateful),
         cmocka_unit_test(test_mlp_default),
         cmocka_unit_test(test_log_and_checkpoints),
+        cmocka_unit_test(test_state_by_mixer),
         cmocka_unit_test(test_validation_is_eval),
+        cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_best_beside_others),
         cmocka_unit_test(test_data_from_stdin),
         cmocka_unit_test(test_sentencepiece_goes_along),
         cmocka_unit_test(test_refusals),

@@ -249,13 +249,28 @@ static void training_is_repeatable_and_silent(void **state) {
     free(b);
 }
 
+/* More pieces than a text gives: as many as it gives, as if they had been asked for. */
+static void too_large_a_vocabulary(void **state) {
+    (void)state;
+    const char *files[] = {support_path(folder, "a.txt")}, *large = support_path(folder, "large.model");
+    assert_ok(il_tokenizer_train(engine, files, 1, NULL, 30000, large, &error), error);
+    il_tokenizer *most;
+    il_tokenizer_info i;
+    assert_ok(il_tokenizer_load(engine, large, &most, &error), error);
+    il_tokenizer_get_info(most, &i);
+    assert_true(i.vocab_size > 300 && i.vocab_size < 30000);
+    il_tokenizer_close(most);
+    const char *exact = support_path(folder, "exact.model");
+    assert_ok(il_tokenizer_train(engine, files, 1, NULL, i.vocab_size, exact, &error), error);
+    support_same_files(large, exact);
+}
+
 static void training_refuses(void **state) {
     (void)state;
     const char *files[] = {support_path(folder, "a.txt")}, *path = support_path(folder, "x.model");
     assert_fails(il_tokenizer_train(engine, files, 1, NULL, 100, path, &error), IL_ERR_ARG, error, "100");
     assert_fails(il_tokenizer_train(engine, files, 1, NULL, 260, path, &error), IL_ERR_ARG, error, "260");
     assert_fails(il_tokenizer_train(engine, files, 1, NULL, 265, path, &error), IL_ERR_ARG, error, "required_chars");
-    assert_fails(il_tokenizer_train(engine, files, 1, NULL, 30000, path, &error), IL_ERR_ARG, error, "too high");
     assert_fails(il_tokenizer_train(engine, files, 0, NULL, 400, path, &error), IL_ERR_ARG, error, "no text files");
     const char *missing[] = {support_path(folder, "missing.txt")};
     assert_fails(il_tokenizer_train(engine, missing, 1, NULL, 400, path, &error), IL_ERR_IO, error, "missing.txt");
@@ -278,6 +293,7 @@ int main(void) {
         cmocka_unit_test(parts_do_not_show),
         cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(training_is_repeatable_and_silent),
+        cmocka_unit_test(too_large_a_vocabulary),
         cmocka_unit_test(training_refuses),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -23,7 +23,7 @@ static void preset_mixer(const init_options *options, char mixer[64]) {
     else if (options->layers)
         snprintf(mixer, 64, "self_attention");
     else
-        snprintf(mixer, 64, "%s", options->mixer ? options->mixer : "ttt_linear");
+        snprintf(mixer, 64, "%s", options->mixer ? options->mixer : CLI_MIXER_DEFAULT);
 }
 
 /* Preset, then the tokenizer's numbers, then --set, then --layers. *usage is set when the fault is in how the command
@@ -38,6 +38,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
     preset_mixer(options, mixer);
     il_status status = il_config_preset(options->preset, mixer, options->backbone, config, &command->error);
     if (status) return status;
+    cli_mixer_furnish(config);
     il_tokenizer_get_info(tokenizer, &info);
     config->vocab_size = info.vocab_size;
     config->bos_token = info.bos;
@@ -80,7 +81,8 @@ int verb_init(int argc, char **argv) {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}", "size of the model",
             .required = 1),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
-        ARG("--mixer", ARG_CHOICE, &options.mixer, mixers.text, "what mixes tokens in each layer (default ttt_linear)"),
+        ARG("--mixer", ARG_CHOICE, &options.mixer, mixers.text,
+            "what mixes tokens in each layer (default " CLI_MIXER_DEFAULT ", with a fast head)"),
         ARG("--layers", ARG_TEXT, &options.layers, "NAME,…",
             "mixer of each layer instead; 3*NAME stands for three; a list shorter than the model is repeated"),
         ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
@@ -96,7 +98,8 @@ int verb_init(int argc, char **argv) {
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example =
-                         "innerloop init --preset tiny --mixer ttt_mlp --tokenizer bytes --seed 1 --out model\n"
+                         "innerloop init --preset tiny --tokenizer bytes --seed 1 --out model\n"
+                         "innerloop init --preset tiny --mixer ttt_linear --out as-published\n"
                          "innerloop init --preset small --set num_hidden_layers=4 --out shallow\n"
                          "innerloop init --preset tiny --layers '3*ttt_linear_decay,self_attention' --out hybrid"};
     cli_command command;

@@ -1,298 +1,138 @@
-/* train.c: `innerloop train`: steps, validation, log, checkpoints, and stopping in good order. */
-#include "command.h"
+/* train.c: `innerloop train`: a model of one's own from files alone (train_new.h), or a run as its options say
+ * (train_run.h). */
 #include "documents.h"
-#include "files.h"
 #include "interrupt.h"
+#include "mixers.h"
 #include "output.h"
+#include "shell.h"
 #include "verbs.h"
+#include "verbs/train_new.h"
+#include "verbs/train_run.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct train_options {
-    const char *model, *out, *shuffle, *val, *log, *dtype;
-    arg_list data;
-    cli_documents documents;
-    il_trainer_options recipe; /* the fields that were given */
-    uint64_t batch_tokens, length, seed, save_every, val_every, inner_lr_warmup, warmup;
-    int stateful, resume, resume_with_changes;
-} train_options;
-
-typedef struct training {
-    cli_command *command;
-    const train_options *options;
-    il_model *model;
-    il_tokenizer *tokenizer;
-    il_data *data, *val;
-    il_trainer *trainer;
-    FILE *log;
-    char *cache;
-    il_step step;    /* the last one made */
-    double val_loss; /* NAN: none yet */
-    uint64_t tokens;
-    uint64_t saved; /* steps done when the last checkpoint was written */
-    double seconds;
-} training;
-
-static il_status open_data(training *t, const char *const *files, size_t n_files, int is_val, il_data **data) {
-    const train_options *options = t->options;
-    il_data_options o;
-    il_data_options_default(&o);
-    o.documents = cli_documents_options(&options->documents);
-    o.length = (size_t)options->length;
-    o.stateful = options->stateful;
-    o.seed = options->seed;
-    o.cache_dir = t->cache;
-    o.bos_token = il_model_config(t->model)->bos_token;
-    /* Validation reads one sequence at a time, so that none is dropped with an incomplete batch. */
-    o.sequences = is_val ? 1 : (size_t)(options->batch_tokens / options->length);
-    o.shuffle = !is_val && !strcmp(options->shuffle, "blocks");
-    o.loop = !is_val;
-    return cli_command_data(t->command, files, n_files, t->tokenizer, il_model_config(t->model)->vocab_size, &o, data);
-}
-
-static il_status open_trainer(training *t) {
-    const train_options *options = t->options;
-    const arg_spec *spec = t->command->spec;
-    il_trainer_options o;
-    il_trainer_options_default(il_model_config(t->model), &o);
-    o.steps = options->recipe.steps;
-    o.dtype = options->recipe.dtype;
-    o.resume_with_changes = options->resume_with_changes;
-    if (arg_given(spec, "--lr")) o.lr = options->recipe.lr;
-    if (arg_given(spec, "--end-lr")) o.end_lr = options->recipe.end_lr;
-    if (arg_given(spec, "--warmup")) o.warmup = (double)options->warmup;
-    if (arg_given(spec, "--beta1")) o.beta1 = options->recipe.beta1;
-    if (arg_given(spec, "--beta2")) o.beta2 = options->recipe.beta2;
-    if (arg_given(spec, "--eps")) o.eps = options->recipe.eps;
-    if (arg_given(spec, "--weight-decay")) o.weight_decay = options->recipe.weight_decay;
-    if (arg_given(spec, "--clip")) o.clip = options->recipe.clip;
-    if (arg_given(spec, "--inner-lr-start")) o.inner_lr_start = options->recipe.inner_lr_start;
-    if (arg_given(spec, "--inner-lr-warmup")) o.inner_lr_warmup = (double)options->inner_lr_warmup;
-    return il_trainer_open(t->model, t->data, &o, &t->trainer, &t->command->error);
-}
-
-/* Cuts the log at path to what a run has written after `done` steps. */
-static il_status trim_log(const char *path, uint64_t done, il_error *error) {
-    char *text;
-    size_t bytes;
-    cli_file file = {0};
-    il_status status = cli_path_read(path, &text, &bytes, error);
-    if (status) return status;
-    status = cli_file_open(&file, path, error);
-    for (char *line = text; !status && line < text + bytes;) {
-        char *end = memchr(line, '\n', (size_t)(text + bytes - line));
-        if (!end) break; /* a line cut short by a crash */
-        size_t n = (size_t)(end - line) + 1;
-        json_t *object = json_loadb(line, n, 0, NULL);
-        json_t *step = json_object_get(object, "step");
-        if (json_is_integer(step) && (uint64_t)json_integer_value(step) <= done)
-            status = cli_file_write(&file, line, n, error);
-        json_decref(object);
-        line = end + 1;
-    }
-    if (!status) status = cli_file_finish(&file, error);
-    cli_file_abandon(&file);
-    free(text);
-    return status;
-}
-
-static il_status open_log(training *t) {
-    const char *path = t->options->log;
-    il_status status = IL_OK;
-    if (!path) return IL_OK;
-    if (t->options->resume && cli_path_bytes(path)) /* a pipe or a terminal has none */
-        status = trim_log(path, il_trainer_steps_done(t->trainer), &t->command->error);
-    if (status) return status;
-    t->log = fopen(path, t->options->resume ? "ab" : "wb");
-    if (!t->log) return cli_fail(&t->command->error, IL_ERR_IO, "%s: %s", path, strerror(errno));
-    return IL_OK;
-}
-
-static il_status write_log(training *t, int validated) {
-    if (!t->log) return IL_OK;
-    json_t *object = json_pack("{s:I, s:o, s:o, s:o, s:o, s:s}", "step", (json_int_t)t->step.step, "loss",
-                               cli_json_real(t->step.loss), "lr", cli_json_real(t->step.lr), "grad_norm",
-                               cli_json_real(t->step.grad_norm), "tokens_per_s",
-                               cli_json_real((double)t->step.tokens / t->step.seconds), "dtype", t->options->dtype);
-    if (validated) json_object_set_new(object, "val_loss", cli_json_real(t->val_loss));
-    int failed = json_dumpf(object, t->log, JSON_COMPACT);
-    json_decref(object);
-    if (fputc('\n', t->log) == EOF || fflush(t->log)) failed = 1;
-    if (failed) return cli_fail(&t->command->error, IL_ERR_IO, "%s: %s", t->options->log, strerror(errno));
-    return IL_OK;
-}
-
-static il_status validate(training *t) {
-    return il_trainer_eval(t->trainer, t->val, 0, &t->val_loss, &t->command->error);
-}
-
-static il_status save(training *t) {
-    uint64_t done = il_trainer_steps_done(t->trainer);
-    if (t->saved == done) return IL_OK;
-    il_status status = il_trainer_save(t->trainer, t->tokenizer, t->options->out, &t->command->error);
-    if (!status) t->saved = done;
-    return status;
-}
-
-static void show(training *t, cli_progress *progress) {
-    char detail[128], val[48] = "";
-    if (isfinite(t->val_loss)) snprintf(val, sizeof val, ", val %.4f", t->val_loss);
-    snprintf(detail, sizeof detail, "loss %.4f%s, %.0f tokens/s", t->step.loss, val,
-             (double)t->step.tokens / t->step.seconds);
-    cli_progress_show(progress, t->step.step, detail);
-}
-
-static il_status run_steps(training *t) {
-    const train_options *options = t->options;
-    uint64_t first = il_trainer_steps_done(t->trainer), steps = options->recipe.steps;
-    uint64_t tenth = steps >= 10 ? steps / 10 : 1;
-    uint64_t save_every = options->save_every ? options->save_every : tenth;
-    uint64_t val_every = options->val_every ? options->val_every : tenth;
-    cli_progress progress;
-    il_status status = IL_OK;
-    t->saved = options->resume ? first : UINT64_MAX;
-    t->step.step = first;
-    double started = cli_seconds();
-    cli_progress_begin(&progress, t->command->verb, "step", first, steps);
-    while (!status && t->step.step < steps && !cli_interrupted()) {
-        status = il_trainer_step(t->trainer, &t->step, &t->command->error);
-        if (status) break;
-        t->tokens += t->step.tokens;
-        int last = t->step.step == steps;
-        int validated = t->val && (last || t->step.step % val_every == 0);
-        if (validated) status = validate(t);
-        if (!status) status = write_log(t, validated);
-        show(t, &progress);
-        if (!status && (last || t->step.step % save_every == 0)) status = save(t);
-    }
-    cli_progress_end(&progress);
-    t->seconds = cli_seconds() - started;
-    if (!status) status = save(t); /* interrupted between checkpoints */
-    if (status == IL_ERR_NONFINITE && t->saved != UINT64_MAX)
-        cli_note(t->command->verb, "the last checkpoint is %s/step-%llu", options->out, (unsigned long long)t->saved);
-    return status;
-}
-
-static void report(const training *t) {
-    const char *out = t->options->out;
-    double rate = t->seconds > 0 ? (double)t->tokens / t->seconds : 0;
-    uint64_t made = t->tokens ? t->step.step : il_trainer_steps_done(t->trainer);
-    if (t->command->spec->json)
-        cli_json_print(json_pack(
-            "{s:o, s:s, s:I, s:o, s:o, s:I, s:o, s:o, s:b}", "out", cli_json_string(out), "dtype", t->options->dtype,
-            "steps", (json_int_t)made, "loss", t->tokens ? cli_json_real(t->step.loss) : json_null(), "val_loss",
-            cli_json_real(t->val_loss), "tokens", (json_int_t)t->tokens, "seconds", cli_json_real(t->seconds),
-            "tokens_per_s", cli_json_real(rate), "interrupted", cli_interrupted() != 0));
-    else if (t->tokens)
-        printf("%s/latest: step %llu, loss %.4f, %.0f tokens/s\n", out, (unsigned long long)made, t->step.loss, rate);
+static void report(const train_options *options, const train_result *r) {
+    double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
+    printf("%s/latest: step %llu, ", options->out, (unsigned long long)r->made);
+    if (r->tokens)
+        printf("loss %.4f, %.0f tokens/s\n", r->step.loss, rate);
     else
-        printf("%s/latest: step %llu, nothing left to do\n", out, (unsigned long long)made);
+        printf("nothing left to do\n");
+    if (isnan(r->validation.best_loss)) return;
+    if (options->patience)
+        printf("%s/best: step %llu, ", options->out, (unsigned long long)r->validation.best_step);
+    else
+        printf("best validation: step %llu, ", (unsigned long long)r->validation.best_step);
+    if (isfinite(r->val_bits))
+        printf("%.4f bits per byte of %s, read whole\n", r->validation.best_loss * r->val_bits, options->val);
+    else
+        printf("loss %.4f on %s, %s\n", r->validation.best_loss, options->val,
+               r->is_whole ? "read whole" : "in windows");
 }
 
-/* --resume needs a run in --out; a new run must not find one there. */
-static il_status check_out(training *t, const char *latest) {
-    const train_options *options = t->options;
-    if (options->resume && !cli_path_exists(latest, NULL))
-        return cli_fail(&t->command->error, IL_ERR_ARG, "--resume: %s does not exist", latest);
-    if (!options->resume && cli_path_exists(latest, NULL))
-        return cli_fail(&t->command->error, IL_ERR_ARG,
-                        "%s already holds a run; --resume goes on with it, a different --out begins a new one",
-                        options->out);
-    return IL_OK;
+static void report_json(const train_options *options, const train_result *r) {
+    double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
+    int validated = !isnan(r->validation.best_loss);
+    json_t *object = json_pack(
+        "{s:o, s:s, s:I, s:o, s:o, s:I, s:o, s:o, s:b, s:b}", "out", cli_json_string(options->out), "dtype",
+        options->dtype, "steps", (json_int_t)r->made, "loss", r->tokens ? cli_json_real(r->step.loss) : json_null(),
+        "val_loss", cli_json_real(r->val_loss), "tokens", (json_int_t)r->tokens, "seconds", cli_json_real(r->seconds),
+        "tokens_per_s", cli_json_real(rate), "interrupted", cli_interrupted() != 0, "stopped", r->stopped);
+    json_object_set_new(object, "best_step",
+                        validated ? json_integer((json_int_t)r->validation.best_step) : json_null());
+    json_object_set_new(object, "best_loss", cli_json_real(r->validation.best_loss));
+    json_object_set_new(object, "best_bits_per_byte", cli_json_real(r->validation.best_loss * r->val_bits));
+    cli_json_print(object);
 }
 
-/* Locks --out and looks again: another run may have begun there since the first look. */
-static il_status open_out(training *t, const char *latest) {
-    const train_options *options = t->options;
-    il_error *error = &t->command->error;
-    il_status status = il_trainer_lock(t->trainer, options->out, error);
-    if (!status) status = check_out(t, latest);
-    if (!status && options->resume) {
-        status = il_trainer_resume(t->trainer, options->out, error);
-        if (status == IL_ERR_MISMATCH && !options->resume_with_changes)
-            cli_note(t->command->verb, "--resume-with-changes goes on with other data or options");
-    }
-    return status;
+/* ---- which of the two ----  */
+
+/* Only with --model or --resume; without them these are chosen. */
+static const char *const of_a_run[] = {
+    "--steps",     "--batch-tokens", "--seq-len",    "--stateful", "--fresh",          "--shuffle",
+    "--dtype",     "--lr",           "--end-lr",     "--warmup",   "--beta1",          "--beta2",
+    "--eps",       "--weight-decay", "--clip",       "--val",      "--inner-lr-start", "--inner-lr-warmup",
+    "--val-every", "--patience",     "--save-every", "--log"};
+static const char *const of_a_new_model[] = {"--minutes", "--mixer"};
+static const char *const needed[] = {"--out", "--steps", "--batch-tokens", "--seq-len"};
+
+/* A complaint, released by free; NULL: none. */
+static char *misuse(const arg_spec *spec, const train_options *options, const arg_list *data, int is_new, int stateful,
+                    int fresh) {
+    if (data->n && spec->operands.n) return cli_format("FILE and --data FILE say the same: one of them is enough");
+    if (!data->n && !spec->operands.n) return cli_format("FILE is missing");
+    for (size_t i = 0; is_new && i < COUNT_OF(of_a_run); i++)
+        if (arg_given(spec, of_a_run[i]))
+            return cli_format("%s needs --model DIR or --resume: without them it is chosen", of_a_run[i]);
+    for (size_t i = 0; !is_new && i < COUNT_OF(of_a_new_model); i++)
+        if (arg_given(spec, of_a_new_model[i]))
+            return cli_format("%s is of a new model: not with --model or --resume", of_a_new_model[i]);
+    for (size_t i = 0; !is_new && i < COUNT_OF(needed); i++)
+        if (!arg_given(spec, needed[i])) return cli_format("%s is missing", needed[i]);
+    if (stateful && fresh) return cli_format("--stateful and --fresh exclude each other");
+    const char *complaint = is_new ? NULL : train_options_misuse(options);
+    return complaint ? cli_format("%s", complaint) : NULL;
 }
 
-static il_status train(training *t) {
-    const train_options *options = t->options;
-    cli_command *command = t->command;
-    char *latest = cli_format("%s/latest", options->out);
-    il_status status = check_out(t, latest);
-    if (!status)
-        status = cli_command_load_any(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
-    if (!status) status = cli_command_widen(command, &t->model);
-    if (!status) status = open_data(t, options->data.items, options->data.n, 0, &t->data);
-    if (!status && options->val) status = open_data(t, &options->val, 1, 1, &t->val);
-    if (!status) status = open_trainer(t);
-    if (!status) status = open_out(t, latest);
-    free(latest);
-    if (!status) status = open_log(t);
-    if (status) return status;
-    cli_interrupt_catch();
-    status = run_steps(t);
-    if (!status) report(t);
-    return status;
-}
-
-static const char *misuse(const train_options *options) {
-    if (options->batch_tokens % options->length)
-        return "--batch-tokens must be a multiple of --seq-len: a step takes whole sequences";
-    for (size_t i = 0; i < options->data.n; i++)
-        if (options->val && !strcmp(options->val, "-") && !strcmp(options->data.items[i], "-"))
-            return "--data and --val cannot both be standard input";
-    if (!options->model && !options->resume) return "--model DIR is missing";
-    return NULL;
-}
-
-/* "a beside b": DIR.cache next to DIR, whatever slashes end it. */
-static char *cache_beside(const char *out) {
-    size_t n = strlen(out);
-    while (n > 1 && out[n - 1] == '/') n--;
-    return cli_format("%.*s.cache", (int)n, out);
+static char *line_to_go_on(int argc, char **argv, const train_options *options) {
+    return cli_shell_line(argc, argv, options->resume ? NULL : "--resume");
 }
 
 int verb_train(int argc, char **argv) {
-    train_options options = {.shuffle = "blocks", .dtype = "f32"};
-    il_trainer_options *recipe = &options.recipe;
+    train_options options;
+    train_new_options made = {.mixer = CLI_MIXER_DEFAULT, .minutes = 10};
+    train_options_default(&options);
+    cli_mixer_choice mixers = cli_mixer_choices(NULL);
+    cli_documents documents = {0};
+    arg_list data = {0};
+    uint64_t warmup = 0, inner_lr_warmup = 0;
+    int stateful = 0, fresh = 0;
     arg_option table[] = {
+        ARG("--minutes", ARG_REAL, &made.minutes, "M", "of a new model: for about so long (default 10)",
+            RANGE(0.01, 1e5)),
+        ARG("--mixer", ARG_CHOICE, &made.mixer, mixers.text,
+            "of a new model: what mixes tokens in each layer (default " CLI_MIXER_DEFAULT ", with a fast head)"),
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)"),
-        ARG("--data", ARG_LIST, &options.data, "FILE", "tokens, or " CLI_FILE_HELP, .required = 1),
-        CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS),
-        ARG("--out", ARG_TEXT, &options.out, "DIR", "where checkpoints go: step-N, and latest", .required = 1),
-        ARG("--steps", ARG_COUNT, &recipe->steps, "N", "number of updates, the length of the schedule", RANGE(1, 1e9),
-            .required = 1),
-        ARG("--batch-tokens", ARG_COUNT, &options.batch_tokens, "N", "tokens in a step", RANGE(1, 1e12), .required = 1),
-        ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens in a sequence", RANGE(1, 1 << 20), .required = 1),
-        ARG("--stateful", ARG_FLAG, &options.stateful, NULL,
-            "a document's next window goes on from the state of the last (default: fresh)", .alias = "--carry"),
+        ARG("--data", ARG_LIST, &data, "FILE", "the same as FILE: tokens, or " CLI_FILE_HELP),
+        CLI_DOCUMENTS_OPTIONS(documents, CLI_FORMATS),
+        ARG("--out", ARG_TEXT, &options.out, "DIR",
+            "where checkpoints go: step-N, and latest; of a new model: its folder (default FILE-model)"),
+        ARG("--steps", ARG_COUNT, &options.steps, "N", "number of updates, the length of the schedule", RANGE(1, 1e9)),
+        ARG("--batch-tokens", ARG_COUNT, &options.batch_tokens, "N", "tokens in a step", RANGE(1, 1e12)),
+        ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens in a sequence", RANGE(1, 1 << 20)),
+        ARG("--stateful", ARG_FLAG, &stateful, NULL,
+            "a document's next window goes on from the state of the last (default unless a layer is ttt_linear, "
+            "ttt_mlp or self_attention)",
+            .alias = "--carry"),
+        ARG("--fresh", ARG_FLAG, &fresh, NULL, "every window begins from a fresh state (the default of those)"),
         ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
             "order of the sequences, with --stateful of the documents (default blocks)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16}",
             "of products: f32, or bf16 by oneDNN where the CPU has AMX: faster, but with different bits (default f32)"),
-        ARG("--lr", ARG_REAL, &recipe->lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
-        ARG("--end-lr", ARG_REAL, &recipe->end_lr, "F", "learning rate at the end (default 1e-5)", RANGE(0, 1e3)),
-        ARG("--warmup", ARG_COUNT, &options.warmup, "N", "steps of warm-up (default: a tenth of --steps)",
-            RANGE(0, 1e15)),
-        ARG("--beta1", ARG_REAL, &recipe->beta1, "F", "beta1 of AdamW (default 0.9)", RANGE(0, 0.999999)),
-        ARG("--beta2", ARG_REAL, &recipe->beta2, "F", "beta2 of AdamW (default 0.95)", RANGE(0, 0.999999999)),
-        ARG("--eps", ARG_REAL, &recipe->eps, "F", "epsilon of AdamW (default 1e-8)", RANGE(1e-30, 1)),
-        ARG("--weight-decay", ARG_REAL, &recipe->weight_decay, "F",
+        ARG("--lr", ARG_REAL, &options.lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
+        ARG("--end-lr", ARG_REAL, &options.end_lr, "F", "learning rate at the end (default 1e-5)", RANGE(0, 1e3)),
+        ARG("--warmup", ARG_COUNT, &warmup, "N", "steps of warm-up (default: a tenth of --steps)", RANGE(0, 1e15)),
+        ARG("--beta1", ARG_REAL, &options.beta1, "F", "beta1 of AdamW (default 0.9)", RANGE(0, 0.999999)),
+        ARG("--beta2", ARG_REAL, &options.beta2, "F", "beta2 of AdamW (default 0.95)", RANGE(0, 0.999999999)),
+        ARG("--eps", ARG_REAL, &options.eps, "F", "epsilon of AdamW (default 1e-8)", RANGE(1e-30, 1)),
+        ARG("--weight-decay", ARG_REAL, &options.weight_decay, "F",
             "weight decay of AdamW, on every tensor (default 0.1)", RANGE(0, 1e3)),
-        ARG("--clip", ARG_REAL, &recipe->clip, "F",
+        ARG("--clip", ARG_REAL, &options.clip, "F",
             "largest norm of the gradient, which is scaled down to it (default 1)", RANGE(1e-12, 1e30)),
-        ARG("--inner-lr-start", ARG_REAL, &recipe->inner_lr_start, "F",
+        ARG("--inner-lr-start", ARG_REAL, &options.inner_lr_start, "F",
             "factor on the inner learning rate at the first step (default 1; for TTT-MLP 0.1)", RANGE(0, 1e3)),
-        ARG("--inner-lr-warmup", ARG_COUNT, &options.inner_lr_warmup, "N",
+        ARG("--inner-lr-warmup", ARG_COUNT, &inner_lr_warmup, "N",
             "steps until that factor is 1 (default: as many as --warmup)", RANGE(0, 1e15)),
-        ARG("--val", ARG_TEXT, &options.val, "FILE", "validate on this text or token shard"),
+        ARG("--val", ARG_TEXT, &options.val, "FILE",
+            "validate on this text or token shard: read whole as it will be in use, if training is stateful, else in "
+            "windows"),
         ARG("--val-every", ARG_COUNT, &options.val_every, "N",
             "steps between validations (default: a tenth of --steps)", RANGE(1, 1e15)),
+        ARG("--patience", ARG_COUNT, &options.patience, "N",
+            "keep the best by --val as --out's best, and stop when N in a row are no better", RANGE(1, 1e9)),
         ARG("--save-every", ARG_COUNT, &options.save_every, "N",
             "steps between checkpoints (default: a tenth of --steps); the last is always saved", RANGE(1, 1e15)),
         ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "write a line of JSON for every step"),
@@ -300,42 +140,55 @@ int verb_train(int argc, char **argv) {
             "go on from --out's latest, as if never stopped: with the same data and options"),
         ARG("--resume-with-changes", ARG_FLAG, &options.resume_with_changes, NULL,
             "the same, but data and options may differ; different data is read from its beginning"),
-        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the order of the data (default 0)",
+        ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the order of the data, and of a new model (default 0)",
             RANGE(0, ARG_SEED_MAX)),
     };
-    arg_spec spec = {
-        .verb = "train",
-        .summary = "train a model on text or token shards",
-        .options = table,
-        .n_options = COUNT_OF(table),
-        .example = "innerloop train --model model --data books.jsonl.zst --out run --steps 1000 --batch-tokens "
-                   "16384 \\\n"
-                   "    --seq-len 2048 --val val.txt --log run.jsonl\n"
-                   "innerloop train --resume --data books.jsonl.zst --out run --steps 1000 --batch-tokens 16384 \\\n"
-                   "    --seq-len 2048 --val val.txt --log run.jsonl"};
+    arg_spec spec = {.verb = "train",
+                     .summary = "train a model: of one's own from a text alone, or one that init made",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .operand = "FILE",
+                     .operand_help = "tokens (with --model), or " CLI_FILE_HELP,
+                     .operands_max = SIZE_MAX,
+                     .example =
+                         "innerloop train book.txt\n"
+                         "innerloop train --minutes 60 --out mine *.txt\n"
+                         "innerloop train --model model --out run --steps 1000 --batch-tokens 4096 --seq-len 512 \\\n"
+                         "    --val val.txt --log run.jsonl books.jsonl.zst\n"
+                         "innerloop train --resume --out run --steps 1000 --batch-tokens 4096 --seq-len 512 \\\n"
+                         "    --val val.txt --log run.jsonl books.jsonl.zst"};
     cli_command command;
-    training t = {.command = &command, .options = &options, .val_loss = NAN};
+    train_result result;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     options.resume |= options.resume_with_changes;
-    const char *complaint = misuse(&options);
+    if (arg_given(&spec, "--warmup")) options.warmup = (double)warmup;
+    if (arg_given(&spec, "--inner-lr-warmup")) options.inner_lr_warmup = (double)inner_lr_warmup;
+    options.state = stateful ? TRAIN_STATEFUL : fresh ? TRAIN_FRESH : TRAIN_BY_MIXER;
+    const arg_list *files = data.n ? &data : &spec.operands;
+    options.data = files->items;
+    options.n_data = files->n;
+    int is_new = !options.model && !options.resume;
+    char *complaint = misuse(&spec, &options, &data, is_new, stateful, fresh);
     if (complaint) {
         cli_error(spec.verb, "%s (see innerloop train --help)", complaint);
+        free(complaint);
         arg_release(&spec);
         return 2;
     }
-    if (!strcmp(options.dtype, "bf16")) recipe->dtype = IL_WEIGHTS_BF16;
-    t.cache = cache_beside(options.out);
+    options.documents = cli_documents_options(&documents);
+    char *again = is_new ? cli_shell_line(argc, argv, NULL) : line_to_go_on(argc, argv, &options);
+    options.again = again;
     il_status status = cli_command_open(&command, &spec);
-    if (!status) status = il_trainer_dtype_check(recipe->dtype, &command.error); /* before anything is written */
-    if (!status) status = cli_documents_check(options.data.items, options.data.n, &command.error);
-    if (!status) status = train(&t);
-    if (t.log) fclose(t.log);
-    il_trainer_close(t.trainer);
-    il_data_close(t.val);
-    il_data_close(t.data);
-    il_tokenizer_close(t.tokenizer);
-    il_model_unref(t.model);
-    free(t.cache);
+    if (!status && is_new) {
+        made.minutes_given = arg_given(&spec, "--minutes");
+        made.mixer_given = arg_given(&spec, "--mixer");
+        made.seed_given = arg_given(&spec, "--seed");
+        status = train_new(&command, &made, &options);
+    } else if (!status) {
+        status = train_run(&command, &options, &result);
+        if (!status) (spec.json ? report_json : report)(&options, &result);
+    }
+    free(again);
     return cli_command_close(&command, status);
 }

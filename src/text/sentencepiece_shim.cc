@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -40,6 +41,7 @@ struct il_sp {
 
 struct il_sp_trainer {
     std::unordered_map<std::string, int64_t> words;
+    bool has_space = false; /* the space that every model must have has been counted */
 };
 
 namespace {
@@ -216,10 +218,18 @@ il_sp_result il_sp_trainer_add(il_sp_trainer *trainer, const char *text, size_t 
     });
 }
 
+/* The library names the number in words only: "Vocabulary size too high (N). Please set it to a value <= M." */
+static int most_of(const std::string &text) {
+    size_t at = text.find("too high"), number = text.find("<= ");
+    return at == std::string::npos || number == std::string::npos ? 0 : std::atoi(text.c_str() + number + 3);
+}
+
 il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threads, il_sp_bytes emit, void *context,
-                               char *message, size_t capacity) {
+                               int *most, char *message, size_t capacity) {
+    *most = 0;
     return guarded(message, capacity, [&] {
-        ++trainer->words[" "]; /* the space must have a piece of its own, whatever the text */
+        if (!trainer->has_space) ++trainer->words[" "]; /* it must have a piece of its own, whatever the text */
+        trainer->has_space = true;
         Words words(trainer->words);
         std::string model;
         Status status = SentencePieceTrainer::Train({{"model_type", "bpe"},
@@ -236,7 +246,10 @@ il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threa
                                                      {"num_threads", std::to_string(threads)},
                                                      {"minloglevel", "3"}},
                                                     &words, &model);
-        if (!status.ok()) return failed(status.message(), message, capacity);
+        if (!status.ok()) {
+            *most = most_of(status.message());
+            return failed(status.message(), message, capacity);
+        }
         return emit(context, model.data(), model.size()) ? IL_SP_OK : IL_SP_STOPPED;
     });
 }

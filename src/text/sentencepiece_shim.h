@@ -41,9 +41,10 @@ il_sp_result il_sp_trainer_open(il_sp_trainer **trainer);
 void il_sp_trainer_close(il_sp_trainer *trainer); /* NULL allowed */
 il_sp_result il_sp_trainer_add(il_sp_trainer *trainer, const char *text, size_t bytes);
 size_t il_sp_trainer_words(const il_sp_trainer *trainer); /* distinct words so far */
-/* emit receives the serialized model, whole. */
+/* emit receives the serialized model, whole. *most: when the words give fewer pieces than vocab_size, which is
+ * IL_SP_FAILED, how many they give; else 0. May be run again. */
 il_sp_result il_sp_trainer_run(il_sp_trainer *trainer, int vocab_size, int threads, il_sp_bytes emit, void *context,
-                               char *message, size_t capacity);
+                               int *most, char *message, size_t capacity);
 
 #ifdef __cplusplus
 }

@@ -41,9 +41,30 @@ static int write_model(void *context, const void *data, size_t bytes) {
     return f->status == IL_OK;
 }
 
+/* Trains, and where the text gives fewer pieces than asked for, once more for as many as it gives: the same file as if
+ * that had been asked for. */
+static il_status run(il_engine *engine, il_sp_trainer *trainer, int vocab_size, model_file *model) {
+    char message[300] = "";
+    int most, threads = il_engine_threads(engine);
+    if (threads > TRAINER_THREADS_MAX) threads = TRAINER_THREADS_MAX;
+    il_sp_result result =
+        il_sp_trainer_run(trainer, vocab_size, threads, write_model, model, &most, message, sizeof message);
+    if (result == IL_SP_FAILED && most > META_PIECES && most < vocab_size) {
+        il_log(engine, IL_LOG_INFO, "the text gives no more than %d pieces: that is the vocabulary, not %d", most,
+               vocab_size);
+        result = il_sp_trainer_run(trainer, most, threads, write_model, model, &most, message, sizeof message);
+    }
+    switch (result) {
+    case IL_SP_OK: return IL_OK;
+    case IL_SP_STOPPED: return model->status;
+    case IL_SP_NOMEM: return il_fail(model->error, IL_ERR_NOMEM, "no memory to train a tokenizer");
+    case IL_SP_FAILED: break;
+    }
+    return il_fail(model->error, IL_ERR_ARG, "a vocabulary of %d cannot be trained: %s", vocab_size, message);
+}
+
 il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t n_files,
                              const il_documents_options *options, int vocab_size, const char *path, il_error *error) {
-    char message[300] = "";
     model_file model = {&engine->memory, path, IL_OK, error};
     il_sp_trainer *trainer;
     il_status status = IL_OK;
@@ -59,18 +80,7 @@ il_status il_tokenizer_train(il_engine *engine, const char *const *files, size_t
     }
     if (status == IL_OK && il_sp_trainer_words(trainer) == 0)
         status = il_fail(error, IL_ERR_FORMAT, "%s: no words in the text", files[0]);
-    if (status == IL_OK) {
-        int threads = il_engine_threads(engine);
-        if (threads > TRAINER_THREADS_MAX) threads = TRAINER_THREADS_MAX;
-        switch (il_sp_trainer_run(trainer, vocab_size, threads, write_model, &model, message, sizeof message)) {
-        case IL_SP_OK: break;
-        case IL_SP_STOPPED: status = model.status; break;
-        case IL_SP_NOMEM: status = il_fail(error, IL_ERR_NOMEM, "no memory to train a tokenizer"); break;
-        case IL_SP_FAILED:
-            status = il_fail(error, IL_ERR_ARG, "a vocabulary of %d cannot be trained: %s", vocab_size, message);
-            break;
-        }
-    }
+    if (status == IL_OK) status = run(engine, trainer, vocab_size, &model);
     il_sp_trainer_close(trainer);
     return status;
 }

@@ -18,7 +18,7 @@
 
 enum { NAMES = 10 /* step-N, and where that is taken step-N.1 … */, SOME = 1024 };
 
-static const char ARRAYS[] = "trainer.safetensors", PROGRESS[] = "trainer.json", LATEST[] = "latest";
+static const char ARRAYS[] = "trainer.safetensors", PROGRESS[] = "trainer.json", LATEST[] = "latest", BEST[] = "best";
 static const char *const files[] = {ARRAYS, PROGRESS, IL_MODEL_FILES, NULL};
 
 static il_status no_memory(il_error *error) { return il_fail(error, IL_ERR_NOMEM, "no memory for a checkpoint"); }
@@ -131,6 +131,7 @@ il_status il_trainer_lock(il_trainer *t, const char *dir, il_error *error) {
     il_lock_report(t->model->engine, &t->lock, dir);
     il_temporary_clean(dir, "step-*", files);
     il_temporary_clean(dir, LATEST, NULL);
+    il_temporary_clean(dir, BEST, NULL);
     return IL_OK;
 }
 
@@ -152,11 +153,11 @@ static void step_name(const il_trainer *t, int turn, char name[48]) {
     if (turn) snprintf(name + n, 48 - (size_t)n, ".%d", turn);
 }
 
-/* Leads dir/latest to name. */
-static il_status move_link(const il_trainer *t, const char *dir, const char *name, il_error *error) {
+/* Leads the link dir/which to name. */
+static il_status move_link(const il_trainer *t, const char *dir, const char *which, const char *name, il_error *error) {
     const il_allocator *memory = &t->model->engine->memory;
     char *link = NULL;
-    IL_TRY(join(t, dir, LATEST, &link, error));
+    IL_TRY(join(t, dir, which, &link, error));
     char *made = il_temporary_name(memory, link);
     il_status status = made ? IL_OK : no_memory(error);
     if (status == IL_OK && (il_file_allowed("symlink", made) || symlink(name, made) != 0)) {
@@ -170,11 +171,26 @@ static il_status move_link(const il_trainer *t, const char *dir, const char *nam
     return status;
 }
 
-/* Moves the finished folder to the first name that is free, points the link to it, and then removes older folders of
+/* The checkpoint that the link dir/which leads to; "" when there is none, or it is not one of ours. */
+static void linked(const il_trainer *t, const char *dir, const char *which, char name[48]) {
+    char *link = il_path_join(&t->model->engine->memory, dir, which);
+    ssize_t n = link ? readlink(link, name, 48) : -1;
+    il_free(&t->model->engine->memory, link);
+    if (n <= 0 || n == 48 || memchr(name, '/', (size_t)n) || strncmp(name, "step-", 5) != 0) n = 0;
+    name[n] = 0;
+}
+
+static void remove_checkpoint(const il_trainer *t, const char *dir, const char *name) {
+    char *path = il_path_join(&t->model->engine->memory, dir, name);
+    if (path && il_folder_holds_only(path, files)) il_folder_remove(path, files);
+    il_free(&t->model->engine->memory, path);
+}
+
+/* Moves the finished folder to the first name that is free, points the links to it, and then removes older folders of
  * the same step. A checkpoint is removed only when the next one is in place. */
-static il_status publish(il_trainer *t, const char *dir, il_folder *folder, il_error *error) {
+static il_status publish(il_trainer *t, const char *dir, int best, il_folder *folder, char name[48], il_error *error) {
     const il_allocator *memory = &t->model->engine->memory;
-    char name[48], *path = NULL;
+    char *path = NULL, other[48];
     int why = EEXIST, turn = -1;
     IL_TRY(il_dir_sync(folder->temporary, error));
     while (why == EEXIST && turn + 1 < NAMES) {
@@ -186,31 +202,45 @@ static il_status publish(il_trainer *t, const char *dir, il_folder *folder, il_e
     errno = why;
     il_status status = why ? il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", path) : IL_OK;
     if (status == IL_OK) status = il_dir_sync(dir, error);
-    if (status == IL_OK) status = move_link(t, dir, name, error);
+    if (status == IL_OK) status = move_link(t, dir, LATEST, name, error);
+    if (status == IL_OK && best) status = move_link(t, dir, BEST, name, error);
     if (status == IL_OK) status = il_dir_sync(dir, error);
     il_free(memory, path);
     for (int i = 0; i < NAMES && status == IL_OK; i++) {
-        step_name(t, i, name);
-        path = i == turn ? NULL : il_path_join(memory, dir, name);
-        if (path && il_folder_holds_only(path, files)) il_folder_remove(path, files);
-        il_free(memory, path);
+        step_name(t, i, other);
+        if (i != turn) remove_checkpoint(t, dir, other);
     }
     return status;
 }
 
-il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
+static il_status save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, int best, char name[48],
+                      il_error *error) {
     const il_allocator *memory = &trainer->model->engine->memory;
-    char name[48], *path = NULL;
+    char *path = NULL;
     il_folder folder;
     IL_TRY(il_trainer_lock(trainer, dir, error));
     step_name(trainer, 0, name);
     IL_TRY(join(trainer, dir, name, &path, error));
     il_status status = il_folder_open(memory, path, files, 0, &folder, error);
     if (status == IL_OK) status = write_files(trainer, tokenizer, folder.temporary, error);
-    if (status == IL_OK) status = publish(trainer, dir, &folder, error);
+    if (status == IL_OK) status = publish(trainer, dir, best, &folder, name, error);
     il_folder_abandon(&folder); /* nothing is left of it but its names, if all went well */
     il_free(memory, path);
     return status;
+}
+
+il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
+    char name[48];
+    return save(trainer, tokenizer, dir, 0, name, error);
+}
+
+il_status il_trainer_save_best(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, int drop,
+                               il_error *error) {
+    char name[48], before[48];
+    linked(trainer, dir, BEST, before);
+    IL_TRY(save(trainer, tokenizer, dir, 1, name, error));
+    if (drop && *before && strcmp(before, name) != 0) remove_checkpoint(trainer, dir, before);
+    return IL_OK;
 }
 
 /* ---- going on ---- */
@@ -272,6 +302,7 @@ static il_status resume_from(il_trainer *t, const char *dir, const char *arrays_
         memcpy(t->model->weights, saved->weights, t->model->table.floats * sizeof(float));
         t->model->version++;
         t->done = progress.step;
+        t->validation = progress.validation;
     }
     il_st_close(&st);
     il_model_unref(saved);

@@ -3,6 +3,7 @@
 #include "train/progress.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,13 @@ static json_t *describe_options(const il_trainer *t) {
 
 /* ---- writing ---- */
 
+/* NULL before the first validation. */
+static json_t *describe_validation(const il_validation *v) {
+    if (isnan(v->best_loss)) return NULL;
+    return json_pack("{s:f,s:I,s:I}", "best_loss", v->best_loss, "best_step", (json_int_t)v->best_step, "worse",
+                     (json_int_t)v->worse);
+}
+
 il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
     il_cursor cursor;
     char model[33];
@@ -52,10 +60,11 @@ il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
     json_t *positions = json_array();
     for (size_t i = 0; i < il_trainer_lanes(t); i++)
         json_array_append_new(positions, json_integer((json_int_t)t->gradient.states[i].position));
-    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:o,s:o,s:o}", "format", FORMAT, "step", (json_int_t)t->done,
-                             "epoch", (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "dtype",
-                             il_weight_type_name(t->options.dtype), "model", model, "data", describe_data(t), "options",
-                             describe_options(t), "lane_positions", positions);
+    json_t *root =
+        json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:o,s:o,s:o,s:o*}", "format", FORMAT, "step", (json_int_t)t->done, "epoch",
+                  (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "dtype",
+                  il_weight_type_name(t->options.dtype), "model", model, "data", describe_data(t), "options",
+                  describe_options(t), "lane_positions", positions, "validation", describe_validation(&t->validation));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text) return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
@@ -187,6 +196,16 @@ static il_status read_positions(const il_trainer *t, const json_t *root, const c
     return IL_OK;
 }
 
+static il_status read_validation(const json_t *root, const char *path, il_validation *v, il_error *error) {
+    const json_t *validation = json_object_get(root, "validation"), *loss = json_object_get(validation, "best_loss");
+    *v = (il_validation){.best_loss = NAN};
+    if (!validation) return IL_OK;
+    if (!json_is_number(loss)) return il_fail(error, IL_ERR_FORMAT, "%s: best_loss is missing or not a number", path);
+    v->best_loss = json_number_value(loss);
+    IL_TRY(read_integer(validation, path, "best_step", &v->best_step, error));
+    return read_integer(validation, path, "worse", &v->worse, error);
+}
+
 static il_status read_object(il_trainer *t, const json_t *root, const char *path, il_progress *p, il_error *error) {
     uint64_t format = 0;
     int same_data = 0;
@@ -197,6 +216,7 @@ static il_status read_object(il_trainer *t, const json_t *root, const char *path
     IL_TRY(read_integer(root, path, "step", &p->step, error));
     IL_TRY(read_integer(root, path, "epoch", &p->cursor.epoch, error));
     IL_TRY(read_integer(root, path, "batch", &p->cursor.batch, error));
+    IL_TRY(read_validation(root, path, &p->validation, error));
     const char *model = json_string_value(json_object_get(root, "model"));
     snprintf(p->model, sizeof p->model, "%s", model ? model : "");
     IL_TRY(check(t, root, path, &same_data, error));

@@ -8,7 +8,8 @@ typedef struct il_progress {
     uint64_t step;
     il_cursor cursor;
     uint64_t *positions; /* [lanes] of carried states; NULL: they begin anew, as the data do */
-    char model[33];      /* fingerprint of the weights that belong to it; "": from before it was kept */
+    il_validation validation;
+    char model[33]; /* fingerprint of the weights that belong to it; "": from before it was kept */
 } il_progress;
 
 il_status il_progress_save(il_trainer *trainer, const char *path, il_error *error);

@@ -73,6 +73,7 @@ il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_optio
     t->model = il_model_ref(model);
     t->data = data;
     t->options = o;
+    t->validation.best_loss = NAN;
     il_gradient_kind kind = o.dtype == IL_WEIGHTS_BF16 ? IL_GRADIENT_BF16 : IL_GRADIENT;
     il_status status =
         il_gradient_open(model, (int)d->sequences, (int)d->length, d->stateful, kind, &t->gradient, error);
@@ -96,6 +97,18 @@ void il_trainer_close(il_trainer *trainer) {
 }
 
 uint64_t il_trainer_steps_done(const il_trainer *trainer) { return trainer->done; }
+
+void il_trainer_validated(il_trainer *trainer, double loss) {
+    il_validation *v = &trainer->validation;
+    if (isfinite(loss) && (isnan(v->best_loss) || loss < v->best_loss))
+        *v = (il_validation){.best_loss = loss, .best_step = trainer->done};
+    else
+        v->worse++;
+}
+
+void il_trainer_get_validation(const il_trainer *trainer, il_validation *validation) {
+    *validation = trainer->validation;
+}
 
 /* Puts "step N: " before the message. */
 static il_status at_step(il_error *error, il_status status, uint64_t step) {

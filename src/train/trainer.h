@@ -11,6 +11,7 @@ struct il_trainer {
     il_data *data;   /* the caller's */
     il_trainer_options options;
     uint64_t done; /* updates made */
+    il_validation validation;
     il_gradient gradient;
     il_optimizer optimizer;
     char data_fingerprint[33]; /* "": not computed yet */

@@ -1,0 +1,88 @@
+/* recipe.c: see recipe.h. */
+#include "recipe.h"
+
+#include <string.h>
+
+enum { VALIDATIONS = 20, HELD_OUT_MIN = 2000, HELD_OUT_MAX = 100000 };
+
+/* ---- the text ---- */
+
+uint64_t recipe_held_out(uint64_t bytes) {
+    uint64_t n = bytes / 20;
+    if (n < HELD_OUT_MIN) n = HELD_OUT_MIN;
+    return n < HELD_OUT_MAX ? n : HELD_OUT_MAX;
+}
+
+/* The first place from `at` on, at most `to`, right after `end`; 0: none. */
+static size_t after(const char *text, size_t at, size_t to, const char *end) {
+    size_t n = strlen(end);
+    for (size_t i = at > n ? at : n; i <= to; i++)
+        if (!memcmp(text + i - n, end, n)) return i;
+    return 0;
+}
+
+size_t recipe_cut(const char *text, size_t bytes, size_t at, size_t window) {
+    static const char *const ends[] = {"\n\n", "\n\r\n", "\n", " "};
+    if (at >= bytes) return bytes;
+    size_t to = window < bytes - at ? at + window : bytes;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t place = after(text, at, to, ends[i]);
+        if (place) return place;
+    }
+    for (size_t i = at; i < bytes && i < at + 4; i++)
+        if (((unsigned char)text[i] & 0xC0) != 0x80) return i;
+    return at; /* not UTF-8 */
+}
+
+int recipe_vocabulary(uint64_t bytes) {
+    static const struct {
+        uint64_t from;
+        int vocabulary;
+    } table[] = {{64000000, 8192}, {8000000, 4096}, {2000000, 2048}, {400000, 1024}, {60000, 512}};
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (bytes >= table[i].from) return table[i].vocabulary;
+    return 0;
+}
+
+/* ---- the shape ---- */
+
+static const recipe_shape shapes[] = {
+    {2, 64, 2, 176},   {2, 128, 2, 344},  {3, 192, 3, 512},    {4, 256, 4, 688},
+    {6, 384, 6, 1024}, {8, 512, 8, 1368}, {12, 768, 12, 2048},
+};
+
+const recipe_shape *recipe_shape_at(size_t i) { return i < sizeof shapes / sizeof *shapes ? &shapes[i] : (void *)0; }
+
+/* How often a text is gone through with profit. */
+static double epochs_max(const recipe_text *text) {
+    return text->tokens < 100000 ? 40 : text->tokens < 1000000 ? 25 : 12;
+}
+
+size_t recipe_choose_shape(const recipe_text *text, double seconds, double flops_per_s, const double *flops, size_t n) {
+    size_t best = 0;
+    for (size_t i = 0; i < n; i++) {
+        double tokens = seconds * flops_per_s / flops[i], most = epochs_max(text) * (double)text->tokens;
+        if (tokens > most) tokens = most;
+        double parameters = flops[i] / 2;
+        if (tokens >= 4 * parameters) best = i;
+    }
+    return best;
+}
+
+/* ---- the schedule ---- */
+
+static uint64_t at_least_one(double value) { return value >= 1 ? (uint64_t)value : 1; }
+
+void recipe_choose_schedule(const recipe_text *text, const recipe_shape *shape, double seconds, double tokens_per_s,
+                            recipe_schedule *schedule) {
+    recipe_schedule *s = schedule;
+    double tokens = seconds * tokens_per_s, most = epochs_max(text) * (double)text->tokens;
+    tokens -= VALIDATIONS * 0.5 * (double)text->held_out_tokens; /* a token is read in half the time it is learned in */
+    if (tokens > most) tokens = most;
+    s->length = 512;
+    s->batch_tokens = tokens < 1e6 ? 1024 : tokens < 1e7 ? 2048 : 4096;
+    while (s->length > 64 && s->batch_tokens > text->tokens / 4) s->length /= 2, s->batch_tokens /= 2;
+    s->steps = at_least_one(tokens / (double)s->batch_tokens);
+    s->val_every = at_least_one((double)s->steps / VALIDATIONS);
+    s->lr = shape->width <= 192 ? 6e-3 : shape->width <= 256 ? 4e-3 : 3e-3;
+}

@@ -1,0 +1,352 @@
+/* train_run.c: see train_run.h. */
+#include "verbs/train_run.h"
+#include "documents.h"
+#include "files.h"
+#include "interrupt.h"
+#include "mixers.h"
+#include "output.h"
+#include "shell.h"
+#include "whole.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct training {
+    cli_command *command;
+    const train_options *options;
+    il_model *model;
+    il_tokenizer *tokenizer;
+    il_data *data, *val;
+    il_trainer *trainer;
+    FILE *log;
+    char *cache;
+    int stateful;
+    uint64_t saved; /* steps done when the last checkpoint was written */
+    train_result *result;
+} training;
+
+void train_options_default(train_options *options) {
+    *options = (train_options){.shuffle = "blocks",
+                               .dtype = "f32",
+                               .lr = NAN,
+                               .end_lr = NAN,
+                               .beta1 = NAN,
+                               .beta2 = NAN,
+                               .eps = NAN,
+                               .weight_decay = NAN,
+                               .clip = NAN,
+                               .inner_lr_start = NAN,
+                               .warmup = NAN,
+                               .inner_lr_warmup = NAN};
+}
+
+const char *train_options_misuse(const train_options *options) {
+    if (options->batch_tokens % options->length)
+        return "--batch-tokens must be a multiple of --seq-len: a step takes whole sequences";
+    for (size_t i = 0; i < options->n_data; i++)
+        if (options->val && !strcmp(options->val, "-") && !strcmp(options->data[i], "-"))
+            return "--data and --val cannot both be standard input";
+    if (options->patience && !options->val) return "--patience needs --val";
+    return NULL;
+}
+
+/* ---- beginning ---- */
+
+static il_status open_data(training *t, const char *const *files, size_t n_files, int is_val, il_data **data) {
+    const train_options *options = t->options;
+    const il_config *config = il_model_config(t->model);
+    il_data_options o;
+    il_data_options_default(&o);
+    o.documents = options->documents;
+    o.seed = options->seed;
+    o.cache_dir = t->cache;
+    o.bos_token = config->bos_token;
+    if (is_val && t->result->is_whole) {
+        o.length = o.sequences = 1; /* only the stream is used */
+    } else {
+        o.length = (size_t)options->length;
+        o.stateful = t->stateful;
+        /* Validation reads one sequence at a time, so that none is dropped with an incomplete batch. */
+        o.sequences = is_val ? 1 : (size_t)(options->batch_tokens / options->length);
+        o.shuffle = !is_val && !strcmp(options->shuffle, "blocks");
+        o.loop = !is_val;
+    }
+    return cli_command_data(t->command, files, n_files, t->tokenizer, config->vocab_size, &o, data);
+}
+
+static il_status open_val(training *t) {
+    const train_options *options = t->options;
+    train_result *r = t->result;
+    if (!options->val) return IL_OK;
+    il_status status = open_data(t, &options->val, 1, 1, &t->val);
+    if (status || !r->is_whole) return status;
+    /* The loss of a token times tokens is that of the text. */
+    uint64_t tokens = il_data_tokens(t->val), bytes = il_data_text_bytes(t->val), targets = 0;
+    int bos = il_model_config(t->model)->bos_token;
+    for (uint64_t i = 1; i < tokens; i++) targets += il_data_stream(t->val)[i] != bos;
+    if (bytes) r->val_bits = (double)targets / 0.69314718055994530942 / (double)bytes;
+    return IL_OK;
+}
+
+static void take(double given, double *value) {
+    if (!isnan(given)) *value = given;
+}
+
+static il_status open_trainer(training *t) {
+    const train_options *options = t->options;
+    il_trainer_options o;
+    il_trainer_options_default(il_model_config(t->model), &o);
+    o.steps = options->steps;
+    o.dtype = !strcmp(options->dtype, "bf16") ? IL_WEIGHTS_BF16 : IL_WEIGHTS_F32;
+    o.resume_with_changes = options->resume_with_changes;
+    take(options->lr, &o.lr);
+    take(options->end_lr, &o.end_lr);
+    take(options->warmup, &o.warmup);
+    take(options->beta1, &o.beta1);
+    take(options->beta2, &o.beta2);
+    take(options->eps, &o.eps);
+    take(options->weight_decay, &o.weight_decay);
+    take(options->clip, &o.clip);
+    take(options->inner_lr_start, &o.inner_lr_start);
+    take(options->inner_lr_warmup, &o.inner_lr_warmup);
+    return il_trainer_open(t->model, t->data, &o, &t->trainer, &t->command->error);
+}
+
+/* Cuts the log at path to what a run has written after `done` steps. */
+static il_status trim_log(const char *path, uint64_t done, il_error *error) {
+    char *text;
+    size_t bytes;
+    cli_file file = {0};
+    il_status status = cli_path_read(path, &text, &bytes, error);
+    if (status) return status;
+    status = cli_file_open(&file, path, error);
+    for (char *line = text; !status && line < text + bytes;) {
+        char *end = memchr(line, '\n', (size_t)(text + bytes - line));
+        if (!end) break; /* a line cut short by a crash */
+        size_t n = (size_t)(end - line) + 1;
+        json_t *object = json_loadb(line, n, 0, NULL);
+        json_t *step = json_object_get(object, "step");
+        if (json_is_integer(step) && (uint64_t)json_integer_value(step) <= done)
+            status = cli_file_write(&file, line, n, error);
+        json_decref(object);
+        line = end + 1;
+    }
+    if (!status) status = cli_file_finish(&file, error);
+    cli_file_abandon(&file);
+    free(text);
+    return status;
+}
+
+static il_status open_log(training *t) {
+    const char *path = t->options->log;
+    il_status status = IL_OK;
+    if (!path) return IL_OK;
+    if (t->options->resume && cli_path_bytes(path)) /* a pipe or a terminal has none */
+        status = trim_log(path, il_trainer_steps_done(t->trainer), &t->command->error);
+    if (status) return status;
+    t->log = fopen(path, t->options->resume ? "ab" : "wb");
+    if (!t->log) return cli_fail(&t->command->error, IL_ERR_IO, "%s: %s", path, strerror(errno));
+    return IL_OK;
+}
+
+/* --resume needs a run in --out; a new run must not find one there. */
+static il_status check_out(training *t, const char *latest) {
+    const train_options *options = t->options;
+    if (options->resume && !cli_path_exists(latest, NULL))
+        return cli_fail(&t->command->error, IL_ERR_ARG, "--resume: %s does not exist", latest);
+    if (!options->resume && cli_path_exists(latest, NULL))
+        return cli_fail(&t->command->error, IL_ERR_ARG,
+                        "%s already holds a run; --resume goes on with it, a different --out begins a new one",
+                        options->out);
+    return IL_OK;
+}
+
+/* Locks --out and looks again: another run may have begun there since the first look. */
+static il_status open_out(training *t, const char *latest) {
+    const train_options *options = t->options;
+    il_error *error = &t->command->error;
+    il_status status = il_trainer_lock(t->trainer, options->out, error);
+    if (!status) status = check_out(t, latest);
+    if (!status && options->resume) {
+        status = il_trainer_resume(t->trainer, options->out, error);
+        if (status == IL_ERR_MISMATCH && !options->resume_with_changes)
+            cli_note(t->command->verb, "--resume-with-changes goes on with other data or options");
+    }
+    return status;
+}
+
+/* ---- steps ---- */
+
+static il_status write_log(training *t, int validated) {
+    const train_result *r = t->result;
+    if (!t->log) return IL_OK;
+    json_t *object = json_pack("{s:I, s:o, s:o, s:o, s:o, s:s}", "step", (json_int_t)r->step.step, "loss",
+                               cli_json_real(r->step.loss), "lr", cli_json_real(r->step.lr), "grad_norm",
+                               cli_json_real(r->step.grad_norm), "tokens_per_s",
+                               cli_json_real((double)r->step.tokens / r->step.seconds), "dtype", t->options->dtype);
+    if (validated) json_object_set_new(object, "val_loss", cli_json_real(r->val_loss));
+    int failed = json_dumpf(object, t->log, JSON_COMPACT);
+    json_decref(object);
+    if (fputc('\n', t->log) == EOF || fflush(t->log)) failed = 1;
+    if (failed) return cli_fail(&t->command->error, IL_ERR_IO, "%s: %s", t->options->log, strerror(errno));
+    return IL_OK;
+}
+
+/* As the model will be read if it has learned to carry its state on, else in the windows it is trained with. */
+static il_status validate(training *t) {
+    train_result *r = t->result;
+    cli_whole whole = {NAN, NAN};
+    il_error *error = &t->command->error;
+    il_status status = r->is_whole ? cli_whole_read(t->model, t->val, 0, &whole, error)
+                                   : il_trainer_eval(t->trainer, t->val, 0, &whole.loss, error);
+    r->val_loss = whole.loss;
+    if (status) return status;
+    il_trainer_validated(t->trainer, r->val_loss);
+    il_trainer_get_validation(t->trainer, &r->validation);
+    return IL_OK;
+}
+
+static il_status save(training *t) {
+    uint64_t done = il_trainer_steps_done(t->trainer);
+    if (t->saved == done) return IL_OK;
+    il_status status = il_trainer_save(t->trainer, t->tokenizer, t->options->out, &t->command->error);
+    if (!status) t->saved = done;
+    return status;
+}
+
+/* drop: the best one before this was saved for being the best and nothing else. */
+static il_status save_best(training *t, int drop) {
+    il_status status = il_trainer_save_best(t->trainer, t->tokenizer, t->options->out, drop, &t->command->error);
+    if (!status) t->saved = il_trainer_steps_done(t->trainer);
+    return status;
+}
+
+/* Fits 60 columns: "step 1200/6000, epoch 12, loss 3.213, best 1.932, 12:03 left". */
+static void show(training *t, cli_progress *progress) {
+    const train_result *r = t->result;
+    char detail[128];
+    il_cursor cursor;
+    il_data_tell(t->data, &cursor);
+    double epoch = (double)cursor.epoch + (double)cursor.batch / (double)il_data_batches_per_epoch(t->data);
+    int n = snprintf(detail, sizeof detail, "epoch %.*f, loss %.3f", epoch < 9.95 ? 1 : 0, epoch, r->step.loss);
+    if (isfinite(r->validation.best_loss))
+        snprintf(detail + n, sizeof detail - (size_t)n, ", best %.3f",
+                 r->validation.best_loss * (isfinite(r->val_bits) ? r->val_bits : 1));
+    cli_progress_show(progress, r->step.step, detail);
+}
+
+static int patient(const training *t) {
+    return !t->options->patience || t->result->validation.worse < t->options->patience;
+}
+
+/* One step and what is due after it. */
+static il_status make_step(training *t, uint64_t save_every, uint64_t val_every, cli_progress *progress) {
+    const train_options *options = t->options;
+    train_result *r = t->result;
+    il_status status = il_trainer_step(t->trainer, &r->step, &t->command->error);
+    if (status) return status;
+    r->tokens += r->step.tokens;
+    uint64_t best_before = r->validation.best_step;
+    int last = r->step.step == options->steps;
+    int validated = t->val && (last || r->step.step % val_every == 0);
+    if (validated) status = validate(t);
+    if (!status) status = write_log(t, validated);
+    show(t, progress);
+    if (status) return status;
+    if (validated && options->patience && !r->validation.worse) return save_best(t, best_before % save_every != 0);
+    return last || r->step.step % save_every == 0 ? save(t) : IL_OK;
+}
+
+static il_status run_steps(training *t) {
+    const train_options *options = t->options;
+    train_result *r = t->result;
+    uint64_t first = il_trainer_steps_done(t->trainer), steps = options->steps;
+    uint64_t tenth = steps >= 10 ? steps / 10 : 1;
+    uint64_t save_every = options->save_every ? options->save_every : tenth;
+    uint64_t val_every = options->val_every ? options->val_every : tenth;
+    cli_progress progress;
+    il_status status = IL_OK;
+    t->saved = options->resume ? first : UINT64_MAX;
+    r->step.step = first;
+    il_trainer_get_validation(t->trainer, &r->validation);
+    if (t->val)
+        cli_note(t->command->verb, "validation: %s, %s", options->val,
+                 !r->is_whole            ? "in windows of --seq-len; best is the mean loss of a token"
+                 : isfinite(r->val_bits) ? "read whole, as it will be in use; best is in bits per byte"
+                                         : "read whole, as it will be in use; best is the mean loss of a token");
+    double started = cli_seconds();
+    cli_progress_begin(&progress, t->command->verb, "step", first, steps);
+    while (!status && r->step.step < steps && patient(t) && !cli_interrupted())
+        status = make_step(t, save_every, val_every, &progress);
+    cli_progress_end(&progress);
+    r->seconds = cli_seconds() - started;
+    r->stopped = !status && !patient(t) && r->step.step < steps;
+    if (r->stopped)
+        cli_note(t->command->verb, "validation has risen %llu times since step %llu, stopping",
+                 (unsigned long long)r->validation.worse, (unsigned long long)r->validation.best_step);
+    if (!status) status = save(t); /* interrupted between checkpoints */
+    r->made = il_trainer_steps_done(t->trainer);
+    if (status == IL_ERR_NONFINITE && t->saved != UINT64_MAX)
+        cli_note(t->command->verb, "the last checkpoint is %s/step-%llu", options->out, (unsigned long long)t->saved);
+    if (!status && cli_interrupted() && r->made < steps && options->again) {
+        cli_note(t->command->verb, "stopped after step %llu of %llu; this goes on:", (unsigned long long)r->made,
+                 (unsigned long long)steps);
+        cli_shell_show(options->again);
+    }
+    return status;
+}
+
+static il_status train(training *t) {
+    const train_options *options = t->options;
+    cli_command *command = t->command;
+    char *latest = cli_format("%s/latest", options->out);
+    il_status status = check_out(t, latest);
+    if (!status)
+        status = cli_command_load_any(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
+    if (!status) status = cli_command_widen(command, &t->model);
+    if (!status) {
+        t->stateful = options->state == TRAIN_STATEFUL ||
+                      (options->state == TRAIN_BY_MIXER && cli_mixer_carries(il_model_config(t->model)));
+        t->result->is_whole = t->stateful;
+        status = open_data(t, options->data, options->n_data, 0, &t->data);
+    }
+    if (!status) status = open_val(t);
+    if (!status) status = open_trainer(t);
+    if (status == IL_ERR_ARG && t->stateful && options->state == TRAIN_BY_MIXER)
+        cli_note(command->verb, "--fresh begins every window from a fresh state: it asks less of --seq-len and texts");
+    if (!status) status = open_out(t, latest);
+    free(latest);
+    if (!status) status = open_log(t);
+    if (status) return status;
+    cli_interrupt_catch();
+    return run_steps(t);
+}
+
+/* "a beside b": DIR.cache next to DIR, whatever slashes end it. */
+static char *cache_beside(const char *out) {
+    size_t n = strlen(out);
+    while (n > 1 && out[n - 1] == '/') n--;
+    return cli_format("%.*s.cache", (int)n, out);
+}
+
+il_status train_run(cli_command *command, const train_options *options, train_result *result) {
+    training t = {.command = command, .options = options, .result = result};
+    *result = (train_result){.val_loss = NAN, .val_bits = NAN, .validation = {.best_loss = NAN}};
+    t.cache = cache_beside(options->out);
+    /* before anything is written */
+    il_status status =
+        il_trainer_dtype_check(!strcmp(options->dtype, "bf16") ? IL_WEIGHTS_BF16 : IL_WEIGHTS_F32, &command->error);
+    if (!status) status = cli_documents_check(options->data, options->n_data, &command->error);
+    if (!status) status = train(&t);
+    if (t.log) fclose(t.log);
+    il_trainer_close(t.trainer);
+    il_data_close(t.val);
+    il_data_close(t.data);
+    il_tokenizer_close(t.tokenizer);
+    il_model_unref(t.model);
+    free(t.cache);
+    return status;
+}
