@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+static const char *const names[CLI_BUNDLED_MODELS] = {"reader", "any"};
+
 /* The folder above the binary's: the source tree of PREFIX/build/innerloop, PREFIX of PREFIX/bin/innerloop. */
 static char *prefix(void) {
     char path[PATH_MAX];
@@ -22,30 +24,48 @@ static char *prefix(void) {
     return cli_format("%s", path);
 }
 
-il_status cli_bundled_model_find(char **dir, il_error *error) {
-    static const char *const places[] = {"models/" CLI_BUNDLED_MODEL_NAME,
-                                         "share/innerloop/models/" CLI_BUNDLED_MODEL_NAME};
-    const char *named = getenv("INNERLOOP_MODEL");
-    *dir = NULL;
-    if (named && named[0]) {
-        if (!cli_path_exists(named, "config.json"))
-            return cli_fail(error, IL_ERR_IO, "INNERLOOP_MODEL: no model (config.json) in %s", named);
-        *dir = cli_format("%s", named);
-        return IL_OK;
+/* The directory of a bundled model; NULL when it is nowhere. */
+static char *bundled(const char *above, const char *name) {
+    static const char *const places[] = {"models", "share/innerloop/models"};
+    for (size_t i = 0; above && i < COUNT_OF(places); i++) {
+        char *dir = cli_format("%s/%s/%s", above, places[i], name);
+        if (cli_path_exists(dir, "config.json")) return dir;
+        free(dir);
     }
+    return NULL;
+}
+
+static void add(cli_bundled_models *models, const char *name, char *dir) {
+    models->names[models->n] = name;
+    models->dirs[models->n++] = dir;
+}
+
+il_status cli_bundled_models_find(const char *word, cli_bundled_models *models, il_error *error) {
+    const char *environment = getenv("INNERLOOP_MODEL");
+    int from_environment = !word && environment && environment[0];
+    if (from_environment) word = environment;
+    *models = (cli_bundled_models){0};
     char *above = prefix();
-    for (size_t i = 0; above && !*dir && i < COUNT_OF(places); i++) {
-        *dir = cli_format("%s/%s", above, places[i]);
-        if (cli_path_exists(*dir, "config.json")) continue;
-        free(*dir);
-        *dir = NULL;
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        if (word && (strcmp(word, names[i]) || cli_path_exists(word, "config.json"))) continue;
+        char *dir = bundled(above, names[i]);
+        if (dir) add(models, names[i], dir);
     }
+    if (word && !models->n) add(models, word, cli_format("%s", word));
     il_status status = IL_OK;
-    if (!*dir)
+    if (from_environment && !cli_path_exists(models->dirs[0], "config.json"))
+        status = cli_fail(error, IL_ERR_IO, "INNERLOOP_MODEL: no model (config.json) in %s", word);
+    else if (!models->n)
         status = cli_fail(error, IL_ERR_IO,
                           "--model is not given, INNERLOOP_MODEL is not set, and there is no bundled model: neither "
-                          "%s nor %s in %s",
-                          places[0], places[1], above ? above : "the folder above the binary's");
+                          "models/%s nor share/innerloop/models/%s in %s",
+                          names[0], names[0], above ? above : "the folder above the binary's");
     free(above);
+    if (status) cli_bundled_models_free(models);
     return status;
+}
+
+void cli_bundled_models_free(cli_bundled_models *models) {
+    for (size_t i = 0; i < models->n; i++) free(models->dirs[i]);
+    *models = (cli_bundled_models){0};
 }

@@ -28,13 +28,14 @@ int cli_command_close(cli_command *command, il_status status) {
     return cli_finish_output(command->verb, code);
 }
 
-il_status cli_command_load_any(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
-    char *bundled = NULL;
-    il_status status = dir ? IL_OK : cli_bundled_model_find(&bundled, &command->error);
+il_status cli_command_load_any(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer) {
+    cli_bundled_models models;
     *model = NULL;
     *tokenizer = NULL;
-    if (bundled) dir = bundled;
-    if (!status) status = il_model_load(command->engine, dir, model, &command->error);
+    il_status status = cli_bundled_models_find(word, &models, &command->error);
+    if (status) return status;
+    const char *dir = models.dirs[0];
+    status = il_model_load(command->engine, dir, model, &command->error);
     if (!status) {
         il_status found = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer,
                                                       &command->no_tokenizer);
@@ -43,7 +44,7 @@ il_status cli_command_load_any(cli_command *command, const char *dir, il_model *
             status = found;
         }
     }
-    free(bundled);
+    cli_bundled_models_free(&models);
     if (status) {
         il_model_unref(*model);
         *model = NULL;
@@ -51,8 +52,8 @@ il_status cli_command_load_any(cli_command *command, const char *dir, il_model *
     return status;
 }
 
-il_status cli_command_load(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer) {
-    il_status status = cli_command_load_any(command, dir, model, tokenizer);
+il_status cli_command_load(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer) {
+    il_status status = cli_command_load_any(command, word, model, tokenizer);
     if (status || *tokenizer) return status;
     il_model_unref(*model);
     *model = NULL;

@@ -20,11 +20,12 @@ il_status cli_command_open(cli_command *command, arg_spec *spec);
  * the exit status: 0, 1, or that of the signal that stopped the work. */
 int cli_command_close(cli_command *command, il_status status);
 
-/* The model of a directory (NULL: the bundled one, bundled_model.h) and its tokenizer. Both are the caller's. */
-il_status cli_command_load(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
+/* The model that --model says (a directory, or the name of a bundled one; NULL: the usual one, bundled_model.h) and its
+ * tokenizer. Both are the caller's. Verbs that read a text choose by it first (model_choice.h). */
+il_status cli_command_load(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer);
 /* The same for verbs that may do without a tokenizer: *tokenizer is NULL where the directory has none that can be read,
  * and no_tokenizer says why. */
-il_status cli_command_load_any(cli_command *command, const char *dir, il_model **model, il_tokenizer **tokenizer);
+il_status cli_command_load_any(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer);
 /* il_data_open; where a text comes and there is no tokenizer, the error is no_tokenizer. */
 il_status cli_command_data(cli_command *command, const char *const *files, size_t n_files,
                            const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,

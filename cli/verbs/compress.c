@@ -4,6 +4,7 @@
 #include "command.h"
 #include "files.h"
 #include "interrupt.h"
+#include "model_choice.h"
 #include "output.h"
 #include "verbs.h"
 
@@ -20,6 +21,12 @@ typedef struct compress_options {
 
 typedef struct codec_run {
     cli_command *command;
+    const compress_options *options;
+    const char *from;
+    char *input; /* [bytes] */
+    size_t bytes;
+    il_buffer output;
+    double started;
     cli_progress progress;
     int shown; /* the progress has begun */
 } codec_run;
@@ -73,42 +80,53 @@ static void report(const cli_command *command, const char *path, size_t original
     }
 }
 
+/* With one model; IL_ERR_MISMATCH when input or state were made with another. */
+static il_status attempt(void *user, il_model *model, il_tokenizer *tokenizer, il_error *error) {
+    codec_run *run = user;
+    il_codec_options codec;
+    il_session *start = NULL;
+    il_error wrong;
+    int compressing = run->command->verb[0] == 'c';
+    il_codec_options_default(&codec);
+    codec.streams = (int)run->options->streams;
+    codec.progress = show;
+    codec.user = run;
+    il_status status = run->options->load ? il_session_load(model, run->options->load, &start, error) : IL_OK;
+    codec.start = start;
+    run->started = cli_seconds();
+    if (!status) {
+        status = (compressing ? il_compress : il_decompress)(model, tokenizer, run->input, run->bytes, &codec,
+                                                             &run->output, &wrong);
+        if (status)
+            cli_fail(error, status, "%s: %s", strcmp(run->from, "-") ? run->from : "standard input", wrong.message);
+    }
+    if (run->shown) cli_progress_end(&run->progress);
+    il_session_close(start);
+    return status;
+}
+
+/* A file is decompressed, and a state gone on from, with the model that made it. */
 static il_status transcode(cli_command *command, const compress_options *options, const char *from, const char *to) {
+    codec_run run = {.command = command, .options = options, .from = from};
     il_model *model = NULL;
     il_tokenizer *tokenizer = NULL;
-    il_session *start = NULL;
-    il_buffer output = {0};
-    char *input = NULL;
-    size_t bytes = 0;
+    char *chosen = NULL;
     int compressing = command->verb[0] == 'c';
-    codec_run run = {.command = command};
-    il_codec_options codec;
-    il_error wrong;
-    il_codec_options_default(&codec);
-    codec.streams = (int)options->streams;
-    codec.progress = show;
-    codec.user = &run;
-    il_status status = cli_command_load(command, options->model, &model, &tokenizer);
-    if (!status && options->load) status = il_session_load(model, options->load, &start, &command->error);
-    codec.start = start;
-    if (!status && strcmp(to, "-"))
-        status = cli_path_writable(to, &command->error); /* rather now than after the work */
-    if (!status) status = cli_path_read(from, &input, &bytes, &command->error);
+    il_status status = strcmp(to, "-") ? cli_path_writable(to, &command->error) : IL_OK; /* rather now than later */
+    if (!status) status = cli_path_read(from, &run.input, &run.bytes, &command->error);
+    if (!status && compressing && !options->load)
+        status = cli_choose_for_text(command, options->model, run.input, run.bytes, 0, &chosen);
     cli_interrupt_catch();
-    double started = cli_seconds();
-    if (!status) {
-        status = (compressing ? il_compress : il_decompress)(model, tokenizer, input, bytes, &codec, &output, &wrong);
-        if (status)
-            cli_fail(&command->error, status, "%s: %s", strcmp(from, "-") ? from : "standard input", wrong.message);
-    }
-    double seconds = cli_seconds() - started;
-    if (run.shown) cli_progress_end(&run.progress);
-    if (!status) status = deliver(to, &output, &command->error);
-    if (!status && compressing) judge(command->verb, bytes, output.bytes);
-    if (!status) report(command, to, compressing ? bytes : output.bytes, compressing ? output.bytes : bytes, seconds);
-    il_buffer_free(&output);
-    free(input);
-    il_session_close(start);
+    if (!status) status = cli_choose_by(command, chosen ? chosen : options->model, attempt, &run, &model, &tokenizer);
+    double seconds = cli_seconds() - run.started;
+    if (!status) status = deliver(to, &run.output, &command->error);
+    if (!status && compressing) judge(command->verb, run.bytes, run.output.bytes);
+    if (!status)
+        report(command, to, compressing ? run.bytes : run.output.bytes, compressing ? run.output.bytes : run.bytes,
+               seconds);
+    il_buffer_free(&run.output);
+    free(run.input);
+    free(chosen);
     il_tokenizer_close(tokenizer);
     il_model_unref(model);
     return status;
@@ -138,7 +156,7 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
 int verb_compress(int argc, char **argv) {
     compress_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP "; decompress needs the same one"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP "; decompress needs the same one"),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE",
             "state from which the text goes on (see read); decompress needs the same one"),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
@@ -157,8 +175,7 @@ int verb_compress(int argc, char **argv) {
 int verb_decompress(int argc, char **argv) {
     compress_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR",
-            CLI_BUNDLED_MODEL_HELP "; it must be the one that compressed the file"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_OWN_MODEL_HELP),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state that compress went on from, if it did"),
     };
     arg_spec spec = {.verb = "decompress",

@@ -7,6 +7,7 @@
 #include "documents.h"
 #include "files.h"
 #include "interrupt.h"
+#include "model_choice.h"
 #include "output.h"
 #include "safetensors.h"
 #include "verbs.h"
@@ -250,12 +251,17 @@ static void print_text(const evaluation *e, double nll, double bits_per_byte) {
 static il_status evaluate(evaluation *e) {
     cli_command *command = e->command;
     il_data_options data_options;
-    il_status status = cli_command_load_any(command, e->options->model, &e->model, &e->tokenizer);
+    il_documents_options documents = cli_documents_options(&e->options->documents);
+    char *dir;
+    il_status status =
+        cli_choose_for_file(command, e->options->model, e->options->data, &documents, e->options->frozen, &dir);
+    if (!status) status = cli_command_load_any(command, dir, &e->model, &e->tokenizer);
+    free(dir);
     if (!status && e->options->grads) status = cli_command_widen(command, &e->model);
     if (status) return status;
     e->vocabulary = (size_t)il_model_config(e->model)->vocab_size;
     il_data_options_default(&data_options);
-    data_options.documents = cli_documents_options(&e->options->documents);
+    data_options.documents = documents;
     data_options.length = 1; /* only the stream is used; eval cuts it itself */
     data_options.sequences = 1;
     data_options.shuffle = 0;
@@ -307,7 +313,7 @@ static const char *misuse(const arg_spec *spec, const eval_options *options) {
 int verb_eval(int argc, char **argv) {
     eval_options options = {.gain = {.read_bytes = 100000, .next_bytes = 20000, .placements = 32, .seed = 1}};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP),
         ARG("--data", ARG_TEXT, &options.data, "FILE", "tokens, or " CLI_FILE_HELP, .required = 1),
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS),
         ARG("--seq-len", ARG_COUNT, &options.length, "L",

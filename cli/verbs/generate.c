@@ -6,6 +6,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "lines.h"
+#include "model_choice.h"
 #include "output.h"
 #include "verbs.h"
 
@@ -241,9 +242,9 @@ static il_status generate(generation *g) {
     const generate_options *options = g->options;
     il_error *error = &command->error;
     il_status status = options->save ? cli_path_writable(options->save, error) : IL_OK;
-    if (!status) status = cli_command_load(command, options->model, &g->model, &g->tokenizer);
-    if (!status && options->load) status = il_session_load(g->model, options->load, &g->session, error);
-    if (!status && !options->load) status = il_session_open(g->model, NULL, &g->session, error);
+    if (!status)
+        status = cli_choose_session(command, options->model, options->load, NULL, NULL, 0, &g->model, &g->tokenizer,
+                                    &g->session);
     if (!status) status = make_prompt(g);
     if (status) return status;
     g->logits = cli_alloc((size_t)il_model_config(g->model)->vocab_size, sizeof *g->logits);

@@ -207,36 +207,41 @@ static il_status describe_layers(inspection *in, const il_model *model, const il
     return status;
 }
 
-/* With its model a state is checked whole, and what each layer learned is printed; without it only the header is read.
- * The bundled model is tried when none is named. */
-static il_status inspect_state(inspection *in) {
+/* What each layer of a state's model has learned; IL_ERR_MISMATCH when it is not this model's. */
+static il_status describe_state(inspection *in, const char *dir) {
     il_error *error = &in->command->error;
     il_model *model = NULL;
     il_session *session = NULL;
-    char *bundled = NULL;
-    il_error none;
-    set(in, "kind", json_string("state"));
-    if (!in->model_path) cli_bundled_model_find(&bundled, &none);
-    const char *dir = in->model_path ? in->model_path : bundled;
-    il_status status = IL_OK;
-    if (dir) {
-        il_session_stats stats;
-        status = il_model_load(in->command->engine, dir, &model, error);
-        if (!status) status = il_session_load(model, in->path, &session, error);
-        if (status == IL_ERR_MISMATCH && bundled) status = IL_OK; /* a different model's */
-        if (session) {
-            il_session_get_stats(session, &stats);
-            set(in, "position", json_integer((json_int_t)stats.position));
-            set(in, "rewind_limit", json_integer((json_int_t)il_session_rewind_limit(session)));
-            set(in, "state_bytes", json_integer((json_int_t)stats.state_bytes));
-            if (cli_mixer_learners(il_model_config(model)) > 0) status = describe_layers(in, model, session);
-        }
+    il_session_stats stats;
+    il_status status = il_model_load(in->command->engine, dir, &model, error);
+    if (!status) status = il_session_load(model, in->path, &session, error);
+    if (!status) {
+        il_session_get_stats(session, &stats);
+        set(in, "position", json_integer((json_int_t)stats.position));
+        set(in, "rewind_limit", json_integer((json_int_t)il_session_rewind_limit(session)));
+        set(in, "state_bytes", json_integer((json_int_t)stats.state_bytes));
+        if (cli_mixer_learners(il_model_config(model)) > 0) status = describe_layers(in, model, session);
     }
-    if (!status) status = cli_safetensors_describe(in->command->engine, in->path, in->object, error);
     il_session_close(session);
     il_model_unref(model);
-    free(bundled);
     return status;
+}
+
+/* With its model a state is checked whole, and what each layer learned is printed; without it only the header is read.
+ * The bundled models are tried when none is named. */
+static il_status inspect_state(inspection *in) {
+    il_error *error = &in->command->error;
+    cli_bundled_models models = {0};
+    set(in, "kind", json_string("state"));
+    il_status status = cli_bundled_models_find(in->model_path, &models, error);
+    if (status && !in->model_path) status = IL_OK; /* the header will do */
+    for (size_t i = 0; i < models.n; i++) {
+        status = describe_state(in, models.dirs[i]);
+        if (status != IL_ERR_MISMATCH) break;
+        if (!in->model_path) status = IL_OK; /* a different model's */
+    }
+    cli_bundled_models_free(&models);
+    return status ? status : cli_safetensors_describe(in->command->engine, in->path, in->object, error);
 }
 
 static int ends_in(const char *path, const char *ending) {

@@ -7,6 +7,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "lines.h"
+#include "model_choice.h"
 #include "output.h"
 #include "verbs.h"
 
@@ -88,13 +89,11 @@ static il_status read_all(reading *r) {
 static il_status begin(reading *r, const read_options *options, const char *path) {
     il_error *error = &r->command->error;
     il_tokenizer_info info;
-    il_session_options session;
-    il_session_options_default(&session);
-    session.frozen = options->frozen;
+    il_documents_options documents = cli_documents_options(&options->documents);
     il_status status = cli_path_writable(options->save, error); /* rather now than after the reading */
-    if (!status) status = cli_command_load(r->command, options->model, &r->model, &r->tokenizer);
-    if (!status && options->load) status = il_session_load(r->model, options->load, &r->session, error);
-    if (!status && !options->load) status = il_session_open(r->model, &session, &r->session, error);
+    if (!status)
+        status = cli_choose_session(r->command, options->model, options->load, path, &documents, options->frozen,
+                                    &r->model, &r->tokenizer, &r->session);
     if (status) return status;
     r->position = il_session_position(r->session);
     if (!r->position) {
@@ -102,7 +101,6 @@ static il_status begin(reading *r, const read_options *options, const char *path
         int32_t bos = info.bos >= 0 ? info.bos : il_model_config(r->model)->bos_token;
         if (bos >= 0 && bos < il_model_config(r->model)->vocab_size) push(r, &bos, 1);
     }
-    il_documents_options documents = cli_documents_options(&options->documents);
     return cli_lines_open(&r->lines, r->command->engine, path, &documents, r->tokenizer, r->position > 0, error);
 }
 
@@ -134,7 +132,7 @@ static il_status read_text(reading *r, const read_options *options, const char *
 int verb_read(int argc, char **argv) {
     read_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP),
         ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write, NAME.ilstate", .required = 1),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file"),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,

@@ -7,6 +7,7 @@
 #include "files.h"
 #include "interrupt.h"
 #include "lines.h"
+#include "model_choice.h"
 #include "output.h"
 #include "verbs.h"
 #include "verbs/score_html.h"
@@ -333,21 +334,17 @@ static il_status check_relative(scoring *s, const score_options *options, int fr
 
 static il_status begin(scoring *s, const score_options *options, const char *path) {
     il_error *error = &s->command->error;
-    il_session_options session;
     il_session_stats stats;
     il_tokenizer_info info;
-    il_status status = cli_command_load(s->command, options->model, &s->model, &s->tokenizer);
-    if (status) return status;
-    if (options->save && (status = cli_path_writable(options->save, error))) return status;
-    il_session_options_default(&session);
-    session.frozen = options->frozen;
-    status = options->load ? il_session_load(s->model, options->load, &s->session, error)
-                           : il_session_open(s->model, &session, &s->session, error);
+    il_documents_options documents = cli_documents_options(&options->documents);
+    il_status status = options->save ? cli_path_writable(options->save, error) : IL_OK;
+    if (!status)
+        status = cli_choose_session(s->command, options->model, options->load, path, &documents, options->frozen,
+                                    &s->model, &s->tokenizer, &s->session);
     if (status) return status;
     il_session_get_stats(s->session, &stats);
     if (options->relative) status = check_relative(s, options, stats.frozen);
     if (status) return status;
-    il_documents_options documents = cli_documents_options(&options->documents);
     status = cli_lines_open(&s->lines, s->command->engine, path, &documents, s->tokenizer, stats.position > 0, error);
     if (status) return status;
     s->view.name = s->lines.name;
@@ -394,7 +391,7 @@ static il_status score(scoring *s, const score_options *options, const char *pat
 int verb_score(int argc, char **argv) {
     score_options options = {.by = "line"};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state from which the text goes on (see read)"),
         ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write at the end, as read does"),
         ARG("--learn", ARG_COUNT, &options.learn, "N", "read the first N lines without reporting them (default 0)",
