@@ -81,6 +81,11 @@ void recipe_choose_schedule(const recipe_text *text, const recipe_shape *shape, 
     if (tokens > most) tokens = most;
     s->length = 512;
     s->batch_tokens = tokens < 1e6 ? 1024 : tokens < 1e7 ? 2048 : 4096;
+    /* What is left over of a document is not learned from, if its windows carry the state on. */
+    uint64_t document = text->tokens / (text->documents ? text->documents : 1), length = s->length;
+    while (length > 128 && 2 * length > document) length /= 2;
+    s->fresh = 2 * length > document;
+    if (!s->fresh) s->length = length;
     while (s->length > 64 && s->batch_tokens > text->tokens / 4) s->length /= 2, s->batch_tokens /= 2;
     s->steps = at_least_one(tokens / (double)s->batch_tokens);
     s->val_every = at_least_one((double)s->steps / VALIDATIONS);

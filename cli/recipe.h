@@ -27,7 +27,7 @@ const recipe_shape *recipe_shape_at(size_t i);
 
 /* What is known of the text when the tokenizer has cut it. */
 typedef struct recipe_text {
-    uint64_t tokens, held_out_tokens;
+    uint64_t tokens, held_out_tokens, documents;
 } recipe_text;
 /* The shape that learns most of the text in the time. flops_per_s: operations of forward passes that training a model
  * goes through in a second (a third of all it does); flops: of a forward pass for a token, of each shape. */
@@ -35,6 +35,7 @@ size_t recipe_choose_shape(const recipe_text *text, double seconds, double flops
 
 typedef struct recipe_schedule {
     uint64_t length, batch_tokens, steps, val_every;
+    int fresh; /* the documents are too short to carry a state on in them */
     double lr;
 } recipe_schedule;
 /* tokens_per_s: of training with that shape. */

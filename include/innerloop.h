@@ -502,9 +502,9 @@ IL_API void il_trainer_options_default(const il_config *config, il_trainer_optio
 /* Whether this build and this CPU train so: f32 always; bf16 only with oneDNN and AMX, where it is faster; else
  * IL_ERR_UNSUPPORTED, which says what is missing. Other types are IL_ERR_ARG. */
 IL_API il_status il_trainer_dtype_check(il_weight_type dtype, il_error *error);
-/* Trains model's weights: takes a reference; the model's tensors change with every step and sessions must not be used
- * meanwhile. data must outlive the trainer. IL_ERR_UNSUPPORTED unless the weights are fp32: il_model_convert makes them
- * so. */
+/* Trains model's weights: takes a reference; the model's tensors change with every step, and a session opened before
+ * one must not be used after it. data must outlive the trainer. IL_ERR_UNSUPPORTED unless the weights are fp32:
+ * il_model_convert makes them so. */
 IL_API il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_options *options,
                                  il_trainer **trainer, il_error *error);
 IL_API void il_trainer_close(il_trainer *trainer); /* NULL allowed */

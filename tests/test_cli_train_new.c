@@ -183,6 +183,24 @@ static void test_many_texts(void **state) {
     free(held_out);
 }
 
+/* Documents too short to carry a state on in are learned from all the same, all of them. */
+static void test_short_texts(void **state) {
+    (void)state;
+    FILE *file = fopen("short.jsonl", "w");
+    assert_non_null(file);
+    for (int i = 0; i < 900; i++) {
+        char text[17] = "";
+        for (int k = 0; k < 16; k++) text[k] = (char)(book[16 * i + k] < ' ' ? ' ' : book[16 * i + k]);
+        fprintf(file, "{\"text\": \"%s\"}\n", text);
+    }
+    fclose(file);
+    json_t *result = support_json("train short.jsonl " BRIEF);
+    const char *line = json_string_value(json_array_get(json_object_get(result, "commands"), 1));
+    assert_non_null(strstr(line, " --fresh "));
+    assert_lines_do_the_same(result, "short-model", "jsonl");
+    json_decref(result);
+}
+
 static void test_names(void **state) {
     (void)state;
     char text[NOTE_BYTES + 1];
@@ -279,7 +297,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_a_file_is_enough),
         cmocka_unit_test(test_many_texts), cmocka_unit_test(test_the_same_line_goes_on),
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_odd_texts),
+        cmocka_unit_test(test_names),      cmocka_unit_test(test_short_texts),
+        cmocka_unit_test(test_odd_texts),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -99,10 +99,27 @@ static void test_schedule(void **state) {
                 }
 }
 
+/* Windows that carry the state on fit into the documents; where they cannot, all windows are fresh. */
+static void test_short_documents(void **state) {
+    (void)state;
+    for (uint64_t documents = 1; documents <= 100000; documents *= 3) {
+        recipe_text text = {.tokens = 300000, .documents = documents};
+        recipe_schedule s;
+        recipe_choose_schedule(&text, recipe_shape_at(1), 300, 1e4, &s);
+        assert_true(s.fresh ? text.tokens / documents < 256 : s.length <= text.tokens / documents / 2);
+        if (documents == 1) assert_int_equal(s.length, 512);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cut),    cmocka_unit_test(test_held_out),        cmocka_unit_test(test_vocabulary),
-        cmocka_unit_test(test_shapes), cmocka_unit_test(test_choice_of_shape), cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_held_out),
+        cmocka_unit_test(test_vocabulary),
+        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_choice_of_shape),
+        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_short_documents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,8 +151,9 @@ static il_status make_tokenizer(making *m) {
     const char *train = m->split.train;
     il_documents_options documents = as_split(m);
     int vocabulary = m->plan.decided ? m->plan.vocabulary : recipe_vocabulary(m->split.train_bytes);
+    int made = m->plan.decided && cli_path_exists(m->paths.tokenizer, NULL);
     il_status status = IL_OK;
-    for (; vocabulary && vocabulary <= LARGEST; vocabulary *= 2) {
+    for (; !made && vocabulary && vocabulary <= LARGEST; vocabulary *= 2) {
         status = il_tokenizer_train(m->command->engine, &train, 1, &documents, vocabulary, m->paths.tokenizer, error);
         if (status != IL_ERR_ARG || m->plan.decided) break;
     }
@@ -185,6 +186,7 @@ static il_status count_tokens(making *m) {
     il_data *data = NULL;
     il_status status = open_data(m, m->split.train, NULL, &data);
     if (!status) m->text.tokens = il_data_tokens(data);
+    m->text.documents = m->plan.texts.documents;
     il_data_close(data);
     if (!status) status = open_data(m, m->split.held_out, NULL, &m->held_out);
     if (!status) m->text.held_out_tokens = il_data_tokens(m->held_out);
@@ -337,6 +339,7 @@ static il_status run(making *m) {
     options.batch_tokens = s->batch_tokens;
     options.length = s->length;
     options.seed = m->plan.seed;
+    options.state = s->fresh ? TRAIN_FRESH : TRAIN_BY_MIXER;
     options.val_every = s->val_every;
     options.patience = RECIPE_PATIENCE;
     options.resume = cli_path_exists(m->paths.latest, NULL);

@@ -19,13 +19,14 @@ il_status train_plan_write(const train_plan *p, const char *path, il_error *erro
                   "bytes", (json_int_t)p->texts.bytes, "fingerprint", p->texts.fingerprint, "minutes", p->minutes,
                   "mixer", p->mixer, "seed", (json_int_t)p->seed);
     if (p->decided)
-        json_object_set_new(
-            root, "recipe",
-            json_pack("{s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f}", "vocabulary", p->vocabulary, "layers",
-                      p->shape.layers, "width", p->shape.width, "heads", p->shape.heads, "ffn_width",
-                      p->shape.ffn_width, "length", (json_int_t)p->schedule.length, "batch_tokens",
-                      (json_int_t)p->schedule.batch_tokens, "steps", (json_int_t)p->schedule.steps, "val_every",
-                      (json_int_t)p->schedule.val_every, "lr", p->schedule.lr, "tokens_per_s", p->tokens_per_s));
+        json_object_set_new(root, "recipe",
+                            json_pack("{s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "vocabulary",
+                                      p->vocabulary, "layers", p->shape.layers, "width", p->shape.width, "heads",
+                                      p->shape.heads, "ffn_width", p->shape.ffn_width, "length",
+                                      (json_int_t)p->schedule.length, "batch_tokens",
+                                      (json_int_t)p->schedule.batch_tokens, "steps", (json_int_t)p->schedule.steps,
+                                      "val_every", (json_int_t)p->schedule.val_every, "fresh", p->schedule.fresh, "lr",
+                                      p->schedule.lr, "tokens_per_s", p->tokens_per_s));
     char *text = json_dumps(root, JSON_INDENT(1));
     json_decref(root);
     if (!text) return cli_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
@@ -63,10 +64,11 @@ static int unpack(json_t *root, train_plan *p) {
     p->seed = (uint64_t)seed;
     p->decided = recipe != NULL;
     if (!recipe) return 1;
-    if (json_unpack(recipe, "{s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:F, s:F}", "vocabulary", &p->vocabulary,
-                    "layers", &p->shape.layers, "width", &p->shape.width, "heads", &p->shape.heads, "ffn_width",
-                    &p->shape.ffn_width, "length", &length, "batch_tokens", &batch_tokens, "steps", &steps, "val_every",
-                    &val_every, "lr", &p->schedule.lr, "tokens_per_s", &p->tokens_per_s) ||
+    if (json_unpack(recipe, "{s:i, s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I, s:b, s:F, s:F}", "vocabulary",
+                    &p->vocabulary, "layers", &p->shape.layers, "width", &p->shape.width, "heads", &p->shape.heads,
+                    "ffn_width", &p->shape.ffn_width, "length", &length, "batch_tokens", &batch_tokens, "steps", &steps,
+                    "val_every", &val_every, "fresh", &p->schedule.fresh, "lr", &p->schedule.lr, "tokens_per_s",
+                    &p->tokens_per_s) ||
         length < 0 || batch_tokens < 0 || steps < 0 || val_every < 0)
         return 0;
     p->schedule.length = (uint64_t)length;
@@ -143,13 +145,13 @@ void train_plan_commands(const train_plan *plan, const train_plan_paths *paths, 
                           "--out %s",
                           plan->mixer, tokenizer, shape->layers, shape->width, shape->heads, shape->ffn_width,
                           (unsigned long long)plan->seed, start);
-    lines[2] =
-        cli_format("innerloop train --model %s --out %s --steps %llu --batch-tokens %llu --seq-len %llu --lr %g "
-                   "--seed %llu --val %s --val-every %llu --patience %d --save-every %llu --log %s "
-                   "--format %s %s",
-                   start, run, (unsigned long long)s->steps, (unsigned long long)s->batch_tokens,
-                   (unsigned long long)s->length, s->lr, (unsigned long long)plan->seed, held_out,
-                   (unsigned long long)s->val_every, RECIPE_PATIENCE, (unsigned long long)s->steps, log, format, train);
+    lines[2] = cli_format(
+        "innerloop train --model %s --out %s --steps %llu --batch-tokens %llu --seq-len %llu%s --lr %g "
+        "--seed %llu --val %s --val-every %llu --patience %d --save-every %llu --log %s "
+        "--format %s %s",
+        start, run, (unsigned long long)s->steps, (unsigned long long)s->batch_tokens, (unsigned long long)s->length,
+        s->fresh ? " --fresh" : "", s->lr, (unsigned long long)plan->seed, held_out, (unsigned long long)s->val_every,
+        RECIPE_PATIENCE, (unsigned long long)s->steps, log, format, train);
     lines[3] = cli_format("innerloop convert --model %s --out %s", best, to);
     char *const words[] = {tokenizer, train, held_out, start, run, log, best, to};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) free(words[i]);

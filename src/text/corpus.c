@@ -117,7 +117,7 @@ static il_status tokenize_cached(il_engine *engine, const char *path, il_documen
         }
         if (status == IL_OK) {
             *text_bytes = shard.text_bytes;
-            il_log(engine, IL_LOG_INFO, "%s: %" PRIu64 " tokens from %s", path, shard.tokens, cached);
+            il_log(engine, IL_LOG_DEBUG, "%s: %" PRIu64 " tokens from %s", path, shard.tokens, cached);
         } else if (status == IL_ERR_NOMEM) {
             if (error) *error = problem;
         } else {
