@@ -16,6 +16,12 @@ const arg_option arg_common[ARG_COMMON] = {
     ARG("--help", ARG_FLAG, NULL, NULL, "print this help"),
 };
 
+arg_option arg_json(const arg_spec *spec) {
+    arg_option option = arg_common[0];
+    if (spec->json_help) option.help = spec->json_help;
+    return option;
+}
+
 static struct {
     void (*take)(void *user, const arg_spec *spec);
     void *user;
@@ -97,7 +103,9 @@ static void print_help(const arg_spec *spec) {
         printf("\n\n");
     }
     for (size_t i = 0; i < spec->n_options; i++) print_option(&spec->options[i]);
-    for (size_t i = 0; i < ARG_COMMON; i++) print_option(&arg_common[i]);
+    arg_option json = arg_json(spec);
+    print_option(&json);
+    for (size_t i = 1; i < ARG_COMMON; i++) print_option(&arg_common[i]);
     printf("\nexample:\n");
     for (const char *line = spec->example; *line;) {
         size_t n = strcspn(line, "\n");

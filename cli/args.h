@@ -51,6 +51,7 @@ typedef struct arg_option {
 
 typedef struct arg_spec {
     const char *verb, *summary, *example; /* example: lines without indentation */
+    const char *json_help;                /* what --json prints where that is not one object; NULL: it is */
     arg_option *options;
     size_t n_options;
     const char *operand; /* "FILE"; NULL: takes none */
@@ -64,6 +65,8 @@ typedef struct arg_spec {
 /* The options of every verb: --json, --threads and --help. Their values are arg_parse's. */
 enum { ARG_COMMON = 3 };
 extern const arg_option arg_common[ARG_COMMON];
+/* --json as the verb has it. */
+arg_option arg_json(const arg_spec *spec);
 
 /* Returns 1 to go on, or 0 with *code the exit status: 0 after --help, 2 after a complaint. */
 int arg_parse(arg_spec *spec, int argc, char **argv, int *code);

@@ -30,10 +30,7 @@ void cli_interrupt_catch(void) {
     sigaction(SIGTERM, &action, NULL);
 }
 
-void cli_interrupt_cancels(il_session *session) {
-    atomic_store(&cancelled, session);
-    if (session && atomic_load(&caught)) il_session_cancel(session); /* the signal came first */
-}
+void cli_interrupt_cancels(il_session *session) { atomic_store(&cancelled, session); }
 
 int cli_interrupted(void) {
     int number = atomic_load(&caught);

@@ -134,6 +134,8 @@ static void put_verb(void *user, const arg_spec *spec) {
         put_text(spec->operand_help);
     }
     for (size_t i = 0; i < spec->n_options; i++) put_option(&spec->options[i]);
+    arg_option json = arg_json(spec);
+    if (spec->json_help) put_option(&json);
     put_example(spec->example);
 }
 

@@ -265,11 +265,14 @@ IL_API il_status il_session_open(il_model *model, const il_session_options *opti
 IL_API void il_session_close(il_session *session); /* NULL allowed */
 /* Reads tokens [n]. nll (NULL allowed) [n]: nll[i] = -ln p(tokens[i] | all tokens before it), NaN for the first token
  * of a sequence, which nothing predicts. consumed (NULL allowed): how many tokens were read; n on success. On any error
- * the session is valid where il_session_position says. IL_ERR_NONFINITE leaves it at the start of the mini-batch that
- * produced the non-finite number, which may lie before this call's first token (*consumed is then 0). */
+ * the session is valid where il_session_position says. IL_ERR_NONFINITE of a number in the layers leaves it at the
+ * start of the mini-batch that produced it, which may lie before this call's first token (*consumed is then 0). Where
+ * only losses or logits that were asked for are not finite, because the output head's product is too large, all tokens
+ * are read, and IL_ERR_NONFINITE names the first. */
 IL_API il_status il_session_feed(il_session *session, const int32_t *tokens, size_t n, float *nll, size_t *consumed,
                                  il_error *error);
-/* The prediction after the last token fed, [vocab_size]. IL_ERR_ARG at position 0. */
+/* The prediction after the last token fed, [vocab_size]. IL_ERR_ARG at position 0; IL_ERR_NONFINITE when one of them is
+ * not finite. */
 IL_API il_status il_session_logits(il_session *session, float *logits, il_error *error);
 /* How many tokens it has read. */
 IL_API uint64_t il_session_position(const il_session *session);
@@ -280,8 +283,11 @@ IL_API il_status il_session_fork(const il_session *session, il_session **copy, i
  * one. */
 IL_API il_status il_session_rewind(il_session *session, uint64_t position, il_error *error);
 IL_API uint64_t il_session_rewind_limit(const il_session *session);
-/* Asks a feed that is under way to stop at its next chunk with IL_ERR_CANCELLED; if none is, the next feed stops at
- * once. Any thread, also a signal handler. */
+/* Asks the feed of this session that is under way (il_session_feed, il_feed_many: between call and return) to stop
+ * before its next chunk, of at most 512 tokens, with IL_ERR_CANCELLED; a batch stops as a whole. Does nothing where
+ * none is under way, and nothing to a later feed; a feed that has nothing left to read succeeds. A program that must
+ * not miss a wish to stop that comes between two feeds keeps a flag of its own and looks at it before each. Any thread,
+ * also a signal handler. */
 IL_API void il_session_cancel(il_session *session);
 
 typedef struct il_session_stats {
@@ -477,10 +483,12 @@ IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files,
 typedef struct il_trainer il_trainer;
 
 typedef struct il_trainer_options {
-    uint64_t steps;                               /* N, the schedule's length */
-    double lr, end_lr;                            /* peak and final learning rate; default 3e-3, 1e-5 */
-    double warmup;                                /* w in steps; < 0: N / 10 */
-    double beta1, beta2, eps, weight_decay, clip; /* 0.9, 0.95, 1e-8, 0.1, 1.0 */
+    uint64_t steps;    /* N, the schedule's length */
+    double lr, end_lr; /* peak and final learning rate; default 3e-3, 1e-5 */
+    double warmup;     /* w in steps; < 0: N / 10 */
+    /* 0.9, 0.95, 1e-8, 0.1, 1.0. What fp32 would turn into something else is IL_ERR_ARG: betas are at most 0.999999,
+     * eps 1e-20 .. 1, clip 1e-12 .. 1e15, and weight_decay times the rate at most 1 */
+    double beta1, beta2, eps, weight_decay, clip;
     double inner_lr_start;  /* factor on eta at the first update; default 1 (Linear), 0.1 (MLP); rises to 1 */
     double inner_lr_warmup; /* over this many updates; < 0: the same as warmup */
     il_weight_type dtype; /* of the operands of products: IL_WEIGHTS_F32, exact, the default; or IL_WEIGHTS_BF16: those
@@ -560,9 +568,9 @@ typedef struct il_buffer {
 IL_API void il_buffer_free(il_buffer *buffer); /* a zeroed one too */
 
 typedef struct il_codec_options {
-    int streams; /* il_compress: into how many the input is cut, 1 .. 64; default 0: one for every 96 KiB, which costs
-                  * less than 1 % of the size. Each is read from the same state; both ways all are fed side by side,
-                  * with one pass over the weights for all */
+    int streams; /* il_compress: into how many the input is cut, 1 .. IL_STREAMS_MAX; default 0: one for every 96 KiB,
+                  * which costs less than 1 % of the size. Each is read from the same state; both ways all are fed side
+                  * by side, with one pass over the weights for all */
     const il_session *start; /* of the model: every stream goes on from a fork of it, its text as if it followed what
                               * was read. The same is needed to decompress. Default NULL: a fresh state */
     uint64_t bytes_max; /* il_decompress: refuse what says it is longer; default 0: no limit. Memory grows with what has
@@ -586,6 +594,21 @@ IL_API il_status il_compress(il_model *model, const il_tokenizer *tokenizer, con
  * IL_ERR_FORMAT: a checksum of the original is compared before anything is given out. */
 IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
                                const il_codec_options *options, il_buffer *output, il_error *error);
+
+enum { IL_STREAMS_MAX = 64 };
+/* What compressed data says of itself; fingerprints are hex digits and a NUL. */
+typedef struct il_compressed_info {
+    int version;
+    char model[33], tokenizer[17];
+    char state[33]; /* il_session_fingerprint of il_codec_options.start; "": a fresh state */
+    uint64_t bytes; /* of the original */
+    int streams;
+    struct {
+        uint64_t bytes, coded;
+    } stream[IL_STREAMS_MAX]; /* of each, the bytes in the original and here */
+} il_compressed_info;
+/* Reads and checks what lies around the coded streams, which needs no model; fails as il_decompress does. */
+IL_API il_status il_compressed_get_info(const void *input, size_t bytes, il_compressed_info *info, il_error *error);
 
 /* ---- config: a model's shape, and new models ---- */
 

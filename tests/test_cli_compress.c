@@ -205,6 +205,50 @@ static void test_states(void **state) {
     json_decref(b);
 }
 
+/* What a compressed file says of itself, with or without the ending. */
+static void test_inspect(void **state) {
+    (void)state;
+    char *m = support_fingerprint("m");
+    free(support_done("read --model m --save-state a.ilstate noise"));
+    json_t *given = support_json("inspect a.ilstate");
+    for (int with_state = 0; with_state < 2; with_state++) {
+        const char *out = with_state ? "small" : "small.ilc";
+        free(support_done("compress --model m --streams 3 %s book.txt %s", with_state ? "--load-state a.ilstate" : "",
+                          out));
+        json_t *object = support_json("inspect %s", out), *stream;
+        assert_string_equal(support_string(object, "kind"), "compressed");
+        assert_true(support_number(object, "version") == 1 + with_state);
+        assert_string_equal(support_string(object, "model"), m);
+        assert_int_equal(strlen(support_string(object, "tokenizer")), 16);
+        if (with_state)
+            assert_string_equal(support_string(object, "state"), support_string(given, "metadata.checksum"));
+        else
+            assert_true(json_is_null(json_object_get(object, "state")));
+        assert_true(support_number(object, "original_bytes") == BOOK_BYTES);
+        assert_true(support_number(object, "bytes") == (double)size_of(out));
+        double bytes = 0, coded = 0;
+        size_t i;
+        assert_int_equal(json_array_size(json_object_get(object, "streams")), 3);
+        json_array_foreach(json_object_get(object, "streams"), i, stream) {
+            bytes += support_number(stream, "bytes");
+            coded += support_number(stream, "coded");
+        }
+        assert_true(bytes == BOOK_BYTES && coded < (double)size_of(out) && coded > (double)size_of(out) - 100);
+        char *text = support_done("inspect %s", out);
+        assert_non_null(strstr(text, "original_bytes           4000\n"));
+        free(text);
+        json_decref(object);
+    }
+    support_refused(1, "small.ilc: is not a state file but a file compressed by innerloop",
+                    "compress --model m --load-state small.ilc book.txt gone");
+    support_write("cut.ilc", "ILC\x1a\1", 5);
+    support_refused(1, "cut.ilc: the compressed data ends inside its header", "inspect cut.ilc");
+    support_write("text.ilc", "text", 4);
+    support_refused(1, "text.ilc: not compressed by innerloop", "inspect text.ilc");
+    json_decref(given);
+    free(m);
+}
+
 static void test_help(void **state) {
     (void)state;
     char *help = support_done("compress --help");
@@ -246,6 +290,7 @@ int main(void) {
                                        cmocka_unit_test(test_what_is_replaced),
                                        cmocka_unit_test(test_what_it_says),
                                        cmocka_unit_test(test_states),
+                                       cmocka_unit_test(test_inspect),
                                        cmocka_unit_test(test_help),
                                        cmocka_unit_test(test_interrupt)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);

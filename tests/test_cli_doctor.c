@@ -19,17 +19,25 @@ static void test_passes(void **state) {
     assert_true(support_number(object, "memory_bytes") > support_number(object, "memory_available_bytes"));
     assert_true(support_number(object, "limits.gflops_kernel") > 0 && support_number(object, "limits.read_gb_s") > 0);
     size_t usable = count(object, "kernels_usable"), n = count(object, "checks"), several = 0;
+    int weights[4] = {0}, bundled[4] = {0};
     assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), 0)), "portable");
     assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), usable - 1)),
                         support_string(object, "kernels")); /* the best one */
-    assert_int_equal(n, usable * 2 * 6);
+    assert_int_equal(n, usable * 2 * 13);
     for (size_t i = 0; i < n; i++) {
         const json_t *check = json_array_get(json_object_get(object, "checks"), i);
         assert_true(json_is_true(json_object_get(check, "passed")));
         assert_int_equal(strlen(support_string(check, "logits")), 16);
+        assert_true(json_is_true(json_object_get(check, "written_down")));
+        int fast = json_is_true(json_object_get(check, "fast_head")), type = IL_WEIGHTS_F32;
+        while (strcmp(support_string(check, "weights"), il_weight_type_name((il_weight_type)type)) != 0) type++;
+        weights[type] = 1;
+        bundled[type] |= fast && !strncmp(support_string(check, "model"), "ttt_linear_decay", 16);
+        assert_int_equal(json_is_null(json_object_get(check, "gradient")), fast || type != IL_WEIGHTS_F32);
         several += support_number(check, "threads") == 3;
     }
     assert_int_equal(several, n / 2);
+    for (int type = 0; type < 4; type++) assert_true(weights[type] && bundled[type]); /* all a model can be held as */
     assert_int_equal(json_dump_file(object, "there.json", 0), 0);
     json_decref(object);
 }
@@ -38,9 +46,14 @@ static void test_another_machine(void **state) {
     (void)state;
     char *text = support_done("doctor --against there.json");
     assert_non_null(strstr(text, "self-test  passed"));
+    static const char *const said[] = {"bits of every other machine in\n", "ttt_linear_decay mamba, fast head, bf16\n",
+                                       "self_attention\n", "by the kernels portable", "calls of 23 tokens with 2"};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) assert_non_null(strstr(text, said[i]));
     free(text);
     json_t *report = json_load_file("there.json", 0, NULL);
     json_t *check = json_array_get(json_object_get(report, "checks"), 1);
+    while (count(report, "checks") > 6)
+        json_array_remove(json_object_get(report, "checks"), 6); /* of an older version */
     json_object_set_new(check, "losses", json_string("0123456789abcdef"));
     assert_int_equal(json_dump_file(report, "bent.json", 0), 0);
     json_decref(report);
@@ -52,6 +65,8 @@ static void test_another_machine(void **state) {
     assert_true(json_is_false(json_object_get(object, "passed")));
     assert_true(json_is_true(json_object_get(json_array_get(json_object_get(object, "checks"), 0), "passed")));
     assert_true(json_is_false(json_object_get(json_array_get(json_object_get(object, "checks"), 1), "passed")));
+    for (size_t i = 6; i < 13; i++)
+        assert_true(json_is_true(json_object_get(json_array_get(json_object_get(object, "checks"), i), "passed")));
     json_decref(object);
     support_run_free(&run);
 }

@@ -176,6 +176,108 @@ static void test_generate_goes_on(void **state) {
     json_decref(whole);
 }
 
+/* Where a printable character stands at place `at` of a text and the next two. */
+static int is_plain(const char *text, size_t at) {
+    for (size_t i = at; i < at + 3; i++)
+        if (text[i] < '0' || text[i] > 'z' || text[i] == '\\') return 0;
+    return 1;
+}
+
+/* A stop string of several tokens: some had been read when it was complete. The state is the one of a run that wrote
+ * the same text and ended there by itself. */
+static void test_stop_between_tokens(void **state) {
+    (void)state;
+    json_t *whole = support_json("generate --model m --prompt ab --max-tokens 400 --seed 2");
+    const json_t *ids = json_object_get(whole, "ids");
+    char text[401] = "";
+    size_t at = 20;
+    for (size_t i = 0; i < json_array_size(ids) && i < 400; i++) {
+        json_int_t id = json_integer_value(json_array_get(ids, i));
+        text[i] = id > 0 && id < 127 ? (char)id : 1;
+    }
+    for (;; at++) { /* the first place where they stand */
+        char stop[4] = {text[at], text[at + 1], text[at + 2], 0};
+        if (is_plain(text, at) && text[at - 1] >= ' ' && strstr(text, stop) == text + at) break;
+    }
+    json_decref(whole);
+    json_t *stopped = support_json("generate --model m --prompt ab --max-tokens 400 --seed 2 --save-state s.ilstate "
+                                   "--stop '%.3s'",
+                                   text + at);
+    assert_string_equal(support_string(stopped, "finish"), "stop");
+    assert_true(support_number(stopped, "tokens") == (double)at + 3);
+    assert_true(support_number(stopped, "position") == 3 + (double)at);
+    free(support_done("generate --model m --prompt ab --max-tokens %zu --seed 2 --save-state t.ilstate", at));
+    support_same_files("s.ilstate", "t.ilstate");
+    /* and goes on with what stopped it */
+    json_t *a = support_json("generate --model m --load-state s.ilstate --prompt '%.3s' --max-tokens 9 --seed 3",
+                             text + at),
+           *b = support_json("generate --model m --load-state t.ilstate --prompt '%.3s' --max-tokens 9 --seed 3",
+                             text + at);
+    assert_true(json_equal(json_object_get(a, "ids"), json_object_get(b, "ids")));
+    json_decref(a);
+    json_decref(b);
+    json_decref(stopped);
+}
+
+/* The texts of the tokens that a run wrote, one behind the other; ends[i]: where that of token i ends. */
+static char *texts_of(const il_tokenizer *tokenizer, const json_t *ids, size_t *ends) {
+    il_decoder decoder = {.form = IL_DECODE_UTF8, .started = 1};
+    il_error error;
+    size_t n = json_array_size(ids), most = il_tokenizer_piece_bytes_max(tokenizer), bytes = 0, got;
+    char *text = calloc(n + 1, most);
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++) {
+        int32_t id = (int32_t)json_integer_value(json_array_get(ids, i));
+        assert_ok(il_tokenizer_decode(tokenizer, &decoder, id, text + bytes, most, &got, &error), error);
+        ends[i] = bytes += got;
+    }
+    return text;
+}
+
+/* A stop string that begins inside a token: what was printed of the token has been read, and nothing else. */
+static void test_stop_inside_a_token(void **state) {
+    (void)state;
+    enum { TOKENS = 80 };
+    size_t ends[TOKENS];
+    il_error error;
+    il_engine *engine;
+    il_tokenizer *tokenizer;
+    int found = 0;
+    assert_ok(il_engine_open(NULL, &engine, &error), error);
+    assert_ok(il_tokenizer_load(engine, "t.model", &tokenizer, &error), error);
+    for (int seed = 1; seed < 50 && found < 3; seed++) {
+        json_t *whole = support_json("generate --model s --prompt the --max-tokens %d --seed %d", TOKENS, seed);
+        char *text = texts_of(tokenizer, json_object_get(whole, "ids"), ends);
+        for (size_t i = 1; i < json_array_size(json_object_get(whole, "ids")); i++) {
+            size_t from = ends[i - 1], end = ends[i];
+            char stop[3] = {0};
+            if (end - from < 3 || !is_plain(text, end - 3)) continue;
+            memcpy(stop, text + end - 2, 2);
+            if (strstr(text, stop) != text + end - 2) continue;
+            json_t *stopped = support_json("generate --model s --prompt the --max-tokens %d --seed %d --stop %s "
+                                           "--save-state s.ilstate",
+                                           TOKENS, seed, stop);
+            assert_string_equal(support_string(stopped, "finish"), "stop");
+            assert_int_equal(strlen(support_string(stopped, "text")), end - 2);
+            assert_memory_equal(support_string(stopped, "text"), text, end - 2);
+            free(support_done("generate --model s --prompt the --max-tokens %zu --seed %d --save-state t.ilstate", i,
+                              seed));
+            free(support_done("generate --model s --load-state t.ilstate --prompt '%.*s' --max-tokens 0 --save-state "
+                              "t.ilstate",
+                              (int)(end - 2 - from), text + from));
+            support_same_files("s.ilstate", "t.ilstate");
+            json_decref(stopped);
+            found++;
+            break;
+        }
+        free(text);
+        json_decref(whole);
+    }
+    assert_int_equal(found, 3);
+    il_tokenizer_close(tokenizer);
+    il_engine_close(engine);
+}
+
 static void test_inspect_state(void **state) {
     (void)state;
     free(support_done("read --model m --save-state i.ilstate book.txt"));
@@ -229,7 +331,18 @@ static void test_refusals(void **state) {
     support_refused(1, own, "generate --model s --load-state r.ilstate --prompt a");
     support_refused(1, other, "generate --model s --load-state r.ilstate --prompt a");
     support_refused(1, other, "inspect --model s r.ilstate");
-    support_refused(1, "not a state file", "generate --model m --load-state m/model.safetensors --prompt a");
+    static const char *const others[][2] = {
+        {"m/model.safetensors", "a file of other tensors, as a model's weights are"},
+        {"book.txt", "text"},
+        {"t.model", "a SentencePiece tokenizer"},
+        {"m", "the folder of a model"},
+        {".", "a folder"}};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char said[200];
+        snprintf(said, sizeof said, "%s: is not a state file but %s", others[i][0], others[i][1]);
+        support_refused(1, said, "generate --model m --load-state %s --prompt a", others[i][0]);
+    }
+    support_refused(1, "/dev/null: ", "generate --model m --load-state /dev/null --prompt a");
     size_t n;
     char *bytes = support_read("r.ilstate", &n);
     bytes[n - 7] ^= 4;
@@ -305,6 +418,8 @@ int main(void) {
         cmocka_unit_test(test_any_pipe),
         cmocka_unit_test(test_lines_are_the_whole),
         cmocka_unit_test(test_generate_goes_on),
+        cmocka_unit_test(test_stop_between_tokens),
+        cmocka_unit_test(test_stop_inside_a_token),
         cmocka_unit_test(test_inspect_state),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_interrupt),

@@ -354,6 +354,10 @@ static void test_refusals(void **state) {
                     "train --model m --data book.txt --out x --steps 0 %s", SIZE);
     support_refused(2, "--beta1 must be from 0 to 0.999999, not 1",
                     "train --model m --data book.txt --out x %s --beta1 1", SHORT);
+    support_refused(2, "--beta2 must be from 0 to 0.999999, not 0.99999998",
+                    "train --model m --data book.txt --out x %s --beta2 0.99999998", SHORT);
+    support_refused(1, "weight_decay is 0.1, times the learning rate 100: it must be at most 1",
+                    "train --model m --data book.txt --out x %s --lr 1000", SHORT);
     support_refused(2, "cannot both be standard input", "train --model m --data - --val - --out x %s", SHORT);
     support_refused(1, "no-such.txt", "train --model m --data no-such.txt --out x %s", SHORT);
     support_refused(1, "no-such", "train --model no-such --data book.txt --out x %s", SHORT);
@@ -404,7 +408,7 @@ static void test_divergence(void **state) {
     (void)state;
     support_run run = support_cli(NULL,
                                   "train --model m --data book.txt --out diverged --steps 50 --warmup 0 %s --lr 1000 "
-                                  "--end-lr 1000 --clip 1e30 --save-every 1",
+                                  "--end-lr 1000 --beta2 0 --eps 1e-20 --weight-decay 0 --save-every 1",
                                   SIZE);
     assert_int_equal(run.code, 1);
     assert_int_equal(run.out_bytes, 0);

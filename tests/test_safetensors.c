@@ -233,7 +233,8 @@ static void hostile_lengths_are_refused(void **state) {
     for (size_t bytes = 0; bytes < 8; bytes++) {
         file = malloc(bytes + !bytes);
         memset(file, 0, bytes + !bytes);
-        assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error, "too few");
+        assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
+                     "at least 8 are needed");
         free(file);
     }
 }

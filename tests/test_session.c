@@ -1,5 +1,5 @@
 /* test_session.c: one answer. A session's logits and state are the same bits for every chunking, neighbourhood, thread
- * count and instruction set; fork, rewind, freezing, cancelling and numbers that go wrong. */
+ * count and instruction set; fork, rewind, freezing and numbers that go wrong. */
 #include "support_test.h"
 
 #include "session/session.h"
@@ -401,6 +401,7 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
     il_error error;
     for (int kind = 0; kind < KINDS; kind++) {
         il_config config = config_of(kind);
+        config.tie_word_embeddings = 0; /* else every prediction is broken too */
         il_model *model = lively_model(engine, &config, 11);
         int32_t tokens[N];
         for (size_t i = 0; i < N; i++) tokens[i] = (int32_t)lively_random(1, i, VOCAB - 1);
@@ -437,26 +438,6 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
         il_session_close(good);
         il_model_unref(model);
     }
-    il_engine_close(engine);
-}
-
-static void cancelled_feeds_can_go_on(void **unused) {
-    (void)unused;
-    il_engine *engine = lively_engine(1, NULL);
-    reference *r = make_reference(engine, 0);
-    il_error error;
-    float logits[N * VOCAB];
-    size_t consumed;
-    il_session *s = lively_session(r->model, 0);
-    feed(s, r->tokens, 20, logits, NULL);
-    il_session_cancel(s);
-    assert_fails(il_session_feed(s, r->tokens + 20, N - 20, NULL, &consumed, &error), IL_ERR_CANCELLED, error,
-                 "cancelled");
-    assert_int_equal(consumed, 0);
-    feed(s, r->tokens + 20, N - 20, logits + 20 * VOCAB, NULL);
-    assert_memory_equal(logits, r->logits, sizeof logits);
-    il_session_close(s);
-    free_reference(r);
     il_engine_close(engine);
 }
 
@@ -567,7 +548,6 @@ int main(void) {
         cmocka_unit_test(frozen_sessions_do_not_learn),
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(numbers_that_go_wrong_stop_the_session_in_time),
-        cmocka_unit_test(cancelled_feeds_can_go_on),
         cmocka_unit_test(feeding_allocates_nothing),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(threads_share_a_model),

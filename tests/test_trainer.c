@@ -185,9 +185,14 @@ static void options_out_of_range_are_named(void **unused) {
     } cases[] = {{"lr", offsetof(il_trainer_options, lr), -1},
                  {"beta1", offsetof(il_trainer_options, beta1), 1},
                  {"beta2", offsetof(il_trainer_options, beta2), NAN},
+                 {"beta2", offsetof(il_trainer_options, beta2), 0.99999998}, /* 1 as a float: nothing is ever learned */
+                 {"beta1", offsetof(il_trainer_options, beta1), 0.99999998},
                  {"eps", offsetof(il_trainer_options, eps), 0},
+                 {"eps", offsetof(il_trainer_options, eps), 1e-30}, /* steps of 1e8 where gradients are tiny */
                  {"clip", offsetof(il_trainer_options, clip), 0},
-                 {"weight_decay", offsetof(il_trainer_options, weight_decay), -0.1}};
+                 {"clip", offsetof(il_trainer_options, clip), 1e20}, /* its square is infinite */
+                 {"weight_decay", offsetof(il_trainer_options, weight_decay), -0.1},
+                 {"weight_decay is 1000, times the learning rate 3", offsetof(il_trainer_options, weight_decay), 1000}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         il_trainer_options options;
         il_trainer_options_default(il_model_config(r.model), &options);
@@ -196,6 +201,30 @@ static void options_out_of_range_are_named(void **unused) {
         assert_fails(il_trainer_open(r.model, r.data, &options, &trainer, &error), IL_ERR_ARG, error, cases[i].name);
     }
     support_training_close(&r);
+    support_folder_remove(folder);
+}
+
+/* A model whose inner loop never learns is trained like any other. */
+static void an_inner_rate_of_zero(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make();
+    const char *shard = support_train_shard(folder);
+    for (size_t i = 0; i < sizeof mixers / sizeof *mixers; i++) {
+        support_training r;
+        support_training_open(&r, shard, mixers[i], 1, 0);
+        il_config config = *il_model_config(r.model);
+        il_model *model;
+        il_trainer *trainer;
+        config.ttt_base_lr = 0;
+        assert_ok(il_model_init(r.engine, &config, 3, &model, &error), error);
+        assert_ok(il_trainer_open(model, r.data, NULL, &trainer, &error), error);
+        double first = support_train_steps(trainer, 1);
+        assert_true(support_train_steps(trainer, 20) < first);
+        il_trainer_close(trainer);
+        il_model_unref(model);
+        support_training_close(&r);
+    }
     support_folder_remove(folder);
 }
 
@@ -215,6 +244,7 @@ static void schedules(void **unused) {
     assert_true(il_schedule_inner_lr(&o, 0.1, 1) == 0.10009765625F);
     assert_true(il_schedule_inner_lr(&o, 0.1, 481) == 1.0F);
     assert_true(il_schedule_inner_lr(&o, 0.1, 9999) == 1.0F);
+    assert_true(il_schedule_inner_lr(&o, 0, 1) == 1.0F); /* not 0/0 */
     o.warmup = o.inner_lr_warmup = 0;
     assert_true(fabs(il_schedule_lr(&o, 1) - 3e-3) < 1e-12);
     assert_true(il_schedule_inner_lr(&o, 0.1, 1) == 1.0F);
@@ -375,6 +405,7 @@ int main(void) {
         cmocka_unit_test(validation_changes_nothing),
         cmocka_unit_test(stateful_needs_a_state_of_constant_size),
         cmocka_unit_test(options_out_of_range_are_named),
+        cmocka_unit_test(an_inner_rate_of_zero),
         cmocka_unit_test(schedules),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(steps_allocate_nothing),

@@ -136,6 +136,11 @@ static il_status read_sequence(evaluation *e, size_t index, cli_progress *progre
         if (n > sample - at) n = (size_t)(sample - at);
         il_feed feed = {.session = session, .tokens = tokens + at, .n = n, .nll = e->nll, .logits = e->logits};
         status = cli_interrupted() ? cli_fail(error, IL_ERR_CANCELLED, "interrupted") : il_feed_many(&feed, 1, error);
+        if (status == IL_ERR_NONFINITE && e->sequences > 1) {
+            char why[sizeof error->message];
+            memcpy(why, error->message, sizeof why);
+            status = cli_fail(error, status, "sequence %zu of %zu: %.450s", index + 1, e->sequences, why);
+        }
         if (!status) status = count(e, tokens + at, at, n);
         if (!status && at + n == sample && sample <= e->length) /* the state that predicts target sample - 1 */
             status = eval_learning_sample(&e->learning, session, bucket_of((size_t)sample - 1), error);

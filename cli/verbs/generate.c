@@ -77,6 +77,27 @@ static int put(text_outlet *outlet, const char *text, size_t n) {
     return 0;
 }
 
+/* Tokens that were written, and where the text up to each ends; SIZE_MAX: in the middle of a character. */
+typedef struct trace {
+    int32_t *tokens; /* [n] */
+    size_t *ends;    /* [n] */
+    size_t n, capacity;
+} trace;
+
+static void trace_add(trace *t, int32_t token, size_t end) {
+    if (t->n == t->capacity) {
+        trace larger = {.n = t->n, .capacity = 2 * t->n + 1024};
+        larger.tokens = cli_alloc(larger.capacity, sizeof *larger.tokens);
+        larger.ends = cli_alloc(larger.capacity, sizeof *larger.ends);
+        for (size_t i = 0; i < t->n; i++) larger.tokens[i] = t->tokens[i], larger.ends[i] = t->ends[i];
+        free(t->tokens);
+        free(t->ends);
+        *t = larger;
+    }
+    t->tokens[t->n] = token;
+    t->ends[t->n++] = end;
+}
+
 typedef struct generation {
     cli_command *command;
     const generate_options *options;
@@ -85,8 +106,10 @@ typedef struct generation {
     il_session *session;
     int32_t *prompt; /* [n_prompt], BOS included */
     size_t n_prompt;
-    int32_t drawn; /* the last token, while the session has not read it; -1 */
-    int eos[2];    /* the tokenizer's and the config's; -1: none */
+    int32_t drawn;        /* the last token, while the session has not read it; -1 */
+    il_session *prompted; /* with --stop and --save-state: the session after the prompt; else NULL */
+    trace written;        /* since then */
+    int eos[2];           /* the tokenizer's and the config's; -1: none */
     float *logits;
     char *decoded;
     size_t decoded_capacity;
@@ -96,6 +119,7 @@ typedef struct generation {
     text_outlet outlet;
     json_t *ids;
     uint64_t generated;
+    uint64_t evaluated;
     const char *finish; /* "length", "eos", "stop" or "interrupted" */
     double prompt_seconds, seconds;
 } generation;
@@ -106,6 +130,16 @@ static void remember(generation *g, int32_t token) {
     else
         g->n_recent++;
     g->recent[g->n_recent - 1] = token;
+}
+
+/* The tokens of text [bytes], which follows earlier text or begins one. */
+static il_status encode(cli_encoder *encoder, const char *text, size_t bytes, int follows, il_error *error) {
+    char *line = cli_alloc(1 + bytes, 1);
+    line[0] = '\n';
+    memcpy(line + 1, text, bytes);
+    il_status status = cli_encoder_encode(encoder, line + 1, bytes, follows, error);
+    free(line);
+    return status;
 }
 
 /* The prompt's tokens: a text that begins, with BOS, or one that goes on from what the loaded state has read. */
@@ -125,13 +159,7 @@ static il_status make_prompt(generation *g) {
         status = cli_documents_text(g->command->engine, g->options->prompt_file, &text, &bytes, error);
         prompt = text;
     }
-    if (!status && bytes) {
-        char *line = cli_alloc(1 + bytes, 1);
-        line[0] = '\n';
-        memcpy(line + 1, prompt, bytes);
-        status = cli_encoder_encode(&encoder, line + 1, bytes, follows, error);
-        free(line);
-    }
+    if (!status && bytes) status = encode(&encoder, prompt, bytes, follows, error);
     free(text);
     if (!status) {
         int bos = follows ? -1 : info.bos >= 0 ? info.bos : config->bos_token;
@@ -188,9 +216,11 @@ static il_status next_token(generation *g, const il_sample_options *sampling, in
     json_array_append_new(g->ids, json_integer(*token));
     il_tokenizer_info info;
     il_tokenizer_get_info(g->tokenizer, &info);
-    if (*token >= info.vocab_size) return IL_OK; /* an entry of a padded vocabulary stands for no text */
-    status = il_tokenizer_decode(g->tokenizer, &g->decoder, *token, g->decoded, g->decoded_capacity, &bytes, error);
-    if (!status && put(&g->outlet, g->decoded, bytes)) g->finish = "stop";
+    if (*token < info.vocab_size) { /* an entry of a padded vocabulary stands for no text */
+        status = il_tokenizer_decode(g->tokenizer, &g->decoder, *token, g->decoded, g->decoded_capacity, &bytes, error);
+        if (!status && put(&g->outlet, g->decoded, bytes)) g->finish = "stop";
+    }
+    if (!g->finish && g->prompted) trace_add(&g->written, *token, g->decoder.n_pending ? SIZE_MAX : g->outlet.bytes);
     return status;
 }
 
@@ -220,20 +250,47 @@ static il_status write_text(generation *g) {
     if (strcmp(g->finish, "stop")) { /* nothing more can complete a character or a stop string */
         size_t bytes;
         if (!il_tokenizer_decode(g->tokenizer, &g->decoder, -1, g->decoded, g->decoded_capacity, &bytes, NULL))
-            put(&g->outlet, g->decoded, bytes);
+            if (put(&g->outlet, g->decoded, bytes)) g->finish = "stop";
         print_to(&g->outlet, g->outlet.bytes);
     }
     return status;
 }
 
-/* The state after all that was written, so that the next run goes on as this one would have. */
+/* When a stop string was complete, the session had read what of it came before, and had not read what of the last token
+ * belongs to the text: so the text is read again, from the end of the prompt. Tokens that were printed whole are taken
+ * as they were drawn. */
+static il_status read_printed(generation *g) {
+    il_error *error = &g->command->error;
+    size_t whole = g->written.n, bytes = g->outlet.bytes;
+    while (whole && g->written.ends[whole - 1] > bytes) whole--;
+    size_t at = whole ? g->written.ends[whole - 1] : 0;
+    if (at == bytes && il_session_position(g->session) - il_session_position(g->prompted) == whole) return IL_OK;
+    il_session_stats stats;
+    il_session_get_stats(g->session, &stats);
+    il_session_close(g->session);
+    g->session = g->prompted;
+    g->prompted = NULL;
+    g->evaluated += stats.tokens_fed;
+    il_status status = il_session_feed(g->session, g->written.tokens, whole, NULL, NULL, error);
+    if (at == bytes || status) return status;
+    cli_encoder encoder;
+    cli_encoder_open(&encoder, g->tokenizer);
+    status = encode(&encoder, g->outlet.text + at, bytes - at, 1, error);
+    if (!status)
+        status = il_session_feed(g->session, encoder.tokens.ids + encoder.skip, encoder.tokens.n - encoder.skip, NULL,
+                                 NULL, error);
+    cli_encoder_close(&encoder);
+    return status;
+}
+
+/* The state after all that was printed, so that the next run goes on from there. */
 static il_status save(generation *g) {
     il_error *error = &g->command->error;
     il_status status = IL_OK;
-    for (int attempt = 0; g->drawn >= 0 && attempt < 2; attempt++) { /* Ctrl-C may have cancelled the first */
+    if (!strcmp(g->finish ? g->finish : "", "stop"))
+        status = read_printed(g);
+    else if (g->drawn >= 0)
         status = il_session_feed(g->session, &g->drawn, 1, NULL, NULL, error);
-        if (status != IL_ERR_CANCELLED) break;
-    }
     return status ? status : il_session_save(g->session, g->options->save, error);
 }
 
@@ -255,6 +312,7 @@ static il_status generate(generation *g) {
     cli_interrupt_catch();
     cli_interrupt_cancels(g->session);
     status = read_prompt(g);
+    if (!status && options->save && options->stop.n) status = il_session_fork(g->session, &g->prompted, error);
     if (!status) status = write_text(g);
     cli_interrupt_cancels(NULL);
     if (g->outlet.failure) return cli_fail(error, IL_ERR_IO, "standard output: %s", strerror(g->outlet.failure));
@@ -270,9 +328,9 @@ static il_status generate(generation *g) {
         cli_json_print(json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:s, s:O}", "text",
                                  cli_json_text(g->outlet.text, g->outlet.bytes), "tokens", (json_int_t)g->generated,
                                  "prompt_tokens", (json_int_t)g->n_prompt, "position", (json_int_t)stats.position,
-                                 "evaluated", (json_int_t)stats.tokens_fed, "seconds", cli_json_real(g->seconds),
-                                 "prompt_seconds", cli_json_real(g->prompt_seconds), "tokens_per_s",
-                                 cli_json_real(rate), "finish", g->finish, "ids", g->ids));
+                                 "evaluated", (json_int_t)(g->evaluated + stats.tokens_fed), "seconds",
+                                 cli_json_real(g->seconds), "prompt_seconds", cli_json_real(g->prompt_seconds),
+                                 "tokens_per_s", cli_json_real(rate), "finish", g->finish, "ids", g->ids));
     } else {
         if (isatty(STDOUT_FILENO)) putchar('\n');
         fflush(stdout);
@@ -306,7 +364,7 @@ int verb_generate(int argc, char **argv) {
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
             "read that text from a file, all of it, also a .gz or .zst (- is standard input)"),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; no prompt is needed then"),
-        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "save the state after the last token written"),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "save the state after what was printed"),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
         ARG("--temperature", ARG_REAL, &options.temperature, "F",
             "how evenly tokens are drawn; 0: always the likeliest token (default 0.8)", RANGE(0, 100)),
@@ -342,6 +400,9 @@ int verb_generate(int argc, char **argv) {
     il_status status = cli_command_open(&command, &spec);
     if (!status) status = generate(&g);
     il_session_close(g.session);
+    il_session_close(g.prompted);
+    free(g.written.tokens);
+    free(g.written.ends);
     il_tokenizer_close(g.tokenizer);
     il_model_unref(g.model);
     json_decref(g.ids);

@@ -244,6 +244,43 @@ static il_status inspect_state(inspection *in) {
     return status ? status : cli_safetensors_describe(in->command->engine, in->path, in->object, error);
 }
 
+/* The header of compressed data. */
+static il_status inspect_compressed(inspection *in) {
+    il_error *error = &in->command->error;
+    char *data;
+    size_t bytes;
+    il_status status = cli_path_read(in->path, &data, &bytes, error);
+    if (status) return status;
+    il_compressed_info info;
+    il_error why;
+    status = il_compressed_get_info(data, bytes, &info, &why);
+    free(data);
+    if (status) return cli_fail(error, status, "%s: %.450s", in->path, why.message);
+    json_t *streams = json_array();
+    for (int i = 0; i < info.streams; i++)
+        json_array_append_new(streams, json_pack("{s:I, s:I}", "bytes", (json_int_t)info.stream[i].bytes, "coded",
+                                                 (json_int_t)info.stream[i].coded));
+    set(in, "kind", json_string("compressed"));
+    set(in, "version", json_integer(info.version));
+    set(in, "model", json_string(info.model));
+    set(in, "tokenizer", json_string(info.tokenizer));
+    set(in, "state", info.state[0] ? json_string(info.state) : json_null());
+    set(in, "original_bytes", json_integer((json_int_t)info.bytes));
+    set(in, "bytes", json_integer((json_int_t)bytes));
+    set(in, "streams", streams);
+    return IL_OK;
+}
+
+/* Whatever its name is. */
+static int is_compressed(const char *path) {
+    char begins[4] = "";
+    FILE *stream = fopen(path, "rb");
+    if (!stream) return 0;
+    size_t n = fread(begins, 1, sizeof begins, stream);
+    fclose(stream);
+    return n == sizeof begins && !memcmp(begins, "ILC\x1a", sizeof begins);
+}
+
 static int ends_in(const char *path, const char *ending) {
     size_t n = strlen(path), m = strlen(ending);
     return n >= m && !strcmp(path + n - m, ending);
@@ -263,6 +300,7 @@ static il_status inspect(inspection *in) {
         }
         return cli_fail(error, IL_ERR_FORMAT, "%s holds neither a model (config.json) nor a run (latest)", in->path);
     }
+    if (S_ISREG(info.st_mode) && (is_compressed(in->path) || ends_in(in->path, ".ilc"))) return inspect_compressed(in);
     if (ends_in(in->path, ".bin") || ends_in(in->path, ".npy")) return inspect_tokens(in);
     if (ends_in(in->path, ".model")) return inspect_tokenizer(in);
     if (ends_in(in->path, ".ilstate")) return inspect_state(in);
@@ -273,7 +311,7 @@ static il_status inspect(inspection *in) {
     return cli_fail(
         error, IL_ERR_UNSUPPORTED,
         "%s: neither a directory nor a file whose name ends in .bin or .npy (token shards), .model (tokenizers), "
-        ".safetensors (tensors) or .ilstate (states)",
+        ".safetensors (tensors), .ilstate (states) or .ilc (compressed)",
         in->path);
 }
 
@@ -344,7 +382,7 @@ int verb_inspect(int argc, char **argv) {
         .n_options = COUNT_OF(table),
         .operand = "PATH",
         .operand_help =
-            "directory of a model, a checkpoint or a run, or a file: .bin, .npy, .model, .safetensors, .ilstate",
+            "directory of a model, a checkpoint or a run, or a file: .bin, .npy, .model, .safetensors, .ilstate, .ilc",
         .operands_min = 1,
         .operands_max = 1,
         .example = "innerloop inspect model\n"

@@ -426,6 +426,7 @@ int verb_score(int argc, char **argv) {
                      .operand_help = CLI_FILE_HELP ", scored line by line as it comes",
                      .operands_min = 1,
                      .operands_max = 1,
+                     .json_help = "print a JSON object a line on standard output, one for each token, line or passage",
                      .example = "innerloop score --model model --html book.html book.txt\n"
                                 "innerloop score --learn 2000 --top 20 access.log\n"
                                 "tail -f log | innerloop score --learn 2000 --quantile 0.999 --only-marked -\n"

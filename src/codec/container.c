@@ -145,3 +145,21 @@ il_status il_container_parse(const unsigned char *data, size_t bytes, il_contain
     *header = at;
     return IL_OK;
 }
+
+il_status il_compressed_get_info(const void *input, size_t bytes, il_compressed_info *info, il_error *error) {
+    il_container c;
+    size_t header;
+    *info = (il_compressed_info){0};
+    IL_TRY(il_container_parse(bytes ? input : (const void *)"", bytes, &c, &header, error));
+    info->version = c.state[0] ? IL_CONTAINER_STATE : IL_CONTAINER_FRESH;
+    memcpy(info->model, c.model, sizeof c.model);
+    memcpy(info->tokenizer, c.tokenizer, sizeof c.tokenizer);
+    memcpy(info->state, c.state, sizeof c.state);
+    info->bytes = c.bytes;
+    info->streams = c.n;
+    for (int i = 0; i < c.n; i++) {
+        info->stream[i].bytes = c.streams[i].bytes;
+        info->stream[i].coded = c.streams[i].coded;
+    }
+    return IL_OK;
+}

@@ -11,9 +11,8 @@
 #include "innerloop.h"
 
 enum {
-    IL_CONTAINER_FRESH = 1, /* versions: from a fresh state, */
-    IL_CONTAINER_STATE = 2, /* from a state that the header names */
-    IL_STREAMS_MAX = 64,
+    IL_CONTAINER_FRESH = 1,                                               /* versions: from a fresh state, */
+    IL_CONTAINER_STATE = 2,                                               /* from a state that the header names */
     IL_CONTAINER_MAX = 4 + 1 + 16 + 8 + 16 + 8 + 2 + IL_STREAMS_MAX * 20, /* bytes of the longest header */
     IL_CONTAINER_SEAL = 4                                                 /* bytes behind the streams */
 };

@@ -21,7 +21,8 @@
 enum {
     TEXT_BYTES_MAX = 1 << 20, /* of a config.json that is read */
     HEAD_WIDTH_MAX = 1024,    /* d */
-    MAX_POSITIONS = 2048      /* written for readers that ask for it; nothing here is limited by it */
+    VOCABULARY_MAX = 1 << 24,
+    MAX_POSITIONS = 2048 /* written for readers that ask for it; nothing here is limited by it */
 };
 static const uint64_t PARAMETERS_MAX = UINT64_C(1) << 36; /* 256 GiB of fp32 */
 
@@ -40,7 +41,7 @@ typedef struct field {
 
 #define AT(member) offsetof(il_config, member)
 static const field fields[] = {
-    {"vocab_size", KIND_INT, 0, AT(vocab_size), 2, 1 << 24, 32000, 32000},
+    {"vocab_size", KIND_INT, 0, AT(vocab_size), 2, VOCABULARY_MAX, 32000, 32000},
     {"hidden_size", KIND_INT, 0, AT(width), 2, 1 << 16, 2048, 4096},
     {"intermediate_size", KIND_INT, 0, AT(ffn_width), 1, 1 << 20, 5504, 11008},
     {"num_hidden_layers", KIND_INT, 0, AT(layers), 1, IL_LAYERS_MAX, 24, 32},
@@ -324,8 +325,9 @@ static il_status set_field(const char *path, const field *f, const json_t *value
     if (!json_is_integer(value))
         return il_fail(error, IL_ERR_FORMAT, WHERE "must be an integer", WHERE_ARGS(path, f->key));
     if (json_integer_value(value) < INT_MIN || json_integer_value(value) > INT_MAX)
-        return il_fail(error, IL_ERR_FORMAT, WHERE "%lld is out of range", WHERE_ARGS(path, f->key),
-                       (long long)json_integer_value(value));
+        return il_fail(error, IL_ERR_FORMAT, WHERE "%lld is too %s: it must be %.0f to %.0f", WHERE_ARGS(path, f->key),
+                       (long long)json_integer_value(value), json_integer_value(value) < 0 ? "small" : "large", f->min,
+                       f->kind == KIND_TOKEN ? VOCABULARY_MAX - 1.0 : f->max);
     *int_at(config, f) = (int)json_integer_value(value);
     return IL_OK;
 }

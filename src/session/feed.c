@@ -6,6 +6,7 @@
 #include "model/mixer.h"
 #include "session/outputs.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static il_status check(const il_feed *feeds, size_t n, il_error *error) {
@@ -24,8 +25,16 @@ static il_status check(const il_feed *feeds, size_t n, il_error *error) {
     return IL_OK;
 }
 
+/* What came out of the passes of a call that is not finite. */
+typedef struct trouble {
+    int layer;         /* that keeps a number which is not; -1: none does, but one came out after the last layer */
+    int found;         /* a loss or logits are not finite: the prediction */
+    size_t feed;       /* of that feed */
+    uint64_t position; /* of the token there */
+} trouble;
+
 /* One forward pass over the parts: tokens read, states moved on. Whether every number it left is finite. */
-static int run(il_model *model, const il_part *parts, int n_parts) {
+static int run(il_model *model, const il_part *parts, int n_parts, trouble *t) {
     const il_kernels *kernels = model->engine->kernels;
     int32_t tokens[IL_FEED_CHUNK];
     il_segment segments[IL_PARTS];
@@ -44,18 +53,58 @@ static int run(il_model *model, const il_part *parts, int n_parts) {
                     .inner_lr = 1.0F};
     il_forward(&pass, tokens);
     /* Whatever goes wrong inside a layer reaches its tokens' hidden vectors, or what its mixer keeps. */
-    if (!kernels->all_finite((size_t)total * (size_t)model->config.width, model->work->hidden)) return 0;
-    for (int i = 0; i < n_parts; i++) {
-        for (int layer = 0; layer < model->config.layers; layer++) {
-            const il_mixer *mixer = model->layers[layer].mixer;
-            if (mixer->all_finite && !mixer->all_finite(segments[i].state, layer, parts[i].start)) return 0;
+    for (int layer = 0; layer < model->config.layers; layer++) {
+        const il_mixer *mixer = model->layers[layer].mixer;
+        for (int i = 0; i < n_parts && mixer->all_finite; i++) {
+            t->layer = layer;
+            if (!mixer->all_finite(segments[i].state, layer, parts[i].start)) return 0;
         }
     }
-    return 1;
+    t->layer = -1;
+    return kernels->all_finite((size_t)total * (size_t)model->config.width, model->work->hidden);
+}
+
+typedef struct logits_job {
+    const il_model *model;
+    const il_part *parts;
+    unsigned char wrong[IL_FEED_CHUNK]; /* by row of the pass: whether its logits are not finite */
+} logits_job;
+
+static void logits_run(void *context, int row, int worker) {
+    logits_job *job = context;
+    const il_part *p = job->parts;
+    size_t vocab = (size_t)job->model->config.vocab_size;
+    (void)worker;
+    while (row >= p->first + (int)p->n) p++;
+    const float *logits = p->feed->logits;
+    size_t at = p->feed->consumed + (size_t)(row - p->first);
+    job->wrong[row] = logits && !job->model->engine->kernels->all_finite(vocab, logits + at * vocab);
+}
+
+/* The layers were finite, but the product with the output head may still overflow. */
+static void check_outputs(const il_model *model, const il_part *parts, int n_parts, trouble *t) {
+    logits_job job = {.model = model, .parts = parts};
+    const il_part *last = &parts[n_parts - 1];
+    int wanted = 0;
+    for (int i = 0; i < n_parts; i++) wanted |= parts[i].feed->logits != NULL;
+    if (wanted) il_pool_run(model->engine->pool, last->first + (int)last->n, logits_run, &job);
+    for (int i = 0; i < n_parts; i++) {
+        const il_part *p = &parts[i];
+        const float *nll = p->feed->nll, *slow_nll = p->feed->slow_nll;
+        if (t->found && t->feed <= p->index) continue; /* the first of the first feed is told */
+        for (size_t row = 0; row < p->n; row++) {
+            size_t at = p->feed->consumed + row;
+            int predicted = p->start + row > 0;
+            int wrong = predicted && ((nll && !isfinite(nll[at])) || (slow_nll && !isfinite(slow_nll[at])));
+            if (!wrong && !job.wrong[(size_t)p->first + row]) continue;
+            *t = (trouble){.layer = -1, .found = 1, .feed = p->index, .position = p->start + row + !wrong};
+            break;
+        }
+    }
 }
 
 /* A pass and its outputs; 0 if a number came out non-finite, with nothing counted as consumed. */
-static int step(il_model *model, il_part *parts, int n_parts) {
+static int step(il_model *model, il_part *parts, int n_parts, trouble *t) {
     for (int i = 0, first = 0; i < n_parts; i++) {
         parts[i].start = parts[i].feed->session->state.position;
         parts[i].oldest = parts[i].feed->session->state.oldest;
@@ -63,8 +112,9 @@ static int step(il_model *model, il_part *parts, int n_parts) {
         first += (int)parts[i].n;
     }
     il_outputs_before(model, parts, n_parts);
-    if (!run(model, parts, n_parts)) return 0;
+    if (!run(model, parts, n_parts, t)) return 0;
     il_outputs_after(model, parts, n_parts);
+    check_outputs(model, parts, n_parts, t);
     for (int i = 0; i < n_parts; i++) {
         parts[i].feed->consumed += parts[i].n;
         parts[i].feed->session->tokens_fed += parts[i].n;
@@ -129,26 +179,42 @@ static void undo(const il_part *p) {
 
 /* After a pass went wrong and was undone: reads the part again, one mini-batch at a time, and stops before
  * the one that goes wrong. */
-static il_status crawl(il_model *model, const il_part *whole, il_error *error) {
+static il_status crawl(il_model *model, const il_part *whole, trouble *t, il_error *error) {
     il_session *s = whole->feed->session;
     for (size_t done = 0; done < whole->n;) {
         il_part next = {.feed = whole->feed, .n = whole->n - done, .index = whole->index, .sink = whole->sink};
         next.n = to_boundary(&next);
         uint64_t start = s->state.position - s->state.position % (uint64_t)model->config.mini_batch;
-        if (!step(model, &next, 1)) {
+        if (!step(model, &next, 1, t)) {
+            char where[32] = "after the last layer";
+            if (t->layer >= 0) snprintf(where, sizeof where, "in layer %d", t->layer);
             il_state_rewind(&s->state, start);
             return il_fail(error, IL_ERR_NONFINITE,
-                           "feed %zu: non-finite numbers in the mini-batch at position %llu; the session is "
+                           "feed %zu: non-finite numbers %s in the mini-batch at position %llu; the session is "
                            "back at its start",
-                           whole->index, (unsigned long long)start);
+                           whole->index, where, (unsigned long long)start);
         }
         done += next.n;
     }
     return IL_OK;
 }
 
+static void set_activity(const il_feed *feeds, size_t n, int activity) {
+    for (size_t i = 0; i < n; i++) atomic_store(&feeds[i].session->activity, activity);
+}
+
+/* Whether one of the sessions was cancelled while something is left to read. */
+static il_status check_cancelled(const il_feed *feeds, size_t n, il_error *error) {
+    size_t left = 0;
+    for (size_t i = 0; i < n && !left; i++) left = feeds[i].n - feeds[i].consumed;
+    for (size_t i = 0; i < n && left; i++)
+        if (atomic_load(&feeds[i].session->activity) == IL_SESSION_CANCELLED)
+            return il_fail(error, IL_ERR_CANCELLED, "feed %zu was cancelled", i);
+    return IL_OK;
+}
+
 /* One chunk of the batch: as many sequences and tokens as fit. *done is set when nothing was left to read. */
-static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, int *done, il_error *error) {
+static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, trouble *t, int *done, il_error *error) {
     il_model *model = feeds[0].session->model;
     il_part parts[IL_PARTS];
     size_t room = IL_FEED_CHUNK;
@@ -157,8 +223,6 @@ static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, int *d
         il_feed *f = &feeds[i];
         size_t left = f->n - f->consumed;
         if (!left) continue;
-        if (atomic_exchange(&f->session->cancelled, 0))
-            return il_fail(error, IL_ERR_CANCELLED, "feed %zu was cancelled", i);
         il_part *p = &parts[n_parts++];
         *p = (il_part){.feed = f, .n = left < room ? left : room, .index = i, .sink = sink};
         IL_TRY(il_state_reserve(&f->session->state, f->session->state.position + p->n, error));
@@ -167,9 +231,9 @@ static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, int *d
     *done = !n_parts;
     if (*done) return IL_OK;
     IL_TRY(keep(model, parts, n_parts, error));
-    if (step(model, parts, n_parts)) return IL_OK;
+    if (step(model, parts, n_parts, t)) return IL_OK;
     for (int i = 0; i < n_parts; i++) undo(&parts[i]);
-    for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, &parts[i], error));
+    for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, &parts[i], t, error));
     return IL_OK;
 }
 
@@ -178,15 +242,23 @@ il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) { return il_fe
 il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error) {
     for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
     if (!n) return IL_OK;
-    IL_TRY(check(feeds, n, error));
+    set_activity(feeds, n, IL_SESSION_FEEDING);
     il_model *model = feeds[0].session->model;
-    il_status status = IL_OK;
+    il_status status = check(feeds, n, error);
+    trouble t = {.layer = -1};
     for (int done = 0; status == IL_OK && !done;) {
         pthread_mutex_lock(&model->lock); /* for one chunk: then other threads may feed sessions of this model */
-        status = il_model_refresh(model, 1, error);
-        if (status == IL_OK) status = chunk(feeds, n, sink, &done, error);
+        status = check_cancelled(feeds, n, error);
+        if (status == IL_OK) status = il_model_refresh(model, 1, error);
+        if (status == IL_OK) status = chunk(feeds, n, sink, &t, &done, error);
         pthread_mutex_unlock(&model->lock);
     }
+    set_activity(feeds, n, IL_SESSION_IDLE);
+    if (status == IL_OK && t.found)
+        status = il_fail(error, IL_ERR_NONFINITE,
+                         "feed %zu: the prediction of the token at position %llu is not finite: the output head's "
+                         "logits are too large",
+                         t.feed, (unsigned long long)t.position);
     return status;
 }
 

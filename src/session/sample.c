@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/maths.h"
 #include "base/philox.h"
+#include <float.h>
 #include <math.h>
 
 void il_sample_options_default(il_sample_options *options) {
@@ -25,6 +26,13 @@ static il_status check(const il_sample_options *o, const float *logits, int n, i
     for (int i = 0; i < n; i++)
         if (!isfinite(logits[i])) return il_fail(error, IL_ERR_NONFINITE, "the logit of token %d is not finite", i);
     return n > 0 ? IL_OK : il_fail(error, IL_ERR_ARG, "no logits to draw from");
+}
+
+/* Positive logits are divided by the penalty, negative ones multiplied; what leaves the range of a float stays at its
+ * end. */
+static float punished(float logit, float penalty) {
+    float x = logit > 0 ? logit / penalty : logit * penalty;
+    return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x;
 }
 
 static int32_t argmax(const float *x, int n) {
@@ -77,7 +85,7 @@ il_status il_sample(const il_sample_options *options, float *logits, int vocab_s
         if (o->repeat_penalty == 1.0F) continue;
         int seen = 0; /* a token is punished once however often it came */
         for (size_t j = 0; j < i && !seen; j++) seen = recent[j] == id;
-        if (!seen) logits[id] = logits[id] > 0 ? logits[id] / o->repeat_penalty : logits[id] * o->repeat_penalty;
+        if (!seen) logits[id] = punished(logits[id], o->repeat_penalty);
     }
     int32_t best = argmax(logits, n);
     if (o->temperature == 0) {

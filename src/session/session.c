@@ -95,11 +95,19 @@ il_status il_session_logits(il_session *session, float *logits, il_error *error)
         il_fast_head_add(state, state->position / (uint64_t)model->config.mini_batch, 1, features, 0,
                          model->config.vocab_size, logits);
     }
+    if (status == IL_OK && !model->engine->kernels->all_finite((size_t)model->config.vocab_size, logits))
+        status = il_fail(error, IL_ERR_NONFINITE,
+                         "the prediction of the token at position %llu is not finite: the output head's logits are too "
+                         "large",
+                         (unsigned long long)state->position);
     pthread_mutex_unlock(&model->lock);
     return status;
 }
 
-void il_session_cancel(il_session *session) { atomic_store(&session->cancelled, 1); }
+void il_session_cancel(il_session *session) {
+    int feeding = IL_SESSION_FEEDING;
+    atomic_compare_exchange_strong(&session->activity, &feeding, IL_SESSION_CANCELLED);
+}
 
 il_status il_session_layer_stats(const il_session *session, int layer, il_layer_stats *stats, il_error *error) {
     const il_state *s = &session->state;

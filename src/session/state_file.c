@@ -14,12 +14,14 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hex.h"
+#include "base/kind.h"
 #include "model/mixer.h"
 #include "session/session.h"
 #include "tensor/safetensors.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #define XXH_STATIC_LINKING_ONLY /* a hash on the stack */
 #include <xxhash.h>
 
@@ -364,7 +366,8 @@ il_status il_state_file_checksum(const char *path, const il_st *st, char hex[FIN
     il_st_pair metadata[KEYS_HASHED];
     const char *format = il_st_meta(st, "format");
     if (!format || strcmp(format, FORMAT) != 0)
-        return il_fail(error, IL_ERR_FORMAT, "%s: not a state file: no format '%s' in its metadata", path, FORMAT);
+        return il_fail(error, IL_ERR_FORMAT,
+                       "%s: is not a state file but a file of other tensors, as a model's weights are", path);
     for (size_t i = 0; i < KEYS_HASHED; i++) {
         metadata[i] = (il_st_pair){keys[i], il_st_meta(st, keys[i])};
         if (!metadata[i].value) return il_fail(error, IL_ERR_FORMAT, "%s: no %s in its metadata", path, keys[i]);
@@ -515,20 +518,45 @@ static il_status load(il_model *model, const char *path, const il_st *st, il_ses
     return status;
 }
 
-il_status il_session_load(il_model *model, const char *path, il_session **session, il_error *error) {
+/* data [bytes] is the file that messages call path. */
+static il_status load_bytes(il_model *model, const char *path, const void *data, size_t bytes, il_session **session,
+                            il_error *error) {
+    const char *kind = il_kind_of(data, bytes);
     il_st st;
-    *session = NULL;
-    IL_TRY(il_st_open(&model->engine->memory, path, &st, error));
+    if (!kind || strcmp(kind, IL_KIND_TENSORS) != 0)
+        return il_fail(error, IL_ERR_FORMAT, "%s: is not a state file%s%s", path, kind ? " but " : "",
+                       kind    ? kind
+                       : bytes ? ""
+                               : ": it is empty");
+    IL_TRY(il_st_parse(&model->engine->memory, path, data, bytes, &st, error));
     il_status status = load(model, path, &st, session, error);
     il_st_close(&st);
     return status;
 }
 
-il_status il_session_load_from(il_model *model, const void *data, size_t bytes, il_session **session, il_error *error) {
-    il_st st;
+/* A folder is often one of a model that was meant for another option. */
+static il_status refuse_folder(const il_model *model, const char *path, il_error *error) {
+    struct stat info;
+    if (stat(path, &info) || !S_ISDIR(info.st_mode)) return IL_OK;
+    char *config = il_path_join(&model->engine->memory, path, "config.json");
+    if (!config) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
+    int holds_model = il_path_exists(config);
+    il_free(&model->engine->memory, config);
+    return il_fail(error, IL_ERR_IO, "%s: is not a state file but %s", path,
+                   holds_model ? "the folder of a model" : "a folder");
+}
+
+il_status il_session_load(il_model *model, const char *path, il_session **session, il_error *error) {
+    il_map map;
     *session = NULL;
-    IL_TRY(il_st_parse(&model->engine->memory, "state", data, bytes, &st, error));
-    il_status status = load(model, "state", &st, session, error);
-    il_st_close(&st);
+    IL_TRY(refuse_folder(model, path, error));
+    IL_TRY(il_map_open(path, &map, error));
+    il_status status = load_bytes(model, path, map.data, map.bytes, session, error);
+    il_map_close(&map);
     return status;
+}
+
+il_status il_session_load_from(il_model *model, const void *data, size_t bytes, il_session **session, il_error *error) {
+    *session = NULL;
+    return load_bytes(model, "state", data, bytes, session, error);
 }

@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "base/error.h"
+#include "base/kind.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "files are little-endian and mapped as they are");
 
@@ -171,8 +172,12 @@ il_status il_st_parse(const il_allocator *allocator, const char *path, const voi
     json_t *entry;
     il_status status;
     *st = (il_st){.allocator = allocator};
+    const char *kind = il_kind_of(data, bytes);
+    if (kind && strcmp(kind, IL_KIND_TENSORS) != 0)
+        return il_fail(error, IL_ERR_FORMAT, "%s: not a safetensors file but %s", path, kind);
     if (bytes < LENGTH_BYTES)
-        return il_fail(error, IL_ERR_FORMAT, "%s: not a safetensors file: %zu bytes are too few", path, bytes);
+        return il_fail(error, IL_ERR_FORMAT, "%s: not a safetensors file: it has %zu bytes, at least %d are needed",
+                       path, bytes, LENGTH_BYTES);
     memcpy(&header_bytes, file, LENGTH_BYTES);
     if (header_bytes > bytes - LENGTH_BYTES)
         return il_fail(error, IL_ERR_FORMAT,

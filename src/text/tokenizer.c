@@ -79,7 +79,8 @@ static il_status load_sentencepiece(il_tokenizer *t, const char *path, il_error 
     IL_TRY(il_map_open(path, &map, error));
     il_status status = IL_OK;
     if (map.bytes > MODEL_BYTES_MAX) {
-        status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, too large for a SentencePiece model", path, map.bytes);
+        status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, more than the 1 GiB that a SentencePiece model may have",
+                         path, map.bytes);
     } else if (!(t->file = il_alloc_raw(&t->memory, map.bytes, 1))) {
         status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu bytes", path, map.bytes);
     } else {

@@ -16,5 +16,6 @@ double il_schedule_lr(const il_trainer_options *o, uint64_t n) {
 float il_schedule_inner_lr(const il_trainer_options *o, double ttt_base_lr, uint64_t n) {
     double w = o->inner_lr_warmup, c = (double)(n - 1), risen = c < w ? c / w : 1;
     double start = o->inner_lr_start * ttt_base_lr;
+    if (ttt_base_lr == 0) return 1; /* there is nothing to warm up */
     return il_float_of_bf16(il_bf16_of_float((float)((start + risen * (ttt_base_lr - start)) / ttt_base_lr)));
 }

@@ -35,19 +35,25 @@ static il_status check(il_trainer_options *o, il_error *error) {
     struct {
         const char *name;
         double value, low, high;
-    } ranges[] = {{"lr", o->lr, 0, 1e3},
-                  {"end_lr", o->end_lr, 0, 1e3},
-                  {"beta1", o->beta1, 0, 0.999999},
-                  {"beta2", o->beta2, 0, 0.999999999},
-                  {"eps", o->eps, 1e-30, 1}, /* 0 would make 0/0 of a weight without gradient */
-                  {"weight_decay", o->weight_decay, 0, 1e3},
-                  {"clip", o->clip, 1e-12, 1e30},
-                  {"inner_lr_start", o->inner_lr_start, 0, 1e3}};
+    } ranges[] = {
+        {"lr", o->lr, 0, 1e3},
+        {"end_lr", o->end_lr, 0, 1e3},
+        {"beta1", o->beta1, 0, 0.999999}, /* 1 - beta, in fp32, is still right to 2 % */
+        {"beta2", o->beta2, 0, 0.999999},
+        {"eps", o->eps, 1e-20, 1}, /* divides what has a second moment too small for fp32, and 0 would be 0/0 */
+        {"weight_decay", o->weight_decay, 0, 1e3},
+        {"clip", o->clip, 1e-12, 1e15}, /* its square is a number of fp32 */
+        {"inner_lr_start", o->inner_lr_start, 0, 1e3}};
     if (!o->steps || o->steps > 1000000000) return il_fail(error, IL_ERR_ARG, "steps must be 1 to 10^9");
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (!(ranges[i].value >= ranges[i].low && ranges[i].value <= ranges[i].high))
             return il_fail(error, IL_ERR_ARG, "%s is %g: it must be %g to %g", ranges[i].name, ranges[i].value,
                            ranges[i].low, ranges[i].high);
+    double decay = (o->lr > o->end_lr ? o->lr : o->end_lr) * o->weight_decay;
+    if (decay > 1)
+        return il_fail(error, IL_ERR_ARG,
+                       "weight_decay is %g, times the learning rate %g: it must be at most 1, or weights grow by it",
+                       o->weight_decay, decay);
     IL_TRY(il_trainer_dtype_check(o->dtype, error));
     if (!isfinite(o->warmup) || !isfinite(o->inner_lr_warmup))
         return il_fail(error, IL_ERR_ARG, "warm-up is not a number");
@@ -65,8 +71,10 @@ il_status il_trainer_open(il_model *model, il_data *data, const il_trainer_optio
     IL_TRY(check(&o, error));
     const il_data_options *d = il_data_get_options(data);
     if (d->sequences > 1 << 20 || d->length > 1 << 20)
-        return il_fail(error, IL_ERR_ARG, "a batch of %zu sequences of %zu tokens is too large", d->sequences,
-                       d->length);
+        return il_fail(
+            error, IL_ERR_ARG,
+            "a batch of %zu sequences of %zu tokens is too large: 1,048,576 sequences and tokens are the most",
+            d->sequences, d->length);
     const il_allocator *memory = &model->engine->memory;
     il_trainer *t = il_alloc(memory, 1, sizeof *t);
     if (!t) return il_fail(error, IL_ERR_NOMEM, "no memory for a trainer");
