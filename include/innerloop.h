@@ -195,14 +195,15 @@ IL_API il_status il_model_tensor(const il_model *model, const char *name, il_ten
 typedef struct il_tokenizer il_tokenizer;
 
 typedef struct il_tokenizer_info {
-    const char *kind; /* "bytes" or "sentencepiece" */
-    int vocab_size;
-    int bos, eos, unk; /* -1: none */
+    const char *kind; /* "bytes", "sentencepiece" or "bpe", a tokenizer.json */
+    int vocab_size;    /* its largest token and 1; a model's may be larger, by tokens that have no text */
+    int bos, eos, unk; /* -1: none; of a tokenizer.json what its template puts before and behind a text */
 } il_tokenizer_info;
 
-/* path: a SentencePiece .model file, or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
+/* path: a SentencePiece .model file, a tokenizer.json of one of the kinds in docs/tokenizers.md (IL_ERR_UNSUPPORTED
+ * names what it has of another), or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
 IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
-/* The tokenizer of a model directory: tokenizer.model if present; bytes where config.json says "tokenizer": "bytes", or
+/* The tokenizer of a model directory: tokenizer.model, else tokenizer.json if present; bytes where config.json says "tokenizer": "bytes", or
  * the vocabulary is that of bytes, 258, and no tokenizer of another kind lies there. IL_ERR_UNSUPPORTED, naming what
  * does lie there, otherwise: text that is cut by another tokenizer than the model's would be read wrongly without a
  * word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's vocabulary is larger than the model's. */
@@ -210,6 +211,9 @@ IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir,
                                              il_tokenizer **tokenizer, il_error *error);
 IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */
 IL_API void il_tokenizer_get_info(const il_tokenizer *tokenizer, il_tokenizer_info *info);
+/* The token that begins a text of this model, -1: none. It is the tokenizer's, else what the configuration says; but a
+ * tokenizer.json that puts none before a text means it. */
+IL_API int il_tokenizer_bos(const il_tokenizer *tokenizer, const il_config *config);
 
 typedef struct il_tokens {
     int32_t *ids; /* [n], released by il_tokens_free */
@@ -221,12 +225,19 @@ typedef struct il_tokens {
  * piece where a SentencePiece model has none. */
 IL_API il_status il_tokenizer_encode(const il_tokenizer *tokenizer, const char *text, size_t bytes, il_tokens *tokens,
                                      il_error *error);
+/* The same of a text that may be trusted. how: any of these together, where 0 is il_tokenizer_encode. */
+enum {
+    IL_ENCODE_SPECIAL = 1, /* special tokens that are written out in text ("<|im_start|>") are those tokens; bpe only */
+    IL_ENCODE_TEMPLATE = 2 /* with what the tokenizer puts before and behind a text (BOS) */
+};
+IL_API il_status il_tokenizer_encode_as(const il_tokenizer *tokenizer, unsigned how, const char *text, size_t bytes,
+                                        il_tokens *tokens, il_error *error);
 IL_API void il_tokens_free(il_tokens *tokens);
 
 /* Streaming decode: turns tokens into text piece by piece. Zero-initialise; then set form, and started = 1 where the
  * tokens go on from earlier text (else the space that Llama's tokenizer puts before a text is taken away). */
 typedef enum il_decode_form {
-    IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for sentencepiece */
+    IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for the others */
     IL_DECODE_EXACT, /* the very bytes that were encoded, nothing held back */
     IL_DECODE_UTF8 /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD */
 } il_decode_form;

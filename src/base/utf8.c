@@ -30,3 +30,21 @@ int il_utf8_length(const char *text, size_t bytes) {
 }
 
 int il_utf8_unfinished(const char *text, size_t bytes) { return (size_t)fits(text, bytes) > bytes; }
+
+uint32_t il_utf8_decode(const char *text, int length) {
+    static const unsigned char lead[] = {0, 0x7F, 0x1F, 0x0F, 0x07}; /* the bits of the first byte that count */
+    uint32_t code = (unsigned char)text[0] & lead[length];
+    for (int i = 1; i < length; i++) code = code << 6 | ((unsigned char)text[i] & 0x3F);
+    return code;
+}
+
+size_t il_utf8_encode(uint32_t code, char text[4]) {
+    if (code < 0x80) {
+        text[0] = (char)code;
+        return 1;
+    }
+    int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    text[0] = (char)((more == 1 ? 0xC0 : more == 2 ? 0xE0 : 0xF0) | code >> (6 * more));
+    for (int i = 1; i <= more; i++) text[i] = (char)(0x80 | (code >> (6 * (more - i)) & 63));
+    return (size_t)more + 1;
+}

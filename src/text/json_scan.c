@@ -81,15 +81,7 @@ static il_json_result put(il_json_scan *s, const char *text, size_t n) {
 
 static il_json_result put_code(il_json_scan *s, unsigned code) {
     char text[4];
-    size_t n = 0;
-    if (code < 0x80) {
-        text[n++] = (char)code;
-    } else {
-        int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-        text[n++] = (char)((more == 1 ? 0xC0 : more == 2 ? 0xE0 : 0xF0) | code >> (6 * more));
-        while (more--) text[n++] = (char)(0x80 | (code >> (6 * more) & 63));
-    }
-    return put(s, text, n);
+    return put(s, text, il_utf8_encode(code, text));
 }
 
 /* The first of a pair stands alone. */

@@ -1,5 +1,5 @@
-/* tokenizer.c: il_tokenizer. Two kinds: "bytes", and "sentencepiece", whose encoding is libsentencepiece's
- * and whose decoding is ours, a piece at a time.
+/* tokenizer.c: il_tokenizer. Three kinds: "bytes"; "sentencepiece", whose encoding is libsentencepiece's and whose
+ * decoding is ours, a piece at a time; and "bpe", which a tokenizer.json describes and pipeline.h does.
  *
  * A SentencePiece model is *plain* when it rewrites nothing (no replacement table, no removed spaces, spaces
  * written as U+2581). Plain models, Llama's and ours among them, are made lossless here: what the library
@@ -14,13 +14,16 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
+#include "text/pipeline.h"
 #include "text/sentencepiece_model.h"
 #include "text/sentencepiece_shim.h"
+#include "text/tokenizer_json.h"
 
 #include <string.h>
 #include <xxhash.h>
 
 #define FILE_NAME "tokenizer.model"
+#define JSON_NAME "tokenizer.json"
 #define SPACE "\xE2\x96\x81"
 
 enum {
@@ -36,9 +39,10 @@ struct il_tokenizer {
     il_tokenizer_info info;
     char fingerprint[33];
     size_t piece_bytes_max;
-    /* kind sentencepiece; NULL and zero for bytes */
-    unsigned char *file; /* [file_bytes] */
+    unsigned char *file; /* [file_bytes], NULL for bytes */
     size_t file_bytes;
+    il_pipeline *pipeline; /* kind bpe, else NULL */
+    /* kind sentencepiece, else NULL and zero */
     il_sp_model model; /* points into file */
     il_sp *sp;
     int plain;
@@ -75,21 +79,6 @@ static il_status open_library(il_tokenizer *t, const char *path, il_error *error
 }
 
 static il_status load_sentencepiece(il_tokenizer *t, const char *path, il_error *error) {
-    il_map map;
-    IL_TRY(il_map_open(path, &map, error));
-    il_status status = IL_OK;
-    if (map.bytes > MODEL_BYTES_MAX) {
-        status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, more than the 1 GiB that a SentencePiece model may have",
-                         path, map.bytes);
-    } else if (!(t->file = il_alloc_raw(&t->memory, map.bytes, 1))) {
-        status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu bytes", path, map.bytes);
-    } else {
-        memcpy(t->file, map.data, map.bytes);
-        t->file_bytes = map.bytes;
-    }
-    il_map_close(&map);
-    IL_TRY(status);
-
     il_sp_model *m = &t->model;
     IL_TRY(il_sp_model_parse(&t->memory, path, t->file, t->file_bytes, m, error));
     t->plain =
@@ -97,12 +86,51 @@ static il_status load_sentencepiece(il_tokenizer *t, const char *path, il_error 
     IL_TRY(open_library(t, path, error));
     t->info = (il_tokenizer_info){.kind = "sentencepiece", .vocab_size = m->n};
     il_sp_special(t->sp, &t->info.unk, &t->info.bos, &t->info.eos);
-    hash_hex(t->file, t->file_bytes, t->fingerprint);
     size_t longest = m->unk_surface_bytes;
     for (int i = 0; i < m->n; i++)
         if (m->pieces[i].bytes > longest) longest = m->pieces[i].bytes;
     t->piece_bytes_max = longest + PIECE_BYTES_MIN;
     return IL_OK;
+}
+
+static il_status load_json(il_tokenizer *t, const char *path, il_error *error) {
+    if (!(t->pipeline = il_alloc(&t->memory, 1, sizeof *t->pipeline)))
+        return il_fail(error, IL_ERR_NOMEM, "%s: no memory for the tokenizer", path);
+    IL_TRY(il_tokenizer_json_read(&t->memory, path, (const char *)t->file, t->file_bytes, t->pipeline, error));
+    const il_pipeline *p = t->pipeline;
+    size_t longest = 0;
+    for (size_t i = 0; i < p->bpe.n; i++)
+        if (p->bpe.tokens[i].bytes > longest) longest = p->bpe.tokens[i].bytes;
+    t->info = (il_tokenizer_info){"bpe", (int)p->bpe.n, p->bos, p->eos, p->bpe.unk};
+    t->piece_bytes_max = 3 * longest + PIECE_BYTES_MIN; /* each byte of it may be a broken one */
+    return IL_OK;
+}
+
+/* The file of a tokenizer into memory, *json: whether it is a tokenizer.json. */
+static il_status read_file(il_tokenizer *t, const char *path, int *json, il_error *error) {
+    il_map map;
+    IL_TRY(il_map_open(path, &map, error));
+    const char *ending = strrchr(path, '.');
+    *json = (ending && strcmp(ending, ".json") == 0) || (map.bytes && map.data[0] == '{');
+    il_status status = IL_OK;
+    if (map.bytes > (*json ? IL_TOKENIZER_JSON_MAX : MODEL_BYTES_MAX)) {
+        status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, more than the %s may have", path, map.bytes,
+                         *json ? "256 MiB that a " JSON_NAME : "1 GiB that a SentencePiece model");
+    } else if (!(t->file = il_alloc_raw(&t->memory, map.bytes, 1))) {
+        status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu bytes", path, map.bytes);
+    } else {
+        memcpy(t->file, map.data, map.bytes);
+        t->file_bytes = map.bytes;
+        hash_hex(t->file, t->file_bytes, t->fingerprint);
+    }
+    il_map_close(&map);
+    return status;
+}
+
+static il_status load_file(il_tokenizer *t, const char *path, il_error *error) {
+    int json;
+    IL_TRY(read_file(t, path, &json, error));
+    return json ? load_json(t, path, error) : load_sentencepiece(t, path, error);
 }
 
 il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error) {
@@ -115,7 +143,7 @@ il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **
         t->piece_bytes_max = PIECE_BYTES_MIN;
         hash_hex("bytes", 5, t->fingerprint);
     } else {
-        il_status status = load_sentencepiece(t, path, error);
+        il_status status = load_file(t, path, error);
         if (status != IL_OK) {
             il_tokenizer_close(t);
             return status;
@@ -136,9 +164,13 @@ static il_status is_there(il_engine *engine, const char *dir, const char *name, 
 
 /* Files that tell of a tokenizer which this library does not have. */
 static il_status foreign_tokenizer(il_engine *engine, const char *dir, const char **found, il_error *error) {
-    static const char *const names[] = {"tokenizer.json",     "vocab.json",           "merges.txt",
-                                        "vocab.txt",          "spiece.model",         "sentencepiece.bpe.model",
-                                        "tokenizer.tiktoken", "tokenizer_config.json"};
+    static const char *const names[] = {"vocab.json",
+                                        "merges.txt",
+                                        "vocab.txt",
+                                        "spiece.model",
+                                        "sentencepiece.bpe.model",
+                                        "tokenizer.tiktoken",
+                                        "tokenizer_config.json"};
     *found = NULL;
     for (size_t i = 0; i < sizeof names / sizeof names[0] && !*found; i++) {
         int there;
@@ -148,21 +180,25 @@ static il_status foreign_tokenizer(il_engine *engine, const char *dir, const cha
     return IL_OK;
 }
 
-/* Whether a model directory's texts are bytes; an error when it does not say what they are. */
-static il_status choose(il_engine *engine, const char *dir, const il_config *config, int *bytes, il_error *error) {
+/* The file of a model directory's tokenizer, or "bytes"; an error when it does not say what its texts are. */
+static il_status choose(il_engine *engine, const char *dir, const il_config *config, const char **name,
+                        il_error *error) {
+    static const char *const names[] = {FILE_NAME, JSON_NAME};
     const char *foreign;
-    int file;
-    *bytes = config->bytes_tokenizer;
-    IL_TRY(is_there(engine, dir, FILE_NAME, &file, error));
-    if (file && *bytes)
-        return il_fail(error, IL_ERR_MISMATCH, "%s: " FILE_NAME " is there, but config.json says tokenizer: bytes",
-                       dir);
-    if (file || *bytes) return IL_OK;
+    int file = 0;
+    for (int i = 0; i < 2 && !file; i++) {
+        *name = names[i];
+        IL_TRY(is_there(engine, dir, *name, &file, error));
+    }
+    if (file && config->bytes_tokenizer)
+        return il_fail(error, IL_ERR_MISMATCH, "%s: %s is there, but config.json says tokenizer: bytes", dir, *name);
+    if (file) return IL_OK;
+    *name = "bytes";
+    if (config->bytes_tokenizer) return IL_OK;
     IL_TRY(foreign_tokenizer(engine, dir, &foreign, error));
-    *bytes = !foreign && config->vocab_size == IL_BYTES_VOCAB;
-    if (*bytes) return IL_OK;
+    if (!foreign && config->vocab_size == IL_BYTES_VOCAB) return IL_OK;
     return il_fail(error, IL_ERR_UNSUPPORTED,
-                   "%s: %s%s; supported are SentencePiece, as " FILE_NAME
+                   "%s: %s%s; supported are " JSON_NAME ", SentencePiece, as " FILE_NAME
                    ", and bytes, where config.json says \"tokenizer\": \"bytes\"",
                    dir, foreign ? foreign : "no tokenizer",
                    foreign ? " is not a tokenizer that can be read"
@@ -172,12 +208,12 @@ static il_status choose(il_engine *engine, const char *dir, const il_config *con
 il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                       il_tokenizer **tokenizer, il_error *error) {
     il_tokenizer *t;
-    int bytes;
+    const char *name;
     *tokenizer = NULL;
-    IL_TRY(choose(engine, dir, config, &bytes, error));
-    char *path = il_path_join(&engine->memory, dir, FILE_NAME);
+    IL_TRY(choose(engine, dir, config, &name, error));
+    char *path = il_path_join(&engine->memory, dir, name);
     if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
-    il_status status = il_tokenizer_load(engine, bytes ? "bytes" : path, &t, error);
+    il_status status = il_tokenizer_load(engine, strcmp(name, "bytes") == 0 ? name : path, &t, error);
     il_free(&engine->memory, path);
     IL_TRY(status);
     if (t->info.vocab_size > config->vocab_size) {
@@ -195,13 +231,15 @@ void il_tokenizer_close(il_tokenizer *t) {
     il_allocator memory = t->memory;
     il_sp_close(t->sp);
     il_sp_model_free(&memory, &t->model);
+    if (t->pipeline) il_pipeline_free(t->pipeline);
+    il_free(&memory, t->pipeline);
     il_free(&memory, t->file);
     il_free(&memory, t);
 }
 
 il_status il_tokenizer_save(const il_tokenizer *t, const char *dir, il_error *error) {
-    if (!t->sp) return IL_OK;
-    char *path = il_path_join(&t->memory, dir, FILE_NAME);
+    if (!t->file) return IL_OK;
+    char *path = il_path_join(&t->memory, dir, t->pipeline ? JSON_NAME : FILE_NAME);
     if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
     il_status status = il_file_replace(&t->memory, path, t->file, t->file_bytes, error);
     il_free(&t->memory, path);
@@ -211,6 +249,11 @@ il_status il_tokenizer_save(const il_tokenizer *t, const char *dir, il_error *er
 void il_tokenizer_get_info(const il_tokenizer *t, il_tokenizer_info *info) { *info = t->info; }
 void il_tokenizer_fingerprint(const il_tokenizer *t, char hex[33]) { memcpy(hex, t->fingerprint, 33); }
 size_t il_tokenizer_piece_bytes_max(const il_tokenizer *t) { return t->piece_bytes_max; }
+
+int il_tokenizer_bos(const il_tokenizer *t, const il_config *config) {
+    int bos = t->info.bos < 0 && !t->pipeline ? config->bos_token : t->info.bos;
+    return bos < config->vocab_size ? bos : -1;
+}
 
 /* ---- encode ---- */
 
@@ -302,9 +345,18 @@ static int has_prefix(const il_tokenizer *t) {
     return t->model.add_dummy_prefix;
 }
 
+static il_sp_result encode_bpe(const il_tokenizer *t, const char *text, size_t bytes, int special, int begins,
+                               int whole, size_t *taken, sink *s) {
+    if (!whole) bytes = bytes < SPAN_HARD ? 0 : il_pipeline_cut(t->pipeline, text, bytes);
+    *taken = bytes;
+    return il_pipeline_encode(t->pipeline, text, bytes, special, begins, s->tokens) ? IL_SP_OK : IL_SP_NOMEM;
+}
+
+/* *taken: how many bytes at the beginning were encoded, all of them when text is whole. */
 static il_sp_result encode_some(const il_tokenizer *t, const char *text, size_t bytes, int begins, int whole,
                                 size_t *taken, sink *s) {
     *taken = bytes;
+    if (t->pipeline) return encode_bpe(t, text, bytes, 0, begins, whole, taken, s);
     if (!t->sp) {
         if (!il_tokens_reserve(&t->memory, s->tokens, bytes)) return IL_SP_NOMEM;
         for (size_t i = 0; i < bytes; i++) s->tokens->ids[s->tokens->n++] = (unsigned char)text[i];
@@ -321,13 +373,26 @@ static il_status encoded(il_sp_result result, size_t bytes, il_error *error) {
     return il_fail(error, IL_ERR_NOMEM, "no memory for the tokens of %zu bytes of text", bytes);
 }
 
-il_status il_tokenizer_encode(const il_tokenizer *t, const char *text, size_t bytes, il_tokens *tokens,
-                              il_error *error) {
+il_status il_tokenizer_encode_as(const il_tokenizer *t, unsigned how, const char *text, size_t bytes,
+                                 il_tokens *tokens, il_error *error) {
     size_t before = tokens->n, taken;
     sink s = {&t->memory, tokens};
-    il_sp_result result = encode_some(t, text, bytes, 1, 1, &taken, &s);
+    int bos = t->info.bos, eos = t->pipeline ? t->info.eos : -1, special = (how & IL_ENCODE_SPECIAL) != 0;
+    il_sp_result result = IL_SP_OK;
+    if (how & ~(unsigned)(IL_ENCODE_SPECIAL | IL_ENCODE_TEMPLATE))
+        return il_fail(error, IL_ERR_ARG, "%u is no way to encode a text", how);
+    if (how & IL_ENCODE_TEMPLATE && bos >= 0 && !sink_put(&s, &bos, 1)) result = IL_SP_NOMEM;
+    if (result == IL_SP_OK)
+        result = t->pipeline ? encode_bpe(t, text, bytes, special, 1, 1, &taken, &s)
+                             : encode_some(t, text, bytes, 1, 1, &taken, &s);
+    if (result == IL_SP_OK && how & IL_ENCODE_TEMPLATE && eos >= 0 && !sink_put(&s, &eos, 1)) result = IL_SP_NOMEM;
     if (result != IL_SP_OK) tokens->n = before;
     return encoded(result, bytes, error);
+}
+
+il_status il_tokenizer_encode(const il_tokenizer *t, const char *text, size_t bytes, il_tokens *tokens,
+                              il_error *error) {
+    return il_tokenizer_encode_as(t, 0, text, bytes, tokens, error);
 }
 
 /* ---- a text in parts ---- */
@@ -337,6 +402,8 @@ static il_status take_held(il_encoding *e, int whole, il_tokens *tokens, il_erro
     size_t taken;
     il_sp_result result = encode_some(e->tokenizer, e->held, e->n, !e->begun, whole, &taken, &s);
     if (result != IL_SP_OK) return encoded(result, e->n, error);
+    /* A text that cannot be cut is not searched through again for every part of it. */
+    e->least = e->tokenizer->pipeline && !taken && e->n >= SPAN_HARD ? 2 * e->n : 0;
     e->begun |= taken > 0;
     memmove(e->held, e->held + taken, e->n - taken);
     e->n -= taken;
@@ -350,12 +417,12 @@ il_status il_encoding_add(il_encoding *e, const char *text, size_t bytes, il_tok
     if (!grown) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu bytes of text", e->n + bytes);
     if (bytes) memcpy(e->held + e->n, text, bytes);
     e->n += bytes;
-    return e->n ? take_held(e, 0, tokens, error) : IL_OK;
+    return e->n > e->least ? take_held(e, 0, tokens, error) : IL_OK;
 }
 
 il_status il_encoding_end(il_encoding *e, il_tokens *tokens, il_error *error) {
     il_status status = e->n ? take_held(e, 1, tokens, error) : IL_OK;
-    e->n = 0;
+    e->n = e->least = 0;
     e->begun = 0;
     return status;
 }
@@ -378,8 +445,8 @@ static void put(out *o, const char *text, size_t bytes) {
 }
 
 /* Writes the characters that pending holds complete, and U+FFFD for each byte that cannot begin one; with
- * `all` also for an unfinished one. */
-static void settle(il_decoder *d, out *o, int all) {
+ * `all` also for an unfinished one. together: U+FFFD stands for all bytes that could have become one character. */
+static void settle(il_decoder *d, out *o, int all, int together) {
     size_t at = 0, n = (size_t)d->n_pending;
     const char *pending = (const char *)d->pending;
     while (at < n) {
@@ -391,6 +458,7 @@ static void settle(il_decoder *d, out *o, int all) {
         } else {
             put(o, IL_UTF8_REPLACEMENT, 3);
             length = 1;
+            while (together && at + length < n && il_utf8_unfinished(pending + at, length + 1)) length++;
         }
         at += length;
     }
@@ -398,25 +466,17 @@ static void settle(il_decoder *d, out *o, int all) {
     d->n_pending = (int)(n - at);
 }
 
-static void decode_byte(il_decoder *d, out *o, unsigned char byte, int exact) {
+static void decode_byte(il_decoder *d, out *o, unsigned char byte, int exact, int together) {
     if (exact) {
         put(o, (const char *)&byte, 1);
         return;
     }
     d->pending[d->n_pending++] = byte; /* 3 at most are ever left unfinished */
-    settle(d, o, 0);
+    settle(d, o, 0, together);
 }
 
-/* A piece's text: U+2581 is a space, and the one that add_dummy_prefix put before the whole text is taken
- * away. */
-static void decode_piece(const il_tokenizer *t, il_decoder *d, out *o, const il_sp_piece *piece) {
-    const char *text = piece->text;
-    size_t bytes = piece->bytes;
-    if (!d->started && (t->model.add_dummy_prefix || t->model.remove_extra_whitespaces) && bytes >= 3 &&
-        memcmp(text, SPACE, 3) == 0) {
-        text += 3, bytes -= 3;
-        if (!t->model.remove_extra_whitespaces) d->started = 1;
-    }
+/* Text in which U+2581 is a space. */
+static void put_marked(out *o, const char *text, size_t bytes) {
     while (bytes) {
         int space = bytes >= 3 && memcmp(text, SPACE, 3) == 0;
         size_t step = space ? 3 : 1;
@@ -425,6 +485,51 @@ static void decode_piece(const il_tokenizer *t, il_decoder *d, out *o, const il_
         else
             put(o, text, 1);
         text += step, bytes -= step;
+    }
+}
+
+/* A piece's text; the space that add_dummy_prefix put before the whole text is taken away. */
+static void decode_piece(const il_tokenizer *t, il_decoder *d, out *o, const il_sp_piece *piece) {
+    const char *text = piece->text;
+    size_t bytes = piece->bytes;
+    if (!d->started && (t->model.add_dummy_prefix || t->model.remove_extra_whitespaces) && bytes >= 3 &&
+        memcmp(text, SPACE, 3) == 0) {
+        text += 3, bytes -= 3;
+        if (!t->model.remove_extra_whitespaces) d->started = 1;
+    }
+    put_marked(o, text, bytes);
+}
+
+static void decode_sentencepiece(const il_tokenizer *t, il_decoder *d, out *o, int32_t token, int exact) {
+    const il_sp_piece *piece = &t->model.pieces[token];
+    if (piece->type == IL_SP_BYTE) {
+        decode_byte(d, o, piece->value, exact, 0);
+        return;
+    }
+    settle(d, o, 1, 0);
+    if (o->bytes) d->started = 1;
+    if (piece->type == IL_SP_UNKNOWN)
+        put(o, t->model.unk_surface, t->model.unk_surface_bytes);
+    else if (piece->type != IL_SP_CONTROL)
+        decode_piece(t, d, o, piece);
+}
+
+static void decode_bpe(const il_pipeline *p, il_decoder *d, out *o, int32_t token, int exact) {
+    const il_bpe_token *t = &p->bpe.tokens[token];
+    const char *text = il_bpe_text(&p->bpe, token);
+    if (t->type == IL_BPE_BYTE) {
+        decode_byte(d, o, t->value, exact, 0);
+    } else if (t->type == IL_BPE_CONTROL || t->type == IL_BPE_NONE) {
+        settle(d, o, 1, !p->bpe.by_characters);
+    } else if (p->bpe.by_characters) {
+        settle(d, o, 1, 0);
+        put_marked(o, text, t->bytes);
+    } else {
+        for (size_t i = 0; i < t->bytes; i++) decode_byte(d, o, (unsigned char)text[i], exact, 1);
+    }
+    if (p->strips_space && !d->started && o->bytes && o->text[0] == ' ') {
+        memmove(o->text, o->text + 1, --o->bytes);
+        d->started = 1;
     }
 }
 
@@ -440,22 +545,17 @@ il_status il_tokenizer_decode(const il_tokenizer *t, il_decoder *d, int32_t toke
                        t->info.vocab_size);
     if (d->n_pending < 0 || d->n_pending > 3) return il_fail(error, IL_ERR_ARG, "the decoder was not initialised");
 
-    int exact = d->form == IL_DECODE_EXACT || (d->form == IL_DECODE_USUAL && !t->sp);
-    if (token >= 0 && !t->sp && token < 256) {
-        decode_byte(d, &o, (unsigned char)token, exact);
-    } else if (token >= 0 && t->sp && t->model.pieces[token].type == IL_SP_BYTE) {
-        decode_byte(d, &o, t->model.pieces[token].value, exact);
-    } else {
-        settle(d, &o, 1);
-        if (o.bytes) d->started = 1;
-        if (token >= 0 && t->sp) {
-            const il_sp_piece *piece = &t->model.pieces[token];
-            if (piece->type == IL_SP_UNKNOWN)
-                put(&o, t->model.unk_surface, t->model.unk_surface_bytes);
-            else if (piece->type != IL_SP_CONTROL)
-                decode_piece(t, d, &o, piece);
-        }
-    }
+    int exact = d->form == IL_DECODE_EXACT || (d->form == IL_DECODE_USUAL && !t->file);
+    if (token < 0)
+        settle(d, &o, 1, t->pipeline && !t->pipeline->bpe.by_characters);
+    else if (t->pipeline)
+        decode_bpe(t->pipeline, d, &o, token, exact);
+    else if (t->sp)
+        decode_sentencepiece(t, d, &o, token, exact);
+    else if (token < 256)
+        decode_byte(d, &o, (unsigned char)token, exact, 0);
+    else
+        settle(d, &o, 1, 0);
     if (o.bytes) d->started = 1;
     *bytes = o.bytes;
     return IL_OK;
