@@ -283,6 +283,41 @@ static void test_tokenize(void **state) {
     support_refused(1, "but bytes has only 258", "inspect pieces/book.bin --tokenizer bytes");
 }
 
+static void prints(const char *input, const char *options, const char *ids) {
+    support_run run = support_cli(input, "tokenize --ids - %s", options);
+    assert_int_equal(run.code, 0);
+    assert_string_equal(run.out, ids);
+    support_run_free(&run);
+}
+
+static void test_ids(void **state) {
+    static const char json[] = FIXTURES "/tokenizers/llama3.json", two[] = "[\"ab\", \"<|eot_id|>\"]";
+    char options[500];
+    json_t *file = json_load_file(json, 0, NULL), *added = json_object_get(file, "added_tokens");
+    int bos = (int)json_integer_value(json_object_get(json_array_get(added, 0), "id"));
+    int eot = (int)json_integer_value(json_object_get(json_array_get(added, 1), "id"));
+    char expected[64];
+    (void)state;
+    json_decref(file);
+    prints("ab", "--tokenizer bytes", "[97,98]\n");
+    prints("ab", "--tokenizer bytes --special", "[256,97,98]\n");
+    prints("[\"a\", \"\", \"bc\"]", "--tokenizer bytes --json", "[97]\n[]\n[98,99]\n");
+    snprintf(options, sizeof options, "--special --tokenizer %s", json);
+    support_run plain = support_cli(two, "tokenize --ids --tokenizer %s -", json);
+    support_run special = support_cli(two, "tokenize --ids - %s", options);
+    assert_int_equal(plain.code | special.code, 0);
+    snprintf(expected, sizeof expected, "\n[%d,%d]\n", bos, eot);
+    if (!strstr(special.out, expected) || strstr(plain.out, expected)) fail_msg("%s%s", plain.out, special.out);
+    support_run_free(&plain);
+    support_run_free(&special);
+    support_refused(2, "either --out or --ids", "tokenize --tokenizer bytes book.txt");
+    support_refused(2, "either --out or --ids", "tokenize --tokenizer bytes --out d --ids book.txt");
+    support_refused(2, "--special goes with --ids", "tokenize --tokenizer bytes --out d --special book.txt");
+    support_refused(1, "no-such.txt", "tokenize --tokenizer bytes --ids no-such.txt");
+    support_write("broken.json", "{}", 2);
+    support_refused(1, "broken.json: model: it is missing", "tokenize --tokenizer broken.json --ids book.txt");
+}
+
 static void test_train_tokenizer(void **state) {
     (void)state;
     char *book = support_text_of("book.txt");
@@ -490,6 +525,7 @@ int main(void) {
         cmocka_unit_test(test_init_refusals),
         cmocka_unit_test(test_tokenizer),
         cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_ids),
         cmocka_unit_test(test_train_tokenizer),
         cmocka_unit_test(test_inspect_model),
         cmocka_unit_test(test_inspect_refusals),

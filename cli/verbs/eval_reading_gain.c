@@ -405,15 +405,12 @@ static void print_text(const measuring *m) {
 }
 
 static il_status run(measuring *m) {
-    il_tokenizer_info info;
     il_status status =
         eval_books_open(m->command->engine, m->options->data, &m->options->documents, &m->books, &m->command->error);
     if (!status) status = cli_command_load(m->command, m->options->model, &m->model, &m->tokenizer);
     if (!status) status = choose(m);
     if (status) return status;
-    il_tokenizer_get_info(m->tokenizer, &info);
-    m->bos = info.bos >= 0 ? info.bos : il_model_config(m->model)->bos_token;
-    if (m->bos >= il_model_config(m->model)->vocab_size) m->bos = -1;
+    m->bos = il_tokenizer_bos(m->tokenizer, il_model_config(m->model));
     m->nll = cli_alloc(FEED_TOKENS, sizeof *m->nll);
     cli_encoder_open(&m->encoder, m->tokenizer);
     cli_interrupt_catch();

@@ -162,8 +162,8 @@ static il_status make_prompt(generation *g) {
     if (!status && bytes) status = encode(&encoder, prompt, bytes, follows, error);
     free(text);
     if (!status) {
-        int bos = follows ? -1 : info.bos >= 0 ? info.bos : config->bos_token;
-        size_t begins = bos >= 0 && bos < config->vocab_size, n = encoder.tokens.n - encoder.skip;
+        int bos = follows ? -1 : il_tokenizer_bos(g->tokenizer, config);
+        size_t begins = bos >= 0, n = encoder.tokens.n - encoder.skip;
         g->n_prompt = begins + n;
         g->prompt = cli_alloc(g->n_prompt, sizeof *g->prompt);
         if (begins) g->prompt[0] = bos;

@@ -88,7 +88,6 @@ static il_status read_all(reading *r) {
 
 static il_status begin(reading *r, const read_options *options, const char *path) {
     il_error *error = &r->command->error;
-    il_tokenizer_info info;
     il_documents_options documents = cli_documents_options(&options->documents);
     il_status status = cli_path_writable(options->save, error); /* rather now than after the reading */
     if (!status)
@@ -97,9 +96,8 @@ static il_status begin(reading *r, const read_options *options, const char *path
     if (status) return status;
     r->position = il_session_position(r->session);
     if (!r->position) {
-        il_tokenizer_get_info(r->tokenizer, &info);
-        int32_t bos = info.bos >= 0 ? info.bos : il_model_config(r->model)->bos_token;
-        if (bos >= 0 && bos < il_model_config(r->model)->vocab_size) push(r, &bos, 1);
+        int32_t bos = il_tokenizer_bos(r->tokenizer, il_model_config(r->model));
+        if (bos >= 0) push(r, &bos, 1);
     }
     return cli_lines_open(&r->lines, r->command->engine, path, &documents, r->tokenizer, r->position > 0, error);
 }

@@ -335,7 +335,6 @@ static il_status check_relative(scoring *s, const score_options *options, int fr
 static il_status begin(scoring *s, const score_options *options, const char *path) {
     il_error *error = &s->command->error;
     il_session_stats stats;
-    il_tokenizer_info info;
     il_documents_options documents = cli_documents_options(&options->documents);
     il_status status = options->save ? cli_path_writable(options->save, error) : IL_OK;
     if (!status)
@@ -353,10 +352,8 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     s->window = (size_t)options->window;
     if (s->window) s->within = cli_alloc(s->window, sizeof *s->within);
     il_model_fingerprint(s->model, s->view.model);
-    il_tokenizer_get_info(s->tokenizer, &info);
-    int32_t bos = info.bos >= 0 ? info.bos : il_model_config(s->model)->bos_token;
-    if (!stats.position && bos >= 0 && bos < il_model_config(s->model)->vocab_size)
-        status = read_tokens(s, &bos, 1, NULL, NULL);
+    int32_t bos = il_tokenizer_bos(s->tokenizer, il_model_config(s->model));
+    if (!stats.position && bos >= 0) status = read_tokens(s, &bos, 1, NULL, NULL);
     s->decoded_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
     s->decoded = cli_alloc(s->decoded_capacity, 1);
     s->shown.form = IL_DECODE_UTF8;

@@ -1,4 +1,5 @@
-/* tokenize.c: `innerloop tokenize`: token shards from text, or with --ids the tokens of each document on standard output. */
+/* tokenize.c: `innerloop tokenize`: token shards from text, or with --ids the tokens of each document on standard
+ * output. */
 #include "command.h"
 #include "documents.h"
 #include "output.h"

@@ -44,14 +44,11 @@ typedef struct codec {
 } codec;
 
 static void begin(codec *c, il_model *model, const il_tokenizer *tokenizer, const il_codec_options *options) {
-    il_tokenizer_info info;
-    il_tokenizer_get_info(tokenizer, &info);
     *c = (codec){.model = model, .tokenizer = tokenizer, .memory = &model->engine->memory};
     il_codec_options_default(&c->options);
     if (options) c->options = *options;
     c->vocab = model->config.vocab_size;
-    c->bos = info.bos >= 0 ? info.bos : model->config.bos_token;
-    if (c->bos >= c->vocab) c->bos = -1;
+    c->bos = il_tokenizer_bos(tokenizer, &model->config);
     c->begun = c->options.start && il_session_position(c->options.start) > 0;
     if (c->begun) c->bos = -1;
 }

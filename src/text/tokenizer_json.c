@@ -1,5 +1,5 @@
-/* tokenizer_json.c: see tokenizer_json.h. The vocabulary and the merges, nearly all of the file, are read where they lie;
- * the small rest is jansson's. What a file may ask for is listed here, by type and by the very text of a pattern:
+/* tokenizer_json.c: see tokenizer_json.h. The vocabulary and the merges, nearly all of the file, are read where they
+ * lie; the small rest is jansson's. What a file may ask for is listed here, by type and by the very text of a pattern:
  * anything else changes what the tokens are, and is refused by its name. Ignored are truncation and padding, which are
  * for batches. Memory is in proportion to the file, and ids are below IL_BPE_VOCAB_MAX. */
 #include "text/tokenizer_json.h"
@@ -19,10 +19,29 @@ enum { SMALL_MAX = 1 << 23 }; /* bytes of what jansson reads at once */
 typedef enum section { ADDED, NORMALIZER, PRE_TOKENIZER, POST_PROCESSOR, DECODER, MODEL, SECTIONS } section;
 static const char *const section_names[SECTIONS] = {"added_tokens",   "normalizer", "pre_tokenizer",
                                                     "post_processor", "decoder",    "model"};
-typedef enum part { TYPE, DROPOUT, UNK, PREFIX, SUFFIX, FUSE_UNK, BYTE_FALLBACK, IGNORE_MERGES, VOCAB, MERGES, PARTS } part;
-static const char *const part_names[PARTS] = {
-    "type",          "dropout",       "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-    "byte_fallback", "ignore_merges", "vocab",     "merges"};
+typedef enum part {
+    TYPE,
+    DROPOUT,
+    UNK,
+    PREFIX,
+    SUFFIX,
+    FUSE_UNK,
+    BYTE_FALLBACK,
+    IGNORE_MERGES,
+    VOCAB,
+    MERGES,
+    PARTS
+} part;
+static const char *const part_names[PARTS] = {"type",
+                                              "dropout",
+                                              "unk_token",
+                                              "continuing_subword_prefix",
+                                              "end_of_word_suffix",
+                                              "fuse_unk",
+                                              "byte_fallback",
+                                              "ignore_merges",
+                                              "vocab",
+                                              "merges"};
 
 typedef struct reader {
     il_json_text json;
@@ -153,7 +172,8 @@ static il_status read_metaspace(reader *r, const json_t *step) {
     il_pipeline *p = r->p;
     const json_t *scheme = json_object_get(step, "prepend_scheme");
     if (p->mark_later || p->n_patterns || r->by_bytes) return refuse(r, "pre_tokenizer", "Metaspace behind others");
-    if (!is(step, "replacement", MARK)) return refuse(r, "pre_tokenizer", "Metaspace with another character than U+2581");
+    if (!is(step, "replacement", MARK))
+        return refuse(r, "pre_tokenizer", "Metaspace with another character than U+2581");
     p->mark_later = 1;
     p->prefix = flag(step, "add_prefix_space", 1) ? IL_PREFIX_ALWAYS : IL_PREFIX_NEVER;
     if (is(step, "prepend_scheme", "first"))
@@ -188,9 +208,11 @@ static il_status read_pre_tokenizer(reader *r, const json_t *object) {
     }
     il_pipeline *p = r->p;
     if (r->by_bytes && (p->prepend || p->marks_spaces)) return refuse(r, "normalizer", "U+2581 with ByteLevel");
-    if (!r->by_bytes && p->n_patterns && !p->mark_later) return refuse(r, "pre_tokenizer", "a pattern without ByteLevel");
+    if (!r->by_bytes && p->n_patterns && !p->mark_later)
+        return refuse(r, "pre_tokenizer", "a pattern without ByteLevel");
     if (!r->by_bytes && p->marks_spaces == p->mark_later)
-        return refuse(r, "normalizer and pre_tokenizer", "text that is neither ByteLevel nor has U+2581 for its spaces");
+        return refuse(r, "normalizer and pre_tokenizer",
+                      "text that is neither ByteLevel nor has U+2581 for its spaces");
     p->bpe.by_characters = !r->by_bytes;
     return IL_OK;
 }
@@ -341,7 +363,8 @@ static il_status read_pair(reader *r, size_t rank, int *left, int *right) {
         const char *space = memchr(text.text, ' ', text.bytes);
         size_t n = space ? (size_t)(space - text.text) : 0;
         if (!space || memchr(space + 1, ' ', text.bytes - n - 1))
-            return il_fail(j->error, IL_ERR_FORMAT, "%s: merges: number %zu is not two tokens and a space", j->path, rank);
+            return il_fail(j->error, IL_ERR_FORMAT, "%s: merges: number %zu is not two tokens and a space", j->path,
+                           rank);
         IL_TRY(find_part(r, (il_json_span){text.text, n}, rank, left));
         return find_part(r, (il_json_span){space + 1, text.bytes - n - 1}, rank, right);
     }
@@ -420,7 +443,8 @@ static il_status read_model(reader *r) {
     IL_TRY(read_spans(r, part_names, PARTS, r->parts));
     IL_TRY(load(r, "model", r->parts[TYPE], &type));
     const char *name = json_string_value(type);
-    il_status status = !type || (name && strcmp(name, "BPE") == 0) ? IL_OK : refuse(r, "model", name ? name : "its type");
+    il_status status =
+        !type || (name && strcmp(name, "BPE") == 0) ? IL_OK : refuse(r, "model", name ? name : "its type");
     json_decref(type);
     IL_TRY(status);
     for (part which = DROPOUT; which <= SUFFIX; which++) {
@@ -430,7 +454,8 @@ static il_status read_model(reader *r) {
     }
     IL_TRY(is_set(r, BYTE_FALLBACK, &set));
     if (set == r->by_bytes)
-        return refuse(r, "model", set ? "byte_fallback with ByteLevel" : "a vocabulary of characters without byte_fallback");
+        return refuse(r, "model",
+                      set ? "byte_fallback with ByteLevel" : "a vocabulary of characters without byte_fallback");
     IL_TRY(is_set(r, IGNORE_MERGES, &bpe->ignore_merges));
     IL_TRY(is_set(r, FUSE_UNK, &bpe->fuse_unk));
     IL_TRY(read_vocab(r));
@@ -449,8 +474,9 @@ static il_status read_added_token(reader *r, const json_t *object, size_t i) {
     json_int_t id = json_integer_value(number);
     int literal, special = flag(object, "special", 0), normalized = flag(object, "normalized", !special);
     if (!text || bytes == 0 || !json_is_integer(number) || id < 0 || id >= IL_BPE_VOCAB_MAX)
-        return il_fail(r->json.error, IL_ERR_FORMAT, "%s: added_tokens: number %zu lacks its content or an id of 0 to %d",
-                       r->json.path, i, IL_BPE_VOCAB_MAX - 1);
+        return il_fail(r->json.error, IL_ERR_FORMAT,
+                       "%s: added_tokens: number %zu lacks its content or an id of 0 to %d", r->json.path, i,
+                       IL_BPE_VOCAB_MAX - 1);
     if (bytes > IL_ADDED_BYTES_MAX) return refuse(r, "added_tokens", "a token of more than 1,024 bytes");
     IL_TRY(map_token(r, (il_json_span){text, bytes}, &literal));
     int known = literal ? -1 : il_bpe_find(bpe, r->buffer.text, r->buffer.bytes);
@@ -460,15 +486,20 @@ static il_status read_added_token(reader *r, const json_t *object, size_t i) {
     if ((there && !same) || (known >= 0 && known != (int)id))
         return il_fail(r->json.error, IL_ERR_FORMAT, "%s: added_tokens: id %d of %.80s is not its id in the vocabulary",
                        r->json.path, (int)id, text);
-    if (!there && !il_bpe_add(bpe, (uint32_t)id, IL_BPE_LITERAL, text, bytes)) return no_memory(r);
-    if (special) bpe->tokens[id].type = IL_BPE_CONTROL;
     il_added_token token = {.id = (int)id,
                             .special = (unsigned char)special,
                             .lstrip = (unsigned char)flag(object, "lstrip", 0),
                             .rstrip = (unsigned char)flag(object, "rstrip", 0),
                             .single_word = (unsigned char)flag(object, "single_word", 0)};
-    if (!normalized) return il_added_add(p->memory, &p->raw, text, bytes, token) ? IL_OK : no_memory(r);
-    return il_pipeline_add_normalized(p, text, bytes, token) ? IL_OK : no_memory(r);
+    il_added *to = normalized ? &p->normalized : &p->raw;
+    if (!(normalized ? il_pipeline_add_normalized(p, text, bytes, token)
+                     : il_added_add(p->memory, &p->raw, text, bytes, token)))
+        return no_memory(r);
+    const il_added_token *added = &to->tokens[to->n - 1]; /* its text is what is found, U+2581 and all */
+    if (!there && !il_bpe_add(bpe, (uint32_t)id, IL_BPE_LITERAL, to->contents.text + added->at, added->bytes))
+        return no_memory(r);
+    if (special) bpe->tokens[id].type = IL_BPE_CONTROL;
+    return IL_OK;
 }
 
 static il_status read_added(reader *r, const json_t *list) {
