@@ -27,15 +27,12 @@ static il_status trial(cli_command *command, il_model *model, const il_tokenizer
     il_session_options options = {.frozen = frozen};
     il_session *session = NULL;
     il_tokens tokens = {0};
-    il_tokenizer_info info;
-    il_tokenizer_get_info(tokenizer, &info);
-    int32_t bos = info.bos >= 0 ? info.bos : il_model_config(model)->bos_token;
-    int begins = bos >= 0 && bos < il_model_config(model)->vocab_size;
+    int32_t bos = il_tokenizer_bos(tokenizer, il_model_config(model));
     *bits = 0;
     il_status status = il_session_open(model, &options, &session, error);
     if (!status) status = il_tokenizer_encode(tokenizer, text, bytes, &tokens, error);
     float *nll = cli_alloc(tokens.n + 1, sizeof *nll);
-    if (!status && begins) status = il_session_feed(session, &bos, 1, NULL, NULL, error);
+    if (!status && bos >= 0) status = il_session_feed(session, &bos, 1, NULL, NULL, error);
     if (!status) status = il_session_feed(session, tokens.ids, tokens.n, nll, NULL, error);
     for (size_t i = 0; i < tokens.n && !status; i++)
         if (!isnan(nll[i])) *bits += (double)nll[i] / log(2);
