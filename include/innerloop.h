@@ -195,7 +195,7 @@ IL_API il_status il_model_tensor(const il_model *model, const char *name, il_ten
 typedef struct il_tokenizer il_tokenizer;
 
 typedef struct il_tokenizer_info {
-    const char *kind; /* "bytes", "sentencepiece" or "bpe", a tokenizer.json */
+    const char *kind;  /* "bytes", "sentencepiece" or "bpe", a tokenizer.json */
     int vocab_size;    /* its largest token and 1; a model's may be larger, by tokens that have no text */
     int bos, eos, unk; /* -1: none; of a tokenizer.json what its template puts before and behind a text */
 } il_tokenizer_info;
@@ -203,10 +203,11 @@ typedef struct il_tokenizer_info {
 /* path: a SentencePiece .model file, a tokenizer.json of one of the kinds in docs/tokenizers.md (IL_ERR_UNSUPPORTED
  * names what it has of another), or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
 IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
-/* The tokenizer of a model directory: tokenizer.model, else tokenizer.json if present; bytes where config.json says "tokenizer": "bytes", or
- * the vocabulary is that of bytes, 258, and no tokenizer of another kind lies there. IL_ERR_UNSUPPORTED, naming what
- * does lie there, otherwise: text that is cut by another tokenizer than the model's would be read wrongly without a
- * word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's vocabulary is larger than the model's. */
+/* The tokenizer of a model directory: tokenizer.model, else tokenizer.json if present; bytes where config.json says
+ * "tokenizer": "bytes", or the vocabulary is that of bytes, 258, and no tokenizer of another kind lies there.
+ * IL_ERR_UNSUPPORTED, naming what does lie there, otherwise: text that is cut by another tokenizer than the model's
+ * would be read wrongly without a word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's vocabulary is
+ * larger than the model's. */
 IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                              il_tokenizer **tokenizer, il_error *error);
 IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */

@@ -73,7 +73,8 @@ int il_bpe_add(il_bpe *b, uint32_t id, il_bpe_type type, const char *text, size_
     if (!grown || !text_room(b, bytes) || !token_room(b)) return 0;
     if (id >= b->n) memset(b->tokens + b->n, 0, (id + 1 - b->n) * sizeof *b->tokens);
     if (id >= b->n) b->n = id + 1;
-    b->tokens[id] = (il_bpe_token){.at = (uint32_t)b->text_bytes, .bytes = (uint32_t)bytes, .type = (unsigned char)type};
+    b->tokens[id] =
+        (il_bpe_token){.at = (uint32_t)b->text_bytes, .bytes = (uint32_t)bytes, .type = (unsigned char)type};
     if (bytes) memcpy(b->text + b->text_bytes, text, bytes);
     b->text_bytes += bytes;
     if (type != IL_BPE_TEXT && type != IL_BPE_BYTE) return 1;
@@ -184,7 +185,8 @@ static void merge_short(const il_bpe *b, il_bpe_scratch *s) {
 
 /* ---- long words ---- */
 
-typedef struct link { /* a symbol's neighbours; next NONE: the last; a symbol that was merged away has itself as previous */
+typedef struct link { /* a symbol's neighbours; next NONE: the last; a symbol that was merged away has itself as
+                         previous */
     uint32_t previous, next;
 } link;
 

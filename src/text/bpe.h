@@ -17,8 +17,8 @@ typedef enum il_bpe_type {
 } il_bpe_type;
 
 typedef struct il_bpe_token {
-    uint32_t at, bytes; /* its text in il_bpe.text */
-    unsigned char type; /* il_bpe_type */
+    uint32_t at, bytes;  /* its text in il_bpe.text */
+    unsigned char type;  /* il_bpe_type */
     unsigned char value; /* of a byte */
 } il_bpe_token;
 
@@ -32,9 +32,9 @@ typedef struct il_bpe {
     size_t text_bytes, text_capacity;
     il_bpe_token *tokens; /* [n] by id */
     size_t n, capacity;
-    uint32_t *slots; /* [slots_n], a power of two, at most half of them taken: id + 1 by text; 0: none */
+    uint32_t *slots;       /* [slots_n], a power of two, at most half of them taken: id + 1 by text; 0: none */
     size_t slots_n, named; /* named: tokens that are in there */
-    il_bpe_merge *merges; /* [merges_n], the same by pair */
+    il_bpe_merge *merges;  /* [merges_n], the same by pair */
     size_t merges_n, pairs;
     /* What a word begins as: bytes, or characters with <0xXX> for those that are no token. */
     int by_characters;

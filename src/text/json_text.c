@@ -154,8 +154,7 @@ il_status il_json_read_count(il_json_text *j, int64_t most, int64_t *count) {
                            (long long)most);
         j->at++;
     }
-    if ((j->at - begins > 1 && c == '0') ||
-        (j->at < j->bytes && memchr(".eE", j->text[j->at], 3)))
+    if ((j->at - begins > 1 && c == '0') || (j->at < j->bytes && memchr(".eE", j->text[j->at], 3)))
         return il_json_fail(j, "not an integer");
     return IL_OK;
 }

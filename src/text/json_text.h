@@ -1,6 +1,6 @@
-/* json_text.h: reads one JSON text that lies in memory, from front to back, strictly (RFC 8259: UTF-8, no lone surrogate,
- * no comma too many), for files that are too large for a tree of objects. Every failure is an il_error that names the
- * file and the byte. */
+/* json_text.h: reads one JSON text that lies in memory, from front to back, strictly (RFC 8259: UTF-8, no lone
+ * surrogate, no comma too many), for files that are too large for a tree of objects. Every failure is an il_error that
+ * names the file and the byte. */
 #ifndef IL_TEXT_JSON_TEXT_H
 #define IL_TEXT_JSON_TEXT_H
 
@@ -26,8 +26,8 @@ typedef struct il_json_span {
 int il_json_peek(il_json_text *json);
 /* Steps over an opening '{' or '['. */
 il_status il_json_enter(il_json_text *json, char bracket);
-/* In front of the entry number i of an object or array: *more is 1, and the comma before it is behind us; or *more is 0,
- * and the closing bracket is. */
+/* In front of the entry number i of an object or array: *more is 1, and the comma before it is behind us; or *more is
+ * 0, and the closing bracket is. */
 il_status il_json_next(il_json_text *json, char bracket, size_t i, int *more);
 il_status il_json_read_string(il_json_text *json, il_json_span *string);
 /* A string and the ':' behind it. */

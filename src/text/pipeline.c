@@ -170,8 +170,7 @@ static int words_apart(const il_bpe *bpe) {
 }
 
 void il_pipeline_finish(il_pipeline *p) {
-    if (p->bpe.by_characters && !p->n_patterns && words_apart(&p->bpe))
-        p->patterns[p->n_patterns++] = IL_PATTERN_MARKS;
+    if (p->bpe.by_characters && !p->n_patterns && words_apart(&p->bpe)) p->patterns[p->n_patterns++] = IL_PATTERN_MARKS;
     il_pattern last = p->n_patterns ? p->patterns[p->n_patterns - 1] : IL_PATTERN_DIGIT;
     if (last == IL_PATTERN_DIGIT || last == IL_PATTERN_DIGITS) p->cuttable = 0; /* they say nothing of letters */
 }

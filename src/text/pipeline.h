@@ -1,5 +1,5 @@
-/* pipeline.h: what a tokenizer.json describes, from a text to its tokens: added tokens are cut out, what is between them
- * is normalized and cut into words, and merges make tokens of each word. tokenizer_json.h reads it from a file. */
+/* pipeline.h: what a tokenizer.json describes, from a text to its tokens: added tokens are cut out, what is between
+ * them is normalized and cut into words, and merges make tokens of each word. tokenizer_json.h reads it from a file. */
 #ifndef IL_TEXT_PIPELINE_H
 #define IL_TEXT_PIPELINE_H
 
@@ -18,10 +18,10 @@ typedef struct il_pipeline {
     il_bpe bpe;
     il_added raw, normalized; /* found in the text as it is, and in the normalized text */
     int nfc;
-    int prepend;      /* the normalizer puts U+2581 before every text */
-    int marks_spaces; /* ... and spaces become U+2581 */
-    int mark_later;   /* it is the pre-tokenizer that does this */
-    il_prefix prefix; /* of the pre-tokenizer */
+    int prepend;                          /* the normalizer puts U+2581 before every text */
+    int marks_spaces;                     /* ... and spaces become U+2581 */
+    int mark_later;                       /* it is the pre-tokenizer that does this */
+    il_prefix prefix;                     /* of the pre-tokenizer */
     il_pattern patterns[IL_PATTERNS_MAX]; /* [n_patterns] words of words */
     int n_patterns;
     int cuttable;     /* il_pipeline_cut may find a place */
@@ -32,14 +32,14 @@ typedef struct il_pipeline {
 void il_pipeline_begin(const il_allocator *memory, il_pipeline *pipeline);
 void il_pipeline_free(il_pipeline *pipeline);
 
-/* For whoever fills it, when all before `raw` and the settings of normalizer and pre-tokenizer are there: adds a token to
- * `normalized`, 0 when memory is short; and after all the rest. */
+/* For whoever fills it, when all before `raw` and the settings of normalizer and pre-tokenizer are there: adds a token
+ * to `normalized`, 0 when memory is short; and after all the rest. */
 int il_pipeline_add_normalized(il_pipeline *pipeline, const char *content, size_t bytes, il_added_token token);
 void il_pipeline_finish(il_pipeline *pipeline);
 
-/* Appends the tokens of text [bytes] to tokens; 0 when memory is short, some may then be there. special: 1 where special
- * tokens are those that are written out in text, 0 where they are text. begins: 0 where text goes on from a place that
- * il_pipeline_cut found. */
+/* Appends the tokens of text [bytes] to tokens; 0 when memory is short, some may then be there. special: 1 where
+ * special tokens are those that are written out in text, 0 where they are text. begins: 0 where text goes on from a
+ * place that il_pipeline_cut found. */
 int il_pipeline_encode(const il_pipeline *pipeline, const char *text, size_t bytes, int special, int begins,
                        il_tokens *tokens);
 /* The last place at which a text that begins with these bytes, and may go on, can be cut without changing a token; 0:

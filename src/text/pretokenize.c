@@ -13,8 +13,8 @@
 static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 static const char llama3[] = CONTRACTIONS LETTERS "\\p{N}{1,3}" OTHERS SPACES;
 static const char qwen2[] = CONTRACTIONS LETTERS "\\p{N}" OTHERS SPACES;
-static const char qwen35[] = CONTRACTIONS
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACES;
+static const char qwen35[] =
+    CONTRACTIONS "[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACES;
 
 int il_pattern_find(const char *regex, size_t bytes, il_pattern *pattern) {
     static const char *const known[] = {gpt2, llama3, qwen2, qwen35};

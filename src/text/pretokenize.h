@@ -1,5 +1,5 @@
-/* pretokenize.h: the patterns by which tokenizers cut text into words before they merge anything. Each is a small matcher
- * written for one regular expression; one that is not known by its very text is refused by whoever asks. */
+/* pretokenize.h: the patterns by which tokenizers cut text into words before they merge anything. Each is a small
+ * matcher written for one regular expression; one that is not known by its very text is refused by whoever asks. */
 #ifndef IL_TEXT_PRETOKENIZE_H
 #define IL_TEXT_PRETOKENIZE_H
 
@@ -20,8 +20,8 @@ typedef enum il_pattern {
 int il_pattern_find(const char *regex, size_t bytes, il_pattern *pattern);
 /* Where the word ends that begins at `at` < bytes. */
 size_t il_pattern_end(il_pattern pattern, const char *text, size_t bytes, size_t at);
-/* Whether the words of text are those of its first `at` bytes and those of the rest, 0 < at < bytes, also after NFC. Says
- * no when in doubt. */
+/* Whether the words of text are those of its first `at` bytes and those of the rest, 0 < at < bytes, also after NFC.
+ * Says no when in doubt. */
 int il_pattern_may_cut(il_pattern pattern, const char *text, size_t bytes, size_t at);
 
 #endif

@@ -164,13 +164,9 @@ static il_status is_there(il_engine *engine, const char *dir, const char *name, 
 
 /* Files that tell of a tokenizer which this library does not have. */
 static il_status foreign_tokenizer(il_engine *engine, const char *dir, const char **found, il_error *error) {
-    static const char *const names[] = {"vocab.json",
-                                        "merges.txt",
-                                        "vocab.txt",
-                                        "spiece.model",
-                                        "sentencepiece.bpe.model",
-                                        "tokenizer.tiktoken",
-                                        "tokenizer_config.json"};
+    static const char *const names[] = {
+        "vocab.json",         "merges.txt",           "vocab.txt", "spiece.model", "sentencepiece.bpe.model",
+        "tokenizer.tiktoken", "tokenizer_config.json"};
     *found = NULL;
     for (size_t i = 0; i < sizeof names / sizeof names[0] && !*found; i++) {
         int there;
@@ -373,8 +369,8 @@ static il_status encoded(il_sp_result result, size_t bytes, il_error *error) {
     return il_fail(error, IL_ERR_NOMEM, "no memory for the tokens of %zu bytes of text", bytes);
 }
 
-il_status il_tokenizer_encode_as(const il_tokenizer *t, unsigned how, const char *text, size_t bytes,
-                                 il_tokens *tokens, il_error *error) {
+il_status il_tokenizer_encode_as(const il_tokenizer *t, unsigned how, const char *text, size_t bytes, il_tokens *tokens,
+                                 il_error *error) {
     size_t before = tokens->n, taken;
     sink s = {&t->memory, tokens};
     int bos = t->info.bos, eos = t->pipeline ? t->info.eos : -1, special = (how & IL_ENCODE_SPECIAL) != 0;

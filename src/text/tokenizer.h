@@ -10,11 +10,11 @@ enum { IL_BYTES_BOS = 256, IL_BYTES_EOS = 257, IL_BYTES_VOCAB = 258 };
 void il_tokenizer_fingerprint(const il_tokenizer *tokenizer, char hex[33]);
 
 /* A text that comes in parts, to the tokens il_tokenizer_encode makes of it whole. Zeroed but for the tokenizer at
- * first; it holds about 1 MiB of text, or all of it where a tokenizer rewrites text or finds no place to cut it. After a failure only
- * il_encoding_free may follow. */
+ * first; it holds about 1 MiB of text, or all of it where a tokenizer rewrites text or finds no place to cut it. After
+ * a failure only il_encoding_free may follow. */
 typedef struct il_encoding {
     const il_tokenizer *tokenizer;
-    char *held; /* [n] not encoded yet */
+    char *held;                /* [n] not encoded yet */
     size_t n, capacity, least; /* least: so many may be held before they are looked at again */
     int begun;
 } il_encoding;

@@ -1,5 +1,5 @@
-/* unicode.c: see unicode.h. NFC goes over a text once: what lies between two characters that nothing can change is taken
- * as it is, the rest is decomposed, its marks are sorted, and it is composed again. */
+/* unicode.c: see unicode.h. NFC goes over a text once: what lies between two characters that nothing can change is
+ * taken as it is, the rest is decomposed, its marks are sorted, and it is composed again. */
 #include "text/unicode.h"
 
 #include "base/memory.h"
@@ -34,10 +34,16 @@ static unsigned run_value(const uint32_t *runs, int n, uint32_t code) {
 unsigned il_unicode_class(uint32_t code) { return run_value(il_unicode_classes, IL_UNICODE_CLASSES, code); }
 
 unsigned il_unicode_next(const char *text, size_t bytes, size_t *length) {
-    static const unsigned char ascii[128] = {
-        ['\t'] = IL_SPACE, ['\n'] = IL_SPACE, ['\v'] = IL_SPACE, ['\f'] = IL_SPACE, ['\r'] = IL_SPACE, [' '] = IL_SPACE,
-        ['0' ... '9'] = IL_NUMBER | IL_NUMERIC | IL_WORD, ['A' ... 'Z'] = IL_LETTER | IL_WORD, ['a' ... 'z'] = IL_LETTER | IL_WORD,
-        ['_'] = IL_WORD};
+    static const unsigned char ascii[128] = {['\t'] = IL_SPACE,
+                                             ['\n'] = IL_SPACE,
+                                             ['\v'] = IL_SPACE,
+                                             ['\f'] = IL_SPACE,
+                                             ['\r'] = IL_SPACE,
+                                             [' '] = IL_SPACE,
+                                             ['0' ... '9'] = IL_NUMBER | IL_NUMERIC | IL_WORD,
+                                             ['A' ... 'Z'] = IL_LETTER | IL_WORD,
+                                             ['a' ... 'z'] = IL_LETTER | IL_WORD,
+                                             ['_'] = IL_WORD};
     unsigned char c = (unsigned char)text[0];
     *length = 1;
     if (c < 128) return ascii[c];
@@ -224,8 +230,7 @@ int il_nfc(const il_allocator *memory, const char *text, size_t bytes, il_text_b
     size_t at = 0, begins, ends;
     int done = 1;
     while (done && next_unstable(text, bytes, at, &begins, &ends)) {
-        done = il_text_append(memory, out, text + at, begins - at) &&
-               normalize(&p, text + begins, ends - begins, out);
+        done = il_text_append(memory, out, text + at, begins - at) && normalize(&p, text + begins, ends - begins, out);
         at = ends;
     }
     if (done) done = il_text_append(memory, out, text + at, bytes - at);

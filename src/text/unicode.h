@@ -1,5 +1,5 @@
-/* unicode.h: what tokenizers ask of a character, and NFC. The tables are those of Hugging Face's tokenizers, which every
- * tokenizer.json was written for: classes of Unicode 16.0, and an older normalization (unicode_tables.h). */
+/* unicode.h: what tokenizers ask of a character, and NFC. The tables are those of Hugging Face's tokenizers, which
+ * every tokenizer.json was written for: classes of Unicode 16.0, and an older normalization (unicode_tables.h). */
 #ifndef IL_TEXT_UNICODE_H
 #define IL_TEXT_UNICODE_H
 

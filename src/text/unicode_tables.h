@@ -1,5 +1,5 @@
-/* unicode_tables.h: made by tools/unicode_tables from what Hugging Face's tokenizers 0.23.3 does. Code points: classes of
- * Unicode 16.0, normalization of about Unicode 11. */
+/* unicode_tables.h: made by tools/unicode_tables from what Hugging Face's tokenizers 0.23.3 does: classes of Unicode
+ * 16.0, normalization of about Unicode 11. */
 #ifndef IL_TEXT_UNICODE_TABLES_H
 #define IL_TEXT_UNICODE_TABLES_H
 
@@ -13,8 +13,8 @@ enum {
     IL_UNICODE_COMPOSED = 940
 };
 
-/* start << 8 | value: of all code points from start up to the next start. The values are bits of unicode.h, and canonical
- * combining classes. */
+/* start << 8 | value: of all code points from start up to the next start. The values are bits of unicode.h, and
+ * canonical combining classes. */
 extern const uint32_t il_unicode_classes[IL_UNICODE_CLASSES];
 extern const uint32_t il_unicode_combining[IL_UNICODE_COMBINING];
 /* Canonical decompositions, ascending: into two, and into one. */
