@@ -1,4 +1,4 @@
-/* added_tokens.c: see added_tokens.h. The contents are sorted, and a match narrows them down byte by byte. */
+/* added_tokens.c: see added_tokens.h. The contents are sorted, and each byte of a text leaves fewer of them. */
 #include "text/added_tokens.h"
 
 #include "base/memory.h"
