@@ -5,6 +5,7 @@
 #include "support_cli.h"
 #include "support_cli_models.h"
 #include "support_files.h"
+#include "support_text.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -22,6 +23,7 @@ static int begin(void **state) {
     if (support_cli_begin(state)) return 1;
     free(support_book(3, 3000));
     support_bytes_model();
+    support_sentencepiece_model();
     free(support_done("convert --model m --set fast_head_size=16 --out f"));
     char text[8000] = "";
     for (int i = 1; i <= 200; i++) {
@@ -211,6 +213,51 @@ static void test_quantile(void **state) {
     support_refused(2, "--quantile", "score --model m --quantile 1 log.txt");
 }
 
+/* ---- the worst place ---- */
+
+/* log.txt's like with a status that is rare in a long line: by its mean it is lost, by its worst place it is first,
+ * whatever the tokens are. */
+static void test_peak(void **state) {
+    (void)state;
+    enum { LINES = 400, ODD = 350 };
+    char *text = calloc(LINES, 80);
+    support_seed(5);
+    for (int i = 1, n = 0; i <= LINES; i++)
+        n += sprintf(text + n, "10.0.%u.%u get /page/%u %s %04u reader of a long book\n", support_random(4),
+                     support_random(9), support_random(7), i == ODD ? "503" : "200", support_random(10000));
+    support_write("requests.txt", text, strlen(text));
+    free(text);
+    static const char *const models[] = {"f", "s"};
+    for (int m = 0; m < 2; m++) {
+        char arguments[200];
+        snprintf(arguments, sizeof arguments, "--model %s --peak --learn 200 --top 3 requests.txt", models[m]);
+        json_t *peak = support_scores(NULL, arguments);
+        const json_t *first = json_array_get(peak, 0);
+        assert_true(support_number(first, "line") == ODD);
+        assert_true(support_number(first, "peak") > 1.2 * support_number(json_array_get(peak, 1), "peak"));
+        assert_non_null(strpbrk(support_string(first, "peak_text"), "503"));
+        assert_true(strlen(support_string(first, "peak_text")) < 20);
+        snprintf(arguments, sizeof arguments, "--model %s --learn 200 --top 3 requests.txt", models[m]);
+        json_t *mean = support_scores(NULL, arguments);
+        for (size_t i = 0; i < 3; i++) {
+            assert_true(support_number(json_array_get(mean, i), "line") != ODD);
+            assert_null(json_object_get(json_array_get(mean, i), "peak"));
+        }
+        json_decref(mean);
+        json_decref(peak);
+    }
+    char *out =
+        support_done("score --model f --peak --learn 200 --quantile 0.99 --only-marked --html page.html requests.txt");
+    char *line = strstr(out, "\n   350 ") ? strstr(out, "\n   350 ") + 1 : out;
+    assert_memory_equal(line, "   350 ", 7);
+    assert_non_null(strstr(line, " ! 10.0."));
+    char *from = strstr(line, "«"), *to = strstr(line, "»"), *end = strchr(line, '\n');
+    assert_true(from && to && from < to && to < end);
+    free(out);
+    support_refused(2, "--peak is of lines", "score --model m --peak --by passage log.txt");
+    support_refused(2, "exclude each other", "score --model f --peak --relative log.txt");
+}
+
 /* ---- the state ---- */
 
 static void test_state(void **state) {
@@ -262,6 +309,7 @@ static void test_interrupted(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learn),       cmocka_unit_test(test_top),
                                        cmocka_unit_test(test_only_marked), cmocka_unit_test(test_quantile),
-                                       cmocka_unit_test(test_state),       cmocka_unit_test(test_interrupted)};
+                                       cmocka_unit_test(test_peak),        cmocka_unit_test(test_state),
+                                       cmocka_unit_test(test_interrupted)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

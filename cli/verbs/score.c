@@ -9,6 +9,7 @@
 #include "lines.h"
 #include "model_choice.h"
 #include "output.h"
+#include "peak.h"
 #include "verbs.h"
 #include "verbs/score_html.h"
 #include "verbs/score_print.h"
@@ -35,7 +36,7 @@ typedef struct score_options {
     const char *model, *by, *html, *load, *save;
     double threshold, quantile;
     uint64_t window, learn, top;
-    int frozen, relative, only_marked;
+    int frozen, relative, only_marked, peak;
     cli_documents documents;
 } score_options;
 
@@ -61,7 +62,7 @@ typedef struct scoring {
     size_t n_steps, n_tokens, capacity;
     /* out */
     il_decoder shown, exact; /* for the eye; for counting bytes */
-    char *decoded;
+    char *decoded, *exactly; /* [decoded_capacity], a token by shown, by exact */
     size_t decoded_capacity;
     double waiting; /* nats, maybe relative, of tokens that have not completed a character */
     int waiting_known;
@@ -70,6 +71,7 @@ typedef struct scoring {
     uint64_t position, n_lines, learned_tokens, above;
     score_quantile *quantile; /* NULL: the threshold is fixed */
     score_top top;
+    cli_peak *peak; /* NULL: not asked for */
 } scoring;
 
 /* ---- units ---- */
@@ -130,9 +132,9 @@ static void add_cell(scoring *s, size_t bytes) {
 
 static il_status take_token(scoring *s, int32_t token, double nll, double slow) {
     il_error *error = &s->command->error;
-    size_t bytes, shown;
+    size_t bytes, shown, from = s->line.bytes;
     il_status status =
-        il_tokenizer_decode(s->tokenizer, &s->exact, token, s->decoded, s->decoded_capacity, &bytes, error);
+        il_tokenizer_decode(s->tokenizer, &s->exact, token, s->exactly, s->decoded_capacity, &bytes, error);
     if (!status)
         status = il_tokenizer_decode(s->tokenizer, &s->shown, token, s->decoded, s->decoded_capacity, &shown, error);
     if (status) return status;
@@ -152,6 +154,7 @@ static il_status take_token(scoring *s, int32_t token, double nll, double slow) 
     s->one.bytes = shown;
     if (settle(s, one, SCORE_BY_TOKEN) && !kept(s, &s->one, SCORE_BY_TOKEN, token))
         score_print_token(&s->printer, one, token, s->decoded, shown);
+    if (s->peak) cli_peak_token(s->peak, s->exactly, bytes, score_bits(one), from, from + shown);
     add_cell(s, shown);
     return IL_OK;
 }
@@ -166,6 +169,12 @@ static il_status end_line(scoring *s) {
     if (!s->passage.lines++) s->passage.first_line = s->n_lines + 1;
     line->unit.index = line->unit.first_line = s->n_lines + 1;
     line->unit.lines = 1;
+    if (s->peak) {
+        cli_peak_worst worst = cli_peak_line(s->peak);
+        line->unit.peak = worst.score;
+        line->worst_from = worst.from;
+        line->worst_to = worst.to;
+    }
     if (settle(s, &line->unit, SCORE_BY_LINE) && !kept(s, line, SCORE_BY_LINE, -1)) score_print_line(&s->printer, line);
     if (!learns_only(s)) {
         s->all.lines++;
@@ -308,7 +317,10 @@ static il_status read_all(scoring *s) {
         status = cli_lines_fill(&s->lines, &s->command->error);
         if (!status) status = take_lines(s);
         if (!shows || status) continue;
-        snprintf(detail, sizeof detail, "%.3f bits per byte", s->all.bytes ? score_per_byte(&s->all) : 0.0);
+        if (s->all.bytes)
+            snprintf(detail, sizeof detail, "%.3f bits per byte", score_per_byte(&s->all));
+        else
+            strcpy(detail, s->learn ? "learning" : "");
         cli_progress_show(&progress, s->lines.came < size ? s->lines.came : size, detail);
     }
     if (shows) cli_progress_end(&progress);
@@ -356,6 +368,7 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     if (!stats.position && bos >= 0) status = read_tokens(s, &bos, 1, NULL, NULL);
     s->decoded_capacity = il_tokenizer_piece_bytes_max(s->tokenizer);
     s->decoded = cli_alloc(s->decoded_capacity, 1);
+    s->exactly = cli_alloc(s->decoded_capacity, 1);
     s->shown.form = IL_DECODE_UTF8;
     s->exact.form = IL_DECODE_EXACT;
     score_print_begin(&s->printer, &s->view);
@@ -395,8 +408,11 @@ int verb_score(int argc, char **argv) {
             RANGE(0, 1e15)),
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
             "what gets a score; a passage ends at a blank line (default line)"),
+        ARG("--peak", ARG_FLAG, &options.peak, NULL,
+            "score a line by its worst place, against what is usual at such places: for logs and tables"),
         ARG("--threshold", ARG_REAL, &options.threshold, "X",
-            "mark what scores above X: bits of a token, bits per byte of a line or passage", RANGE(-1e6, 1e6)),
+            "mark what scores above X: bits of a token, bits per byte of a line or passage, or the peak",
+            RANGE(-1e6, 1e6)),
         ARG("--quantile", ARG_REAL, &options.quantile, "Q",
             "mark what scores above this share of what was seen, learned lines included: 0.999 marks about one of a "
             "thousand",
@@ -425,8 +441,8 @@ int verb_score(int argc, char **argv) {
                      .operands_max = 1,
                      .json_help = "print a JSON object a line on standard output, one for each token, line or passage",
                      .example = "innerloop score --model model --html book.html book.txt\n"
-                                "innerloop score --learn 2000 --top 20 access.log\n"
-                                "tail -f log | innerloop score --learn 2000 --quantile 0.999 --only-marked -\n"
+                                "innerloop score --peak --learn 2000 --top 20 access.log\n"
+                                "tail -f log | innerloop score --peak --learn 2000 --quantile 0.999 --only-marked -\n"
                                 "innerloop score --by passage --relative --threshold 0 book.txt"};
     cli_command command;
     int code;
@@ -438,6 +454,8 @@ int verb_score(int argc, char **argv) {
             ? "--load-state and --window exclude each other: a state does not hold its tokens"
         : options.relative && options.frozen
             ? "--relative and --frozen exclude each other: a frozen session learns nothing"
+        : options.peak && strcmp(options.by, "line") ? "--peak is of lines: it needs --by line"
+        : options.peak && options.relative           ? "--peak and --relative exclude each other: a line has one score"
         : options.save && options.window
             ? "--save-state and --window exclude each other: what goes on from a state does not know its tokens"
         : arg_given(&spec, "--threshold") && options.quantile > 0
@@ -458,6 +476,7 @@ int verb_score(int argc, char **argv) {
                                                         : SCORE_BY_PASSAGE,
                            .json = spec.json,
                            .relative = options.relative,
+                           .peak = options.peak,
                            .selects = options.only_marked || options.top,
                            .has_threshold = arg_given(&spec, "--threshold") || options.quantile > 0,
                            .threshold = options.threshold,
@@ -465,6 +484,7 @@ int verb_score(int argc, char **argv) {
     s->save = options.save;
     s->learn = options.learn;
     s->only_marked = options.only_marked;
+    if (options.peak) s->peak = cli_peak_open();
     if (options.top) score_top_begin(&s->top, options.top);
     if (options.quantile > 0) {
         s->quantile = cli_alloc(1, sizeof *s->quantile);
@@ -475,6 +495,7 @@ int verb_score(int argc, char **argv) {
     if (!status) status = score(s, &options, spec.operands.items[0]);
     cli_file_abandon(&s->html.file);
     score_top_close(&s->top);
+    cli_peak_close(s->peak);
     free(s->quantile);
     cli_lines_close(&s->lines);
     il_session_close(s->session);
@@ -486,6 +507,7 @@ int verb_score(int argc, char **argv) {
     free(s->nll);
     free(s->slow);
     free(s->decoded);
+    free(s->exactly);
     free(s->line.text);
     free(s->line.cells);
     int wrong_usage = s->wrong_usage;

@@ -161,7 +161,7 @@ static il_status put_chart(score_html *html, il_error *error) {
         status = put(html, error, "%s%.1f,%.2f", i ? " " : "", i + 0.43, unit * (top - bits / bytes));
     }
     if (!status) status = put(html, error, "\"/>\n");
-    if (!status && view->has_threshold && view->by != SCORE_BY_TOKEN && view->threshold < top &&
+    if (!status && view->has_threshold && view->by != SCORE_BY_TOKEN && !view->peak && view->threshold < top &&
         view->threshold > bottom)
         status = put(html, error,
                      "<line x1=\"0\" x2=\"%d\" y1=\"%.2f\" y2=\"%.2f\" stroke=\"var(--hot)\" stroke-dasharray=\"5 4\" "

@@ -51,17 +51,38 @@ static size_t without_line_end(const char *text, size_t bytes) {
     return bytes;
 }
 
+/* Its end, not in the line's end; 0 where nothing is to be marked. */
+static size_t worst_end(const score_view *view, const score_line *line, size_t end) {
+    if (!view->peak || line->worst_from >= end) return 0;
+    return line->worst_to < end ? line->worst_to : end;
+}
+
+/* The line in a pipe: what stands out most is put between « and ». */
+static void print_text(const score_view *view, const score_line *line) {
+    size_t end = without_line_end(line->text, line->bytes), to = worst_end(view, line, end), from = line->worst_from;
+    if (to) {
+        print_safe(line->text, from);
+        fputs("«", stdout);
+        print_safe(line->text + from, to - from);
+        fputs("»", stdout);
+    }
+    print_safe(line->text + to, end - to);
+    putchar('\n');
+}
+
 static void print_cells(const score_view *view, const score_line *line) {
-    size_t end = without_line_end(line->text, line->bytes);
+    size_t end = without_line_end(line->text, line->bytes), to = worst_end(view, line, end);
     int now = 0;
     for (size_t i = 0; i < line->n_cells; i++) {
         const score_cell *cell = &line->cells[i];
         int level = score_level(view, cell->bits);
+        if (to && cell->at == line->worst_from) fputs("«", stdout);
         if (level != now) colour(view, now = level);
         if (cell->at < end)
             print_safe(line->text + cell->at, (cell->at + cell->bytes > end ? end - cell->at : cell->bytes));
         else if (level)
             putchar(' '); /* an end of a line that says something */
+        if (to && cell->at < to && cell->at + cell->bytes >= to) fputs("»", stdout);
     }
     fputs(now ? "\033[0m\033[K\n" : "\n", stdout);
 }
@@ -152,6 +173,11 @@ void score_print_line(score_printer *printer, const score_line *line) {
                *rest = sums(&line->unit);
         json_object_update(object, rest);
         json_decref(rest);
+        if (printer->view->peak) {
+            size_t to = worst_end(printer->view, line, end), from = to ? line->worst_from : 0;
+            json_object_set_new(object, "peak", cli_json_real(line->unit.peak));
+            json_object_set_new(object, "peak_text", cli_json_text(to ? line->text + from : "", to - from));
+        }
         finish_json(printer, &line->unit, SCORE_BY_LINE, object);
         return;
     }
@@ -159,8 +185,7 @@ void score_print_line(score_printer *printer, const score_line *line) {
     if (printer->terminal) {
         print_cells(printer->view, line);
     } else if (printer->view->by == SCORE_BY_LINE) {
-        print_safe(line->text, end);
-        putchar('\n');
+        print_text(printer->view, line);
     }
 }
 

@@ -53,6 +53,8 @@ static void copy(score_line *to, const score_line *from) {
     to->bytes = from->bytes;
     to->n_cells = from->n_cells;
     to->unit = from->unit;
+    to->worst_from = from->worst_from;
+    to->worst_to = from->worst_to;
 }
 
 void score_top_add(score_top *top, double score, const score_line *line, int32_t token) {

@@ -13,6 +13,7 @@ double score_relative(const score_unit *unit, score_by by) {
 }
 
 double score_of(const score_view *view, const score_unit *unit, score_by by) {
+    if (view->peak && by == SCORE_BY_LINE) return unit->peak;
     if (view->relative) return score_relative(unit, by);
     return by == SCORE_BY_TOKEN ? score_bits(unit) : score_per_byte(unit);
 }

@@ -17,6 +17,7 @@ typedef struct score_unit {
     uint64_t tokens, bytes;
     double nats, slow; /* slow: without what the fast head has learned of this text; with --relative */
     double mean;       /* bits per byte of everything so far, this included */
+    double peak;       /* of a line, with --peak: how far its worst place stands out (peak.h) */
     double limit;      /* what its score is compared with: --threshold, or the quantile before it; with a threshold */
     int above;         /* its score exceeds that */
 } score_unit;
@@ -35,6 +36,7 @@ typedef struct score_line {
     score_unit unit;
     char *text; /* its line end, if it has one, too */
     size_t bytes, capacity;
+    size_t worst_from, worst_to; /* of text: with --peak */
     score_cell *cells;
     size_t n_cells, cells_capacity;
 } score_line;
@@ -43,7 +45,7 @@ typedef enum score_by { SCORE_BY_TOKEN, SCORE_BY_LINE, SCORE_BY_PASSAGE } score_
 
 typedef struct score_view {
     score_by by;
-    int json, frozen, relative, has_threshold;
+    int json, frozen, relative, peak, has_threshold;
     int selects;      /* only some units are shown, each by itself: --only-marked, --top */
     double threshold; /* with --quantile: the latest */
     double quantile;  /* 0: not asked for */
@@ -51,8 +53,9 @@ typedef struct score_view {
     char model[33];
 } score_view;
 
-/* What a unit is judged by: bits of a token, bits per byte of anything else; relative: less what it would have cost had
- * the fast head not learned, negative where the text so far has helped. NaN: nothing predicted it, or no bytes. */
+/* What a unit is judged by: bits of a token, bits per byte of anything else; of a line with --peak its peak; relative:
+ * less what it would have cost had the fast head not learned, negative where the text so far has helped. NaN: nothing
+ * predicted it, or no bytes. */
 double score_of(const score_view *view, const score_unit *unit, score_by by);
 double score_relative(const score_unit *unit, score_by by);
 /* The level of colour; 0: none. Surprise: steps of equal bits, the last of which begins a step below SCORE_SHOCK.
