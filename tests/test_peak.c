@@ -128,9 +128,7 @@ static void test_long(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_what_is_usual),
-                                       cmocka_unit_test(test_a_place_never_seen),
-                                       cmocka_unit_test(test_comes_again),
-                                       cmocka_unit_test(test_tokens),
-                                       cmocka_unit_test(test_long)};
+                                       cmocka_unit_test(test_a_place_never_seen), cmocka_unit_test(test_comes_again),
+                                       cmocka_unit_test(test_tokens), cmocka_unit_test(test_long)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
