@@ -1,6 +1,7 @@
 /* fuzz_codec.c: compressed data for a small model. The first byte picks what the others are: compressed data
  * as it is; one stream's code, whose size in the original is the second byte, in a head that is in order (the
- * fuzzer cannot guess its checksums); or a text, which must come back. + 3: from a state that has read something. */
+ * fuzzer cannot guess its checksums); or a text, which must come back. + 3: from a state that has read something; + 6:
+ * with the mix. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,7 +55,7 @@ static void decompress(const il_session *start, const uint8_t *data, size_t byte
     il_buffer_free(&text);
 }
 
-static void decode(const il_session *start, uint64_t original, const uint8_t *code, size_t bytes) {
+static void decode(const il_session *start, int mixed, uint64_t original, const uint8_t *code, size_t bytes) {
     il_codec_options options;
     il_buffer empty;
     il_container head;
@@ -65,6 +66,7 @@ static void decode(const il_session *start, uint64_t original, const uint8_t *co
     must(file && !il_compress(model, tokenizer, "", 0, &options, &empty, NULL));
     must(!il_container_parse(empty.data, empty.bytes, &head, &at, NULL)); /* for the fingerprints */
     il_buffer_free(&empty);
+    head.mixed = mixed;
     head.streams[0] = (il_container_stream){original, bytes};
     at = il_container_write(&head, file);
     if (bytes) memcpy(file + at, code, bytes);
@@ -73,12 +75,13 @@ static void decode(const il_session *start, uint64_t original, const uint8_t *co
     free(file);
 }
 
-static void round_trip(const il_session *start, const uint8_t *data, size_t bytes) {
+static void round_trip(const il_session *start, int mixed, const uint8_t *data, size_t bytes) {
     il_codec_options options;
     il_buffer small, text;
     il_codec_options_default(&options);
     options.streams = 1 + (int)(bytes % 3);
     options.start = start;
+    options.mix = mixed;
     if (bytes > TEXT_MAX) bytes = TEXT_MAX;
     must(!il_compress(model, tokenizer, data, bytes, &options, &small, NULL));
     must(!il_decompress(model, tokenizer, small.data, small.bytes, &options, &text, NULL));
@@ -91,10 +94,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     begin();
     if (bytes < 2) return 0;
     const il_session *start = states[data[0] % 6 / 3];
+    int mixed = data[0] / 6 & 1;
     switch (data[0] % 3) {
     case 0: decompress(start, data + 1, bytes - 1); break;
-    case 1: decode(start, data[1], data + 2, bytes - 2); break;
-    default: round_trip(start, data + 1, bytes - 1);
+    case 1: decode(start, mixed, data[1], data + 2, bytes - 2); break;
+    default: round_trip(start, mixed, data + 1, bytes - 1);
     }
     return 0;
 }

@@ -56,11 +56,15 @@ static void test_files(void **state) {
 static void test_size(void **state) {
     (void)state;
     json_t *eval = support_json("eval --model m --data book.txt"),
-           *down = support_json("compress --model m book.txt small");
+           *down = support_json("compress --model m --no-mix book.txt small");
     double own = support_number(eval, "bits_per_byte") * BOOK_BYTES / 8;
     assert_true((double)size_of("small") < own * 1.005 + 60 && (double)size_of("small") > own * 0.995);
     double bits = support_number(down, "bits_per_byte");
     assert_true(bits * BOOK_BYTES / 8 > (double)size_of("small") - 0.01 && bits < 6);
+    free(support_done("decompress --model m small back"));
+    support_same_files("book.txt", "back");
+    free(support_done("compress --model m book.txt mixed"));
+    assert_true(size_of("mixed") < size_of("small")); /* its words repeat themselves */
     json_decref(eval);
     json_decref(down);
 }

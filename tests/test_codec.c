@@ -91,9 +91,11 @@ static il_codec_options with_streams(int streams) {
 }
 
 /* Compresses on m, decompresses on n; returns the compressed size. */
-static size_t gives_back(il_model *m, il_model *n, const il_tokenizer *t, const char *x, size_t bytes, int streams) {
+static size_t gives_back_with(il_model *m, il_model *n, const il_tokenizer *t, const char *x, size_t bytes, int streams,
+                              int mix) {
     il_buffer small, back;
     il_codec_options options = with_streams(streams);
+    options.mix = mix;
     assert_ok(il_compress(m, t, x, bytes, &options, &small, &error), error);
     assert_ok(il_decompress(n, t, small.data, small.bytes, NULL, &back, &error), error);
     assert_int_equal(back.bytes, bytes);
@@ -102,6 +104,12 @@ static size_t gives_back(il_model *m, il_model *n, const il_tokenizer *t, const 
     il_buffer_free(&small);
     il_buffer_free(&back);
     return size;
+}
+
+/* Every other time without the mix. */
+static size_t gives_back(il_model *m, il_model *n, const il_tokenizer *t, const char *x, size_t bytes, int streams) {
+    static int calls;
+    return gives_back_with(m, n, t, x, bytes, streams, ++calls & 1);
 }
 
 static void every_input(void **state) {
@@ -134,11 +142,13 @@ static void long_text(void **state) {
 static void one_answer(void **state) {
     (void)state;
     char *prose = support_prose(1500);
-    for (int streams = 1; streams <= 3; streams++) {
+    for (int i = 0; i < 6; i++) {
         il_buffer a, b;
+        int streams = 1 + i / 2;
         il_codec_options options = with_streams(streams);
-        gives_back(model, other_model, bytes_tokenizer, prose, 1500, streams);
-        gives_back(other_model, model, bytes_tokenizer, prose, 1500, streams);
+        options.mix = i & 1;
+        gives_back_with(model, other_model, bytes_tokenizer, prose, 1500, streams, i & 1);
+        gives_back_with(other_model, model, bytes_tokenizer, prose, 1500, streams, i & 1);
         assert_ok(il_compress(model, bytes_tokenizer, prose, 1500, &options, &a, &error), error);
         assert_ok(il_compress(other_model, bytes_tokenizer, prose, 1500, &options, &b, &error), error);
         assert_int_equal(a.bytes, b.bytes);
@@ -171,7 +181,7 @@ static void close_to_the_models_loss(void **state) {
     enum { N = 6000 };
     char *prose = support_prose(N);
     double own = own_bytes(model, prose, N);
-    size_t size = gives_back(model, model, bytes_tokenizer, prose, N, 1);
+    size_t size = gives_back_with(model, model, bytes_tokenizer, prose, N, 1, 0);
     if (!((double)size <= own * 1.005 + 64 && (double)size >= own * 0.995))
         fail_msg("%zu bytes, the model says %.1f", size, own);
 
@@ -181,11 +191,37 @@ static void close_to_the_models_loss(void **state) {
     for (size_t i = 0; i < sure->table.entries[0].count; i++) sure->weights[sure->table.entries[0].offset + i] *= 40;
     sure->version++;
     own = own_bytes(sure, prose, 1000);
-    size = gives_back(sure, sure, bytes_tokenizer, prose, 1000, 1);
+    size = gives_back_with(sure, sure, bytes_tokenizer, prose, 1000, 1, 0);
     if (!((double)size <= own * 1.005 + 64 && size <= 1000 * 31 / 8 + 64))
         fail_msg("%zu bytes, the sure model says %.1f", size, own);
     il_model_unref(sure);
     free(prose);
+}
+
+/* What the mix is for: a text that repeats what the model does not expect, within a stream or in another one. */
+static void the_mix_repeats(void **state) {
+    (void)state;
+    enum { N = 3000 };
+    static const char *const names[] = {"libzstd", "gcc-doc", "python3"};
+    char *log = malloc(N + 100);
+    support_seed(3);
+    for (size_t at = 0; at < N;) {
+        unsigned minute = (unsigned)at / 300, second = support_random(60), package = support_random(3);
+        at += (size_t)snprintf(log + at, 100, "2026-11-30 10:%02u:%02u status installed %s:amd64 1.%u\n", minute,
+                               second, names[package], package + 3);
+    }
+    for (int streams = 1; streams <= 3; streams += 2) {
+        size_t with = gives_back_with(model, model, bytes_tokenizer, log, N, streams, 1),
+               without = gives_back_with(model, model, bytes_tokenizer, log, N, streams, 0);
+        if (!(3 * with < without)) fail_msg("%d streams: %zu bytes with the mix, %zu without", streams, with, without);
+    }
+    /* and a text without repetitions suffers little */
+    char *prose = support_prose(N);
+    size_t with = gives_back_with(model, model, bytes_tokenizer, prose, N, 1, 1),
+           without = gives_back_with(model, model, bytes_tokenizer, prose, N, 1, 0);
+    if (!(100 * with < 101 * without)) fail_msg("%zu bytes with the mix, %zu without", with, without);
+    free(prose);
+    free(log);
 }
 
 /* Attention's state grows; the code does not care. */
@@ -293,9 +329,13 @@ static il_session *having_read(il_model *m, const char *x, size_t n, int frozen)
     return session;
 }
 
-static size_t from_state(const il_session *from, const il_session *to, const char *x, size_t bytes, int streams) {
+/* mix -1: every other time. */
+static size_t from_state_with(const il_session *from, const il_session *to, const char *x, size_t bytes, int streams,
+                              int mix) {
     il_buffer small, back;
+    static int calls;
     il_codec_options there = with_streams(streams), here = with_streams(1);
+    there.mix = mix < 0 ? ++calls & 1 : mix;
     there.start = from;
     here.start = to;
     assert_ok(il_compress(model, bytes_tokenizer, x, bytes, &there, &small, &error), error);
@@ -306,6 +346,10 @@ static size_t from_state(const il_session *from, const il_session *to, const cha
     il_buffer_free(&small);
     il_buffer_free(&back);
     return size;
+}
+
+static size_t from_state(const il_session *from, const il_session *to, const char *x, size_t bytes, int streams) {
+    return from_state_with(from, to, x, bytes, streams, -1);
 }
 
 /* Whatever was read, also nothing, also frozen; the state is only forked. */
@@ -343,7 +387,7 @@ static void states_are_heeded(void **state) {
     float *nll = calloc(N, sizeof *nll);
     double own = 0;
     il_session *start = having_read(model, prose, N, 0), *on;
-    size_t size = from_state(start, start, prose + N, N, 1);
+    size_t size = from_state_with(start, start, prose + N, N, 1, 0);
     assert_ok(il_session_fork(start, &on, &error), error);
     for (size_t i = 0; i < N; i++) tokens[i] = (unsigned char)prose[N + i];
     assert_ok(il_session_feed(on, tokens, N, nll, NULL, &error), error);
@@ -568,6 +612,8 @@ static void every_bit_flip(void **state) {
 }
 
 /* A head in order over whatever code; the model's and the tokenizer's names are right. */
+static int forged_mixed; /* the next heads */
+
 static size_t forge(unsigned char *out, const il_container_stream *streams, int n, const void *code, size_t bytes) {
     il_buffer small = compressed("", 0, 1);
     il_container head;
@@ -575,6 +621,7 @@ static size_t forge(unsigned char *out, const il_container_stream *streams, int 
     assert_ok(il_container_parse(small.data, small.bytes, &head, &at, &error), error);
     il_buffer_free(&small);
     head.n = n;
+    head.mixed = forged_mixed;
     for (int i = 0; i < n; i++) head.streams[i] = streams[i];
     at = il_container_write(&head, out);
     if (bytes) memcpy(out + at, code, bytes);
@@ -604,7 +651,9 @@ static void hostile_heads(void **state) {
     refuses(model, bytes_tokenizer, data, forge(data, s, IL_STREAMS_MAX, code, 3 * IL_STREAMS_MAX), IL_ERR_FORMAT,
             "damaged");
     refuses(model, bytes_tokenizer, "ILC", 3, IL_ERR_FORMAT, "not compressed by innerloop");
-    refuses(model, bytes_tokenizer, "ILC\x1A\x03", 5, IL_ERR_UNSUPPORTED, "version 3");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x05", 5, IL_ERR_UNSUPPORTED, "version 5");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x04", 5, IL_ERR_FORMAT, "inside its header");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x03", 5, IL_ERR_FORMAT, "inside its header");
     refuses(model, bytes_tokenizer, "ILC\x1A\x02", 5, IL_ERR_FORMAT, "inside its header");
     refuses(model, bytes_tokenizer, "ILC\x1A\x01", 5, IL_ERR_FORMAT, "inside its header");
 }
@@ -629,6 +678,15 @@ static void hostile_code(void **state) {
         if (!round) peak = atomic_load(&alloc.peak_bytes);
     }
     assert_true(atomic_load(&alloc.peak_bytes) <= peak + (1 << 16));
+    forged_mixed = 1;
+    for (int round = 0; round < 100; round++) {
+        for (size_t i = 0; i < sizeof code; i++) code[i] = (unsigned char)support_random(256);
+        code[0] &= 0x7F;
+        s.bytes = round ? 5000 : (uint64_t)1 << 50;
+        refuses(m, bytes_tokenizer, data, forge(data, &s, 1, code, sizeof code), IL_ERR_FORMAT, "damaged");
+    }
+    forged_mixed = 0;
+    assert_true(atomic_load(&alloc.peak_bytes) <= peak + ((size_t)107 << 20));
     il_model_unref(m);
     support_engine_close(counted, &alloc);
 }
@@ -718,26 +776,17 @@ static void streams_by_size(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_input),
-                                       cmocka_unit_test(what_does_not_shrink_is_stored),
-                                       cmocka_unit_test(streams_by_size),
-                                       cmocka_unit_test(long_text),
-                                       cmocka_unit_test(one_answer),
-                                       cmocka_unit_test(close_to_the_models_loss),
-                                       cmocka_unit_test(attention_too),
-                                       cmocka_unit_test(every_tokenizer),
-                                       cmocka_unit_test(spans),
-                                       cmocka_unit_test(without_bos),
-                                       cmocka_unit_test(wrong_partners),
-                                       cmocka_unit_test(states),
-                                       cmocka_unit_test(states_are_heeded),
-                                       cmocka_unit_test(wrong_states),
-                                       cmocka_unit_test(options),
-                                       cmocka_unit_test(progress),
-                                       cmocka_unit_test(every_truncation),
-                                       cmocka_unit_test(every_bit_flip),
-                                       cmocka_unit_test(hostile_heads),
-                                       cmocka_unit_test(hostile_code),
-                                       cmocka_unit_test(memory_runs_short)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_input),     cmocka_unit_test(what_does_not_shrink_is_stored),
+        cmocka_unit_test(streams_by_size), cmocka_unit_test(long_text),
+        cmocka_unit_test(one_answer),      cmocka_unit_test(close_to_the_models_loss),
+        cmocka_unit_test(the_mix_repeats), cmocka_unit_test(attention_too),
+        cmocka_unit_test(every_tokenizer), cmocka_unit_test(spans),
+        cmocka_unit_test(without_bos),     cmocka_unit_test(wrong_partners),
+        cmocka_unit_test(states),          cmocka_unit_test(states_are_heeded),
+        cmocka_unit_test(wrong_states),    cmocka_unit_test(options),
+        cmocka_unit_test(progress),        cmocka_unit_test(every_truncation),
+        cmocka_unit_test(every_bit_flip),  cmocka_unit_test(hostile_heads),
+        cmocka_unit_test(hostile_code),    cmocka_unit_test(memory_runs_short)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

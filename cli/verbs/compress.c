@@ -17,6 +17,7 @@
 typedef struct compress_options {
     const char *model, *load;
     uint64_t streams;
+    int no_mix;
 } compress_options;
 
 typedef struct codec_run {
@@ -89,6 +90,7 @@ static il_status attempt(void *user, il_model *model, il_tokenizer *tokenizer, i
     int compressing = run->command->verb[0] == 'c';
     il_codec_options_default(&codec);
     codec.streams = (int)run->options->streams;
+    codec.mix = !run->options->no_mix;
     codec.progress = show;
     codec.user = run;
     il_status status = run->options->load ? il_session_load(model, run->options->load, &start, error) : IL_OK;
@@ -161,6 +163,8 @@ int verb_compress(int argc, char **argv) {
             "state from which the text goes on (see read); decompress needs the same one"),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
             "cut the input into N streams that are read side by side (default: one for every 96 KiB)", RANGE(1, 64)),
+        ARG("--no-mix", ARG_FLAG, &options.no_mix, NULL,
+            "the model alone predicts, not also what followed the same words before in this file"),
     };
     arg_spec spec = {.verb = "compress",
                      .summary = "make a file small by what a model predicts of it",

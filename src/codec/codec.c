@@ -2,11 +2,14 @@
  * one token of every stream: that both see the same distributions is the promise of one answer. The formats
  * are container.h's (the header), range_coder.h's (the code) and, of a stream's code: for each span
  * (spans.h) a bit, raw or tokens; the number of its units; then the units: tokens by the model, raw bytes
- * each of 256 alike. From a state that has read something the first token is predicted by that; else by the BOS;
- * without one nothing predicts it, and all are alike. */
+ * each of 256 alike. With the mix (mix/mix.h) a token is coded bit by bit; all streams share one mix, which both ways
+ * ask in the same order: token t of each stream, then token t + 1. From a state that has read something the first token
+ * is predicted by that; else by the BOS; without one nothing predicts it, and all are alike. */
 #include "codec/container.h"
+#include "codec/order.h"
 #include "codec/range_coder.h"
 #include "codec/spans.h"
+#include "mix/mix.h"
 #include "session/feed.h"
 #include "session/session.h"
 
@@ -23,7 +26,7 @@ enum {
 };
 _Static_assert((int)IL_STREAMS_MAX <= (int)IL_FEED_CHUNK, "a token of every stream fits in a pass");
 
-void il_codec_options_default(il_codec_options *options) { *options = (il_codec_options){0}; }
+void il_codec_options_default(il_codec_options *options) { *options = (il_codec_options){.mix = 1}; }
 
 void il_buffer_free(il_buffer *buffer) {
     if (buffer->data) il_free(&buffer->allocator, buffer->data);
@@ -41,6 +44,8 @@ typedef struct codec {
     il_container header;
     il_feed *feeds; /* [header.n] */
     float *logits;  /* [vocab]: of the state that all streams start from */
+    il_mix *mix;    /* NULL: the model alone predicts */
+    il_tree tree;   /* of the mix */
 } codec;
 
 static void begin(codec *c, il_model *model, const il_tokenizer *tokenizer, const il_codec_options *options) {
@@ -79,17 +84,29 @@ static il_status check(const codec *c, char tokenizer[33], il_error *error) {
     return IL_OK;
 }
 
-/* After header.n is known. */
+/* Neighbours in the tree are tokens that begin alike. */
+static il_status open_mix(codec *c, il_error *error) {
+    int32_t *order = il_alloc_raw(c->memory, (size_t)c->vocab, sizeof *order);
+    if (!order) return il_fail(error, IL_ERR_NOMEM, "no memory for the order of %d tokens", c->vocab);
+    il_status status = il_order_by_text(c->memory, c->tokenizer, c->vocab, order, error);
+    if (!status) status = il_tree_open(c->memory, c->vocab, order, &c->tree, error);
+    il_free(c->memory, order);
+    return status ? status : il_mix_open(c->memory, c->tree.depth, c->header.n, c->header.bytes, &c->mix, error);
+}
+
+/* After the header is known. */
 static il_status open_pass(codec *c, il_error *error) {
     c->feeds = il_alloc(c->memory, (size_t)c->header.n, sizeof *c->feeds);
     c->logits = il_alloc_raw(c->memory, (size_t)c->vocab, sizeof *c->logits);
-    if (c->feeds && c->logits) return IL_OK;
-    return il_fail(error, IL_ERR_NOMEM, "no memory for %d logits", c->vocab);
+    if (!c->feeds || !c->logits) return il_fail(error, IL_ERR_NOMEM, "no memory for %d logits", c->vocab);
+    return c->header.mixed ? open_mix(c, error) : IL_OK;
 }
 
 static void close_pass(codec *c) {
     if (c->feeds) il_free(c->memory, c->feeds);
     if (c->logits) il_free(c->memory, c->logits);
+    il_mix_close(c->mix);
+    il_tree_close(&c->tree);
 }
 
 static il_status tell(const codec *c, uint64_t done, il_error *error) {
@@ -113,7 +130,7 @@ typedef struct source {
     size_t span, left; /* the span under way, and how many of its tokens are left */
     size_t fed;        /* tokens[fed] is fed next */
     size_t part;       /* of it, in this pass, */
-    size_t row;        /* the first of them in slices */
+    size_t row;        /* the first of them in slices or odds */
     il_encoder encoder;
 } source;
 
@@ -123,6 +140,7 @@ typedef struct compressor {
     int n_sources;
     source **open;    /* [n]: those with tokens in this pass, in the order of its feeds */
     il_slice *slices; /* [IL_FEED_CHUNK] of the pass; total 0: not to be coded by */
+    il_odds *odds;    /* with the mix, in their place: [IL_FEED_CHUNK, tree.depth]; zeros 0: not to be coded by */
 } compressor;
 
 /* Number of bits, then the bits. */
@@ -182,9 +200,46 @@ static il_status open_source(compressor *z, int i, const char *text, il_error *e
 
 static void slice_row(void *context, size_t feed, size_t token, const float *p, float lse) {
     compressor *z = context;
+    const codec *c = &z->base;
     const source *s = z->open[feed];
     int32_t target = s->spans.tokens.ids[s->fed + token + 1];
-    z->slices[s->row + token] = il_slices_fit(lse) ? il_slice_of(z->base.vocab, p, target) : (il_slice){0};
+    il_odds *odds = z->odds ? z->odds + (s->row + token) * (size_t)c->tree.depth : NULL;
+    if (odds && il_slices_fit(lse))
+        il_tree_way(&c->tree, p, target, odds);
+    else if (odds)
+        *odds = (il_odds){0, 0};
+    else
+        z->slices[s->row + token] = il_slices_fit(lse) ? il_slice_of(c->vocab, p, target) : (il_slice){0};
+}
+
+/* Row j of what a source has in this pass, coded by the model alone. */
+static il_status encode_row(compressor *z, int i, size_t j, il_error *error) {
+    source *s = &z->sources[i];
+    il_slice slice = z->slices[s->row + j];
+    if (!slice.total) return bad_logits(i, error);
+    return encode_token(s, slice) ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
+}
+
+/* The same by the mix. */
+static il_status encode_row_mixed(compressor *z, int i, size_t j, il_error *error) {
+    const il_tree *tree = &z->base.tree;
+    il_mix *mix = z->base.mix;
+    source *s = &z->sources[i];
+    const il_odds *odds = z->odds + (s->row + j) * (size_t)tree->depth;
+    uint32_t leaf = (uint32_t)tree->leaf[s->spans.tokens.ids[s->fed + j + 1]];
+    int coded = 1;
+    if (!odds->zeros && !odds->ones) return bad_logits(i, error);
+    il_mix_begin(mix, i);
+    for (int d = 0; d < tree->depth; d++) {
+        int bit = (int)(leaf >> (tree->depth - 1 - d) & 1);
+        uint32_t ones = il_mix_bit(mix, odds[d]);
+        if (ones) coded = coded && il_encode_bit(&s->encoder, bit, ones, IL_MIX_BITS);
+        il_mix_learn(mix, bit);
+    }
+    il_mix_end(mix, leaf);
+    s->left--;
+    if (coded && encode_openings(s)) return IL_OK;
+    return il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
 }
 
 /* One pass: a part of every stream that is not done. *rows: how many tokens it coded; 0: all is done. */
@@ -205,15 +260,10 @@ static il_status compress_pass(compressor *z, size_t *rows, il_error *error) {
         z->open[n_feeds++] = s;
     }
     IL_TRY(il_feed_read(c->feeds, n_feeds, &(il_row_sink){slice_row, z}, error));
-    for (int i = 0; i < c->header.n; i++) {
-        source *s = &z->sources[i];
-        for (size_t j = 0; j < s->part; j++) {
-            il_slice slice = z->slices[s->row + j];
-            if (!slice.total) return bad_logits(i, error);
-            if (!encode_token(s, slice)) return il_fail(error, IL_ERR_NOMEM, "no memory for the code of stream %d", i);
-        }
-        s->fed += s->part;
-    }
+    for (size_t j = 0; j < IL_FEED_CHUNK / open; j++)
+        for (int i = 0; i < c->header.n; i++)
+            if (j < z->sources[i].part) IL_TRY((c->mix ? encode_row_mixed : encode_row)(z, i, j, error));
+    for (int i = 0; i < c->header.n; i++) z->sources[i].fed += z->sources[i].part;
     return IL_OK;
 }
 
@@ -249,9 +299,9 @@ static int store(il_encoder *encoder, const il_allocator *memory, const char *te
 
 enum { STORED = 8, A_STREAM = 6 }; /* the most bytes that storing a stream, and one more stream, take */
 
-/* Ends the codes of all streams. A stream whose code is longer than its text is stored raw. If the whole input stored
- * as a single stream is shorter than all streams with their sizes in the header, it is stored so. *total: bytes of all
- * codes. */
+/* Ends the codes of all streams. A stream whose code is longer than its text is stored raw, unless the others' codes
+ * build on what the mix learned of it. If the whole input stored as a single stream is shorter than all streams with
+ * their sizes in the header, it is stored so. *total: bytes of all codes. */
 static int finish(compressor *z, const char *text, size_t *total) {
     codec *c = &z->base;
     size_t at = 0;
@@ -260,7 +310,8 @@ static int finish(compressor *z, const char *text, size_t *total) {
         il_container_stream *stream = &c->header.streams[i];
         il_encoder *encoder = &z->sources[i].encoder;
         if (stream->bytes && !il_encode_finish(encoder)) return 0;
-        if (encoder->bytes > stream->bytes && !store(encoder, c->memory, text + at, (size_t)stream->bytes)) return 0;
+        int longer = encoder->bytes > stream->bytes && !c->mix;
+        if (longer && !store(encoder, c->memory, text + at, (size_t)stream->bytes)) return 0;
         at += (size_t)stream->bytes;
         stream->coded = encoder->bytes;
         *total += encoder->bytes;
@@ -269,6 +320,7 @@ static int finish(compressor *z, const char *text, size_t *total) {
     for (int i = 1; i < c->header.n; i++) il_encoder_close(&z->sources[i].encoder);
     if (at && !store(&z->sources[0].encoder, c->memory, text, at)) return 0;
     *total = z->sources[0].encoder.bytes;
+    c->header.mixed = 0;
     c->header.n = 1;
     c->header.streams[0] = (il_container_stream){at, *total};
     return 1;
@@ -307,13 +359,17 @@ static il_status compress(compressor *z, const char *text, size_t bytes, il_buff
     memcpy(c->header.tokenizer, tokenizer, sizeof c->header.tokenizer);
     il_model_fingerprint(c->model, c->header.model);
     c->header.checksum = XXH3_64bits(text, bytes);
+    c->header.mixed = c->options.mix && bytes;
     cut(c, text, bytes, c->options.streams ? c->options.streams : streams_for(bytes));
     IL_TRY(open_pass(c, error));
     z->n_sources = c->header.n;
     z->sources = il_alloc(c->memory, (size_t)c->header.n, sizeof *z->sources);
     z->open = il_alloc(c->memory, (size_t)c->header.n, sizeof(source *));
-    z->slices = il_alloc(c->memory, IL_FEED_CHUNK, sizeof *z->slices);
-    if (!z->sources || !z->open || !z->slices)
+    if (c->mix)
+        z->odds = il_alloc_raw(c->memory, (size_t)IL_FEED_CHUNK * (size_t)c->tree.depth, sizeof *z->odds);
+    else
+        z->slices = il_alloc(c->memory, IL_FEED_CHUNK, sizeof *z->slices);
+    if (!z->sources || !z->open || (!z->slices && !z->odds))
         return il_fail(error, IL_ERR_NOMEM, "no memory for %d streams", c->header.n);
     uint64_t all = 0, done = 0;
     size_t at = 0;
@@ -343,6 +399,7 @@ il_status il_compress(il_model *model, const il_tokenizer *tokenizer, const void
     }
     if (z.sources) il_free(z.base.memory, z.sources);
     if (z.slices) il_free(z.base.memory, z.slices);
+    if (z.odds) il_free(z.base.memory, z.odds);
     if (z.open) il_free(z.base.memory, z.open);
     close_pass(&z.base);
     if (status != IL_OK) il_buffer_free(output);
@@ -356,9 +413,10 @@ typedef struct sink {
     il_decoding decoding;
     uint64_t bytes; /* what the header says */
     int raw;
-    uint64_t left; /* units of the span under way */
-    int32_t token; /* the last one, to be fed next; -1: none yet */
-    int32_t fed;   /* the one before, under way */
+    uint64_t left;  /* units of the span under way */
+    int32_t token;  /* the last one, to be fed next; -1: none yet */
+    int32_t fed;    /* the one before, under way */
+    uint32_t *sums; /* with the mix [2 << tree.depth]: of the row under way */
     il_decoder decoder;
     char *piece; /* [piece_bytes_max] */
     void *text;  /* [done] */
@@ -440,6 +498,8 @@ static il_status open_sink(decompressor *d, int i, const unsigned char *data, il
     if (!s->bytes) return IL_OK;
     s->piece = il_alloc(c->memory, il_tokenizer_piece_bytes_max(c->tokenizer), 1);
     if (!s->piece) return il_fail(error, IL_ERR_NOMEM, "no memory for a piece of text");
+    if (c->mix && !(s->sums = il_alloc_raw(c->memory, (size_t)2 << c->tree.depth, sizeof *s->sums)))
+        return il_fail(error, IL_ERR_NOMEM, "no memory for the odds of %d tokens", c->vocab);
     IL_TRY(open_stream(c, &s->session, error));
     il_decode_begin(data, (size_t)c->header.streams[i].coded, &s->decoding);
     if (!decode_openings(c, s)) return il_fail(error, s->status, "stream %d: %s", i, s->error.message);
@@ -463,8 +523,25 @@ static void decode_row(void *context, size_t feed, size_t token, const float *p,
     (void)token;
     if (!il_slices_fit(lse))
         s->status = bad_logits((int)(s - d->sinks), &s->error);
+    else if (c->mix)
+        il_tree_sums(&c->tree, p, s->sums);
     else
         take_token(c, s, il_decode_symbol(&s->decoding, c->vocab, p));
+}
+
+/* The next token of stream i by the mix, or -1. */
+static int64_t decode_mixed(const codec *c, sink *s, int i) {
+    size_t node = 1, leaves = (size_t)1 << c->tree.depth;
+    il_mix_begin(c->mix, i);
+    while (node < leaves) {
+        uint32_t ones = il_mix_bit(c->mix, (il_odds){s->sums[2 * node], s->sums[2 * node + 1]});
+        int bit = ones ? il_decode_bit(&s->decoding, ones, IL_MIX_BITS) : 0;
+        if (bit < 0) return -1;
+        il_mix_learn(c->mix, bit);
+        node = 2 * node + (size_t)bit;
+    }
+    il_mix_end(c->mix, (uint32_t)(node - leaves));
+    return c->tree.token[node - leaves];
 }
 
 /* One token of every stream that is not done. *open: how many those were. */
@@ -480,10 +557,12 @@ static il_status decompress_pass(decompressor *d, size_t *open, il_error *error)
     }
     if (!*open) return IL_OK;
     IL_TRY(il_feed_read(c->feeds, *open, &(il_row_sink){decode_row, d}, error));
-    for (size_t i = 0; i < *open; i++)
-        if (d->open[i]->status != IL_OK)
-            return il_fail(error, d->open[i]->status, "stream %d: %s", (int)(d->open[i] - d->sinks),
-                           d->open[i]->error.message);
+    for (size_t i = 0; i < *open; i++) {
+        sink *s = d->open[i];
+        int stream = (int)(s - d->sinks);
+        if (c->mix && s->status == IL_OK) take_token(c, s, decode_mixed(c, s, stream));
+        if (s->status != IL_OK) return il_fail(error, s->status, "stream %d: %s", stream, s->error.message);
+    }
     return IL_OK;
 }
 
@@ -558,6 +637,7 @@ il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const vo
     for (int i = 0; d.sinks && i < d.base.header.n; i++) {
         il_session_close(d.sinks[i].session);
         if (d.sinks[i].piece) il_free(d.base.memory, d.sinks[i].piece);
+        if (d.sinks[i].sums) il_free(d.base.memory, d.sinks[i].sums);
         if (d.sinks[i].text) il_free(d.base.memory, d.sinks[i].text);
     }
     if (d.sinks) il_free(d.base.memory, d.sinks);

@@ -32,7 +32,8 @@ size_t il_container_write(const il_container *container, unsigned char *out) {
     unsigned char *at = out;
     memcpy(at, magic, sizeof magic);
     at += sizeof magic;
-    *at++ = container->state[0] ? IL_CONTAINER_STATE : IL_CONTAINER_FRESH;
+    *at++ = (unsigned char)((container->mixed ? IL_CONTAINER_MIXED_FRESH : IL_CONTAINER_FRESH) +
+                            (container->state[0] ? IL_CONTAINER_STATE - IL_CONTAINER_FRESH : 0));
     at = put_hex(at, container->model);
     at = put_hex(at, container->tokenizer);
     at = put_hex(at, container->state);
@@ -121,13 +122,13 @@ il_status il_container_parse(const unsigned char *data, size_t bytes, il_contain
     if (bytes < sizeof magic || memcmp(data, magic, sizeof magic) != 0)
         return il_fail(error, IL_ERR_FORMAT, "not compressed by innerloop: its first bytes are different");
     uint64_t version = get_fixed(&r, 1);
-    if (!r.failed && version != IL_CONTAINER_FRESH && version != IL_CONTAINER_STATE)
-        return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "compressed data of version %llu; this build reads versions %d and %d",
-                       (unsigned long long)version, IL_CONTAINER_FRESH, IL_CONTAINER_STATE);
+    if (!r.failed && (version < IL_CONTAINER_FRESH || version > IL_CONTAINER_MIXED_STATE))
+        return il_fail(error, IL_ERR_UNSUPPORTED, "compressed data of version %llu; this build reads versions %d to %d",
+                       (unsigned long long)version, IL_CONTAINER_FRESH, IL_CONTAINER_MIXED_STATE);
+    container->mixed = version >= IL_CONTAINER_MIXED_FRESH;
     get_hex(&r, 16, container->model);
     get_hex(&r, 8, container->tokenizer);
-    if (version == IL_CONTAINER_STATE) get_hex(&r, 16, container->state);
+    if (version == IL_CONTAINER_STATE || version == IL_CONTAINER_MIXED_STATE) get_hex(&r, 16, container->state);
     container->checksum = get_fixed(&r, 8);
     IL_TRY(get_streams(&r, container, &coded, error));
     if (r.failed)

@@ -1,6 +1,8 @@
 /* range_coder.c: see range_coder.h. */
 #include "codec/range_coder.h"
 
+#include "base/frequency.h"
+
 #include <math.h>
 
 enum { SUMMED = 256, OVERRUN = 7, DIGIT_BITS = 16 };
@@ -19,19 +21,17 @@ int il_slices_begin(const il_kernels *kernels, int n, float *row) {
     return 1;
 }
 
-static inline uint32_t frequency(float p) { return 1U + (uint32_t)(int32_t)(p * 0x1p30f); }
-
 static uint32_t sum(int n, const float *p) {
     uint32_t total = 0;
     int i = 0;
     for (; i + SUMMED <= n; i += SUMMED, p += SUMMED)
-        for (int j = 0; j < SUMMED; j++) total += frequency(p[j]);
-    for (; i < n; i++) total += frequency(*p++);
+        for (int j = 0; j < SUMMED; j++) total += il_frequency(p[j]);
+    for (; i < n; i++) total += il_frequency(*p++);
     return total;
 }
 
 il_slice il_slice_of(int n, const float *p, int symbol) {
-    il_slice slice = {.from = sum(symbol, p), .size = frequency(p[symbol])};
+    il_slice slice = {.from = sum(symbol, p), .size = il_frequency(p[symbol])};
     slice.total = slice.from + slice.size + sum(n - symbol - 1, p + symbol + 1);
     return slice;
 }
@@ -70,6 +70,15 @@ int il_encode(il_encoder *e, il_slice slice) {
     for (; e->range < RANGE_LEAST; e->range <<= 8)
         if (!put_top_byte(e)) return 0;
     return 1;
+}
+
+static il_slice slice_of_bit(int bit, uint32_t ones, int bits) {
+    uint32_t total = 1U << bits;
+    return bit ? (il_slice){0, ones, total} : (il_slice){ones, total - ones, total};
+}
+
+int il_encode_bit(il_encoder *e, int bit, uint32_t ones, int bits) {
+    return il_encode(e, slice_of_bit(bit, ones, bits));
 }
 
 int il_encode_bits(il_encoder *e, uint64_t value, int bits) {
@@ -114,6 +123,14 @@ static void consume(il_decoding *d, il_slice slice) {
     for (; d->range < RANGE_LEAST; d->range <<= 8) take(d);
 }
 
+int il_decode_bit(il_decoding *d, uint32_t ones, int bits) {
+    int64_t value = value_below(d, 1U << bits);
+    if (value < 0) return -1;
+    int bit = value < (int64_t)ones;
+    consume(d, slice_of_bit(bit, ones, bits));
+    return bit;
+}
+
 int64_t il_decode_uniform(il_decoding *d, uint32_t total) {
     int64_t value = value_below(d, total);
     if (value >= 0) consume(d, (il_slice){(uint32_t)value, 1, total});
@@ -139,7 +156,7 @@ int il_decode_symbol(il_decoding *d, int n, const float *p) {
     int i = 0;
     for (uint32_t many; i + SUMMED <= n && slice.from + (many = sum(SUMMED, p + i)) <= (uint32_t)value; i += SUMMED)
         slice.from += many;
-    while (slice.from + (slice.size = frequency(p[i])) <= (uint32_t)value) {
+    while (slice.from + (slice.size = il_frequency(p[i])) <= (uint32_t)value) {
         slice.from += slice.size;
         i++;
     }

@@ -39,6 +39,8 @@ void il_encoder_open(const il_allocator *allocator, il_encoder *encoder);
 void il_encoder_close(il_encoder *encoder);
 /* These return 0 when memory is short. */
 int il_encode(il_encoder *encoder, il_slice slice);
+/* A bit that is 1 with probability ones / 2^bits; neither certain; bits ≤ 31. */
+int il_encode_bit(il_encoder *encoder, int bit, uint32_t ones, int bits);
 int il_encode_bits(il_encoder *encoder, uint64_t value, int bits); /* bits 0 .. 64, all values alike */
 int il_encode_finish(il_encoder *encoder);                         /* after the last symbol, once */
 
@@ -52,6 +54,8 @@ void il_decode_begin(const unsigned char *data, size_t bytes, il_decoding *decod
 /* The next symbol of a row that il_slices_begin has turned into p, or -1: what was coded is damaged or cut
  * short. */
 int il_decode_symbol(il_decoding *decoding, int n, const float *p);
+/* The next bit, or -1. */
+int il_decode_bit(il_decoding *decoding, uint32_t ones, int bits);
 /* The next of `total` equally likely symbols, or -1. */
 int64_t il_decode_uniform(il_decoding *decoding, uint32_t total);
 int il_decode_bits(il_decoding *decoding, int bits, uint64_t *value); /* 0: damaged */

@@ -1,0 +1,352 @@
+/* mix.c: see mix.h. Each source of a prediction turns what it knows of a bit into a probability by counting what came
+ * of it (il_guess), and gives its logarithmic odds: the inputs of a logistic regression, of which three sets of weights
+ * are kept, each picked by something else that is known; a fourth regression weighs their sums. The result is
+ * corrected by what came of results like it, in two ways. */
+#include "mix/mix.h"
+
+#include "base/error.h"
+#include "base/maths.h"
+#include "mix/contexts.h"
+#include "mix/copier.h"
+
+enum {
+    SETS = 3,
+    DIRECT = 4,     /* counters of single nodes, after the last 0 to 3 tokens */
+    INPUTS = 16,    /* the model; contexts; copies; direct counters; a constant; the rest of a multiple of 4 is 0 */
+    STEEPS = 4096,  /* entries of the table of logarithmic odds */
+    LEVELS = 10,    /* into which counts are put */
+    DEPTHS = 6,     /* into which depths are put where a table is small */
+    LENGTHS = 22,   /* of copies */
+    SURENESSES = 5, /* of the copy that is trusted, 0: there is none */
+    TOPS = IL_ORDERS + 1, /* the longest context that knows the way */
+    NODES = 4096,
+    CORRECTIONS = 33
+};
+_Static_assert(1 + IL_CONTEXTS + IL_COPIES + DIRECT + 1 <= INPUTS, "every input has a place");
+
+static const float STEEP_MAX = 15.0F, SUM_MAX = 18.0F, CONSTANT = 0.3F, CORRECTION_STEP = 0.75F;
+
+/* A probability that is counted: it moves by 1 / (n + 1.5) of its error, n up to GUESS_MAX. */
+typedef struct il_guess {
+    float p;
+    uint32_t n;
+} il_guess;
+enum { GUESS_MAX = 255 };
+
+/* The same in one word: p in the high 22 bits, n in the low 10. */
+enum { DIRECT_N = 10, DIRECT_ONE = 1 << 22 };
+
+struct il_mix {
+    const il_allocator *memory;
+    int depth, sequences;
+    /* ---- learned ---- */
+    il_contexts contexts;
+    il_copier copier;
+    il_copy_state *readers; /* [sequences] */
+    uint32_t *direct;       /* [1 << direct_bits] */
+    int direct_bits;
+    il_guess *counts;         /* [IL_CONTEXTS][DEPTHS][LEVELS][LEVELS][3]: that it is 1 */
+    il_guess *copies;         /* [IL_COPIES][LENGTHS][8]: that it goes on */
+    float *by_copy;           /* [SURENESSES][IL_TREE_DEPTH_MAX][INPUTS] */
+    float *by_context;        /* [2][TOPS][IL_TREE_DEPTH_MAX][INPUTS] */
+    float *by_node;           /* [NODES][INPUTS] */
+    float *last;              /* [TOPS][SURENESSES][4] */
+    float *place_corrections; /* [SURENESSES][TOPS][IL_TREE_DEPTH_MAX][CORRECTIONS] */
+    float *node_corrections;  /* [NODES][CORRECTIONS], by the node and the last token */
+    uint64_t bits_learned;
+    float *steep; /* [STEEPS]: ln(p / (1 - p)), never changed */
+    /* ---- the token under way ---- */
+    il_copy_state *reader;
+    int32_t next[IL_COPIES];    /* -1: none */
+    uint32_t hash[IL_CONTEXTS]; /* of the contexts */
+    uint32_t direct_hash[DIRECT];
+    int longest; /* context that is known at all, 0: none */
+    uint32_t node;
+    int at; /* depth of the node */
+    /* ---- the bit under way ---- */
+    int asked;
+    float inputs[INPUTS], sums[SETS], guesses[SETS], sum, result;
+    float *sets[SETS], *weigh;
+    il_guess *count[IL_CONTEXTS], *copy[IL_COPIES];
+    uint32_t *directs[DIRECT];
+    float *correction[2], part; /* the two entries from here on, and how much of the second */
+};
+
+/* ---- memory ---- */
+
+static void lay_out(il_mix *m, il_arena *arena) {
+    size_t ring = (size_t)1 << m->copier.ring_bits, places = (size_t)1 << m->copier.place_bits;
+    m->contexts.table = il_arena_take(arena, (size_t)1 << m->contexts.bits, sizeof(il_context));
+    m->copier.ring = il_arena_take(arena, ring, sizeof(int32_t));
+    for (int i = 0; i < IL_COPIES; i++) m->copier.places[i] = il_arena_take(arena, places, sizeof(uint32_t));
+    m->readers = il_arena_take(arena, (size_t)m->sequences, sizeof(il_copy_state));
+    m->direct = il_arena_take(arena, (size_t)1 << m->direct_bits, sizeof(uint32_t));
+    m->counts = il_arena_take(arena, IL_CONTEXTS * DEPTHS * LEVELS * LEVELS * 3, sizeof(il_guess));
+    m->copies = il_arena_take(arena, IL_COPIES * LENGTHS * 8, sizeof(il_guess));
+    m->by_copy = il_arena_take(arena, SURENESSES * IL_TREE_DEPTH_MAX * INPUTS, sizeof(float));
+    m->by_context = il_arena_take(arena, 2 * TOPS * IL_TREE_DEPTH_MAX * INPUTS, sizeof(float));
+    m->by_node = il_arena_take(arena, NODES * INPUTS, sizeof(float));
+    m->last = il_arena_take(arena, TOPS * SURENESSES * 4, sizeof(float));
+    m->place_corrections = il_arena_take(arena, SURENESSES * TOPS * IL_TREE_DEPTH_MAX * CORRECTIONS, sizeof(float));
+    m->node_corrections = il_arena_take(arena, NODES * CORRECTIONS, sizeof(float));
+    m->steep = il_arena_take(arena, STEEPS, sizeof(float));
+}
+
+/* What is believed before anything was counted. */
+static void begin_guesses(il_mix *m) {
+    static const float typical[LEVELS] = {0, 1, 2, 3, 4.5F, 6.5F, 10, 14, 22, 50};
+    for (int i = 0; i < IL_CONTEXTS * DEPTHS * LEVELS * LEVELS * 3; i++) {
+        float zeros = typical[i / 3 / LEVELS % LEVELS], ones = typical[i / 3 % LEVELS];
+        m->counts[i].p = (ones + 0.3F) / (zeros + ones + 0.6F);
+    }
+    for (int i = 0; i < IL_COPIES * LENGTHS * 8; i++)
+        m->copies[i] = (il_guess){1 - 0.5F / (float)(i / 8 % LENGTHS + 2), 2};
+    for (size_t i = 0; i < (size_t)1 << m->direct_bits; i++) m->direct[i] = (uint32_t)DIRECT_ONE / 2 << DIRECT_N;
+}
+
+/* The model is believed, the contexts a little. */
+static void begin_weights(float *weights, size_t sets) {
+    for (size_t i = 0; i < sets; i++, weights += INPUTS) {
+        weights[0] = 1;
+        for (int k = 1; k <= IL_ORDERS; k++) weights[k] = 0.1F;
+    }
+}
+
+static float squash(float x) { return (float)(1.0 / (1.0 + il_exp_d(-(double)x))); }
+
+static void begin_corrections(float *corrections, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        for (int j = 0; j < CORRECTIONS; j++) *corrections++ = squash((float)(j - CORRECTIONS / 2) * CORRECTION_STEP);
+}
+
+/* The least power of two that is n or more, between 2^least and 2^most. */
+static int bits_for(uint64_t n, int least, int most) {
+    int bits = least;
+    while (bits < most && (uint64_t)1 << bits < n) bits++;
+    return bits;
+}
+
+il_status il_mix_open(const il_allocator *memory, int depth, int sequences, uint64_t bytes, il_mix **mix,
+                      il_error *error) {
+    il_mix shape = {.memory = memory, .depth = depth, .sequences = sequences};
+    il_arena arena = {0};
+    uint64_t n = bytes < (uint64_t)1 << 32 ? bytes : (uint64_t)1 << 32;
+    shape.contexts.bits = bits_for(n, 12, 21);
+    shape.copier.ring_bits = bits_for(n, 13, 22);
+    shape.copier.place_bits = bits_for(n, 12, 20);
+    shape.copier.sequences = sequences;
+    shape.direct_bits = bits_for(4 * n, 16, 22);
+    *mix = NULL;
+    il_arena_take(&arena, 1, sizeof **mix);
+    lay_out(&shape, &arena);
+    char *block = il_alloc(memory, arena.used, 1);
+    if (!block) return il_fail(error, IL_ERR_NOMEM, "no memory for a mix of %zu bytes", arena.used);
+    arena = (il_arena){.base = block};
+    il_mix *m = il_arena_take(&arena, 1, sizeof *m);
+    *m = shape;
+    lay_out(m, &arena);
+    for (size_t i = 0; i < (size_t)1 << m->copier.ring_bits; i++) m->copier.ring[i] = -1;
+    for (int i = 0; i < sequences; i++) m->readers[i].at = (uint64_t)(sequences + i);
+    begin_guesses(m);
+    begin_weights(m->by_copy, SURENESSES * IL_TREE_DEPTH_MAX);
+    begin_weights(m->by_context, 2 * TOPS * IL_TREE_DEPTH_MAX);
+    begin_weights(m->by_node, NODES);
+    for (int i = 0; i < TOPS * SURENESSES * 4; i++) m->last[i] = i % 4 < SETS ? 1.0F / SETS : 0;
+    begin_corrections(m->place_corrections, SURENESSES * TOPS * IL_TREE_DEPTH_MAX);
+    begin_corrections(m->node_corrections, NODES);
+    for (int i = 0; i < STEEPS; i++) {
+        double p = ((double)i + 0.5) / STEEPS;
+        m->steep[i] = (float)il_log_d(p / (1 - p));
+    }
+    *mix = m;
+    return IL_OK;
+}
+
+void il_mix_close(il_mix *mix) {
+    if (mix) il_free(mix->memory, mix);
+}
+
+/* ---- a token ---- */
+
+void il_mix_begin(il_mix *m, int sequence) {
+    m->reader = &m->readers[sequence];
+    m->direct_hash[0] = 12345;
+    uint32_t hash = 0;
+    for (int k = 0; k < IL_ORDERS; k++) {
+        hash = il_mix_hash(hash, (uint32_t)il_copier_back(&m->copier, m->reader, k + 1));
+        m->hash[k] = hash * 31U + (uint32_t)(k + 1) * 0x3C6EF372U;
+        if (k + 1 < DIRECT) m->direct_hash[k + 1] = m->hash[k];
+    }
+    hash = il_mix_hash(77, (uint32_t)il_copier_back(&m->copier, m->reader, 2));
+    m->hash[IL_ORDERS] = il_mix_hash(hash, (uint32_t)il_copier_back(&m->copier, m->reader, 3));
+    il_contexts_begin(&m->contexts, m->hash);
+    m->longest = 0;
+    for (int k = 0; k < IL_ORDERS; k++)
+        if (m->contexts.n_left[k]) m->longest = k + 1;
+    il_copier_begin(&m->copier, m->reader, m->next);
+    m->node = 1;
+    m->at = 0;
+}
+
+void il_mix_end(il_mix *m, uint32_t leaf) {
+    il_contexts_end(&m->contexts, leaf);
+    il_copier_end(&m->copier, m->reader, (int32_t)leaf);
+}
+
+/* ---- a bit ---- */
+
+static float clamp(float x, float most) { return x > most ? most : x < -most ? -most : x; }
+
+static float steep_of(const il_mix *m, float p) {
+    int i = (int)(p * STEEPS);
+    return m->steep[i < STEEPS ? i : STEEPS - 1];
+}
+
+static int level_of(uint32_t count) {
+    static const unsigned char level[16] = {0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7};
+    return count < 16 ? level[count] : count < 32 ? 8 : 9;
+}
+
+static int length_level(uint32_t length) {
+    if (length < 16) return (int)length;
+    return length < 24 ? 16 : length < 32 ? 17 : length < 64 ? 18 : length < 128 ? 19 : length < 256 ? 20 : 21;
+}
+
+/* Returns the longest context that knows the way here. */
+static int ask_contexts(il_mix *m, float *inputs, int shift) {
+    int depth = m->at < 4 ? m->at : m->at < 7 ? 4 : 5, top = 0;
+    for (int k = 0; k < IL_CONTEXTS; k++) {
+        il_counts n = il_contexts_counts(&m->contexts, k, shift);
+        m->count[k] = NULL;
+        if (!n.zeros && !n.ones) continue;
+        int row = ((k * DEPTHS + depth) * LEVELS + level_of(n.zeros)) * LEVELS + level_of(n.ones);
+        m->count[k] = &m->counts[3 * row + n.last];
+        inputs[k] = steep_of(m, m->count[k]->p);
+        if (k < IL_ORDERS) top = k + 1;
+    }
+    return top;
+}
+
+/* Returns how far the copy that is trusted can be. */
+static int ask_copies(il_mix *m, float *inputs, int shift) {
+    int depth = m->at > 3 ? 3 : m->at, sureness = 0;
+    for (int i = 0; i < IL_COPIES; i++) {
+        m->copy[i] = NULL;
+        if (m->next[i] < 0) continue;
+        const il_copy *copy = &m->reader->copies[i];
+        m->copy[i] = &m->copies[(i * LENGTHS + length_level(copy->length)) * 8 + (copy->misses ? 4 : 0) + depth];
+        float steep = steep_of(m, m->copy[i]->p);
+        inputs[i] = m->next[i] >> shift & 1 ? steep : -steep;
+        if (!sureness) sureness = 1 + (copy->length > 15) + (copy->length > 31) + (copy->length > 100);
+    }
+    return sureness;
+}
+
+static void ask_directs(il_mix *m, float *inputs) {
+    for (int k = 0; k < DIRECT; k++) {
+        m->directs[k] = &m->direct[il_mix_hash(m->direct_hash[k], m->node) >> (32 - m->direct_bits)];
+        uint32_t word = *m->directs[k], n = word & ((1U << DIRECT_N) - 1);
+        float steep = m->steep[word >> 20];
+        inputs[k] = n < 4 ? 0.25F * (float)n * steep : steep;
+    }
+}
+
+/* In four chains, which a CPU's vectors hold. */
+static float dot(const float *a, const float *b) {
+    float sum[4] = {0, 0, 0, 0};
+    for (int i = 0; i < INPUTS; i += 4)
+        for (int j = 0; j < 4; j++) sum[j] += a[i + j] * b[i + j];
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* p, a quarter each of it replaced by what came where p was the same. */
+static float correct(il_mix *m, float *place, float *node) {
+    float at = m->sum / CORRECTION_STEP + (float)(CORRECTIONS / 2), last = (float)(CORRECTIONS - 1) - 0.001F;
+    at = at < 0 ? 0 : at > last ? last : at;
+    int i = (int)at;
+    m->part = at - (float)i;
+    m->correction[0] = place + i;
+    m->correction[1] = node + i;
+    if (!(m->sum > -12 && m->sum < 12)) return m->result; /* beyond the table */
+    float corrected = 0.5F * m->result;
+    for (int k = 0; k < 2; k++)
+        corrected += 0.25F * (m->correction[k][0] * (1 - m->part) + m->correction[k][1] * m->part);
+    return corrected;
+}
+
+uint32_t il_mix_bit(il_mix *m, il_odds model) {
+    int shift = m->depth - 1 - m->at;
+    m->asked = model.ones != 0;
+    if (!m->asked) return 0;
+    float *in = m->inputs;
+    for (int i = 0; i < INPUTS; i++) in[i] = 0;
+    in[0] = clamp((float)il_log_d((double)model.ones / (double)model.zeros), STEEP_MAX);
+    int top = ask_contexts(m, in + 1, shift), sureness = ask_copies(m, in + 1 + IL_CONTEXTS, shift);
+    ask_directs(m, in + 1 + IL_CONTEXTS + IL_COPIES);
+    in[1 + IL_CONTEXTS + IL_COPIES + DIRECT] = CONSTANT;
+
+    size_t node = (m->node ^ m->node >> 12) % NODES, deep = (size_t)m->at;
+    m->sets[0] = m->by_copy + ((size_t)sureness * IL_TREE_DEPTH_MAX + deep) * INPUTS;
+    m->sets[1] =
+        m->by_context + (((size_t)(m->longest == top) * TOPS + (size_t)top) * IL_TREE_DEPTH_MAX + deep) * INPUTS;
+    m->sets[2] = m->by_node + node * INPUTS;
+    m->weigh = m->last + ((size_t)top * SURENESSES + (size_t)sureness) * 4;
+    m->sum = 0;
+    for (int i = 0; i < SETS; i++) {
+        m->sums[i] = clamp(dot(m->sets[i], in), SUM_MAX);
+        m->guesses[i] = squash(m->sums[i]);
+        m->sum += m->weigh[i] * m->sums[i];
+    }
+    m->sum = clamp(m->sum, SUM_MAX);
+    m->result = squash(m->sum);
+    size_t place = ((size_t)sureness * TOPS + (size_t)top) * IL_TREE_DEPTH_MAX + deep;
+    float p = correct(m, m->place_corrections + place * CORRECTIONS,
+                      m->node_corrections + (il_mix_hash(m->direct_hash[1], m->node) >> 20) * CORRECTIONS);
+    uint32_t one = 1U << IL_MIX_BITS, result = (uint32_t)(p * (float)one);
+    return result < 1 ? 1 : result > one - 1 ? one - 1 : result;
+}
+
+static void count(il_guess *guess, int happened) {
+    guess->p += ((float)happened - guess->p) / ((float)guess->n + 1.5F);
+    if (guess->n < GUESS_MAX) guess->n++;
+}
+
+static void count_direct(uint32_t *word, int bit) {
+    int32_t n = (int32_t)(*word & ((1U << DIRECT_N) - 1)), p = (int32_t)(*word >> DIRECT_N);
+    p += 2 * ((bit ? DIRECT_ONE - 1 : 0) - p) / (2 * n + 3);
+    *word = (uint32_t)p << DIRECT_N | (uint32_t)(n < GUESS_MAX ? n + 1 : n);
+}
+
+/* The regressions go down the gradient of what the bit cost. */
+static void learn_weights(il_mix *m, float bit) {
+    float rate = 0.004F + 0.02F / (1 + (float)m->bits_learned / 3000.0F);
+    float error = 0.002F * (bit - m->result);
+    for (int i = 0; i < SETS; i++) m->weigh[i] += error * m->sums[i];
+    for (int i = 0; i < SETS; i++) {
+        float step = rate * (bit - m->guesses[i]), *weights = m->sets[i];
+        for (int j = 0; j < INPUTS; j++) weights[j] += step * m->inputs[j];
+    }
+}
+
+void il_mix_learn(il_mix *m, int bit) {
+    int shift = m->depth - 1 - m->at;
+    if (m->asked) {
+        learn_weights(m, (float)bit);
+        for (int k = 0; k < 2; k++) {
+            float *c = m->correction[k];
+            c[0] += 0.02F * ((float)bit - c[0]) * (1 - m->part);
+            c[1] += 0.02F * ((float)bit - c[1]) * m->part;
+        }
+        for (int k = 0; k < IL_CONTEXTS; k++)
+            if (m->count[k]) count(m->count[k], bit);
+        for (int i = 0; i < IL_COPIES; i++)
+            if (m->copy[i]) count(m->copy[i], (m->next[i] >> shift & 1) == bit);
+        for (int k = 0; k < DIRECT; k++) count_direct(m->directs[k], bit);
+        m->bits_learned++;
+    }
+    il_contexts_go_on(&m->contexts, shift, bit);
+    for (int i = 0; i < IL_COPIES; i++)
+        if (m->next[i] >= 0 && (m->next[i] >> shift & 1) != bit) m->next[i] = -1;
+    m->node = 2 * m->node + (uint32_t)bit;
+    m->at++;
+}
