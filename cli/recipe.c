@@ -1,9 +1,10 @@
 /* recipe.c: see recipe.h. */
 #include "recipe.h"
 
+#include <stddef.h>
 #include <string.h>
 
-enum { VALIDATIONS = 20, HELD_OUT_MIN = 2000, HELD_OUT_MAX = 100000 };
+enum { EPOCHS_MAX = 8, VALIDATIONS = 20, HELD_OUT_MIN = 2000, HELD_OUT_MAX = 100000 };
 
 /* ---- the text ---- */
 
@@ -38,7 +39,7 @@ int recipe_vocabulary(uint64_t bytes) {
     static const struct {
         uint64_t from;
         int vocabulary;
-    } table[] = {{64000000, 8192}, {8000000, 4096}, {2000000, 2048}, {400000, 1024}, {60000, 512}};
+    } table[] = {{64000000, 8192}, {16000000, 4096}, {2000000, 2048}, {500000, 1024}, {200000, 512}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (bytes >= table[i].from) return table[i].vocabulary;
     return 0;
@@ -46,25 +47,27 @@ int recipe_vocabulary(uint64_t bytes) {
 
 /* ---- the shape ---- */
 
+/* Wide rather than deep: what is trained for minutes gets nothing from depth (models/reader/README.md). */
 static const recipe_shape shapes[] = {
-    {2, 64, 2, 176},   {2, 128, 2, 344},  {3, 192, 3, 512},    {4, 256, 4, 688},
-    {6, 384, 6, 1024}, {8, 512, 8, 1368}, {12, 768, 12, 2048},
+    {2, 64, 1, 176},   {2, 128, 2, 344},  {2, 192, 3, 512},   {2, 256, 4, 688},
+    {2, 384, 6, 1024}, {3, 512, 8, 1368}, {4, 768, 12, 2048}, {8, 1024, 16, 2736},
 };
 
-const recipe_shape *recipe_shape_at(size_t i) { return i < sizeof shapes / sizeof *shapes ? &shapes[i] : (void *)0; }
+const recipe_shape *recipe_shape_at(size_t i) { return i < sizeof shapes / sizeof *shapes ? &shapes[i] : NULL; }
 
-/* How often a text is gone through with profit. */
-static double epochs_max(const recipe_text *text) {
-    return text->tokens < 100000 ? 40 : text->tokens < 1000000 ? 25 : 12;
+/* The tokens learned in the time; a text is gone through EPOCHS_MAX times at most: later it is learned by heart. */
+static double tokens_learned(const recipe_text *text, double seconds, double tokens_per_s) {
+    double tokens = seconds * tokens_per_s, most = EPOCHS_MAX * (double)text->tokens;
+    tokens -= VALIDATIONS * 0.5 * (double)text->held_out_tokens; /* a token is read in half the time it is learned in */
+    return tokens < most ? tokens : most;
 }
 
+/* The largest that learns a token for each of its weights. */
 size_t recipe_choose_shape(const recipe_text *text, double seconds, double flops_per_s, const double *flops, size_t n) {
     size_t best = 0;
-    for (size_t i = 0; i < n; i++) {
-        double tokens = seconds * flops_per_s / flops[i], most = epochs_max(text) * (double)text->tokens;
-        if (tokens > most) tokens = most;
-        double parameters = flops[i] / 2;
-        if (tokens >= 4 * parameters) best = i;
+    for (size_t i = 1; i < n; i++) {
+        double weights = flops[i] / 2; /* a multiplication and an addition for each */
+        if (tokens_learned(text, seconds, flops_per_s / flops[i]) >= weights) best = i;
     }
     return best;
 }
@@ -76,11 +79,9 @@ static uint64_t at_least_one(double value) { return value >= 1 ? (uint64_t)value
 void recipe_choose_schedule(const recipe_text *text, const recipe_shape *shape, double seconds, double tokens_per_s,
                             recipe_schedule *schedule) {
     recipe_schedule *s = schedule;
-    double tokens = seconds * tokens_per_s, most = epochs_max(text) * (double)text->tokens;
-    tokens -= VALIDATIONS * 0.5 * (double)text->held_out_tokens; /* a token is read in half the time it is learned in */
-    if (tokens > most) tokens = most;
+    double tokens = tokens_learned(text, seconds, tokens_per_s);
     s->length = 512;
-    s->batch_tokens = tokens < 1e6 ? 1024 : tokens < 1e7 ? 2048 : 4096;
+    s->batch_tokens = tokens < 2e6 ? 1024 : tokens < 1e7 ? 2048 : 4096; /* some hundreds of steps and more */
     /* What is left over of a document is not learned from, if its windows carry the state on. */
     uint64_t document = text->tokens / (text->documents ? text->documents : 1), length = s->length;
     while (length > 128 && 2 * length > document) length /= 2;

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define BRIEF "--minutes 0.01"
-enum { BOOK_BYTES = 70000, NOTE_BYTES = 12000 };
+enum { BOOK_BYTES = 220000, NOTE_BYTES = 12000 };
 
 static char *book;
 
@@ -109,7 +109,7 @@ static void test_a_file_is_enough(void **state) {
 static void test_the_same_line_goes_on(void **state) {
     (void)state;
     int lines = 0;
-    pid_t child = support_cli_start("train note.txt --minutes 0.03 --seed 7");
+    pid_t child = support_cli_start("train note.txt --minutes 5 --seed 7");
     for (int tries = 0; lines < 3 && tries < 60000; tries++, usleep(1000)) {
         FILE *file = fopen("note-model/log.jsonl", "r");
         lines = 0;
@@ -119,11 +119,11 @@ static void test_the_same_line_goes_on(void **state) {
     assert_int_equal(kill(child, SIGINT), 0);
     assert_int_equal(support_cli_wait(child), 130);
     char *said = support_text_of("err");
-    assert_non_null(strstr(said, "this goes on:\n    innerloop train note.txt --minutes 0.03 --seed 7\n"));
+    assert_non_null(strstr(said, "this goes on:\n    innerloop train note.txt --minutes 5 --seed 7\n"));
     assert_false(support_exists("note-model/config.json"));
     free(said);
-    support_refused(1, "of another text (12000 bytes, this one has 70000)", "train book.txt --out note-model");
-    support_refused(1, "of --minutes 0.03", "train note.txt --minutes 2");
+    support_refused(1, "of another text (12000 bytes, this one has 220000)", "train book.txt --out note-model");
+    support_refused(1, "of --minutes 5", "train note.txt --minutes 7");
     support_refused(1, "of --mixer ttt_linear_decay", "train note.txt --mixer ttt_mlp");
     support_refused(1, "of --seed 7", "train note.txt --seed 8");
     json_t *result = support_json("train note.txt");
@@ -228,7 +228,7 @@ static void test_names(void **state) {
 static void test_odd_texts(void **state) {
     (void)state;
     size_t n = 0;
-    char *text = malloc(90001);
+    char *text = malloc(220000);
     assert_non_null(text);
     memset(text, 'a', 15000);
     for (size_t i = 0; i < 15000; i += 7) text[i] = (char)('b' + i % 23);
@@ -239,7 +239,7 @@ static void test_odd_texts(void **state) {
     support_write("broken.txt", text, 15000);
     json_decref(support_json("train broken.txt --format text " BRIEF));
     assert_parts("broken-model", text, 15000);
-    for (unsigned i = 0; i < 30000; i++) { /* 5,000 characters of three bytes */
+    for (unsigned i = 0; i < 72000; i++) { /* 5,000 characters of three bytes */
         unsigned c = 0x4E00 + (i * 37 + i * i % 11) % 5000;
         text[n++] = (char)(0xE0 | c >> 12);
         text[n++] = (char)(0x80 | (c >> 6 & 63));
@@ -248,6 +248,10 @@ static void test_odd_texts(void **state) {
     support_write("script.txt", text, n);
     json_t *result = support_json("train script.txt " BRIEF);
     assert_parts("script-model", text, n);
+    json_t *model = support_json("inspect script-model"); /* a vocabulary of 512 has no room for its characters */
+    assert_string_equal(support_string(model, "tokenizer.kind"), "sentencepiece");
+    assert_true(support_number(model, "tokenizer.vocab_size") > 5000);
+    json_decref(model);
     json_decref(result);
     free(text);
 }
