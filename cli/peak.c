@@ -1,7 +1,7 @@
 /* peak.c: see peak.h.
  *
  * 1. The model's prediction is mixed by halves with that of a memory of fields: what has often followed the same
- *    beginning of a field is cheap, although the model may not recall it (an address that comes now and then).
+ *    beginning of the n-th field is cheap, although the model may not recall it (an address that comes now and then).
  *
  * 2. A place is known in two ways: by the number of the field and how far into it, and by the kinds of the characters
  *    before it. Each has a running mean of the bits and a running fourth moment around it, in which what is rare but
@@ -46,7 +46,7 @@ typedef struct held {
 
 typedef struct token {
     uint32_t place[2];      /* by field, by characters */
-    uint64_t context, self; /* in the memory of fields: the field so far, and the token after it */
+    uint64_t context, self; /* in the memory of fields: the field's number and the field so far; the token after it */
     size_t from, to;
     double bits, above, spread; /* bits: NaN or as the memory has it; above the mean */
 } token;
@@ -137,7 +137,7 @@ static void stand(const cli_peak *peak, token *t) {
     for (int i = 0; i < HISTORY; i++) by_kinds = with(by_kinds, peak->history[i]);
     t->place[0] = (uint32_t)(by_field >> 32) % PLACES;
     t->place[1] = (uint32_t)(by_kinds >> 32) % PLACES;
-    t->context = with(peak->field_hash, 3);
+    t->context = with(with(3, least(peak->fields, FIELD_MAX)), peak->field_hash);
 }
 
 static void step(cli_peak *peak, unsigned char c) {
