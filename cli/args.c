@@ -139,25 +139,30 @@ static void append(arg_list *list, const char *word, int argc) {
 
 /* Checks that value lies in the option's range; complains and returns 0 otherwise. */
 static int in_range(const char *verb, const arg_option *option, double value, const char *word) {
-    if ((option->low == 0 && option->high == 0) || (value >= option->low && value <= option->high)) return 1;
+    char most[32];
+    if ((option->low == 0 && option->high == 0 && isfinite(value)) || (value >= option->low && value <= option->high))
+        return 1;
+    snprintf(most, sizeof most, "%.15g", option->high);
+    if (option->high == ARG_SEED_MAX) snprintf(most, sizeof most, "%llu", UINT64_MAX + 0ULL); /* no double is that */
     if (option->high < ARG_UNBOUNDED)
-        cli_error(verb, "%s must be from %.15g to %.15g, not %s", option->name, option->low, option->high, word);
+        cli_error(verb, "%s must be from %.15g to %s, not %s", option->name, option->low, most, word);
     else if (value < option->low)
         cli_error(verb, "%s: %s is too small, it must be at least %.15g", option->name, word, option->low);
     else
-        cli_error(verb, "%s: %s is too large, it must be at most %.15g", option->name, word, option->high);
+        cli_error(verb, "%s: %s is too large, it must be at most %s", option->name, word, most);
     return 0;
 }
 
 /* The integer at word, which another byte than `after` must not follow; complains and returns 0 when there is
  * none or it is out of range. */
 static int count_at(const char *verb, const arg_option *option, const char *word, char after, uint64_t *value) {
-    size_t n = strspn(word, "0123456789");
+    size_t minus = *word == '-', n = strspn(word + minus, "0123456789") + minus;
     char shown[WORD_MAX];
     errno = 0;
     *value = strtoull(word, NULL, 10);
+    double about = minus ? -1 : errno == ERANGE ? (double)INFINITY : (double)*value; /* strtoull would take the sign */
     snprintf(shown, sizeof shown, "%.*s", (int)strcspn(word, after ? (char[]){after, 0} : ""), word);
-    if (n && errno != ERANGE && (!word[n] || word[n] == after)) return in_range(verb, option, (double)*value, shown);
+    if (n > minus && (!word[n] || word[n] == after)) return in_range(verb, option, about, shown);
     cli_error(verb, "%s: '%s' is not an integer", option->name, shown);
     return 0;
 }
@@ -190,7 +195,8 @@ static int store(const char *verb, arg_option *option, const char *word, int arg
     case ARG_COUNTS: return store_counts(verb, option, word);
     case ARG_REAL: {
         double value = strtod(word, &end);
-        if (end == word || *end || !isfinite(value) || word[0] == ' ') {
+        int is_number = isfinite(value) || (isinf(value) && errno == ERANGE); /* too large, but one */
+        if (end == word || *end || !is_number || word[0] == ' ') {
             cli_error(verb, "%s: '%s' is not a number", option->name, word);
             return 0;
         }

@@ -32,6 +32,14 @@ typedef struct arg_counts {
     size_t n;
 } arg_counts;
 
+/* What becomes of the file or folder that a value names (places.h). */
+typedef enum arg_place {
+    ARG_ANY,    /* nothing */
+    ARG_READS,  /* a file, or a folder and its files */
+    ARG_WRITES, /* a file */
+    ARG_MAKES   /* a folder */
+} arg_place;
+
 typedef struct arg_option {
     const char *name;  /* "--lr" */
     const char *alias; /* a second name, for what was called so once; NULL: none */
@@ -40,14 +48,21 @@ typedef struct arg_option {
     const char *metavar; /* "F"; NULL for flags. DIR and FILE, also in "FILE.npy" or "{FILE,bytes}", are completed */
     const char *help;    /* one line, with the default */
     double low, high;    /* both 0: no limits */
+    arg_place place;
+    const char *replaces; /* of what is written: the option whose file it may be, since that is read before */
     int required;
     int given; /* out */
 } arg_option;
 
-/* A row of a verb's table; RANGE, .required = 1 and .alias may follow. */
+/* A row of a verb's table; what is defined below, .required = 1 and .alias may follow. Every option that names a file
+ * or folder says which it does. */
 #define ARG(option, what, where, shown, text, ...)                                                                     \
     { .name = option, .kind = what, .value = where, .metavar = shown, .help = text, __VA_ARGS__ }
 #define RANGE(least, most) .low = least, .high = most
+#define READS .place = ARG_READS
+#define WRITES .place = ARG_WRITES
+#define MAKES .place = ARG_MAKES
+#define REPLACES(option) .place = ARG_WRITES, .replaces = option
 
 typedef struct arg_spec {
     const char *verb, *summary, *example; /* example: lines without indentation */
@@ -57,6 +72,7 @@ typedef struct arg_spec {
     const char *operand; /* "FILE"; NULL: takes none */
     const char *operand_help;
     size_t operands_min, operands_max;
+    int writes_last;   /* the last operand is written; all others are read */
     arg_list operands; /* out */
     int json;          /* out: the options every verb has */
     uint64_t threads;  /* out: 0 when not given */

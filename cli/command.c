@@ -3,6 +3,7 @@
 #include "bundled_model.h"
 #include "interrupt.h"
 #include "output.h"
+#include "places.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 il_status cli_command_open(cli_command *command, arg_spec *spec) {
     il_engine_options options;
     *command = (cli_command){.verb = spec->verb, .spec = spec};
+    il_status status = cli_places_check(spec, &command->wrong_usage, &command->error);
+    if (status) return status;
     il_engine_options_default(&options);
     options.threads = (int)spec->threads;
     options.log = cli_log;
@@ -18,7 +21,7 @@ il_status cli_command_open(cli_command *command, arg_spec *spec) {
 }
 
 int cli_command_close(cli_command *command, il_status status) {
-    int code = status ? 1 : 0;
+    int code = !status ? 0 : command->wrong_usage ? 2 : 1;
     il_engine_close(command->engine);
     arg_release(command->spec);
     if (cli_interrupted() && (!status || status == IL_ERR_CANCELLED))

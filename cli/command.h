@@ -12,12 +12,14 @@ typedef struct cli_command {
     il_engine *engine;
     il_error error;
     il_error no_tokenizer; /* why cli_command_load_any gave none */
+    int wrong_usage;       /* the exit status of a failure is 2 */
 } cli_command;
 
-/* Opens the engine with --threads and the log on stderr. The command must be closed even after a failure. */
+/* Checks what the verb reads and writes (places.h), and opens the engine with --threads and the log on stderr. The
+ * command must be closed even after a failure. */
 il_status cli_command_open(cli_command *command, arg_spec *spec);
 /* Closes the engine, releases what arg_parse made and flushes stdout. A failed status is reported; returns
- * the exit status: 0, 1, or that of the signal that stopped the work. */
+ * the exit status: 0, 1, 2, or that of the signal that stopped the work. */
 int cli_command_close(cli_command *command, il_status status);
 
 /* The model that --model says (a directory, or the name of a bundled one; NULL: the usual one, bundled_model.h) and its

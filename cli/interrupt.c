@@ -1,34 +1,64 @@
-/* interrupt.c: signals become a mark that the work looks at. */
+/* interrupt.c: signals that ask the command to end. While the work looks at it they become a mark; else, and the second
+ * time, the handler itself removes what is half-written and ends the process. */
 #include "interrupt.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
 static atomic_int caught;               /* any thread may get the signal */
+static atomic_int orderly;              /* the work looks at caught */
 static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
 
+static void say(const char *text) {
+    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+    (void)ignored;
+}
+
+static void say_why(int number) {
+    if (isatty(STDERR_FILENO)) say("\n"); /* a bar may be open */
+    say(number == SIGINT ? "innerloop: interrupted" : number == SIGTERM ? "innerloop: SIGTERM" : "innerloop: SIGHUP");
+}
+
+static void end_at_once(int number) {
+    if (number != SIGPIPE) {
+        say_why(number);
+        say("\n");
+        il_temporaries_remove();
+        _exit(128 + number);
+    }
+    il_temporaries_remove(); /* who reads what is printed has gone; nobody is to be told */
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+}
+
 static void on_signal(int number) {
-    static const char text[] = "\ninnerloop: stopping in good order; interrupt again to stop at once\n";
-    int before = errno; /* the interrupted code's */
-    atomic_store(&caught, number);
-    il_session *session = atomic_load(&cancelled);
-    if (session) il_session_cancel(session);
-    if (isatty(STDERR_FILENO)) {
-        ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
-        (void)ignored;
+    int before = errno, first = 0; /* the interrupted code's */
+    if (number == SIGPIPE || !atomic_load(&orderly) || !atomic_compare_exchange_strong(&caught, &first, number)) {
+        end_at_once(number);
+    } else {
+        il_session *session = atomic_load(&cancelled);
+        if (session) il_session_cancel(session);
+        say_why(number);
+        say(": stopping in good order; the next signal ends it at once\n");
     }
     errno = before;
 }
 
-void cli_interrupt_catch(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+void cli_interrupt_begin(void) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;
     sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) sigaddset(&action.sa_mask, numbers[i]);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (!sigaction(numbers[i], NULL, &before) && before.sa_handler != SIG_IGN) sigaction(numbers[i], &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of writing */
 }
+
+void cli_interrupt_catch(void) { atomic_store(&orderly, 1); }
 
 void cli_interrupt_cancels(il_session *session) { atomic_store(&cancelled, session); }
 

@@ -1,11 +1,13 @@
-/* interrupt.h: Ctrl-C and SIGTERM. The first asks the work to stop in good order; a second one ends the
- * command at once. */
+/* interrupt.h: Ctrl-C, SIGTERM and SIGHUP. They end the command with words on stderr, status 128 and their number, and
+ * nothing half-written left; where the work can, the first one asks it to stop in good order. */
 #ifndef CLI_INTERRUPT_H
 #define CLI_INTERRUPT_H
 
 #include "innerloop.h"
 
-/* From here on the first SIGINT or SIGTERM only sets a mark. */
+/* First of all. A signal that the caller ignores, as nohup does, stays ignored. */
+void cli_interrupt_begin(void);
+/* From here on the first signal only sets a mark. */
 void cli_interrupt_catch(void);
 /* The session whose feed the signal is to cancel; NULL before it is closed. */
 void cli_interrupt_cancels(il_session *session);

@@ -1,11 +1,15 @@
 /* main.c: the command without a verb: --help, --version, and what packagers ask for. */
 #include "completion.h"
+#include "interrupt.h"
 #include "manual.h"
 #include "output.h"
 #include "verbs.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void print_verb(void *stream, const arg_spec *spec) {
     fprintf(stream, "  %-18s %s\n", spec->verb, spec->summary);
@@ -35,7 +39,19 @@ static const struct {
                {"--man", NULL, manual_print},
                {"--completion", "bash", completion_print_bash}};
 
+/* A standard stream that is closed would be the next file that is opened, and what is printed would go there. It is
+ * opened the wrong way round, so that reading and writing it still fail. */
+static int open_closed(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+            return 0;
+    return 1;
+}
+
 int main(int argc, char **argv) {
+    if (!open_closed()) return 1;
+    cli_interrupt_begin();
     if (argc < 2) {
         print_help(stderr);
         return 2;

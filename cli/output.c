@@ -25,27 +25,86 @@ void *cli_alloc(size_t count, size_t size) {
     return block;
 }
 
-char *cli_format(const char *format, ...) {
-    va_list args, again;
-    va_start(args, format);
+static char *format_list(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
+static char *format_list(const char *format, va_list args) {
+    va_list again;
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    char *text = cli_alloc((size_t)(n > 0 ? n : 0) + 1, 1);
-    vsnprintf(text, (size_t)(n > 0 ? n : 0) + 1, format, again);
+    int n = vsnprintf(NULL, 0, format, again);
     va_end(again);
+    char *text = cli_alloc((size_t)(n > 0 ? n : 0) + 1, 1);
+    vsnprintf(text, (size_t)(n > 0 ? n : 0) + 1, format, args);
     return text;
+}
+
+char *cli_format(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    char *text = format_list(format, args);
+    va_end(args);
+    return text;
+}
+
+/* Bytes of the UTF-8 character at text, 0 when there is none: jansson refuses all else. */
+static size_t character(const char *text, size_t n) {
+    for (size_t size = 1; size <= 4 && size <= n; size++) {
+        json_t *string = json_stringn(text, size);
+        json_decref(string);
+        if (string) return size;
+    }
+    return 0;
+}
+
+static int is_control(const char *text, size_t size) {
+    const unsigned char *c = (const unsigned char *)text;
+    return size == 1 ? *c < 32 || *c == 127 : size == 2 && c[0] == 0xC2 && c[1] < 0xA0;
+}
+
+/* text with \xHH for each byte that is not UTF-8, and with `controls` of each that is a control character's; released
+ * by free. */
+static char *escaped(const char *text, int controls) {
+    size_t bytes = strlen(text), n = 0;
+    char *clean = cli_alloc(4 * bytes + 1, 1);
+    for (size_t i = 0; i < bytes;) {
+        size_t size = character(text + i, bytes - i), one = size ? size : 1;
+        int hidden = !size || (controls && is_control(text + i, size));
+        for (size_t k = 0; k < one && hidden; k++)
+            n += (size_t)sprintf(clean + n, "\\x%02X", (unsigned char)text[i + k]);
+        if (!hidden) memcpy(clean + n, text + i, one);
+        if (!hidden) n += one;
+        i += one;
+    }
+    clean[n] = 0;
+    return clean;
+}
+
+static const char *renamed[2];
+
+void cli_rename(const char *path, const char *name) {
+    renamed[0] = path;
+    renamed[1] = name;
+}
+
+const char *cli_shown(const char *name) {
+    enum { KEPT = 4 };
+    static char *kept[KEPT];
+    static unsigned turn;
+    char **place = &kept[turn++ % KEPT];
+    if (renamed[0] && !strcmp(name, renamed[0])) return renamed[1];
+    free(*place);
+    return *place = escaped(name, 1);
 }
 
 /* One line, whatever the message holds. */
 static void print_line(const char *verb, const char *kind, const char *format, va_list args) {
-    char line[LINE_MAX_BYTES];
-    vsnprintf(line, sizeof line, format, args);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 32 || *c == 127) *c = '?';
+    char *line = format_list(format, args), *shown = escaped(line, 1);
+    size_t n = renamed[0] ? strlen(renamed[0]) : 0;
+    int other = n && !strncmp(shown, renamed[0], n) && shown[n] == ':';
     if (bar_open) fputs("\r\033[K", stderr);
     bar_open = 0;
-    fprintf(stderr, "innerloop%s%s: %s%s\n", verb[0] ? " " : "", verb, kind, line);
+    fprintf(stderr, "innerloop%s%s: %s%s%s\n", verb[0] ? " " : "", verb, kind, other ? renamed[1] : "",
+            shown + (other ? n : 0));
+    free(shown);
+    free(line);
 }
 
 void cli_error(const char *verb, const char *format, ...) {
@@ -74,12 +133,23 @@ void cli_log(void *user, il_log_level level, const char *line) {
     log_line(user, level == IL_LOG_WARN ? "warning: " : "", "%s", line);
 }
 
+/* A message that is too long loses its middle: its end says what is wrong. */
 il_status cli_fail(il_error *error, il_status status, const char *format, ...) {
+    static const char gap[] = "…";
     va_list args;
     va_start(args, format);
-    error->status = status;
-    vsnprintf(error->message, sizeof error->message, format, args);
+    char *text = format_list(format, args);
     va_end(args);
+    size_t n = strlen(text), room = sizeof error->message - 1, head = n, from = n;
+    if (n > room) {
+        head = room / 2;
+        from = n - (room - head - (sizeof gap - 1));
+        while (head && ((unsigned char)text[head] & 0xC0) == 0x80) head--;
+        while (((unsigned char)text[from] & 0xC0) == 0x80) from++;
+    }
+    snprintf(error->message, sizeof error->message, "%.*s%s%s", (int)head, text, n > room ? gap : "", text + from);
+    error->status = status;
+    free(text);
     return status;
 }
 
@@ -152,16 +222,6 @@ void cli_progress_end(cli_progress *progress) {
 
 json_t *cli_json_real(double value) { return isfinite(value) ? json_real(value) : json_null(); }
 
-/* Bytes of the UTF-8 character at text, 0 when there is none: jansson refuses all else. */
-static size_t character(const char *text, size_t n) {
-    for (size_t size = 1; size <= 4 && size <= n; size++) {
-        json_t *string = json_stringn(text, size);
-        json_decref(string);
-        if (string) return size;
-    }
-    return 0;
-}
-
 json_t *cli_json_text(const char *text, size_t bytes) {
     json_t *string = json_stringn(text, bytes);
     if (string) return string;
@@ -178,7 +238,14 @@ json_t *cli_json_text(const char *text, size_t bytes) {
     return string;
 }
 
-json_t *cli_json_string(const char *text) { return text ? cli_json_text(text, strlen(text)) : json_null(); }
+json_t *cli_json_string(const char *name) {
+    json_t *string = name ? json_string(name) : json_null();
+    if (string) return string;
+    char *clean = escaped(name, 0);
+    string = json_string(clean);
+    free(clean);
+    return string;
+}
 
 void cli_json_print(json_t *object) {
     json_dumpf(object, stdout, JSON_COMPACT);

@@ -21,6 +21,12 @@ il_status cli_fail(il_error *error, il_status status, const char *format, ...) _
 /* il_engine_options.log; user is the verb's name. */
 void cli_log(void *user, il_log_level level, const char *line);
 
+/* A name from outside as it may be shown: control characters and bytes that are not UTF-8 as \xHH. Good until the
+ * fourth call after this one. */
+const char *cli_shown(const char *name);
+/* Messages that begin with `path` begin with `name` instead, and cli_shown gives that. Both must stay. */
+void cli_rename(const char *path, const char *name);
+
 double cli_seconds(void); /* of a monotonic clock */
 
 /* Progress of long work: a bar on a terminal, elsewhere a plain line at the first, at the last and every ten
@@ -40,7 +46,8 @@ void cli_progress_end(cli_progress *progress);
 json_t *cli_json_real(double value);
 /* A string of any bytes; those that are not UTF-8 come out as U+FFFD. */
 json_t *cli_json_text(const char *text, size_t bytes);
-json_t *cli_json_string(const char *text); /* the same up to the NUL; null for NULL */
+/* A name, or what else ends in a NUL: bytes that are not UTF-8 come out as \xHH; null for NULL. */
+json_t *cli_json_string(const char *name);
 /* Prints object on one line and releases it. */
 void cli_json_print(json_t *object);
 /* Flushes stdout; returns code, or 1 with a complaint when what was printed could not be written. */

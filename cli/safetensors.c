@@ -11,7 +11,7 @@
 enum { PREFIX = 8, HEADER_BYTES_MAX = 16 << 20 }; /* the library's limit */
 
 il_status cli_safetensors_write(const char *path, const il_model *model, const float *values, il_error *error) {
-    cli_file file = {0};
+    il_output *output = NULL;
     json_t *header = json_object();
     char *text = NULL;
     uint64_t at = 0;
@@ -32,19 +32,21 @@ il_status cli_safetensors_write(const char *path, const il_model *model, const f
         text = json_dumps(header, JSON_COMPACT | JSON_PRESERVE_ORDER);
         if (!text) status = cli_fail(error, IL_ERR_NOMEM, "%s: no memory for the header", path);
     }
-    if (!status) status = cli_file_open(&file, path, error);
+    if (!status) status = il_output_open(path, &output, error);
     if (!status) {
         static const char spaces[8] = "       ";
         uint64_t n = strlen(text), padding = (8 - n % 8) % 8, length = n + padding;
         unsigned char prefix[8];
         for (int i = 0; i < 8; i++) prefix[i] = (unsigned char)(length >> 8 * i);
-        status = cli_file_write(&file, prefix, sizeof prefix, error);
-        if (!status) status = cli_file_write(&file, text, n, error);
-        if (!status) status = cli_file_write(&file, spaces, padding, error);
+        status = il_output_write(output, prefix, sizeof prefix, error);
+        if (!status) status = il_output_write(output, text, n, error);
+        if (!status) status = il_output_write(output, spaces, padding, error);
     }
-    if (!status) status = cli_file_write(&file, values, at, error);
-    if (!status) status = cli_file_finish(&file, error);
-    cli_file_abandon(&file);
+    if (!status) status = il_output_write(output, values, at, error);
+    if (!status)
+        status = il_output_finish(output, error);
+    else
+        il_output_abandon(output);
     json_decref(header);
     free(text);
     return status;

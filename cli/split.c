@@ -101,25 +101,25 @@ il_status cli_input_measure(cli_input *input, cli_texts *texts, il_error *error)
 
 typedef struct writing {
     cli_split *split;
-    cli_file train, held_out;
+    il_output *train, *held_out;
     uint64_t from, to; /* of all bytes: the held-out part begins at the first place from `from` on; `to` is the end */
     uint64_t before;   /* bytes of the documents before this one */
     int replaced;      /* broken UTF-8 that JSON cannot hold */
 } writing;
 
 static il_status put(writing *w, int held, const char *text, size_t bytes, il_error *error) {
-    cli_file *file = held ? &w->held_out : &w->train;
+    il_output *file = held ? w->held_out : w->train;
     if (!bytes) return IL_OK;
     *(held ? &w->split->held_out_bytes : &w->split->train_bytes) += bytes;
-    if (!w->split->is_jsonl) return cli_file_write(file, text, bytes, error);
+    if (!w->split->is_jsonl) return il_output_write(file, text, bytes, error);
     json_t *string = json_stringn(text, bytes);
     if (!string) w->replaced = 1;
     json_t *object = json_pack("{s:o}", "text", string ? string : cli_json_text(text, bytes));
     char *line = json_dumps(object, JSON_COMPACT);
     json_decref(object);
     if (!line) return cli_fail(error, IL_ERR_NOMEM, "no memory for a text of %zu bytes", bytes);
-    il_status status = cli_file_write(file, line, strlen(line), error);
-    if (!status) status = cli_file_write(file, "\n", 1, error);
+    il_status status = il_output_write(file, line, strlen(line), error);
+    if (!status) status = il_output_write(file, "\n", 1, error);
     free(line);
     return status;
 }
@@ -151,15 +151,18 @@ il_status cli_split_write(cli_input *input, const cli_texts *texts, uint64_t hel
                          .held_out = cli_format("%s/held-out.%s", dir, ending),
                          .is_jsonl = texts->documents > 1};
     writing w = {.split = split, .from = texts->bytes - held_out, .to = texts->bytes};
-    il_status status = cli_file_open(&w.train, split->train, error);
-    if (!status) status = cli_file_open(&w.held_out, split->held_out, error);
+    il_status status = il_output_open(split->train, &w.train, error);
+    if (!status) status = il_output_open(split->held_out, &w.held_out, error);
     if (!status) status = each(input, write_document, &w, error);
     if (!status && w.before != texts->bytes)
         status = cli_fail(error, IL_ERR_IO, "%s: changed while it was read", input->files[0]);
-    if (!status) status = cli_file_finish(&w.train, error);
-    if (!status) status = cli_file_finish(&w.held_out, error);
-    cli_file_abandon(&w.train);
-    cli_file_abandon(&w.held_out);
+    il_output **const outputs[] = {&w.train, &w.held_out};
+    for (size_t i = 0; i < COUNT_OF(outputs); i++) {
+        if (!status)
+            status = il_output_finish(*outputs[i], error);
+        else
+            il_output_abandon(*outputs[i]);
+    }
     if (!status && w.replaced) cli_note("train", "bytes that are not UTF-8 became U+FFFD in %s", split->train);
     return status;
 }

@@ -44,6 +44,7 @@
  *     trainer                steps, evaluation, checkpoints
  *     compression            any bytes, by a model that learns them
  *     config                 a model's shape; new models
+ *     outputs                files that appear whole or not at all
  *     limits of the machine  what this machine could do at best, to compare speeds with
  *
  * Conventions
@@ -695,6 +696,23 @@ IL_API uint64_t il_config_fast_weights(const il_config *config);
  * config->weights must say so. Release with il_model_unref. */
 IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
                                il_error *error);
+
+/* ---- outputs: files that appear whole or not at all ---- */
+
+/* What all files of the library are written by. At path there is the old file until the new one is complete; links are
+ * followed, and its mode is kept. A pipe and a character device are written as bytes come, and so are /dev/stdout,
+ * /dev/stderr and /dev/fd/N, which are files that are open already. */
+typedef struct il_output il_output;
+/* IL_ERR_IO for a folder, a name that is too long, what may not be written; found without a trace. */
+IL_API il_status il_output_check(const char *path, il_error *error);
+IL_API il_status il_output_open(const char *path, il_output **output, il_error *error);
+IL_API il_status il_output_write(il_output *output, const void *data, size_t bytes, il_error *error);
+/* Both release the output, finish also when it fails: then the old file is there. */
+IL_API il_status il_output_finish(il_output *output, il_error *error);
+IL_API void il_output_abandon(il_output *output); /* NULL allowed */
+/* For a signal handler that ends the process (it may be called there): removes what this process has written of
+ * outputs, models, checkpoints and shards that are not complete. Nothing else of the library may be called after it. */
+IL_API void il_temporaries_remove(void);
 
 /* ---- limits of the machine: what speeds are compared with ---- */
 

@@ -322,13 +322,14 @@ static void test_eval_refusals(void **state) {
     support_refused(1, "bad.bin", "eval --model m --data bad.bin");
     support_refused(1, "no-such.txt", "eval --model m --data no-such.txt");
     support_refused(1, "no-such", "eval --model no-such --data book.txt");
-    support_refused(1, "no/such/x.npy: No such file", "eval --model m --data book.txt --per-token no/such/x.npy");
-    support_refused(1, "no/such/y.npy: No such file",
+    support_refused(1, "no/such/x.npy: there is no folder no/such",
+                    "eval --model m --data book.txt --per-token no/such/x.npy");
+    support_refused(1, "no/such/y.npy: there is no folder no/such",
                     "eval --model m --data book.txt --per-token none.npy --logits no/such/y.npy");
-    support_refused(1, "no/such/z.st: No such file",
+    support_refused(1, "no/such/z.st: there is no folder no/such",
                     "eval --model m --data book.txt --max-tokens 9 --grads no/such/z.st");
     assert_false(support_exists("none.npy")); /* a failed eval leaves nothing behind */
-    support_refused(2, "a file each", "eval --model m --data book.txt --per-token none.npy --grads none.npy");
+    support_refused(2, "same file", "eval --model m --data book.txt --per-token none.npy --grads none.npy");
     support_write("one.txt", "a", 1);
     json_t *object = support_json("eval --model m --data one.txt --seq-len 64");
     assert_int_equal(support_number(object, "tokens"), 1);
@@ -336,6 +337,15 @@ static void test_eval_refusals(void **state) {
 }
 
 /* ---- generate ---- */
+
+/* What generate wrote, without the line end after it; released by free. */
+static char *written(const char *line) {
+    char *text = support_done("%s", line);
+    size_t n = strlen(text);
+    assert_true(n > 0 && text[n - 1] == '\n');
+    text[n - 1] = 0;
+    return text;
+}
 
 #define GREEDY "generate --model m --prompt 'the ' --max-tokens 40 --temperature 0"
 #define LOOSE "generate --model m --prompt 'the ' --max-tokens 40 --temperature 3 --top-k 0 --top-p 1 --min-p 0"
@@ -401,7 +411,7 @@ static void test_generate_repeat_penalty(void **state) {
 static void test_generate_json(void **state) {
     (void)state;
     json_t *object = support_json(GREEDY);
-    char *text = support_done(GREEDY);
+    char *text = written(GREEDY);
     assert_string_equal(support_string(object, "text"), text);
     assert_int_equal(support_number(object, "tokens"), 40);
     assert_int_equal(json_array_size(json_object_get(object, "ids")), 40);
@@ -445,7 +455,7 @@ static void test_generate_prompt(void **state) {
 /* A stop string may span tokens; it ends the text and is not printed; what only looks like its beginning is. */
 static void test_generate_stop(void **state) {
     (void)state;
-    char *whole = support_done(GREEDY), stop[4] = "", late[4] = "";
+    char *whole = written(GREEDY), stop[4] = "", late[4] = "";
     size_t n = strlen(whole), at = n;
     for (size_t i = 3; i + 6 < n && at == n; i++) { /* three plain characters somewhere inside */
         int plain = 1;
@@ -463,11 +473,12 @@ static void test_generate_stop(void **state) {
     assert_true(support_number(object, "tokens") < 40);
     json_decref(object);
     char *text = support_done(GREEDY " --stop '%s' --stop '%s'", late, stop);
-    assert_int_equal(strlen(text), at);
+    assert_int_equal(strlen(text), at + 1); /* and a line end */
     assert_memory_equal(text, whole, at);
     free(text);
     text = support_done(GREEDY " --stop '%.2s#'", whole + n - 2);
-    assert_string_equal(text, whole);
+    assert_memory_equal(text, whole, n);
+    assert_string_equal(text + n, "\n");
     free(text);
     free(whole);
     support_refused(2, "--stop: an empty string stops nothing", GREEDY " --stop=");
@@ -524,7 +535,7 @@ static void test_eval_interrupted(void **state) {
 /* What was written before the interrupt stays. */
 static void test_generate_interrupted(void **state) {
     (void)state;
-    char *greedy = support_done(GREEDY);
+    char *greedy = written(GREEDY);
     unlink("out");
     pid_t child = support_cli_start("generate --model m --prompt 'the ' --max-tokens 100000000 --temperature 0");
     wait_for_bytes("out", greedy);

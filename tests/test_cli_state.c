@@ -324,7 +324,7 @@ static void test_refusals(void **state) {
                     "read --model m --load-state x.ilstate --save-state y.ilstate book.txt");
     /* a place that cannot be written is told before the reading */
     support_refused(1, "no/", "read --model m --save-state no/x.ilstate book.txt");
-    support_refused(1, "m: not a file", "read --model m --save-state m book.txt");
+    support_refused(1, "m: a folder, not a file", "read --model m --save-state m book.txt");
     support_refused(1, "no/", "generate --model m --prompt a --save-state no/x.ilstate");
     assert_false(support_exists("x.ilstate") || support_exists("y.ilstate"));
     free(support_done("read --model m --save-state r.ilstate first.txt"));

@@ -22,11 +22,12 @@ static void a_message_is_one_line_of_utf8(void **state) {
     (void)state;
     il_error error;
     static const char *cases[][2] = {
-        {"a\nb\tc\x1b[0m\x7f", "a?b?c?[0m?"},
+        {"a\nb\tc\x1b[0m\x7f", "a\\x0Ab\\x09c\\x1B[0m\\x7F"},
         {"sch\xc3\xb6n \xe2\x82\xac \xf0\x9f\x98\x80", "sch\xc3\xb6n \xe2\x82\xac \xf0\x9f\x98\x80"},
-        {"cut \xe2\x82", "cut ??"},
-        {"\xff\xfe\x80\xc0\xaf", "?????"},
-        {"\xed\xa0\x80 \xe0\x80\x80 \xf0\x80\x80\x80 \xf4\x90\x80\x80", "??? ??? ???? ????"},
+        {"cut \xe2\x82", "cut \\xE2\\x82"},
+        {"\xff\xfe\x80\xc0\xaf", "\\xFF\\xFE\\x80\\xC0\\xAF"},
+        {"\xed\xa0\x80 \xe0\x80\x80 \xf0\x80\x80\x80 \xf4\x90\x80\x80",
+         "\\xED\\xA0\\x80 \\xE0\\x80\\x80 \\xF0\\x80\\x80\\x80 \\xF4\\x90\\x80\\x80"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         il_fail(&error, IL_ERR_ARG, "%s", cases[i][0]);
@@ -34,19 +35,31 @@ static void a_message_is_one_line_of_utf8(void **state) {
     }
 }
 
-static void long_text_is_cut(void **state) {
+/* A path may be longer than a message: what is wrong with it stands at the end and stays. */
+static void long_text_loses_its_middle(void **state) {
     (void)state;
     il_error error;
-    char text[2000];
-    memset(text, 'x', sizeof text);
-    memcpy(text + 497, "\xe2\x82\xac", 3); /* the cut falls into this character */
+    char text[3901];
+    for (size_t i = 0; i < sizeof text - 1; i++) text[i] = "\xe2\x82\xac"[i % 3];
     text[sizeof text - 1] = 0;
-    il_fail(&error, IL_ERR_ARG, "%s", text);
+    for (int shift = 0; shift < 3; shift++) { /* the cuts fall on each byte of a character */
+        errno = EIO;
+        il_fail_errno(&error, IL_ERR_IO, "%.*s%s: cannot read", shift, "xxx", text);
+        size_t n = strlen(error.message);
+        assert_in_range(n, sizeof error.message - 8, sizeof error.message - 1);
+        assert_null(strchr(error.message, '\\'));
+        assert_non_null(strstr(error.message, "€…€"));
+        assert_non_null(strstr(error.message, "€: cannot read: Input/output error"));
+    }
+    memset(text, 'x', sizeof text - 1);
+    il_fail(&error, IL_ERR_ARG, "%.2000s: the end", text);
     assert_int_equal(strlen(error.message), sizeof error.message - 1);
-    assert_string_equal(error.message + 495, "xx??");
-    errno = EIO;
-    il_fail_errno(&error, IL_ERR_IO, "%s", text);
-    assert_int_equal(strlen(error.message), sizeof error.message - 1);
+    assert_memory_equal(error.message, "xxxx", 4);
+    assert_non_null(strstr(error.message, "x…x"));
+    assert_string_equal(error.message + strlen(error.message) - 10, "x: the end");
+    memset(text, '\1', 300); /* what is shown takes more room */
+    il_fail(&error, IL_ERR_ARG, "%.300s", text);
+    assert_int_equal(strlen(error.message), (sizeof error.message - 1) / 4 * 4);
 }
 
 static void every_status_has_a_name(void **state) {
@@ -65,7 +78,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_and_text_are_filled),
         cmocka_unit_test(a_message_is_one_line_of_utf8),
-        cmocka_unit_test(long_text_is_cut),
+        cmocka_unit_test(long_text_loses_its_middle),
         cmocka_unit_test(every_status_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -227,6 +227,119 @@ static void a_killed_writer_leaves_the_old_file(void **state) {
     assert_holds(path, "new");
 }
 
+static void a_link_to_nothing_leads_to_the_new_file(void **state) {
+    (void)state;
+    struct stat info;
+    const char *link = support_path(folder, "link"), *far = support_path(folder, "far");
+    assert_int_equal(mkdir(support_path(folder, "sub"), 0777), 0);
+    assert_int_equal(symlink("sub/second", link), 0);
+    assert_int_equal(symlink("../real", support_path(folder, "sub/second")), 0);
+    assert_ok(il_writer_check(link, &error), error);
+    assert_ok(il_file_replace(&alloc.allocator, link, "new", 3, &error), error);
+    assert_holds(support_path(folder, "real"), "new");
+    assert_true(lstat(link, &info) == 0 && S_ISLNK(info.st_mode));
+    assert_int_equal(support_folder_count(folder), 3);
+    assert_int_equal(symlink(support_path(folder, "no/where"), far), 0);
+    assert_fails(il_writer_check(far, &error), IL_ERR_IO, error, "there is no folder");
+    assert_int_equal(symlink("loop", support_path(folder, "loop")), 0);
+    assert_fails(il_writer_check(support_path(folder, "loop"), &error), IL_ERR_IO, error, "symbolic links");
+}
+
+/* By a user for whom modes count. */
+static void what_may_not_be_written_stays(void **state) {
+    (void)state;
+    const char *path = support_path(folder, "fixed"), *fresh = support_path(folder, "fresh");
+    support_write(path, "old", 3);
+    assert_int_equal(chmod(path, 0444), 0);
+    assert_int_equal(chmod(folder, 0777), 0);
+    for (int writable = 0; writable < 2; writable++) {
+        pid_t child = fork();
+        if (child == 0) {
+            if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) _exit(3);
+            if (il_writer_check(path, &error) != IL_ERR_IO || !strstr(error.message, "Permission denied")) _exit(1);
+            if (il_file_replace(&alloc.allocator, path, "new", 3, &error) != IL_ERR_IO) _exit(2);
+            _exit((il_writer_check(fresh, &error) == IL_OK) == !writable ? 0 : 4);
+        }
+        assert_int_equal(exit_status_of(child), 0);
+        assert_holds(path, "old");
+        assert_int_equal(support_folder_count(folder), 1);
+        assert_int_equal(chmod(folder, writable ? 0755 : 0555), 0);
+    }
+}
+
+static void what_cannot_be_replaced_is_written(void **state) {
+    (void)state;
+    struct stat info;
+    int ends[2], before = dup(STDOUT_FILENO);
+    char name[32], read_back[16] = "";
+    assert_ok(il_file_replace(&alloc.allocator, "/dev/null", "x", 1, &error), error);
+    assert_true(stat("/dev/null", &info) == 0 && S_ISCHR(info.st_mode));
+    assert_int_equal(pipe(ends), 0);
+    snprintf(name, sizeof name, "/dev/fd/%d", ends[1]);
+    assert_ok(il_writer_check(name, &error), error);
+    assert_ok(il_file_replace(&alloc.allocator, name, "one", 3, &error), error);
+    fflush(stdout);
+    assert_int_equal(dup2(ends[1], STDOUT_FILENO), STDOUT_FILENO);
+    il_status status = il_file_replace(&alloc.allocator, "/dev/stdout", "two", 3, &error);
+    dup2(before, STDOUT_FILENO);
+    close(before);
+    assert_ok(status, error);
+    assert_int_equal(read(ends[0], read_back, 6), 6);
+    assert_string_equal(read_back, "onetwo");
+    close(ends[0]);
+    close(ends[1]);
+    assert_fails(il_writer_check(name, &error), IL_ERR_IO, error, "Bad file descriptor");
+    const char *path = support_path(folder, "open"); /* goes on where the open file stands */
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs("begun ", file);
+    fflush(file);
+    snprintf(name, sizeof name, "/dev/fd/%d", fileno(file));
+    assert_ok(il_file_replace(&alloc.allocator, name, "gone on", 7, &error), error);
+    fclose(file);
+    assert_holds(path, "begun gone on");
+}
+
+/* The mode is there before anything is written. */
+static void nobody_else_reads_what_replaces_a_secret(void **state) {
+    (void)state;
+    struct stat info;
+    const char *path = support_path(folder, "secret");
+    il_writer writer;
+    support_write(path, "old", 3);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_ok(il_writer_open(&alloc.allocator, path, &writer, &error), error);
+    assert_int_equal(stat(writer.temporary, &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0600);
+    assert_ok(il_writer_finish(&writer, &error), error);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0600);
+}
+
+static void names_that_are_nearly_too_long(void **state) {
+    (void)state;
+    char name[260];
+    for (int wide = 0; wide < 2; wide++) {
+        memset(name, 'n', sizeof name);
+        for (int i = 0; wide && i < 252; i++) name[i] = "\xe2\x82\xac"[i % 3];
+        name[254] = 0;
+        const char *path = support_path(folder, name);
+        pid_t child = fork(); /* which leaves a temporary behind */
+        if (child == 0) {
+            il_writer writer;
+            _exit(il_writer_open(&alloc.allocator, path, &writer, &error));
+        }
+        assert_int_equal(exit_status_of(child), 0);
+        assert_int_equal(support_folder_count(folder), 1 + wide);
+        assert_ok(il_file_replace(&alloc.allocator, path, "new", 3, &error), error);
+        assert_holds(path, "new");
+        assert_int_equal(support_folder_count(folder), 1 + wide);
+    }
+    name[254] = 'n';
+    name[259] = 0;
+    assert_fails(il_writer_check(support_path(folder, name), &error), IL_ERR_IO, error, "File name too long");
+}
+
 static void only_files_are_replaced(void **state) {
     (void)state;
     struct stat info;
@@ -330,6 +443,11 @@ int main(void) {
         CASE(two_writers_do_not_mix),
         CASE(a_full_disk_leaves_the_old_file),
         CASE(a_killed_writer_leaves_the_old_file),
+        CASE(a_link_to_nothing_leads_to_the_new_file),
+        CASE(what_may_not_be_written_stays),
+        CASE(what_cannot_be_replaced_is_written),
+        CASE(nobody_else_reads_what_replaces_a_secret),
+        CASE(names_that_are_nearly_too_long),
         CASE(only_files_are_replaced),
         CASE(mode_and_link_are_kept),
         CASE(short_memory_leaves_the_old_file),

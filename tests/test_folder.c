@@ -330,6 +330,42 @@ static void one_process_at_a_time(void **state) {
     }
 }
 
+/* What a signal handler that ends the process does. */
+static void ended_by_a_signal(void **state) {
+    (void)state;
+    support_write(support_path(place, "kept"), "x", 1);
+    for (int there = 0; there < 2; there++) {
+        pid_t child = fork();
+        if (child == 0) {
+            il_folder folder;
+            il_writer file;
+            il_output *output;
+            snprintf(target, sizeof target, there ? "%s/empty" : "%s/a/b/m", place);
+            if (there && mkdir(target, 0777) != 0) _exit(9);
+            if (il_folder_open(&alloc.allocator, target, names, 1, &folder, &error) != IL_OK) _exit(1);
+            support_write(support_path(folder.temporary, "weights"), "w", 1);
+            if (il_writer_open(&alloc.allocator, support_path(folder.temporary, "config"), &file, &error) != IL_OK)
+                _exit(2);
+            if (il_output_open(support_path(place, "kept"), &output, &error) != IL_OK) _exit(3);
+            if (il_output_write(output, "new", 3, &error) != IL_OK) _exit(4);
+            if (il_output_open(support_path(place, "done"), &output, &error) != IL_OK) _exit(5);
+            if (there == 0 && il_output_finish(output, &error) != IL_OK) _exit(6);
+            if (there == 0 && support_folder_count(place) != 4) _exit(7);
+            il_temporaries_remove();
+            _exit(0);
+        }
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_int_equal(support_folder_count(place), there ? 3 : 2); /* kept, done; the user's own folder, empty */
+    }
+    size_t bytes;
+    char *text = support_read(support_path(place, "kept"), &bytes);
+    assert_string_equal(text, "x");
+    free(text);
+    assert_int_equal(support_folder_count(support_path(place, "empty")), 0);
+}
+
 static void a_file_system_without_locks(void **state) {
     (void)state;
     il_lock lock, other;
@@ -361,6 +397,7 @@ int main(void) {
         CASE(killed_at_every_call),        CASE(failing_at_every_call),
         CASE(failing_at_every_allocation), CASE(only_what_dead_processes_left_is_removed),
         CASE(one_process_at_a_time),       CASE(a_file_system_without_locks),
+        CASE(ended_by_a_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

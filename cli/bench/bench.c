@@ -386,11 +386,18 @@ static il_status measure(bench *b) {
 }
 
 static il_status write_file(const bench *b, const char *path, void (*content)(FILE *, const bench_report *)) {
-    cli_file file;
-    il_status status = cli_file_open(&file, path, &b->command->error);
-    if (status) return status;
-    content(file.stream, &b->report);
-    return cli_file_finish(&file, &b->command->error);
+    il_error *error = &b->command->error;
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *stream = open_memstream(&text, &bytes);
+    if (!stream) return cli_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
+    content(stream, &b->report);
+    int failed = ferror(stream);
+    failed |= fclose(stream);
+    il_status status = failed ? cli_fail(error, IL_ERR_NOMEM, "%s: out of memory", path) : IL_OK;
+    if (!status) status = cli_path_write(path, text, bytes, error);
+    free(text);
+    return status;
 }
 
 /* Files first: a table that is followed by a complaint would look whole. */
@@ -464,8 +471,8 @@ int verb_bench(int argc, char **argv) {
             "leave out rows that would take longer, including the reading before them (default 30)", RANGE(0, 1e6)),
         ARG("--powercap", ARG_TEXT, &options.powercap, "DIR",
             "folder of the energy counters (default " ENERGY_POWERCAP ")"),
-        ARG("--csv", ARG_TEXT, &options.csv, "FILE", "write the rows as comma-separated values"),
-        ARG("--html", ARG_TEXT, &options.html, "FILE", "write a page with curves of cost by context"),
+        ARG("--csv", ARG_TEXT, &options.csv, "FILE", "write the rows as comma-separated values", WRITES),
+        ARG("--html", ARG_TEXT, &options.html, "FILE", "write a page with curves of cost by context", WRITES),
     };
     arg_spec spec = {.verb = "bench",
                      .summary = "measure speed beside this machine's limits",
@@ -480,8 +487,6 @@ int verb_bench(int argc, char **argv) {
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     sort_contexts(&options.contexts);
     il_status status = cli_command_open(&command, &spec);
-    if (!status && options.csv) status = cli_path_writable(options.csv, &command.error);
-    if (!status && options.html) status = cli_path_writable(options.html, &command.error);
     if (!status) status = measure(&b);
     if (!status) status = report(&b);
     for (size_t i = 0; i < b.report.n; i++) free(b.report.rows[i].samples);

@@ -8,7 +8,6 @@
 #include "output.h"
 #include "verbs.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,21 +40,6 @@ static int show(void *user, uint64_t done, uint64_t total) {
     snprintf(detail, sizeof detail, "%.0f bytes/s", seconds > 0 ? (double)done / seconds : 0.0);
     cli_progress_show(&run->progress, done, detail);
     return cli_interrupted();
-}
-
-/* Writes to the file, or to standard output, after everything has succeeded. */
-static il_status deliver(const char *path, const il_buffer *output, il_error *error) {
-    cli_file file;
-    if (!strcmp(path, "-")) {
-        if (fwrite(output->data, 1, output->bytes, stdout) == output->bytes && !fflush(stdout)) return IL_OK;
-        return cli_fail(error, IL_ERR_IO, "standard output: %s", strerror(errno));
-    }
-    il_status status = cli_file_open(&file, path, error);
-    if (status) return status;
-    status = cli_file_write(&file, output->data, output->bytes, error);
-    if (!status) return cli_file_finish(&file, error);
-    cli_file_abandon(&file);
-    return status;
 }
 
 /* What the compressed size tells of input and model. */
@@ -114,14 +98,13 @@ static il_status transcode(cli_command *command, const compress_options *options
     il_tokenizer *tokenizer = NULL;
     char *chosen = NULL;
     int compressing = command->verb[0] == 'c';
-    il_status status = strcmp(to, "-") ? cli_path_writable(to, &command->error) : IL_OK; /* rather now than later */
-    if (!status) status = cli_path_read(from, &run.input, &run.bytes, &command->error);
+    il_status status = cli_path_read(from, &run.input, &run.bytes, &command->error);
     if (!status && compressing && !options->load)
         status = cli_choose_for_text(command, options->model, run.input, run.bytes, 0, &chosen);
     cli_interrupt_catch();
     if (!status) status = cli_choose_by(command, chosen ? chosen : options->model, attempt, &run, &model, &tokenizer);
     double seconds = cli_seconds() - run.started;
-    if (!status) status = deliver(to, &run.output, &command->error);
+    if (!status) status = cli_path_write(to, run.output.data, run.output.bytes, &command->error);
     if (!status && compressing) judge(command->verb, run.bytes, run.output.bytes);
     if (!status)
         report(command, to, compressing ? run.bytes : run.output.bytes, compressing ? run.output.bytes : run.bytes,
@@ -140,27 +123,19 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
     spec->operand = "IN OUT";
     spec->operand_help = "files; - is standard input or standard output";
     spec->operands_min = spec->operands_max = 2;
+    spec->writes_last = 1;
     if (!arg_parse(spec, argc, argv, &code)) return code;
-    const char *from = spec->operands.items[0], *to = spec->operands.items[1];
-    const char *wrong = NULL;
-    if (spec->json && !strcmp(to, "-")) wrong = "--json and - as OUT would both write to standard output";
-    if (strcmp(from, "-") && cli_path_same(from, to)) wrong = "IN and OUT are the same file";
-    if (wrong) {
-        cli_error(spec->verb, "%s", wrong);
-        arg_release(spec);
-        return 2;
-    }
     il_status status = cli_command_open(&command, spec);
-    if (!status) status = transcode(&command, options, from, to);
+    if (!status) status = transcode(&command, options, spec->operands.items[0], spec->operands.items[1]);
     return cli_command_close(&command, status);
 }
 
 int verb_compress(int argc, char **argv) {
     compress_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP "; decompress needs the same one"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP "; decompress needs the same one", READS),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE",
-            "state from which the text goes on (see read); decompress needs the same one"),
+            "state from which the text goes on (see read); decompress needs the same one", READS),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
             "cut the input into N streams that are read side by side (default: one for every 96 KiB)", RANGE(1, 64)),
         ARG("--no-mix", ARG_FLAG, &options.no_mix, NULL,
@@ -179,8 +154,8 @@ int verb_compress(int argc, char **argv) {
 int verb_decompress(int argc, char **argv) {
     compress_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_OWN_MODEL_HELP),
-        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state that compress went on from, if it did"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_OWN_MODEL_HELP, READS),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state that compress went on from, if it did", READS),
     };
     arg_spec spec = {.verb = "decompress",
                      .summary = "give back what compress was given, byte for byte",

@@ -31,7 +31,7 @@ static void report(const cli_command *command, const convert_options *options, c
                                  "parameters", (json_int_t)il_model_parameters(model), "bytes", (json_int_t)bytes,
                                  "fingerprint", fingerprint));
     else
-        printf("%s: %llu parameters as %s, %llu bytes, fingerprint %s\n", options->out,
+        printf("%s: %llu parameters as %s, %llu bytes, fingerprint %s\n", cli_shown(options->out),
                (unsigned long long)il_model_parameters(model), dtype, (unsigned long long)bytes, fingerprint);
     free(weights);
 }
@@ -64,13 +64,13 @@ static il_status convert(cli_command *command, const convert_options *options, i
 int verb_convert(int argc, char **argv) {
     convert_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
             "type in which the weights of linear layers are stored (default: as they are)"),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",
             "fast_head_size=N: an output head that goes on learning, with N features (0: none); fast_head_lr=X: its "
             "learning rate"),
-        ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
+        ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", MAKES, .required = 1),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in the output directory if there is one"),
     };
     arg_spec spec = {.verb = "convert",

@@ -419,7 +419,8 @@ static il_status load_report(doctor *d, const char *path) {
 int verb_doctor(int argc, char **argv) {
     const char *against = NULL;
     arg_option table[] = {
-        ARG("--against", ARG_TEXT, &against, "FILE", "also compare with what doctor --json printed on another machine"),
+        ARG("--against", ARG_TEXT, &against, "FILE", "also compare with what doctor --json printed on another machine",
+            READS),
     };
     arg_spec spec = {.verb = "doctor",
                      .summary = "say what this machine is and whether it computes the same bits as every other",

@@ -42,7 +42,7 @@ typedef struct evaluation {
     const int32_t *tokens; /* [n_tokens]: the whole stream */
     size_t n_tokens, vocabulary, length, sequences, n_feed;
     float *nll, *logits; /* [n_feed], [n_feed, vocabulary] or NULL */
-    cli_file per_token, logits_file;
+    il_output *per_token, *logits_file;
     /* results */
     double total, totals[BUCKETS]; /* sums of nll; bucket k holds positions 2^(k-1) .. 2^k - 1, bucket 0 position 0 */
     uint64_t counted, counts[BUCKETS];
@@ -85,12 +85,12 @@ static il_status open_outputs(evaluation *e) {
     e->nll = cli_alloc(e->n_feed, sizeof *e->nll);
     if (e->options->logits) e->logits = cli_alloc(e->n_feed * e->vocabulary, sizeof *e->logits);
     if (e->options->per_token) {
-        status = cli_file_open(&e->per_token, e->options->per_token, error);
-        if (!status) status = cli_file_begin_npy(&e->per_token, shape, 2, error);
+        status = il_output_open(e->options->per_token, &e->per_token, error);
+        if (!status) status = cli_npy_begin(e->per_token, shape, 2, error);
     }
     if (e->options->logits && !status) {
-        status = cli_file_open(&e->logits_file, e->options->logits, error);
-        if (!status) status = cli_file_begin_npy(&e->logits_file, shape, 3, error);
+        status = il_output_open(e->options->logits, &e->logits_file, error);
+        if (!status) status = cli_npy_begin(e->logits_file, shape, 3, error);
     }
     return status;
 }
@@ -113,10 +113,10 @@ static il_status count(evaluation *e, const int32_t *tokens, size_t at, size_t n
     }
     size_t first = at ? 0 : 1;
     if (e->options->per_token && n > first)
-        status = cli_file_write(&e->per_token, e->nll + first, (n - first) * sizeof *e->nll, error);
+        status = il_output_write(e->per_token, e->nll + first, (n - first) * sizeof *e->nll, error);
     size_t rows = at + n > e->length ? e->length - at : n; /* what follows the last target is not asked for */
     if (e->options->logits && !status)
-        status = cli_file_write(&e->logits_file, e->logits, rows * e->vocabulary * sizeof *e->logits, error);
+        status = il_output_write(e->logits_file, e->logits, rows * e->vocabulary * sizeof *e->logits, error);
     return status;
 }
 
@@ -156,6 +156,12 @@ static il_status read_sequence(evaluation *e, size_t index, cli_progress *progre
     return status;
 }
 
+static il_status finish(il_output **output, il_error *error) {
+    il_output *complete = *output;
+    *output = NULL;
+    return complete ? il_output_finish(complete, error) : IL_OK;
+}
+
 static il_status read_all(evaluation *e) {
     cli_progress progress;
     il_status status = IL_OK;
@@ -163,8 +169,8 @@ static il_status read_all(evaluation *e) {
     for (size_t i = 0; i < e->sequences && !status; i++) status = read_sequence(e, i, &progress);
     cli_progress_end(&progress);
     e->seconds = cli_seconds() - progress.started;
-    if (!status && e->options->per_token) status = cli_file_finish(&e->per_token, &e->command->error);
-    if (!status && e->options->logits) status = cli_file_finish(&e->logits_file, &e->command->error);
+    if (!status) status = finish(&e->per_token, &e->command->error);
+    if (!status) status = finish(&e->logits_file, &e->command->error);
     return status;
 }
 
@@ -299,10 +305,6 @@ static const char *misuse(const arg_spec *spec, const eval_options *options) {
     static const char *const theirs[] = {"--author-field", "--read-bytes", "--next-bytes", "--placements", "--seed"};
     if (options->grads && options->frozen)
         return "--grads and --frozen exclude each other: the gradient is that of the learning model";
-    const char *const outputs[] = {options->per_token, options->logits, options->grads};
-    for (size_t i = 0; i < COUNT_OF(outputs); i++)
-        if (outputs[i] && outputs[(i + 1) % 3] && !strcmp(outputs[i], outputs[(i + 1) % 3]))
-            return "--per-token, --logits and --grads need a file each";
     for (size_t i = 0; options->reading_gain && i < COUNT_OF(ours); i++)
         if (arg_given(spec, ours[i]))
             return "--reading-gain goes with --author-field, --read-bytes, --next-bytes, --placements and --seed only; "
@@ -318,8 +320,8 @@ static const char *misuse(const arg_spec *spec, const eval_options *options) {
 int verb_eval(int argc, char **argv) {
     eval_options options = {.gain = {.read_bytes = 100000, .next_bytes = 20000, .placements = 32, .seed = 1}};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP),
-        ARG("--data", ARG_TEXT, &options.data, "FILE", "tokens, or " CLI_FILE_HELP, .required = 1),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP, READS),
+        ARG("--data", ARG_TEXT, &options.data, "FILE", "tokens, or " CLI_FILE_HELP, READS, .required = 1),
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS),
         ARG("--seq-len", ARG_COUNT, &options.length, "L",
             "tokens of a sequence, each from a fresh state (default: the whole file is one)", RANGE(1, 1e15)),
@@ -332,10 +334,11 @@ int verb_eval(int argc, char **argv) {
         ARG("--by-position", ARG_FLAG, &options.by_position, NULL,
             "loss by position in the sequence, and what the inner loop does there"),
         ARG("--per-token", ARG_TEXT, &options.per_token, "FILE.npy",
-            "write every loss, fp32 [sequences, L], NaN where left out"),
-        ARG("--logits", ARG_TEXT, &options.logits, "FILE.npy", "write all logits, fp32 [sequences, L, vocabulary]"),
+            "write every loss, fp32 [sequences, L], NaN where left out", WRITES),
+        ARG("--logits", ARG_TEXT, &options.logits, "FILE.npy", "write all logits, fp32 [sequences, L, vocabulary]",
+            WRITES),
         ARG("--grads", ARG_TEXT, &options.grads, "FILE.safetensors",
-            "write the gradient of the recipe's loss for every tensor"),
+            "write the gradient of the recipe's loss for every tensor", WRITES),
         ARG("--reading-gain", ARG_FLAG, &options.reading_gain, NULL,
             "how much reading an author lowers the loss on the text that follows; needs JSON that names authors"),
         ARG("--author-field", ARG_TEXT, &options.gain.documents.also[0], "NAME",
@@ -379,8 +382,8 @@ int verb_eval(int argc, char **argv) {
     e->command = &command;
     e->options = &options;
     if (!status) status = evaluate(e);
-    cli_file_abandon(&e->per_token);
-    cli_file_abandon(&e->logits_file);
+    il_output_abandon(e->per_token);
+    il_output_abandon(e->logits_file);
     il_data_close(e->data);
     il_tokenizer_close(e->tokenizer);
     il_model_unref(e->model);

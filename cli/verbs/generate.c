@@ -1,9 +1,8 @@
-/* generate.c: `innerloop generate`: continues a prompt. Standard output holds what the model wrote and
- * nothing else, in the exact bytes, so that it can be piped; the prompt is not repeated. */
+/* generate.c: `innerloop generate`: continues a prompt. Standard output holds what the model wrote and nothing else but
+ * a last line end, so that it can be piped; --json has the exact bytes. The prompt is not repeated. */
 #include "bundled_model.h"
 #include "command.h"
 #include "documents.h"
-#include "files.h"
 #include "interrupt.h"
 #include "lines.h"
 #include "model_choice.h"
@@ -14,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { RECENT = 64, PROMPT_TOKENS = 2048 };
 
@@ -298,10 +296,8 @@ static il_status generate(generation *g) {
     cli_command *command = g->command;
     const generate_options *options = g->options;
     il_error *error = &command->error;
-    il_status status = options->save ? cli_path_writable(options->save, error) : IL_OK;
-    if (!status)
-        status = cli_choose_session(command, options->model, options->load, NULL, NULL, 0, &g->model, &g->tokenizer,
-                                    &g->session);
+    il_status status = cli_choose_session(command, options->model, options->load, NULL, NULL, 0, &g->model,
+                                          &g->tokenizer, &g->session);
     if (!status) status = make_prompt(g);
     if (status) return status;
     g->logits = cli_alloc((size_t)il_model_config(g->model)->vocab_size, sizeof *g->logits);
@@ -332,7 +328,7 @@ static il_status generate(generation *g) {
                                  cli_json_real(g->seconds), "prompt_seconds", cli_json_real(g->prompt_seconds),
                                  "tokens_per_s", cli_json_real(rate), "finish", g->finish, "ids", g->ids));
     } else {
-        if (isatty(STDOUT_FILENO)) putchar('\n');
+        if (g->outlet.bytes && g->outlet.text[g->outlet.bytes - 1] != '\n') putchar('\n'); /* as text files end */
         fflush(stdout);
         cli_note(command->verb, "%zu prompt tokens in %.2f s, %llu tokens in %.2f s (%.1f tokens/s), finish: %s",
                  g->n_prompt, g->prompt_seconds, (unsigned long long)g->generated, g->seconds, rate, g->finish);
@@ -359,12 +355,13 @@ int verb_generate(int argc, char **argv) {
     options.min_p = (double)sampling.min_p;
     options.repeat_penalty = (double)sampling.repeat_penalty;
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
         ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "text to continue; it is not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
-            "read that text from a file, all of it, also a .gz or .zst (- is standard input)"),
-        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; no prompt is needed then"),
-        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "save the state after what was printed"),
+            "read that text from a file, all of it, also a .gz or .zst (- is standard input)", READS),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; no prompt is needed then", READS),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "save the state after what was printed",
+            REPLACES("--load-state")),
         ARG("--max-tokens", ARG_COUNT, &options.tokens_max, "N", "stop after N tokens (default 256)", RANGE(0, 1e15)),
         ARG("--temperature", ARG_REAL, &options.temperature, "F",
             "how evenly tokens are drawn; 0: always the likeliest token (default 0.8)", RANGE(0, 100)),

@@ -67,7 +67,7 @@ static il_status make_model(cli_command *command, const init_options *options, c
                                      (json_int_t)il_model_parameters(model), "vocab_size", config->vocab_size,
                                      "fingerprint", fingerprint));
         else
-            printf("%s: %llu parameters, vocabulary %d, fingerprint %s\n", options->out,
+            printf("%s: %llu parameters, vocabulary %d, fingerprint %s\n", cli_shown(options->out),
                    (unsigned long long)il_model_parameters(model), config->vocab_size, fingerprint);
     }
     il_model_unref(model);
@@ -80,7 +80,7 @@ int verb_init(int argc, char **argv) {
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}", "size of the model",
             .required = 1),
-        ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", .required = 1),
+        ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", MAKES, .required = 1),
         ARG("--mixer", ARG_CHOICE, &options.mixer, mixers.text,
             "what mixes tokens in each layer (default " CLI_MIXER_DEFAULT ", with a fast head)"),
         ARG("--layers", ARG_TEXT, &options.layers, "NAME,…",
@@ -88,7 +88,7 @@ int verb_init(int argc, char **argv) {
         ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
             "block around the mixer (default mamba; transformer for self_attention)"),
         ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
-            "SentencePiece file, or bytes (default bytes); it sets vocab_size and the ids of BOS and EOS"),
+            "SentencePiece file, or bytes (default bytes); it sets vocab_size and the ids of BOS and EOS", READS),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE", "set a key of config.json; can be repeated"),
         ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the weights (default 0)", RANGE(0, ARG_SEED_MAX)),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in DIR if there is one"),

@@ -317,7 +317,7 @@ static il_status inspect(inspection *in) {
 
 static void print_value(const json_t *value) {
     if (json_is_string(value)) {
-        printf("%s\n", json_string_value(value));
+        printf("%s\n", cli_shown(json_string_value(value)));
     } else if (json_is_real(value)) {
         printf("%.9g\n", json_real_value(value)); /* JSON's 17 digits are for programs */
     } else {
@@ -335,7 +335,7 @@ static void print_text(json_t *object) {
         if (json_is_object(value)) {
             printf("%s\n", key);
             json_object_foreach(value, inner_key, inner) {
-                printf("  %-22s ", inner_key);
+                printf("  %-22s ", cli_shown(inner_key));
                 print_value(inner);
             }
         } else if (!strcmp(key, "layers")) {
@@ -355,8 +355,8 @@ static void print_text(json_t *object) {
             printf("%s %zu\n", key, json_array_size(value));
             json_array_foreach(value, i, inner) {
                 const json_t *dtype = json_object_get(inner, "dtype");
-                printf("  %-64s %s%s", json_string_value(json_object_get(inner, "name")),
-                       dtype ? json_string_value(dtype) : "", dtype ? " " : "");
+                printf("  %-64s %s%s", cli_shown(json_string_value(json_object_get(inner, "name"))),
+                       dtype ? cli_shown(json_string_value(dtype)) : "", dtype ? " " : "");
                 print_value(json_object_get(inner, "shape"));
             }
         } else {

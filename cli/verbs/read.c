@@ -89,10 +89,8 @@ static il_status read_all(reading *r) {
 static il_status begin(reading *r, const read_options *options, const char *path) {
     il_error *error = &r->command->error;
     il_documents_options documents = cli_documents_options(&options->documents);
-    il_status status = cli_path_writable(options->save, error); /* rather now than after the reading */
-    if (!status)
-        status = cli_choose_session(r->command, options->model, options->load, path, &documents, options->frozen,
-                                    &r->model, &r->tokenizer, &r->session);
+    il_status status = cli_choose_session(r->command, options->model, options->load, path, &documents, options->frozen,
+                                          &r->model, &r->tokenizer, &r->session);
     if (status) return status;
     r->position = il_session_position(r->session);
     if (!r->position) {
@@ -122,7 +120,7 @@ static il_status read_text(reading *r, const read_options *options, const char *
                                  cli_interrupted() != 0));
     else
         printf("%s: position %llu, %llu bytes; read %llu tokens (%llu bytes of text) in %.1f s, %.0f tokens/s%s\n",
-               options->save, position, size, tokens, bytes, seconds, rate(r),
+               cli_shown(options->save), position, size, tokens, bytes, seconds, rate(r),
                cli_interrupted() ? ", interrupted" : "");
     return IL_OK;
 }
@@ -130,9 +128,10 @@ static il_status read_text(reading *r, const read_options *options, const char *
 int verb_read(int argc, char **argv) {
     read_options options = {0};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP),
-        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write, NAME.ilstate", .required = 1),
-        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP, READS),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write, NAME.ilstate",
+            REPLACES("--load-state"), .required = 1),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file", READS),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "make no inner update, now and in what goes on from the state: the control for learning while reading"),
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS_OF_TEXT),

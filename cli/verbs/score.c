@@ -348,10 +348,8 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_error *error = &s->command->error;
     il_session_stats stats;
     il_documents_options documents = cli_documents_options(&options->documents);
-    il_status status = options->save ? cli_path_writable(options->save, error) : IL_OK;
-    if (!status)
-        status = cli_choose_session(s->command, options->model, options->load, path, &documents, options->frozen,
-                                    &s->model, &s->tokenizer, &s->session);
+    il_status status = cli_choose_session(s->command, options->model, options->load, path, &documents, options->frozen,
+                                          &s->model, &s->tokenizer, &s->session);
     if (status) return status;
     il_session_get_stats(s->session, &stats);
     if (options->relative) status = check_relative(s, options, stats.frozen);
@@ -401,9 +399,10 @@ static il_status score(scoring *s, const score_options *options, const char *pat
 int verb_score(int argc, char **argv) {
     score_options options = {.by = "line"};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP),
-        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state from which the text goes on (see read)"),
-        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write at the end, as read does"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP, READS),
+        ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state from which the text goes on (see read)", READS),
+        ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write at the end, as read does",
+            REPLACES("--load-state")),
         ARG("--learn", ARG_COUNT, &options.learn, "N", "read the first N lines without reporting them (default 0)",
             RANGE(0, 1e15)),
         ARG("--by", ARG_CHOICE, &options.by, "{token,line,passage}",
@@ -420,7 +419,8 @@ int verb_score(int argc, char **argv) {
         ARG("--only-marked", ARG_FLAG, &options.only_marked, NULL, "print nothing but what is marked"),
         ARG("--top", ARG_COUNT, &options.top, "K",
             "print only the K that score highest, at the end or at Ctrl-C, the highest first", RANGE(1, 100000)),
-        ARG("--html", ARG_TEXT, &options.html, "FILE.html", "write a heat map of the text as a page of its own"),
+        ARG("--html", ARG_TEXT, &options.html, "FILE.html", "write a heat map of the text as a page of its own",
+            WRITES),
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS_OF_TEXT),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "make no inner update: the control for learning while reading"),
@@ -493,7 +493,7 @@ int verb_score(int argc, char **argv) {
     }
     il_status status = cli_command_open(&command, &spec);
     if (!status) status = score(s, &options, spec.operands.items[0]);
-    cli_file_abandon(&s->html.file);
+    il_output_abandon(s->html.output);
     score_top_close(&s->top);
     cli_peak_close(s->peak);
     free(s->quantile);

@@ -1,6 +1,7 @@
 /* score_html.c: the heat map: one page that needs nothing else, written as the text comes, in constant
  * memory. The head of the page, which is known last, is written last and moved to the top by the style sheet. */
 #include "verbs/score_html.h"
+#include "output.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -83,7 +84,7 @@ static il_status put(score_html *html, il_error *error, const char *format, ...)
     va_start(args, format);
     int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return cli_file_write(&html->file, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1, error);
+    return il_output_write(html->output, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1, error);
 }
 
 /* Well-formed UTF-8 as text of the page: what HTML forbids is shown as a dot. */
@@ -98,9 +99,14 @@ static il_status put_text(score_html *html, const char *text, size_t bytes, il_e
         else if ((c < 32 && c != '\t' && c != '\n') || c == 127)
             status = c == '\r' ? IL_OK : put(html, error, "·");
         else
-            status = cli_file_write(&html->file, text + i, 1, error);
+            status = il_output_write(html->output, text + i, 1, error);
     }
     return status;
+}
+
+static il_status put_name(score_html *html, il_error *error) {
+    const char *name = cli_shown(html->view->name);
+    return put_text(html, name, strlen(name), error);
 }
 
 /* ---- the chart ---- */
@@ -181,14 +187,14 @@ il_status score_html_begin(score_html *html, const score_view *view, const char 
     const palette *colours = palette_of(view);
     html->view = view;
     html->width = 1;
-    il_status status = cli_file_open(&html->file, path, error);
+    il_status status = il_output_open(path, &html->output, error);
     if (status) return status;
     status = put(html, error,
                  "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n"
                  "<meta name=\"viewport\" content=\"width=device-width\">\n<title>");
-    if (!status) status = put_text(html, view->name, strlen(view->name), error);
+    if (!status) status = put_name(html, error);
     if (!status) status = put(html, error, " — %s</title>\n<style>\n", colours->title);
-    if (!status) status = cli_file_write(&html->file, style, sizeof style - 1, error);
+    if (!status) status = il_output_write(html->output, style, sizeof style - 1, error);
     for (int i = 1; i < colours->levels && !status; i++) {
         const char *by_day = colours->day[i], *by_night = colours->night[i];
         int strong = i <= colours->strong_to || i >= colours->strong_from;
@@ -203,7 +209,7 @@ il_status score_html_begin(score_html *html, const score_view *view, const char 
 }
 
 il_status score_html_line(score_html *html, const score_line *line, il_error *error) {
-    if (!html->file.stream) return IL_OK;
+    if (!html->output) return IL_OK;
     const score_unit *unit = &line->unit;
     double score = score_of(html->view, unit, SCORE_BY_LINE);
     int marked = unit->above && html->view->by == SCORE_BY_LINE, gap = score_is_blank(line->text, line->bytes);
@@ -229,7 +235,7 @@ il_status score_html_line(score_html *html, const score_line *line, il_error *er
 }
 
 il_status score_html_passage(score_html *html, const score_unit *unit, il_error *error) {
-    if (!html->file.stream || html->view->by != SCORE_BY_PASSAGE) return IL_OK;
+    if (!html->output || html->view->by != SCORE_BY_PASSAGE) return IL_OK;
     il_status status = put(html, error, "<div class=\"pass%s\">passage %llu: ", unit->above ? " hot" : "",
                            (unsigned long long)unit->index);
     if (!status && html->view->relative)
@@ -255,12 +261,12 @@ static il_status put_facts(score_html *html, const score_unit *all, uint64_t abo
 }
 
 il_status score_html_end(score_html *html, const score_unit *all, uint64_t above, il_error *error) {
-    if (!html->file.stream) return IL_OK;
+    if (!html->output) return IL_OK;
     const score_view *view = html->view;
     const palette *colours = palette_of(view);
     double score = all->bytes ? score_of(view, all, SCORE_BY_PASSAGE) : 0;
     il_status status = put(html, error, "<header>\n<h1>");
-    if (!status) status = put_text(html, html->view->name, strlen(html->view->name), error);
+    if (!status) status = put_name(html, error);
     if (!status)
         status = put(html, error,
                      view->relative ? "</h1>\n<div class=\"big\">%+.3f <small>bits per byte by what it learned of this "
@@ -276,5 +282,8 @@ il_status score_html_end(score_html *html, const score_unit *all, uint64_t above
             put(html, error, "<i class=\"c%d\" title=\"%.1f bits and %s\"></i>", i, bits, bits < 0 ? "less" : "more");
     }
     if (!status) status = put(html, error, "</b> %s</div>\n</header>\n</main>\n</html>\n", colours->high);
-    return status ? status : cli_file_finish(&html->file, error);
+    if (status) return status;
+    il_output *output = html->output;
+    html->output = NULL;
+    return il_output_finish(output, error);
 }

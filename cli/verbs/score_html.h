@@ -9,7 +9,7 @@ enum { SCORE_CHART = 240 };
 
 typedef struct score_html {
     const score_view *view;
-    cli_file file; /* zeroed: no page is wanted */
+    il_output *output; /* NULL: no page is wanted, or it is complete */
     /* The chart in constant memory: `filled` columns of `width` bytes of text; full, they are merged in
      * pairs. */
     double bits[SCORE_CHART], bytes[SCORE_CHART];

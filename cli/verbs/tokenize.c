@@ -35,9 +35,9 @@ int verb_tokenize(int argc, char **argv) {
     int print = 0, special = 0;
     cli_documents documents = {0};
     arg_option table[] = {
-        ARG("--tokenizer", ARG_TEXT, &path, "{FILE,bytes}", "SentencePiece file, tokenizer.json, or bytes",
+        ARG("--tokenizer", ARG_TEXT, &path, "{FILE,bytes}", "SentencePiece file, tokenizer.json, or bytes", READS,
             .required = 1),
-        ARG("--out", ARG_TEXT, &out, "DIR", "where the shards go, NAME.bin for each file"),
+        ARG("--out", ARG_TEXT, &out, "DIR", "where the shards go, NAME.bin for each file", MAKES),
         ARG("--ids", ARG_FLAG, &print, NULL, "print a JSON array of the tokens of each document instead"),
         ARG("--special", ARG_FLAG, &special, NULL,
             "with --ids: special tokens that are written out are those tokens, and the tokenizer's BOS comes first"),
@@ -76,7 +76,7 @@ int verb_tokenize(int argc, char **argv) {
         cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "tokens", (json_int_t)tokens,
                                  "seconds", cli_json_real(seconds)));
     else if (!status && !print)
-        printf("%s: %llu tokens, %.1f s\n", out, (unsigned long long)tokens, seconds);
+        printf("%s: %llu tokens, %.1f s\n", cli_shown(out), (unsigned long long)tokens, seconds);
     il_tokenizer_close(tokenizer);
     code = cli_command_close(&command, status);
     return usage ? 2 : code;

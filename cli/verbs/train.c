@@ -16,20 +16,21 @@
 
 static void report(const train_options *options, const train_result *r) {
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
-    printf("%s/latest: step %llu, ", options->out, (unsigned long long)r->made);
+    printf("%s/latest: step %llu, ", cli_shown(options->out), (unsigned long long)r->made);
     if (r->tokens)
         printf("loss %.4f, %.0f tokens/s\n", r->step.loss, rate);
     else
         printf("nothing left to do\n");
     if (isnan(r->validation.best_loss)) return;
     if (options->patience)
-        printf("%s/best: step %llu, ", options->out, (unsigned long long)r->validation.best_step);
+        printf("%s/best: step %llu, ", cli_shown(options->out), (unsigned long long)r->validation.best_step);
     else
         printf("best validation: step %llu, ", (unsigned long long)r->validation.best_step);
     if (isfinite(r->val_bits))
-        printf("%.4f bits per byte of %s, read whole\n", r->validation.best_loss * r->val_bits, options->val);
+        printf("%.4f bits per byte of %s, read whole\n", r->validation.best_loss * r->val_bits,
+               cli_shown(options->val));
     else
-        printf("loss %.4f on %s, %s\n", r->validation.best_loss, options->val,
+        printf("loss %.4f on %s, %s\n", r->validation.best_loss, cli_shown(options->val),
                r->is_whole ? "read whole" : "in windows");
 }
 
@@ -95,11 +96,12 @@ int verb_train(int argc, char **argv) {
             RANGE(0.01, 1e5)),
         ARG("--mixer", ARG_CHOICE, &made.mixer, mixers.text,
             "of a new model: what mixes tokens in each layer (default " CLI_MIXER_DEFAULT ", with a fast head)"),
-        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)"),
-        ARG("--data", ARG_LIST, &data, "FILE", "the same as FILE: tokens, or " CLI_FILE_HELP),
+        ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)",
+            READS),
+        ARG("--data", ARG_LIST, &data, "FILE", "the same as FILE: tokens, or " CLI_FILE_HELP, READS),
         CLI_DOCUMENTS_OPTIONS(documents, CLI_FORMATS),
         ARG("--out", ARG_TEXT, &options.out, "DIR",
-            "where checkpoints go: step-N, and latest; of a new model: its folder (default FILE-model)"),
+            "where checkpoints go: step-N, and latest; of a new model: its folder (default FILE-model)", MAKES),
         ARG("--steps", ARG_COUNT, &options.steps, "N", "number of updates, the length of the schedule", RANGE(1, 1e9)),
         ARG("--batch-tokens", ARG_COUNT, &options.batch_tokens, "N", "tokens in a step", RANGE(1, 1e12)),
         ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens in a sequence", RANGE(1, 1 << 20)),
@@ -128,14 +130,15 @@ int verb_train(int argc, char **argv) {
             "steps until that factor is 1 (default: as many as --warmup)", RANGE(0, 1e15)),
         ARG("--val", ARG_TEXT, &options.val, "FILE",
             "validate on this text or token shard: read whole as it will be in use, if training is stateful, else in "
-            "windows"),
+            "windows",
+            READS),
         ARG("--val-every", ARG_COUNT, &options.val_every, "N",
             "steps between validations (default: a tenth of --steps)", RANGE(1, 1e15)),
         ARG("--patience", ARG_COUNT, &options.patience, "N",
             "keep the best by --val as --out's best, and stop when N in a row are no better", RANGE(1, 1e9)),
         ARG("--save-every", ARG_COUNT, &options.save_every, "N",
             "steps between checkpoints (default: a tenth of --steps); the last is always saved", RANGE(1, 1e15)),
-        ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "write a line of JSON for every step"),
+        ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "write a line of JSON for every step", WRITES),
         ARG("--resume", ARG_FLAG, &options.resume, NULL,
             "go on from --out's latest, as if never stopped: with the same data and options"),
         ARG("--resume-with-changes", ARG_FLAG, &options.resume_with_changes, NULL,

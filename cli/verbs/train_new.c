@@ -378,7 +378,7 @@ static void report(const making *m) {
                                  "interrupted", cli_interrupted() != 0, "commands", lines));
     } else if (!cli_interrupted()) {
         char *word = cli_shell_word(m->out);
-        printf("%s: %.3f bits per byte of %s, read whole; with nothing learned while reading %.3f\n", m->out,
+        printf("%s: %.3f bits per byte of %s, read whole; with nothing learned while reading %.3f\n", cli_shown(m->out),
                m->learning.bits_per_byte, m->split.held_out, m->frozen.bits_per_byte);
         printf("innerloop generate --model %s --prompt '…' writes on, score, read and compress take it too\n", word);
         free(word);

@@ -27,16 +27,13 @@ il_status train_plan_write(const train_plan *p, const char *path, il_error *erro
                                       (json_int_t)p->schedule.batch_tokens, "steps", (json_int_t)p->schedule.steps,
                                       "val_every", (json_int_t)p->schedule.val_every, "fresh", p->schedule.fresh, "lr",
                                       p->schedule.lr, "tokens_per_s", p->tokens_per_s));
-    char *text = json_dumps(root, JSON_INDENT(1));
+    char *json = json_dumps(root, JSON_INDENT(1));
     json_decref(root);
-    if (!text) return cli_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
-    cli_file file = {0};
-    il_status status = cli_file_open(&file, path, error);
-    if (!status) status = cli_file_write(&file, text, strlen(text), error);
-    if (!status) status = cli_file_write(&file, "\n", 1, error);
-    if (!status) status = cli_file_finish(&file, error);
-    cli_file_abandon(&file);
+    if (!json) return cli_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
+    char *text = cli_format("%s\n", json);
+    il_status status = cli_path_write(path, text, strlen(text), error);
     free(text);
+    free(json);
     return status;
 }
 

@@ -115,27 +115,37 @@ static il_status open_trainer(training *t) {
     return il_trainer_open(t->model, t->data, &o, &t->trainer, &t->command->error);
 }
 
-/* Cuts the log at path to what a run has written after `done` steps. */
+/* Of a line of the log, without its end, the step; 0 when it is none. */
+static uint64_t step_of(const char *line, size_t bytes) {
+    json_t *object = json_loadb(line, bytes, 0, NULL), *step = json_object_get(object, "step");
+    uint64_t number = json_is_integer(step) && json_integer_value(step) > 0 ? (uint64_t)json_integer_value(step) : 0;
+    json_decref(object);
+    return number;
+}
+
+/* Cuts the log at path to what a run has written after `done` steps. What is no log is left alone. */
 static il_status trim_log(const char *path, uint64_t done, il_error *error) {
+    static const char begins[] = "{\"step\":";
     char *text;
-    size_t bytes;
-    cli_file file = {0};
+    size_t bytes, kept = 0;
     il_status status = cli_path_read(path, &text, &bytes, error);
     if (status) return status;
-    status = cli_file_open(&file, path, error);
-    for (char *line = text; !status && line < text + bytes;) {
-        char *end = memchr(line, '\n', (size_t)(text + bytes - line));
-        if (!end) break; /* a line cut short by a crash */
-        size_t n = (size_t)(end - line) + 1;
-        json_t *object = json_loadb(line, n, 0, NULL);
-        json_t *step = json_object_get(object, "step");
-        if (json_is_integer(step) && (uint64_t)json_integer_value(step) <= done)
-            status = cli_file_write(&file, line, n, error);
-        json_decref(object);
-        line = end + 1;
+    for (char *line = text, *end; line < text + bytes; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(text + bytes - line));
+        size_t n = (size_t)((end ? end : text + bytes) - line);
+        uint64_t step = end ? step_of(line, n) : 0;
+        /* a crash may have cut the last line short */
+        int is_ours = end ? step > 0 : !memcmp(line, begins, n < sizeof begins - 1 ? n : sizeof begins - 1);
+        if (!is_ours) {
+            free(text);
+            return cli_fail(error, IL_ERR_FORMAT, "%s: not a log of train: --resume --log would empty it", path);
+        }
+        if (!end) break;
+        if (step > done) continue;
+        memmove(text + kept, line, n + 1);
+        kept += n + 1;
     }
-    if (!status) status = cli_file_finish(&file, error);
-    cli_file_abandon(&file);
+    if (kept < bytes) status = cli_path_write(path, text, kept, error);
     free(text);
     return status;
 }

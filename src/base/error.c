@@ -8,26 +8,52 @@
 
 #include "base/utf8.h"
 
-/* Names in messages come from files, and lines are cut to fit: what is not printable UTF-8 becomes '?'. */
-static void make_printable(char *line) {
-    for (char *at = line, *end = line + strlen(line); at < end;) {
-        int length = il_utf8_length(at, (size_t)(end - at)), control = (unsigned char)*at < 0x20 || *at == 0x7f;
-        if (length == 0 || control) *at = '?';
-        at += length ? length : 1;
-    }
+enum { LINE_BYTES = 6000, ROOM = sizeof((il_error *)0)->message - 1 };
+
+/* A line that is too long loses its middle: its end says what is wrong. */
+static void shorten(char *line) {
+    static const char gap[] = "…";
+    size_t n = strlen(line), head = ROOM / 2, from = n - (ROOM - head - (sizeof gap - 1));
+    if (n <= ROOM) return;
+    while (head && ((unsigned char)line[head] & 0xC0) == 0x80) head--;
+    while (((unsigned char)line[from] & 0xC0) == 0x80) from++;
+    memcpy(line + head, gap, sizeof gap - 1);
+    memmove(line + head + sizeof gap - 1, line + from, n - from + 1);
 }
 
-static void fill(il_error *error, il_status status, const char *format, va_list args) {
+/* Names in messages come from outside: a byte that is a control character's or not UTF-8 becomes \\xHH. */
+static void make_printable(const char *line, char *message) {
+    size_t n = 0, bytes = strlen(line), taken;
+    for (size_t i = 0; i < bytes; i += taken) {
+        int length = il_utf8_length(line + i, bytes - i), control = (unsigned char)line[i] < 0x20 || line[i] == 0x7f;
+        int shown = length && !control;
+        taken = length ? (size_t)length : 1;
+        if (n + (shown ? taken : 4) > ROOM) break;
+        if (shown)
+            memcpy(message + n, line + i, taken);
+        else
+            snprintf(message + n, 5, "\\x%02X", (unsigned char)line[i]);
+        n += shown ? taken : 4;
+    }
+    message[n] = 0;
+}
+
+/* number: of the errno whose text is appended; 0: none is. */
+static void fill(il_error *error, il_status status, int number, const char *format, va_list args) {
+    char line[LINE_BYTES], text[128];
     if (!error) return;
     error->status = status;
-    vsnprintf(error->message, sizeof error->message, format, args);
-    make_printable(error->message);
+    vsnprintf(line, sizeof line - sizeof text, format, args);
+    size_t n = strlen(line);
+    if (number) snprintf(line + n, sizeof line - n, ": %s", strerror_r(number, text, sizeof text));
+    shorten(line);
+    make_printable(line, error->message);
 }
 
 il_status il_fail(il_error *error, il_status status, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    fill(error, status, format, args);
+    fill(error, status, 0, format, args);
     va_end(args);
     return status;
 }
@@ -36,13 +62,8 @@ il_status il_fail_errno(il_error *error, il_status status, const char *format, .
     int number = errno;
     va_list args;
     va_start(args, format);
-    fill(error, status, format, args);
+    fill(error, status, number, format, args);
     va_end(args);
-    if (error) {
-        size_t used = strlen(error->message);
-        char text[128];
-        snprintf(error->message + used, sizeof error->message - used, ": %s", strerror_r(number, text, sizeof text));
-    }
     return status;
 }
 

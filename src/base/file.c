@@ -1,24 +1,21 @@
 /* file.c: whole files, mapped to read, replaced to write. A reader sees the old file or the new one, never a
- * part: bytes go to a temporary file in the same folder that is synced and renamed over the old. Refuses
- * folders, devices and pipes, which a rename would destroy. Links are followed. */
+ * part: bytes go to a temporary file in the same folder that is synced and renamed over the old. Pipes and character
+ * devices, which a rename would destroy, are written as they are. Refuses folders and what may not be written. */
 #include "base/file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/temporary.h"
 
 enum { BUFFER_BYTES = 1 << 18 };
 
@@ -60,8 +57,99 @@ void il_map_close(il_map *map) {
 
 /* ---- replacing ---- */
 
-/* Opens a file beside path that did not exist before. */
-static il_status open_temporary(il_writer *writer, il_error *error) {
+/* What a path leads to. */
+typedef struct target {
+    int fd;      /* an open one that the path names, else -1 */
+    int exists;  /* there is something */
+    int streams; /* written as it comes */
+    struct stat info;
+    char real[PATH_MAX]; /* links followed */
+} target;
+
+/* N of /dev/fd/N and the like, else -1. Opening these names would begin a file anew. */
+static int descriptor(const char *path) {
+    static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
+    if (strcmp(path, "/dev/stdout") == 0) return STDOUT_FILENO;
+    if (strcmp(path, "/dev/stderr") == 0) return STDERR_FILENO;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        const char *number = path + strlen(folders[i]);
+        if (strncmp(path, folders[i], strlen(folders[i])) != 0) continue;
+        size_t digits = strspn(number, "0123456789");
+        if (digits && digits < 9 && !number[digits]) return atoi(number);
+    }
+    return -1;
+}
+
+/* Leaves of a path the folder that it is in. Two bytes are enough for any. */
+static void cut_name(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash)
+        slash[slash == path] = 0;
+    else
+        memcpy(path, ".", 2);
+}
+
+/* Where the links at path lead, also when there is nothing; 0 with errno when they lead nowhere. */
+static int follow(const char *path, char real[PATH_MAX]) {
+    enum { LINKS_MAX = 40 };
+    char link[PATH_MAX];
+    if (realpath(path, real)) return 1;
+    if (errno != ENOENT) return 0;
+    size_t bytes = strlen(path) + 1;
+    errno = ENAMETOOLONG;
+    if (bytes > PATH_MAX) return 0;
+    memcpy(real, path, bytes);
+    for (int links = 0; links <= LINKS_MAX; links++) {
+        ssize_t n = readlink(real, link, sizeof link - 1);
+        if (n < 0) return 1; /* no link: what is to be made */
+        link[n] = 0;
+        char *slash = strrchr(real, '/');
+        size_t head = link[0] == '/' || !slash ? 0 : (size_t)(slash - real) + 1;
+        errno = ENAMETOOLONG;
+        if (head + (size_t)n >= PATH_MAX) return 0;
+        memcpy(real + head, link, (size_t)n + 1);
+    }
+    errno = ELOOP;
+    return 0;
+}
+
+static il_status check_folder(const char *path, const target *to, il_error *error) {
+    char folder[PATH_MAX];
+    struct stat info;
+    memcpy(folder, to->real, strlen(to->real) + 1);
+    cut_name(folder);
+    if (stat(folder, &info) != 0 && errno == ENOENT)
+        return il_fail(error, IL_ERR_IO, "%s: there is no folder %s", path, folder);
+    if (strlen(to->real) + IL_TEMPORARY_BYTES >= PATH_MAX)
+        errno = ENAMETOOLONG;
+    else if (access(folder, W_OK | X_OK) == 0)
+        return IL_OK;
+    return il_fail_errno(error, IL_ERR_IO, "%s: cannot create", path);
+}
+
+static il_status look(const char *path, target *to, il_error *error) {
+    *to = (target){.fd = descriptor(path)};
+    if (!*path) return il_fail(error, IL_ERR_ARG, "a file needs a name");
+    if (to->fd >= 0) {
+        int flags = fcntl(to->fd, F_GETFL);
+        to->exists = to->streams = 1;
+        errno = EBADF;
+        if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY) return IL_OK;
+        return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", path);
+    }
+    if (!follow(path, to->real)) return il_fail_errno(error, IL_ERR_IO, "%s: cannot resolve", path);
+    to->exists = stat(to->real, &to->info) == 0;
+    if (!to->exists && errno != ENOENT) return il_fail_errno(error, IL_ERR_IO, "%s: cannot create", path);
+    if (to->exists && S_ISDIR(to->info.st_mode)) return il_fail(error, IL_ERR_IO, "%s: a folder, not a file", path);
+    to->streams = to->exists && (S_ISCHR(to->info.st_mode) || S_ISFIFO(to->info.st_mode));
+    if (to->exists && !to->streams && !S_ISREG(to->info.st_mode))
+        return il_fail(error, IL_ERR_IO, "%s: neither a file nor a pipe", path);
+    if (to->exists && access(to->real, W_OK) != 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", path);
+    return to->streams ? IL_OK : check_folder(path, to, error);
+}
+
+/* Opens a file beside path that did not exist before. Until it has the mode of an older one nobody else may open it. */
+static il_status open_temporary(il_writer *writer, mode_t mode, il_error *error) {
     char *folder = il_path_parent(writer->allocator, writer->path);
     const char *slash = strrchr(writer->path, '/');
     if (!folder) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
@@ -72,8 +160,9 @@ static il_status open_temporary(il_writer *writer, il_error *error) {
         if (!writer->temporary) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", writer->path);
         writer->fd = il_file_allowed("open", writer->temporary)
                          ? -1
-                         : open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+                         : open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         if (writer->fd >= 0) {
+            writer->watch = il_temporary_watch(writer->temporary, NULL, strlen(writer->temporary));
             il_temporary_hold(writer->fd);
             return IL_OK;
         }
@@ -89,21 +178,38 @@ static il_status open_temporary(il_writer *writer, il_error *error) {
     return il_fail(error, IL_ERR_IO, "%s: no name for a temporary file is free", writer->path);
 }
 
+/* Permissions do not say all (/proc, a quota): a temporary is made and removed. */
+il_status il_writer_check(const char *path, il_error *error) {
+    target to;
+    il_allocator allocator = il_allocator_default();
+    IL_TRY(look(path, &to, error));
+    if (to.streams) return IL_OK;
+    il_writer writer = {.fd = -1, .allocator = &allocator, .path = il_strdup(&allocator, to.real)};
+    il_status status =
+        writer.path ? open_temporary(&writer, 0600, error) : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
+    il_writer_abandon(&writer);
+    return status;
+}
+
+static il_status open_stream(il_writer *writer, const target *to, il_error *error) {
+    if (to->fd >= 0)
+        writer->fd = fcntl(to->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    else
+        writer->fd = open(to->real, O_WRONLY | O_CLOEXEC);
+    return writer->fd >= 0 ? IL_OK : il_fail_errno(error, IL_ERR_IO, "%s: cannot open", writer->path);
+}
+
 il_status il_writer_open(const il_allocator *allocator, const char *path, il_writer *writer, il_error *error) {
-    struct stat info;
-    char real[PATH_MAX];
+    target to;
     *writer = (il_writer){.fd = -1, .allocator = allocator};
-    if (!*path) return il_fail(error, IL_ERR_ARG, "a file needs a name");
-    int exists = stat(path, &info) == 0;
-    if (exists && !S_ISREG(info.st_mode))
-        return il_fail(error, IL_ERR_IO, "%s: %s, not a file", path,
-                       S_ISDIR(info.st_mode) ? "a folder" : "a device or pipe");
-    if (exists && !realpath(path, real)) return il_fail_errno(error, IL_ERR_IO, "%s: cannot resolve", path);
-    writer->path = il_strdup(allocator, exists ? real : path);
+    IL_TRY(look(path, &to, error));
+    writer->path = il_strdup(allocator, to.streams ? path : to.real);
     writer->buffer = il_alloc_raw(allocator, BUFFER_BYTES, 1);
     if (!writer->path || !writer->buffer) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
-    IL_TRY(open_temporary(writer, error));
-    if (exists && fchmod(writer->fd, info.st_mode & 07777) != 0)
+    if (to.streams) return open_stream(writer, &to, error);
+    IL_TRY(open_temporary(writer, to.exists ? 0600 : 0666, error));
+    if (to.exists) (void)!fchown(writer->fd, to.info.st_uid, to.info.st_gid); /* most users may not */
+    if (to.exists && fchmod(writer->fd, to.info.st_mode & 07777) != 0)
         return il_fail_errno(error, IL_ERR_IO, "%s: cannot set its mode", writer->temporary);
     return IL_OK;
 }
@@ -139,24 +245,21 @@ il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_
     return IL_OK;
 }
 
-/* Leaves of a path the folder that it is in. Two bytes are enough for any. */
-static void cut_name(char *path) {
-    char *slash = strrchr(path, '/');
-    if (slash)
-        slash[slash == path] = 0;
-    else
-        memcpy(path, ".", 2);
-}
-
 il_status il_writer_finish(il_writer *writer, il_error *error) {
     IL_TRY(flush(writer, error));
-    if (il_file_allowed("fsync", writer->path) || fsync(writer->fd) != 0)
+    if (writer->temporary && (il_file_allowed("fsync", writer->path) || fsync(writer->fd) != 0))
         return il_fail_errno(error, IL_ERR_IO, "%s: cannot sync", writer->path);
     int fd = writer->fd;
     writer->fd = -1;
     if (close(fd) != 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot close", writer->path);
+    if (!writer->temporary) {
+        il_writer_abandon(writer); /* only frees */
+        return IL_OK;
+    }
     if (il_file_allowed("rename", writer->path) || rename(writer->temporary, writer->path) != 0)
         return il_fail_errno(error, IL_ERR_IO, "%s: cannot replace", writer->path);
+    il_temporary_unwatch(writer->watch);
+    writer->watch = 0;
     char *folder = writer->temporary; /* its name is free, and in memory that is not asked for again */
     writer->temporary = NULL;
     cut_name(folder);
@@ -169,6 +272,7 @@ il_status il_writer_finish(il_writer *writer, il_error *error) {
 void il_writer_abandon(il_writer *writer) {
     if (writer->fd >= 0) close(writer->fd);
     if (writer->temporary) unlink(writer->temporary);
+    il_temporary_unwatch(writer->watch);
     il_free(writer->allocator, writer->temporary);
     il_free(writer->allocator, writer->path);
     il_free(writer->allocator, writer->buffer);
@@ -260,97 +364,9 @@ char *il_path_join(const il_allocator *allocator, const char *dir, const char *n
 
 int il_path_exists(const char *path) { return access(path, F_OK) == 0; }
 
-/* ---- temporaries ---- */
-
-static atomic_uint temporaries; /* names given out */
-
-char *il_temporary_name(const il_allocator *allocator, const char *path) {
-    size_t bytes = strlen(path) + 40;
-    char *name = il_alloc(allocator, bytes, 1);
-    if (name) snprintf(name, bytes, "%s.tmp-%ld-%u", path, (long)getpid(), atomic_fetch_add(&temporaries, 1));
-    return name;
-}
-
-/* Where locks are not to be had nobody gets one: there temporaries are never removed by others. */
-void il_temporary_hold(int fd) { (void)!flock(fd, LOCK_EX | LOCK_NB); }
-
-/* Reads a number without sign; NULL when there is none. */
-static const char *read_number(const char *text, unsigned long *number) {
-    char *end;
-    if (*text < '0' || *text > '9') return NULL;
-    errno = 0;
-    *number = strtoul(text, &end, 10);
-    return errno ? NULL : end;
-}
-
-static int parse_temporary(const char *name, const char *base, unsigned long *pid, unsigned long *number) {
-    static const char mark[] = ".tmp-";
-    size_t n = strlen(base), some = n && base[n - 1] == '*';
-    if (strncmp(name, base, n - some) != 0) return 0;
-    const char *at = some ? strstr(name + n - 1, mark) : name + n;
-    if (!at || strncmp(at, mark, sizeof mark - 1) != 0) return 0;
-    at = read_number(at + sizeof mark - 1, pid);
-    if (!at || *at != '-') return 0;
-    at = read_number(at + 1, number);
-    return at && !*at;
-}
-
-int il_temporary_is(const char *name, const char *base) {
-    unsigned long pid, number;
-    return parse_temporary(name, base, &pid, &number);
-}
-
-/* Whether the process that made it is gone. One of our number whose name we have not given out was made by another. */
-static int is_orphan(unsigned long pid, unsigned long number) {
-    if (pid == 0 || pid > INT_MAX) return 0;
-    if ((long)pid == (long)getpid()) return number >= atomic_load(&temporaries);
-    return kill((pid_t)pid, 0) != 0 && errno == ESRCH;
-}
-
-static int is_one_of(const char *name, const char *const *names) {
-    for (; *names; names++)
-        if (strcmp(name, *names) == 0 || il_temporary_is(name, *names)) return 1;
-    return strcmp(name, IL_LOCK_NAME) == 0;
-}
-
-void il_files_remove(int folder, const char *const *names) {
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* read from its beginning */
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (!stream) {
-        if (fd >= 0) close(fd);
-        return;
-    }
-    for (struct dirent *entry; (entry = readdir(stream));)
-        if (is_one_of(entry->d_name, names) && !il_file_allowed("unlink", entry->d_name))
-            unlinkat(folder, entry->d_name, 0);
-    closedir(stream);
-}
-
-static void remove_orphan(int dir, const char *name, const char *const *names) {
+int il_path_is_file(const char *path) {
     struct stat info;
-    if (fstatat(dir, name, &info, AT_SYMLINK_NOFOLLOW) != 0) return;
-    if (S_ISLNK(info.st_mode)) {
-        if (!il_file_allowed("unlink", name)) unlinkat(dir, name, 0);
-        return;
-    }
-    if (!S_ISREG(info.st_mode) && !(S_ISDIR(info.st_mode) && names)) return;
-    int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0) return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        if (S_ISDIR(info.st_mode)) il_files_remove(fd, names);
-        if (!il_file_allowed("unlink", name)) unlinkat(dir, name, S_ISDIR(info.st_mode) ? AT_REMOVEDIR : 0);
-    }
-    close(fd);
-}
-
-void il_temporary_clean(const char *dir, const char *base, const char *const *names) {
-    unsigned long pid, number;
-    DIR *stream = opendir(dir);
-    if (!stream) return;
-    for (struct dirent *entry; (entry = readdir(stream));)
-        if (parse_temporary(entry->d_name, base, &pid, &number) && is_orphan(pid, number))
-            remove_orphan(dirfd(stream), entry->d_name, names);
-    closedir(stream);
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
 /* ---- a seam for tests ---- */

@@ -15,16 +15,23 @@ il_status il_map_open(const char *path, il_map *map, il_error *error);
 void il_map_close(il_map *map);
 
 /* Atomic replacement: write to a temporary file beside path, then fsync and rename it (finish) or remove it (abandon).
- * After any failed call abandon must still be called; after finish nothing is owed. */
+ * Links are followed, also to where nothing is yet, and the mode of what is replaced is kept. What cannot be replaced,
+ * a pipe or a character device, is written as it comes; /dev/stdout, /dev/stderr and /dev/fd/N are open files already,
+ * and what they are is written from where it stands. After any failed call abandon must still be called; after finish
+ * nothing is owed. */
 typedef struct il_writer {
     int fd;
-    char *path, *temporary;
+    int watch;              /* il_temporary_watch */
+    char *path, *temporary; /* where links lead; NULL: written as it comes */
     const il_allocator *allocator;
     unsigned char *buffer;
     size_t buffered;
     uint64_t written; /* bytes so far */
 } il_writer;
 
+/* What il_writer_open would refuse, found without a trace: a folder, a name that is too long, what may not be written.
+ */
+il_status il_writer_check(const char *path, il_error *error);
 il_status il_writer_open(const il_allocator *allocator, const char *path, il_writer *writer, il_error *error);
 il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_error *error);
 il_status il_writer_finish(il_writer *writer, il_error *error);
@@ -45,22 +52,7 @@ char *il_path_join(const il_allocator *allocator, const char *dir, const char *n
 /* The folder that path is in, "." if it names none; NULL when short. */
 char *il_path_parent(const il_allocator *allocator, const char *path);
 int il_path_exists(const char *path);
-
-/* ---- temporaries: NAME.tmp-PID-N, beside what they will become ---- */
-
-/* A name that this process has not used before; NULL when short. Whoever makes it locks it (il_temporary_hold), so that
- * a process elsewhere that sees no such PID lets it be. */
-char *il_temporary_name(const il_allocator *allocator, const char *path);
-void il_temporary_hold(int fd);
-/* Removes from dir what killed processes left of `base`, or of all names that begin so when it ends in '*': entries
- * called as above whose process is gone and whose lock nobody holds. Of folders only the files in `names` (closed by
- * NULL); `names` NULL: no folders. */
-void il_temporary_clean(const char *dir, const char *base, const char *const *names);
-/* Whether name is that of a temporary of base. */
-int il_temporary_is(const char *name, const char *base);
-/* Removes from an open folder the files of these names, closed by NULL, their temporaries, and a lock. */
-#define IL_LOCK_NAME ".innerloop-lock"
-void il_files_remove(int folder, const char *const *names);
+int il_path_is_file(const char *path); /* a regular one */
 
 /* ---- a seam for tests ---- */
 

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/temporary.h"
 
 #define INSIDE "innerloop" /* what a temporary in the folder itself is called after */
 
@@ -72,6 +73,7 @@ static int make_temporary(il_folder *f, const char *base) {
         if (!f->temporary) return ENOMEM;
         if (!il_file_allowed("mkdir", f->temporary) && mkdir(f->temporary, 0777) == 0) {
             f->fd = open(f->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+            f->watch = il_temporary_watch(f->temporary, f->names, f->is_new ? f->existed : strlen(f->path));
             if (f->fd >= 0) il_temporary_hold(f->fd);
             return 0;
         }
@@ -161,6 +163,8 @@ il_status il_folder_open(const il_allocator *allocator, const char *path, const 
 static void close_temporary(il_folder *f) {
     if (f->fd >= 0) close(f->fd);
     f->fd = -1;
+    il_temporary_unwatch(f->watch);
+    f->watch = 0;
     il_free(f->allocator, f->temporary);
     f->temporary = NULL;
 }

@@ -17,6 +17,7 @@ typedef struct il_folder {
     int is_new;     /* there was nothing at path */
     int is_inside;  /* temporary is in path: it cannot be beside it, or path must stay the folder that it is */
     int fd;         /* of temporary, holding its lock */
+    int watch;      /* il_temporary_watch */
     il_lock lock;
 } il_folder;
 

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/temporary.h"
 
 static il_status name_holder(int fd, const char *what, const char *path, il_error *error) {
     char holder[200];
@@ -61,6 +62,7 @@ static il_status take(il_lock *lock, const char *what, il_error *error) {
         }
         lock->fd = fd;
         lock->taken = 1;
+        if (!lock->unsupported) lock->watch = il_temporary_watch(lock->path, NULL, strlen(lock->path));
         return IL_OK;
     }
 }
@@ -77,6 +79,7 @@ il_status il_lock_take(const il_allocator *allocator, const char *path, const ch
 void il_lock_release(il_lock *lock) {
     if (lock->taken) {
         if (is_at(lock->fd, lock->path) && !il_file_allowed("unlink", lock->path)) unlink(lock->path);
+        il_temporary_unwatch(lock->watch);
         close(lock->fd);
     }
     if (lock->path) il_free(lock->allocator, lock->path);

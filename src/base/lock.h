@@ -9,6 +9,7 @@ typedef struct il_lock {
     int taken;       /* path's file is open */
     int unsupported; /* the errno of a file system that has no locks: nothing is locked then */
     int fd;
+    int watch; /* il_temporary_watch */
     char *path;
     const il_allocator *allocator;
 } il_lock;

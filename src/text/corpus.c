@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "base/memory.h"
+#include "base/temporary.h"
 #include "engine/engine.h"
 #include "text/documents.h"
 #include "text/format.h"
@@ -18,6 +19,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #define XXH_STATIC_LINKING_ONLY /* the size of XXH3_state_t */
 #include <xxhash.h>
 
@@ -109,7 +112,7 @@ static il_status tokenize_cached(il_engine *engine, const char *path, il_documen
     il_tokenizer_get_info(tokenizer, &info);
     IL_TRY(cache_path(engine, path, options, tokenizer, dir, &cached, error));
     il_status status = IL_ERR_IO;
-    if (il_path_exists(cached)) {
+    if (il_path_is_file(cached)) { /* no pipe, which would be waited for */
         status = il_shard_read(&engine->memory, cached, info.vocab_size, tokens, &shard, &problem);
         if (status == IL_OK && !shard.text_known) { /* not one that we wrote */
             tokens->n = before;
@@ -126,7 +129,9 @@ static il_status tokenize_cached(il_engine *engine, const char *path, il_documen
     }
     if (status != IL_OK && status != IL_ERR_NOMEM) {
         status = tokenize(engine, path, documents, tokenizer, tokens, text_bytes, error);
-        if (status == IL_OK && !il_documents_skipped(documents)) { /* what was skipped is to be told each time */
+        int free_place = il_path_is_file(cached) || !il_path_exists(cached);
+        if (status == IL_OK && free_place &&
+            !il_documents_skipped(documents)) { /* what was skipped is told each time */
             il_status kept = il_dir_make(&engine->memory, dir, NULL, &problem);
             if (kept == IL_OK)
                 kept = il_shard_write(&engine->memory, cached, tokens->ids + before, tokens->n - before,
@@ -224,6 +229,41 @@ static il_status check_names(const char *const *files, size_t n_files, il_error 
     return IL_OK;
 }
 
+/* dir/NAME.bin, the shard of a file; released by the engine's allocator. */
+static il_status shard_path(il_engine *engine, const char *dir, const char *file, char **path, il_error *error) {
+    const char *name;
+    size_t n = il_format_stem(file, &name);
+    char *base = il_alloc(&engine->memory, n + sizeof ".bin", 1);
+    *path = NULL;
+    if (base) {
+        memcpy(base, name, n);
+        memcpy(base + n, ".bin", sizeof ".bin");
+        *path = il_path_join(&engine->memory, dir, base);
+    }
+    il_free(&engine->memory, base);
+    return *path ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+}
+
+/* No shard may take the place of a text, and each must be one that can be written; where there is no folder yet there
+ * is nothing in the way. */
+static il_status check_shards(il_engine *engine, const char *const *files, size_t n_files, const char *dir,
+                              il_error *error) {
+    struct stat text, shard;
+    il_status status = IL_OK;
+    for (size_t i = 0; i < n_files && status == IL_OK && il_path_exists(dir); i++) {
+        char *path;
+        IL_TRY(shard_path(engine, dir, files[i], &path, error));
+        for (size_t k = 0; k < n_files && status == IL_OK && stat(path, &shard) == 0; k++)
+            if ((strcmp(files[k], "-") ? stat(files[k], &text) : fstat(STDIN_FILENO, &text)) == 0 &&
+                S_ISREG(text.st_mode) && text.st_dev == shard.st_dev && text.st_ino == shard.st_ino)
+                status = il_fail(error, IL_ERR_ARG,
+                                 "%s and %s are the same file: writing it would destroy what is read", path, files[k]);
+        if (status == IL_OK) status = il_writer_check(path, error);
+        il_free(&engine->memory, path);
+    }
+    return status;
+}
+
 static il_status tokenize_file(il_engine *engine, const char *path, const il_documents_options *options,
                                const il_tokenizer *tokenizer, il_tokens *stream, uint64_t *text_bytes,
                                il_error *error) {
@@ -237,40 +277,35 @@ static il_status tokenize_file(il_engine *engine, const char *path, const il_doc
 il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,
                            const il_documents_options *options, const il_tokenizer *tokenizer, const char *dir,
                            uint64_t *tokens, il_error *error) {
+    static const char *const nothing[] = {NULL};
     il_tokens stream = {0};
     il_tokenizer_info info;
-    uint64_t total = 0;
+    uint64_t total = 0, text_bytes;
     if (tokens) *tokens = 0;
     if (n_files == 0) return il_fail(error, IL_ERR_ARG, "no text files");
     il_tokenizer_get_info(tokenizer, &info);
     IL_TRY(check_names(files, n_files, error));
-    size_t existed = 0;
-    IL_TRY(il_dir_make(&engine->memory, dir, &existed, error));
+    IL_TRY(check_shards(engine, files, n_files, dir, error));
+    size_t existed = strlen(dir);
+    int watch = 0;
     il_status status = IL_OK;
     for (size_t i = 0; i < n_files && status == IL_OK; i++) {
-        uint64_t text_bytes;
+        char *path = NULL;
         stream.n = 0;
         status = tokenize_file(engine, files[i], options, tokenizer, &stream, &text_bytes, error);
-        if (status != IL_OK) break;
-        const char *name;
-        size_t n = il_format_stem(files[i], &name);
-        char *file = il_alloc(&engine->memory, n + sizeof ".bin", 1);
-        char *path = NULL;
-        if (file) {
-            memcpy(file, name, n);
-            memcpy(file + n, ".bin", sizeof ".bin");
-            path = il_path_join(&engine->memory, dir, file);
+        if (status == IL_OK && i == 0) { /* not before there is something to put there */
+            status = il_dir_make(&engine->memory, dir, &existed, error);
+            if (status == IL_OK && existed < strlen(dir)) watch = il_temporary_watch(dir, nothing, existed);
         }
-        if (path)
+        if (status == IL_OK) status = shard_path(engine, dir, files[i], &path, error);
+        if (status == IL_OK)
             status = il_shard_write(&engine->memory, path, stream.ids, stream.n, info.vocab_size, text_bytes, error);
-        else
-            status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
         il_free(&engine->memory, path);
-        il_free(&engine->memory, file);
         total += stream.n;
     }
     il_tokens_free(&stream);
     if (status != IL_OK && existed < strlen(dir)) il_dir_unmake(&engine->memory, dir, existed); /* if it is empty */
+    il_temporary_unwatch(watch);
     if (status == IL_OK && tokens) *tokens = total;
     return status;
 }

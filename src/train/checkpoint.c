@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/folder.h"
+#include "base/temporary.h"
 #include "model/model_files.h"
 #include "tensor/safetensors.h"
 #include "train/progress.h"
