@@ -35,7 +35,7 @@ typedef struct arg_counts {
 /* What becomes of the file or folder that a value names (places.h). */
 typedef enum arg_place {
     ARG_ANY,    /* nothing */
-    ARG_READS,  /* a file, or a folder and its files */
+    ARG_READS,  /* a file, or a folder and its model */
     ARG_WRITES, /* a file */
     ARG_MAKES   /* a folder */
 } arg_place;

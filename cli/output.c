@@ -99,10 +99,11 @@ static void print_line(const char *verb, const char *kind, const char *format, v
     char *line = format_list(format, args), *shown = escaped(line, 1);
     size_t n = renamed[0] ? strlen(renamed[0]) : 0;
     int other = n && !strncmp(shown, renamed[0], n) && shown[n] == ':';
-    if (bar_open) fputs("\r\033[K", stderr);
+    char *whole = cli_format("%sinnerloop%s%s: %s%s%s\n", bar_open ? "\r\033[K" : "", verb[0] ? " " : "", verb, kind,
+                             other ? renamed[1] : "", shown + (other ? n : 0));
+    fputs(whole, stderr); /* by one call, so that lines of several processes do not mix */
     bar_open = 0;
-    fprintf(stderr, "innerloop%s%s: %s%s%s\n", verb[0] ? " " : "", verb, kind, other ? renamed[1] : "",
-            shown + (other ? n : 0));
+    free(whole);
     free(shown);
     free(line);
 }

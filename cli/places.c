@@ -60,12 +60,23 @@ static void identify(place *p, const struct stat *info) {
 
 /* ---- what is read ---- */
 
+/* Whether a folder's file is one that a model or a checkpoint is read from; others in it are nobody's business. */
+static int is_of_model(const char *name) {
+    static const char *const names[] = {"config.json",  "generation_config.json", "tokenizer.model",
+                                        "trainer.json", "trainer.safetensors",    "model.safetensors.index.json"};
+    static const char weights[] = ".safetensors";
+    size_t n = strlen(name), tail = sizeof weights - 1;
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (!strcmp(name, names[i])) return 1;
+    return !strncmp(name, "model", 5) && n > tail && !strcmp(name + n - tail, weights);
+}
+
 static void add_folder(places *list, const arg_option *option, const char *path, const char *name) {
     DIR *dir = opendir(path);
     if (!dir) return;
     struct stat info;
     for (struct dirent *entry; (entry = readdir(dir));)
-        if (!fstatat(dirfd(dir), entry->d_name, &info, 0) && S_ISREG(info.st_mode))
+        if (is_of_model(entry->d_name) && !fstatat(dirfd(dir), entry->d_name, &info, 0))
             identify(add(list, option, NULL, cli_format("%s of %s", entry->d_name, name)), &info);
     closedir(dir);
 }

@@ -107,6 +107,10 @@ static void test_output_is_input(void **state) {
     support_refused(2, "--html and --load-state are the same file",
                     "score --model m --load-state state --html state book.txt");
     assert_int_equal(unlink("hard") | unlink("soft"), 0);
+    /* other files in the model's folder are nobody's business */
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(shell("cd m && $IL eval --model . --data ../book.txt --per-token x > o"), 0);
+    assert_int_equal(unlink("m/x") | unlink("m/o"), 0);
     /* a state may take the place of the one that the run goes on from */
     support_same_files("state", "state");
     free(support_done("read --model m --save-state again book.txt"));
