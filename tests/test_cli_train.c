@@ -363,8 +363,8 @@ static void test_refusals(void **state) {
     support_refused(1, "no-such", "train --model no-such --data book.txt --out x %s", SHORT);
     support_refused(1, "500", "train --model m --data val.txt --out x --steps 1 --batch-tokens 1024 --seq-len 1024");
     support_refused(1, "x/latest does not exist", "train --model m --data book.txt --out x %s --resume", SHORT);
-    support_refused(1, "no/log.jsonl: there is no folder no", "train --model m --data book.txt --out x %s --log no/log.jsonl",
-                    SHORT);
+    support_refused(1, "no/log.jsonl: there is no folder no",
+                    "train --model m --data book.txt --out x %s --log no/log.jsonl", SHORT);
     assert_false(support_exists("x"));
 }
 
