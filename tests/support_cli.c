@@ -204,6 +204,17 @@ char *support_text_of(const char *path) {
     return support_read(path, &bytes);
 }
 
+void support_wait_for(const char *path, const char *text) {
+    for (int tries = 0; tries < 1200; tries++) {
+        char *now = support_text_of(path);
+        int found = strstr(now, text) != NULL;
+        free(now);
+        if (found) return;
+        usleep(50000);
+    }
+    fail_msg("%s never held %s", path, text);
+}
+
 char *support_fingerprint(const char *dir) {
     json_t *object = support_json("inspect %s", dir);
     char *text = strdup(support_string(object, "fingerprint"));

@@ -46,6 +46,8 @@ void support_refused(int code, const char *text, const char *line, ...) __attrib
 /* object.a.b… by path "a.b"; the test fails when there is no such number or text. */
 double support_number(const json_t *object, const char *path);
 const char *support_string(const json_t *object, const char *path);
+/* Waits, at most a minute, until the file holds text. */
+void support_wait_for(const char *path, const char *text);
 /* The whole file as text, released by free. */
 char *support_text_of(const char *path);
 /* The fingerprint of a model directory, released by free. */

@@ -201,18 +201,6 @@ static void test_endless_line(void **state) {
 
 /* ---- as it comes ---- */
 
-/* Waits until the file holds text. */
-static void wait_for(const char *path, const char *text) {
-    for (int tries = 0; tries < 1200; tries++) {
-        char *now = support_text_of(path);
-        int found = strstr(now, text) != NULL;
-        free(now);
-        if (found) return;
-        usleep(50000);
-    }
-    fail_msg("%s never held %s", path, text);
-}
-
 static void say(int fd, const char *text) { assert_int_equal(write(fd, text, strlen(text)), strlen(text)); }
 
 /* Every line has its score before the next one is written; Ctrl-C ends it with everything in order. */
@@ -224,9 +212,9 @@ static void test_follows_a_log(void **state) {
     int fd = open("log", O_WRONLY);
     assert_true(fd >= 0);
     say(fd, "first\nsec");
-    wait_for("out", "\"text\":\"first\"");
+    support_wait_for("out", "\"text\":\"first\"");
     say(fd, "ond\n");
-    wait_for("out", "\"text\":\"second\"");
+    support_wait_for("out", "\"text\":\"second\"");
     say(fd, "an unfinished");
     usleep(300000);
     kill(child, SIGINT);

@@ -306,10 +306,33 @@ static void test_interrupted(void **state) {
     support_same_files("read.ilstate", "stopped.ilstate");
 }
 
+/* A stream is watched: a marked line is there before anything else comes, and no other line is. */
+static void test_watched(void **state) {
+    (void)state;
+    enum { LINES = 250 };
+    assert_int_equal(mkfifo("watched", 0600), 0);
+    pid_t child = support_cli_start("score --model f --peak --learn 200 --quantile 0.9 --only-marked watched");
+    FILE *to = fopen("watched", "w");
+    assert_non_null(to);
+    support_seed(6);
+    for (int i = 1; i <= LINES; i++)
+        fprintf(to, "10.0.0.%u get /page/%u %s %04u\n", support_random(4), support_random(9),
+                i == LINES ? "503" : "200", support_random(10000));
+    fflush(to);
+    support_wait_for("out", "   250 ");
+    kill(child, SIGINT);
+    assert_int_equal(support_cli_wait(child), 130);
+    fclose(to);
+    char *out = support_text_of("out");
+    for (char *at = out; *at; at = strchr(at, '\n') + 1) assert_memory_equal(at + 14, " ! ", 3);
+    assert_true(strlen(out) < 60 * 30);
+    free(out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_learn),       cmocka_unit_test(test_top),
                                        cmocka_unit_test(test_only_marked), cmocka_unit_test(test_quantile),
                                        cmocka_unit_test(test_peak),        cmocka_unit_test(test_state),
-                                       cmocka_unit_test(test_interrupted)};
+                                       cmocka_unit_test(test_interrupted), cmocka_unit_test(test_watched)};
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }
