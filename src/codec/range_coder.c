@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { SUMMED = 256, OVERRUN = 7, DIGIT_BITS = 16 };
+enum { OVERRUN = 7, DIGIT_BITS = 16 };
 static const uint64_t RANGE_LEAST = (uint64_t)1 << 56;
 
 /* ---- frequencies ---- */
@@ -21,18 +21,9 @@ int il_slices_begin(const il_kernels *kernels, int n, float *row) {
     return 1;
 }
 
-static uint32_t sum(int n, const float *p) {
-    uint32_t total = 0;
-    int i = 0;
-    for (; i + SUMMED <= n; i += SUMMED, p += SUMMED)
-        for (int j = 0; j < SUMMED; j++) total += il_frequency(p[j]);
-    for (; i < n; i++) total += il_frequency(*p++);
-    return total;
-}
-
 il_slice il_slice_of(int n, const float *p, int symbol) {
-    il_slice slice = {.from = sum(symbol, p), .size = il_frequency(p[symbol])};
-    slice.total = slice.from + slice.size + sum(n - symbol - 1, p + symbol + 1);
+    il_slice slice = {.from = il_frequency_sum(symbol, p), .size = il_frequency(p[symbol])};
+    slice.total = slice.from + slice.size + il_frequency_sum(n - symbol - 1, p + symbol + 1);
     return slice;
 }
 
@@ -150,11 +141,13 @@ int il_decode_bits(il_decoding *d, int bits, uint64_t *value) {
 }
 
 int il_decode_symbol(il_decoding *d, int n, const float *p) {
-    il_slice slice = {.total = sum(n, p)};
+    il_slice slice = {.total = il_frequency_sum(n, p)};
     int64_t value = value_below(d, slice.total);
     if (value < 0) return -1;
     int i = 0;
-    for (uint32_t many; i + SUMMED <= n && slice.from + (many = sum(SUMMED, p + i)) <= (uint32_t)value; i += SUMMED)
+    for (uint32_t many;
+         i + IL_FREQUENCIES <= n && slice.from + (many = il_frequency_sum(IL_FREQUENCIES, p + i)) <= (uint32_t)value;
+         i += IL_FREQUENCIES)
         slice.from += many;
     while (slice.from + (slice.size = il_frequency(p[i])) <= (uint32_t)value) {
         slice.from += slice.size;

@@ -14,8 +14,10 @@ static uint32_t total(const il_context *context) {
     return n;
 }
 
+static uint32_t place_of(const il_contexts *c, uint32_t hash) { return (hash * 0x2545F491U) >> (32 - c->bits); }
+
 static il_context *find(il_contexts *c, uint32_t hash) {
-    uint32_t at = (hash * 0x2545F491U) >> (32 - c->bits), check = hash | 1;
+    uint32_t at = place_of(c, hash), check = hash | 1;
     il_context *one = &c->table[at], *other = &c->table[at ^ 1];
     if (one->check == check) return one;
     if (other->check == check) return other;
@@ -25,6 +27,7 @@ static il_context *find(il_contexts *c, uint32_t hash) {
 }
 
 void il_contexts_begin(il_contexts *c, const uint32_t *hash) {
+    for (int k = 0; k < IL_CONTEXTS; k++) __builtin_prefetch(&c->table[place_of(c, hash[k])], 1);
     for (int k = 0; k < IL_CONTEXTS; k++) {
         c->now[k] = find(c, hash[k]);
         c->n_left[k] = 0;

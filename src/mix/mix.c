@@ -20,11 +20,16 @@ enum {
     SURENESSES = 5, /* of the copy that is trusted, 0: there is none */
     TOPS = IL_ORDERS + 1, /* the longest context that knows the way */
     NODES = 4096,
-    CORRECTIONS = 33
+    CORRECTIONS = 33,
+    SQUASHED_STEP = 64,
+    SQUASHED = 2 * 18 * SQUASHED_STEP + 2
 };
 _Static_assert(1 + IL_CONTEXTS + IL_COPIES + DIRECT + 1 <= INPUTS, "every input has a place");
 
 static const float STEEP_MAX = 15.0F, SUM_MAX = 18.0F, CONSTANT = 0.3F, CORRECTION_STEP = 0.75F;
+
+/* Four floats, each by itself. */
+typedef float vector4 __attribute__((vector_size(16), may_alias));
 
 /* A probability that is counted: it moves by 1 / (n + 1.5) of its error, n up to GUESS_MAX. */
 typedef struct il_guess {
@@ -34,7 +39,7 @@ typedef struct il_guess {
 enum { GUESS_MAX = 255 };
 
 /* The same in one word: p in the high 22 bits, n in the low 10. */
-enum { DIRECT_N = 10, DIRECT_ONE = 1 << 22 };
+enum { DIRECT_N = 10, DIRECT_ONE = 1 << 22, LINE_LEVELS = 4 };
 
 struct il_mix {
     const il_allocator *memory;
@@ -52,20 +57,23 @@ struct il_mix {
     float *by_node;           /* [NODES][INPUTS] */
     float *last;              /* [TOPS][SURENESSES][4] */
     float *place_corrections; /* [SURENESSES][TOPS][IL_TREE_DEPTH_MAX][CORRECTIONS] */
-    float *node_corrections;  /* [NODES][CORRECTIONS], by the node and the last token */
+    float *node_corrections;  /* [NODES][CORRECTIONS] */
     uint64_t bits_learned;
-    float *steep; /* [STEEPS]: ln(p / (1 - p)), never changed */
+    /* ---- never changed ---- */
+    float *steep;    /* [STEEPS]: ln(p / (1 - p)) */
+    float *squashed; /* [SQUASHED]: 1 / (1 + e^-x) for x from -SUM_MAX in steps of 1 / SQUASHED_STEP */
     /* ---- the token under way ---- */
     il_copy_state *reader;
-    int32_t next[IL_COPIES];    /* -1: none */
-    uint32_t hash[IL_CONTEXTS]; /* of the contexts */
-    uint32_t direct_hash[DIRECT];
-    int longest; /* context that is known at all, 0: none */
+    int32_t next[IL_COPIES];                     /* -1: none */
+    uint32_t hash[IL_CONTEXTS];                  /* of the contexts */
+    uint32_t direct_hash[DIRECT], lines[DIRECT]; /* lines: where the counters of the nodes from here on are */
+    int longest;                                 /* context that is known at all, 0: none */
     uint32_t node;
     int at; /* depth of the node */
     /* ---- the bit under way ---- */
     int asked;
-    float inputs[INPUTS], sums[SETS], guesses[SETS], sum, result;
+    _Alignas(16) float inputs[INPUTS];
+    float sums[SETS], guesses[SETS], sum, result;
     float *sets[SETS], *weigh;
     il_guess *count[IL_CONTEXTS], *copy[IL_COPIES];
     uint32_t *directs[DIRECT];
@@ -90,6 +98,7 @@ static void lay_out(il_mix *m, il_arena *arena) {
     m->place_corrections = il_arena_take(arena, SURENESSES * TOPS * IL_TREE_DEPTH_MAX * CORRECTIONS, sizeof(float));
     m->node_corrections = il_arena_take(arena, NODES * CORRECTIONS, sizeof(float));
     m->steep = il_arena_take(arena, STEEPS, sizeof(float));
+    m->squashed = il_arena_take(arena, SQUASHED, sizeof(float));
 }
 
 /* What is believed before anything was counted. */
@@ -158,6 +167,7 @@ il_status il_mix_open(const il_allocator *memory, int depth, int sequences, uint
         double p = ((double)i + 0.5) / STEEPS;
         m->steep[i] = (float)il_log_d(p / (1 - p));
     }
+    for (int i = 0; i < SQUASHED; i++) m->squashed[i] = squash((float)i / SQUASHED_STEP - SUM_MAX);
     *mix = m;
     return IL_OK;
 }
@@ -202,6 +212,14 @@ static float steep_of(const il_mix *m, float p) {
     return m->steep[i < STEEPS ? i : STEEPS - 1];
 }
 
+/* Within 1e-5, which is enough to learn by. x in -SUM_MAX .. SUM_MAX. */
+static float squash_fast(const il_mix *m, float x) {
+    float at = (x + SUM_MAX) * SQUASHED_STEP;
+    int i = (int)at;
+    float part = at - (float)i;
+    return m->squashed[i] * (1 - part) + m->squashed[i + 1] * part;
+}
+
 static int level_of(uint32_t count) {
     static const unsigned char level[16] = {0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7};
     return count < 16 ? level[count] : count < 32 ? 8 : 9;
@@ -242,20 +260,27 @@ static int ask_copies(il_mix *m, float *inputs, int shift) {
     return sureness;
 }
 
+/* Four levels of nodes lie in one line of the cache: the numbers below their first node fill it. */
+static void find_lines(il_mix *m) {
+    for (int k = 0; k < DIRECT; k++)
+        m->lines[k] = il_mix_hash(m->direct_hash[k], m->node) >> (32 - m->direct_bits) >> LINE_LEVELS << LINE_LEVELS;
+}
+
 static void ask_directs(il_mix *m, float *inputs) {
+    int below = m->at % LINE_LEVELS;
+    uint32_t within = 1U << below | (m->node & ((1U << below) - 1));
     for (int k = 0; k < DIRECT; k++) {
-        m->directs[k] = &m->direct[il_mix_hash(m->direct_hash[k], m->node) >> (32 - m->direct_bits)];
+        m->directs[k] = &m->direct[m->lines[k] + within];
         uint32_t word = *m->directs[k], n = word & ((1U << DIRECT_N) - 1);
         float steep = m->steep[word >> 20];
         inputs[k] = n < 4 ? 0.25F * (float)n * steep : steep;
     }
 }
 
-/* In four chains, which a CPU's vectors hold. */
 static float dot(const float *a, const float *b) {
-    float sum[4] = {0, 0, 0, 0};
-    for (int i = 0; i < INPUTS; i += 4)
-        for (int j = 0; j < 4; j++) sum[j] += a[i + j] * b[i + j];
+    const vector4 *x = (const vector4 *)a, *y = (const vector4 *)b;
+    vector4 sum = x[0] * y[0];
+    for (int i = 1; i < INPUTS / 4; i++) sum += x[i] * y[i];
     return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
@@ -276,6 +301,7 @@ static float correct(il_mix *m, float *place, float *node) {
 
 uint32_t il_mix_bit(il_mix *m, il_odds model) {
     int shift = m->depth - 1 - m->at;
+    if (m->at % LINE_LEVELS == 0) find_lines(m);
     m->asked = model.ones != 0;
     if (!m->asked) return 0;
     float *in = m->inputs;
@@ -294,14 +320,13 @@ uint32_t il_mix_bit(il_mix *m, il_odds model) {
     m->sum = 0;
     for (int i = 0; i < SETS; i++) {
         m->sums[i] = clamp(dot(m->sets[i], in), SUM_MAX);
-        m->guesses[i] = squash(m->sums[i]);
+        m->guesses[i] = squash_fast(m, m->sums[i]);
         m->sum += m->weigh[i] * m->sums[i];
     }
     m->sum = clamp(m->sum, SUM_MAX);
     m->result = squash(m->sum);
     size_t place = ((size_t)sureness * TOPS + (size_t)top) * IL_TREE_DEPTH_MAX + deep;
-    float p = correct(m, m->place_corrections + place * CORRECTIONS,
-                      m->node_corrections + (il_mix_hash(m->direct_hash[1], m->node) >> 20) * CORRECTIONS);
+    float p = correct(m, m->place_corrections + place * CORRECTIONS, m->node_corrections + node * CORRECTIONS);
     uint32_t one = 1U << IL_MIX_BITS, result = (uint32_t)(p * (float)one);
     return result < 1 ? 1 : result > one - 1 ? one - 1 : result;
 }
@@ -323,8 +348,10 @@ static void learn_weights(il_mix *m, float bit) {
     float error = 0.002F * (bit - m->result);
     for (int i = 0; i < SETS; i++) m->weigh[i] += error * m->sums[i];
     for (int i = 0; i < SETS; i++) {
-        float step = rate * (bit - m->guesses[i]), *weights = m->sets[i];
-        for (int j = 0; j < INPUTS; j++) weights[j] += step * m->inputs[j];
+        float step = rate * (bit - m->guesses[i]);
+        vector4 *weights = (vector4 *)m->sets[i];
+        const vector4 *inputs = (const vector4 *)m->inputs;
+        for (int j = 0; j < INPUTS / 4; j++) weights[j] += step * inputs[j];
     }
 }
 

@@ -26,19 +26,24 @@ void il_tree_close(il_tree *tree) {
 }
 
 static uint32_t sum(const il_tree *tree, const float *p, int from, int to) {
+    const int32_t *t = tree->token;
     uint32_t total = 0;
     if (to > tree->vocab) to = tree->vocab;
-    for (int i = from; i < to; i++) total += il_frequency(p[tree->token[i]]);
+    for (; from + 4 <= to; from += 4)
+        total += (il_frequency(p[t[from]]) + il_frequency(p[t[from + 1]])) +
+                 (il_frequency(p[t[from + 2]]) + il_frequency(p[t[from + 3]]));
+    for (; from < to; from++) total += il_frequency(p[t[from]]);
     return total;
 }
 
-/* From the leaf up: the sum of the other side, and of all below so far. */
+/* From the leaf up: the sum of the other side, and of all below so far. The other side of the root is what is left of
+ * all, which are added up as they lie in memory. */
 void il_tree_way(const il_tree *tree, const float *p, int32_t token, il_odds *odds) {
     int leaf = tree->leaf[token];
-    uint32_t here = il_frequency(p[token]);
+    uint32_t here = il_frequency(p[token]), all = il_frequency_sum(tree->vocab, p);
     for (int level = 0; level < tree->depth; level++) {
-        int other = (leaf >> level ^ 1) << level;
-        uint32_t beside = sum(tree, p, other, other + (1 << level));
+        int other = (leaf >> level ^ 1) << level, root = level == tree->depth - 1;
+        uint32_t beside = root ? all - here : sum(tree, p, other, other + (1 << level));
         odds[tree->depth - 1 - level] = leaf >> level & 1 ? (il_odds){beside, here} : (il_odds){here, beside};
         here += beside;
     }
