@@ -36,8 +36,8 @@ asan ubsan tsan:
 	@$(need) $(TEST_PACKAGES)
 	@$(call cmake,$@)
 	@ctest --preset $@ -j$(JOBS)
-clang:
-	@$(need) $(TEST_PACKAGES) clang
+clang clang-ubsan:
+	@$(need) $(TEST_PACKAGES) clang libclang-rt-14-dev
 	@$(call cmake,$@)
 	@ctest --preset $@ -j$(JOBS)
 aarch64:
@@ -80,9 +80,10 @@ help:
 	@echo "make check      the cheap checks of CI: layout of the sources, the header alone, exported symbols, README's commands"
 	@echo "make format     lay out the sources with clang-format"
 	@echo "make asan|ubsan|tsan|clang   the tests under a sanitizer, or built by clang"
+	@echo "make clang-ubsan   the tests of models and sessions under clang's sanitizer of undefined behaviour"
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 
-.PHONY: build deps install test demo asan ubsan tsan clang aarch64 fuzz bench results format check clean help
+.PHONY: build deps install test demo asan ubsan tsan clang clang-ubsan aarch64 fuzz bench results format check clean help

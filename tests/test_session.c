@@ -2,6 +2,7 @@
  * count and instruction set; fork, rewind, freezing and numbers that go wrong. */
 #include "support_test.h"
 
+#include "model/build.h"
 #include "session/session.h"
 #include "support_engine.h"
 #include "support_lively.h"
@@ -474,6 +475,43 @@ static void feeding_allocates_nothing(void **unused) {
     support_engine_close(engine, &alloc);
 }
 
+/* What docs/performance.md says of the 125m shape. */
+static void memory_of_a_session(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *mixer;
+        double megabytes, megabytes_first, kilobytes_more; /* empty; with a token; for each more, by pages */
+    } said[] = {{"ttt_linear", 11.0, 11.0, 0},
+                {"ttt_linear_decay", 11.0, 11.0, 0},
+                {"ttt_mlp", 53.8, 53.8, 0},
+                {"self_attention", 0.1, 37.9, 73.7}};
+    il_engine *engine = lively_engine(1, NULL);
+    il_error error;
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        il_config config;
+        il_model *model;
+        il_state state;
+        assert_ok(il_config_preset("125m", said[i].mixer, NULL, &config, &error), error);
+        config.vocab_size = 2; /* this and the next are no part of a state */
+        config.ffn_width = 1;
+        config.bos_token = config.eos_token = -1;
+        assert_ok(il_model_new(engine, &config, &model, &error), error);
+        assert_ok(il_model_refresh(model, 0, &error), error);
+        assert_ok(il_state_open(model, 0, &state, &error), error);
+        assert_true(fabs((double)il_state_bytes(&state) * 1e-6 - said[i].megabytes) < 0.05);
+        assert_ok(il_state_reserve(&state, 1, &error), error);
+        double first = (double)il_state_bytes(&state);
+        assert_true(fabs(first * 1e-6 - said[i].megabytes_first) < 0.05);
+        assert_ok(il_state_reserve(&state, 512, &error), error); /* a page */
+        assert_true((double)il_state_bytes(&state) == first);
+        assert_ok(il_state_reserve(&state, 1024, &error), error);
+        assert_true(fabs(((double)il_state_bytes(&state) - first) / 512e3 - said[i].kilobytes_more) < 0.05);
+        il_state_close(&state);
+        il_model_unref(model);
+    }
+    il_engine_close(engine);
+}
+
 static il_status short_life(const il_allocator *allocator, void *context, il_error *error) {
     int kind = *(const int *)context;
     il_config config = config_of(kind);
@@ -549,6 +587,7 @@ int main(void) {
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(numbers_that_go_wrong_stop_the_session_in_time),
         cmocka_unit_test(feeding_allocates_nothing),
+        cmocka_unit_test(memory_of_a_session),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(threads_share_a_model),
     };

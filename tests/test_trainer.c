@@ -245,6 +245,11 @@ static void schedules(void **unused) {
     assert_true(il_schedule_inner_lr(&o, 0.1, 481) == 1.0F);
     assert_true(il_schedule_inner_lr(&o, 0.1, 9999) == 1.0F);
     assert_true(il_schedule_inner_lr(&o, 0, 1) == 1.0F); /* not 0/0 */
+    o.lr = 1e-320;
+    o.end_lr = 1e3;
+    for (uint64_t n = 1; n <= 4800; n += 479) assert_true(isfinite(il_schedule_lr(&o, n)));
+    o.lr = 3e-3;
+    o.end_lr = 1e-5;
     o.warmup = o.inner_lr_warmup = 0;
     assert_true(fabs(il_schedule_lr(&o, 1) - 3e-3) < 1e-12);
     assert_true(il_schedule_inner_lr(&o, 0.1, 1) == 1.0F);

@@ -53,7 +53,8 @@ const char *il_weight_type_name(il_weight_type type) {
 }
 
 il_lp_matrix il_model_lp(const il_model *model, const il_table_entry *entry) {
-    return (il_lp_matrix){entry->type, (int)entry->shape[0], (int)entry->shape[1], model->lp + entry->offset};
+    unsigned char *panels = model->lp ? model->lp + entry->offset : NULL; /* NULL + 0 is undefined in C */
+    return (il_lp_matrix){entry->type, (int)entry->shape[0], (int)entry->shape[1], panels};
 }
 
 il_status il_model_check_trainable(const il_model *model, il_error *error) {

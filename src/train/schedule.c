@@ -8,7 +8,7 @@ double il_schedule_lr(const il_trainer_options *o, uint64_t n) {
     double c = (double)(n - 1), w = o->warmup, steps = (double)o->steps;
     if (c < w) return o->lr * c / w;
     double progress = steps > w ? (c - w) / (steps - w) : 1;
-    double sine, cosine, alpha = o->lr > 0 ? o->end_lr / o->lr : 0;
+    double sine, cosine, alpha = o->lr > 1e-38 ? o->end_lr / o->lr : 0; /* below that it is none in fp32 */
     il_sincos_d(3.14159265358979323846 * (progress < 1 ? progress : 1), &sine, &cosine);
     return o->lr * ((1 - alpha) * (1 + cosine) / 2 + alpha);
 }
