@@ -311,6 +311,13 @@ static void test_ids(void **state) {
     if (!strstr(special.out, expected) || strstr(plain.out, expected)) fail_msg("%s%s", plain.out, special.out);
     support_run_free(&plain);
     support_run_free(&special);
+    json_t *object = support_json("inspect %s", json);
+    assert_string_equal(support_string(object, "tokenizer.kind"), "bpe");
+    assert_int_equal(support_number(object, "tokenizer.bos"), bos);
+    json_decref(object);
+    free(support_done("init --preset tiny %s --tokenizer %s --out j", SUPPORT_SHAPE, json)); /* lies with the model */
+    support_same_files("j/tokenizer.json", json);
+    free(support_done("generate --model j --prompt ab --max-tokens 5"));
     support_refused(2, "either --out or --ids", "tokenize --tokenizer bytes book.txt");
     support_refused(2, "either --out or --ids", "tokenize --tokenizer bytes --out d --ids book.txt");
     support_refused(2, "--special goes with --ids", "tokenize --tokenizer bytes --out d --special book.txt");

@@ -142,7 +142,7 @@ static void parts_of(const il_tokenizer *t, const char *text, size_t bytes, size
 
 static void parts_are_the_whole(void **state) {
     (void)state;
-    enum { BYTES = 5 << 19 }; /* more than twice what is held */
+    enum { BYTES = 3 << 19 }; /* more than what is held */
     support_seed(1);
     char *text = long_text(BYTES);
     for (int i = 0; i < KINDS; i++) {
@@ -159,7 +159,7 @@ static void parts_are_the_whole(void **state) {
 /* What is held of a text that can be cut does not grow with it. */
 static void parts_are_given_out(void **state) {
     (void)state;
-    enum { PART = 1 << 17, PARTS = 40 };
+    enum { PART = 1 << 17, PARTS = 28 };
     char *prose = support_prose(PART);
     for (int i = 0; i < KINDS; i++) {
         if (strcmp(kinds[i], "llama2_across") == 0) continue; /* its words have no end */
@@ -178,10 +178,10 @@ static void parts_are_given_out(void **state) {
     free(prose);
 }
 
-/* Two million bytes without a space: by quadratic work this would take hours. */
+/* Half a million bytes without a space: quadratic work would take minutes. */
 static void a_word_of_any_length(void **state) {
     (void)state;
-    enum { BYTES = 2000000 };
+    enum { BYTES = 500000 };
     char *text = malloc(BYTES), *back;
     assert_non_null(text);
     support_seed(3);

@@ -88,7 +88,9 @@ int verb_init(int argc, char **argv) {
         ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
             "block around the mixer (default mamba; transformer for self_attention)"),
         ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
-            "SentencePiece file, or bytes (default bytes); it sets vocab_size and the ids of BOS and EOS", READS),
+            "SentencePiece file, tokenizer.json, or bytes (default bytes); it sets vocab_size and the ids of BOS and "
+            "EOS",
+            READS),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE", "set a key of config.json; can be repeated"),
         ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the weights (default 0)", RANGE(0, ARG_SEED_MAX)),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in DIR if there is one"),

@@ -302,17 +302,16 @@ static il_status inspect(inspection *in) {
     }
     if (S_ISREG(info.st_mode) && (is_compressed(in->path) || ends_in(in->path, ".ilc"))) return inspect_compressed(in);
     if (ends_in(in->path, ".bin") || ends_in(in->path, ".npy")) return inspect_tokens(in);
-    if (ends_in(in->path, ".model")) return inspect_tokenizer(in);
+    if (ends_in(in->path, ".model") || ends_in(in->path, ".json")) return inspect_tokenizer(in);
     if (ends_in(in->path, ".ilstate")) return inspect_state(in);
     if (ends_in(in->path, ".safetensors")) {
         set(in, "kind", json_string("safetensors"));
         return cli_safetensors_describe(in->command->engine, in->path, in->object, error);
     }
-    return cli_fail(
-        error, IL_ERR_UNSUPPORTED,
-        "%s: neither a directory nor a file whose name ends in .bin or .npy (token shards), .model (tokenizers), "
-        ".safetensors (tensors), .ilstate (states) or .ilc (compressed)",
-        in->path);
+    return cli_fail(error, IL_ERR_UNSUPPORTED,
+                    "%s: neither a directory nor a file whose name ends in .bin or .npy (token shards), .model or "
+                    ".json (tokenizers), .safetensors (tensors), .ilstate (states) or .ilc (compressed)",
+                    in->path);
 }
 
 static void print_value(const json_t *value) {
@@ -375,18 +374,17 @@ int verb_inspect(int argc, char **argv) {
         ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
             "with a token shard: also print its first tokens as text"),
     };
-    arg_spec spec = {
-        .verb = "inspect",
-        .summary = "say what a file or directory holds",
-        .options = table,
-        .n_options = COUNT_OF(table),
-        .operand = "PATH",
-        .operand_help =
-            "directory of a model, a checkpoint or a run, or a file: .bin, .npy, .model, .safetensors, .ilstate, .ilc",
-        .operands_min = 1,
-        .operands_max = 1,
-        .example = "innerloop inspect model\n"
-                   "innerloop inspect --tokenizer bytes shards/book.bin"};
+    arg_spec spec = {.verb = "inspect",
+                     .summary = "say what a file or directory holds",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .operand = "PATH",
+                     .operand_help = "directory of a model, a checkpoint or a run, or a file: .bin, .npy, .model, "
+                                     ".json, .safetensors, .ilstate, .ilc",
+                     .operands_min = 1,
+                     .operands_max = 1,
+                     .example = "innerloop inspect model\n"
+                                "innerloop inspect --tokenizer bytes shards/book.bin"};
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
