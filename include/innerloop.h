@@ -241,7 +241,8 @@ IL_API void il_tokens_free(il_tokens *tokens);
 typedef enum il_decode_form {
     IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for the others */
     IL_DECODE_EXACT, /* the very bytes that were encoded, nothing held back */
-    IL_DECODE_UTF8 /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD */
+    IL_DECODE_UTF8   /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD;
+                      * with   bpe of bytes, all those together that could have begun one character */
 } il_decode_form;
 typedef struct il_decoder {
     int started;
@@ -257,7 +258,7 @@ IL_API il_status il_tokenizer_decode(const il_tokenizer *tokenizer, il_decoder *
 IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
 
 /* il_model_save of a model and its tokenizer at once: no directory holds the one without the other. A file of another
- * tokenizer is removed where this one is bytes. tokenizer may be NULL: il_model_save. */
+ * tokenizer is removed. tokenizer may be NULL: il_model_save. */
 IL_API il_status il_model_save_with(const il_model *model, const il_tokenizer *tokenizer, const char *dir,
                                     il_error *error);
 /* Copies the tokenizer's file into a model directory; does nothing for bytes. */

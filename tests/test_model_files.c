@@ -617,11 +617,12 @@ static const char TOKENIZER[] = "tokenizer.model";
 
 static void a_model_and_its_tokenizer(void **state) {
     il_error error;
-    il_tokenizer *bytes, *pieces;
+    il_tokenizer *bytes, *pieces, *json;
     (void)state;
     place p = make_place("ttt_linear");
     assert_ok(il_tokenizer_load(engine, "bytes", &bytes, &error), error);
     assert_ok(il_tokenizer_load(engine, CORPUS "/sentencepiece/bpe.model", &pieces, &error), error);
+    assert_ok(il_tokenizer_load(engine, FIXTURES "/tokenizers/qwen2.json", &json, &error), error);
     assert_ok(il_model_save_with(p.model, pieces, p.dir, &error), error);
     support_same_files(support_path(p.dir, TOKENIZER), CORPUS "/sentencepiece/bpe.model");
     assert_int_equal(support_folder_count(p.dir), 4);
@@ -631,11 +632,18 @@ static void a_model_and_its_tokenizer(void **state) {
     support_write(support_path(p.dir, "README.md"), "mine", 4);
     assert_ok(il_model_save_with(p.model, bytes, p.dir, &error), error); /* whose it would not be any more */
     assert_false(support_exists(support_path(p.dir, TOKENIZER)));
+    assert_ok(il_model_save_with(p.model, pieces, p.dir, &error), error);
+    assert_ok(il_model_save_with(p.model, json, p.dir, &error), error);
+    assert_false(support_exists(support_path(p.dir, TOKENIZER)));
+    support_same_files(support_path(p.dir, "tokenizer.json"), FIXTURES "/tokenizers/qwen2.json");
+    assert_ok(il_model_save_with(p.model, bytes, p.dir, &error), error);
+    assert_false(support_exists(support_path(p.dir, "tokenizer.json")));
     assert_true(support_exists(support_path(p.dir, "README.md")));
     assert_int_equal(support_folder_count(p.dir), 4);
     expect_loads(&p);
     il_tokenizer_close(bytes);
     il_tokenizer_close(pieces);
+    il_tokenizer_close(json);
     leave_place(&p);
 }
 

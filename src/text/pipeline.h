@@ -32,8 +32,8 @@ typedef struct il_pipeline {
 void il_pipeline_begin(const il_allocator *memory, il_pipeline *pipeline);
 void il_pipeline_free(il_pipeline *pipeline);
 
-/* For whoever fills it, when all before `raw` and the settings of normalizer and pre-tokenizer are there: adds a token
- * to `normalized`, 0 when memory is short; and after all the rest. */
+/* Two calls for whoever fills a pipeline. The first adds a token to `normalized`, whose content the normalizer changes
+ * too, so that one must be set; 0 when memory is short. The second comes last. */
 int il_pipeline_add_normalized(il_pipeline *pipeline, const char *content, size_t bytes, il_added_token token);
 void il_pipeline_finish(il_pipeline *pipeline);
 
