@@ -55,6 +55,10 @@ bench:
 	@$(need) $(BENCH_PACKAGES)
 	@$(call cmake,release)
 	@build/innerloop bench
+soak:
+	@$(need) $(TEST_PACKAGES) zstd
+	@$(call cmake,release)
+	@tools/readme-check
 results:
 	@$(need) $(sort $(BENCH_PACKAGES) $(DEMO_PACKAGES))
 	@$(call cmake,release)
@@ -83,7 +87,8 @@ help:
 	@echo "make clang-ubsan   the tests of models and sessions under clang's sanitizer of undefined behaviour"
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
+	@echo "make soak       every command of README and docs, as it is written (minutes)"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 
-.PHONY: build deps install test demo asan ubsan tsan clang clang-ubsan aarch64 fuzz bench results format check clean help
+.PHONY: build deps install test demo asan ubsan tsan clang clang-ubsan aarch64 fuzz bench soak results format check clean help
