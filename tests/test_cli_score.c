@@ -350,6 +350,9 @@ static void test_terminal(void **state) {
         assert_int_equal(strstr(shown, "passage 1, lines 1-3") != NULL, b == 2);
         free(shown);
     }
+    char *peak = on_terminal("m", "--by=line", "--peak");
+    assert_true(strstr(peak, "«") && strstr(peak, "»") && strstr(peak, "\033[2m     1\033[0m "));
+    free(peak);
     setenv("NO_COLOR", "1", 1);
     char *shown = on_terminal("m", "--by", "line");
     unsetenv("NO_COLOR");
