@@ -62,12 +62,11 @@ static double tokens_learned(const recipe_text *text, double seconds, double tok
     return tokens < most ? tokens : most;
 }
 
-/* The largest that learns a token for each of its weights. */
+/* The largest that learns a token for each of its weights, which are multiplied and added. */
 size_t recipe_choose_shape(const recipe_text *text, double seconds, double flops_per_s, const double *flops, size_t n) {
     size_t best = 0;
     for (size_t i = 1; i < n; i++) {
-        double weights = flops[i] / 2; /* a multiplication and an addition for each */
-        if (tokens_learned(text, seconds, flops_per_s / flops[i]) >= weights) best = i;
+        if (tokens_learned(text, seconds, flops_per_s / flops[i]) >= flops[i] / 2) best = i;
     }
     return best;
 }

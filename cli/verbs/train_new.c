@@ -195,6 +195,8 @@ static il_status count_tokens(making *m) {
 
 /* ---- the recipe ---- */
 
+enum { PROBE_STEPS = 1000 }; /* at most; a trainer's default */
+
 /* A model of the plan's shape that is trained for a few steps, to be timed, and thrown away. */
 typedef struct probe {
     il_model *model;
@@ -219,17 +221,22 @@ static void close_probe(probe *p) {
     il_model_unref(p->model);
 }
 
-/* Tokens a second of the fastest step. */
-static il_status time_probe(probe *p, double *tokens_per_s, il_error *error) {
+/* Tokens a second, on average of some steps and some time: what else the machine does counts too. The first step, which
+ * allocates, does not. */
+static il_status time_probe(const making *m, probe *p, double *tokens_per_s, il_error *error) {
     enum { STEPS = 3 };
-    il_status status = IL_OK;
-    *tokens_per_s = 0;
-    for (int i = 0; i < STEPS && !status; i++) {
-        il_step step;
+    double enough = 0.6 * m->plan.minutes, seconds = 0; /* a hundredth of the time */
+    if (enough > 5) enough = 5;
+    uint64_t tokens = 0;
+    il_step step;
+    il_status status = il_trainer_step(p->trainer, &step, error);
+    for (int i = 0; !status && (i < STEPS || seconds < enough) && step.step < PROBE_STEPS; i++) {
         status = il_trainer_step(p->trainer, &step, error);
-        double rate = status ? 0 : (double)step.tokens / (step.seconds > 1e-9 ? step.seconds : 1e-9);
-        if (rate > *tokens_per_s) *tokens_per_s = rate;
+        if (status) break;
+        tokens += step.tokens;
+        seconds += step.seconds;
     }
+    *tokens_per_s = (double)tokens / (seconds > 1e-9 ? seconds : 1e-9);
     return status;
 }
 
@@ -254,14 +261,14 @@ static il_status choose(making *m, probe *first, size_t shape) {
     double flops[SHAPES], seconds = 60 * p->minutes;
     size_t n;
     il_status status = flops_of(m, flops, &n);
-    if (!status) status = time_probe(first, &p->tokens_per_s, error);
+    if (!status) status = time_probe(m, first, &p->tokens_per_s, error);
     if (status) return status;
     size_t best = recipe_choose_shape(&m->text, seconds, p->tokens_per_s * flops[shape], flops, n);
     p->shape = *recipe_shape_at(best);
     if (best != shape) {
         probe second = {0};
         status = open_probe(m, &second);
-        if (!status) status = time_probe(&second, &p->tokens_per_s, error);
+        if (!status) status = time_probe(m, &second, &p->tokens_per_s, error);
         close_probe(&second);
     }
     if (status) return status;
