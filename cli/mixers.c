@@ -4,14 +4,23 @@
 #include <stdio.h>
 #include <string.h>
 
-static int is_ttt(il_mixer_kind mixer) { return strncmp(il_mixer_name(mixer), "ttt_", 4) == 0; }
+int cli_mixer_is_ttt(il_mixer_kind mixer) { return strncmp(il_mixer_name(mixer), "ttt_", 4) == 0; }
 
-int cli_mixer_learns(const il_config *config, int layer) { return is_ttt(il_config_mixer(config, layer)); }
+/* TTT, others that learn, self-attention. */
+static int rank(il_mixer_kind mixer) { return cli_mixer_is_ttt(mixer) ? 0 : mixer == IL_MIXER_SELF_ATTENTION ? 2 : 1; }
+
+int cli_mixer_learns(const il_config *config, int layer) {
+    return il_config_mixer(config, layer) != IL_MIXER_SELF_ATTENTION;
+}
+
+int cli_mixer_layers(const il_config *config, il_mixer_kind mixer) {
+    int n = 0;
+    for (int i = 0; i < config->layers; i++) n += il_config_mixer(config, i) == mixer;
+    return n;
+}
 
 int cli_mixer_learners(const il_config *config) {
-    int n = 0;
-    for (int i = 0; i < config->layers; i++) n += cli_mixer_learns(config, i);
-    return n;
+    return config->layers - cli_mixer_layers(config, IL_MIXER_SELF_ATTENTION);
 }
 
 void cli_mixer_furnish(il_config *config) {
@@ -19,7 +28,8 @@ void cli_mixer_furnish(il_config *config) {
 }
 
 int cli_mixer_carries(const il_config *config) {
-    static const il_mixer_kind published[] = {IL_MIXER_SELF_ATTENTION, IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_MLP};
+    static const il_mixer_kind published[] = {IL_MIXER_SELF_ATTENTION, IL_MIXER_GATED_DELTA, IL_MIXER_TTT_LINEAR,
+                                              IL_MIXER_TTT_MLP};
     for (int i = 0; i < config->layers; i++)
         for (size_t k = 0; k < sizeof published / sizeof *published; k++)
             if (il_config_mixer(config, i) == published[k]) return 0;
@@ -27,9 +37,9 @@ int cli_mixer_carries(const il_config *config) {
 }
 
 const char *cli_mixer(int i) {
-    for (int ttt = 1; ttt >= 0; ttt--)
+    for (int of = 0; of < 3; of++)
         for (int mixer = 0; mixer < il_mixer_count(); mixer++)
-            if (is_ttt((il_mixer_kind)mixer) == ttt && i-- == 0) return il_mixer_name((il_mixer_kind)mixer);
+            if (rank((il_mixer_kind)mixer) == of && i-- == 0) return il_mixer_name((il_mixer_kind)mixer);
     return NULL;
 }
 

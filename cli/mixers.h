@@ -4,7 +4,9 @@
 
 #include "innerloop.h"
 
-/* Whether a layer of a model has fast weights, and how many layers do. */
+int cli_mixer_is_ttt(il_mixer_kind mixer);
+/* How many layers of a model have a mixer; whether a layer has fast weights, and how many layers do. */
+int cli_mixer_layers(const il_config *config, il_mixer_kind mixer);
 int cli_mixer_learns(const il_config *config, int layer);
 int cli_mixer_learners(const il_config *config);
 
@@ -19,7 +21,7 @@ void cli_mixer_furnish(il_config *config);
  */
 int cli_mixer_carries(const il_config *config);
 
-/* Their names, those that learn while they read first; NULL from il_mixer_count on. */
+/* Their names: TTT first, then others that learn while they read; NULL from il_mixer_count on. */
 const char *cli_mixer(int i);
 
 /* "{NAME,NAME,…}" of all and of more (NULL: none), as an option shows what it takes. */

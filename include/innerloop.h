@@ -312,13 +312,14 @@ typedef struct il_session_stats {
 } il_session_stats;
 IL_API void il_session_get_stats(const il_session *session, il_session_stats *stats);
 
-/* What learning has done to one TTT layer. */
+/* What learning has done to one layer that learns. */
 typedef struct il_layer_stats {
     double weight_norm; /* L2 norm of the layer's fast weights, all heads together */
     double change_norm; /* of how far they are from the learned initial ones; 0 when frozen */
-    /* The self-supervised loss 1/2 |f(K) - (V - K)|² over the last complete mini-batch, mean per token and head, with
-     * the fast weights before and after its update. The drop is what that update learned of it. NaN when no complete
-     * mini-batch is kept: before the first, and after a rewind that gave it up. */
+    /* The self-supervised loss 1/2 |f(K) - (V - K)|², of the gated delta rule 1/2 |K S - V|², over the last complete
+     * mini-batch, mean per token and head, with the fast weights before and after its update. The drop is what that
+     * update learned of it. NaN when no complete mini-batch is kept: before the first, and after a rewind that gave it
+     * up. */
     double loss_before, loss_after;
 } il_layer_stats;
 /* layer 0 .. layers-1. IL_ERR_UNSUPPORTED for a layer of self-attention, which does not learn. The session stays
@@ -633,6 +634,7 @@ IL_API il_status il_compressed_get_info(const void *input, size_t bytes, il_comp
  * here. */
 typedef enum il_mixer_kind {
     IL_MIXER_SELF_ATTENTION,
+    IL_MIXER_GATED_DELTA, /* Gated DeltaNet: a linear memory that fades and learns from every token (docs/ttt.md) */
     IL_MIXER_TTT_LINEAR,
     IL_MIXER_TTT_LINEAR_DECAY, /* ours: TTT-Linear whose memory fades (docs/ttt.md) */
     IL_MIXER_TTT_MLP
@@ -644,7 +646,8 @@ enum { IL_LAYERS_MAX = 256 };
 
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 struct il_config {
-    /* [model_type, ttt_layer_type] Of every layer; where layers differ, of the first TTT layer. */
+    /* [model_type, ttt_layer_type] Of every layer; where layers differ, of the first TTT layer, or else
+     * IL_MIXER_GATED_DELTA. */
     il_mixer_kind mixer;
     /* 0: all layers are alike; else as many as layers, and the il_mixer_kind of each. */
     int n_layer_types;
@@ -659,6 +662,10 @@ struct il_config {
     int share_qk;    /* Q and K from one projection and two convolutions */
     int use_gate;    /* output gate */
     int pre_conv;    /* a convolution before the mixer */
+    /* Of IL_MIXER_GATED_DELTA, read where a layer has it: heads of keys and queries, and of values, a multiple of those
+     * [linear_num_key_heads, linear_num_value_heads]; their widths [linear_key_head_dim, linear_value_head_dim]; taps
+     * of the convolution over queries, keys and values [linear_conv_kernel_dim]. */
+    int delta_key_heads, delta_value_heads, delta_key_width, delta_value_width, delta_taps;
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     int bytes_tokenizer;      /* [tokenizer: "bytes"]: text is bytes; says nothing of the arithmetic */

@@ -83,13 +83,14 @@ static void run_gemm(kernel_run *run) {
     K->gemm(m, n, k, a, a_row, a_col, b, row_major ? n + run->pad : 16, row_major ? 16 : 16 * k, rows_out(run), ld(run),
             run->variant >> 2 & 1);
 }
-/* variant: 1: in place; over 1: rows of a side by side or 16 apart, as in a mini-batch of 16; over 2: three depths. */
+/* variant: 1: in place; over 1: rows of a side by side or 16 apart, as in a mini-batch of 16; over 2: three depths;
+ * from 12 on: what was there fades. */
 static void run_rank_update(kernel_run *run) {
     static const int depths[] = {0, 3, 16};
-    int m = run->rows, n = run->n, k = depths[run->variant >> 2], lda = run->variant >> 1 & 1 ? 16 : k + run->pad;
+    int m = run->rows, n = run->n, k = depths[run->variant % 12 >> 2], lda = run->variant >> 1 & 1 ? 16 : k + run->pad;
     const float *a = in(run, m && k ? (m - 1) * lda + k : 0), *b = in(run, k ? (k - 1) * (n + run->pad) + n : 0);
     float *x = run->variant & 1 ? NULL : rows_in(run), *y = rows_out(run);
-    K->rank_update(m, n, k, a, lda, b, n + run->pad, x ? x : y, y, ld(run));
+    K->rank_update(m, n, k, a, lda, b, n + run->pad, run->variant < 12 ? 1.0f : 0.75f, x ? x : y, y, ld(run));
 }
 /* variant: rows read before. */
 static void run_lower_product(kernel_run *run) {
@@ -97,6 +98,17 @@ static void run_lower_product(kernel_run *run) {
     const float *c = in(run, m ? (m - 1) * ldc + first + m : 0);
     const float *g = in(run, m ? (first + m - 1) * (n + run->pad) + n : 0);
     K->lower_product(m, n, first, c, ldc, g, rows_out(run), ld(run));
+}
+/* variant: 1: backwards in memory; over 1: rows solved before. */
+static void run_lower_solve(kernel_run *run) {
+    int m = run->rows, n = run->n, first = 5 * (run->variant >> 1), all = first + m, ldc = all + run->pad;
+    const float *c = in(run, m ? (m - 1) * ldc + all - 1 : 0), *rate = in(run, m);
+    ptrdiff_t stride = n + run->pad;
+    float *u = out(run, m ? (all - 1) * (int)stride + n : 0);
+    if (run->variant & 1)
+        K->lower_solve(m, n, first, c, ldc, rate, m ? u + (all - 1) * stride : u, -stride);
+    else
+        K->lower_solve(m, n, first, c, ldc, rate, u, stride);
 }
 /* variant: 1: accumulate; over 1: four depths. */
 static void run_gemm_bf16(kernel_run *run) {
@@ -229,7 +241,15 @@ BINARY(gelu_mul)
         K->NAME(SIZE, x, run->variant ? x : out(run, run->n));                                                         \
     }
 UNARY(sigmoid)
+UNARY(softplus)
+UNARY(silu)
 UNARY(gelu)
+/* variant: in the gradient's place. */
+static void run_silu_back(kernel_run *run) {
+    const float *x = in(run, run->n);
+    float *dy = run->variant ? out(run, run->n) : in(run, run->n);
+    K->silu_back(SIZE, x, dy, run->variant ? dy : out(run, run->n));
+}
 static void run_axpy(kernel_run *run) {
     const float *x = in(run, run->n);
     float s = kernel_draw(&run->seed);
@@ -396,8 +416,9 @@ static void run_f32_to_bf16(kernel_run *run) {
     { #NAME, VARIANTS, run_##NAME }
 const kernel_case kernel_cases[] = {
     CASE(gemm, 32),
-    CASE(rank_update, 12),
+    CASE(rank_update, 24),
     CASE(lower_product, 2),
+    CASE(lower_solve, 4),
     CASE(pack, 2),
     CASE(transpose, 1),
     CASE(add, 2),
@@ -405,6 +426,9 @@ const kernel_case kernel_cases[] = {
     CASE(scale, 2),
     CASE(mul, 2),
     CASE(sigmoid, 2),
+    CASE(softplus, 2),
+    CASE(silu, 2),
+    CASE(silu_back, 2),
     CASE(gelu, 2),
     CASE(gelu_grad, 2),
     CASE(gelu_grad2, 1),

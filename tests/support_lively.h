@@ -7,11 +7,13 @@
 
 /* An engine of that many threads on those kernels (NULL: the default); fails the running test when it cannot. */
 il_engine *lively_engine(int threads, const char *kernels);
-/* layers 2, heads 3, width 48, ffn 40, vocabulary 61, mini-batch b, conv_kernel 4; Mamba backbone unless
- * self_attention. */
+/* layers 2, heads 3, width 48, ffn 40, vocabulary 61, mini-batch b, conv_kernel 4; Mamba backbone if TTT. The gated
+ * delta rule has 3 key heads of width 10, 6 value heads of 14, and 3 taps. */
 il_config lively_config(il_mixer_kind mixer, int mini_batch);
 /* The same with four layers: self-attention, TTT-MLP, TTT-Linear that fades, self-attention. */
 il_config lively_hybrid(int mini_batch);
+/* Self-attention, gated delta, TTT-Linear, gated delta, the latter with more taps than TTT has. */
+il_config lively_delta_hybrid(int mini_batch);
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed);
 /* Fails the running test when it cannot be opened. */
 il_session *lively_session(il_model *model, int frozen);

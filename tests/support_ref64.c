@@ -245,12 +245,12 @@ static double *rms_norm(int n, int width, const double *x, const double *w, doub
     return y;
 }
 
-/* y[t] = bias + sum_k w[:,0,k] x[t-taps+1+k], x = 0 before the first token */
+/* y[t] = bias + sum_k w[:,0,k] x[t-taps+1+k], x = 0 before the first token; bias NULL: none */
 static double *convolve(int n, int width, int taps, const double *x, const double *w, const double *bias) {
     double *y = zeros((size_t)n * (size_t)width);
     for (int t = 0; t < n; t++)
         for (int c = 0; c < width; c++) {
-            y[t * width + c] = bias[c];
+            y[t * width + c] = bias ? bias[c] : 0.0;
             for (int k = 0; k < taps; k++) {
                 int from = t - taps + 1 + k;
                 if (from >= 0) y[t * width + c] += w[c * taps + k] * x[from * width + c];
@@ -370,6 +370,58 @@ static double *attention_mixer(const ref64_model *m, int layer, int n, const dou
     return z;
 }
 
+/* y = x / sqrt(x·x + 1e-6) scale */
+static void unit(int d, const double *x, double scale, double *y) {
+    double sum = 1e-6;
+    for (int e = 0; e < d; e++) sum += x[e] * x[e];
+    for (int e = 0; e < d; e++) y[e] = x[e] / sqrt(sum) * scale;
+}
+
+/* The gated delta rule token by token, with norm and gate. */
+static double *delta_mixer(const ref64_model *m, int layer, int n, const double *x) {
+    const il_config *c = &m->config;
+    int width = c->width, keys = c->delta_key_heads, heads = c->delta_value_heads, dk = c->delta_key_width;
+    int dv = c->delta_value_width, values = heads * dv, channels = 2 * keys * dk + values, shared = heads / keys;
+    char p[64];
+    snprintf(p, sizeof p, "model.layers.%d.linear_attn", layer);
+    double *u = project(n, width, channels, x, weight(m, "%s.in_proj_qkv.weight", p));
+    double *y = convolve(n, channels, c->delta_taps, u, weight(m, "%s.conv1d.weight", p), NULL);
+    for (size_t i = 0; i < (size_t)n * (size_t)channels; i++) y[i] *= sigmoid(y[i]);
+    double *gate = project(n, width, values, x, weight(m, "%s.in_proj_z.weight", p));
+    double *b = project(n, width, heads, x, weight(m, "%s.in_proj_b.weight", p));
+    double *a = project(n, width, heads, x, weight(m, "%s.in_proj_a.weight", p));
+    const double *decay = weight(m, "%s.A_log", p), *bias = weight(m, "%s.dt_bias", p);
+    const double *norm = weight(m, "%s.norm.weight", p);
+    double *z = zeros((size_t)n * (size_t)values), *q = zeros((size_t)dk), *k = zeros((size_t)dk);
+    for (int h = 0; h < heads; h++) {
+        double *S = zeros((size_t)dk * (size_t)dv);
+        for (int t = 0; t < n; t++) {
+            const double *row = y + t * channels, *v = row + 2 * keys * dk + h * dv;
+            double rate = sigmoid(b[t * heads + h]), square = 0.0, *o = z + t * values + h * dv;
+            double keep = exp(-exp(decay[h]) * log1p(exp(a[t * heads + h] + bias[h])));
+            unit(dk, row + h / shared * dk, 1.0 / sqrt(dk), q);
+            unit(dk, row + (keys + h / shared) * dk, 1.0, k);
+            for (int i = 0; i < dk * dv; i++) S[i] *= keep;
+            for (int e = 0; e < dv; e++) {
+                double error = v[e];
+                for (int i = 0; i < dk; i++) error -= k[i] * S[i * dv + e];
+                for (int i = 0; i < dk; i++) {
+                    S[i * dv + e] += k[i] * rate * error;
+                    o[e] += q[i] * S[i * dv + e];
+                }
+                square += o[e] * o[e] / dv;
+            }
+            for (int e = 0; e < dv; e++) {
+                double g = gate[t * values + h * dv + e];
+                o[e] *= norm[e] / sqrt(square + c->rms_norm_eps) * g * sigmoid(g);
+            }
+        }
+        free(S);
+    }
+    free(u), free(y), free(gate), free(b), free(a), free(q), free(k);
+    return z;
+}
+
 void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *logits) {
     const il_config *c = &m->config;
     int width = c->width, ffn = c->ffn_width;
@@ -380,25 +432,29 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
     for (int t = 0; t < n; t++) memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
     for (int l = 0; l < c->layers; l++) {
         char p[32];
-        int attention = kind_of(c, l) == IL_MIXER_SELF_ATTENTION;
+        int attention = kind_of(c, l) == IL_MIXER_SELF_ATTENTION, delta = kind_of(c, l) == IL_MIXER_GATED_DELTA;
+        int ttt = !attention && !delta, inner = delta ? c->delta_value_heads * c->delta_value_width : width;
         snprintf(p, sizeof p, "model.layers.%d", l);
-        if (c->pre_conv && !attention) {
+        if (c->pre_conv && ttt) {
             double *norm = rms_norm(n, width, x, weight(m, "%s.conv.norm.weight", p), eps);
             double *y = convolve(n, width, c->conv_kernel, norm, weight(m, "%s.conv.conv.weight", p),
                                  weight(m, "%s.conv.conv.bias", p));
             add(total, x, y);
             free(norm), free(y);
         }
-        double *norm =
-            rms_norm(n, width, x, weight(m, "%s.%s.weight", p, attention ? "input_layernorm" : "seq_norm"), eps);
-        double *z = attention ? attention_mixer(m, l, n, norm) : ttt_mixer(m, l, n, norm);
-        double *y = project(n, width, width, z,
-                            weight(m, "%s.%s.o_proj.weight", p, attention ? "self_attn" : "seq_modeling_block"));
+        double *norm = rms_norm(n, width, x, weight(m, "%s.%s.weight", p, ttt ? "seq_norm" : "input_layernorm"), eps);
+        double *z = attention ? attention_mixer(m, l, n, norm)
+                    : delta   ? delta_mixer(m, l, n, norm)
+                              : ttt_mixer(m, l, n, norm);
+        double *y = project(n, inner, width, z,
+                            weight(m, "%s.%s.weight", p,
+                                   attention ? "self_attn.o_proj"
+                                   : delta   ? "linear_attn.out_proj"
+                                             : "seq_modeling_block.o_proj"));
         add(total, x, y);
         free(norm), free(z), free(y);
 
-        norm = rms_norm(n, width, x, weight(m, "%s.%s.weight", p, attention ? "post_attention_layernorm" : "ffn_norm"),
-                        eps);
+        norm = rms_norm(n, width, x, weight(m, "%s.%s.weight", p, ttt ? "ffn_norm" : "post_attention_layernorm"), eps);
         double *h1 = project(n, width, ffn, norm, weight(m, "%s.mlp.gate_proj.weight", p));
         double *h3 = project(n, width, ffn, norm, weight(m, "%s.mlp.up_proj.weight", p));
         for (size_t i = 0; i < (size_t)n * (size_t)ffn; i++) h1[i] *= sigmoid(h1[i]) * h3[i];

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 static const il_mixer_kind mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
-                                       IL_MIXER_SELF_ATTENTION};
+                                       IL_MIXER_GATED_DELTA, IL_MIXER_SELF_ATTENTION};
 enum { MIXERS = sizeof mixers / sizeof *mixers, VOCAB = SUPPORT_TRAIN_VOCAB, LENGTH = 32, SEQUENCES = 3, STEPS = 20 };
 
 /* Ends the running test, saying why, where this machine has no such products. */

@@ -24,7 +24,7 @@ enum {
 };
 
 static const il_mixer_kind mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
-                                       IL_MIXER_SELF_ATTENTION};
+                                       IL_MIXER_GATED_DELTA, IL_MIXER_SELF_ATTENTION};
 enum { MIXERS = sizeof mixers / sizeof *mixers, RECURRENT = MIXERS - 1 };
 
 static void a_resumed_run_is_the_uninterrupted_one(void **unused) {

@@ -42,6 +42,10 @@ static const entry list[] = {
      0xc1f19566f3086242, 0xc5fbb38f5c872cf5},
     {"attention d64", IL_MIXER_SELF_ATTENTION, 16, 128, 2, 0, IL_WEIGHTS_F32, 0, 0xd40ff225dfe60d46, 0xb6d68817eccb8410,
      0x510d837be3710064, 0xbe672e31e1d62a73},
+    {"gated delta", IL_MIXER_GATED_DELTA, 16, 48, 3, 0, IL_WEIGHTS_F32, 0, 0x592f33a16fc35d73, 0x344c3edbcf98cce6,
+     0x16cb250e132cd199, 0x35c7027a2d2c20d8},
+    {"gated delta d66", IL_MIXER_GATED_DELTA, 7, 132, 2, 0, IL_WEIGHTS_F32, 0, 0x36ecacfaf31b374f, 0x2f9475b74a26f1a0,
+     0x9175f380f981bdbb, 0xef49c96adac8199b},
     {"linear mamba bf16", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_BF16, 0, 0xf2004938d32a051b, 0xa7be8b8a94397f34,
      0, 0},
     {"attention bf16", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_BF16, 0, 0xe4f153e9b3f94e1e,
@@ -53,6 +57,8 @@ static const entry list[] = {
      0x5a9ebf36cd3be3f7, 0, 0},
     {"linear mamba int4", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_INT4, 0, 0x161b3bcfb0c0db3a, 0xa1560d3e00257af9,
      0x0000000000000000, 0x0000000000000000},
+    {"gated delta int8", IL_MIXER_GATED_DELTA, 16, 48, 3, 0, IL_WEIGHTS_INT8, 0, 0x015f6b0be10ce39f, 0x3365f4360d973415,
+     0, 0},
     {"linear fast head", IL_MIXER_TTT_LINEAR, 16, 48, 3, 7, IL_WEIGHTS_F32, 20, 0x95ddd08c007d6f41, 0xe8ab40399c3c77e2,
      0, 0},
     {"linear decay fast head", IL_MIXER_TTT_LINEAR_DECAY, 7, 60, 2, 0, IL_WEIGHTS_F32, 130, 0x52f8e39d0e22cc29,
@@ -73,6 +79,10 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     il_config config = lively_config(e->mixer, e->mini_batch);
     config.width = e->width;
     config.heads = e->heads;
+    config.delta_key_heads = e->heads;
+    config.delta_value_heads = 2 * e->heads;
+    config.delta_key_width = e->width / e->heads;
+    config.delta_value_width = e->width / e->heads + 3;
     config.share_qk = e->flags & 1;
     config.use_gate = e->flags >> 1 & 1;
     config.pre_conv = e->flags >> 2 & 1;
@@ -125,8 +135,8 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
 }
 
 static void print_list(void) {
-    static const char *const mixers[] = {"IL_MIXER_SELF_ATTENTION", "IL_MIXER_TTT_LINEAR", "IL_MIXER_TTT_LINEAR_DECAY",
-                                         "IL_MIXER_TTT_MLP"};
+    static const char *const mixers[] = {"IL_MIXER_SELF_ATTENTION", "IL_MIXER_GATED_DELTA", "IL_MIXER_TTT_LINEAR",
+                                         "IL_MIXER_TTT_LINEAR_DECAY", "IL_MIXER_TTT_MLP"};
     static const char *const types[] = {"IL_WEIGHTS_F32", "IL_WEIGHTS_BF16", "IL_WEIGHTS_INT8", "IL_WEIGHTS_INT4"};
     il_engine *engine = lively_engine(1, "portable");
     for (int i = 0; i < ENTRIES; i++) {

@@ -37,6 +37,7 @@ static void mixers_are_numbered_as_the_header_says(void **state) {
         il_mixer_kind mixer;
         const char *name;
     } named[] = {{IL_MIXER_SELF_ATTENTION, "self_attention"},
+                 {IL_MIXER_GATED_DELTA, "gated_delta"},
                  {IL_MIXER_TTT_LINEAR, "ttt_linear"},
                  {IL_MIXER_TTT_LINEAR_DECAY, "ttt_linear_decay"},
                  {IL_MIXER_TTT_MLP, "ttt_mlp"}};
@@ -67,9 +68,9 @@ static void what_is_known_is_listed(void **state) {
     (void)state;
     assert_string_equal(il_mixer_list(il_mixer_ttt_layer_type, list), "linear, linear_decay, mlp");
     assert_string_equal(il_mixer_list(il_mixer_layer_type, list),
-                        "full_attention, ttt_linear, ttt_linear_decay, ttt_mlp");
+                        "full_attention, linear_attention, ttt_linear, ttt_linear_decay, ttt_mlp");
     assert_fails(il_config_preset("tiny", "rnn", NULL, &config, &error), IL_ERR_ARG, error,
-                 "\"rnn\" is unknown (self_attention, ttt_linear, ttt_linear_decay, ttt_mlp)");
+                 "\"rnn\" is unknown (self_attention, gated_delta, ttt_linear, ttt_linear_decay, ttt_mlp)");
 }
 
 /* ---- presets ---- */
@@ -110,7 +111,7 @@ static void presets_have_the_published_sizes(void **state) {
     }
 }
 
-static void self_attention_is_as_large_as_ttt_linear(void **state) {
+static void other_mixers_are_as_large_as_ttt_linear(void **state) {
     il_config config;
     il_error error;
     (void)state;
@@ -118,9 +119,13 @@ static void self_attention_is_as_large_as_ttt_linear(void **state) {
         assert_ok(il_config_preset(preset_names[i], "ttt_linear", NULL, &config, &error), error);
         double goal = (double)count(&config);
         assert_int_equal(il_config_parameters(&config), count(&config));
-        assert_ok(il_config_preset(preset_names[i], "self_attention", NULL, &config, &error), error);
-        assert_true(fabs((double)count(&config) / goal - 1) < 1e-3);
-        assert_true(!config.share_qk && !config.use_gate && !config.pre_conv && config.tie_word_embeddings);
+        for (int mixer = IL_MIXER_SELF_ATTENTION; mixer < IL_RULES_FROM; mixer++) {
+            const char *name = il_mixer_name((il_mixer_kind)mixer);
+            assert_ok(il_config_preset(preset_names[i], name, NULL, &config, &error), error);
+            assert_int_equal(il_config_parameters(&config), count(&config));
+            assert_true(fabs((double)count(&config) / goal - 1) < 1e-3);
+            assert_true(!config.share_qk && !config.use_gate && !config.pre_conv && config.tie_word_embeddings);
+        }
     }
 }
 
@@ -197,6 +202,11 @@ static void flops(void **state) {
     assert_ok(il_config_preset("125m", "self_attention", NULL, &config, &error), error);
     assert_true(il_config_flops_per_token(&config, 1000, 0) - il_config_flops_per_token(&config, 0, 0) ==
                 12.0 * 4 * 768 * 1000);
+    assert_ok(il_config_preset("125m", "gated_delta", NULL, &config, &error), error);
+    config.delta_value_heads = 24; /* a projection to q, k, v, gate and two numbers for each value head, and one back */
+    matrices = 12.0 * (768 * (2 * 768 + 3 * 1536 + 2 * 24) + 3 * 768 * config.ffn_width);
+    assert_true(il_config_flops_per_token(&config, 0, 0) ==
+                2 * matrices + 12.0 * (24 * (6 * 64 * 64 + 2 * 16 * 64) + 12 * 2 * 16 * 64));
     /* a fast head needs every token's logits: the head, 32 features of 768, F φ, and the update of F */
     assert_ok(il_config_preset("125m", "ttt_linear", NULL, &config, &error), error);
     config.fast_head_size = 32;
@@ -216,6 +226,7 @@ static void state_bytes(void **state) {
         {"ttt_linear_decay", 12.0 * 12 * (64 * 64 + 64 + 8.5 * (2 * 64 + 1)), 12 * 12 * (64 * 64 + 64)},
         {"ttt_mlp", 12.0 * 12 * (8 * 64 * 64 + 5 * 64 + 8.5 * (10 * 64 + 1)), 12 * 12 * (8 * 64 * 64 + 5 * 64)},
         {"self_attention", 12.0 * 2 * 768 * 1000, 0},
+        {"gated_delta", 12.0 * 12 * (64 * 64 + 8.5 * (2 * 64 + 2)), 0},
     };
     il_config config;
     il_error error;
@@ -288,6 +299,72 @@ static void every_key_is_read(void **state) {
     assert_int_equal(c.eos_token, 299);
     assert_true(c.rope_theta == 500000 && c.rms_norm_eps == 1e-5 && c.ttt_base_lr == 0.25);
     assert_true(c.fast_head_size == 48 && c.fast_head_lr == 0.125);
+}
+
+static void keys_of_the_gated_delta_rule(void **state) {
+    static const char sizes[] = "\"linear_num_key_heads\":3,\"linear_num_value_heads\":6,\"linear_key_head_dim\":20,"
+                                "\"linear_value_head_dim\":31,\"linear_conv_kernel_dim\":5,\"num_hidden_layers\":2";
+    static const struct {
+        const char *more, *message;
+    } refused[] = {
+        {"\"model_type\":\"gated_delta\",\"linear_num_value_heads\":8", "duplicate"},
+        {"\"model_type\":\"gated_delta\",\"share_qk\":true", "share_qk: is not a key of a model of type gated_delta"},
+        {"\"model_type\":\"gated_delta\",\"ttt_base_lr\":1", "ttt_base_lr: is not a key"},
+        {"\"model_type\":\"llama\"", "is not a key of a model of type llama"},
+        {"\"model_type\":\"ttt\"", "is not a key of a model of type ttt"},
+        {"\"model_type\":\"qwen3_5_text\"", "\"qwen3_5_text\" is not supported (ttt, llama, gated_delta)"},
+        {"\"model_type\":\"gated_delta\",\"layer_types\":[\"full_attention\",\"full_attention\"]",
+         "layer_types has no layer of linear_attention, but model_type is gated_delta"},
+        {"\"model_type\":\"gated_delta\",\"layer_types\":[\"linear_attention\",\"ttt_mlp\"]",
+         "layer_types has a TTT layer, but model_type is gated_delta"},
+    };
+    il_allocator memory = il_allocator_default();
+    il_config c, other;
+    il_error error;
+    char text[1024];
+    (void)state;
+    snprintf(text, sizeof text, "{\"model_type\":\"gated_delta\",\"mini_batch_size\":7,%s}", sizes);
+    assert_ok(parse(text, &c, &error), error);
+    assert_int_equal(c.mixer, IL_MIXER_GATED_DELTA);
+    assert_true(c.mini_batch == 7 && c.delta_key_heads == 3 && c.delta_value_heads == 6 && c.delta_key_width == 20);
+    assert_true(c.delta_value_width == 31 && c.delta_taps == 5 && !c.n_layer_types);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        snprintf(text, sizeof text, "{%s,%s}", sizes, refused[i].more);
+        assert_true(parse(text, &other, &error) != IL_OK);
+        if (!strstr(error.message, refused[i].message)) fail_msg("%s: %s", text, error.message);
+    }
+    assert_ok(parse("{\"model_type\":\"gated_delta\"}", &other, &error), error);
+    assert_true(other.delta_key_heads == 16 && other.delta_value_heads == 32 && other.delta_key_width == 128);
+    assert_true(other.delta_value_width == 128 && other.delta_taps == 4);
+
+    snprintf(text, sizeof text,
+             "{\"model_type\":\"llama\",\"num_hidden_layers\":2,\"layer_types\":"
+             "[\"full_attention\",\"linear_attention\"]}");
+    assert_fails(parse(text, &other, &error), IL_ERR_FORMAT, error,
+                 "layer_types has a layer of linear_attention, but model_type is llama");
+    const char *const bad[][2] = {{"linear_num_value_heads", "7"},
+                                  {"linear_key_head_dim", "0"},
+                                  {"linear_value_head_dim", "1025"},
+                                  {"linear_conv_kernel_dim", "17"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        other = c;
+        assert_ok(il_config_set(&other, bad[i][0], bad[i][1], &error), error);
+        assert_fails(il_config_check(&other, &error), IL_ERR_ARG, error, bad[i][0]);
+        assert_true(!il_config_same(&c, &other));
+    }
+    other = c;
+    other.pre_conv = 1;
+    assert_fails(il_config_check(&other, &error), IL_ERR_UNSUPPORTED, error, "gated_delta has no mamba backbone");
+    /* a model without such layers does not ask what their sizes are, and does not write them */
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &c, &error), error);
+    other = c;
+    other.delta_key_heads = other.delta_value_width = 0;
+    assert_ok(il_config_check(&other, &error), error);
+    assert_true(il_config_same(&c, &other));
+    char *written;
+    assert_ok(il_config_text(&memory, &c, &written, &error), error);
+    assert_null(strstr(written, "linear_num"));
+    il_free(&memory, written);
 }
 
 /* Says how text is read, nothing of what is computed. */
@@ -465,9 +542,8 @@ static void every_number_is_bounded(void **state) {
     config.use_gate = 2;
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "use_gate");
     config = base;
-    config.mixer = (il_mixer_kind)4;
+    config.mixer = (il_mixer_kind)il_mixer_count();
     assert_fails(il_config_check(&config, &error), IL_ERR_ARG, error, "mixer");
-    assert_string_equal(il_mixer_name((il_mixer_kind)4), "?");
 }
 
 static void sizes_must_fit_together(void **state) {
@@ -770,6 +846,10 @@ static void layers_are_written_where_they_differ(void **state) {
          "\"layer_types\": [\"ttt_mlp\", \"full_attention\", \"full_attention\", \"full_attention\"]"},
         {"self_attention,ttt_linear_decay,self_attention,ttt_mlp",
          "\"layer_types\": [\"full_attention\", \"ttt_linear_decay\", \"full_attention\", \"ttt_mlp\"]"},
+        {"gated_delta", NULL},
+        {"ttt_mlp,3*gated_delta",
+         "\"layer_types\": [\"ttt_mlp\", \"linear_attention\", \"linear_attention\", \"linear_attention\"]"},
+        {"3*linear_attention,full_attention", "\"linear_attention\", \"full_attention\"]"},
     };
     il_allocator memory = il_allocator_default();
     il_config config;
@@ -869,7 +949,7 @@ int main(void) {
         cmocka_unit_test(mixers_are_numbered_as_the_header_says),
         cmocka_unit_test(what_is_known_is_listed),
         cmocka_unit_test(presets_have_the_published_sizes),
-        cmocka_unit_test(self_attention_is_as_large_as_ttt_linear),
+        cmocka_unit_test(other_mixers_are_as_large_as_ttt_linear),
         cmocka_unit_test(preset_arguments),
         cmocka_unit_test(sizes_of_all_variants),
         cmocka_unit_test(sizes_of_layers_that_differ),
@@ -877,6 +957,7 @@ int main(void) {
         cmocka_unit_test(state_bytes),
         cmocka_unit_test(absent_keys_have_documented_defaults),
         cmocka_unit_test(every_key_is_read),
+        cmocka_unit_test(keys_of_the_gated_delta_rule),
         cmocka_unit_test(bytes_tokenizer_is_kept),
         cmocka_unit_test(bookkeeping_is_ignored),
         cmocka_unit_test(unsupported_values_are_named),

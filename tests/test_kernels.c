@@ -198,7 +198,7 @@ static void test_special_values(void **unused) {
     enum { N = sizeof special / sizeof *special };
     const il_kernels *list[TABLES_MAX];
     int n_tables = tables(list);
-    float want[8][N], zero[1] = {0}, ones[N], y[8][N];
+    float want[9][N], zero[1] = {0}, ones[N], y[9][N];
     for (int i = 0; i < N; i++) ones[i] = 1.0f;
     for (int table = 0; table < n_tables; table++) {
         const il_kernels *k = list[table];
@@ -208,8 +208,9 @@ static void test_special_values(void **unused) {
         k->gelu_grad(N, special, y[2], y[3]);
         k->gelu_grad2(N, special, y[4], y[5]);
         k->silu_mul_back(N, special, ones, ones, y[6], y[7]);
+        k->softplus(N, special, y[8]);
         if (!table) memcpy(want, y, sizeof y);
-        for (int f = 0; f < 8; f++)
+        for (int f = 0; f < 9; f++)
             for (int i = 0; i < N; i++)
                 if (isnan(want[f][i]) ? !isnan(y[f][i]) : memcmp(&want[f][i], &y[f][i], sizeof(float)) != 0)
                     fail_msg("%s: function %d of %g: %g, not %g", k->name, f, (double)special[i], (double)y[f][i],
@@ -217,13 +218,14 @@ static void test_special_values(void **unused) {
     }
     for (int i = 0; i < N; i++) {
         float x = special[i];
-        for (int f = 0; f < 8; f++) assert_true(isnan(x) == isnan(want[f][i]));
+        for (int f = 0; f < 9; f++) assert_true(isnan(x) == isnan(want[f][i]));
         if (isnan(x)) continue;
         assert_true(x < 88.72f || isinf(want[0][i]));
         assert_true(x > -104.0f || want[0][i] == 0.0f);
         assert_true(want[1][i] >= 0.0f && want[1][i] <= 1.0f);
         assert_true(x < 20.0f || (want[1][i] == 1.0f && want[2][i] == x && want[3][i] == 1.0f));
         assert_true(x > -20.0f || (fabsf(want[2][i]) < 1e-36f && fabsf(want[3][i]) < 1e-30f));
+        assert_true(want[8][i] >= 0.0f && (x < 20.0f || want[8][i] == x) && (x > -20.0f || want[8][i] < 3e-9f));
         for (int f = 3; f < 7; f++) assert_true(isfinite(want[f][i]));
     }
     assert_true(want[0][0] == 1.0f && want[1][0] == 0.5f && want[2][0] == 0.0f && want[3][0] == 0.5f);

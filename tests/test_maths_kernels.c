@@ -69,11 +69,12 @@ static void test_exp_ulps(void **unused) {
     assert_true(worst_tiny < 1.0);
 }
 
-static void test_sigmoid_gelu_silu(void **unused) {
+static void test_sigmoid_gelu_silu_softplus(void **unused) {
     (void)unused;
-    double worst_sigmoid = 0, worst_gelu = 0, worst_silu = 0;
+    double worst_sigmoid = 0, worst_gelu = 0, worst_silu = 0, worst_plus = 0;
     for (int i = 0; i <= 40000; i++) {
         float x = -20.0f + 40.0f * (float)i / 40000.0f, one = 1, s, y, dy, y2, dy2, ddy, swish, dx, du;
+        float alone, dalone, plus;
         double d = x;
         k->sigmoid(1, &x, &s);
         k->gelu(1, &x, &y);
@@ -81,6 +82,12 @@ static void test_sigmoid_gelu_silu(void **unused) {
         k->gelu_grad2(1, &x, &dy2, &ddy);
         k->silu_mul(1, &x, &one, &swish);
         k->silu_mul_back(1, &x, &one, &one, &dx, &du);
+        k->silu(1, &x, &alone);
+        k->silu_back(1, &x, &one, &dalone);
+        k->softplus(1, &x, &plus);
+        worst_plus = fmax(worst_plus, ulps(plus, fmax(d, 0) + log1p(exp(-fabs(d)))));
+        assert_memory_equal(&alone, &swish, sizeof alone);
+        assert_memory_equal(&dalone, &dx, sizeof dalone);
         worst_sigmoid = fmax(worst_sigmoid, ulps(s, sigmoid_of(d)));
         worst_silu = fmax(worst_silu, ulps(swish, silu_of(d)));
         if (x > -3.0f) worst_gelu = fmax(worst_gelu, ulps(y, gelu_of(d)));
@@ -97,6 +104,7 @@ static void test_sigmoid_gelu_silu(void **unused) {
     }
     assert_true(worst_sigmoid < 4);
     assert_true(worst_silu < 4);
+    assert_true(worst_plus < 4);
     assert_true(worst_gelu < 16); /* the argument's own rounding, times the slope of exp */
 }
 
@@ -556,7 +564,7 @@ static void test_finite(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exp_ulps),
-        cmocka_unit_test(test_sigmoid_gelu_silu),
+        cmocka_unit_test(test_sigmoid_gelu_silu_softplus),
         cmocka_unit_test(test_gates),
         cmocka_unit_test(test_plain),
         cmocka_unit_test(test_sum_order),

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FIXTURE_COUNT = 17 }; /* folders of tests/fixtures: none may go unnoticed */
+enum { FIXTURE_COUNT = 20 }; /* folders of tests/fixtures: none may go unnoticed */
 
 typedef struct {
     char name[256], dir[512];

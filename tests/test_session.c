@@ -25,7 +25,10 @@ static const struct {
              {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3, 0},
              {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3, 0},
              {"hybrid", IL_MIXER_TTT_MLP, 16, 0, 3, 1},
-             {"hybrid, b = 5, fast head", IL_MIXER_TTT_MLP, 5, 20, 3, 1}};
+             {"hybrid, b = 5, fast head", IL_MIXER_TTT_MLP, 5, 20, 3, 1},
+             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 0},
+             {"gated delta, b = 5, fast head", IL_MIXER_GATED_DELTA, 5, 20, 3, 0},
+             {"hybrid of gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 2}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 typedef struct {
@@ -44,7 +47,8 @@ static void feed(il_session *session, const int32_t *tokens, size_t n, float *lo
 
 static il_config config_of(int kind) {
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
-    if (kinds[kind].hybrid) config = lively_hybrid(kinds[kind].mini_batch);
+    if (kinds[kind].hybrid == 1) config = lively_hybrid(kinds[kind].mini_batch);
+    if (kinds[kind].hybrid == 2) config = lively_delta_hybrid(kinds[kind].mini_batch);
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
     config.heads = kinds[kind].heads;
@@ -81,12 +85,15 @@ static void assert_same_state(const il_state *a, const il_state *b) {
     for (int i = 0; i < m->config.layers; i++) {
         const il_layer *layer = &m->layers[i];
         const il_kept *ka = &a->layers[i], *kb = &b->layers[i];
-        size_t column = (size_t)a->ring_columns * (size_t)m->config.width * sizeof(float);
-        if (layer->rule)
+        if (layer->heads)
             assert_memory_equal(il_state_carry(a, now, i, 0), il_state_carry(b, now, i, 0),
-                                (size_t)m->config.heads * layer->shape.carry * sizeof(float));
-        for (int r = 0; r < IL_RINGS; r++)
-            if (ka->ring[r]) assert_memory_equal(ka->ring[r], kb->ring[r], column);
+                                (size_t)layer->heads * layer->shape.carry * sizeof(float));
+        for (int r = 0; r < IL_RINGS; r++) {
+            int channels = (r == IL_RING_PRE ? &layer->pre_conv : &layer->conv_q)->channels;
+            if (ka->ring[r])
+                assert_memory_equal(ka->ring[r], kb->ring[r],
+                                    (size_t)a->ring_columns * (size_t)channels * sizeof(float));
+        }
     }
     for (size_t i = 0; i < a->n_pages && i < b->n_pages; i++)
         assert_memory_equal(a->pages[i], b->pages[i], a->page_floats * sizeof(float));
@@ -453,9 +460,9 @@ static void feeding_allocates_nothing(void **unused) {
         il_config config = config_of(kind);
         il_model *model = lively_model(engine, &config, 11);
         il_session *s = lively_session(model, 0);
-        /* a TTT model's over several chunks */
+        /* over several chunks, unless keys and values grow */
         enum { MANY = 2 * IL_FEED_CHUNK + 100 };
-        size_t n = model->layers[0].rule ? MANY : 300;
+        size_t n = model->layers[0].heads ? MANY : 300;
         int32_t tokens[MANY];
         float logits[VOCAB], nll[MANY];
         lively_tokens(tokens, MANY, VOCAB, 5);

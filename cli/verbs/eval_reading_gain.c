@@ -208,7 +208,8 @@ static il_status open_session(measuring *m, int frozen, int bos, il_session **se
  * if those begin a mini-batch: how many may be left out. */
 static size_t forgotten(const measuring *m, size_t n) {
     const il_config *c = il_model_config(m->model);
-    size_t b = (size_t)c->mini_batch, reach = (size_t)c->layers * (b + 2 * (size_t)c->conv_kernel) + b;
+    int taps = c->delta_taps > c->conv_kernel ? c->delta_taps : c->conv_kernel;
+    size_t b = (size_t)c->mini_batch, reach = (size_t)c->layers * (b + 2 * (size_t)taps) + b;
     return cli_mixer_learners(c) == c->layers && n > reach ? (n - reach) / b * b : 0;
 }
 

@@ -15,13 +15,16 @@ typedef struct init_options {
     int force;
 } init_options;
 
-/* A list of layers takes the preset of its first TTT layer. */
+/* A list of layers takes the preset of its first TTT layer, else that of the gated delta rule where a layer has it. */
 static void preset_mixer(const init_options *options, char mixer[64]) {
     const char *ttt = options->layers ? strstr(options->layers, "ttt_") : NULL;
     if (ttt)
         snprintf(mixer, 64, "%.*s", (int)strcspn(ttt, ","), ttt);
     else if (options->layers)
-        snprintf(mixer, 64, "self_attention");
+        snprintf(mixer, 64, "%s",
+                 strstr(options->layers, "gated_delta") || strstr(options->layers, "linear_attention")
+                     ? "gated_delta"
+                     : "self_attention");
     else
         snprintf(mixer, 64, "%s", options->mixer ? options->mixer : CLI_MIXER_DEFAULT);
 }
@@ -86,7 +89,8 @@ int verb_init(int argc, char **argv) {
         ARG("--layers", ARG_TEXT, &options.layers, "NAME,…",
             "mixer of each layer instead; 3*NAME stands for three; a list shorter than the model is repeated"),
         ARG("--backbone", ARG_CHOICE, &options.backbone, "{mamba,transformer}",
-            "block around the mixer (default mamba; transformer for self_attention)"),
+            "block around the mixer (default mamba; transformer for self_attention and gated_delta, which have no "
+            "other)"),
         ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
             "SentencePiece file, tokenizer.json, or bytes (default bytes); it sets vocab_size and the ids of BOS and "
             "EOS",

@@ -44,10 +44,17 @@ static json_t *config_object(const il_config *config) {
         json_object_update_new(object, json_pack("{s:i, s:f}", "fast_head_size", config->fast_head_size, "fast_head_lr",
                                                  config->fast_head_lr));
     if (cli_mixer_learners(config) > 0)
-        json_object_update_new(object, json_pack("{s:i, s:i, s:b, s:b, s:b, s:f}", "mini_batch_size",
-                                                 config->mini_batch, "conv_kernel", config->conv_kernel, "share_qk",
-                                                 config->share_qk, "use_gate", config->use_gate, "pre_conv",
+        json_object_set_new(object, "mini_batch_size", json_integer(config->mini_batch));
+    if (cli_mixer_is_ttt(config->mixer))
+        json_object_update_new(object, json_pack("{s:i, s:b, s:b, s:b, s:f}", "conv_kernel", config->conv_kernel,
+                                                 "share_qk", config->share_qk, "use_gate", config->use_gate, "pre_conv",
                                                  config->pre_conv, "ttt_base_lr", config->ttt_base_lr));
+    if (cli_mixer_layers(config, IL_MIXER_GATED_DELTA) > 0)
+        json_object_update_new(object,
+                               json_pack("{s:i, s:i, s:i, s:i, s:i}", "linear_num_key_heads", config->delta_key_heads,
+                                         "linear_num_value_heads", config->delta_value_heads, "linear_key_head_dim",
+                                         config->delta_key_width, "linear_value_head_dim", config->delta_value_width,
+                                         "linear_conv_kernel_dim", config->delta_taps));
     if (config->n_layer_types) {
         json_t *layers = json_array();
         for (int i = 0; i < config->layers; i++)

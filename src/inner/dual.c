@@ -35,7 +35,7 @@ void il_dual_commit(const il_inner_head *head, const il_dual *dual, float rate, 
     const il_kernels *k = head->kernels;
     int pad = il_pad16(head->b), in = dual->in, out = dual->out, b = head->b;
     for (int j = 0; j < b; j++) k->scale((size_t)out, -rate * dual->lr[j], dual->g + j * out, scratch + j * out);
-    k->rank_update(in, out, b, dual->xt, pad, scratch, out, from, to, out);
+    k->rank_update(in, out, b, dual->xt, pad, scratch, out, 1.0f, from, to, out);
     from += (ptrdiff_t)in * out, to += (ptrdiff_t)in * out;
     if (to != from) memcpy(to, from, (size_t)out * sizeof *to);
     add_rows(k, b, out, scratch, to);

@@ -4,11 +4,11 @@
 
 #include "inner/rule.h"
 
-/* Mixers are numbered: those without an inner network first, then one for each rule in the order of the table. */
+/* Mixers are numbered: those without a rule of this table first, then one for each rule in the order of the table. */
 enum { IL_RULES_FROM = IL_MIXER_TTT_LINEAR };
 
 int il_rule_count(void);
-/* NULL for self-attention, which has no inner network, and for numbers that are no mixer's. */
+/* NULL for mixers that are no TTT, and for numbers that are no mixer's. */
 const il_rule *il_rule_of(il_mixer_kind mixer);
 
 #endif

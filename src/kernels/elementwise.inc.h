@@ -73,6 +73,22 @@ IL_STEP void gelu_grad2_step(size_t i, int w, const float *x, float *dy, float *
 
 static void gelu_grad2(size_t n, const float *x, float *dy, float *ddy) { EACH16(n, gelu_grad2_step, x, dy, ddy); }
 
+IL_STEP void softplus_step(size_t i, int w, const float *x, float *y) { store(y + i, w, v16_softplus(load(x + i, w))); }
+
+static void softplus(size_t n, const float *x, float *y) { EACH16(n, softplus_step, x, y); }
+
+IL_STEP void silu_step(size_t i, int w, const float *x, float *y) { store(y + i, w, v16_silu(load(x + i, w))); }
+
+static void silu(size_t n, const float *x, float *y) { EACH16(n, silu_step, x, y); }
+
+IL_STEP void silu_back_step(size_t i, int w, const float *x, const float *dy, float *dx) {
+    v16 slope;
+    v16_silu_grad(load(x + i, w), &slope);
+    store(dx + i, w, v16_mul(load(dy + i, w), slope));
+}
+
+static void silu_back(size_t n, const float *x, const float *dy, float *dx) { EACH16(n, silu_back_step, x, dy, dx); }
+
 IL_STEP void silu_mul_step(size_t i, int w, const float *x, const float *u, float *y) {
     store(y + i, w, v16_mul(v16_silu(load(x + i, w)), load(u + i, w)));
 }

@@ -62,14 +62,19 @@ typedef struct il_kernels {
      * 0 8 1 9 … 7 15. */
     void (*gemm_bf16)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
-    /* y [m,n] = x + a [m,k] · b [k,n] (chain from x), k small: fast weights after a mini-batch. x and y have stride ld;
-     * y may be x. */
-    void (*rank_update)(int m, int n, int k, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb,
+    /* y [m,n] = keep * x + a [m,k] · b [k,n] (chain from keep * x), k small: fast weights after a mini-batch. x and y
+     * have stride ld; y may be x. */
+    void (*rank_update)(int m, int n, int k, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, float keep,
                         const float *x, float *y, ptrdiff_t ld);
     /* y_i [n] += sum_{j <= first+i} c(i,j) g_j (chain), i < m: each row reads its own and all earlier rows of g, and no
      * later one (0·NaN is NaN, and -0 + 0 is +0: zeros in c would not do). g and y have stride ld. */
     void (*lower_product)(int m, int n, int first, const float *c, ptrdiff_t ldc, const float *g, float *y,
                           ptrdiff_t ld);
+    /* Rows first .. first+m-1 of u [first+m,n]: u_i = rate_i (u_i + sum_{j < i} c(i,j) u_j) (chain), i ascending, so
+     * that each row reads those before it as they are afterwards. c and rate begin with row `first`. Strides may be
+     * negative: then u ends in memory where it begins. */
+    void (*lower_solve)(int m, int n, int first, const float *c, ptrdiff_t ldc, const float *rate, float *u,
+                        ptrdiff_t ld);
 
     /* ---- products of integers (docs/arithmetic.md), groups = ceil(k / IL_GROUP), k ≥ 1 ---- */
     /* Rows x [m,k] -> whole numbers q [m, groups], of il_int8_pairs or il_int8_bytes, and scale [m, groups]: x is about
@@ -104,9 +109,12 @@ typedef struct il_kernels {
     void (*gelu)(size_t n, const float *x, float *y); /* tanh form */
     void (*gelu_grad)(size_t n, const float *x, float *y,
                       float *dy); /* y = gelu(x) (NULL: not wanted), dy = gelu'(x) */
-    void (*gelu_grad2)(size_t n, const float *x, float *dy, float *ddy);  /* dy = gelu'(x), ddy = gelu''(x) */
-    void (*silu_mul)(size_t n, const float *x, const float *u, float *y); /* y = silu(x) * u */
-    /* Given dy = dL/d(silu(x)*u): dx, du (=, may alias x, u). */
+    void (*gelu_grad2)(size_t n, const float *x, float *dy, float *ddy);     /* dy = gelu'(x), ddy = gelu''(x) */
+    void (*softplus)(size_t n, const float *x, float *y);                    /* y = log(1 + exp(x)) */
+    void (*silu)(size_t n, const float *x, float *y);                        /* y = x * sigmoid(x) */
+    void (*silu_back)(size_t n, const float *x, const float *dy, float *dx); /* dx = dy * silu'(x); may be dy */
+    void (*silu_mul)(size_t n, const float *x, const float *u, float *y);    /* y = silu(x) * u */
+    /* Given dy = dL/d(silu(x)*u): dx, du (=, may alias x, u, dy). */
     void (*silu_mul_back)(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du);
     void (*gelu_mul)(size_t n, const float *x, const float *u, float *y); /* y = gelu(x) * u */
     void (*gelu_mul_back)(size_t n, const float *x, const float *u, const float *dy, float *dx, float *du);

@@ -11,7 +11,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static void lay_out(il_bf16 *bf16, const il_model *model, size_t tokens, il_arena *arena) {
     const il_config *c = &model->config;
-    size_t wide = tokens * larger((size_t)c->width, (size_t)c->ffn_width);
+    size_t wide = tokens * (size_t)il_model_most_width(model);
     size_t logits = (size_t)bf16->logit_rows * (size_t)c->vocab_size;
     bf16->weights = il_arena_take(arena, model->table.floats, sizeof *bf16->weights);
     bf16->x = il_arena_take(arena, wide, sizeof *bf16->x);

@@ -25,8 +25,10 @@ static void begin_layer(il_model *model, il_layer *layer, il_mixer_kind kind) {
     layer->mixer = il_mixer_of(kind);
     layer->rule = il_rule_of(kind);
     layer->n_rule_tensors = 0;
+    layer->heads = 0;
     layer->shape = (il_rule_shape){0};
     if (layer->rule) {
+        layer->heads = c->heads;
         layer->shape = layer->rule->shape(c->width / c->heads, c->mini_batch);
         layer->n_rule_tensors = layer->rule->tensors(c->width / c->heads, layer->rule_tensors);
     }
@@ -57,9 +59,12 @@ static il_status declare_all(il_model *model, il_error *error) {
 
 /* ---- making and releasing ---- */
 
-/* cos and sin of the angles inside a mini-batch. */
-static il_status make_rope(il_model *model, il_error *error) {
+/* What TTT layers read: cos and sin of the angles inside a mini-batch, and room for the tok table. */
+static il_status make_tables(il_model *model, il_error *error) {
     const il_config *c = &model->config;
+    int ttt = 0;
+    for (int i = 0; i < c->layers; i++) ttt |= model->layers[i].rule != NULL;
+    if (!ttt) return IL_OK;
     size_t half = (size_t)(c->width / c->heads / 2), b = (size_t)c->mini_batch;
     model->rope_cos = il_alloc_raw(&model->engine->memory, b * half, sizeof(float));
     model->rope_sin = il_alloc_raw(&model->engine->memory, b * half, sizeof(float));
@@ -91,7 +96,7 @@ il_status il_model_declare(il_engine *engine, const il_config *config, il_model 
         goto fail;
     }
     status = declare_all(model, error);
-    if (status == IL_OK && il_model_is_recurrent(model)) status = make_rope(model, error);
+    if (status == IL_OK) status = make_tables(model, error);
     if (status != IL_OK) goto fail;
     *out = model;
     return IL_OK;

@@ -30,35 +30,43 @@ static const uint64_t PARAMETERS_MAX = UINT64_C(1) << 36; /* 256 GiB of fp32 */
 
 typedef enum field_kind { KIND_INT, KIND_BOOL, KIND_TOKEN, KIND_REAL } field_kind;
 
+/* Which models have a key: all; those with a layer that learns; that has TTT; that has the gated delta rule. */
+typedef enum field_of { OF_ALL, OF_LEARNERS, OF_TTT, OF_DELTA } field_of;
+
 typedef struct field {
     const char *key;
     field_kind kind;
-    int ttt_only; /* not a key of a self-attention model */
-    size_t at;    /* in il_config */
+    field_of of;
+    size_t at; /* in il_config */
     double min, max;
-    double ttt, llama; /* what an absent key means, by model_type */
+    double ttt, other; /* what an absent key means, in models of type ttt and in others */
 } field;
 
 #define AT(member) offsetof(il_config, member)
 static const field fields[] = {
-    {"vocab_size", KIND_INT, 0, AT(vocab_size), 2, VOCABULARY_MAX, 32000, 32000},
-    {"hidden_size", KIND_INT, 0, AT(width), 2, 1 << 16, 2048, 4096},
-    {"intermediate_size", KIND_INT, 0, AT(ffn_width), 1, 1 << 20, 5504, 11008},
-    {"num_hidden_layers", KIND_INT, 0, AT(layers), 1, IL_LAYERS_MAX, 24, 32},
-    {"num_attention_heads", KIND_INT, 0, AT(heads), 1, 4096, 32, 32},
-    {"tie_word_embeddings", KIND_BOOL, 0, AT(tie_word_embeddings), 0, 1, 1, 0},
-    {"bos_token_id", KIND_TOKEN, 0, AT(bos_token), -1, 0, 1, 1},
-    {"eos_token_id", KIND_TOKEN, 0, AT(eos_token), -1, 0, 2, 2},
-    {"rope_theta", KIND_REAL, 0, AT(rope_theta), 1, 1e12, 1e4, 1e4},
-    {"rms_norm_eps", KIND_REAL, 0, AT(rms_norm_eps), 1e-12, 1, 1e-6, 1e-6},
-    {"mini_batch_size", KIND_INT, 1, AT(mini_batch), 1, 1024, 16, 16},
-    {"conv_kernel", KIND_INT, 1, AT(conv_kernel), 1, 16, 4, 4},
-    {"share_qk", KIND_BOOL, 1, AT(share_qk), 0, 1, 0, 0},
-    {"use_gate", KIND_BOOL, 1, AT(use_gate), 0, 1, 0, 0},
-    {"pre_conv", KIND_BOOL, 1, AT(pre_conv), 0, 1, 0, 0},
-    {"ttt_base_lr", KIND_REAL, 1, AT(ttt_base_lr), 0, 1e4, 1, 1},
-    {"fast_head_size", KIND_INT, 0, AT(fast_head_size), 0, IL_FAST_HEAD_MAX, 0, 0},
-    {"fast_head_lr", KIND_REAL, 0, AT(fast_head_lr), 0, 100, 0.3, 0.3},
+    {"vocab_size", KIND_INT, OF_ALL, AT(vocab_size), 2, VOCABULARY_MAX, 32000, 32000},
+    {"hidden_size", KIND_INT, OF_ALL, AT(width), 2, 1 << 16, 2048, 4096},
+    {"intermediate_size", KIND_INT, OF_ALL, AT(ffn_width), 1, 1 << 20, 5504, 11008},
+    {"num_hidden_layers", KIND_INT, OF_ALL, AT(layers), 1, IL_LAYERS_MAX, 24, 32},
+    {"num_attention_heads", KIND_INT, OF_ALL, AT(heads), 1, 4096, 32, 32},
+    {"tie_word_embeddings", KIND_BOOL, OF_ALL, AT(tie_word_embeddings), 0, 1, 1, 0},
+    {"bos_token_id", KIND_TOKEN, OF_ALL, AT(bos_token), -1, 0, 1, 1},
+    {"eos_token_id", KIND_TOKEN, OF_ALL, AT(eos_token), -1, 0, 2, 2},
+    {"rope_theta", KIND_REAL, OF_ALL, AT(rope_theta), 1, 1e12, 1e4, 1e4},
+    {"rms_norm_eps", KIND_REAL, OF_ALL, AT(rms_norm_eps), 1e-12, 1, 1e-6, 1e-6},
+    {"mini_batch_size", KIND_INT, OF_LEARNERS, AT(mini_batch), 1, 1024, 16, 16},
+    {"conv_kernel", KIND_INT, OF_TTT, AT(conv_kernel), 1, 16, 4, 4},
+    {"share_qk", KIND_BOOL, OF_TTT, AT(share_qk), 0, 1, 0, 0},
+    {"use_gate", KIND_BOOL, OF_TTT, AT(use_gate), 0, 1, 0, 0},
+    {"pre_conv", KIND_BOOL, OF_TTT, AT(pre_conv), 0, 1, 0, 0},
+    {"ttt_base_lr", KIND_REAL, OF_TTT, AT(ttt_base_lr), 0, 1e4, 1, 1},
+    {"linear_num_key_heads", KIND_INT, OF_DELTA, AT(delta_key_heads), 1, 4096, 16, 16},
+    {"linear_num_value_heads", KIND_INT, OF_DELTA, AT(delta_value_heads), 1, 4096, 32, 32},
+    {"linear_key_head_dim", KIND_INT, OF_DELTA, AT(delta_key_width), 1, HEAD_WIDTH_MAX, 128, 128},
+    {"linear_value_head_dim", KIND_INT, OF_DELTA, AT(delta_value_width), 1, HEAD_WIDTH_MAX, 128, 128},
+    {"linear_conv_kernel_dim", KIND_INT, OF_DELTA, AT(delta_taps), 1, 16, 4, 4},
+    {"fast_head_size", KIND_INT, OF_ALL, AT(fast_head_size), 0, IL_FAST_HEAD_MAX, 0, 0},
+    {"fast_head_lr", KIND_REAL, OF_ALL, AT(fast_head_lr), 0, 100, 0.3, 0.3},
 };
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 
@@ -114,12 +122,32 @@ il_mixer_kind il_config_mixer(const il_config *config, int layer) {
     return config->n_layer_types ? (il_mixer_kind)config->layer_types[layer] : config->mixer;
 }
 
-static const char *model_type(il_mixer_kind mixer) { return il_mixer_is_ttt(mixer) ? "ttt" : "llama"; }
+/* What stands in model_type: of the leading mixer. */
+static const char *model_type(il_mixer_kind mixer) {
+    if (mixer == IL_MIXER_GATED_DELTA) return "gated_delta";
+    return il_mixer_is_ttt(mixer) ? "ttt" : "llama";
+}
+
+int il_config_layers_of(const il_config *config, il_mixer_kind mixer) {
+    int n = 0;
+    for (int i = 0; i < config->layers; i++) n += il_config_mixer(config, i) == mixer;
+    return n;
+}
+
+/* Whether a file of that model_type may have the key; whether the model has what it is about. */
+static int may_have(const il_config *config, const field *f) {
+    if (f->of == OF_TTT) return il_mixer_is_ttt(config->mixer);
+    return f->of == OF_ALL || config->mixer != IL_MIXER_SELF_ATTENTION;
+}
+static int has(const il_config *config, const field *f) {
+    if (f->of != OF_DELTA) return may_have(config, f);
+    return il_config_layers_of(config, IL_MIXER_GATED_DELTA) > 0;
+}
 
 static void set_defaults(il_mixer_kind mixer, il_config *config) {
     *config = (il_config){.mixer = mixer};
     for (int i = 0; i < FIELDS; i++) {
-        double value = il_mixer_is_ttt(mixer) ? fields[i].ttt : fields[i].llama;
+        double value = il_mixer_is_ttt(mixer) ? fields[i].ttt : fields[i].other;
         if (fields[i].kind == KIND_REAL)
             *real_at(config, &fields[i]) = value;
         else
@@ -129,11 +157,16 @@ static void set_defaults(il_mixer_kind mixer, il_config *config) {
 
 /* ---- checking ---- */
 
-/* The mixer that must stand in il_config.mixer: of the first TTT layer, or of all layers when none is. */
+/* The mixer that must stand in il_config.mixer: of the first TTT layer; else the gated delta rule where a layer has it;
+ * else that of all layers. */
 static il_mixer_kind leading_mixer(const il_config *config) {
-    int i = 0;
-    while (i < config->n_layer_types && !il_mixer_is_ttt((il_mixer_kind)config->layer_types[i])) i++;
-    return (il_mixer_kind)config->layer_types[i < config->n_layer_types ? i : 0];
+    il_mixer_kind leading = (il_mixer_kind)config->layer_types[0];
+    for (int i = 0; i < config->n_layer_types; i++) {
+        il_mixer_kind mixer = (il_mixer_kind)config->layer_types[i];
+        if (il_mixer_is_ttt(mixer)) return mixer;
+        if (mixer == IL_MIXER_GATED_DELTA) leading = mixer;
+    }
+    return leading;
 }
 
 /* What layer_types asks for must be what model_type and ttt_layer_type ask for. */
@@ -142,8 +175,11 @@ static il_status check_leading_mixer(il_mixer_kind layers, il_mixer_kind rest, i
     if (il_mixer_is_ttt(layers) && il_mixer_is_ttt(rest))
         return il_fail(error, IL_ERR_ARG, "the first TTT layer in layer_types is %s, but ttt_layer_type is %s",
                        il_mixer_name(layers), il_mixer_ttt_layer_type(rest));
-    return il_fail(error, IL_ERR_ARG, "layer_types has %s TTT layer, but model_type is %s",
-                   il_mixer_is_ttt(layers) ? "a" : "no", model_type(rest));
+    if (il_mixer_is_ttt(layers) || il_mixer_is_ttt(rest))
+        return il_fail(error, IL_ERR_ARG, "layer_types has %s TTT layer, but model_type is %s",
+                       il_mixer_is_ttt(layers) ? "a" : "no", model_type(rest));
+    return il_fail(error, IL_ERR_ARG, "layer_types has %s layer of linear_attention, but model_type is %s",
+                   layers == IL_MIXER_GATED_DELTA ? "a" : "no", model_type(rest));
 }
 
 /* After num_hidden_layers was found to be within its bounds. */
@@ -164,6 +200,7 @@ il_status il_config_check(const il_config *config, il_error *error) {
     for (int i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
         double value = value_of(config, f), max = f->kind == KIND_TOKEN ? config->vocab_size - 1 : f->max;
+        if (f->of == OF_DELTA && !has(config, f)) continue;
         if (!(value >= f->min && value <= max)) /* a NaN fails both */
             return il_fail(error, IL_ERR_ARG, "%s is %.17g, must be %.17g to %.17g", f->key, value, f->min, max);
     }
@@ -176,8 +213,12 @@ il_status il_config_check(const il_config *config, il_error *error) {
                        head, HEAD_WIDTH_MAX);
     if (!il_mixer_is_ttt(config->mixer) && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "self_attention has no mamba backbone: share_qk, use_gate, pre_conv must be false");
+                       "%s has no mamba backbone: share_qk, use_gate, pre_conv must be false",
+                       il_mixer_name(config->mixer));
     IL_TRY(check_layer_types(config, error));
+    if (il_config_layers_of(config, IL_MIXER_GATED_DELTA) && config->delta_value_heads % config->delta_key_heads != 0)
+        return il_fail(error, IL_ERR_ARG, "linear_num_value_heads %d is not a multiple of linear_num_key_heads %d",
+                       config->delta_value_heads, config->delta_key_heads);
     if ((unsigned)config->weights > IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", (int)config->weights);
     if (il_config_parameters(config) > PARAMETERS_MAX)
@@ -187,9 +228,7 @@ il_status il_config_check(const il_config *config, il_error *error) {
 }
 
 int il_config_is_hybrid(const il_config *config) {
-    for (int i = 1; i < config->layers; i++)
-        if (il_config_mixer(config, i) != il_config_mixer(config, 0)) return 1;
-    return 0;
+    return il_config_layers_of(config, il_config_mixer(config, 0)) < config->layers;
 }
 
 int il_config_same(const il_config *a, const il_config *b) {
@@ -197,7 +236,8 @@ int il_config_same(const il_config *a, const il_config *b) {
     for (int i = 0; i < a->layers; i++)
         if (il_config_mixer(a, i) != il_config_mixer(b, i)) return 0;
     for (int i = 0; i < FIELDS; i++)
-        if (value_of(a, &fields[i]) != value_of(b, &fields[i])) return 0;
+        if ((fields[i].of != OF_DELTA || has(a, &fields[i])) && value_of(a, &fields[i]) != value_of(b, &fields[i]))
+            return 0;
     return 1;
 }
 
@@ -210,12 +250,15 @@ int il_config_same(const il_config *a, const il_config *b) {
 static il_status set_model_type(const char *path, const json_t *value, il_config *config, il_error *error) {
     const char *text = json_string_value(value);
     if (!text) return il_fail(error, IL_ERR_FORMAT, WHERE "must be a string", WHERE_ARGS(path, MODEL_TYPE));
-    if (strcmp(text, "ttt") != 0 && strcmp(text, "llama") != 0)
-        return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (ttt, llama)",
-                       WHERE_ARGS(path, MODEL_TYPE), text);
-    if (strcmp(text, model_type(config->mixer)) != 0)
-        config->mixer = il_mixer_is_ttt(config->mixer) ? IL_MIXER_SELF_ATTENTION : IL_MIXER_TTT_LINEAR;
-    return IL_OK;
+    if (strcmp(text, model_type(config->mixer)) == 0) return IL_OK;
+    static const il_mixer_kind leading[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_SELF_ATTENTION, IL_MIXER_GATED_DELTA};
+    for (size_t i = 0; i < sizeof leading / sizeof leading[0]; i++)
+        if (strcmp(text, model_type(leading[i])) == 0) {
+            config->mixer = leading[i];
+            return IL_OK;
+        }
+    return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "\"%.40s\" is not supported (ttt, llama, gated_delta)",
+                   WHERE_ARGS(path, MODEL_TYPE), text);
 }
 
 static il_status set_ttt_layer_type(const char *path, const json_t *value, il_config *config, il_error *error) {
@@ -418,7 +461,7 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
     set_defaults(kept.mixer, &kept);
     json_object_foreach(root, key, value) {
         const field *f = find_field(key);
-        if (f && (ttt || !f->ttt_only)) IL_TRY(set_field(path, f, value, &kept, error));
+        if (f && may_have(&kept, f)) IL_TRY(set_field(path, f, value, &kept, error));
         if (is_dtype_key(key) && json_is_string(value) && strcmp(json_string_value(value), "bfloat16") == 0)
             kept.weights = IL_WEIGHTS_BF16;
     }
@@ -437,7 +480,7 @@ static il_status read_object(const char *path, json_t *root, il_config *config, 
     json_object_foreach(root, key, value) {
         const field *f = find_field(key);
         int known = 0;
-        if ((f && (ttt || !f->ttt_only)) || strcmp(key, MODEL_TYPE) == 0 || strcmp(key, LAYER_TYPES) == 0) continue;
+        if ((f && has(&kept, f)) || strcmp(key, MODEL_TYPE) == 0 || strcmp(key, LAYER_TYPES) == 0) continue;
         if (ttt && strcmp(key, TTT_LAYER_TYPE) == 0) continue;
         IL_TRY(check_bookkeeping(path, key, value, &kept, &known, error));
         if (!known)
@@ -483,7 +526,7 @@ il_status il_config_set(il_config *config, const char *key, const char *value, i
     const field *f = find_field(key);
     int ttt = il_mixer_is_ttt(config->mixer);
     il_status status;
-    if (f && (ttt || !f->ttt_only))
+    if (f && may_have(config, f))
         status = set_field(NULL, f, json, config, error);
     else if (strcmp(key, MODEL_TYPE) == 0)
         status = set_model_type(NULL, json, config, error);
@@ -555,13 +598,16 @@ static void put_field(writing *w, const il_config *config, const field *f) {
 
 il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error) {
     writing w = {.n = 0};
-    int ttt = il_mixer_is_ttt(config->mixer);
-    put(&w, "{\n  \"architectures\": [\"%s\"],\n  \"%s\": \"%s\",\n", ttt ? "TTTForCausalLM" : "LlamaForCausalLM",
+    int ttt = il_mixer_is_ttt(config->mixer), delta = config->mixer == IL_MIXER_GATED_DELTA;
+    put(&w, "{\n  \"architectures\": [\"%s\"],\n  \"%s\": \"%s\",\n",
+        ttt     ? "TTTForCausalLM"
+        : delta ? "GatedDeltaForCausalLM"
+                : "LlamaForCausalLM",
         MODEL_TYPE, model_type(config->mixer));
     if (ttt)
         put(&w, "  \"%s\": \"%s\",\n  \"scan_checkpoint_group_size\": 0,\n", TTT_LAYER_TYPE,
             il_mixer_ttt_layer_type(config->mixer));
-    else
+    else if (!delta)
         put(&w,
             "  \"num_key_value_heads\": %d,\n  \"attention_bias\": false,\n  \"mlp_bias\": false,\n"
             "  \"rope_scaling\": null,\n",
@@ -569,7 +615,7 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
     if (il_config_is_hybrid(config)) put_layer_types(&w, config);
     for (int i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
-        if (f->ttt_only && !ttt) continue;
+        if (!has(config, f)) continue;
         if (strncmp(f->key, "fast_head", 9) == 0 && !config->fast_head_size) continue; /* other software's file */
         put_field(&w, config, f);
     }
@@ -610,33 +656,35 @@ il_status il_config_preset(const char *preset, const char *mixer, const char *ba
         return il_fail(error, IL_ERR_ARG, "mixer \"%.40s\" is unknown (%s)", mixer ? mixer : "",
                        il_mixer_list(il_mixer_name, known));
     il_mixer_kind kind = (il_mixer_kind)found;
-    int attention = !il_mixer_is_ttt(kind);
-    if (!backbone) backbone = attention ? "transformer" : "mamba";
+    int ttt = il_mixer_is_ttt(kind);
+    if (!backbone) backbone = ttt ? "mamba" : "transformer";
     int mamba = strcmp(backbone, "mamba") == 0;
     if (!mamba && strcmp(backbone, "transformer") != 0)
         return il_fail(error, IL_ERR_ARG, "backbone \"%.40s\" is unknown (mamba, transformer)", backbone);
-    if (mamba && attention)
-        return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "self_attention has no mamba backbone: leave it out or say transformer");
+    if (mamba && !ttt)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s has no mamba backbone: leave it out or say transformer",
+                       il_mixer_name(kind));
 
     il_config made;
     set_defaults(IL_MIXER_TTT_LINEAR, &made);
     made.layers = presets[i].layers;
     made.width = presets[i].width;
-    made.heads = presets[i].heads;
+    made.heads = made.delta_key_heads = made.delta_value_heads = presets[i].heads;
+    made.delta_key_width = made.delta_value_width = made.width / made.heads;
     made.ffn_width = presets[i].ffn_width;
     made.share_qk = made.use_gate = made.pre_conv = 1;
-    if (attention) {
-        /* As many parameters as TTT-Linear with the mamba backbone: what that has more (convolutions, gate,
-         * fast weights) goes into the FFN, in steps of 8. */
-        uint64_t goal = il_config_parameters(&made), step = (uint64_t)made.layers * 3 * 8 * (uint64_t)made.width;
-        made.mixer = kind;
-        made.share_qk = made.use_gate = made.pre_conv = 0;
-        made.ffn_width += (int)((goal - il_config_parameters(&made) + step / 2) / step) * 8;
-    } else {
+    if (ttt) {
         made.mixer = kind;
         made.share_qk = made.use_gate = made.pre_conv = mamba;
         made.ttt_base_lr = il_rule_of(kind)->base_lr;
+    } else {
+        /* As many parameters as TTT-Linear with the mamba backbone: the FFN has what the mixer has more or less, in
+         * steps of 8. */
+        int64_t goal = (int64_t)il_config_parameters(&made), step = (int64_t)made.layers * 3 * 8 * made.width;
+        made.mixer = kind;
+        made.share_qk = made.use_gate = made.pre_conv = 0;
+        goal -= (int64_t)il_config_parameters(&made);
+        made.ffn_width += (int)((goal + (goal < 0 ? -step : step) / 2) / step) * 8;
     }
     *config = made;
     return IL_OK;

@@ -12,7 +12,8 @@ il_status il_config_parse(const char *path, const char *text, size_t bytes, il_c
 int il_config_same(const il_config *a, const il_config *b);
 /* config.json as NUL-terminated text from the allocator. */
 il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error);
-/* Whether the mixers of a checked config's layers differ. */
+/* How many layers of a checked config have that mixer; whether the mixers of its layers differ. */
+int il_config_layers_of(const il_config *config, il_mixer_kind mixer);
 int il_config_is_hybrid(const il_config *config);
 
 #endif

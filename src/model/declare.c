@@ -37,10 +37,11 @@ il_dense il_declare_dense(il_declarer *d, int out, int in, const char *prefix, c
     return il_declare_dense_as(d, d->model->config.weights, out, in, prefix, name);
 }
 
-il_conv il_declare_conv(il_declarer *d, int channels, const char *prefix, const char *weight, const char *bias) {
-    size_t shape[] = {(size_t)channels, 1, (size_t)d->model->config.conv_kernel};
-    il_conv conv = {.channels = channels};
+il_conv il_declare_conv(il_declarer *d, int channels, int taps, const char *prefix, const char *weight,
+                        const char *bias) {
+    size_t shape[] = {(size_t)channels, 1, (size_t)taps};
+    il_conv conv = {.channels = channels, .taps = taps, .b = IL_NONE};
     conv.w = il_declare(d, IL_INIT_CONV, 3, shape, prefix, weight);
-    conv.b = il_declare_vector(d, IL_INIT_ZEROS, channels, prefix, bias);
+    if (bias) conv.b = il_declare_vector(d, IL_INIT_ZEROS, channels, prefix, bias);
     return conv;
 }

@@ -21,6 +21,8 @@ il_dense il_declare_dense_as(il_declarer *declarer, il_weight_type type, int out
                              const char *name);
 /* The same, held as the config says. */
 il_dense il_declare_dense(il_declarer *declarer, int out, int in, const char *prefix, const char *name);
-il_conv il_declare_conv(il_declarer *declarer, int channels, const char *prefix, const char *weight, const char *bias);
+/* bias NULL: none. */
+il_conv il_declare_conv(il_declarer *declarer, int channels, int taps, const char *prefix, const char *weight,
+                        const char *bias);
 
 #endif

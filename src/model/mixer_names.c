@@ -5,14 +5,18 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const without_rule[IL_RULES_FROM] = {[IL_MIXER_SELF_ATTENTION] = "self_attention"};
+/* Those without a rule: here, and in config.json as other software calls them. */
+static const char *const without_rule[IL_RULES_FROM][2] = {
+    [IL_MIXER_SELF_ATTENTION] = {"self_attention", "full_attention"},
+    [IL_MIXER_GATED_DELTA] = {"gated_delta", "linear_attention"},
+};
 
 int il_mixer_count(void) { return IL_RULES_FROM + il_rule_count(); }
 
 const char *il_mixer_name(il_mixer_kind mixer) {
     const il_rule *rule = il_rule_of(mixer);
     if (rule) return rule->name;
-    return (unsigned)mixer < IL_RULES_FROM ? without_rule[mixer] : "?";
+    return (unsigned)mixer < IL_RULES_FROM ? without_rule[mixer][0] : "?";
 }
 
 const char *il_mixer_ttt_layer_type(il_mixer_kind mixer) {
@@ -21,7 +25,7 @@ const char *il_mixer_ttt_layer_type(il_mixer_kind mixer) {
 }
 
 const char *il_mixer_layer_type(il_mixer_kind mixer) {
-    return mixer == IL_MIXER_SELF_ATTENTION ? "full_attention" : il_mixer_name(mixer);
+    return (unsigned)mixer < IL_RULES_FROM ? without_rule[mixer][1] : il_mixer_name(mixer);
 }
 
 int il_mixer_find(il_mixer_namer *namer, const char *name, size_t bytes) {

@@ -9,7 +9,8 @@
 typedef const char *il_mixer_namer(il_mixer_kind mixer);
 /* In ttt_layer_type: "linear"; NULL unless the mixer is TTT. */
 const char *il_mixer_ttt_layer_type(il_mixer_kind mixer);
-/* In layer_types: self-attention is "full_attention" there, as other software calls it. */
+/* In layer_types: self-attention is "full_attention" there and gated_delta "linear_attention", as other software calls
+ * them. */
 const char *il_mixer_layer_type(il_mixer_kind mixer);
 
 /* The mixer that is called name [bytes]; -1: none is. */

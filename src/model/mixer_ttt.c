@@ -6,6 +6,7 @@
 
 #include "base/chains.h"
 #include "base/error.h"
+#include "model/mini_batches.h"
 #include "model/steps.h"
 #include <math.h>
 #include <string.h>
@@ -18,7 +19,7 @@ static void declare(il_declarer *d, il_layer *layer) {
     size_t width = (size_t)c->width, heads = (size_t)c->heads;
     if (c->pre_conv) {
         layer->conv_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "conv.norm.", "weight");
-        layer->pre_conv = il_declare_conv(d, c->width, "conv.conv.", "weight", "bias");
+        layer->pre_conv = il_declare_conv(d, c->width, c->conv_kernel, "conv.conv.", "weight", "bias");
     }
     layer->seq_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "seq_norm.", "weight");
     layer->wq = il_declare_dense(d, c->width, c->width, block, "q_proj.weight");
@@ -27,8 +28,8 @@ static void declare(il_declarer *d, il_layer *layer) {
     layer->wo = il_declare_dense(d, c->width, c->width, block, "o_proj.weight");
     if (c->use_gate) layer->wg = il_declare_dense(d, c->width, c->width, block, "g_proj.weight");
     if (c->share_qk) {
-        layer->conv_q = il_declare_conv(d, c->width, block, "conv_q.weight", "conv_q.bias");
-        layer->conv_k = il_declare_conv(d, c->width, block, "conv_k.weight", "conv_k.bias");
+        layer->conv_q = il_declare_conv(d, c->width, c->conv_kernel, block, "conv_q.weight", "conv_q.bias");
+        layer->conv_k = il_declare_conv(d, c->width, c->conv_kernel, block, "conv_k.weight", "conv_k.bias");
     }
     for (int i = 0; i < layer->n_rule_tensors; i++) {
         const il_rule_tensor *t = &layer->rule_tensors[i];
@@ -46,7 +47,6 @@ static void declare(il_declarer *d, il_layer *layer) {
 
 static void take_acts(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts) {
     const il_config *c = &model->config;
-    const il_rule_shape *shape = &model->layers[layer].shape;
     size_t wide = size->tokens * (size_t)c->width, heads = (size_t)c->heads;
     if (c->share_qk) acts->xqk = il_arena_take(arena, wide, sizeof(float));
     acts->q = il_arena_take(arena, wide, sizeof(float));
@@ -58,9 +58,7 @@ static void take_acts(il_arena *arena, const il_model *model, int layer, const i
     acts->zhat = il_arena_take(arena, wide, sizeof(float));
     acts->z_inv_std = il_arena_take(arena, size->tokens, sizeof(float));
     if (!size->mini_batches) return;
-    size_t groups = (size->mini_batches + IL_CARRY_EVERY - 1) / IL_CARRY_EVERY;
-    acts->rows = il_arena_take(arena, size->segments * size->mini_batches * heads * shape->rows, sizeof(float));
-    acts->carries = il_arena_take(arena, size->segments * groups * heads * shape->carry, sizeof(float));
+    il_tape_take(arena, model, layer, size, acts);
     if (c->share_qk)
         acts->history[IL_RING_QK] =
             il_arena_take(arena, size->segments * (size_t)(c->conv_kernel - 1) * (size_t)c->width, sizeof(float));
@@ -75,20 +73,6 @@ static size_t scratch_backward(const il_model *model, int layer) {
            il_pad16_size(s->scratch > s->scratch_back ? s->scratch : s->scratch_back);
 }
 
-/* Of the tape: the rows of a mini-batch of a segment, and the carry at the start of mini-batch IL_CARRY_EVERY * group.
- */
-static float *tape_rows(const il_pass *pass, int layer, int segment, int mini_batch, int head) {
-    size_t at = (size_t)segment * pass->tape->size.mini_batches + (size_t)mini_batch;
-    return il_pass_acts(pass, layer)->rows +
-           (at * (size_t)pass->model->config.heads + (size_t)head) * pass->model->layers[layer].shape.rows;
-}
-static float *tape_carry(const il_pass *pass, int layer, int segment, int group, int head) {
-    size_t groups = (pass->tape->size.mini_batches + IL_CARRY_EVERY - 1) / IL_CARRY_EVERY;
-    size_t at = (size_t)segment * groups + (size_t)group;
-    return il_pass_acts(pass, layer)->carries +
-           (at * (size_t)pass->model->config.heads + (size_t)head) * pass->model->layers[layer].shape.carry;
-}
-
 /* ---- forward ---- */
 
 typedef struct head_job {
@@ -96,23 +80,6 @@ typedef struct head_job {
     int layer;
     int steps; /* in which a head goes through its segment */
 } head_job;
-
-/* Tokens of a segment before a step: whole mini-batches of the text, as equal in number as they can be. */
-static int tokens_before(const il_segment *segment, int b, int step, int steps) {
-    int r0 = (int)(segment->state->position % (uint64_t)b), mini_batches = (r0 + segment->n + b - 1) / b;
-    int tokens = (int)((int64_t)mini_batches * step / steps) * b - r0;
-    return tokens < 0 ? 0 : tokens < segment->n ? tokens : segment->n;
-}
-
-/* A step for each thread, so that the steps of all heads are a multiple of the threads, but none that is empty. */
-static int steps_of(const il_pass *pass) {
-    int steps = 1, b = pass->model->config.mini_batch, threads = il_pool_threads(pass->model->engine->pool);
-    for (int s = 0; s < pass->n_segments; s++) {
-        int mini_batches = (pass->segments[s].n + b - 1) / b;
-        if (steps < mini_batches) steps = mini_batches;
-    }
-    return steps < threads ? steps : threads;
-}
 
 /* One head of one segment through the mini-batches of a step: RoPE, rows, and a commit wherever a mini-batch is
  * full. */
@@ -122,37 +89,20 @@ static void head_run(void *context, int item, int step, int worker) {
     const il_model *m = pass->model;
     const il_layer *layer = &m->layers[job->layer];
     const il_acts *a = il_pass_acts(pass, job->layer);
-    int heads = m->config.heads, width = m->config.width, b = m->config.mini_batch, d = width / heads;
-    int h = item % heads, s = item / heads;
-    const il_segment *segment = &pass->segments[s];
-    const il_state *state = segment->state;
+    int heads = m->config.heads, width = m->config.width, d = width / heads, h = item % heads, done = 0;
     il_inner_head head = il_model_inner_head(m, job->layer, h, pass->inner_lr);
     float *work = pass->work->scratch + (size_t)worker * pass->work->scratch_floats;
-
-    const int end = tokens_before(segment, b, step + 1, job->steps);
-    for (int done = tokens_before(segment, b, step, job->steps); done < end;) {
-        uint64_t position = state->position + (uint64_t)done, mini_batch = position / (uint64_t)b;
-        int r0 = (int)(position % (uint64_t)b), n = b - r0 < end - done ? b - r0 : end - done;
-        float *carry = il_state_carry(state, state->frozen ? 0 : mini_batch, job->layer, h);
-        float *rows = il_state_rows(state, mini_batch, job->layer, h);
-        if (pass->tape) { /* a segment of training starts at a mini-batch: done counts whole ones */
-            int index = done / b;
-            rows = tape_rows(pass, job->layer, s, index, h);
-            if (index % IL_CARRY_EVERY == 0)
-                memcpy(tape_carry(pass, job->layer, s, index / IL_CARRY_EVERY, h), carry,
-                       layer->shape.carry * sizeof(float));
-        }
-        ptrdiff_t at = (ptrdiff_t)(segment->first + done) * width + (ptrdiff_t)h * d;
+    il_turn t;
+    while (il_turn_next(pass, job->layer, h, item / heads, step, job->steps, &done, &t)) {
+        ptrdiff_t at = (ptrdiff_t)t.row * width + (ptrdiff_t)h * d;
         for (int k = 0; k < 2; k++) /* Q and K turn by the position inside the mini-batch */
-            m->engine->kernels->rope(n, d, (k ? a->k : a->q) + at, width, m->rope_cos + (ptrdiff_t)r0 * (d / 2),
-                                     m->rope_sin + (ptrdiff_t)r0 * (d / 2), d / 2, 0);
-        il_rows_in in = {.n = n, .q = a->q + at, .k = a->k + at, .v = a->v + at, .ld = width};
-        in.gate = a->lr + (ptrdiff_t)(segment->first + done) * heads + h;
+            m->engine->kernels->rope(t.n, d, (k ? a->k : a->q) + at, width, m->rope_cos + (ptrdiff_t)t.r0 * (d / 2),
+                                     m->rope_sin + (ptrdiff_t)t.r0 * (d / 2), d / 2, 0);
+        il_rows_in in = {.n = t.n, .q = a->q + at, .k = a->k + at, .v = a->v + at, .ld = width};
+        in.gate = a->lr + (ptrdiff_t)t.row * heads + h;
         in.ld_gate = heads;
-        layer->rule->rows(&head, carry, rows, r0, &in, a->z + at, width, work);
-        if (r0 + n == b && !state->frozen)
-            layer->rule->commit(&head, carry, rows, il_state_carry(state, mini_batch + 1, job->layer, h), work);
-        done += n;
+        layer->rule->rows(&head, t.carry, t.rows, t.r0, &in, a->z + at, width, work);
+        if (t.next) layer->rule->commit(&head, t.carry, t.rows, t.next, work);
     }
 }
 
@@ -216,7 +166,7 @@ static void forward(const il_pass *pass, int index) {
 
     /* each token reads the fast weights about twice */
     il_chains chains;
-    head_job job = {pass, index, steps_of(pass)};
+    head_job job = {pass, index, il_mini_batch_steps(pass)};
     int items = il_chains_begin(&chains, m->engine->pool, pass->n_segments * heads, job.steps, head_run, &job);
     il_pass_share(pass, items, 2.0 * tokens * heads * (double)layer->shape.carry, il_chains_run, &chains);
     gate_job gate = {.pass = pass, .layer = index, .norm = pass->work->tmp, .out = pass->work->tmp};
@@ -250,12 +200,12 @@ static void segment_back(const head_back_job *job, const il_inner_head *head, in
     memset(dcarry, 0, layer->shape.carry * sizeof(float));
     for (int group = last / IL_CARRY_EVERY; group >= 0; group--) {
         int first = group * IL_CARRY_EVERY;
-        const float *carry[IL_CARRY_EVERY] = {tape_carry(pass, job->layer, s, group, h)};
+        const float *carry[IL_CARRY_EVERY] = {il_tape_carry(pass, job->layer, s, group, h)};
         for (int i = 1; i < IL_CARRY_EVERY && first + i <= last; i++) {
             carry[i] = carry[i - 1];
             if (frozen) continue;
             float *next = carries + (size_t)(i - 1) * carry_floats;
-            rule->commit(head, carry[i - 1], tape_rows(pass, job->layer, s, first + i - 1, h), next, own);
+            rule->commit(head, carry[i - 1], il_tape_rows(pass, job->layer, s, first + i - 1, h), next, own);
             carry[i] = next;
         }
         for (int m = first + IL_CARRY_EVERY - 1 < last ? first + IL_CARRY_EVERY - 1 : last; m >= first; m--) {
@@ -265,7 +215,7 @@ static void segment_back(const head_back_job *job, const il_inner_head *head, in
             il_rows_in in = {n, acts->q + at, acts->k + at, acts->v + at, width, acts->lr + gate, heads};
             il_rows_grad grad = {space->dq + at, space->dk + at, space->dv + at, space->dlr + gate};
             /* nothing reads what the last mini-batch committed */
-            rule->backward(head, carry[m - first], tape_rows(pass, job->layer, s, m, h), &in, m < last && !frozen,
+            rule->backward(head, carry[m - first], il_tape_rows(pass, job->layer, s, m, h), &in, m < last && !frozen,
                            space->dz + at, width, dcarry, &grad, dparam, dtok, own);
             model->engine->kernels->rope(n, d, grad.dq, width, model->rope_cos, model->rope_sin, d / 2, 1);
             model->engine->kernels->rope(n, d, grad.dk, width, model->rope_cos, model->rope_sin, d / 2, 1);

@@ -66,15 +66,32 @@ il_status il_model_check_trainable(const il_model *model, il_error *error) {
 
 /* ---- what is derived from the weights ---- */
 
-enum { LAYER_LINEARS = 9, PACK_PIECES = 8 }; /* a matrix is packed in so many pieces */
+enum { LAYER_LINEARS = 10, PACK_PIECES = 8 }; /* a matrix is packed in so many pieces */
 
 /* Matrix i of the model: layer by layer, the output head last. */
 static il_dense *linear_at(il_model *model, int i) {
     il_layer *layer = &model->layers[i / LAYER_LINEARS % model->config.layers];
     if (i == LAYER_LINEARS * model->config.layers) return &model->head;
-    il_dense *const all[LAYER_LINEARS] = {&layer->wq, &layer->wk, &layer->wv, &layer->wo, &layer->wg,
-                                          &layer->lr, &layer->w1, &layer->w2, &layer->w3};
+    il_dense *const all[LAYER_LINEARS] = {&layer->wq, &layer->wk,    &layer->wv, &layer->wo, &layer->wg,
+                                          &layer->lr, &layer->decay, &layer->w1, &layer->w2, &layer->w3};
     return all[i % LAYER_LINEARS];
+}
+
+int il_model_most_inputs(const il_model *model) {
+    int most = model->config.width;
+    for (int i = 0; i < model->config.layers; i++) {
+        const il_layer *layer = &model->layers[i];
+        if (layer->wo.in > most) most = layer->wo.in;
+        if (layer->w2.in > most) most = layer->w2.in;
+    }
+    return most;
+}
+
+int il_model_most_width(const il_model *model) {
+    int most = il_model_most_inputs(model);
+    for (int i = 0; i < model->config.layers; i++)
+        if (model->layers[i].wq.out > most) most = model->layers[i].wq.out;
+    return most;
 }
 
 static void pack_piece(void *context, int item, int worker) {
@@ -156,7 +173,7 @@ void il_model_embedding(const il_model *model, int token, float *x) {
 
 int il_model_is_recurrent(const il_model *model) {
     for (int i = 0; i < model->config.layers; i++)
-        if (model->layers[i].rule) return 1;
+        if (model->layers[i].heads) return 1;
     return 0;
 }
 

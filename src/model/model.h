@@ -27,24 +27,27 @@ typedef struct il_dense {
 
 /* A causal depthwise convolution over time: weight [channels, 1, taps] and bias [channels]. */
 typedef struct il_conv {
-    int channels;
-    size_t w, b; /* IL_NONE: this layer has none */
+    int channels, taps;
+    size_t w, b; /* IL_NONE: this layer has none; b alone: no bias */
 } il_conv;
 
 /* One layer: its mixer, and the offsets of its tensors; IL_NONE where it has none. */
 typedef struct il_layer {
     const struct il_mixer *mixer;
     const il_rule *rule; /* of a TTT layer; else NULL */
+    int heads; /* that have fast weights, of `shape` each: H in a TTT layer, key heads of the gated delta rule; or 0 */
     il_rule_shape shape;
     int n_rule_tensors;
     il_rule_tensor rule_tensors[IL_RULE_TENSORS_MAX];
 
     size_t conv_norm, seq_norm, ffn_norm;
-    il_conv pre_conv, conv_q, conv_k; /* the last two with share_qk */
-    il_dense wq, wk, wv, wo, wg;
+    il_conv pre_conv, conv_q, conv_k; /* the last two with share_qk; conv_q of the gated delta rule: over q, k and v */
+    il_dense wq, wk, wv, wo, wg;      /* of the gated delta rule: wq in_proj_qkv, wg in_proj_z */
     size_t rule_at[IL_RULE_TENSORS_MAX];
-    il_dense lr; /* [H, D]: learnable_ttt_lr_weight */
+    il_dense lr; /* [H, D]: learnable_ttt_lr_weight; in_proj_b */
     size_t lr_b, token_idx, post_norm_w, post_norm_b;
+    il_dense decay; /* [value heads, D]: in_proj_a */
+    size_t decay_log, decay_bias;
     il_dense w1, w2, w3; /* gate_proj, down_proj, up_proj */
 } il_layer;
 
@@ -57,7 +60,7 @@ struct il_model {
     il_dense embedding; /* read by rows */
     il_dense head;      /* the same when tied */
     il_layer *layers;
-    const struct il_mixer *mixers[2]; /* [n_mixers]: those that the layers have, each once */
+    const struct il_mixer *mixers[3]; /* [n_mixers]: those that the layers have, each once */
     int n_mixers;
     float *weights;    /* [table.floats] */
     unsigned char *lp; /* [lp_bytes]: panels of all low-precision matrices; NULL: there are none */
@@ -88,13 +91,16 @@ il_status il_model_refresh(il_model *model, int packs, il_error *error);
  * quantized: room for m rows of x in integers (il_quantized_bytes), NULL unless the weights are int8 or int4. */
 void il_model_product(const il_model *model, const il_dense *dense, int m, const float *x, ptrdiff_t ldx,
                       void *quantized, float *y, ptrdiff_t ldy);
+/* The most inputs and the most numbers, inputs or outputs, that a matrix of a layer has. */
+int il_model_most_inputs(const il_model *model);
+int il_model_most_width(const il_model *model);
 /* The embedding of a token, [width]. */
 void il_model_embedding(const il_model *model, int token, float *x);
 /* A tensor of the table that is held in a low-precision type. */
 il_lp_matrix il_model_lp(const il_model *model, const il_table_entry *entry);
 /* IL_ERR_UNSUPPORTED unless the weights are fp32, which alone have gradients. */
 il_status il_model_check_trainable(const il_model *model, il_error *error);
-/* Whether a layer learns while it reads: its state is of constant size, and frozen or not. */
+/* Whether a layer learns while it reads: it has fast weights, and is frozen or not. */
 int il_model_is_recurrent(const il_model *model);
 /* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
 void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);

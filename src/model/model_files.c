@@ -13,6 +13,7 @@
 #include "base/folder.h"
 #include "base/hex.h"
 #include "model/build.h"
+#include "model/mixer_names.h"
 #include "model/model_files.h"
 #include "tensor/safetensors.h"
 
@@ -546,10 +547,15 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) hash_number(state, (uint64_t)sizes[i]);
     hash_real(state, c->rope_theta);
     hash_real(state, c->rms_norm_eps);
-    if (il_model_is_recurrent(model)) {
+    if (il_mixer_is_ttt(c->mixer)) {
         const int inner[] = {c->mini_batch, c->conv_kernel, !!c->share_qk, !!c->use_gate, !!c->pre_conv};
         for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) hash_number(state, (uint64_t)inner[i]);
         hash_real(state, c->ttt_base_lr);
+    }
+    if (il_config_layers_of(c, IL_MIXER_GATED_DELTA)) {
+        const int delta[] = {c->mini_batch,      c->delta_key_heads,   c->delta_value_heads,
+                             c->delta_key_width, c->delta_value_width, c->delta_taps};
+        for (size_t i = 0; i < sizeof delta / sizeof delta[0]; i++) hash_number(state, (uint64_t)delta[i]);
     }
     if (c->fast_head_size) { /* appended, so that models without one keep their fingerprints */
         hash_text(state, "fast_head");

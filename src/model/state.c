@@ -33,7 +33,9 @@ static void lay_out_fast(il_state *s, il_arena *arena) {
 il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *error) {
     const il_config *c = &model->config;
     *state = (il_state){.model = model, .frozen = frozen};
-    state->ring_columns = c->conv_kernel - 1 + 2 * c->mini_batch;
+    int taps =
+        il_config_layers_of(c, IL_MIXER_GATED_DELTA) && c->delta_taps > c->conv_kernel ? c->delta_taps : c->conv_kernel;
+    state->ring_columns = taps - 1 + 2 * c->mini_batch;
     state->ring_hidden = 2 * c->mini_batch + 1;
     il_arena whole = {0}, block = {0}, fast = {0};
     lay_out(state, &block);

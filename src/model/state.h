@@ -13,14 +13,14 @@ enum { IL_KEY_BLOCK = 64, IL_KV_PAGE = 512 }; /* keys a block of attention; posi
 /* Rings that hold the last inputs of convolutions. */
 typedef enum il_ring {
     IL_RING_PRE, /* rms(x) before pre_conv */
-    IL_RING_QK,  /* wq·xn before conv_q and conv_k */
+    IL_RING_QK,  /* wq·xn before conv_q and conv_k, or before conv_qkv */
     IL_RINGS
 } il_ring;
 
 /* What is kept of one layer; NULL where its mixer keeps none. */
 typedef struct il_kept {
-    float *carry;          /* [2, H, shape.carry]: fast weights at the start of a mini-batch */
-    float *rows;           /* [2, H, shape.rows] */
+    float *carry;          /* [2, heads, shape.carry]: fast weights at the start of a mini-batch (il_layer.heads) */
+    float *rows;           /* [2, heads, shape.rows] */
     float *ring[IL_RINGS]; /* [R, channels]: the column of position p at p mod R (il_state.ring_columns) */
     float *values;         /* [2b, D]: V, that of position p at p mod 2b, for the inner loss */
     size_t page_at;        /* where the layer's floats begin in a page (il_state.pages) */
@@ -76,12 +76,12 @@ void il_state_rewind(il_state *state, uint64_t position);
 size_t il_state_bytes(const il_state *state);
 
 static inline float *il_state_carry(const il_state *s, uint64_t mini_batch, int layer, int head) {
-    size_t slot = (size_t)(mini_batch & 1) * (size_t)s->model->config.heads + (size_t)head;
-    return s->layers[layer].carry + slot * s->model->layers[layer].shape.carry;
+    const il_layer *of = &s->model->layers[layer];
+    return s->layers[layer].carry + ((size_t)(mini_batch & 1) * (size_t)of->heads + (size_t)head) * of->shape.carry;
 }
 static inline float *il_state_rows(const il_state *s, uint64_t mini_batch, int layer, int head) {
-    size_t slot = (size_t)(mini_batch & 1) * (size_t)s->model->config.heads + (size_t)head;
-    return s->layers[layer].rows + slot * s->model->layers[layer].shape.rows;
+    const il_layer *of = &s->model->layers[layer];
+    return s->layers[layer].rows + ((size_t)(mini_batch & 1) * (size_t)of->heads + (size_t)head) * of->shape.rows;
 }
 static inline float *il_state_column(const il_state *s, il_ring ring, int layer, int channels, uint64_t p) {
     return s->layers[layer].ring[ring] + (size_t)(p % (uint64_t)s->ring_columns) * (size_t)channels;

@@ -90,8 +90,8 @@ static int channels_from(const il_conv *conv, int item) {
 
 /* The taps-1 columns before state->position, oldest first, for threads that take CHANNELS channels each:
  * [channels / CHANNELS][taps-1][CHANNELS]; columns before the first token are zero. */
-static void read_history(const il_state *state, il_ring ring, int layer, int channels, float *history) {
-    int taps = state->model->config.conv_kernel;
+static void read_history(const il_state *state, il_ring ring, int layer, const il_conv *conv, float *history) {
+    int taps = conv->taps, channels = conv->channels;
     for (int k = 0; k < taps - 1; k++) {
         uint64_t back = (uint64_t)(taps - 1 - k); /* columns before the current position */
         const float *column =
@@ -109,9 +109,14 @@ static void read_history(const il_state *state, il_ring ring, int layer, int cha
 
 /* Where a pass keeps what it read of a segment's history: on the tape, which backward reads, or for the moment. */
 static float *history_of(const il_pass *pass, int layer, il_ring ring, const il_conv *conv, int segment) {
-    int taps = pass->model->config.conv_kernel;
     if (!pass->tape) return pass->work->history;
-    return il_pass_acts(pass, layer)->history[ring] + (ptrdiff_t)segment * (taps - 1) * conv->channels;
+    return il_pass_acts(pass, layer)->history[ring] + (ptrdiff_t)segment * (conv->taps - 1) * conv->channels;
+}
+
+/* The bias of channels from .. from + CHANNELS - 1. */
+static const float *bias_of(const il_model *model, const il_conv *conv, int from) {
+    static const float none[CHANNELS];
+    return conv->b == IL_NONE ? none : il_weight(model, conv->b) + from;
 }
 
 typedef struct conv_job {
@@ -125,23 +130,23 @@ typedef struct conv_job {
 static void conv_run(void *context, int item, int worker) {
     const conv_job *job = context;
     const il_model *model = job->pass->model;
-    int from = item * CHANNELS, width = job->conv->channels, taps = model->config.conv_kernel;
+    int from = item * CHANNELS, width = job->conv->channels, taps = job->conv->taps;
     ptrdiff_t at = (ptrdiff_t)job->segment->first * width + from;
     (void)worker;
     model->engine->kernels->conv(job->segment->n, channels_from(job->conv, item), taps, job->x + at, width,
                                  job->history + (ptrdiff_t)from * (taps - 1),
                                  il_weight(model, job->conv->w) + (ptrdiff_t)from * taps,
-                                 il_weight(model, job->conv->b) + from, job->y + at, width, 0);
+                                 bias_of(model, job->conv, from), job->y + at, width, 0);
 }
 
 void il_conv_forward(const il_pass *pass, int layer, il_ring ring, const il_conv *conv, const float *x, float *y) {
     for (int s = 0; s < pass->n_segments; s++) {
         const il_segment *segment = &pass->segments[s];
         float *history = history_of(pass, layer, ring, conv, s);
-        read_history(segment->state, ring, layer, conv->channels, history);
+        read_history(segment->state, ring, layer, conv, history);
         conv_job job = {pass, segment, conv, x, history, y};
-        il_pass_share(pass, pieces_of(conv->channels, CHANNELS),
-                      (double)segment->n * conv->channels * pass->model->config.conv_kernel, conv_run, &job);
+        il_pass_share(pass, pieces_of(conv->channels, CHANNELS), (double)segment->n * conv->channels * conv->taps,
+                      conv_run, &job);
     }
 }
 
@@ -162,14 +167,15 @@ typedef struct conv_back_job {
     il_ring ring;
     const il_conv *conv;
     const float *x, *dy;
-    float *dx, *dw, *db;
+    float *dx, *dw, *db; /* db NULL: no bias */
 } conv_back_job;
 
 /* Some channels, all segments in order. */
 static void conv_back_run(void *context, int item, int worker) {
     const conv_back_job *job = context;
     const il_model *model = job->pass->model;
-    int width = job->conv->channels, taps = model->config.conv_kernel, from = item * CHANNELS;
+    int width = job->conv->channels, taps = job->conv->taps, from = item * CHANNELS;
+    float unused[CHANNELS] = {0}, *db = job->db ? job->db + from : unused;
     (void)worker;
     for (int i = 0; i < job->pass->n_segments; i++) {
         const il_segment *segment = &job->pass->segments[i];
@@ -177,14 +183,14 @@ static void conv_back_run(void *context, int item, int worker) {
         ptrdiff_t at = (ptrdiff_t)segment->first * width + from, tap = (ptrdiff_t)from * taps;
         model->engine->kernels->conv_back(segment->n, channels_from(job->conv, item), taps, job->x + at, width,
                                           history + (ptrdiff_t)from * (taps - 1), il_weight(model, job->conv->w) + tap,
-                                          job->dy + at, width, job->dx + at, width, job->add, job->dw + tap,
-                                          job->db + from);
+                                          job->dy + at, width, job->dx + at, width, job->add, job->dw + tap, db);
     }
 }
 
 void il_conv_backward(const il_pass *pass, int layer, il_ring ring, const il_conv *conv, const float *x,
                       const float *dy, float *dx, int add, float *grad) {
-    conv_back_job job = {pass, layer, add, ring, conv, x, dy, dx, grad + conv->w, grad + conv->b};
+    float *db = conv->b == IL_NONE ? NULL : grad + conv->b;
+    conv_back_job job = {pass, layer, add, ring, conv, x, dy, dx, grad + conv->w, db};
     il_pool_run(pass->model->engine->pool, pieces_of(conv->channels, CHANNELS), conv_back_run, &job);
 }
 

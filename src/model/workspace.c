@@ -39,11 +39,23 @@ static void take_layers(il_workspace *w, const il_model *model, il_arena *arena)
     arena->used = most;
 }
 
+static size_t most_history(const il_model *model) {
+    size_t most = 0;
+    for (int i = 0; i < model->config.layers; i++) {
+        const il_layer *layer = &model->layers[i];
+        const il_conv *const all[] = {&layer->pre_conv, &layer->conv_q, &layer->conv_k};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+            size_t floats = all[k]->w == IL_NONE ? 0 : (size_t)(all[k]->taps - 1) * (size_t)all[k]->channels;
+            if (floats > most) most = floats;
+        }
+    }
+    return most;
+}
+
 static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
     size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float), rows = IL_LOGIT_ROWS;
-    int attention = 0;
-    for (int i = 0; i < c->layers; i++) attention |= !model->layers[i].rule;
+    int attention = il_config_layers_of(c, IL_MIXER_SELF_ATTENTION);
     w->layers = il_arena_take(arena, (size_t)c->layers, sizeof *w->layers);
     take_layers(w, model, arena);
     w->hidden = il_arena_take(arena, tokens * width, size);
@@ -54,7 +66,7 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
         w->cosine = il_arena_take(arena, tokens * width / (size_t)c->heads / 2, size);
         w->sine = il_arena_take(arena, tokens * width / (size_t)c->heads / 2, size);
     }
-    w->history = il_arena_take(arena, (size_t)(c->conv_kernel - 1) * width, size);
+    w->history = il_arena_take(arena, most_history(model), size);
     if (c->fast_head_size) {
         if (rows < (size_t)c->mini_batch) rows = (size_t)c->mini_batch;
         w->lse = il_arena_take(arena, rows, size);
@@ -65,8 +77,7 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     w->logits = il_arena_take(arena, rows * (size_t)c->vocab_size, size);
     if (il_lp_row_scales(c->weights, width)) {
         int most = w->tokens > w->logit_rows ? w->tokens : w->logit_rows;
-        w->quantized =
-            il_arena_take(arena, il_quantized_bytes(most, c->width > c->ffn_width ? c->width : c->ffn_width), 1);
+        w->quantized = il_arena_take(arena, il_quantized_bytes(most, il_model_most_inputs(model)), 1);
     }
     w->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * w->scratch_floats, size);
 }
@@ -114,15 +125,29 @@ il_status il_workspace_undo_room(il_workspace *work, size_t bytes, il_error *err
 
 /* ---- backward ---- */
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
 static void lay_out_backward(il_backspace *s, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
     size_t tokens = (size_t)s->tokens, width = (size_t)c->width, heads = (size_t)c->heads;
-    float **wide[] = {&s->dx, &s->dz, &s->dq, &s->dk, &s->dv, &s->dxqk};
-    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
-        *wide[i] = il_arena_take(arena, tokens * width, sizeof(float));
-    s->dlr = il_arena_take(arena, tokens * heads, sizeof(float));
+    size_t values = width, channels = width, rates = heads, sums = width; /* the most of any layer */
+    if (il_config_layers_of(c, IL_MIXER_GATED_DELTA)) {
+        size_t gates = (size_t)c->delta_value_heads, of_values = gates * (size_t)c->delta_value_width;
+        values = larger(values, of_values);
+        channels = larger(channels, 2 * (size_t)c->delta_key_heads * (size_t)c->delta_key_width + of_values);
+        rates = larger(rates, gates);
+        sums = larger(sums, (size_t)c->delta_value_width);
+        s->ddecay = il_arena_take(arena, tokens * gates, sizeof(float));
+    }
+    s->dx = il_arena_take(arena, tokens * width, sizeof(float));
+    s->dz = il_arena_take(arena, tokens * values, sizeof(float));
+    s->dq = il_arena_take(arena, tokens * width, sizeof(float));
+    s->dk = il_arena_take(arena, tokens * width, sizeof(float));
+    s->dv = il_arena_take(arena, tokens * values, sizeof(float));
+    s->dxqk = il_arena_take(arena, tokens * channels, sizeof(float));
+    s->dlr = il_arena_take(arena, tokens * rates, sizeof(float));
     s->dtok = il_arena_take(arena, heads * (size_t)c->mini_batch, sizeof(float));
-    s->partial = il_arena_take(arena, (tokens + IL_BACK_ROWS - 1) / IL_BACK_ROWS * 2 * width, sizeof(float));
+    s->partial = il_arena_take(arena, (tokens + IL_BACK_ROWS - 1) / IL_BACK_ROWS * 2 * sums, sizeof(float));
     s->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * s->scratch_floats, sizeof(float));
 }
 

@@ -5,25 +5,28 @@
 
 #include "model/state.h"
 
-/* Activations of one layer, T tokens. Arrays the layer does not need are NULL. */
+/* Activations of one layer, T tokens. Arrays the layer does not need are NULL. In a layer of the gated delta rule C
+ * channels (q, k and v of all heads side by side), V values and G value heads stand for D, D and H where it says so. */
 typedef struct il_acts {
     float *x0;               /* [T,D] the layer's input */
     float *pre;              /* [T,D] rms(x0), input of pre_conv */
     float *x1;               /* [T,D] x0 + conv(pre); = x0 (the same array) without pre_conv */
     float *xn;               /* [T,D] rms(x1): the mixer's input */
-    float *xqk;              /* [T,D] wq·xn, when share_qk */
-    float *q, *k, *v;        /* [T,D] after convolutions and RoPE */
-    float *g;                /* [T,D] wg·xn, when use_gate */
-    float *lr;               /* [T,H] x·theta_lr + beta (TTT) */
-    float *z;                /* [T,D] outputs of the heads */
-    float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT) */
+    float *xqk;              /* [T,D] wq·xn, when share_qk; [T,C] */
+    float *conv;             /* [T,C] xqk after the convolution; outside training q is in its place (gated delta) */
+    float *q, *k, *v;        /* [T,D] after convolutions and RoPE; q [T,C] alone, after SiLU and norms of q and k */
+    float *g;                /* [T,D] wg·xn, when use_gate; [T,V] */
+    float *lr;               /* [T,H] x·theta_lr + beta (TTT); [T,G] the rate of a step */
+    float *decay, *keep;     /* [T,G] argument of the softplus; what is kept of the fast weights (gated delta) */
+    float *z;                /* [T,D] outputs of the heads; [T,V] */
+    float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT); [T,V] after norm and gate, alone */
     float *lse;              /* [T,H] log-sum-exp of the scaled scores (self-attention) */
     float *x2;               /* [T,D] x1 + mixer */
     float *fn;               /* [T,D] rms(x2) */
     float *h1, *h3;          /* [T,F] W1 fn, W3 fn */
     /* On a tape only: */
-    float *rows;              /* [segments, mini_batches, H, shape.rows] (TTT) */
-    float *carries;           /* [segments, ceil(mini_batches / IL_CARRY_EVERY), H, shape.carry] (TTT) */
+    float *rows;              /* [segments, mini_batches, heads, shape.rows] (il_layer.heads) */
+    float *carries;           /* [segments, ceil(mini_batches / IL_CARRY_EVERY), heads, shape.carry] */
     float *history[IL_RINGS]; /* [segments, (taps-1) channels]: what a convolution saw before the pass (steps.h) */
 } il_acts;
 
@@ -48,7 +51,7 @@ typedef struct il_workspace {
     float *mix, *tmp;     /* [T,D] */
     float *ffn;           /* [T,F] silu(h1)*h3 */
     float *cosine, *sine; /* [T, d/2] RoPE of each token (self-attention) */
-    float *history;       /* [taps-1, D] in blocks of channels (steps.h) */
+    float *history;       /* [taps-1, channels] in blocks of channels (steps.h) */
     int logit_rows;       /* IL_LOGIT_ROWS, with a fast head at least b */
     float *logits;        /* [logit_rows, V] */
     float *lse;           /* [logit_rows] their log-sum-exp; NULL without a fast head, like the next */
@@ -77,11 +80,12 @@ typedef struct il_backspace {
     int tokens;
     void *block;
     float *dx;                /* [T,D] gradient of the residual stream */
-    float *dz, *dq, *dk, *dv; /* [T,D] of the mixer's arrays of these names */
-    float *dxqk;              /* [T,D] of xqk */
-    float *dlr;               /* [T,H] (TTT) */
+    float *dz, *dq, *dk, *dv; /* [T,D] of the mixer's arrays of these names; dz and dv also [T,V] */
+    float *dxqk;              /* [T,D] of xqk; also [T,C] */
+    float *dlr;               /* [T,H] (TTT); also [T,G] */
+    float *ddecay;            /* [T,G] (gated delta) */
     float *dtok;              /* [H,b] (TTT) */
-    float *partial;           /* [ceil(T / IL_BACK_ROWS), 2, D] sums over rows of norm gradients */
+    float *partial;           /* [ceil(T / IL_BACK_ROWS), 2, max(D, value head)] sums over rows of norm gradients */
     size_t scratch_floats;
     float *scratch; /* [threads, scratch_floats], one a worker: of the mixers */
 } il_backspace;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/maths.h"
 #include "base/philox.h"
 
 enum { PLACE = IL_ALIGN / sizeof(float) }; /* offsets are multiples of this */
@@ -69,6 +70,14 @@ static double conv_weight(uint64_t seed, uint32_t stream, uint64_t index) {
     return il_normal_truncated(seed, IL_PURPOSE_INIT, stream, index, 2.0) * (0.5 / 0.87962566103423978);
 }
 
+/* Element i of `count` heads whose memory fades. */
+static double decay_start(il_init init, size_t i, size_t count) {
+    double place = count > 1 ? (double)i / (double)(count - 1) : 0.5;
+    if (init == IL_INIT_DECAY_LOG) return il_log_d(1.0 + 15.0 * place);
+    double step = il_exp_d((place - 1.5) * 2.0 * il_log_d(10.0)); /* 0.001 to 0.1, each as many times the one before */
+    return il_log_d(il_exp_d(step) - 1.0);                        /* the softplus of which it is */
+}
+
 void il_table_init_range(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *block) {
     const il_table_entry *entry = &table->entries[tensor];
     float *out = block + entry->offset;
@@ -92,6 +101,10 @@ void il_table_init_range(const il_table *table, uint64_t seed, size_t tensor, si
         break;
     case IL_INIT_CONV:
         for (size_t i = from; i < to; i++) out[i] = (float)conv_weight(seed, stream, i);
+        break;
+    case IL_INIT_DECAY_LOG:
+    case IL_INIT_DECAY_BIAS:
+        for (size_t i = from; i < to; i++) out[i] = (float)decay_start(entry->init, i, entry->count);
         break;
     }
 }

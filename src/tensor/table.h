@@ -11,7 +11,11 @@ typedef enum il_init {
     IL_INIT_ONES,
     IL_INIT_SPREAD, /* -1 .. 1 in even steps; 0 alone */
     IL_INIT_NORMAL /* N(0, 0.02²) */,
-    IL_INIT_CONV /* fan-in 4 truncated normal */
+    IL_INIT_CONV /* fan-in 4 truncated normal */,
+    /* Of heads whose memory fades by exp(-exp(A) softplus(a + bias)) a token: A = log of 1 .. 16, bias so that the
+     * softplus of it alone is 0.001 .. 0.1: memories of 1,000 tokens down to 1. */
+    IL_INIT_DECAY_LOG,
+    IL_INIT_DECAY_BIAS
 } il_init;
 
 typedef struct il_table_entry {

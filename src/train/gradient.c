@@ -132,7 +132,7 @@ static il_status blame_forward(const il_gradient *g, int tokens, il_error *error
             place = i ? NULL : "the embedding";
         else if (!kernels->all_finite(n, a->xn))
             place = "before the mixer";
-        else if (!kernels->all_finite(n, a->z))
+        else if (!kernels->all_finite((size_t)tokens * (size_t)g->model->layers[i].wo.in, a->z))
             place = "the inner loop";
         else if (!kernels->all_finite(n, a->x2))
             place = "the mixer's output";
