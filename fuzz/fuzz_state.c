@@ -1,6 +1,6 @@
-/* fuzz_state.c: state files of six small models. The first byte picks the model (0 to 2: TTT-Linear, TTT-MLP,
- * self-attention; + 3: with the checksum put right, which a fuzzer cannot guess; + 6: with a fast head), the others are
- * the file. What is accepted must be written again as a file that is accepted, and read, rewind and go on. */
+/* fuzz_state.c: state files of eight small models. The first byte picks the model (0 to 2: TTT-Linear, TTT-MLP,
+ * self-attention; + 3: with the checksum put right, which a fuzzer cannot guess; + 6: with a fast head; 12: gated delta,
+ * 13: with a fast head; + 2: with the checksum put right), the others are the file. What is accepted must be written again as a file that is accepted, and read, rewind and go on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,26 +14,30 @@ static void must(int truth) {
 }
 
 static il_engine *engine;
-static il_model *models[6];
+enum { MODELS = 8 };
+static il_model *models[MODELS];
 
 /* Once; lives as long as the process. */
 static void begin(void) {
-    static const char *const mixers[3] = {"ttt_linear", "ttt_mlp", "self_attention"};
+    static const char *const mixers[MODELS] = {"ttt_linear", "ttt_mlp",        "self_attention", "ttt_linear",
+                                               "ttt_mlp",    "self_attention", "gated_delta",    "gated_delta"};
     il_engine_options options;
     if (engine) return;
     il_engine_options_default(&options);
     options.threads = 1;
     must(!il_engine_open(&options, &engine, NULL));
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < MODELS; i++) {
         il_config config;
-        must(!il_config_preset("tiny", mixers[i % 3], NULL, &config, NULL));
+        must(!il_config_preset("tiny", mixers[i], NULL, &config, NULL));
         config.vocab_size = 20;
         config.width = 8;
         config.heads = 2;
         config.ffn_width = 8;
         config.layers = 1;
         config.mini_batch = 2;
-        config.fast_head_size = i < 3 ? 0 : 3;
+        config.delta_key_heads = 1, config.delta_value_heads = 2;
+        config.delta_key_width = 3, config.delta_value_width = 2;
+        config.fast_head_size = i < 3 || i == 6 ? 0 : 3;
         must(!il_model_init(engine, &config, 1, &models[i], NULL));
     }
 }
@@ -70,12 +74,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     il_session *session, *again;
     begin();
     if (bytes < 1) return 0;
-    il_model *model = models[data[0] % 12 / 6 * 3 + data[0] % 3];
+    int kind = data[0] % 16, sealed = kind < 12 ? kind % 6 >= 3 : kind >= 14;
+    il_model *model = models[kind < 12 ? kind / 6 * 3 + kind % 3 : 6 + kind % 2];
     size_t n = bytes - 1;
     unsigned char *file = malloc(n ? n : 1);
     must(file != NULL);
     memcpy(file, data + 1, n);
-    if (data[0] % 6 >= 3) seal(file, n);
+    if (sealed) seal(file, n);
     il_status status = il_session_load_from(model, file, n, &session, &error);
     free(file);
     if (status) {

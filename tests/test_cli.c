@@ -158,7 +158,7 @@ static void test_init_defaults(void **state) {
     free(spelled);
     /* what others have published is made as they did */
     static const char *const published[] = {"--mixer ttt_linear", "--mixer ttt_mlp", "--mixer self_attention",
-                                            "--layers 3*ttt_linear,self_attention"};
+                                            "--layers 3*ttt_linear,self_attention", "--mixer gated_delta"};
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
         free(support_done("init --preset tiny %s --force --out published", published[i]));
         char *config = support_text_of("published/config.json");
@@ -217,9 +217,20 @@ static void test_init_layers(void **state) {
     free(support_done("init --preset tiny %s --layers full_attention --out alike-a", SUPPORT_COMMON));
     free(support_done("init --preset tiny %s --mixer self_attention --out by-mixer-a", SUPPORT_COMMON));
     same_model("alike-a", "by-mixer-a");
+    /* the preset's of the gated delta rule, where no layer is TTT */
+    free(support_done("init --preset tiny %s --layers full_attention,linear_attention --set "
+                      "linear_value_head_dim=24 --out delta",
+                      SUPPORT_COMMON));
+    object = support_json("inspect delta");
+    assert_string_equal(support_string(object, "config.mixer"), "gated_delta");
+    assert_int_equal(support_number(object, "config.linear_num_key_heads"), 4);
+    assert_int_equal(support_number(object, "config.linear_value_head_dim"), 24);
+    assert_int_equal(support_number(object, "config.mini_batch_size"), 16);
+    assert_null(json_object_get(json_object_get(object, "config"), "ttt_base_lr"));
+    json_decref(object);
     support_refused(2, "--mixer and --layers", "init --preset tiny --mixer ttt_mlp --layers ttt_mlp --out x");
     support_refused(2, "layer_types has 3 entries", "init --preset tiny --layers 3*ttt_mlp --out x");
-    support_refused(2, "\"rnn\" is not supported (full_attention, ttt_linear",
+    support_refused(2, "\"rnn\" is not supported (full_attention, linear_attention, ttt_linear",
                     "init --preset tiny --layers rnn --out x");
     support_refused(2, "\"ttt_rnn\" is unknown (", "init --preset tiny --layers ttt_rnn --out x");
 }

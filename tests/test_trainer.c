@@ -21,7 +21,7 @@ enum {
 };
 
 static const il_mixer_kind mixers[] = {IL_MIXER_TTT_LINEAR, IL_MIXER_TTT_LINEAR_DECAY, IL_MIXER_TTT_MLP,
-                                       IL_MIXER_SELF_ATTENTION};
+                                       IL_MIXER_GATED_DELTA, IL_MIXER_SELF_ATTENTION};
 enum { MIXERS = sizeof mixers / sizeof *mixers };
 
 static void any_thread_count_gives_the_same_weights(void **unused) {

@@ -20,7 +20,6 @@
 
 enum {
     TEXT_BYTES_MAX = 1 << 20, /* of a config.json that is read */
-    HEAD_WIDTH_MAX = 1024,    /* d */
     VOCABULARY_MAX = 1 << 24,
     MAX_POSITIONS = 2048 /* written for readers that ask for it; nothing here is limited by it */
 };
@@ -48,7 +47,7 @@ static const field fields[] = {
     {"hidden_size", KIND_INT, OF_ALL, AT(width), 2, 1 << 16, 2048, 4096},
     {"intermediate_size", KIND_INT, OF_ALL, AT(ffn_width), 1, 1 << 20, 5504, 11008},
     {"num_hidden_layers", KIND_INT, OF_ALL, AT(layers), 1, IL_LAYERS_MAX, 24, 32},
-    {"num_attention_heads", KIND_INT, OF_ALL, AT(heads), 1, 4096, 32, 32},
+    {"num_attention_heads", KIND_INT, OF_ALL, AT(heads), 1, IL_HEADS_MAX, 32, 32},
     {"tie_word_embeddings", KIND_BOOL, OF_ALL, AT(tie_word_embeddings), 0, 1, 1, 0},
     {"bos_token_id", KIND_TOKEN, OF_ALL, AT(bos_token), -1, 0, 1, 1},
     {"eos_token_id", KIND_TOKEN, OF_ALL, AT(eos_token), -1, 0, 2, 2},
@@ -60,10 +59,10 @@ static const field fields[] = {
     {"use_gate", KIND_BOOL, OF_TTT, AT(use_gate), 0, 1, 0, 0},
     {"pre_conv", KIND_BOOL, OF_TTT, AT(pre_conv), 0, 1, 0, 0},
     {"ttt_base_lr", KIND_REAL, OF_TTT, AT(ttt_base_lr), 0, 1e4, 1, 1},
-    {"linear_num_key_heads", KIND_INT, OF_DELTA, AT(delta_key_heads), 1, 4096, 16, 16},
-    {"linear_num_value_heads", KIND_INT, OF_DELTA, AT(delta_value_heads), 1, 4096, 32, 32},
-    {"linear_key_head_dim", KIND_INT, OF_DELTA, AT(delta_key_width), 1, HEAD_WIDTH_MAX, 128, 128},
-    {"linear_value_head_dim", KIND_INT, OF_DELTA, AT(delta_value_width), 1, HEAD_WIDTH_MAX, 128, 128},
+    {"linear_num_key_heads", KIND_INT, OF_DELTA, AT(delta_key_heads), 1, IL_HEADS_MAX, 16, 16},
+    {"linear_num_value_heads", KIND_INT, OF_DELTA, AT(delta_value_heads), 1, IL_HEADS_MAX, 32, 32},
+    {"linear_key_head_dim", KIND_INT, OF_DELTA, AT(delta_key_width), 1, IL_HEAD_WIDTH_MAX, 128, 128},
+    {"linear_value_head_dim", KIND_INT, OF_DELTA, AT(delta_value_width), 1, IL_HEAD_WIDTH_MAX, 128, 128},
     {"linear_conv_kernel_dim", KIND_INT, OF_DELTA, AT(delta_taps), 1, 16, 4, 4},
     {"fast_head_size", KIND_INT, OF_ALL, AT(fast_head_size), 0, IL_FAST_HEAD_MAX, 0, 0},
     {"fast_head_lr", KIND_REAL, OF_ALL, AT(fast_head_lr), 0, 100, 0.3, 0.3},
@@ -208,9 +207,9 @@ il_status il_config_check(const il_config *config, il_error *error) {
         return il_fail(error, IL_ERR_ARG, "hidden_size %d is not a multiple of num_attention_heads %d", config->width,
                        config->heads);
     int head = config->width / config->heads;
-    if (head % 2 != 0 || head > HEAD_WIDTH_MAX)
+    if (head % 2 != 0 || head > IL_HEAD_WIDTH_MAX)
         return il_fail(error, IL_ERR_ARG, "hidden_size / num_attention_heads is %d, must be an even number up to %d",
-                       head, HEAD_WIDTH_MAX);
+                       head, IL_HEAD_WIDTH_MAX);
     if (!il_mixer_is_ttt(config->mixer) && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "%s has no mamba backbone: share_qk, use_gate, pre_conv must be false",

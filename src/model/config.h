@@ -4,7 +4,7 @@
 
 #include "engine/engine.h"
 
-enum { IL_FAST_HEAD_MAX = 1024 };
+enum { IL_FAST_HEAD_MAX = 1024, IL_HEADS_MAX = 4096, IL_HEAD_WIDTH_MAX = 1024 };
 
 /* Parses config.json text [bytes]; path only names it in messages. */
 il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config, il_error *error);

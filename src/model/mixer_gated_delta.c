@@ -99,7 +99,7 @@ typedef struct rows_job {
 
 /* q / |q| sqrt(dk) and k / |k| as the rms norms they are: x / sqrt(sum + eps) = dk^-1/2 x / sqrt(mean + eps / dk). */
 typedef struct unit_norm {
-    float eps, of_q[1024], of_k[1024];
+    float eps, of_q[IL_HEAD_WIDTH_MAX], of_k[IL_HEAD_WIDTH_MAX];
 } unit_norm;
 
 static void unit_norm_of(int dk, unit_norm *norm) {
@@ -129,7 +129,7 @@ static void inputs_run(void *context, int piece, int worker) {
     sizes z = sizes_of(m);
     int rows = il_piece_rows(job->pass, piece);
     size_t first = (size_t)piece * IL_PIECE, gates = first * (size_t)z.heads, n = (size_t)(rows * z.heads);
-    float *qkv = a->q + first * (size_t)z.channels, *keep = a->keep + gates, speed[4096];
+    float *qkv = a->q + first * (size_t)z.channels, *keep = a->keep + gates, speed[IL_HEADS_MAX];
     const float zero = 0;
     unit_norm norm;
     (void)worker;
@@ -320,7 +320,7 @@ static void decay_back(const il_pass *pass, int index, float *ddecay, float *gra
     const float *decay = il_pass_acts(pass, index)->decay;
     int heads = layer->decay.out;
     size_t n = (size_t)heads;
-    float speed[4096], fades[4096], slope[4096];
+    float speed[IL_HEADS_MAX], fades[IL_HEADS_MAX], slope[IL_HEADS_MAX];
     speeds(m, layer, heads, speed);
     for (int t = 0; t < pass->tokens; t++, decay += heads, ddecay += heads) {
         kernels->softplus(n, decay, fades);
