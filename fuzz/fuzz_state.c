@@ -1,6 +1,7 @@
 /* fuzz_state.c: state files of eight small models. The first byte picks the model (0 to 2: TTT-Linear, TTT-MLP,
- * self-attention; + 3: with the checksum put right, which a fuzzer cannot guess; + 6: with a fast head; 12: gated delta,
- * 13: with a fast head; + 2: with the checksum put right), the others are the file. What is accepted must be written again as a file that is accepted, and read, rewind and go on. */
+ * self-attention; + 3: with the checksum put right, which a fuzzer cannot guess; + 6: with a fast head; 12: gated
+ * delta, 13: with a fast head; + 2: with the checksum put right), the others are the file. What is accepted must be
+ * written again as a file that is accepted, and read, rewind and go on. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -666,6 +666,7 @@ struct il_config {
      * [linear_num_key_heads, linear_num_value_heads]; their widths [linear_key_head_dim, linear_value_head_dim]; taps
      * of the convolution over queries, keys and values [linear_conv_kernel_dim]. */
     int delta_key_heads, delta_value_heads, delta_key_width, delta_value_width, delta_taps;
+    int delta_learned_start; /* [linear_learned_start] ours: the memory starts as a tensor that is trained, not at 0 */
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     int bytes_tokenizer;      /* [tokenizer: "bytes"]: text is bytes; says nothing of the arithmetic */

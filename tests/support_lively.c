@@ -57,6 +57,7 @@ il_config lively_delta_hybrid(int mini_batch) {
     config.layer_types[1] = config.layer_types[3] = IL_MIXER_GATED_DELTA;
     config.layer_types[2] = IL_MIXER_TTT_LINEAR;
     config.delta_taps = 6;
+    config.delta_learned_start = 1;
     return config;
 }
 

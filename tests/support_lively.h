@@ -12,7 +12,7 @@ il_engine *lively_engine(int threads, const char *kernels);
 il_config lively_config(il_mixer_kind mixer, int mini_batch);
 /* The same with four layers: self-attention, TTT-MLP, TTT-Linear that fades, self-attention. */
 il_config lively_hybrid(int mini_batch);
-/* Self-attention, gated delta, TTT-Linear, gated delta, the latter with more taps than TTT has. */
+/* Self-attention, gated delta, TTT-Linear, gated delta, the latter with more taps than TTT has and a learned start. */
 il_config lively_delta_hybrid(int mini_batch);
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed);
 /* Fails the running test when it cannot be opened. */

@@ -395,6 +395,7 @@ static double *delta_mixer(const ref64_model *m, int layer, int n, const double 
     double *z = zeros((size_t)n * (size_t)values), *q = zeros((size_t)dk), *k = zeros((size_t)dk);
     for (int h = 0; h < heads; h++) {
         double *S = zeros((size_t)dk * (size_t)dv);
+        if (c->delta_learned_start) memcpy(S, weight(m, "%s.S0", p) + h * dk * dv, (size_t)(dk * dv) * sizeof *S);
         for (int t = 0; t < n; t++) {
             const double *row = y + t * channels, *v = row + 2 * keys * dk + h * dv;
             double rate = sigmoid(b[t * heads + h]), square = 0.0, *o = z + t * values + h * dv;

@@ -55,6 +55,7 @@ static json_t *config_object(const il_config *config) {
                                          "linear_num_value_heads", config->delta_value_heads, "linear_key_head_dim",
                                          config->delta_key_width, "linear_value_head_dim", config->delta_value_width,
                                          "linear_conv_kernel_dim", config->delta_taps));
+    if (config->delta_learned_start) json_object_set_new(object, "linear_learned_start", json_true());
     if (config->n_layer_types) {
         json_t *layers = json_array();
         for (int i = 0; i < config->layers; i++)

@@ -64,6 +64,7 @@ static const field fields[] = {
     {"linear_key_head_dim", KIND_INT, OF_DELTA, AT(delta_key_width), 1, IL_HEAD_WIDTH_MAX, 128, 128},
     {"linear_value_head_dim", KIND_INT, OF_DELTA, AT(delta_value_width), 1, IL_HEAD_WIDTH_MAX, 128, 128},
     {"linear_conv_kernel_dim", KIND_INT, OF_DELTA, AT(delta_taps), 1, 16, 4, 4},
+    {"linear_learned_start", KIND_BOOL, OF_DELTA, AT(delta_learned_start), 0, 1, 0, 0},
     {"fast_head_size", KIND_INT, OF_ALL, AT(fast_head_size), 0, IL_FAST_HEAD_MAX, 0, 0},
     {"fast_head_lr", KIND_REAL, OF_ALL, AT(fast_head_lr), 0, 100, 0.3, 0.3},
 };
@@ -615,7 +616,9 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
     for (int i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
         if (!has(config, f)) continue;
-        if (strncmp(f->key, "fast_head", 9) == 0 && !config->fast_head_size) continue; /* other software's file */
+        /* what other software does not know stays out of its files */
+        if (strncmp(f->key, "fast_head", 9) == 0 && !config->fast_head_size) continue;
+        if (f->at == AT(delta_learned_start) && !config->delta_learned_start) continue;
         put_field(&w, config, f);
     }
     if (config->bytes_tokenizer) put(&w, "  \"tokenizer\": \"bytes\",\n");

@@ -9,9 +9,10 @@ static const il_rule *rule_of(const il_config *c, int layer) { return il_rule_of
 
 static int is_delta(const il_config *c, int layer) { return il_config_mixer(c, layer) == IL_MIXER_GATED_DELTA; }
 
-/* Of the gated delta rule: q, k and v; the values of all heads; weights of the matrices around it. */
+/* Of the gated delta rule: q, k and v; the values of all heads; weights of the matrices around it; the learned start.
+ */
 typedef struct delta_size {
-    uint64_t channels, values, matrices;
+    uint64_t channels, values, matrices, start;
 } delta_size;
 
 static delta_size delta_of(const il_config *c) {
@@ -19,6 +20,7 @@ static delta_size delta_of(const il_config *c) {
     delta_size size = {.values = heads * (uint64_t)c->delta_value_width};
     size.channels = 2 * keys + size.values;
     size.matrices = (uint64_t)c->width * (size.channels + 2 * size.values + 2 * heads);
+    if (c->delta_learned_start) size.start = size.values * (uint64_t)c->delta_key_width;
     return size;
 }
 
@@ -58,7 +60,7 @@ static uint64_t layer_parameters(const il_config *c, int layer) {
     if (is_delta(c, layer)) {
         delta_size size = delta_of(c); /* and the convolution, decays and their biases, the norm of a head */
         return n + size.matrices + size.channels * (uint64_t)c->delta_taps + 2 * (uint64_t)c->delta_value_heads +
-               (uint64_t)c->delta_value_width;
+               (uint64_t)c->delta_value_width + size.start;
     }
     if (!rule) return n + 4 * width * width;
     n += width * width * (uint64_t)(3 + !c->share_qk + !!c->use_gate);
@@ -112,7 +114,9 @@ double il_config_state_bytes_per_token(const il_config *c, uint64_t position) {
 
 uint64_t il_config_fast_weights(const il_config *c) {
     uint64_t n = 0;
-    for (int i = 0; i < c->layers; i++)
+    for (int i = 0; i < c->layers; i++) {
         if (rule_of(c, i)) n += size_of(c, rule_of(c, i)).fast_weights;
+        if (is_delta(c, i)) n += delta_of(c).start;
+    }
     return n;
 }

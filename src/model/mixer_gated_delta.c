@@ -54,6 +54,8 @@ static void declare(il_declarer *d, il_layer *layer) {
     layer->decay_log = il_declare_vector(d, IL_INIT_DECAY_LOG, z.heads, block, "A_log");
     layer->decay_bias = il_declare_vector(d, IL_INIT_DECAY_BIAS, z.heads, block, "dt_bias");
     layer->post_norm_w = il_declare_vector(d, IL_INIT_ONES, z.dv, block, "norm.weight");
+    size_t start[] = {(size_t)z.heads, (size_t)z.dk, (size_t)z.dv};
+    if (c->delta_learned_start) layer->start = il_declare(d, IL_INIT_ZEROS, 3, start, block, "S0");
     layer->wo = il_declare_dense(d, c->width, z.values, block, "out_proj.weight");
     layer->ffn_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "post_attention_layernorm.", "weight");
 }
@@ -248,11 +250,12 @@ static void gate_back_run(void *context, int item, int worker) {
 typedef struct head_back_job {
     const il_pass *pass;
     int layer;
+    float *grad;
     il_backspace *space;
 } head_back_job;
 
-/* One key head of one segment: mini-batches descending, in groups that begin with a carry of the tape. S starts at 0
- * and nobody learns that, so the last dcarry is not asked for. */
+/* One key head of one segment: mini-batches descending, in groups that begin with a carry of the tape. A head adds to
+ * the gradient of its start segment after segment. */
 static void head_back_run(void *context, int h, int s, int worker) {
     const head_back_job *job = context;
     const il_pass *pass = job->pass;
@@ -286,6 +289,10 @@ static void head_back_run(void *context, int h, int s, int worker) {
                               m < last && !frozen, space->dz + value_at(&z, row, h), z.values, dcarry, &grad, own);
         }
     }
+    size_t start = pass->model->layers[job->layer].start;
+    if (start == IL_NONE || segment->state->position != (uint64_t)segment->n) return;
+    float *dstart = job->grad + start + (size_t)h * floats;
+    delta.kernels->add(floats, dstart, dcarry, dstart);
 }
 
 /* dxqk: from the gradient of q, k and v to that of the convolution's output, in place. */
@@ -346,7 +353,7 @@ static void backward(const il_pass *pass, int index, const float *dmix, float *d
     }
     il_dense_backward(pass, &layer->wg, n, acts->xn, space->dv, dxn, 0, grad);
 
-    head_back_job job = {pass, index, space};
+    head_back_job job = {pass, index, grad, space};
     il_chains chains;
     int items = il_chains_begin(&chains, m->engine->pool, layer->heads, pass->n_segments, head_back_run, &job);
     il_pool_run(m->engine->pool, items, il_chains_run, &chains);
@@ -377,7 +384,12 @@ static size_t carries_floats(const il_model *model, int layer) {
 }
 
 static void reset(il_state *state, int layer) {
-    memset(carries(state, layer, 0), 0, carries_floats(state->model, layer) * sizeof(float));
+    const float *start = il_weight(state->model, state->model->layers[layer].start);
+    size_t bytes = carries_floats(state->model, layer) * sizeof(float);
+    if (start)
+        memcpy(carries(state, layer, 0), start, bytes);
+    else
+        memset(carries(state, layer, 0), 0, bytes);
 }
 
 /* Only a commit changes the carry. */
@@ -393,29 +405,39 @@ static il_status get_stats(const il_state *s, int layer, il_layer_stats *stats, 
     const il_layer *of = &m->layers[layer];
     il_delta delta = delta_of(m);
     uint64_t b = (uint64_t)m->config.mini_batch, now = s->position / b;
-    double tokens = (double)(m->config.mini_batch * m->config.delta_value_heads);
-    stats->weight_norm = stats->change_norm =
-        sqrt(m->engine->kernels->sum_squares(carries_floats(m, layer), carries(s, layer, now)));
-    if (!now || il_state_rewind_limit(s) > (now - 1) * b) return IL_OK; /* NaN, as the caller has set them */
-    float *work = il_alloc_raw(&m->engine->memory, of->shape.scratch, sizeof(float));
-    if (!work) return il_fail(error, IL_ERR_NOMEM, "no memory for a layer's statistics");
-    stats->loss_before = stats->loss_after = 0;
+    int complete = now && il_state_rewind_limit(s) <= (now - 1) * b;
+    double tokens = complete ? (double)(m->config.mini_batch * m->config.delta_value_heads) : NAN;
+    size_t floats = of->shape.carry;
+    const float *start = il_weight(m, of->start);
+    float *change = il_alloc_raw(&m->engine->memory, il_pad16_size(floats) + of->shape.scratch, sizeof(float));
+    if (!change) return il_fail(error, IL_ERR_NOMEM, "no memory for a layer's statistics");
+    *stats = (il_layer_stats){0};
     for (int h = 0; h < of->heads; h++) {
         double loss[2];
+        const float *now_at = il_state_carry(s, s->frozen ? 0 : now, layer, h);
+        memcpy(change, now_at, floats * sizeof *change);
+        if (start) delta.kernels->axpy(floats, -1.0F, start + (size_t)h * floats, change);
+        stats->weight_norm += delta.kernels->sum_squares(floats, now_at);
+        stats->change_norm += delta.kernels->sum_squares(floats, change);
+        if (!complete) continue;
         const float *before = il_state_carry(s, s->frozen ? 0 : now - 1, layer, h);
-        const float *after = il_state_carry(s, s->frozen ? 0 : now, layer, h);
-        il_delta_loss(&delta, before, after, il_state_rows(s, now - 1, layer, h), loss, work);
-        stats->loss_before += loss[0] / tokens;
-        stats->loss_after += loss[1] / tokens;
+        il_delta_loss(&delta, before, now_at, il_state_rows(s, now - 1, layer, h), loss,
+                      change + il_pad16_size(floats));
+        stats->loss_before += loss[0];
+        stats->loss_after += loss[1];
     }
-    il_free(&m->engine->memory, work);
+    stats->weight_norm = sqrt(stats->weight_norm);
+    stats->change_norm = sqrt(stats->change_norm);
+    stats->loss_before /= tokens;
+    stats->loss_after /= tokens;
+    il_free(&m->engine->memory, change);
     return IL_OK;
 }
 
 /* ---- state files ----
  *   carry.current, carry.previous [value heads, dk, dv]   S at the start of the open mini-batch and the one before;
- * none when frozen: it is 0 conv.qkv [columns, channels]                          inputs of the convolution, oldest
- * first rows.current, rows.previous [key heads, rows]         the rule's rows; zeros from the first row not read on */
+ * none when frozen conv.qkv [columns, channels]                          inputs of the convolution, oldest first
+ *   rows.current, rows.previous [key heads, rows]         zeros from the first row not read on */
 
 enum { CARRY, CARRY_BEFORE, CONV, ROWS, ROWS_BEFORE, TENSORS };
 static const char *const tensor_names[TENSORS] = {"carry.current", "carry.previous", "conv.qkv", "rows.current",

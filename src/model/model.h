@@ -46,9 +46,9 @@ typedef struct il_layer {
     size_t rule_at[IL_RULE_TENSORS_MAX];
     il_dense lr; /* [H, D]: learnable_ttt_lr_weight; in_proj_b */
     size_t lr_b, token_idx, post_norm_w, post_norm_b;
-    il_dense decay; /* [value heads, D]: in_proj_a */
-    size_t decay_log, decay_bias;
-    il_dense w1, w2, w3; /* gate_proj, down_proj, up_proj */
+    il_dense decay;                      /* [value heads, D]: in_proj_a */
+    size_t decay_log, decay_bias, start; /* A_log, dt_bias, S0 */
+    il_dense w1, w2, w3;                 /* gate_proj, down_proj, up_proj */
 } il_layer;
 
 struct il_model {
