@@ -227,7 +227,7 @@ static void the_command_offers_it(void **state) {
     static const char *const verbs[] = {"init", "bench"};
     for (int i = 0; i < 2; i++) {
         char *help = support_done("%s --help", verbs[i]);
-        assert_non_null(strstr(help, "ttt_mlp,ttt_example,self_attention"));
+        assert_non_null(strstr(help, "ttt_mlp,ttt_example,gated_delta,self_attention"));
         free(help);
     }
     char *prose = support_prose(4000);
