@@ -131,14 +131,16 @@ static void test_every_work(void **state) {
  * values. */
 static void test_decode_bytes(void **state) {
     (void)state;
-    static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
-    const double context = 40, open = H * (B + 1) / 2.0;
-    const double extra[] = {LAYERS * open * (2 * HEAD + 1), LAYERS * open * (10 * HEAD + 1),
-                            LAYERS * 2.0 * D * (context + (DECODED + 1) / 2.0)};
+    enum { MIXERS = 4 };
+    static const char *const mixers[MIXERS] = {"ttt_linear", "ttt_mlp", "gated_delta", "self_attention"};
+    const double context = 40, open = H * (B + 1) / 2.0; /* the memory of gated_delta is none of its parameters */
+    const double extra[MIXERS] = {LAYERS * open * (2 * HEAD + 1), LAYERS * open * (10 * HEAD + 1),
+                                  LAYERS * (H * HEAD * HEAD + open * (2 * HEAD + 2)),
+                                  LAYERS * 2.0 * D * (context + (DECODED + 1) / 2.0)};
     json_t *object = support_json("bench --preset tiny --work decode --context 40 --repeat 1 --threads 2");
     assert_int_equal(support_number(object, "threads"), 2);
-    assert_int_equal(json_array_size(json_object_get(object, "rows")), 3);
-    for (size_t i = 0; i < 3; i++)
+    assert_int_equal(json_array_size(json_object_get(object, "rows")), MIXERS);
+    for (size_t i = 0; i < MIXERS; i++)
         assert_near(support_number(row_at(object, i, "decode", mixers[i]), "bytes_per_token"),
                     4 * (parameters_of(mixers[i]) + D + extra[i]));
     /* attention's arithmetic grows with the position: 4 D t a layer */
@@ -146,7 +148,7 @@ static void test_decode_bytes(void **state) {
     il_error error;
     assert_int_equal(il_config_preset("tiny", "self_attention", NULL, &config, &error), IL_OK);
     double matrices = 4.0 * D * D + 3.0 * D * config.ffn_width;
-    const json_t *row = row_at(object, 2, "decode", "self_attention");
+    const json_t *row = row_at(object, MIXERS - 1, "decode", "self_attention");
     assert_near(support_number(row, "flops_per_token"),
                 LAYERS * (2 * matrices + 4.0 * D * (context + (DECODED - 1) / 2.0)) + LOGITS);
     json_decref(object);

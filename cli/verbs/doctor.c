@@ -129,6 +129,13 @@ static const subject written[] = {
      IL_WEIGHTS_INT8,
      20,
      {0x82a05b3ce0cb578c, 0xd61a5d104365db65, 0}},
+    {"gated_delta",
+     "gated_delta",
+     "transformer",
+     &even,
+     IL_WEIGHTS_F32,
+     0,
+     {0x8254abd654014d48, 0x5a0814d0cd640091, 0xdbab34af1d898819}},
 };
 enum { WRITTEN = sizeof written / sizeof *written };
 
