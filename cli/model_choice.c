@@ -101,8 +101,8 @@ static int64_t look(void *user, void *data, size_t bytes) {
 }
 
 /* The first text [*bytes] of the file, at most CLI_TRIAL_BYTES; none where it cannot be read so. What is wrong with it
- * will be said when it is opened in earnest, so the engine here has no log. */
-static void beginning(const char *path, const il_documents_options *options, char *text, size_t *bytes) {
+ * will be said when it is opened in earnest, so the engine here has no log. Returns 0 for a pipe or a device. */
+static int beginning(const char *path, const il_documents_options *options, char *text, size_t *bytes) {
     il_documents_options o = *options;
     il_engine_options silent;
     il_engine *engine = NULL;
@@ -116,7 +116,8 @@ static void beginning(const char *path, const il_documents_options *options, cha
     *bytes = 0;
     il_engine_options_default(&silent);
     silent.threads = 1;
-    if ((standard ? fstat(l.fd, &info) : stat(path, &info)) || !S_ISREG(info.st_mode)) return; /* not even opened */
+    if (standard ? fstat(l.fd, &info) : stat(path, &info)) return 1;
+    if (!S_ISREG(info.st_mode)) return 0; /* not even opened: what writes into a pipe would take that for its reader */
     if (!standard) l.fd = open(path, O_RDONLY | O_CLOEXEC);
     if (l.fd >= 0 && (!standard || (l.at = lseek(l.fd, 0, SEEK_CUR)) >= 0) && !il_engine_open(&silent, &engine, NULL) &&
         !il_documents_open(engine, path, &o, &documents, NULL)) {
@@ -130,6 +131,7 @@ static void beginning(const char *path, const il_documents_options *options, cha
     il_documents_close(documents);
     il_engine_close(engine);
     if (l.fd >= 0 && !standard) close(l.fd);
+    return 1;
 }
 
 il_status cli_choose_for_file(cli_command *command, const char *word, const char *path,
@@ -140,7 +142,9 @@ il_status cli_choose_for_file(cli_command *command, const char *word, const char
     il_status status = cli_bundled_models_find(word, &models, &command->error);
     if (status) return status;
     char *text = cli_alloc(CLI_TRIAL_BYTES, 1);
-    if (models.n > 1) beginning(path, options, text, &bytes);
+    if (models.n > 1 && !beginning(path, options, text, &bytes))
+        cli_note(command->verb, "model %s, because %s can be read only once (--model %s: logs, code, tables)",
+                 models.names[0], strcmp(path, "-") ? path : "standard input", models.names[1]);
     status = choose(command, &models, text, bytes, frozen, dir);
     free(text);
     return status;

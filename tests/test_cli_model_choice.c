@@ -148,7 +148,9 @@ static void test_standard_input(void **state) {
     close(fd);
     run = (support_run){.code = support_cli_wait(child)};
     run.out = support_read("out", &run.out_bytes);
+    run.err = support_read("err", &run.err_bytes);
     expect_model(&run, "n.txt", "m");
+    assert_non_null(strstr(run.err, "model reader, because pipe can be read only once (--model any: "));
     support_run_free(&run);
     free(text);
 }
