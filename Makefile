@@ -75,7 +75,7 @@ clean:
 help:
 	@echo "make            build build/innerloop and the libraries; says which packages are missing, and installs none"
 	@echo "make deps       install the packages that make, make test and make check need"
-	@echo "make install    install the command, libraries, header and bundled model under PREFIX=/usr/local (DESTDIR= before it)"
+	@echo "make install    install the command, libraries, header and bundled models under PREFIX=/usr/local (DESTDIR= before it)"
 	@echo "make clean      remove what was built"
 	@echo
 	@echo "These install the packages that they need, if they may (as root, or by sudo):"
