@@ -1,4 +1,4 @@
-/* recipe.c: see recipe.h. */
+/* recipe.c: see recipe.h. What its numbers were chosen by: docs/notebook/2026-11-30-train-your-own.md. */
 #include "recipe.h"
 
 #include <stddef.h>

@@ -107,7 +107,7 @@ int verb_train(int argc, char **argv) {
         ARG("--seq-len", ARG_COUNT, &options.length, "L", "tokens in a sequence", RANGE(1, 1 << 20)),
         ARG("--stateful", ARG_FLAG, &stateful, NULL,
             "a document's next window goes on from the state of the last (default unless a layer is ttt_linear, "
-            "ttt_mlp or self_attention)",
+            "ttt_mlp, gated_delta or self_attention)",
             .alias = "--carry"),
         ARG("--fresh", ARG_FLAG, &fresh, NULL, "every window begins from a fresh state (the default of those)"),
         ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
