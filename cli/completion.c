@@ -18,8 +18,8 @@ static void print_options(const arg_option *options, size_t n) {
 }
 
 /* What can stand for metavar: "{FILE,bytes}" is files='-f' words=' bytes'. A word of capitals tells the kind, one of a
- * choice may be anything. */
-static void print_values(const char *metavar, int is_choice) {
+ * choice may be anything. Names are offered where the table says what becomes of them. */
+static void print_values(const char *metavar, int is_choice, arg_place place) {
     char kind = 0;
     int braces = metavar[0] == '{';
     printf("words='");
@@ -33,7 +33,7 @@ static void print_values(const char *metavar, int is_choice) {
             kind = 'f';
     }
     printf("'");
-    if (kind) printf(" names=-%c", kind);
+    if (kind && place != ARG_ANY) printf(" names=-%c", kind);
     printf(" ;;\n");
 }
 
@@ -58,7 +58,7 @@ static void print_option_values(const char *verb, const arg_option *options, siz
         printf("    '%s %s'", verb, option->name);
         if (option->alias) printf(" | '%s %s'", verb, option->alias);
         printf(") ");
-        print_values(option->metavar, option->kind == ARG_CHOICE);
+        print_values(option->metavar, option->kind == ARG_CHOICE, option->place);
     }
 }
 
@@ -67,7 +67,7 @@ static void print_verb_values(void *user, const arg_spec *spec) {
     print_option_values(spec->verb, spec->options, spec->n_options);
     print_option_values(spec->verb, arg_common, ARG_COMMON);
     printf("    '%s '*) ", spec->verb);
-    print_values(spec->operand ? spec->operand : "", 0);
+    print_values(spec->operand ? spec->operand : "", 0, ARG_READS);
 }
 
 void completion_print_bash(void) {

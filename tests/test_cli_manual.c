@@ -149,7 +149,8 @@ static int completion(void **state) {
 
 static void test_completion_offers_every_verb_and_option(void **state) {
     (void)state;
-    char *names = completed("\"\""), line[2 * WORD], word[2 * WORD], name[WORD], metavar[WORD];
+    char *script = support_text_of("completion"), *names = completed("\"\""), line[2 * WORD], word[2 * WORD],
+         name[WORD], metavar[WORD];
     for (int i = 0; i < VERBS; i++) {
         snprintf(line, sizeof line, "%.63s\n", verbs[i]);
         if (!strstr(names, line)) fail_msg("completion lacks %s", verbs[i]);
@@ -159,12 +160,20 @@ static void test_completion_offers_every_verb_and_option(void **state) {
         for (const char *at = help; (at = next_option(at, name, metavar)); n++) {
             snprintf(line, sizeof line, "%s\n", name);
             if (!strstr(options, line)) fail_msg("completion lacks %s of %s", name, verbs[i]);
+            /* offered only where the table says whether it is read or written: what is not cannot be protected */
+            snprintf(line, sizeof line, "'%.40s %.40s'", verbs[i], name);
+            const char *values = strstr(script, line);
+            while (values && !strncmp(values + strlen(line), ") ;;", 4)) values = strstr(values + 1, line); /* lists */
+            const char *names_of = values ? strstr(values, "names=-") : NULL;
+            if ((strstr(metavar, "FILE") || strstr(metavar, "DIR")) && (!names_of || names_of > strchr(values, ';')))
+                fail_msg("%s of %s: neither READS, WRITES nor MAKES", name, verbs[i]);
         }
         for (char *at = options; *at; at++) offered += *at == '\n';
         assert_int_equal(offered, n);
         free(help);
         free(options);
     }
+    free(script);
     free(names);
     system("bash -c '. ./completion; complete -p innerloop' >offered");
     names = support_text_of("offered");

@@ -470,7 +470,7 @@ int verb_bench(int argc, char **argv) {
         ARG("--minutes-max", ARG_REAL, &options.minutes_max, "X",
             "leave out rows that would take longer, including the reading before them (default 30)", RANGE(0, 1e6)),
         ARG("--powercap", ARG_TEXT, &options.powercap, "DIR",
-            "folder of the energy counters (default " ENERGY_POWERCAP ")"),
+            "folder of the energy counters (default " ENERGY_POWERCAP ")", READS),
         ARG("--csv", ARG_TEXT, &options.csv, "FILE", "write the rows as comma-separated values", WRITES),
         ARG("--html", ARG_TEXT, &options.html, "FILE", "write a page with curves of cost by context", WRITES),
     };

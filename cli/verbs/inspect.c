@@ -378,9 +378,10 @@ int verb_inspect(int argc, char **argv) {
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &model, "DIR",
             "with a state: check it, and say what each layer has learned (default: the bundled model, if it is the "
-            "state's)"),
+            "state's)",
+            READS),
         ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
-            "with a token shard: also print its first tokens as text"),
+            "with a token shard: also print its first tokens as text", READS),
     };
     arg_spec spec = {.verb = "inspect",
                      .summary = "say what a file or directory holds",
