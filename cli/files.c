@@ -50,6 +50,16 @@ il_status cli_path_read(const char *path, char **text, size_t *bytes, il_error *
     return IL_OK;
 }
 
+il_status cli_file_read(const char *path, size_t bytes_max, char **text, size_t *bytes, il_error *error) {
+    struct stat info;
+    if (stat(path, &info)) return io_error(error, path);
+    if (!S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", path);
+    if ((uint64_t)info.st_size > bytes_max)
+        return cli_fail(error, IL_ERR_UNSUPPORTED, "%s: %lld bytes: more than %zu KiB are not read", path,
+                        (long long)info.st_size, bytes_max / 1024);
+    return cli_path_read(path, text, bytes, error);
+}
+
 il_status cli_path_write(const char *path, const void *data, size_t bytes, il_error *error) {
     il_output *output;
     il_status status = il_output_open(path, &output, error);

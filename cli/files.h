@@ -10,6 +10,8 @@
 
 /* The whole of path ("-": standard input) with a NUL after it, released by free. */
 il_status cli_path_read(const char *path, char **text, size_t *bytes, il_error *error);
+/* The same of a regular file of at most bytes_max: a pipe is refused, not waited for. */
+il_status cli_file_read(const char *path, size_t bytes_max, char **text, size_t *bytes, il_error *error);
 int cli_path_exists(const char *dir, const char *name); /* name may be NULL */
 
 uint64_t cli_path_bytes(const char *path); /* 0 when there is none */

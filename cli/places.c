@@ -165,8 +165,9 @@ static il_status check_folder(const char *path, il_error *error) {
     struct stat info;
     char *at = cli_format("%s", path);
     int missing;
-    if (!*path) cli_fail(error, IL_ERR_ARG, "a folder needs a name");
-    il_status status = *path ? IL_OK : IL_ERR_ARG;
+    il_status status = *path ? IL_OK : cli_fail(error, IL_ERR_ARG, "a folder needs a name");
+    if (!status && stat(path, &info) && !lstat(path, &info) && S_ISLNK(info.st_mode))
+        status = cli_fail(error, IL_ERR_IO, "%s: a link to nothing", path);
     while ((missing = stat(at, &info) != 0) && errno == ENOENT && !status) {
         size_t n = strlen(at);
         while (n && at[n - 1] == '/') n--;

@@ -426,7 +426,7 @@ static void test_inspect_refusals(void **state) {
     assert_non_null(large);
     support_write("checkpoint/trainer.json", large, (1 << 20) + 1);
     free(large);
-    support_refused(1, "more than 1 MiB are not read", "inspect checkpoint");
+    support_refused(1, "more than 1024 KiB are not read", "inspect checkpoint");
     support_refused(1, "bad.bin", "inspect bad.bin");
     support_refused(1, "bad.npy", "inspect bad.npy");
     support_refused(1, "bad.model", "inspect bad.model");

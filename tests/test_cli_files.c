@@ -297,7 +297,19 @@ static void test_pipes_for_files(void **state) {
     assert_int_equal(mkfifo("fifo", 0600), 0);
     support_refused(1, "fifo: ", "read --model m --load-state fifo --save-state s book.txt");
     support_refused(1, "fifo: ", "init --preset tiny --tokenizer fifo --out q");
-    support_refused(1, "fifo: ", "inspect fifo");
+    static const char *const endings[] = {"", ".ilc", ".model", ".safetensors", ".ilstate"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "fifo%s", endings[i]);
+        if (i) assert_int_equal(mkfifo(name, 0600), 0);
+        support_refused(1, name, "inspect %s", name);
+    }
+    free(support_done("train --model m --data book.txt --steps 1 --batch-tokens 32 --seq-len 32 --out tr"));
+    assert_int_equal(unlink("tr/step-1/trainer.json"), 0);
+    assert_int_equal(mkfifo("tr/step-1/trainer.json", 0600), 0);
+    support_refused(1, "trainer.json: ", "inspect tr");
+    support_refused(
+        1, "trainer.json: ", "train --data book.txt --steps 2 --batch-tokens 32 --seq-len 32 --out tr --resume");
     assert_false(support_exists("q"));
     /* a cached shard */
     static const char train[] = "train --model m --data book.txt --steps 1 --batch-tokens 32 --seq-len 32 --out";
@@ -328,6 +340,7 @@ static void test_found_before_the_work(void **state) {
         shell("p=$(printf './%.0s' $(seq 2035)); $IL read --model nowhere --save-state ${p}x book.txt 2> err"), 1);
     assert_says("File name too long"); /* of the temporary */
     assert_false(support_exists("folder/run"));
+    assert_int_equal(symlink("none", "nil"), 0);
     static const char *const makers[] = {
         "init --preset tiny --tokenizer nowhere --out X", "convert --model nowhere --out X",
         "tokenize --tokenizer nowhere --out X book.txt",
@@ -338,6 +351,7 @@ static void test_found_before_the_work(void **state) {
         support_refused(1, "File name too long", "%s", with(makers[i], name, NULL));
         support_refused(1, "nowhere", "%s", with(makers[i], "made/of/folders", NULL));
         assert_false(support_exists("made"));
+        support_refused(1, "nil: a link to nothing", "%s", with(makers[i], "nil", NULL));
     }
     /* a log in the folder that the run makes */
     free(support_done(

@@ -330,6 +330,33 @@ static void one_process_at_a_time(void **state) {
     }
 }
 
+/* Exchanged or filled, folder and files keep their modes, and until then nobody looks in. */
+static void modes_are_kept(void **state) {
+    (void)state;
+    static const char *const files[] = {"weights", "config"};
+    struct stat info;
+    for (int filled = 0; filled < 2; filled++) {
+        assert_ok(make("one", &error), error);
+        for (int i = 0; i < 2; i++) assert_int_equal(chmod(support_path(target, files[i]), i ? 0640 : 0600), 0);
+        assert_int_equal(chmod(target, 0750), 0);
+        if (filled) support_write(support_path(target, "other"), "x", 1);
+        il_folder folder;
+        assert_ok(il_folder_open(&alloc.allocator, target, names, 1, &folder, &error), error);
+        assert_int_equal(stat(folder.temporary, &info), 0);
+        assert_int_equal(info.st_mode & 07777, 0700);
+        il_folder_abandon(&folder);
+        assert_ok(make("two", &error), error);
+        assert_says("two");
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(stat(support_path(target, files[i]), &info), 0);
+            assert_int_equal(info.st_mode & 07777, i ? 0640 : 0600);
+        }
+        assert_int_equal(stat(target, &info), 0);
+        assert_int_equal(info.st_mode & 07777, 0750);
+        if (filled) unlink(support_path(target, "other"));
+    }
+}
+
 /* What a signal handler that ends the process does. */
 static void ended_by_a_signal(void **state) {
     (void)state;
@@ -392,11 +419,17 @@ static void a_file_system_without_locks(void **state) {
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        CASE(a_folder_appears_whole),      CASE(an_older_one_is_exchanged),
-        CASE(an_older_one_is_filled),      CASE(what_another_made_meanwhile_stays),
-        CASE(killed_at_every_call),        CASE(failing_at_every_call),
-        CASE(failing_at_every_allocation), CASE(only_what_dead_processes_left_is_removed),
-        CASE(one_process_at_a_time),       CASE(a_file_system_without_locks),
+        CASE(a_folder_appears_whole),
+        CASE(an_older_one_is_exchanged),
+        CASE(an_older_one_is_filled),
+        CASE(what_another_made_meanwhile_stays),
+        CASE(killed_at_every_call),
+        CASE(failing_at_every_call),
+        CASE(failing_at_every_allocation),
+        CASE(only_what_dead_processes_left_is_removed),
+        CASE(one_process_at_a_time),
+        CASE(a_file_system_without_locks),
+        CASE(modes_are_kept),
         CASE(ended_by_a_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

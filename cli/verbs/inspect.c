@@ -76,16 +76,10 @@ static json_t *tokenizer_object(const il_tokenizer *tokenizer) {
 static il_status read_progress(inspection *in, const char *path) {
     enum { BYTES_MAX = 1 << 20 };
     il_error *error = &in->command->error;
-    struct stat info;
     char *text;
     size_t bytes;
     json_error_t where;
-    if (stat(path, &info)) return cli_fail(error, IL_ERR_IO, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", path);
-    if (info.st_size > BYTES_MAX)
-        return cli_fail(error, IL_ERR_UNSUPPORTED, "%s: %lld bytes: more than 1 MiB are not read", path,
-                        (long long)info.st_size);
-    il_status status = cli_path_read(path, &text, &bytes, error);
+    il_status status = cli_file_read(path, BYTES_MAX, &text, &bytes, error);
     if (status) return status;
     json_t *trainer = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &where);
     free(text);
@@ -257,7 +251,7 @@ static il_status inspect_compressed(inspection *in) {
     il_error *error = &in->command->error;
     char *data;
     size_t bytes;
-    il_status status = cli_path_read(in->path, &data, &bytes, error);
+    il_status status = cli_file_read(in->path, SIZE_MAX, &data, &bytes, error);
     if (status) return status;
     il_compressed_info info;
     il_error why;

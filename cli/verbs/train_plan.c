@@ -80,7 +80,7 @@ il_status train_plan_read(const char *path, train_plan *plan, il_error *error) {
     size_t bytes;
     *plan = (train_plan){0};
     if (cli_path_bytes(path) > BYTES_MAX) return cli_fail(error, IL_ERR_FORMAT, "%s: is too large", path);
-    il_status status = cli_path_read(path, &text, &bytes, error);
+    il_status status = cli_file_read(path, 1 << 20, &text, &bytes, error);
     if (status) return status;
     json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
     if (!root || !unpack(root, plan)) status = cli_fail(error, IL_ERR_FORMAT, "%s: is not the recipe of a run", path);

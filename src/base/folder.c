@@ -71,7 +71,7 @@ static int make_temporary(il_folder *f, const char *base) {
     for (int attempt = 0; attempt < 1000; attempt++) {
         f->temporary = il_temporary_name(f->allocator, base);
         if (!f->temporary) return ENOMEM;
-        if (!il_file_allowed("mkdir", f->temporary) && mkdir(f->temporary, 0777) == 0) {
+        if (!il_file_allowed("mkdir", f->temporary) && mkdir(f->temporary, f->is_new ? 0777 : 0700) == 0) {
             f->fd = open(f->temporary, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
             f->watch = il_temporary_watch(f->temporary, f->names, f->is_new ? f->existed : strlen(f->path));
             if (f->fd >= 0) il_temporary_hold(f->fd);
@@ -89,6 +89,7 @@ static il_status begin(il_folder *f, const char *parent, il_error *error) {
     struct stat info;
     int exists = stat(f->path, &info) == 0;
     f->is_new = !exists;
+    f->mode = exists ? info.st_mode & 07777 : 0;
     if (exists) il_temporary_clean(f->path, INSIDE, f->names);
     for (size_t i = 0; exists && f->names[i]; i++) il_temporary_clean(f->path, f->names[i], NULL);
     f->is_inside = exists && (!il_folder_holds_only(f->path, f->names) || must_stay(f->path));
@@ -104,8 +105,6 @@ static il_status begin(il_folder *f, const char *parent, il_error *error) {
     if (why == ENOMEM) return no_memory(f->path, error);
     errno = why;
     if (why) return il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", f->path);
-    if (exists && !f->is_inside && chmod(f->temporary, info.st_mode & 07777) != 0)
-        return il_fail_errno(error, IL_ERR_IO, "%s: cannot set its mode", f->temporary);
     return IL_OK;
 }
 
@@ -176,8 +175,26 @@ static int place_new(il_folder *f, const char *path) {
     return 0;
 }
 
+/* Until here nobody else could look into the temporary folder. Why not, or 0. */
+static int keep_modes(il_folder *f) {
+    struct stat info;
+    for (size_t i = 0; !f->is_new && f->names[i]; i++) {
+        char *from = il_path_join(f->allocator, f->path, f->names[i]);
+        char *to = il_path_join(f->allocator, f->temporary, f->names[i]);
+        int why = from && to ? 0 : ENOMEM;
+        if (!why && stat(from, &info) == 0 && S_ISREG(info.st_mode) && chmod(to, info.st_mode & 07777) != 0 &&
+            errno != ENOENT)
+            why = errno;
+        il_free(f->allocator, from);
+        il_free(f->allocator, to);
+        if (why) return why;
+    }
+    return !f->is_new && !f->is_inside && chmod(f->temporary, f->mode) != 0 ? errno : 0;
+}
+
 int il_folder_place(il_folder *f, const char *path) {
-    int why = place_new(f, path);
+    int why = keep_modes(f);
+    if (!why) why = place_new(f, path);
     if (why != EEXIST && why != ENOTEMPTY) return why;
     if (!il_folder_holds_only(path, f->names) || il_file_allowed("renameat2", path) ||
         renameat2(AT_FDCWD, f->temporary, AT_FDCWD, path, RENAME_EXCHANGE) != 0)
@@ -235,9 +252,14 @@ static il_status move_in(il_folder *f, il_error *error) {
 
 il_status il_folder_finish(il_folder *f, il_error *error) {
     IL_TRY(il_dir_sync(f->temporary, error));
+    int kept = f->is_inside ? keep_modes(f) : 0;
+    if (kept == ENOMEM) return no_memory(f->path, error);
+    errno = kept;
+    if (kept) return il_fail_errno(error, IL_ERR_IO, "%s: cannot set modes", f->temporary);
     int why = f->is_inside ? EEXIST : f->is_new ? place_new(f, f->path) : il_folder_place(f, f->path);
     if (f->is_new && (why == EEXIST || why == ENOTEMPTY))
         return il_fail(error, IL_ERR_IO, "%s: another process has made it meanwhile", f->path);
+    if (why == ENOMEM) return no_memory(f->path, error);
     errno = why;
     if (why && why != EEXIST) return il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", f->path);
     if (why) {

@@ -7,7 +7,7 @@
 /* A folder being made: write its files into `temporary`, then finish, or abandon. Where a folder is there already, it
  * is exchanged for the new one if it holds nothing but `names` and the file system can; else the files move into it one
  * by one, the last of `names`, without which the others are nothing, gone first and back last. Other files in it are
- * never touched. */
+ * never touched. Folder and files keep the modes that they have. */
 typedef struct il_folder {
     const il_allocator *allocator;
     const char *const *names; /* what it may hold, closed by NULL */
@@ -16,6 +16,7 @@ typedef struct il_folder {
     size_t existed; /* of path, for il_dir_unmake */
     int is_new;     /* there was nothing at path */
     int is_inside;  /* temporary is in path: it cannot be beside it, or path must stay the folder that it is */
+    unsigned mode;  /* of the folder that is there */
     int fd;         /* of temporary, holding its lock */
     int watch;      /* il_temporary_watch */
     il_lock lock;
