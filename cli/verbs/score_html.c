@@ -1,5 +1,10 @@
 /* score_html.c: the heat map: one page that needs nothing else, written as the text comes, in constant
- * memory. The head of the page, which is known last, is written last and moved to the top by the style sheet. */
+ * memory. The head of the page, which is known last, is written last and moved to the top by the style sheet; so are
+ * the colours, which depend on how often each level was reached.
+ *
+ * A page takes about four times the bytes of its text: neighbours of one level share a tag, and tokens of less than
+ * GROUP bytes are coloured together. A line has an id only where something leads to it: the columns of the chart, and
+ * the list of the worst lines. */
 #include "verbs/score_html.h"
 #include "output.h"
 
@@ -9,10 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { GROUP = 4, WORST = 12, SHOWN = 160 /* bytes of a line in the list of the worst */ };
+
 static const char style[] =
-    ":root{--bg:#fbfaf7;--fg:#23211d;--dim:#8d877c;--line:#e6e1d6;--hot:#b3123f;color-scheme:light dark}\n"
+    ":root{--bg:#fbfaf7;--fg:#23211d;--dim:#8d877c;--line:#e6e1d6;--hot:#b3123f;--cool:#1f5fa8;color-scheme:light "
+    "dark}\n"
     "@media(prefers-color-scheme:dark){:root{--bg:#16151a;--fg:#d9d5cc;--dim:#7d7889;--line:#2d2b34;--hot:#"
-    "ff5c86}}\n"
+    "ff5c86;--cool:#8cc7ff}}\n"
     "*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);font:17px/1.75 "
     "Georgia,'Iowan Old "
     "Style',serif}\n"
@@ -28,17 +36,25 @@ static const char style[] =
     ".key{display:flex;align-items:center;gap:.5rem;margin-top:1.2rem}.key b{display:flex}.key b "
     "i{width:1.7rem;height:"
     ".7rem;}\n"
-    "p{margin:0;padding-left:4.2rem;position:relative;min-height:1.75em;overflow-wrap:anywhere;white-space:"
-    "pre-wrap}\n"
-    "p>u{position:absolute;left:0;width:3rem;text-align:right;text-decoration:none;color:var(--dim);font:."
-    "72rem/2.45 "
-    "ui-monospace,monospace;user-select:none}\n"
+    "main{counter-reset:line}p{counter-increment:line;margin:0;padding-left:5.7rem;position:relative;"
+    "min-height:1.75em;overflow-wrap:anywhere;white-space:pre-wrap}\n"
+    "p>u{position:absolute;left:0;width:4.9rem;display:flex;justify-content:flex-end;gap:.7em;"
+    "text-decoration:none;color:var(--dim);font:.72rem/2.45 ui-monospace,monospace;user-select:none}\n"
+    "p>u:before{content:counter(line);opacity:.7}\n"
     "p.gap{min-height:1em;line-height:1;font-size:.6em}p.gap>u{display:none}"
-    "p.hot{box-shadow:inset 3.4rem 0 0 -3.25rem "
-    "var(--hot)}p.hot>u,.pass.hot{color:var(--hot);font-weight:700}\n"
+    "p.hot{box-shadow:inset 5rem 0 0 -4.85rem "
+    "var(--hot)}p.hot>u,.pass.hot{color:var(--hot);font-weight:700}p:target{outline:2px solid var(--hot)}\n"
     ".pass{font:.75rem/1 system-ui,sans-serif;color:var(--dim);border-bottom:1px solid var(--line);"
     "margin:.5rem 0 1.6rem;padding-bottom:.7rem}\n"
-    "i{font-style:normal}i:hover{outline:1px solid var(--fg)}\n";
+    "i{font-style:normal}svg rect{fill:var(--hot);opacity:.7}svg .fits{fill:var(--cool)}a:hover rect{opacity:1}\n"
+    ".worst{list-style:none;margin:1.4rem 0 0;padding:0;font-size:.8rem;line-height:1.7}"
+    ".worst li{white-space:nowrap;overflow:hidden;text-overflow:ellipsis}.worst "
+    "mark{background:none;color:var(--hot);font-weight:700}.worst "
+    "a{display:inline-block;min-width:4.5em;color:inherit}.worst "
+    "span{display:inline-block;min-width:4.5em;color:var(--hot)}\n"
+    "@media(max-width:30rem){main{padding:1.5rem .7rem 3rem}p{padding-left:2.9rem}p>u{width:2.5rem;font-size:0}"
+    "p>u:before{font-size:.65rem}p.hot{box-shadow:inset 2.6rem 0 0 -2.45rem var(--hot)}.big{font-size:2.4rem}"
+    ".axis,.key{flex-wrap:wrap}.axis span:nth-child(2){order:1;flex-basis:100%}.key b i{width:.95rem}}\n";
 
 /* The surprise of a page by day goes from pale to dark, by night from dark to bright. */
 static const char *const day[SCORE_LEVELS] = {"transparent", "#fff7cf", "#ffefaa", "#ffe384", "#ffd062", "#ffb84a",
@@ -70,11 +86,42 @@ static const palette fitting = {SCORE_RELATIVE_LEVELS,
 
 static const palette *palette_of(const score_view *view) { return view->relative ? &fitting : &surprise; }
 
-/* score_level's inverse: where the level begins, counted from 0 bits. */
+/* Surprise, of a group: three steps for each doubling of the bits, from half a bit to 64. */
+static int level_of(const score_view *view, double bits) {
+    if (view->relative) return score_level(view, bits);
+    if (!(bits >= 0.5)) return 0;
+    int level = 1 + (int)floor(3 * log2(2 * bits));
+    return level < SCORE_PAGE_LEVELS ? level : SCORE_PAGE_LEVELS - 1;
+}
+
+/* Its inverse: where the level begins, counted from 0 bits. */
 static double level_bits(const score_view *view, int level) {
-    if (!view->relative) return (double)SCORE_SHOCK * level / SCORE_LEVELS;
+    if (!view->relative) return 0.5 * exp2((level - 1) / 3.0);
     int side = level > SCORE_SIDE ? level - SCORE_SIDE : level - SCORE_SIDE - 1;
     return (side > 0 ? -1 : 1) * log2(1 - fabs((double)side) / (SCORE_SIDE + 1));
+}
+
+/* How many groups so far reach the level. */
+static double reaching(const score_html *html, int level) {
+    double groups = 0;
+    for (int i = level; i < SCORE_PAGE_LEVELS; i++) groups += html->groups[i];
+    return groups;
+}
+
+/* What half of the text reaches has no colour, so there is no use in a tag; a text that begins says little. */
+static int is_usual(const score_html *html, int level) {
+    return !html->view->relative && reaching(html, 0) > 200 && 2 * reaching(html, level) > reaching(html, 0);
+}
+
+/* The colour of each level, 0 for none. Surprise: from what half of the text reaches to the highest level that was
+ * reached, colours follow the logarithm of the share. */
+static void choose_colours(const score_html *html, int *colour) {
+    double all = reaching(html, 0), rarest = 0;
+    for (int i = SCORE_PAGE_LEVELS - 1; i > 0; i--) {
+        double reached = reaching(html, i), rarity = reached > 0 ? log2(all / reached) - 1 : 0;
+        if (!(rarest > 0)) rarest = rarity;
+        colour[i] = html->view->relative ? i : rarity > 0 ? 1 + (int)lround(10 * rarity / rarest) : 0;
+    }
 }
 
 static il_status put(score_html *html, il_error *error, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -111,30 +158,36 @@ static il_status put_name(score_html *html, il_error *error) {
 
 /* ---- the chart ---- */
 
-static void chart_add(score_html *html, double bytes, double bits) {
+static void chart_add(score_html *html, uint64_t line, double bytes, double bits) {
     int last = html->filled - 1;
     if (last < 0 || html->bytes[last] >= html->width) {
         if (html->filled == SCORE_CHART) {
             for (int i = 0; i < SCORE_CHART / 2; i++) {
                 html->bits[i] = html->bits[2 * i] + html->bits[2 * i + 1];
                 html->bytes[i] = html->bytes[2 * i] + html->bytes[2 * i + 1];
+                html->line[i] = html->line[2 * i];
             }
             html->filled = SCORE_CHART / 2;
             html->width *= 2;
         }
         last = html->filled++;
         html->bits[last] = html->bytes[last] = 0;
+        html->line[last] = line;
     }
     html->bits[last] += bits;
     html->bytes[last] += bytes;
+}
+
+/* Whether a column may begin within the next so many bytes. */
+static int chart_may_begin(const score_html *html, size_t bytes) {
+    return !html->filled || html->bytes[html->filled - 1] + (double)bytes >= html->width;
 }
 
 /* Columns of bits per byte, relative below 0 too, the running mean through them, and the threshold where it has the
  * same unit. */
 static il_status put_chart(score_html *html, il_error *error) {
     const score_view *view = html->view;
-    /* So that 8 bits a byte, pure noise, is the end of the scale; of relative bits a few hundredths count. */
-    double top = 0, bottom = 0, bits = 0, bytes = 0, stretch = view->relative ? 8 : SCORE_SHOCK / 8;
+    double top = 0, bottom = 0, bits = 0, bytes = 0;
     int last = html->filled - 1;
     if (last > 0 && html->bytes[last] < html->width / 2) { /* a few bytes would stand out for being few */
         html->bits[last - 1] += html->bits[last];
@@ -153,9 +206,10 @@ static il_status put_chart(score_html *html, il_error *error) {
                            html->filled, view->relative ? "relative " : "");
     for (int i = 0; i < html->filled && !status; i++) {
         double score = html->bits[i] / html->bytes[i];
-        int level = score_level(view, stretch * score), least = !view->relative ? 1 : SCORE_SIDE + (score > 0);
-        status = put(html, error, "<rect x=\"%d\" y=\"%.2f\" width=\".86\" height=\"%.2f\" class=\"c%d\"/>\n", i,
-                     unit * (top - fmax(score, 0)), unit * fabs(score), level ? level : least);
+        status =
+            put(html, error, "<a href=\"#l%llu\"><rect%s x=\"%d\" y=\"%.2f\" width=\".86\" height=\"%.2f\"/></a>\n",
+                (unsigned long long)html->line[i], view->relative && score < 0 ? " class=\"fits\"" : "", i,
+                unit * (top - fmax(score, 0)), unit * fabs(score));
     }
     if (!status)
         status = put(html, error,
@@ -187,6 +241,7 @@ il_status score_html_begin(score_html *html, const score_view *view, const char 
     const palette *colours = palette_of(view);
     html->view = view;
     html->width = 1;
+    score_top_begin(&html->worst, WORST);
     il_status status = il_output_open(path, &html->output, error);
     if (status) return status;
     status = put(html, error,
@@ -195,17 +250,52 @@ il_status score_html_begin(score_html *html, const score_view *view, const char 
     if (!status) status = put_name(html, error);
     if (!status) status = put(html, error, " — %s</title>\n<style>\n", colours->title);
     if (!status) status = il_output_write(html->output, style, sizeof style - 1, error);
-    for (int i = 1; i < colours->levels && !status; i++) {
-        const char *by_day = colours->day[i], *by_night = colours->night[i];
-        int strong = i <= colours->strong_to || i >= colours->strong_from;
-        status =
-            put(html, error,
-                ".c%d{background:%s;fill:%s;color:%s}\n@media(prefers-color-scheme:dark){.c%d{background:%s;"
-                "fill:%s;color:%s}}\n",
-                i, by_day, by_day, strong ? "#fff" : "#23211d", i, by_night, by_night, strong ? "#16151a" : "#f2eee6");
-    }
     if (!status) status = put(html, error, "</style>\n<main>\n");
     return status;
+}
+
+/* Neighbours of one level; the end of a line, where it stands alone, is shown as a blank. */
+static il_status put_run(score_html *html, const score_line *line, size_t from, size_t to, int level, il_error *error) {
+    int ends = from < to && line->text[to - 1] == '\n', alone = ends && to - from == 1;
+    if (from == to || (alone && !level)) return IL_OK;
+    il_status status = level ? put(html, error, "<i class=c%d>", level) : IL_OK;
+    if (!status)
+        status = alone ? put(html, error, " ") : put_text(html, line->text + from, to - from - (size_t)ends, error);
+    return !status && level ? put(html, error, "</i>") : status;
+}
+
+static il_status put_cells(score_html *html, const score_line *line, il_error *error) {
+    size_t run = 0, group = 0; /* where they begin */
+    int run_level = 0;
+    double bits = 0;
+    il_status status = IL_OK;
+    for (size_t i = 0; i < line->n_cells && !status; i++) {
+        const score_cell *cell = &line->cells[i];
+        size_t end = cell->at + cell->bytes;
+        int known = !isnan(cell->bits);
+        if (known) chart_add(html, line->unit.index, (double)cell->bytes, cell->bits), bits += cell->bits;
+        if (known && end - group < GROUP && i + 1 < line->n_cells && !isnan(line->cells[i + 1].bits)) continue;
+        int level = known ? level_of(html->view, bits) : 0;
+        html->groups[level]++;
+        if (is_usual(html, level)) level = 0;
+        if (level != run_level) {
+            status = put_run(html, line, run, group, run_level, error);
+            run = group;
+            run_level = level;
+        }
+        group = end;
+        bits = 0;
+    }
+    return status ? status : put_run(html, line, run, group, run_level, error);
+}
+
+/* For the typeface: in prose nearly all is letters and blanks. */
+static void count_kinds(score_html *html, const score_line *line) {
+    for (size_t i = 0; i < line->bytes; i++) {
+        unsigned char c = (unsigned char)line->text[i];
+        html->letters += c >= 128 || c == ' ' || c == '\n' || ((c | 32) >= 'a' && (c | 32) <= 'z');
+    }
+    html->characters += (double)line->bytes;
 }
 
 il_status score_html_line(score_html *html, const score_line *line, il_error *error) {
@@ -213,25 +303,18 @@ il_status score_html_line(score_html *html, const score_line *line, il_error *er
     const score_unit *unit = &line->unit;
     double score = score_of(html->view, unit, SCORE_BY_LINE);
     int marked = unit->above && html->view->by == SCORE_BY_LINE, gap = score_is_blank(line->text, line->bytes);
-    il_status status = put(html, error, "<p%s>", gap ? " class=\"gap\"" : marked ? " class=\"hot\"" : "");
+    int worst = score_top_add(&html->worst, gap ? NAN : score, line, -1);
+    if (!html->first_line) html->first_line = unit->index;
+    count_kinds(html, line);
+    il_status status = put(html, error, "<p");
+    if (!status && (worst || chart_may_begin(html, line->bytes)))
+        status = put(html, error, " id=l%llu", (unsigned long long)unit->index);
+    if (!status) status = put(html, error, gap ? " class=gap>" : marked ? " class=hot>" : ">");
+    if (!status && isnan(score)) status = put(html, error, "<u></u>");
     if (!status && !isnan(score))
         status = put(html, error, html->view->relative ? "<u>%+.2f</u>" : "<u>%.2f</u>", score);
-    for (size_t i = 0; i < line->n_cells && !status; i++) {
-        const score_cell *cell = &line->cells[i];
-        const char *text = line->text + cell->at;
-        int level = score_level(html->view, cell->bits), ends = cell->bytes == 1 && *text == '\n';
-        if (!isnan(cell->bits)) chart_add(html, (double)cell->bytes, cell->bits);
-        if (ends && !level) continue;
-        if (level)
-            status = put(html, error,
-                         html->view->relative ? "<i class=\"c%d\" title=\"%+.1f bits\">"
-                                              : "<i class=\"c%d\" title=\"%.1f bits\">",
-                         level, cell->bits);
-        if (!status) status = ends ? put(html, error, " ") : put_text(html, text, cell->bytes, error);
-        if (!status && level) status = put(html, error, "</i>");
-    }
-    if (!status) status = put(html, error, "</p>\n");
-    return status;
+    if (!status) status = put_cells(html, line, error);
+    return status ? status : put(html, error, "</p>\n");
 }
 
 il_status score_html_passage(score_html *html, const score_unit *unit, il_error *error) {
@@ -260,10 +343,72 @@ static il_status put_facts(score_html *html, const score_unit *all, uint64_t abo
     return status ? status : put(html, error, "</p>\n");
 }
 
+/* The lines that score highest, as in --top, each leading to its place; with --peak what stands out is marked. */
+static il_status put_worst(score_html *html, il_error *error) {
+    il_status status = IL_OK;
+    score_top_sort(&html->worst);
+    if (html->worst.n) status = put(html, error, "<ol class=\"worst\">\n");
+    for (size_t i = 0; i < html->worst.n && !status; i++) {
+        const score_entry *entry = &html->worst.entries[i];
+        const score_line *line = &entry->line;
+        size_t from =
+            line->worst_to > SHOWN / 2 ? line->worst_from - (line->worst_from < 40 ? line->worst_from : 40) : 0;
+        size_t to = line->bytes - from < SHOWN ? line->bytes : from + SHOWN;
+        while (from && ((unsigned char)line->text[from] & 0xC0) == 0x80) from--;
+        while (to < line->bytes && ((unsigned char)line->text[to] & 0xC0) == 0x80) to--;
+        while (to > from && (line->text[to - 1] == '\n' || line->text[to - 1] == '\r')) to--;
+        size_t worst = line->worst_from < to ? line->worst_from : to, end = line->worst_to < to ? line->worst_to : to;
+        if (end <= worst) worst = end = from;
+        status = put(html, error,
+                     html->view->relative ? "<li><a href=\"#l%llu\">%llu</a><span>%+.2f</span>%s"
+                                          : "<li><a href=\"#l%llu\">%llu</a><span>%.2f</span>%s",
+                     (unsigned long long)line->unit.index, (unsigned long long)line->unit.index, entry->score,
+                     from ? "… " : "");
+        if (!status) status = put_text(html, line->text + from, worst - from, error);
+        if (!status && end > worst) {
+            status = put(html, error, "<mark>");
+            if (!status) status = put_text(html, line->text + worst, end - worst, error);
+            if (!status) status = put(html, error, "</mark>");
+        }
+        if (!status) status = put_text(html, line->text + end, to - end, error);
+        if (!status) status = put(html, error, to < line->bytes && line->text[to] != '\n' ? " …</li>\n" : "</li>\n");
+    }
+    return !status && html->worst.n ? put(html, error, "</ol>\n") : status;
+}
+
+/* The key, and the style that the text has asked for: an SVG may hold one anywhere. */
+static il_status put_key(score_html *html, il_error *error) {
+    const score_view *view = html->view;
+    const palette *colours = palette_of(view);
+    int colour[SCORE_PAGE_LEVELS] = {0}, levels = view->relative ? SCORE_RELATIVE_LEVELS : SCORE_PAGE_LEVELS;
+    choose_colours(html, colour);
+    il_status status = put(html, error, "<div class=\"key\">%s <b>", colours->low);
+    for (int i = 1; i < levels && !status; i++) {
+        double bits = level_bits(view, i);
+        if (colour[i])
+            status =
+                put(html, error, "<i class=c%d title=\"%.1f bits and %s\"></i>", i, bits, bits < 0 ? "less" : "more");
+    }
+    if (!status)
+        status =
+            put(html, error, "</b> %s</div>\n<svg style=\"height:0;margin:0\"><style>\nmain{counter-reset:line %llu}\n",
+                colours->high, (unsigned long long)(html->first_line ? html->first_line - 1 : 0));
+    if (!status && html->letters < 0.9 * html->characters)
+        status = put(html, error, "main>p,.worst li{font-family:ui-monospace,monospace}main>p{font-size:.8rem}\n");
+    for (int i = 1; i < levels && !status; i++) {
+        const char *by_day = colours->day[colour[i]], *by_night = colours->night[colour[i]];
+        int strong = colour[i] <= colours->strong_to || colour[i] >= colours->strong_from;
+        if (!colour[i]) continue;
+        status = put(html, error,
+                     ".c%d{background:%s;color:%s}\n@media(prefers-color-scheme:dark){.c%d{background:%s;color:%s}}\n",
+                     i, by_day, strong ? "#fff" : "#23211d", i, by_night, strong ? "#16151a" : "#f2eee6");
+    }
+    return status ? status : put(html, error, "</style></svg>\n");
+}
+
 il_status score_html_end(score_html *html, const score_unit *all, uint64_t above, il_error *error) {
     if (!html->output) return IL_OK;
     const score_view *view = html->view;
-    const palette *colours = palette_of(view);
     double score = all->bytes ? score_of(view, all, SCORE_BY_PASSAGE) : 0;
     il_status status = put(html, error, "<header>\n<h1>");
     if (!status) status = put_name(html, error);
@@ -275,15 +420,12 @@ il_status score_html_end(score_html *html, const score_unit *all, uint64_t above
                      score);
     if (!status) status = put_facts(html, all, above, error);
     if (!status) status = put_chart(html, error);
-    if (!status) status = put(html, error, "<div class=\"key\">%s <b>", colours->low);
-    for (int i = 1; i < colours->levels && !status; i++) {
-        double bits = level_bits(view, i);
-        status =
-            put(html, error, "<i class=\"c%d\" title=\"%.1f bits and %s\"></i>", i, bits, bits < 0 ? "less" : "more");
-    }
-    if (!status) status = put(html, error, "</b> %s</div>\n</header>\n</main>\n</html>\n", colours->high);
+    if (!status) status = put_worst(html, error);
+    if (!status) status = put_key(html, error);
+    if (!status) status = put(html, error, "</header>\n</main>\n</html>\n");
     if (status) return status;
     il_output *output = html->output;
     html->output = NULL;
+    score_top_close(&html->worst);
     return il_output_finish(output, error);
 }

@@ -57,21 +57,22 @@ static void copy(score_line *to, const score_line *from) {
     to->worst_to = from->worst_to;
 }
 
-void score_top_add(score_top *top, double score, const score_line *line, int32_t token) {
-    if (isnan(score) || !top->capacity) return;
+int score_top_add(score_top *top, double score, const score_line *line, int32_t token) {
+    if (isnan(score) || !top->capacity) return 0;
     int full = top->n == top->capacity;
     size_t at = full ? 0 : top->n;
     score_entry *entry = &top->entries[at];
-    if (full && score <= entry->score) return;
+    if (full && score <= entry->score) return 0;
     copy(&entry->line, line);
     entry->score = score;
     entry->token = token;
     if (full) {
         sink(top, 0);
-        return;
+        return 1;
     }
     for (top->n++; at && behind(&top->entries[at], &top->entries[(at - 1) / 2]); at = (at - 1) / 2)
         swap(top, at, (at - 1) / 2);
+    return 1;
 }
 
 static int by_score(const void *a, const void *b) { return behind(a, b) ? 1 : -1; }

@@ -17,8 +17,9 @@ typedef struct score_top {
 
 void score_top_begin(score_top *top, size_t capacity);
 void score_top_close(score_top *top); /* also of a zeroed one */
-/* Keeps a copy if it belongs to them; of equal scores the first. token: -1 unless it is one. NaN is left out. */
-void score_top_add(score_top *top, double score, const score_line *line, int32_t token);
+/* Keeps a copy if it belongs to them, and whether it does; of equal scores the first. token: -1 unless it is one. NaN
+ * is left out. */
+int score_top_add(score_top *top, double score, const score_line *line, int32_t token);
 /* Puts the highest first. Nothing can be added after. */
 void score_top_sort(score_top *top);
 
