@@ -186,17 +186,14 @@ static il_status load_state(void *user, il_model *model, il_tokenizer *tokenizer
 }
 
 il_status cli_choose_session(cli_command *command, const char *word, const char *load, const char *path,
-                             const il_documents_options *options, int frozen, il_model **model,
+                             const il_documents_options *options, const il_session_options *fresh, il_model **model,
                              il_tokenizer **tokenizer, il_session **session) {
     state_attempt a = {load, session};
-    il_session_options fresh;
     char *dir = NULL;
     if (load) return cli_choose_by(command, word, load_state, &a, model, tokenizer);
-    il_session_options_default(&fresh);
-    fresh.frozen = frozen;
-    il_status status = path ? cli_choose_for_file(command, word, path, options, frozen, &dir) : IL_OK;
+    il_status status = path ? cli_choose_for_file(command, word, path, options, fresh->frozen, &dir) : IL_OK;
     if (!status) status = cli_command_load(command, dir ? dir : word, model, tokenizer);
-    if (!status) status = il_session_open(*model, &fresh, session, &command->error);
+    if (!status) status = il_session_open(*model, fresh, session, &command->error);
     free(dir);
     return status;
 }

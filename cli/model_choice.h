@@ -24,10 +24,10 @@ typedef il_status cli_attempt(void *user, il_model *model, il_tokenizer *tokeniz
 il_status cli_choose_by(cli_command *command, const char *word, cli_attempt *attempt, void *user, il_model **model,
                         il_tokenizer **tokenizer);
 
-/* Model, tokenizer and session for reading on: those of the state file `load`, or with NULL a fresh session of the
- * model for the file at path (NULL: the usual one). */
+/* Model, tokenizer and session for reading on: those of the state file `load`, or with NULL a session opened by `fresh`
+ * of the model for the file at path (NULL: the usual one). */
 il_status cli_choose_session(cli_command *command, const char *word, const char *load, const char *path,
-                             const il_documents_options *options, int frozen, il_model **model,
+                             const il_documents_options *options, const il_session_options *fresh, il_model **model,
                              il_tokenizer **tokenizer, il_session **session);
 
 #endif

@@ -72,7 +72,7 @@ static double cost_of(il_mix *mix, const il_tree *tree, int sequence, const floa
         assert_int_equal(!ones, !odds[d].ones);
         double one = (double)ones / (1 << IL_MIX_BITS);
         if (ones) bits -= log2(bit ? one : 1 - one);
-        il_mix_learn(mix, bit);
+        il_mix_go_on(mix, bit);
     }
     il_mix_end(mix, leaf);
     return bits;

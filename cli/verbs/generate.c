@@ -21,6 +21,7 @@ typedef struct generate_options {
     uint64_t tokens_max, top_k, seed;
     double temperature, top_p, min_p, repeat_penalty;
     arg_list stop;
+    int mix;
 } generate_options;
 
 /* Text on its way out. What could be the beginning of a stop string is held back. */
@@ -296,7 +297,8 @@ static il_status generate(generation *g) {
     cli_command *command = g->command;
     const generate_options *options = g->options;
     il_error *error = &command->error;
-    il_status status = cli_choose_session(command, options->model, options->load, NULL, NULL, 0, &g->model,
+    il_session_options fresh = {.mix = options->mix};
+    il_status status = cli_choose_session(command, options->model, options->load, NULL, NULL, &fresh, &g->model,
                                           &g->tokenizer, &g->session);
     if (!status) status = make_prompt(g);
     if (status) return status;
@@ -340,6 +342,8 @@ static const char *misuse(const generate_options *options) {
     if (!options->prompt && !options->prompt_file && !options->load)
         return "--prompt TEXT or --prompt-file FILE is missing";
     if (options->prompt && options->prompt_file) return "--prompt and --prompt-file exclude each other";
+    if (options->load && options->mix)
+        return "--load-state and --mix exclude each other: whether a state has a mix was decided when it was read";
     for (size_t i = 0; i < options->stop.n; i++)
         if (!options->stop.items[i][0]) return "--stop: an empty string stops nothing";
     return NULL;
@@ -376,6 +380,8 @@ int verb_generate(int argc, char **argv) {
         ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the draws: the same seed gives the same text (default 0)",
             RANGE(0, ARG_SEED_MAX)),
         ARG("--stop", ARG_REPEAT, &options.stop, "TEXT", "stop before TEXT, which is not printed; can be repeated"),
+        ARG("--mix", ARG_FLAG, &options.mix, NULL,
+            "predict also by what followed the same words before: the text goes on as it went before"),
     };
     arg_spec spec = {.verb = "generate",
                      .summary = "continue a prompt",

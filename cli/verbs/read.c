@@ -19,7 +19,7 @@ enum { BATCH = 2048 }; /* tokens after which what has been tokenized is fed */
 
 typedef struct read_options {
     const char *model, *save, *load;
-    int frozen;
+    int frozen, mix;
     cli_documents documents;
 } read_options;
 
@@ -89,7 +89,8 @@ static il_status read_all(reading *r) {
 static il_status begin(reading *r, const read_options *options, const char *path) {
     il_error *error = &r->command->error;
     il_documents_options documents = cli_documents_options(&options->documents);
-    il_status status = cli_choose_session(r->command, options->model, options->load, path, &documents, options->frozen,
+    il_session_options fresh = {.frozen = options->frozen, .mix = options->mix};
+    il_status status = cli_choose_session(r->command, options->model, options->load, path, &documents, &fresh,
                                           &r->model, &r->tokenizer, &r->session);
     if (status) return status;
     r->position = il_session_position(r->session);
@@ -134,6 +135,8 @@ int verb_read(int argc, char **argv) {
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file", READS),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "make no inner update, now and in what goes on from the state: the control for learning while reading"),
+        ARG("--mix", ARG_FLAG, &options.mix, NULL,
+            "predict also by what followed the same words before in this text: what repeats itself surprises less"),
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS_OF_TEXT),
     };
     arg_spec spec = {.verb = "read",
@@ -150,10 +153,13 @@ int verb_read(int argc, char **argv) {
     reading r = {.command = &command};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    if (options.load && options.frozen) {
-        cli_error(
-            spec.verb,
-            "--load-state and --frozen exclude each other: whether a state is frozen was decided when it was read");
+    if (options.load && (options.frozen || options.mix)) {
+        cli_error(spec.verb,
+                  options.frozen
+                      ? "--load-state and --frozen exclude each other: whether a state is frozen was decided "
+                        "when it was read"
+                      : "--load-state and --mix exclude each other: whether a state has a mix was decided "
+                        "when it was read");
         arg_release(&spec);
         return 2;
     }

@@ -36,7 +36,7 @@ typedef struct score_options {
     const char *model, *by, *html, *load, *save;
     double threshold, quantile;
     uint64_t window, learn, top;
-    int frozen, relative, only_marked, peak;
+    int frozen, mix, relative, only_marked, peak;
     cli_documents documents;
 } score_options;
 
@@ -49,6 +49,7 @@ typedef struct scoring {
     uint64_t learn;   /* lines that are read and not reported */
     int only_marked;
     size_t window;   /* tokens a session holds at most; 0: no limit */
+    int mixed;       /* the session has a mix */
     int32_t *within; /* [position of the session]: its tokens; with a window */
     score_view view;
     score_printer printer;
@@ -199,7 +200,7 @@ static il_status end_passage(scoring *s) {
 /* A session that has read the last half of its window, in place of the full one. */
 static il_status renew(scoring *s) {
     il_error *error = &s->command->error;
-    il_session_options options = {.frozen = s->view.frozen};
+    il_session_options options = {.frozen = s->view.frozen, .mix = s->mixed};
     size_t half = s->window / 2;
     memmove(s->within, s->within + s->window - half, half * sizeof *s->within);
     il_session_close(s->session);
@@ -348,7 +349,8 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_error *error = &s->command->error;
     il_session_stats stats;
     il_documents_options documents = cli_documents_options(&options->documents);
-    il_status status = cli_choose_session(s->command, options->model, options->load, path, &documents, options->frozen,
+    il_session_options fresh = {.frozen = options->frozen, .mix = options->mix};
+    il_status status = cli_choose_session(s->command, options->model, options->load, path, &documents, &fresh,
                                           &s->model, &s->tokenizer, &s->session);
     if (status) return status;
     il_session_get_stats(s->session, &stats);
@@ -358,6 +360,7 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     if (status) return status;
     s->view.name = s->lines.name;
     s->view.frozen = stats.frozen;
+    s->mixed = stats.mixed;
     s->exact.started = s->shown.started = stats.position > 0;
     s->window = (size_t)options->window;
     if (s->window) s->within = cli_alloc(s->window, sizeof *s->within);
@@ -424,6 +427,8 @@ int verb_score(int argc, char **argv) {
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS_OF_TEXT),
         ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
             "make no inner update: the control for learning while reading"),
+        ARG("--mix", ARG_FLAG, &options.mix, NULL,
+            "predict also by what followed the same words before in this text: what repeats itself surprises less"),
         ARG("--relative", ARG_FLAG, &options.relative, NULL,
             "score by what the fast head's learning of this text adds to the bits: above 0, the text does not fit what "
             "came before"),
@@ -450,6 +455,8 @@ int verb_score(int argc, char **argv) {
     const char *wrong =
         options.load && options.frozen
             ? "--load-state and --frozen exclude each other: whether a state is frozen was decided when it was read"
+        : options.load && options.mix
+            ? "--load-state and --mix exclude each other: whether a state has a mix was decided when it was read"
         : options.load && options.window
             ? "--load-state and --window exclude each other: a state does not hold its tokens"
         : options.relative && options.frozen

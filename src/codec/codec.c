@@ -68,8 +68,10 @@ static il_status name_state(const codec *c, char state[33], il_error *error) {
 }
 
 static il_status open_stream(const codec *c, il_session **session, il_error *error) {
-    return c->options.start ? il_session_fork(c->options.start, session, error)
-                            : il_session_open(c->model, NULL, session, error);
+    const il_session *start = c->options.start;
+    il_session_options options = {.frozen = start && start->state.frozen}; /* a session's own mix is of no use here */
+    IL_TRY(il_session_open(c->model, &options, session, error));
+    return start ? il_state_copy(&(*session)->state, &start->state, error) : IL_OK;
 }
 
 /* The tokenizer must fit the model's vocabulary. The header keeps the first half of its fingerprint. */
@@ -234,7 +236,7 @@ static il_status encode_row_mixed(compressor *z, int i, size_t j, il_error *erro
         int bit = (int)(leaf >> (tree->depth - 1 - d) & 1);
         uint32_t ones = il_mix_bit(mix, odds[d]);
         if (ones) coded = coded && il_encode_bit(&s->encoder, bit, ones, IL_MIX_BITS);
-        il_mix_learn(mix, bit);
+        il_mix_go_on(mix, bit);
     }
     il_mix_end(mix, leaf);
     s->left--;
@@ -537,7 +539,7 @@ static int64_t decode_mixed(const codec *c, sink *s, int i) {
         uint32_t ones = il_mix_bit(c->mix, (il_odds){s->sums[2 * node], s->sums[2 * node + 1]});
         int bit = ones ? il_decode_bit(&s->decoding, ones, IL_MIX_BITS) : 0;
         if (bit < 0) return -1;
-        il_mix_learn(c->mix, bit);
+        il_mix_go_on(c->mix, bit);
         node = 2 * node + (size_t)bit;
     }
     il_mix_end(c->mix, (uint32_t)(node - leaves));

@@ -24,8 +24,18 @@ void il_mix_close(il_mix *mix); /* NULL allowed */
 void il_mix_begin(il_mix *mix, int sequence);
 /* The probability that the next bit is 1, 1 .. 2^24 - 1; 0: it is 0, as the model's odds say. */
 uint32_t il_mix_bit(il_mix *mix, il_odds model);
-void il_mix_learn(il_mix *mix, int bit);
+void il_mix_go_on(il_mix *mix, int bit);
 /* After the last bit of the way to `leaf`. */
 void il_mix_end(il_mix *mix, uint32_t leaf);
+/* ln p of every token that may come next, by its leaf, in log_p [vocab]; sums: il_tree_sums of the model's
+ * distribution. Nothing is learned; any number of times before il_mix_begin. */
+void il_mix_all(il_mix *mix, int sequence, const uint32_t *sums, float *log_p);
+
+/* How many bytes il_mix_learned of such a mix has. */
+size_t il_mix_learned_bytes(int depth, int sequences, uint64_t bytes);
+/* All that it has learned, between two tokens: to be copied into a mix of the same shape, which then goes on alike. */
+void *il_mix_learned(il_mix *mix, size_t *bytes);
+/* Whether what was copied into it can be gone on from. */
+int il_mix_sound(const il_mix *mix);
 
 #endif

@@ -4,10 +4,14 @@
 #include "base/error.h"
 #include "base/frequency.h"
 
+int il_tree_depth(int vocab) {
+    int depth = 1;
+    while (depth < 31 && 1 << depth < vocab) depth++;
+    return depth;
+}
+
 il_status il_tree_open(const il_allocator *memory, int vocab, const int32_t *order, il_tree *tree, il_error *error) {
-    *tree = (il_tree){.vocab = vocab, .memory = memory};
-    do tree->depth++;
-    while (1 << tree->depth < vocab);
+    *tree = (il_tree){.vocab = vocab, .depth = il_tree_depth(vocab), .memory = memory};
     if (tree->depth > IL_TREE_DEPTH_MAX)
         return il_fail(error, IL_ERR_UNSUPPORTED, "predictions of %d tokens cannot be mixed: at most %d can", vocab,
                        1 << IL_TREE_DEPTH_MAX);

@@ -22,6 +22,8 @@ typedef struct il_odds {
     uint32_t zeros, ones; /* ones 0: the bit is 0 */
 } il_odds;
 
+int il_tree_depth(int vocab);
+
 /* order [vocab]: the tokens from the first leaf to the last, each once; NULL: as they are numbered. Owes
  * il_tree_close, also after a failure. */
 il_status il_tree_open(const il_allocator *memory, int vocab, const int32_t *order, il_tree *tree, il_error *error);

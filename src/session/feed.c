@@ -4,12 +4,13 @@
 #include "base/error.h"
 #include "model/forward.h"
 #include "model/mixer.h"
+#include "session/mixed.h"
 #include "session/outputs.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static il_status check(const il_feed *feeds, size_t n, il_error *error) {
+il_status il_feed_check(const il_feed *feeds, size_t n, il_error *error) {
     for (size_t i = 0; i < n; i++) {
         const il_feed *f = &feeds[i];
         if (f->session->model != feeds[0].session->model)
@@ -237,15 +238,11 @@ static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, troubl
     return IL_OK;
 }
 
-il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) { return il_feed_read(feeds, n, NULL, error); }
-
-il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error) {
-    for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
-    if (!n) return IL_OK;
-    set_activity(feeds, n, IL_SESSION_FEEDING);
+il_status il_feed_go_on(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error) {
     il_model *model = feeds[0].session->model;
-    il_status status = check(feeds, n, error);
+    il_status status = IL_OK;
     trouble t = {.layer = -1};
+    for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
     for (int done = 0; status == IL_OK && !done;) {
         pthread_mutex_lock(&model->lock); /* for one chunk: then other threads may feed sessions of this model */
         status = check_cancelled(feeds, n, error);
@@ -253,13 +250,32 @@ il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *sink, il_err
         if (status == IL_OK) status = chunk(feeds, n, sink, &t, &done, error);
         pthread_mutex_unlock(&model->lock);
     }
-    set_activity(feeds, n, IL_SESSION_IDLE);
     if (status == IL_OK && t.found)
         status = il_fail(error, IL_ERR_NONFINITE,
                          "feed %zu: the prediction of the token at position %llu is not finite: the output head's "
                          "logits are too large",
                          t.feed, (unsigned long long)t.position);
     return status;
+}
+
+static il_status read_by(il_feed *feeds, size_t n, const il_row_sink *sink, int mixed, il_error *error) {
+    for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
+    if (!n) return IL_OK;
+    set_activity(feeds, n, IL_SESSION_FEEDING);
+    il_status status = il_feed_check(feeds, n, error);
+    if (status == IL_OK) status = mixed ? il_mixed_feed(feeds, n, error) : il_feed_go_on(feeds, n, sink, error);
+    set_activity(feeds, n, IL_SESSION_IDLE);
+    return status;
+}
+
+il_status il_feed_many(il_feed *feeds, size_t n, il_error *error) {
+    int mixed = 0;
+    for (size_t i = 0; i < n; i++) mixed |= feeds[i].session->mixed != NULL;
+    return read_by(feeds, n, NULL, mixed, error);
+}
+
+il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error) {
+    return read_by(feeds, n, sink, 0, error);
 }
 
 il_status il_session_feed(il_session *session, const int32_t *tokens, size_t n, float *nll, size_t *consumed,

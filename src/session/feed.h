@@ -12,7 +12,10 @@ typedef struct il_row_sink {
     void *context;
 } il_row_sink;
 
-/* il_feed_many with a sink (NULL: none) of every row. */
+/* il_feed_many with a sink (NULL: none) of every row, which are the model's own: no mix is asked or taught. */
 il_status il_feed_read(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error);
+/* The same, n > 0, for feeds that were checked, of sessions whose activity says that they are feeding. */
+il_status il_feed_go_on(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error);
+il_status il_feed_check(const il_feed *feeds, size_t n, il_error *error);
 
 #endif

@@ -1,6 +1,8 @@
 /* session.c: the life of a session: open, fork, rewind, logits, statistics. Feeding is feed.c. */
 #include "session/session.h"
 
+#include "session/mixed.h"
+
 #include "base/error.h"
 #include "model/fast_head.h"
 #include "model/lm_head.h"
@@ -42,6 +44,7 @@ il_status il_session_open(il_model *model, const il_session_options *options, il
         status = il_workspace_undo_room(model->work, s->state.block_bytes, error);
         pthread_mutex_unlock(&model->lock);
     }
+    if (status == IL_OK && options->mix) status = il_mixed_open(model, &s->mixed, error);
     if (status != IL_OK) {
         il_session_close(s);
         return status;
@@ -54,14 +57,16 @@ void il_session_close(il_session *session) {
     if (!session) return;
     il_model *model = session->model;
     il_state_close(&session->state);
+    il_mixed_close(session->mixed);
     il_free(&model->engine->memory, session);
     il_model_unref(model);
 }
 
 il_status il_session_fork(const il_session *session, il_session **copy, il_error *error) {
-    il_session_options options = {.frozen = session->state.frozen};
+    il_session_options options = {.frozen = session->state.frozen, .mix = session->mixed != NULL};
     IL_TRY(il_session_open(session->model, &options, copy, error));
     il_status status = il_state_copy(&(*copy)->state, &session->state, error);
+    if (session->mixed) il_mixed_copy((*copy)->mixed, session->mixed);
     if (status != IL_OK) {
         il_session_close(*copy);
         *copy = NULL;
@@ -78,10 +83,11 @@ il_status il_session_rewind(il_session *session, uint64_t position, il_error *er
         return il_fail(error, IL_ERR_ARG, "cannot rewind to position %llu: only %llu to %llu are kept",
                        (unsigned long long)position, (unsigned long long)limit, (unsigned long long)now);
     il_state_rewind(&session->state, position);
+    if (session->mixed) il_mixed_rewind(session);
     return IL_OK;
 }
 
-il_status il_session_logits(il_session *session, float *logits, il_error *error) {
+il_status il_session_own_logits(il_session *session, float *logits, il_error *error) {
     const il_state *state = &session->state;
     if (!state->position) return il_fail(error, IL_ERR_ARG, "no logits before the first token");
     il_model *model = session->model;
@@ -104,6 +110,12 @@ il_status il_session_logits(il_session *session, float *logits, il_error *error)
     return status;
 }
 
+il_status il_session_logits(il_session *session, float *logits, il_error *error) {
+    IL_TRY(il_session_own_logits(session, logits, error));
+    if (session->mixed) il_mixed_logits(session, logits);
+    return IL_OK;
+}
+
 void il_session_cancel(il_session *session) {
     int feeding = IL_SESSION_FEEDING;
     atomic_compare_exchange_strong(&session->activity, &feeding, IL_SESSION_CANCELLED);
@@ -122,6 +134,7 @@ il_status il_session_layer_stats(const il_session *session, int layer, il_layer_
 
 void il_session_get_stats(const il_session *session, il_session_stats *stats) {
     *stats = (il_session_stats){.position = session->state.position, .tokens_fed = session->tokens_fed};
-    stats->state_bytes = il_state_bytes(&session->state);
+    stats->state_bytes = il_state_bytes(&session->state) + (session->mixed ? il_mixed_bytes(session->mixed) : 0);
+    stats->mixed = session->mixed != NULL;
     stats->frozen = session->state.frozen;
 }

@@ -17,6 +17,10 @@ struct il_session {
     il_state state;
     atomic_int activity; /* IL_SESSION_... */
     uint64_t tokens_fed;
+    struct il_mixed *mixed; /* mixed.h; NULL: the model alone predicts */
 };
+
+/* What the model says without the mix. */
+il_status il_session_own_logits(il_session *session, float *logits, il_error *error);
 
 #endif

@@ -1,21 +1,22 @@
 /* state_file.c: state files (.ilstate): saving and restoring a session. Owns the format, its checksum and the check of
  * everything before use; refuses to know what a mixer keeps of a layer.
  *
- * A safetensors file of F32 tensors: only what the future of the sequence depends on, and what rewinding down to the
- * limit needs, so the same history gives the same bytes:
- *   fast_head.current, fast_head.previous [panels, size, 16]   F of a fast head at the start of the open mini-batch and
- *                                                              the one before it
- *   hidden [n, width]                                          final hidden vectors, oldest first
- *   tokens [n]                                                 with a fast head: the tokens from the rewind limit on
- *   and the tensors that the layers' mixers list (mixer_ttt.c, mixer_attention.c): [layers, ...] where all layers are
- * of one kind, else one for each layer, layer.NNN.NAME A tensor without elements is left out. The checksum is xxh3-128
- * of the metadata and all tensors. */
+ * A safetensors file of F32 tensors (and, of the mix, I32): only what the future of the sequence depends on, and what
+ * rewinding down to the limit needs, so the same history gives the same bytes: fast_head.current, fast_head.previous
+ * [panels, size, 16]   F of a fast head at the start of the open mini-batch and the one before it hidden [n, width]
+ * final hidden vectors, oldest first tokens [n]                                                 with a fast head: the
+ * tokens from the rewind limit on mix, mix.odds, mix.tokens                                  of a mixed session, I32:
+ * all that the mix had learned at the rewind limit, and what it is to learn since and the tensors that the layers'
+ * mixers list (mixer_ttt.c, mixer_attention.c): [layers, ...] where all layers are of one kind, else one for each
+ * layer, layer.NNN.NAME A tensor without elements is left out. The checksum is xxh3-128 of the metadata and all
+ * tensors. */
 #include "session/state_file.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hex.h"
 #include "base/kind.h"
 #include "model/mixer.h"
+#include "session/mixed.h"
 #include "session/session.h"
 #include "tensor/safetensors.h"
 #include <math.h>
@@ -29,8 +30,9 @@ static const char FORMAT[] = "innerloop-state", VERSION[] = "1";
 
 /* ---- what of a state is alive, and how it lies in a file ---- */
 
-typedef enum content { FAST, FAST_BEFORE, HIDDEN, TOKENS, OF_LAYERS } content;
-static const char *const names[] = {"fast_head.current", "fast_head.previous", "hidden", "tokens"};
+typedef enum content { FAST, FAST_BEFORE, HIDDEN, TOKENS, MIX, MIX_ODDS, MIX_TOKENS, OF_LAYERS } content;
+static const char *const names[] = {"fast_head.current", "fast_head.previous", "hidden", "tokens", "mix",
+                                    "mix.odds",          "mix.tokens"};
 
 /* A tensor of the file. */
 typedef struct entry {
@@ -53,7 +55,8 @@ typedef struct plan {
 static uint64_t one_before(uint64_t limit) { return limit ? limit - 1 : 0; }
 
 static void add(plan *p, entry e, int rank, size_t d0, size_t d1, size_t d2, size_t d3) {
-    il_st_item item = {.dtype = IL_F32, .rank = rank, .shape = {d0, d1, d2, d3}};
+    int whole = e.content == MIX || e.content == MIX_ODDS || e.content == MIX_TOKENS;
+    il_st_item item = {.dtype = whole ? IL_I32 : IL_F32, .rank = rank, .shape = {d0, d1, d2, d3}};
     for (int i = 0; i < rank; i++)
         if (!item.shape[i]) return;
     p->entries[p->n] = e;
@@ -106,9 +109,9 @@ static void sort(plan *p) {
     for (size_t i = 0; i < p->n; i++) p->items[i].name = p->entries[i].name;
 }
 
-static il_status plan_open(const il_model *m, const il_extent *extent, plan *p, il_error *error) {
+static il_status plan_open(const il_model *m, const il_extent *extent, int mixed, plan *p, il_error *error) {
     const il_config *c = &m->config;
-    size_t most = 4 + IL_KEPT_TENSORS_MAX * (is_uniform(m) ? 1 : (size_t)c->layers);
+    size_t most = 7 + IL_KEPT_TENSORS_MAX * (is_uniform(m) ? 1 : (size_t)c->layers);
     *p = (plan){.memory = &m->engine->memory};
     for (il_arena arena = {0};; arena = (il_arena){.base = p->block}) {
         p->entries = il_arena_take(&arena, most, sizeof *p->entries);
@@ -124,6 +127,12 @@ static il_status plan_open(const il_model *m, const il_extent *extent, plan *p, 
         add_own(p, FAST, 3, panels, size, IL_LANES);
         if (before) add_own(p, FAST_BEFORE, 3, panels, size, IL_LANES);
         add_own(p, TOKENS, 1, (size_t)(position - limit), 0, 0);
+    }
+    if (mixed) {
+        int depth = il_tree_depth(c->vocab_size);
+        add_own(p, MIX, 1, il_mix_learned_bytes(depth, 1, IL_MIXED_TOKENS) / sizeof(int32_t), 0, 0);
+        add_own(p, MIX_ODDS, 3, (size_t)(position - limit), (size_t)depth, 2);
+        add_own(p, MIX_TOKENS, 1, (size_t)(position - limit), 0, 0);
     }
     add_own(p, HIDDEN, 2, (size_t)(position - one_before(limit)), (size_t)c->width, 0);
     add_layers(p, m, extent);
@@ -156,9 +165,27 @@ static il_status visit_tokens(const il_state *s, il_visitor *v) {
     return IL_OK;
 }
 
-/* s->oldest is the rewind limit. */
-static il_status visit(const il_state *s, const entry *e, il_visitor *v) {
+/* Integers, which a visitor copies as it copies floats. */
+static il_status visit_mix(const il_state *s, il_mixed *m, content which, il_visitor *v) {
+    size_t bytes, depth = (size_t)m->tree.depth;
+    void *learned = il_mix_learned(m->before, &bytes);
+    if (which == MIX) return v->visit(v, learned, 1, bytes / sizeof(int32_t));
+    for (uint64_t p = s->oldest; p < s->position; p++) {
+        size_t at = (size_t)(p % m->ring);
+        if (which == MIX_TOKENS)
+            IL_TRY(v->visit(v, (void *)(m->tokens + at), 1, 1));
+        else
+            IL_TRY(v->visit(v, (void *)(m->odds + at * depth), 1, 2 * depth));
+    }
+    return IL_OK;
+}
+
+/* s->oldest is the rewind limit. mixed: the session's, NULL without. */
+static il_status visit(const il_state *s, il_mixed *mixed, const entry *e, il_visitor *v) {
     switch (e->content) {
+    case MIX:
+    case MIX_ODDS:
+    case MIX_TOKENS: return visit_mix(s, mixed, e->content, v);
     case FAST:
     case FAST_BEFORE: return visit_fast_head(s, e->content, v);
     case HIDDEN: return visit_hidden(s, v);
@@ -225,6 +252,7 @@ static il_status write_run(il_visitor *v, float *at, ptrdiff_t stride, size_t n)
 /* A state as it will be written. Its arrays are still the session's, its metadata point into it. */
 typedef struct picture {
     il_state state;
+    il_mixed *mixed;
     plan plan;
     char model[FINGERPRINT_BYTES], checksum[FINGERPRINT_BYTES], numbers[3][VALUE_BYTES];
     il_st_pair metadata[KEYS_HASHED + 1];
@@ -233,6 +261,7 @@ typedef struct picture {
 static il_status take_picture(const il_session *session, picture *p, il_error *error) {
     const il_model *m = session->model;
     p->state = session->state;
+    p->mixed = session->mixed;
     p->state.oldest = il_state_rewind_limit(&p->state);
     uint64_t position = p->state.position, open = position % (uint64_t)m->config.mini_batch;
     const uint64_t counts[3] = {position, open, p->state.oldest};
@@ -242,7 +271,7 @@ static il_status take_picture(const il_session *session, picture *p, il_error *e
         FORMAT, VERSION, p->model, p->numbers[0], p->numbers[1], p->numbers[2], p->state.frozen ? "1" : "0"};
     for (size_t i = 0; i < KEYS_HASHED; i++) p->metadata[i] = (il_st_pair){keys[i], values[i]};
     p->metadata[KEYS_HASHED] = (il_st_pair){"checksum", p->checksum};
-    return plan_open(m, &(il_extent){position, p->state.oldest, p->state.frozen}, &p->plan, error);
+    return plan_open(m, &(il_extent){position, p->state.oldest, p->state.frozen}, p->mixed != NULL, &p->plan, error);
 }
 
 /* Fills in the checksum. */
@@ -256,7 +285,7 @@ static il_status sum_up(picture *p, writing *w) {
     for (size_t i = 0; i < p->plan.n && !status; i++) {
         const il_st_item *item = &p->plan.items[i];
         hash_shape(&hash, item->name, item->rank, item->shape);
-        status = visit(&p->state, &p->plan.entries[i], &w->visitor);
+        status = visit(&p->state, p->mixed, &p->plan.entries[i], &w->visitor);
     }
     w->hash = NULL;
     digest(&hash, p->checksum);
@@ -306,7 +335,7 @@ il_status il_session_write_to(const il_session *session, il_write write, void *u
         status =
             il_st_header(memory, "state", p.plan.items, p.plan.n, p.metadata, KEYS_HASHED + 1, &header, &bytes, error);
     if (!status) status = put(&w, header, bytes);
-    for (size_t i = 0; i < p.plan.n && !status; i++) status = visit(&p.state, &p.plan.entries[i], &w.visitor);
+    for (size_t i = 0; i < p.plan.n && !status; i++) status = visit(&p.state, p.mixed, &p.plan.entries[i], &w.visitor);
     il_free(memory, header);
     il_free(memory, w.gathered);
     plan_close(&p.plan);
@@ -346,7 +375,7 @@ il_status il_session_save(const il_session *session, const char *path, il_error 
 typedef struct record {
     const char *path; /* for messages */
     uint64_t position, limit;
-    int frozen;
+    int frozen, mixed;
 } record;
 
 static il_status read_number(const char *path, const il_st *st, const char *key, uint64_t *value, il_error *error) {
@@ -428,6 +457,17 @@ static void shape_text(char text[100], int rank, const size_t *shape) {
     if (n < 99) memcpy(text + n, "]", 2);
 }
 
+static il_status check_mix_tokens(const record *r, const il_st_tensor *t, const il_model *model, il_error *error) {
+    for (size_t i = 0; i < t->count; i++) {
+        int32_t token;
+        memcpy(&token, t->data + i * sizeof token, sizeof token);
+        if (token < 0 || token >= model->config.vocab_size)
+            return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s holds %d, which is not a token of the model", r->path,
+                           t->name, token);
+    }
+    return IL_OK;
+}
+
 /* That it has exactly the tensors of the plan, of these shapes, all numbers finite. */
 static il_status check_tensors(const record *r, const il_st *st, const il_model *model, const plan *p,
                                il_error *error) {
@@ -437,15 +477,17 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
         const il_st_tensor *t = il_st_find(st, want->name);
         char is[100], must[100];
         if (!t) return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is missing", r->path, want->name);
-        if (t->dtype != IL_F32)
-            return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is %s, not F32", r->path, t->name,
-                           il_dtype_name(t->dtype));
+        if (t->dtype != want->dtype)
+            return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is %s, not %s", r->path, t->name,
+                           il_dtype_name(t->dtype), il_dtype_name(want->dtype));
         if (t->rank != want->rank || memcmp(t->shape, want->shape, (size_t)t->rank * sizeof *t->shape) != 0) {
             shape_text(is, t->rank, t->shape);
             shape_text(must, want->rank, want->shape);
             return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is %s, not %s", r->path, t->name, is, must);
         }
-        for (size_t at = 0; at < t->count; at += 256) { /* copied, since a map need not be aligned */
+        if (p->entries[i].content == MIX_TOKENS) IL_TRY(check_mix_tokens(r, t, model, error));
+        for (size_t at = 0; t->dtype == IL_F32 && at < t->count;
+             at += 256) { /* copied, since a map need not be aligned */
             size_t n = t->count - at < 256 ? t->count - at : 256;
             memcpy(block, t->data + at * sizeof *block, n * sizeof *block);
             if (!model->engine->kernels->all_finite(n, block))
@@ -482,13 +524,14 @@ static il_status read_run(il_visitor *v, float *at, ptrdiff_t stride, size_t n) 
     return IL_OK;
 }
 
-static il_status restore(il_state *s, const record *r, const il_st *st, const plan *p, il_error *error) {
+static il_status restore(il_state *s, il_mixed *mixed, const record *r, const il_st *st, const plan *p,
+                         il_error *error) {
     IL_TRY(il_state_reserve(s, r->position, error));
     s->position = r->position;
     s->oldest = r->limit;
     for (size_t i = 0; i < p->n; i++) {
         reading in = {{.visit = read_run}, il_st_find(st, p->items[i].name)->data};
-        IL_TRY(visit(s, &p->entries[i], &in.visitor));
+        IL_TRY(visit(s, mixed, &p->entries[i], &in.visitor));
     }
     return IL_OK;
 }
@@ -497,9 +540,17 @@ static il_status restore(il_state *s, const record *r, const il_st *st, const pl
 static il_status load_tensors(il_model *model, const record *r, const il_st *st, const plan *p, il_session **session,
                               il_error *error) {
     IL_TRY(check_tensors(r, st, model, p, error));
-    il_session_options options = {.frozen = r->frozen};
+    il_session_options options = {.frozen = r->frozen, .mix = r->mixed};
     IL_TRY(il_session_open(model, &options, session, error));
-    il_status status = restore(&(*session)->state, r, st, p, error);
+    il_mixed *mixed = (*session)->mixed;
+    il_status status = restore(&(*session)->state, mixed, r, st, p, error);
+    if (!status && mixed) {
+        mixed->limit = r->limit;
+        if (il_mix_sound(mixed->before) && il_mixed_sound(*session))
+            il_mixed_rewind(*session);
+        else
+            status = il_fail(error, IL_ERR_FORMAT, "%s: tensor mix holds what no mix can have learned", r->path);
+    }
     if (status) {
         il_session_close(*session);
         *session = NULL;
@@ -512,7 +563,8 @@ static il_status load(il_model *model, const char *path, const il_st *st, il_ses
     plan p;
     IL_TRY(check_sum(path, st, error));
     IL_TRY(check_record(path, st, model, &r, error));
-    il_status status = plan_open(model, &(il_extent){r.position, r.limit, r.frozen}, &p, error);
+    r.mixed = il_st_find(st, names[MIX]) != NULL;
+    il_status status = plan_open(model, &(il_extent){r.position, r.limit, r.frozen}, r.mixed, &p, error);
     if (!status) status = load_tensors(model, &r, st, &p, session, error);
     plan_close(&p);
     return status;
