@@ -20,9 +20,13 @@ static void release(il_model **model, il_tokenizer **tokenizer) {
 
 /* ---- by what a text costs ---- */
 
-/* What the text costs this model, in bits, summed in the order of the tokens. */
-static il_status trial(cli_command *command, il_model *model, const il_tokenizer *tokenizer, const char *text,
-                       size_t bytes, int frozen, double *bits) {
+/* What the text costs with a model, in bits. */
+typedef il_status measure(cli_command *command, il_model *model, const il_tokenizer *tokenizer, const char *text,
+                          size_t bytes, int frozen, double *bits);
+
+/* Read: summed in the order of the tokens. */
+static il_status read_cost(cli_command *command, il_model *model, const il_tokenizer *tokenizer, const char *text,
+                           size_t bytes, int frozen, double *bits) {
     il_error *error = &command->error;
     il_session_options options = {.frozen = frozen};
     il_session *session = NULL;
@@ -42,9 +46,22 @@ static il_status trial(cli_command *command, il_model *model, const il_tokenizer
     return status;
 }
 
+/* Compressed, with what is mixed into the model's predictions. */
+static il_status compressed_cost(cli_command *command, il_model *model, const il_tokenizer *tokenizer, const char *text,
+                                 size_t bytes, int frozen, double *bits) {
+    il_codec_options options;
+    il_buffer output = {0};
+    (void)frozen;
+    il_codec_options_default(&options);
+    il_status status = il_compress(model, tokenizer, text, bytes, &options, &output, &command->error);
+    *bits = 8.0 * (double)output.bytes;
+    il_buffer_free(&output);
+    return status;
+}
+
 /* Tries all of them; the first of equals is taken. */
-static il_status best(cli_command *command, const cli_bundled_models *models, const char *text, size_t bytes,
-                      int frozen, size_t *winner) {
+static il_status best(cli_command *command, const cli_bundled_models *models, measure *cost, const char *text,
+                      size_t bytes, int frozen, size_t *winner) {
     char costs[128] = "";
     double least = INFINITY;
     for (size_t i = 0; i < models->n; i++) {
@@ -52,7 +69,7 @@ static il_status best(cli_command *command, const cli_bundled_models *models, co
         il_tokenizer *tokenizer;
         double bits = 0;
         il_status status = cli_command_load(command, models->dirs[i], &model, &tokenizer);
-        if (!status) status = trial(command, model, tokenizer, text, bytes, frozen, &bits);
+        if (!status) status = cost(command, model, tokenizer, text, bytes, frozen, &bits);
         release(&model, &tokenizer);
         if (status) return status;
         size_t n = strlen(costs);
@@ -65,22 +82,21 @@ static il_status best(cli_command *command, const cli_bundled_models *models, co
     return IL_OK;
 }
 
-static il_status choose(cli_command *command, cli_bundled_models *models, const char *text, size_t bytes, int frozen,
-                        char **dir) {
+static il_status choose(cli_command *command, cli_bundled_models *models, measure *cost, const char *text, size_t bytes,
+                        int frozen, char **dir) {
     size_t winner = 0;
     if (bytes > CLI_TRIAL_BYTES) bytes = CLI_TRIAL_BYTES;
-    il_status status = models->n > 1 && bytes ? best(command, models, text, bytes, frozen, &winner) : IL_OK;
+    il_status status = models->n > 1 && bytes ? best(command, models, cost, text, bytes, frozen, &winner) : IL_OK;
     *dir = status ? NULL : cli_format("%s", models->dirs[winner]);
     cli_bundled_models_free(models);
     return status;
 }
 
-il_status cli_choose_for_text(cli_command *command, const char *word, const char *text, size_t bytes, int frozen,
-                              char **dir) {
+il_status cli_choose_to_compress(cli_command *command, const char *word, const char *input, size_t bytes, char **dir) {
     cli_bundled_models models;
     *dir = NULL;
     il_status status = cli_bundled_models_find(word, &models, &command->error);
-    return status ? status : choose(command, &models, text, bytes, frozen, dir);
+    return status ? status : choose(command, &models, compressed_cost, input, bytes, 0, dir);
 }
 
 /* ---- the beginning of a file ---- */
@@ -145,7 +161,7 @@ il_status cli_choose_for_file(cli_command *command, const char *word, const char
     if (models.n > 1 && !beginning(path, options, text, &bytes))
         cli_note(command->verb, "model %s, because %s can be read only once (--model %s: logs, code, tables)",
                  models.names[0], strcmp(path, "-") ? path : "standard input", models.names[1]);
-    status = choose(command, &models, text, bytes, frozen, dir);
+    status = choose(command, &models, read_cost, text, bytes, frozen, dir);
     free(text);
     return status;
 }

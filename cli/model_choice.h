@@ -8,13 +8,13 @@
 
 enum { CLI_TRIAL_BYTES = 1 << 16 }; /* of the text: what a model is tried on */
 
-/* *dir, released by free, is what cli_command_load takes; word is what --model says, or NULL. As results are exact, so
- * is the choice: the same text has the same model on every machine. Which one it is, and what each costs, is said on
- * stderr. frozen: they are compared as the text will be read, without learning. */
-il_status cli_choose_for_text(cli_command *command, const char *word, const char *text, size_t bytes, int frozen,
-                              char **dir);
-/* The same for the text in a file, which is opened for it a second time. A pipe can be read only once: from there the
- * usual model is taken, and so it is where the file cannot be read as text. */
+/* *dir, released by free, is what cli_command_load takes; word is what --model says, or NULL. The model is that which
+ * makes the first CLI_TRIAL_BYTES of the input smaller. As results are exact, so is the choice: the same input has the
+ * same model on every machine. Which one it is, and what each costs, is said on stderr. */
+il_status cli_choose_to_compress(cli_command *command, const char *word, const char *input, size_t bytes, char **dir);
+/* The same by the bits that reading the text of a file costs, without learning if frozen, for which the file is opened
+ * a second time. A pipe can be read only once: from there the usual model is taken, and so it is where the file cannot
+ * be read as text. */
 il_status cli_choose_for_file(cli_command *command, const char *word, const char *path,
                               const il_documents_options *options, int frozen, char **dir);
 

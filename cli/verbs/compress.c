@@ -100,7 +100,7 @@ static il_status transcode(cli_command *command, const compress_options *options
     int compressing = command->verb[0] == 'c';
     il_status status = cli_path_read(from, &run.input, &run.bytes, &command->error);
     if (!status && compressing && !options->load)
-        status = cli_choose_for_text(command, options->model, run.input, run.bytes, 0, &chosen);
+        status = cli_choose_to_compress(command, options->model, run.input, run.bytes, &chosen);
     cli_interrupt_catch();
     if (!status) status = cli_choose_by(command, chosen ? chosen : options->model, attempt, &run, &model, &tokenizer);
     double seconds = cli_seconds() - run.started;
