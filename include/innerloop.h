@@ -621,6 +621,7 @@ enum { IL_STREAMS_MAX = 64 };
 /* What compressed data says of itself; fingerprints are hex digits and a NUL. */
 typedef struct il_compressed_info {
     int version;
+    int mixed; /* as il_codec_options.mix */
     char model[33], tokenizer[17];
     char state[33]; /* il_session_fingerprint of il_codec_options.start; "": a fresh state */
     uint64_t bytes; /* of the original */

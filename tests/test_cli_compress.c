@@ -212,13 +212,15 @@ static void test_inspect(void **state) {
     char *m = support_fingerprint("m");
     free(support_done("read --model m --save-state a.ilstate noise"));
     json_t *given = support_json("inspect a.ilstate");
-    for (int with_state = 0; with_state < 2; with_state++) {
+    for (int way = 0; way < 4; way++) {
+        int with_state = way % 2, mixed = way / 2;
         const char *out = with_state ? "small" : "small.ilc";
-        free(support_done("compress --model m --streams 3 %s book.txt %s", with_state ? "--load-state a.ilstate" : "",
-                          out));
+        free(support_done("compress --model m --streams 3 %s %s book.txt %s",
+                          with_state ? "--load-state a.ilstate" : "", mixed ? "" : "--no-mix", out));
         json_t *object = support_json("inspect %s", out), *stream;
         assert_string_equal(support_string(object, "kind"), "compressed");
-        assert_true(support_number(object, "version") == 1 + with_state);
+        assert_true(support_number(object, "version") == 1 + way);
+        assert_int_equal(json_is_true(json_object_get(object, "mixed")), mixed);
         assert_string_equal(support_string(object, "model"), m);
         assert_int_equal(strlen(support_string(object, "tokenizer")), 16);
         if (with_state)

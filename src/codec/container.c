@@ -152,7 +152,8 @@ il_status il_compressed_get_info(const void *input, size_t bytes, il_compressed_
     size_t header;
     *info = (il_compressed_info){0};
     IL_TRY(il_container_parse(bytes ? input : (const void *)"", bytes, &c, &header, error));
-    info->version = c.state[0] ? IL_CONTAINER_STATE : IL_CONTAINER_FRESH;
+    info->version = ((const unsigned char *)input)[sizeof magic];
+    info->mixed = c.mixed;
     memcpy(info->model, c.model, sizeof c.model);
     memcpy(info->tokenizer, c.tokenizer, sizeof c.tokenizer);
     memcpy(info->state, c.state, sizeof c.state);
