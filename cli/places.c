@@ -1,6 +1,5 @@
 /* places.c: see places.h. Files are the same when their device and inode are; what does not exist yet, when its folder
- * is the same and its name. Only regular files count: nothing is lost where a terminal or a pipe is read and written.
- */
+ * is the same and its name. Only regular files count: nothing is lost where a pipe is read and written. */
 #include "places.h"
 #include "files.h"
 #include "output.h"
@@ -15,7 +14,7 @@
 #include <unistd.h>
 
 typedef struct place {
-    char *what;               /* for messages: "--log", "the file config.json of --model" */
+    char *what;               /* for messages: "--log", "config.json of --model" */
     const arg_option *option; /* NULL: an operand or a standard stream */
     const char **path;        /* where the command line holds it; NULL: a file of a folder, or what is printed */
     int is_stdout;            /* an output that is to take standard output */
@@ -168,7 +167,7 @@ static il_status check_folder(const char *path, il_error *error) {
     il_status status = *path ? IL_OK : cli_fail(error, IL_ERR_ARG, "a folder needs a name");
     if (!status && stat(path, &info) && !lstat(path, &info) && S_ISLNK(info.st_mode))
         status = cli_fail(error, IL_ERR_IO, "%s: a link to nothing", path);
-    while ((missing = stat(at, &info) != 0) && errno == ENOENT && !status) {
+    while ((missing = stat(at, &info) != 0) && errno == ENOENT && !status && strcmp(at, ".")) {
         size_t n = strlen(at);
         while (n && at[n - 1] == '/') n--;
         while (n && at[n - 1] != '/') n--;
