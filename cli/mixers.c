@@ -36,6 +36,16 @@ int cli_mixer_carries(const il_config *config) {
     return 1;
 }
 
+void cli_mixer_of_layers(const char *layers, char mixer[64]) {
+    const char *ttt = strstr(layers, "ttt_");
+    if (ttt)
+        snprintf(mixer, 64, "%.*s", (int)strcspn(ttt, ","), ttt);
+    else
+        snprintf(mixer, 64, "%s",
+                 strstr(layers, "gated_delta") || strstr(layers, "linear_attention") ? "gated_delta"
+                                                                                     : "self_attention");
+}
+
 const char *cli_mixer(int i) {
     for (int of = 0; of < 3; of++)
         for (int mixer = 0; mixer < il_mixer_count(); mixer++)

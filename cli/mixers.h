@@ -21,6 +21,10 @@ void cli_mixer_furnish(il_config *config);
  */
 int cli_mixer_carries(const il_config *config);
 
+/* Of a list of layers ("3*NAME,NAME") the mixer whose preset the model takes: its first TTT layer's, else that of the
+ * gated delta rule where a layer has it. */
+void cli_mixer_of_layers(const char *layers, char mixer[64]);
+
 /* Their names: TTT first, then others that learn while they read; NULL from il_mixer_count on. */
 const char *cli_mixer(int i);
 

@@ -216,6 +216,11 @@ void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail
     bar_open = 1;
 }
 
+void cli_progress_hide(void) {
+    if (bar_open) fputs("\r\033[K", stderr);
+    bar_open = 0;
+}
+
 void cli_progress_end(cli_progress *progress) {
     if (progress->terminal && bar_open) fputc('\n', stderr);
     bar_open = 0;

@@ -40,6 +40,8 @@ typedef struct cli_progress {
 void cli_progress_begin(cli_progress *progress, const char *verb, const char *unit, uint64_t first, uint64_t total);
 /* done of total; detail ("loss 3.21, 812 tokens/s") may be empty. */
 void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail);
+/* Takes a bar off the terminal, before a line on stdout; the next cli_progress_show draws it below. */
+void cli_progress_hide(void);
 void cli_progress_end(cli_progress *progress);
 
 /* JSON null for what JSON cannot write. */

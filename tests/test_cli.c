@@ -504,6 +504,13 @@ static void test_progress(void **state) {
     assert_true(json_is_object(object));
     json_decref(object);
     free(out);
+    /* a row of a table takes the bar's place */
+    static const char *const bench[] = {INNERLOOP, "bench",     "--preset", "tiny",     "--work", "prefill", "--mixer",
+                                        "ttt_mlp", "--context", "5",        "--repeat", "1",      NULL};
+    on_terminal(100, bench, text, sizeof text);
+    const char *end = strstr(text, "#] repetition 1/1, prefill ttt_mlp, ");
+    assert_non_null(end);
+    assert_string_equal(strchr(end, '\r'), "\r\033[K");
 }
 
 /* With a full disk nothing is made, and no folder for it stays; what was there does. */

@@ -127,8 +127,21 @@ static void test_every_work(void **state) {
     json_decref(object);
 }
 
-/* Bytes of a decoded token: all weights, a row of the tied embedding, and the open rows or the keys and
- * values. */
+/* The row of this mixer, of which there is one. */
+static const json_t *only_row_of(const json_t *object, const char *mixer) {
+    const json_t *row, *found = NULL;
+    size_t i;
+    json_array_foreach(json_object_get(object, "rows"), i, row) {
+        if (strcmp(support_string(row, "mixer"), mixer) != 0) continue;
+        assert_null(found);
+        found = row;
+    }
+    if (!found) fail_msg("no row of %s", mixer);
+    return found;
+}
+
+/* Every mixer of the library is timed. Bytes of a decoded token: all weights, a row of the tied embedding, and the open
+ * rows or the keys and values. */
 static void test_decode_bytes(void **state) {
     (void)state;
     enum { MIXERS = 4 };
@@ -139,16 +152,17 @@ static void test_decode_bytes(void **state) {
                                   LAYERS * 2.0 * D * (context + (DECODED + 1) / 2.0)};
     json_t *object = support_json("bench --preset tiny --work decode --context 40 --repeat 1 --threads 2");
     assert_int_equal(support_number(object, "threads"), 2);
-    assert_int_equal(json_array_size(json_object_get(object, "rows")), MIXERS);
+    assert_int_equal(json_array_size(json_object_get(object, "rows")), il_mixer_count());
+    for (int i = 0; i < il_mixer_count(); i++) (void)only_row_of(object, il_mixer_name((il_mixer_kind)i));
     for (size_t i = 0; i < MIXERS; i++)
-        assert_near(support_number(row_at(object, i, "decode", mixers[i]), "bytes_per_token"),
+        assert_near(support_number(only_row_of(object, mixers[i]), "bytes_per_token"),
                     4 * (parameters_of(mixers[i]) + D + extra[i]));
     /* attention's arithmetic grows with the position: 4 D t a layer */
     il_config config;
     il_error error;
     assert_int_equal(il_config_preset("tiny", "self_attention", NULL, &config, &error), IL_OK);
     double matrices = 4.0 * D * D + 3.0 * D * config.ffn_width;
-    const json_t *row = row_at(object, MIXERS - 1, "decode", "self_attention");
+    const json_t *row = only_row_of(object, "self_attention");
     assert_near(support_number(row, "flops_per_token"),
                 LAYERS * (2 * matrices + 4.0 * D * (context + (DECODED - 1) / 2.0)) + LOGITS);
     json_decref(object);
@@ -297,6 +311,39 @@ static void test_preset_and_table(void **state) {
     free(table);
 }
 
+/* Every row begins its columns where the head does, also behind a long list of layers, which costs what the model that
+ * `init` makes of it does. */
+static void test_layers(void **state) {
+    (void)state;
+    static const char layers[] = "2*ttt_mlp,ttt_linear,self_attention",
+                      work[] = "--work decode --context 16 --repeat 1";
+    il_config config;
+    il_error error;
+    assert_int_equal(il_config_preset("tiny", "ttt_mlp", NULL, &config, &error), IL_OK);
+    assert_int_equal(il_config_set(&config, "layer_types", layers, &error), IL_OK);
+    json_t *object = support_json("bench --preset tiny --layers %s %s --html page.html --csv rows.csv", layers, work);
+    const json_t *row = row_at(object, 0, "decode", layers);
+    assert_int_equal(json_array_size(json_object_get(object, "rows")), 1);
+    assert_near(support_number(row, "flops_per_token"),
+                (il_config_flops_per_token(&config, 16, 1) + il_config_flops_per_token(&config, 16 + DECODED - 1, 1)) /
+                    2);
+    json_decref(object);
+    char *page = support_text_of("page.html"), *rows = support_text_of("rows.csv");
+    assert_non_null(strstr(page, ">mixed layers</text>"));
+    assert_non_null(strstr(rows, ",decode,\"2*ttt_mlp,ttt_linear,self_attention\",f32,16,"));
+    free(page);
+    free(rows);
+    char *table = support_done("bench --preset tiny --layers %s %s", layers, work);
+    const char *head = strstr(table, "\nworkload "), *line = strstr(table, "\ndecode   2*ttt_mlp,");
+    assert_non_null(head);
+    assert_non_null(line);
+    assert_int_equal(strstr(line, " f32 ") - line, strstr(head, " dtype ") - head);
+    free(table);
+    support_refused(2, "--mixer and --layers exclude each other", "bench --mixer ttt_mlp --layers ttt_mlp");
+    support_refused(2, "layer_types", "bench --preset tiny --layers ttt_mlp,mamba");
+    support_refused(2, "layer_types", "bench --preset tiny --layers 3*ttt_mlp");
+}
+
 static void test_wrong_use(void **state) {
     (void)state;
     char *help = support_done("bench --help");
@@ -323,7 +370,8 @@ int main(void) {
         cmocka_unit_test(test_all_logits),       cmocka_unit_test(test_dtypes),
         cmocka_unit_test(test_sessions),         cmocka_unit_test(test_contexts),
         cmocka_unit_test(test_long_context),     cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_preset_and_table), cmocka_unit_test(test_wrong_use),
+        cmocka_unit_test(test_preset_and_table), cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_wrong_use),
     };
     return cmocka_run_group_tests_name("cli bench", tests, support_cli_begin, support_cli_end);
 }

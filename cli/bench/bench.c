@@ -14,6 +14,7 @@
 #include "output.h"
 #include "verbs.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ enum {
 #define SECONDS_FIRST 0.25 /* of each limit, once, for the whole report */
 
 typedef struct bench_options {
-    const char *preset, *mixer, *workload, *dtype, *powercap, *csv, *html;
+    const char *preset, *mixer, *layers, *workload, *dtype, *powercap, *csv, *html;
     arg_counts contexts; /* ascending */
     uint64_t repeat, sessions;
     double minutes_max;
@@ -134,6 +135,18 @@ static il_status progress(bench *b, uint64_t repetitions, const char *what, cons
     b->done += repetitions;
     cli_progress_show(&b->progress, b->done, detail);
     return cli_interrupted() ? IL_ERR_CANCELLED : IL_OK;
+}
+
+static void print_last(const bench_report *r) { bench_print_row(r, &r->rows[r->n - 1]); }
+
+/* Prints a piece of the table at once: what was measured stays, however the command ends. */
+static il_status show(const bench *b, void (*piece)(const bench_report *)) {
+    if (b->command->spec->json) return IL_OK;
+    cli_progress_hide();
+    piece(&b->report);
+    if (fflush(stdout) || ferror(stdout))
+        return cli_fail(&b->command->error, IL_ERR_IO, "standard output: %s", strerror(errno));
+    return IL_OK;
 }
 
 /* Our exact product against oneDNN's, its rows being the tokens. */
@@ -296,20 +309,20 @@ static il_status workload_row(bench *b, bench_job *job, const char *mixer, bench
 
 static int chosen(const char *option, const char *name) { return !strcmp(option, "all") || !strcmp(option, name); }
 
-/* Whether a token costs the same with both. */
-static int cost_alike(const bench_options *o, const char *a, const char *b) {
-    il_config x, y;
-    if (il_config_preset(o->preset, a, NULL, &x, NULL) || il_config_preset(o->preset, b, NULL, &y, NULL)) return 0;
-    return il_config_flops_per_token(&x, 1, 0) == il_config_flops_per_token(&y, 1, 0) &&
-           il_config_state_bytes_per_token(&x, 1) == il_config_state_bytes_per_token(&y, 1);
+/* The i-th mixer to time, or list of layers; NULL when there are no more. */
+static const char *timed(const bench_options *o, int i) {
+    if (!o->layers && !strcmp(o->mixer, "all")) return cli_mixer(i);
+    return i ? NULL : o->layers ? o->layers : o->mixer;
 }
 
-/* "all" leaves out a mixer that costs what one before it does. */
-static int chosen_mixer(const bench_options *o, int i) {
-    if (strcmp(o->mixer, "all") != 0) return !strcmp(o->mixer, cli_mixer(i));
-    for (int before = 0; before < i; before++)
-        if (cost_alike(o, cli_mixer(before), cli_mixer(i))) return 0;
-    return 1;
+/* Of a mixer, or of --layers, whose preset is then as `init` has it. */
+static il_status make_config(const bench_options *o, const char *mixer, il_config *config, il_error *error) {
+    char of_layers[64];
+    if (!o->layers) return il_config_preset(o->preset, mixer, NULL, config, error);
+    cli_mixer_of_layers(o->layers, of_layers);
+    il_status status = il_config_preset(o->preset, of_layers, NULL, config, error);
+    if (!status) status = il_config_set(config, "layer_types", o->layers, error);
+    return status ? status : il_config_check(config, error);
 }
 
 static il_weight_type dtype_of(const bench *b) {
@@ -324,7 +337,7 @@ static il_status make_model(bench *b, const char *mixer, il_weight_type type, il
     il_error *error = &b->command->error;
     il_config config;
     il_model *fresh = NULL;
-    il_status status = il_config_preset(o->preset, mixer, NULL, &config, error);
+    il_status status = make_config(o, mixer, &config, error);
     if (!status) status = il_model_init(b->command->engine, &config, 0, &fresh, error);
     config.weights = type;
     if (!status && type == IL_WEIGHTS_F32)
@@ -347,8 +360,10 @@ static il_status workload_rows(bench *b, const char *mixer, il_weight_type held,
     for (int trains = 0; trains < 2; trains++)
         for (size_t i = 0; i < o->contexts.n; i++)
             for (int workload = from; workload < to && !status; workload++)
-                if ((workload == BENCH_TRAIN) == trains && chosen(o->workload, bench_workload_names[workload]))
+                if ((workload == BENCH_TRAIN) == trains && chosen(o->workload, bench_workload_names[workload])) {
                     status = workload_row(b, &job, mixer, (bench_workload)workload, o->contexts.items[i]);
+                    if (!status) status = show(b, print_last);
+                }
     bench_close(&job);
     il_model_unref(model);
     return status;
@@ -364,10 +379,27 @@ static il_status mixer_rows(bench *b, const char *mixer) {
                                               : status;
 }
 
+static void describe(bench *b) {
+    bench_report *r = &b->report;
+    machine_cpu_name(MACHINE_CPUINFO, MACHINE_MODEL, r->cpu, sizeof r->cpu);
+    r->kernels = il_engine_kernels(b->command->engine);
+    r->threads = il_engine_threads(b->command->engine);
+    r->preset = b->options->preset;
+    r->all_logits = b->options->all_logits;
+    r->powercap = b->options->powercap;
+    r->no_energy = b->meter.reason;
+    r->mixer_width = sizeof "mixer" - 1;
+}
+
 static il_status measure(bench *b) {
     const bench_options *o = b->options;
     uint64_t mixers = 0, workloads = 0;
-    for (int i = 0; cli_mixer(i); i++) mixers += (uint64_t)chosen_mixer(o, i);
+    describe(b);
+    for (int i = 0; timed(o, i); i++) {
+        int width = (int)strlen(timed(o, i));
+        if (width > b->report.mixer_width) b->report.mixer_width = width;
+        mixers++;
+    }
     for (int i = 0; i < BENCH_WORKLOADS; i++) workloads += (uint64_t)chosen(o->workload, bench_workload_names[i]);
     uint64_t gemm = (uint64_t)chosen(o->workload, "gemm"), rows = gemm + mixers * workloads * o->contexts.n;
     b->report.rows = cli_alloc(rows, sizeof *b->report.rows);
@@ -376,12 +408,14 @@ static il_status measure(bench *b) {
     cli_progress_begin(&b->progress, b->command->verb, "repetition", 0, o->repeat * rows);
     b->probes = cli_alloc(o->repeat + 1, sizeof *b->probes);
     il_status status = first_probe(b);
+    if (!status) status = show(b, bench_print_head);
+    int counts_energy = b->meter.n;
     if (!status && gemm) status = gemm_row(b);
-    for (int i = 0; cli_mixer(i) && workloads && !status; i++)
-        if (chosen_mixer(o, i)) status = mixer_rows(b, cli_mixer(i));
+    if (!status && gemm) status = show(b, print_last);
+    for (int i = 0; timed(o, i) && workloads && !status; i++) status = mixer_rows(b, timed(o, i));
+    if (!status && counts_energy) status = show(b, bench_print_no_energy); /* a counter that failed meanwhile */
     cli_progress_end(&b->progress);
     free(b->probes);
-    b->report.no_energy = b->meter.reason;
     return status;
 }
 
@@ -400,25 +434,29 @@ static il_status write_file(const bench *b, const char *path, void (*content)(FI
     return status;
 }
 
-/* Files first: a table that is followed by a complaint would look whole. */
+/* What waits for the last row. */
 static il_status report(bench *b) {
     const bench_options *o = b->options;
-    bench_report *r = &b->report;
+    const bench_report *r = &b->report;
     il_status status = IL_OK;
-    machine_cpu_name(MACHINE_CPUINFO, MACHINE_MODEL, r->cpu, sizeof r->cpu);
-    r->kernels = il_engine_kernels(b->command->engine);
-    r->threads = il_engine_threads(b->command->engine);
-    r->preset = o->preset;
-    r->all_logits = o->all_logits;
-    r->powercap = o->powercap;
     if (o->csv) status = write_file(b, o->csv, bench_write_csv);
     if (!status && o->html) status = write_file(b, o->html, bench_write_html);
-    if (status) return status;
-    if (b->command->spec->json)
-        cli_json_print(bench_json(r));
-    else
-        bench_print_table(r);
-    return IL_OK;
+    if (!status && b->command->spec->json) cli_json_print(bench_json(r));
+    return status;
+}
+
+/* What --mixer and --layers leave to time. */
+static il_status choose_mixers(bench *b, bench_options *o) {
+    il_error *error = &b->command->error;
+    il_config config;
+    il_status status = IL_OK;
+    if (o->layers && o->mixer)
+        status = cli_fail(error, IL_ERR_ARG, "--mixer and --layers exclude each other");
+    else if (o->layers)
+        status = make_config(o, NULL, &config, error);
+    if (status) b->command->wrong_usage = 1;
+    if (!o->mixer) o->mixer = "all";
+    return status;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -442,7 +480,6 @@ static void sort_contexts(arg_counts *contexts) {
 int verb_bench(int argc, char **argv) {
     bench_options options = {.dtype = "f32",
                              .preset = "125m",
-                             .mixer = "all",
                              .workload = "all",
                              .powercap = ENERGY_POWERCAP,
                              .repeat = 5,
@@ -453,6 +490,8 @@ int verb_bench(int argc, char **argv) {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}",
             "size of the model, which has random weights (default 125m)"),
         ARG("--mixer", ARG_CHOICE, &options.mixer, mixers.text, "what mixes tokens in each layer (default all)"),
+        ARG("--layers", ARG_TEXT, &options.layers, "NAME,…",
+            "mixer of each layer instead; 3*NAME stands for three; a list shorter than the model is repeated"),
         ARG("--work", ARG_CHOICE, &options.workload, "{gemm,prefill,extend,decode,batch,train,all}",
             "workload to time (default all)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
@@ -480,13 +519,15 @@ int verb_bench(int argc, char **argv) {
                      .n_options = COUNT_OF(table),
                      .example = "innerloop bench --json > bench.json\n"
                                 "innerloop bench --preset small --context 256,1024,4096,16384 --html bench.html\n"
-                                "innerloop bench --mixer ttt_mlp --work decode --context 512"};
+                                "innerloop bench --mixer ttt_mlp --work decode --context 512\n"
+                                "innerloop bench --preset small --layers '3*ttt_linear,self_attention'"};
     cli_command command;
     bench b = {.command = &command, .options = &options};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     sort_contexts(&options.contexts);
     il_status status = cli_command_open(&command, &spec);
+    if (!status) status = choose_mixers(&b, &options);
     if (!status) status = measure(&b);
     if (!status) status = report(&b);
     for (size_t i = 0; i < b.report.n; i++) free(b.report.rows[i].samples);

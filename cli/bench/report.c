@@ -1,7 +1,6 @@
 /* report.c: see report.h. */
 #include "bench/report.h"
 #include "bench/chart.h"
-#include "mixers.h"
 #include "output.h"
 
 #include <inttypes.h>
@@ -19,13 +18,16 @@ static const look looks[] = {{"self_attention", "Transformer", "transformer"},
                              {"ttt_linear", "TTT-Linear", "ttt"}};
 enum { LOOKS = sizeof looks / sizeof *looks };
 
-/* Of the mixer to draw k-th; all NULL when there are no more. */
-static look look_at(int k) {
+/* Of the mixer to draw k-th; all NULL when there are no more. A list of layers is a mixer here. */
+static look look_at(const bench_report *r, int k) {
     if (k < LOOKS) return looks[k];
-    for (int i = 0; cli_mixer(i); i++) {
-        int known = 0;
-        for (int l = 0; l < LOOKS; l++) known |= !strcmp(looks[l].mixer, cli_mixer(i));
-        if (!known && k-- == LOOKS) return (look){cli_mixer(i), cli_mixer(i), "other"};
+    for (size_t i = 0; i < r->n; i++) {
+        const char *mixer = r->rows[i].mixer;
+        int known = !mixer;
+        for (int l = 0; l < LOOKS && !known; l++) known = !strcmp(looks[l].mixer, mixer);
+        for (size_t before = 0; before < i && !known; before++)
+            known = r->rows[before].mixer && !strcmp(r->rows[before].mixer, mixer);
+        if (!known && k-- == LOOKS) return (look){mixer, strchr(mixer, ',') ? "mixed layers" : mixer, "other"};
     }
     return (look){0};
 }
@@ -45,10 +47,10 @@ static const char *number(char *text, size_t size, const char *format, double va
     return text;
 }
 
-static void print_row(const bench_row *row) {
+void bench_print_row(const bench_report *r, const bench_row *row) {
     char context[24] = "-", bytes[32], limit[96] = "-", joules[32];
     if (row->context) snprintf(context, sizeof context, "%" PRIu64, row->context);
-    printf("%-8s %-16s %-5s %8s ", row->workload, row->mixer ? row->mixer : "-", row->dtype, context);
+    printf("%-8s %-*s %-5s %8s ", row->workload, r->mixer_width, row->mixer ? row->mixer : "-", row->dtype, context);
     if (!row->n) {
         printf("left out: %s\n", row->reason);
         return;
@@ -62,7 +64,11 @@ static void print_row(const bench_row *row) {
            number(joules, sizeof joules, "%.3f", row->joules), limit);
 }
 
-void bench_print_table(const bench_report *r) {
+void bench_print_no_energy(const bench_report *r) {
+    if (r->no_energy[0]) printf("joules: %s\n", r->no_energy);
+}
+
+void bench_print_head(const bench_report *r) {
     char peer[64];
     printf("%s, %s, %d threads; preset %s\n", r->cpu, r->kernels, r->threads, r->preset);
     printf("limits: our product %.1f GFLOP/s, oneDNN %s, bf16 %s, int8 %s, ", r->limits.gflops_kernel,
@@ -70,10 +76,9 @@ void bench_print_table(const bench_report *r) {
            number((char[32]){0}, 32, "%.1f GFLOP/s", r->limits.gflops_bf16_onednn),
            number((char[32]){0}, 32, "%.1f Gop/s", r->limits.gops_int8_onednn));
     printf("memory read %.1f GB/s, L2 %.1f GB/s\n", r->limits.read_gb_s, r->limits.l2_read_gb_s);
-    if (r->no_energy[0]) printf("joules: %s\n", r->no_energy);
-    printf("\n%-8s %-16s %-5s %8s %10s %10s .. %-10s %12s %9s %8s  %s\n", "workload", "mixer", "dtype", "context",
-           "tokens/s", "least", "most", "MFLOP/token", "MB/token", "J/token", "of limit");
-    for (size_t i = 0; i < r->n; i++) print_row(&r->rows[i]);
+    bench_print_no_energy(r);
+    printf("\n%-8s %-*s %-5s %8s %10s %10s .. %-10s %12s %9s %8s  %s\n", "workload", r->mixer_width, "mixer", "dtype",
+           "context", "tokens/s", "least", "most", "MFLOP/token", "MB/token", "J/token", "of limit");
 }
 
 /* ---- JSON ---- */
@@ -145,8 +150,9 @@ void bench_write_csv(FILE *out, const bench_report *r) {
     for (size_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->rows[i];
         put_text(out, r->cpu, ",");
-        fprintf(out, "%s,%d,%s,%s,%s,%s,", r->kernels, r->threads, r->preset, row->workload,
-                row->mixer ? row->mixer : "", row->dtype);
+        fprintf(out, "%s,%d,%s,%s,", r->kernels, r->threads, r->preset, row->workload);
+        put_text(out, row->mixer ? row->mixer : "", ","); /* a list of layers holds commas */
+        fprintf(out, "%s,", row->dtype);
         put_number(out, (double)row->context, ",");
         put_number(out, (double)row->sessions, ",");
         put_number(out, row->median.rate, ",");
@@ -187,13 +193,13 @@ static void figure(FILE *out, const bench_report *r, const char *title, const ch
                .log_x = 1,
                .log_y = 1};
     double *xy = cli_alloc(2 * CHART_LINES_MAX * (r->n + 1), sizeof *xy);
-    for (int k = 0; look_at(k).mixer && c.n_lines < CHART_LINES_MAX; k++) {
+    for (int k = 0; look_at(r, k).mixer && c.n_lines < CHART_LINES_MAX; k++) {
+        const look drawn = look_at(r, k);
         double *x = xy + 2 * c.n_lines * (r->n + 1), *y = x + r->n + 1;
-        chart_line line = {.label = look_at(k).label, .class = look_at(k).class, .x = x, .y = y, .points = 1};
+        chart_line line = {.label = drawn.label, .class = drawn.class, .x = x, .y = y, .points = 1};
         for (size_t i = 0; i < r->n; i++) {
             const bench_row *row = &r->rows[i];
-            if (!row->mixer || strcmp(row->mixer, look_at(k).mixer) != 0 || strcmp(row->workload, workload) != 0)
-                continue;
+            if (!row->mixer || strcmp(row->mixer, drawn.mixer) != 0 || strcmp(row->workload, workload) != 0) continue;
             if (value(row) <= 0) continue;
             x[line.n] = (double)row->context;
             y[line.n++] = value(row);

@@ -36,9 +36,13 @@ typedef struct bench_report {
     const char *powercap, *no_energy; /* no_energy: why joules are unknown; "" */
     bench_row *rows;                  /* [n] */
     size_t n;
+    int mixer_width; /* of the longest mixer's name, which the table's column holds */
 } bench_report;
 
-void bench_print_table(const bench_report *r);
+/* The table as it grows: what stands above it, and a row. */
+void bench_print_head(const bench_report *r);
+void bench_print_row(const bench_report *r, const bench_row *row);
+void bench_print_no_energy(const bench_report *r); /* why joules are unknown, if they are; the head has it too */
 json_t *bench_json(const bench_report *r);
 void bench_write_csv(FILE *out, const bench_report *r);
 void bench_write_html(FILE *out, const bench_report *r);

@@ -15,30 +15,19 @@ typedef struct init_options {
     int force;
 } init_options;
 
-/* A list of layers takes the preset of its first TTT layer, else that of the gated delta rule where a layer has it. */
-static void preset_mixer(const init_options *options, char mixer[64]) {
-    const char *ttt = options->layers ? strstr(options->layers, "ttt_") : NULL;
-    if (ttt)
-        snprintf(mixer, 64, "%.*s", (int)strcspn(ttt, ","), ttt);
-    else if (options->layers)
-        snprintf(mixer, 64, "%s",
-                 strstr(options->layers, "gated_delta") || strstr(options->layers, "linear_attention")
-                     ? "gated_delta"
-                     : "self_attention");
-    else
-        snprintf(mixer, 64, "%s", options->mixer ? options->mixer : CLI_MIXER_DEFAULT);
-}
-
 /* Preset, then the tokenizer's numbers, then --set, then --layers. *usage is set when the fault is in how the command
  * was called. */
 static il_status make_config(cli_command *command, const init_options *options, const il_tokenizer *tokenizer,
                              il_config *config, int *usage) {
     il_tokenizer_info info;
     *usage = 1;
-    char mixer[64];
+    char mixer[64] = CLI_MIXER_DEFAULT;
     if (options->layers && options->mixer)
         return cli_fail(&command->error, IL_ERR_ARG, "--mixer and --layers exclude each other");
-    preset_mixer(options, mixer);
+    if (options->layers)
+        cli_mixer_of_layers(options->layers, mixer);
+    else if (options->mixer)
+        snprintf(mixer, sizeof mixer, "%s", options->mixer);
     il_status status = il_config_preset(options->preset, mixer, options->backbone, config, &command->error);
     if (status) return status;
     cli_mixer_furnish(config);
