@@ -201,7 +201,8 @@ static il_status publish(il_trainer *t, const char *dir, int best, il_folder *fo
         why = il_folder_place(folder, path);
     }
     errno = why;
-    il_status status = why ? il_fail_errno(error, IL_ERR_IO, "%s: cannot make the folder", path) : IL_OK;
+    il_status kind = why == ENOMEM ? IL_ERR_NOMEM : IL_ERR_IO;
+    il_status status = why ? il_fail_errno(error, kind, "%s: cannot make the folder", path) : IL_OK;
     if (status == IL_OK) status = il_dir_sync(dir, error);
     if (status == IL_OK) status = move_link(t, dir, LATEST, name, error);
     if (status == IL_OK && best) status = move_link(t, dir, BEST, name, error);
