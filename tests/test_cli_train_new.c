@@ -269,6 +269,8 @@ static void test_refusals(void **state) {
     support_write("taken/thesis.txt", "x", 1);
     support_refused(1, "taken is already there and no run of train", "train note.txt --out taken");
     assert_int_equal(support_folder_count("taken"), 1);
+    assert_int_equal(symlink("missing", "nowhere"), 0); /* why it cannot be made, not why it is not there */
+    support_refused(1, "nowhere: cannot make the folder: File exists", "train note.txt " BRIEF " --out nowhere");
     support_refused(2, "the same file", "train note.txt --out note.txt");
     support_refused(2, "--steps needs --model DIR or --resume: without them it is chosen", "train note.txt --steps 3");
     support_refused(2, "--minutes must be from 0.01 to 100000", "train note.txt --minutes 0");

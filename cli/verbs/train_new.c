@@ -74,8 +74,9 @@ static il_status make_folder(const char *dir, il_error *error) {
         char kept = *end;
         *end = 0;
         struct stat info;
-        if (mkdir(path, 0777) && (stat(path, &info) || !S_ISDIR(info.st_mode))) {
-            il_status status = cli_fail(error, IL_ERR_IO, "%s: cannot make the folder: %s", path, strerror(errno));
+        int why = mkdir(path, 0777) ? errno : 0; /* not that of looking */
+        if (why && (stat(path, &info) || !S_ISDIR(info.st_mode))) {
+            il_status status = cli_fail(error, IL_ERR_IO, "%s: cannot make the folder: %s", path, strerror(why));
             free(path);
             return status;
         }
