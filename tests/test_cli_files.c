@@ -227,6 +227,8 @@ static void test_standard_output(void **state) {
         support_refused(2, "--json and --save-state would both write to standard output",
                         "read --model m --json --save-state %s book.txt", names[i]);
     }
+    assert_int_equal(shell("$IL score --model m --save-state - book.txt > got 2> err"), 0);
+    support_same_files("state", "got");
     assert_int_equal(shell("$IL score --model m --html - book.txt > page.html 2> err"), 0);
     char *page = support_text_of("page.html");
     assert_ptr_equal(strstr(page, "<!doctype html>"), page);

@@ -488,7 +488,6 @@ int verb_score(int argc, char **argv) {
                            .has_threshold = arg_given(&spec, "--threshold") || options.quantile > 0,
                            .threshold = options.threshold,
                            .quantile = options.quantile};
-    s->save = options.save;
     s->learn = options.learn;
     s->only_marked = options.only_marked;
     if (options.peak) s->peak = cli_peak_open();
@@ -499,6 +498,7 @@ int verb_score(int argc, char **argv) {
         s->view.threshold = INFINITY;
     }
     il_status status = cli_command_open(&command, &spec);
+    s->save = options.save; /* only now: the command gives standard output another name */
     if (!status) status = score(s, &options, spec.operands.items[0]);
     il_output_abandon(s->html.output);
     score_top_close(&s->top);
