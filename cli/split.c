@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 struct cli_input {
@@ -15,32 +16,41 @@ struct cli_input {
     const char *const *files; /* [n] the caller's */
     size_t n;
     il_documents_options options;
-    char *piped; /* [piped_bytes]: standard input, if it is one of the files */
-    size_t piped_bytes, at;
+    struct held {
+        char *text; /* NULL: read again from the file */
+        size_t bytes, at;
+    } * held; /* [n] */
 };
 
-static int is_pipe(const char *path) { return !strcmp(path, "-"); }
+/* What can be read only once: standard input, a pipe. Of a folder or of nothing, reading says what is wrong. */
+static int is_pipe(const char *path) {
+    struct stat is;
+    return !strcmp(path, "-") || (!stat(path, &is) && !S_ISREG(is.st_mode) && !S_ISDIR(is.st_mode));
+}
 
 il_status cli_input_open(il_engine *engine, const char *const *files, size_t n, const il_documents_options *options,
                          cli_input **input, il_error *error) {
     cli_input *in = *input = cli_alloc(1, sizeof *in);
     *in = (cli_input){.engine = engine, .files = files, .n = n, .options = *options};
+    in->held = cli_alloc(n, sizeof *in->held);
     il_status status = cli_documents_check(files, n, error);
     for (size_t i = 0; i < n && !status; i++)
-        if (is_pipe(files[i])) status = cli_path_read("-", &in->piped, &in->piped_bytes, error);
+        if (is_pipe(files[i])) status = cli_path_read(files[i], &in->held[i].text, &in->held[i].bytes, error);
     return status;
 }
 
 void cli_input_close(cli_input *input) {
-    if (input) free(input->piped);
+    if (!input) return;
+    for (size_t i = 0; i < input->n; i++) free(input->held[i].text);
+    free(input->held);
     free(input);
 }
 
-static int64_t read_piped(void *user, void *data, size_t bytes) {
-    cli_input *in = user;
-    size_t n = in->piped_bytes - in->at < bytes ? in->piped_bytes - in->at : bytes;
-    if (n) memcpy(data, in->piped + in->at, n);
-    in->at += n;
+static int64_t read_held(void *user, void *data, size_t bytes) {
+    struct held *held = user;
+    size_t n = held->bytes - held->at < bytes ? held->bytes - held->at : bytes;
+    if (n) memcpy(data, held->text + held->at, n);
+    held->at += n;
     return (int64_t)n;
 }
 
@@ -52,10 +62,10 @@ static il_status each(cli_input *in, il_status (*take)(void *user, const il_docu
         il_documents_options options = in->options;
         il_documents *documents;
         il_document document;
-        if (is_pipe(in->files[i])) {
-            in->at = 0;
-            options.read = read_piped;
-            options.user = in;
+        if (in->held[i].text) {
+            in->held[i].at = 0;
+            options.read = read_held;
+            options.user = &in->held[i];
         }
         status = il_documents_open(in->engine, in->files[i], &options, &documents, error);
         while (!status && !(status = il_documents_next(documents, &document, error)))

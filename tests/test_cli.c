@@ -330,7 +330,7 @@ static void test_ids(void **state) {
     support_same_files("j/tokenizer.json", json);
     free(support_done("generate --model j --prompt ab --max-tokens 5"));
     support_refused(2, "either --out or --ids", "tokenize --tokenizer bytes book.txt");
-    support_refused(2, "either --out or --ids", "tokenize --tokenizer bytes --out d --ids book.txt");
+    support_refused(2, "--out and --ids exclude each other", "tokenize --tokenizer bytes --out d --ids book.txt");
     support_refused(2, "--special goes with --ids", "tokenize --tokenizer bytes --out d --special book.txt");
     support_refused(1, "no-such.txt", "tokenize --tokenizer bytes --ids no-such.txt");
     support_write("broken.json", "{}", 2);

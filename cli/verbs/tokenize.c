@@ -61,7 +61,8 @@ int verb_tokenize(int argc, char **argv) {
     il_documents_options reading = cli_documents_options(&documents);
     unsigned how = special ? IL_ENCODE_SPECIAL | IL_ENCODE_TEMPLATE : 0;
     il_status status = cli_command_open(&command, &spec);
-    if (!status && !print == !out) status = cli_fail(&command.error, IL_ERR_ARG, "either --out or --ids is needed");
+    if (!status && !print && !out) status = cli_fail(&command.error, IL_ERR_ARG, "either --out or --ids is needed");
+    if (!status && print && out) status = cli_fail(&command.error, IL_ERR_ARG, "--out and --ids exclude each other");
     if (!status && special && !print) status = cli_fail(&command.error, IL_ERR_ARG, "--special goes with --ids");
     int usage = status == IL_ERR_ARG;
     if (!status) status = cli_documents_check(spec.operands.items, spec.operands.n, &command.error);

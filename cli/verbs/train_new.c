@@ -129,7 +129,7 @@ static il_status open_folder(making *m) {
     if (texts.bytes < RECIPE_BYTES_MIN)
         return cli_fail(error, IL_ERR_ARG,
                         "%s%s: %llu bytes of text; a model of its own needs at least %d, and a useful one 100 kB "
-                        "(innerloop score and compress read it with the bundled model)",
+                        "(innerloop score and compress read it with a bundled model)",
                         first, m->files->n_data > 1 ? " and the others" : "", (unsigned long long)texts.bytes,
                         RECIPE_BYTES_MIN);
     m->plan = (train_plan){.texts = texts, .minutes = m->options->minutes, .seed = m->files->seed};
