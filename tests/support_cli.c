@@ -205,14 +205,14 @@ char *support_text_of(const char *path) {
 }
 
 void support_wait_for(const char *path, const char *text) {
-    for (int tries = 0; tries < 1200; tries++) {
-        char *now = support_text_of(path);
-        int found = strstr(now, text) != NULL;
+    for (int tries = 0; tries < 60000; tries++) { /* a command may not have made the file yet */
+        char *now = support_exists(path) ? support_text_of(path) : NULL;
+        int found = now && strstr(now, text) != NULL;
         free(now);
         if (found) return;
-        usleep(50000);
+        usleep(1000);
     }
-    fail_msg("%s never held %s", path, text);
+    fail_msg("%s never held \"%s\"", path, text);
 }
 
 char *support_fingerprint(const char *dir) {

@@ -370,17 +370,6 @@ static void test_found_before_the_work(void **state) {
 
 /* ---- being stopped ---- */
 
-static void wait_for(const char *path, const char *text) {
-    for (int tries = 0; tries < 60000; tries++) {
-        char *all = support_exists(path) ? support_text_of(path) : NULL;
-        int found = all && strstr(all, text) != NULL;
-        free(all);
-        if (found) return;
-        usleep(1000);
-    }
-    fail_msg("%s never held \"%s\"", path, text);
-}
-
 /* While nothing looks at signals: reading a pipe that brings nothing. */
 static void test_ended_at_once(void **state) {
     (void)state;
@@ -417,7 +406,7 @@ static void test_stopped_in_good_order(void **state) {
         pid_t child = support_cli_start("score --model m --html page.html pipe");
         int fd = open("pipe", O_WRONLY);
         assert_int_equal(write(fd, "a line\n", 7), 7);
-        wait_for("out", "a line");
+        support_wait_for("out", "a line");
         assert_int_equal(kill(child, i ? SIGHUP : SIGTERM), 0);
         assert_int_equal(support_cli_wait(child), i ? 129 : 143);
         close(fd);
@@ -438,9 +427,9 @@ static void test_second_signal(void **state) {
     assert_int_equal(mkfifo("to", 0600), 0); /* nobody reads it: writing the state waits for ever */
     unlink("err");
     pid_t child = support_cli_start("generate --model m --prompt a --max-tokens 100000000 --save-state to");
-    wait_for("out", "a");
+    support_wait_for("out", "a");
     kill(child, SIGINT);
-    wait_for("err", "stopping in good order");
+    support_wait_for("err", "stopping in good order");
     usleep(20000);
     kill(child, SIGTERM);
     assert_int_equal(support_cli_wait(child), 143);
@@ -455,7 +444,7 @@ static void test_killed(void **state) {
     pid_t child = support_cli_start("score --model m --html p.html pipe");
     int fd = open("pipe", O_WRONLY);
     assert_int_equal(write(fd, "a line\n", 7), 7);
-    wait_for("out", "a line");
+    support_wait_for("out", "a line");
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(support_cli_wait(child), -SIGKILL);
     close(fd);

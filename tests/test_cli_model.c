@@ -502,17 +502,6 @@ static void test_generate_ends_at_eos(void **state) {
 
 /* ---- interrupts ---- */
 
-static void wait_for_bytes(const char *path, const char *text) {
-    for (int tries = 0; tries < 60000; tries++) {
-        char *all = support_exists(path) ? support_text_of(path) : NULL;
-        int found = all && strstr(all, text) != NULL;
-        free(all);
-        if (found) return;
-        usleep(1000);
-    }
-    fail_msg("%s never held \"%s\"", path, text);
-}
-
 static void test_eval_interrupted(void **state) {
     (void)state;
     support_seed(4);
@@ -522,7 +511,7 @@ static void test_eval_interrupted(void **state) {
     unlink("err"); /* an earlier run's */
     pid_t child =
         support_cli_start("eval --model m --data long.txt --feed 8 --per-token cut.npy --logits cut2.npy --json");
-    wait_for_bytes("err", "innerloop eval: token ");
+    support_wait_for("err", "innerloop eval: token ");
     assert_int_equal(kill(child, SIGINT), 0);
     assert_int_equal(support_cli_wait(child), 130);
     char *out = support_text_of("out");
@@ -538,7 +527,7 @@ static void test_generate_interrupted(void **state) {
     char *greedy = written(GREEDY);
     unlink("out");
     pid_t child = support_cli_start("generate --model m --prompt 'the ' --max-tokens 100000000 --temperature 0");
-    wait_for_bytes("out", greedy);
+    support_wait_for("out", greedy);
     assert_int_equal(kill(child, SIGINT), 0);
     assert_int_equal(support_cli_wait(child), 130);
     char *out = support_text_of("out"), *err = support_text_of("err");
