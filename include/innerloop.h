@@ -649,6 +649,10 @@ IL_API int il_mixer_count(void);
 
 enum { IL_LAYERS_MAX = 256 };
 
+/* How RoPE's frequencies f are changed for longer texts [rope_type]: not; all divided by rope_factor; the low ones are,
+ * as Llama 3 does it. */
+typedef enum il_rope_scaling { IL_ROPE_PLAIN, IL_ROPE_LINEAR, IL_ROPE_LLAMA3 } il_rope_scaling;
+
 /* Everything that fixes a model's shape and arithmetic; keys of config.json in brackets where the name differs. */
 struct il_config {
     /* [model_type, ttt_layer_type] Of every layer; where layers differ, of the first TTT layer, or else
@@ -661,7 +665,7 @@ struct il_config {
     int width;       /* D [hidden_size] */
     int ffn_width;   /* [intermediate_size] */
     int layers;      /* [num_hidden_layers] */
-    int heads;       /* H [num_attention_heads]; head width d = D / H, any even number */
+    int heads;       /* H [num_attention_heads]; of TTT, and of attention unless head_width says so, d = D / H wide */
     int mini_batch;  /* b [mini_batch_size]: tokens per inner step */
     int conv_kernel; /* taps of the causal convolutions */
     int share_qk;    /* Q and K from one projection and two convolutions */
@@ -672,6 +676,19 @@ struct il_config {
      * of the convolution over queries, keys and values [linear_conv_kernel_dim]. */
     int delta_key_heads, delta_value_heads, delta_key_width, delta_value_width, delta_taps;
     int delta_learned_start; /* [linear_learned_start] ours: the memory starts as a tensor that is trained, not at 0 */
+    /* Of attention, full and sliding, read where a layer has it; all 0: as Llama's first models. */
+    int kv_heads;              /* heads of keys and values, a divisor of H [num_key_value_heads]; 0: H */
+    int head_width;            /* d, even [head_dim]; 0: D / H */
+    int rotary_width;          /* R: RoPE turns the first R of d, pairs (m, m + R/2) [partial_rotary_factor]; 0: d */
+    int qk_norm;               /* RMS norms of every head of queries and keys before RoPE */
+    int attention_bias;        /* of the projections of queries, keys and values */
+    int attention_output_bias; /* of that of outputs */
+    int attention_gate;        /* outputs times the sigmoid of a gate, which the projection of queries makes too */
+    int sliding_window;        /* of sliding attention: a token sees so many, itself the last */
+    il_rope_scaling rope_scaling;
+    double rope_factor, rope_low_frequency, rope_high_frequency; /* of rope_scaling */
+    int rope_positions;                                          /* [original_max_position_embeddings] */
+    int norm_offset; /* RMS norms of layers, of queries and keys and of the output scale by 1 + weight, not weight */
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     int bytes_tokenizer;      /* [tokenizer: "bytes"]: text is bytes; says nothing of the arithmetic */

@@ -12,6 +12,14 @@ il_status il_config_parse(const char *path, const char *text, size_t bytes, il_c
 int il_config_same(const il_config *a, const il_config *b);
 /* config.json as NUL-terminated text from the allocator. */
 il_status il_config_text(const il_allocator *allocator, const il_config *config, char **text, il_error *error);
+/* Of attention in a checked config: heads of keys and values, the width of a head, how much of it RoPE turns. */
+static inline int il_config_kv_heads(const il_config *c) { return c->kv_heads ? c->kv_heads : c->heads; }
+static inline int il_config_head_width(const il_config *c) {
+    return c->head_width ? c->head_width : c->width / c->heads;
+}
+static inline int il_config_rotary_width(const il_config *c) {
+    return c->rotary_width ? c->rotary_width : il_config_head_width(c);
+}
 /* How many layers of a checked config have that mixer; whether the mixers of its layers differ. */
 int il_config_layers_of(const il_config *config, il_mixer_kind mixer);
 int il_config_is_hybrid(const il_config *config);
