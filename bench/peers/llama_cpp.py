@@ -34,57 +34,104 @@ def text(s):
 
 
 def pair(key, value):
+    if isinstance(value, list):  # of integers
+        return text(key) + struct.pack(f"<IIQ{len(value)}I", 9, 4, len(value), *value)
     kind, form = {int: (4, "<I"), float: (6, "<f")}.get(type(value), (8, None))
     return text(key) + struct.pack("<I", kind) + (struct.pack(form, value) if form else text(value))
 
 
+def shape_of(config):
+    """What llama.cpp calls a model of that config.json: its architecture, the kind of every layer, sizes of attention."""
+    layers, heads = config["num_hidden_layers"], config["num_attention_heads"]
+    kinds = config.get("layer_types") or ["full_attention"] * layers
+    arch = {"qwen3_5_text": "qwen35", "qwen3": "qwen3", "qwen2": "qwen2", "llama": "llama"}[config["model_type"]]
+    return arch, kinds, heads, config.get("num_key_value_heads") or heads, config.get("head_dim") or config["hidden_size"] // heads
+
+
+def keys_of(config):
+    arch, kinds, heads, kv_heads, d = shape_of(config)
+    rope = config.get("rope_parameters") or {}
+    theta = rope.get("rope_theta") or config.get("rope_theta") or 1e4
+    factor = rope.get("partial_rotary_factor") or config.get("partial_rotary_factor") or (0.25 if arch == "qwen35" else 1)
+    keys = {"vocab_size": config["vocab_size"], "context_length": 1 << 17, "embedding_length": config["hidden_size"],
+            "block_count": len(kinds), "feed_forward_length": config["intermediate_size"], "attention.head_count": heads,
+            "attention.head_count_kv": kv_heads, "attention.key_length": d, "attention.value_length": d,
+            "rope.dimension_count": int(d * factor), "rope.freq_base": float(theta),
+            "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"])}
+    if arch == "qwen35":
+        values, width = config["linear_num_value_heads"], config["linear_value_head_dim"]
+        assert kinds == [("full" if (i + 1) % 4 == 0 else "linear") + "_attention" for i in range(len(kinds))]
+        assert config["linear_key_head_dim"] == width
+        keys |= {"ssm.conv_kernel": 4, "ssm.inner_size": values * width, "ssm.state_size": width, "ssm.time_step_rank": values,
+                 "ssm.group_count": config["linear_num_key_heads"], "full_attention_interval": 4,
+                 "rope.dimension_sections": [11, 11, 10, 0]}
+    return {"general.architecture": arch, "general.name": "random", "tokenizer.ggml.model": "none",
+            **{f"{arch}.{name}": value for name, value in keys.items()}}
+
+
 def tensors(c):
-    """name, [inputs, outputs]; one dimension: a norm."""
+    """name, [inputs, outputs], content: "weight", "vocabulary", or a number in fp32."""
+    arch, kinds, heads, kv_heads, d = shape_of(c)
     width, ffn = c["hidden_size"], c["intermediate_size"]
-    yield "token_embd.weight", (width, c["vocab_size"])  # also the output head
-    yield "output_norm.weight", (width,)
-    for i in range(c["num_hidden_layers"]):
-        for name in ("attn_norm", "ffn_norm"):
-            yield f"blk.{i}.{name}.weight", (width,)
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            yield f"blk.{i}.{name}.weight", (width, width)
-        yield f"blk.{i}.ffn_gate.weight", (width, ffn)
-        yield f"blk.{i}.ffn_up.weight", (width, ffn)
-        yield f"blk.{i}.ffn_down.weight", (ffn, width)
+    yield "token_embd.weight", (width, c["vocab_size"]), "vocabulary"  # also the output head where it is tied
+    if arch != "llama" and not c["tie_word_embeddings"]:
+        yield "output.weight", (width, c["vocab_size"]), "vocabulary"
+    yield "output_norm.weight", (width,), 1.0
+    for i, kind in enumerate(kinds):
+        def layer(name, shape, content="weight"):
+            return f"blk.{i}.{name}", shape, content
+        yield layer("attn_norm.weight", (width,), 1.0)
+        yield layer("post_attention_norm.weight" if arch == "qwen35" else "ffn_norm.weight", (width,), 1.0)
+        if kind == "full_attention":
+            yield layer("attn_q.weight", (width, heads * d * (2 if arch == "qwen35" else 1)))
+            yield layer("attn_k.weight", (width, kv_heads * d))
+            yield layer("attn_v.weight", (width, kv_heads * d))
+            yield layer("attn_output.weight", (heads * d, width))
+            if arch in ("qwen3", "qwen35"):
+                yield layer("attn_q_norm.weight", (d,), 1.0)
+                yield layer("attn_k_norm.weight", (d,), 1.0)
+            if arch == "qwen2":
+                for name, n in (("q", heads), ("k", kv_heads), ("v", kv_heads)):
+                    yield layer(f"attn_{name}.bias", (n * d,), 0.0)
+        else:
+            values, part = c["linear_num_value_heads"], c["linear_value_head_dim"]
+            channels = 2 * c["linear_num_key_heads"] * part + values * part
+            yield layer("attn_qkv.weight", (width, channels))
+            yield layer("attn_gate.weight", (width, values * part))
+            yield layer("ssm_conv1d.weight", (4, channels), 0.25)
+            yield layer("ssm_dt.bias", (values,), 1.0)
+            yield layer("ssm_a", (values,), -1.0)
+            yield layer("ssm_beta.weight", (width, values))
+            yield layer("ssm_alpha.weight", (width, values))
+            yield layer("ssm_norm.weight", (part,), 1.0)
+            yield layer("ssm_out.weight", (values * part, width))
+        yield layer("ffn_gate.weight", (width, ffn))
+        yield layer("ffn_up.weight", (width, ffn))
+        yield layer("ffn_down.weight", (ffn, width))
 
 
 def write_gguf(path, c, type_name):
-    """Norms are fp32, and the embedding beside 4 bits is 8-bit, as llama.cpp's own quantizer and we do it."""
+    """The embedding beside 4 bits is 8-bit, as llama.cpp's own quantizer and we do it."""
     random.seed(1)
-    vocabulary = "q8_0" if type_name == "q4_0" else type_name
-    tiles = {"norm": (0, 1, struct.pack("<f", 1.0))}
-    for name in (type_name, vocabulary):
-        number, block, pack = TYPES[name]
-        tile = b"".join(pack([random.gauss(0, 0.02) for _ in range(block)]) for _ in range(TILE // block))
-        tiles[name] = (number, TILE, tile)
-    heads = c["num_attention_heads"]
-    keys = {"general.architecture": "llama", "general.name": "random", "tokenizer.ggml.model": "none",
-            "llama.vocab_size": c["vocab_size"], "llama.context_length": 1 << 17, "llama.embedding_length": c["hidden_size"],
-            "llama.block_count": c["num_hidden_layers"], "llama.feed_forward_length": c["intermediate_size"],
-            "llama.attention.head_count": heads, "llama.attention.head_count_kv": heads,
-            "llama.rope.dimension_count": c["hidden_size"] // heads, "llama.rope.freq_base": 10000.0,
-            "llama.attention.layer_norm_rms_epsilon": 1e-6}
-    infos, data, offset = b"", [], 0
-    for name, shape in tensors(c):
-        kind = "norm" if len(shape) == 1 else vocabulary if "embd" in name else type_name
-        number, values, content = tiles[kind]
-        size = math.prod(shape) * len(content) // values
+    tiles = {}
+    for name, of in (("weight", type_name), ("vocabulary", "q8_0" if type_name == "q4_0" else type_name)):
+        number, block, pack = TYPES[of]
+        tiles[name] = (number, TILE, b"".join(pack([random.gauss(0, 0.02) for _ in range(block)]) for _ in range(TILE // block)))
+    keys, infos, data, offset = keys_of(c), b"", [], 0
+    for name, shape, content in tensors(c):
+        number, values, tile = tiles.get(content) or (0, TILE, struct.pack("<f", content) * TILE)
+        size = math.prod(shape) * len(tile) // values
         infos += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, number, offset)
-        data.append((content, size))
+        data.append((tile, size))
         offset += -(-size // 32) * 32
     with open(path, "wb") as f:
         f.write(b"GGUF" + struct.pack("<IQQ", 3, len(data), len(keys)) + b"".join(pair(k, v) for k, v in keys.items()) + infos)
-        for content, size in data:
+        for tile, size in data:
             f.write(b"\0" * (-f.tell() % 32))
-            whole, rest = divmod(size, len(content))
+            whole, rest = divmod(size, len(tile))
             for _ in range(whole):
-                f.write(content)
-            f.write(content[:rest])
+                f.write(tile)
+            f.write(tile[:rest])
         f.write(b"\0" * (-f.tell() % 32))
 
 
