@@ -723,8 +723,8 @@ IL_API double il_config_state_bytes_per_token(const il_config *config, uint64_t 
 /* How many parameters are the learned start of fast weights, in whose place a pass reads the session's own. */
 IL_API uint64_t il_config_fast_weights(const il_config *config);
 
-/* New weights from the recipe's distributions, the same on every machine for the same seed. They are fp32:
- * config->weights must say so. Release with il_model_unref. */
+/* New weights from the recipe's distributions, the same on every machine for the same seed; rounded where
+ * config->weights is not fp32, which alone can be trained. Release with il_model_unref. */
 IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
                                il_error *error);
 

@@ -450,13 +450,34 @@ static void only_fp32_is_trained(void **state) {
     assert_ok(il_model_gradient(model, tokens, 1, 8, &loss, gradient, &error), error);
     assert_fails(il_model_gradient(half, tokens, 1, 8, &loss, gradient, &error), IL_ERR_UNSUPPORTED, error,
                  "weights are bf16: only f32 weights can be trained");
-    il_config config = half->config;
-    il_model *fresh = half;
-    assert_fails(il_model_init(engine, &config, 1, &fresh, &error), IL_ERR_ARG, error, "new weights are f32");
-    assert_null(fresh);
     free(gradient);
     il_model_unref(half);
     il_model_unref(model);
+}
+
+/* New weights of a type are new weights converted to it. */
+static void new_weights_of_any_type(void **state) {
+    char hex[2][33];
+    il_error error;
+    (void)state;
+    for (int mixer = 0; mixer < il_mixer_count(); mixer++)
+        for (il_weight_type type = IL_WEIGHTS_F32; type <= IL_WEIGHTS_INT4; type++) {
+            il_config config = support_config(il_mixer_name((il_mixer_kind)mixer), NULL);
+            config.width = 30; /* rows of odd length, too */
+            config.ffn_width = 67;
+            config.heads = 3;
+            config.weights = IL_WEIGHTS_F32;
+            il_model *wide = support_model(engine, &config, 5), *made;
+            il_model *narrow = converted(wide, type);
+            config.weights = type;
+            assert_ok(il_model_init(engine, &config, 5, &made, &error), error);
+            il_model_fingerprint(narrow, hex[0]);
+            il_model_fingerprint(made, hex[1]);
+            assert_string_equal(hex[0], hex[1]);
+            il_model_unref(made);
+            il_model_unref(narrow);
+            il_model_unref(wide);
+        }
 }
 
 static void numbers_that_do_not_fit(void **state) {
@@ -600,6 +621,7 @@ int main(void) {
         cmocka_unit_test(foreign_files),
         cmocka_unit_test(memory_is_that_of_the_low_precision_weights),
         cmocka_unit_test(only_fp32_is_trained),
+        cmocka_unit_test(new_weights_of_any_type),
         cmocka_unit_test(numbers_that_do_not_fit),
         cmocka_unit_test(only_the_fast_head_changes),
         cmocka_unit_test(every_allocation_failed_in_turn),

@@ -333,19 +333,10 @@ static il_weight_type dtype_of(const bench *b) {
 
 /* A model with random weights, held in this type. */
 static il_status make_model(bench *b, const char *mixer, il_weight_type type, il_model **model) {
-    const bench_options *o = b->options;
-    il_error *error = &b->command->error;
     il_config config;
-    il_model *fresh = NULL;
-    il_status status = make_config(o, mixer, &config, error);
-    if (!status) status = il_model_init(b->command->engine, &config, 0, &fresh, error);
+    il_status status = make_config(b->options, mixer, &config, &b->command->error);
     config.weights = type;
-    if (!status && type == IL_WEIGHTS_F32)
-        *model = il_model_ref(fresh);
-    else if (!status)
-        status = il_model_convert(fresh, &config, model, error);
-    il_model_unref(fresh);
-    return status;
+    return status ? status : il_model_init(b->command->engine, &config, 0, model, &b->command->error);
 }
 
 /* Workloads from up to before `to` of a model held in this type. By context, training last: it changes the weights. */

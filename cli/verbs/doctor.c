@@ -189,7 +189,6 @@ static void list_models(doctor *d) {
 
 static il_status open_model(il_engine *engine, const subject *of, il_model **model, il_error *error) {
     il_config config;
-    il_model *wide;
     il_status status = il_config_preset("tiny", of->mixer, of->backbone, &config, error);
     if (status) return status;
     config.layers = 1;
@@ -198,13 +197,9 @@ static il_status open_model(il_engine *engine, const subject *of, il_model **mod
     config.ffn_width = of->shape->ffn_width;
     config.vocab_size = of->shape->vocabulary;
     config.bos_token = config.eos_token = -1;
-    status = il_model_init(engine, &config, 1, &wide, error);
-    if (status) return status;
     config.weights = of->weights;
     config.fast_head_size = of->fast_head;
-    status = il_model_convert(wide, &config, model, error);
-    il_model_unref(wide);
-    return status;
+    return il_model_init(engine, &config, 1, model, error);
 }
 
 /* Reads TOKENS tokens in pieces of so many, then takes a gradient where there is one. */

@@ -134,27 +134,43 @@ enum { INIT_PIECES = 16 }; /* a tensor is filled in so many */
 typedef struct filling {
     const il_model *model;
     uint64_t seed;
+    float *rows; /* [threads, longest]: a row each of a matrix that is not fp32 */
+    size_t longest;
 } filling;
 
+/* Pieces are whole rows, and of a matrix whole panels, so that no two threads write one. */
 static void fill_piece(void *context, int item, int worker) {
     const filling *f = context;
     const il_table *table = &f->model->table;
-    size_t tensor = (size_t)item / INIT_PIECES, piece = (size_t)item % INIT_PIECES,
-           count = table->entries[tensor].count;
-    size_t from = count / 2 * piece / INIT_PIECES * 2, to = count / 2 * (piece + 1) / INIT_PIECES * 2;
-    (void)worker;
-    il_table_init_range(table, f->seed, tensor, from, piece + 1 < INIT_PIECES ? to : count, f->model->weights);
+    size_t tensor = (size_t)item / INIT_PIECES, piece = (size_t)item % INIT_PIECES;
+    const il_table_entry *entry = &table->entries[tensor];
+    size_t rows = entry->shape[0], width = entry->count / rows, panels = (rows + IL_LANES - 1) / IL_LANES;
+    size_t from = panels * piece / INIT_PIECES * IL_LANES, to = panels * (piece + 1) / INIT_PIECES * IL_LANES;
+    if (to > rows) to = rows;
+    if (from >= to) return;
+    if (entry->type == IL_WEIGHTS_F32) {
+        il_table_init_range(table, f->seed, tensor, from * width, to * width,
+                            f->model->weights + entry->offset + from * width);
+        return;
+    }
+    il_lp_matrix matrix = il_model_lp(f->model, entry);
+    float *x = f->rows + (size_t)worker * f->longest;
+    for (size_t row = from; row < to; row++) {
+        il_table_init_range(table, f->seed, tensor, row * width, (row + 1) * width, x);
+        il_lp_put(&matrix, row, x);
+    }
 }
 
 il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model, il_error *error) {
-    *model = NULL;
-    if (config->weights != IL_WEIGHTS_F32)
-        return il_fail(error, IL_ERR_ARG, "new weights are f32, not %s: convert the model they make",
-                       il_weight_type_name(config->weights));
     IL_TRY(il_model_new(engine, config, model, error));
-    filling f = {*model, seed};
-    il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
-    return IL_OK;
+    filling f = {.model = *model, .seed = seed, .longest = (size_t)il_model_most_inputs(*model)};
+    f.rows = il_alloc_raw(&engine->memory, (size_t)il_pool_threads(engine->pool) * f.longest, sizeof(float));
+    if (f.rows) il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
+    il_free(&engine->memory, f.rows);
+    if (f.rows) return IL_OK;
+    il_model_unref(*model);
+    *model = NULL;
+    return il_fail(error, IL_ERR_NOMEM, "out of memory for rows of %zu weights", f.longest);
 }
 
 il_model *il_model_ref(il_model *model) {

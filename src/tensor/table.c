@@ -78,38 +78,38 @@ static double decay_start(il_init init, size_t i, size_t count) {
     return il_log_d(il_exp_d(step) - 1.0);                        /* the softplus of which it is */
 }
 
-void il_table_init_range(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *block) {
+void il_table_init_range(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *out) {
     const il_table_entry *entry = &table->entries[tensor];
-    float *out = block + entry->offset;
     uint32_t stream = (uint32_t)tensor;
     switch (entry->init) {
-    case IL_INIT_ZEROS: memset(out + from, 0, (to - from) * sizeof *out); break;
+    case IL_INIT_ZEROS: memset(out, 0, (to - from) * sizeof *out); break;
     case IL_INIT_ONES:
-        for (size_t i = from; i < to; i++) out[i] = 1.0f;
+        for (size_t i = from; i < to; i++) *out++ = 1.0f;
         break;
     case IL_INIT_SPREAD:
         for (size_t i = from; i < to; i++)
-            out[i] = entry->count > 1 ? (float)(2.0 * (double)i / (double)(entry->count - 1) - 1.0) : 0.0f;
+            *out++ = entry->count > 1 ? (float)(2.0 * (double)i / (double)(entry->count - 1) - 1.0) : 0.0f;
         break;
-    case IL_INIT_NORMAL:
-        for (size_t i = from; i < to; i += 2) {
+    case IL_INIT_NORMAL: /* drawn in pairs, of which either may lie outside */
+        for (size_t i = from / 2 * 2; i < to; i += 2) {
             double pair[2];
             il_normal_pair(seed, IL_PURPOSE_INIT, stream, i / 2, pair);
-            out[i] = (float)(0.02 * pair[0]);
-            if (i + 1 < to) out[i + 1] = (float)(0.02 * pair[1]);
+            if (i >= from) *out++ = (float)(0.02 * pair[0]);
+            if (i + 1 < to) *out++ = (float)(0.02 * pair[1]);
         }
         break;
     case IL_INIT_CONV:
-        for (size_t i = from; i < to; i++) out[i] = (float)conv_weight(seed, stream, i);
+        for (size_t i = from; i < to; i++) *out++ = (float)conv_weight(seed, stream, i);
         break;
     case IL_INIT_DECAY_LOG:
     case IL_INIT_DECAY_BIAS:
-        for (size_t i = from; i < to; i++) out[i] = (float)decay_start(entry->init, i, entry->count);
+        for (size_t i = from; i < to; i++) *out++ = (float)decay_start(entry->init, i, entry->count);
         break;
     }
 }
 
 void il_table_init(const il_table *table, uint64_t seed, float *block) {
     memset(block, 0, table->floats * sizeof *block);
-    for (size_t t = 0; t < table->n; t++) il_table_init_range(table, seed, t, 0, table->entries[t].count, block);
+    for (size_t t = 0; t < table->n; t++)
+        il_table_init_range(table, seed, t, 0, table->entries[t].count, block + table->entries[t].offset);
 }

@@ -47,7 +47,7 @@ void il_table_set_apart(il_table *table, il_weight_type type, size_t offset);
 const il_table_entry *il_table_find(const il_table *table, const char *name);
 /* Fills block [table->floats] by each entry's init; stream = index of the tensor. Same bits on every machine. */
 void il_table_init(const il_table *table, uint64_t seed, float *block);
-/* The same for the elements from (even) .. to-1 of one tensor, so that threads can share the work. */
-void il_table_init_range(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *block);
+/* The elements from .. to-1 of one tensor into out [to - from], so that threads can share the work. */
+void il_table_init_range(const il_table *table, uint64_t seed, size_t tensor, size_t from, size_t to, float *out);
 
 #endif
