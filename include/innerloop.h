@@ -37,6 +37,7 @@
  *     tokenizer              encode, decode
  *     session                open, feed, logits, fork, rewind, what it has learned
  *     sampling               from logits to a token
+ *     chat                   turns of a conversation as tokens, what ends an answer, a model's own way of sampling
  *     state files            save a session, load it again
  *     batch                  feed many sessions at once
  *     documents              texts out of files of any kind
@@ -348,6 +349,83 @@ IL_API void il_sample_options_default(il_sample_options *options);
  * tokens that repeat_penalty looks at. Same seed, position and logits: same token, always. */
 IL_API il_status il_sample(const il_sample_options *options, float *logits, int vocab_size, uint64_t position,
                            const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);
+
+/* ---- chat: turns of a conversation as tokens ---- */
+
+/* What the files beside a model say of writing with it. */
+enum { IL_STOPS_MAX = 64 };
+typedef struct il_generation {
+    il_sample_options
+        sampling; /* of generation_config.json; what no file says is as il_sample_options_default has it */
+    int32_t stop[IL_STOPS_MAX]; /* [n_stops] each of these tokens ends a text, ascending */
+    int n_stops;
+} il_generation;
+/* Reads generation_config.json, config.json, tokenizer_config.json and the chat template of a model directory, as far
+ * as they are there; docs/models.md says which keys. Stops are the union of what they say, the tokenizer's EOS and the
+ * end of a turn. IL_ERR_FORMAT, naming file and field, where one of them cannot be. */
+IL_API il_status il_generation_load(const il_tokenizer *tokenizer, const il_config *config, const char *dir,
+                                    il_generation *generation, il_error *error);
+/* Whether token is one of the stops. */
+IL_API int il_generation_stops(const il_generation *generation, int32_t token);
+
+/* How turns are written. A directory's chat template, chat_template.jinja or else chat_template in
+ * tokenizer_config.json, is recognised by what it contains, and never executed. */
+typedef enum il_chat_form {
+    IL_CHAT_NONE,   /* there is no template, or one of no form that is known */
+    IL_CHAT_PLAIN,  /* "User: …" and "Assistant: …", for models that have none */
+    IL_CHAT_CHATML, /* <|im_start|>user … <|im_end|>, also with Qwen's <think> */
+    IL_CHAT_LLAMA2, /* [INST] … [/INST] */
+    IL_CHAT_LLAMA3  /* <|start_header_id|>user<|end_header_id|> … <|eot_id|> */
+} il_chat_form;
+IL_API const char *il_chat_form_name(il_chat_form form); /* "none", "plain", "chatml", …; "?" for any other number */
+
+typedef enum il_chat_role { IL_CHAT_SYSTEM, IL_CHAT_USER, IL_CHAT_ASSISTANT } il_chat_role;
+
+typedef struct il_chat_message {
+    il_chat_role role;
+    const char *text; /* [bytes]; any bytes: a special token that is written out in it is text */
+    size_t bytes;
+} il_chat_message;
+
+typedef struct il_chat_info {
+    il_chat_form form;
+    const char *system; /* the system message of a conversation that begins without one; NULL: none */
+    int thinks; /* -1: no thoughts are known of; 0: only when it is asked to; 1: unless it is asked not to; 2: always */
+    int32_t think_begin, think_end; /* <think> and </think>, or -1 */
+    const char *stop; /* text that ends an answer, which is not part of it; NULL: only tokens do (il_generation) */
+} il_chat_info;
+
+/* Does not change, and may be shared by threads. */
+typedef struct il_chat il_chat;
+/* form: a name of il_chat_form_name's; NULL: what the directory's template is, and IL_ERR_UNSUPPORTED where it has none
+ * or one that is not known. IL_ERR_MISMATCH where the tokenizer lacks a special token of the form, which it names.
+ * tokenizer must outlive the chat. Release with il_chat_close. */
+IL_API il_status il_chat_open(const il_tokenizer *tokenizer, const il_config *config, const char *dir, const char *form,
+                              il_chat **chat, il_error *error);
+IL_API void il_chat_close(il_chat *chat); /* NULL allowed */
+/* What it points to lives as long as the chat. */
+IL_API void il_chat_get_info(const il_chat *chat, il_chat_info *info);
+
+/* The three calls append to tokens, as il_tokenizer_encode does. What one conversation's calls append, one after the
+ * other, is what it is as a whole, so that a session reads each turn once.
+ *
+ * The messages [from, n), which follow those before them. from 0: the first begin a conversation (BOS, a system message
+ * of the template's own). An assistant's message is an answer from il_chat_begin_answer to il_chat_end_answer, its
+ * thoughts, if it has any, in its text. */
+IL_API il_status il_chat_render(const il_chat *chat, const il_chat_message *messages, size_t n, size_t from,
+                                il_tokens *tokens, il_error *error);
+/* What stands before an answer that the model is to write. thinking: 1 or 0, or -1, as it does by itself; ignored where
+ * the form has no thoughts. *in_thought (NULL allowed): 1 where the answer begins inside a thought. */
+IL_API il_status il_chat_begin_answer(const il_chat *chat, int thinking, int *in_thought, il_tokens *tokens,
+                                      il_error *error);
+/* What stands behind one, without the token that stopped it. in_thought 1: it ends inside a thought. */
+IL_API il_status il_chat_end_answer(const il_chat *chat, int in_thought, il_tokens *tokens, il_error *error);
+
+/* Copies what a model directory says of chatting and sampling into another one, after a model was saved there:
+ * tokenizer_config.json and chat_template.jinja as they are, generation_config.json with the stops of all files in
+ * eos_token_id. What `from` does not have is removed. */
+IL_API il_status il_chat_copy(const il_tokenizer *tokenizer, const il_config *config, const char *from, const char *to,
+                              il_error *error);
 
 /* ---- state files: read once, continue as often as you like ---- */
 

@@ -251,6 +251,8 @@ int il_tokenizer_bos(const il_tokenizer *t, const il_config *config) {
     return bos < config->vocab_size ? bos : -1;
 }
 
+const il_allocator *il_tokenizer_memory(const il_tokenizer *t) { return &t->memory; }
+
 /* ---- encode ---- */
 
 int il_tokens_reserve(const il_allocator *allocator, il_tokens *tokens, size_t more) {
@@ -389,6 +391,16 @@ il_status il_tokenizer_encode_as(const il_tokenizer *t, unsigned how, const char
 il_status il_tokenizer_encode(const il_tokenizer *t, const char *text, size_t bytes, il_tokens *tokens,
                               il_error *error) {
     return il_tokenizer_encode_as(t, 0, text, bytes, tokens, error);
+}
+
+il_status il_tokenizer_special(const il_tokenizer *t, const char *content, size_t bytes, int *id, il_error *error) {
+    il_tokens tokens = {0};
+    *id = -1;
+    if (!t->pipeline) return IL_OK;
+    il_status status = il_tokenizer_encode_as(t, IL_ENCODE_SPECIAL, content, bytes, &tokens, error);
+    if (status == IL_OK && tokens.n == 1) *id = tokens.ids[0];
+    il_tokens_free(&tokens);
+    return status;
 }
 
 /* ---- a text in parts ---- */

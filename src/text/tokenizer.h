@@ -6,6 +6,10 @@
 
 enum { IL_BYTES_BOS = 256, IL_BYTES_EOS = 257, IL_BYTES_VOCAB = 258 };
 
+const il_allocator *il_tokenizer_memory(const il_tokenizer *tokenizer);
+/* *id: the one token that is written so, special or not; -1: none, and in all kinds but bpe. */
+il_status il_tokenizer_special(const il_tokenizer *tokenizer, const char *content, size_t bytes, int *id,
+                               il_error *error);
 /* 32 hex digits and a NUL: equal for tokenizers that encode everything alike. */
 void il_tokenizer_fingerprint(const il_tokenizer *tokenizer, char hex[33]);
 
