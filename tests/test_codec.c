@@ -565,12 +565,12 @@ static void progress(void **state) {
     assert_true(log.calls > 3 && log.last == N && log.total == N);
     log = (progress_log){.stop_at = UINT64_MAX};
     assert_ok(il_decompress(model, bytes_tokenizer, small.data, small.bytes, &o, &back, &error), error);
-    assert_true(log.calls > N / 2 && log.last == N && log.total == N);
+    assert_true(log.calls > N / 200 && log.last == N && log.total == N);
     il_buffer_free(&back);
     log = (progress_log){.stop_at = 100};
     assert_fails(il_decompress(model, bytes_tokenizer, small.data, small.bytes, &o, &back, &error), IL_ERR_CANCELLED,
                  error, "of 3000 bytes");
-    assert_true(log.last < 110 && !back.data);
+    assert_true(log.last < 300 && !back.data);
     il_buffer_free(&small);
     log = (progress_log){.stop_at = 100};
     assert_fails(il_compress(model, bytes_tokenizer, prose, N, &o, &small, &error), IL_ERR_CANCELLED, error, "stopped");

@@ -65,14 +65,6 @@ static int fork_watch_failed;
 static void forked(void) { atomic_fetch_add(&generation, 1); }
 static void watch_forks(void) { fork_watch_failed = pthread_atfork(NULL, NULL, forked); }
 
-static void pause_briefly(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static void take_items(il_pool *pool, int number) {
     unsigned item;
     while ((item = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed)) < pool->items)
@@ -86,7 +78,7 @@ static unsigned await_work(il_pool *pool) {
     for (int i = 0; i < pool->spin_rounds; i++) {
         state = atomic_load_explicit(&pool->state, memory_order_relaxed);
         if (state & (STATE_OPEN | STATE_CLOSE)) return state;
-        pause_briefly();
+        il_pause();
     }
     pthread_mutex_lock(&pool->sleep);
     atomic_fetch_add(&pool->sleepers, 1); /* before the look at state; the caller looks in the other order */
@@ -120,7 +112,7 @@ static void *work(void *argument) {
 static void await_workers(il_pool *pool) {
     for (int i = 0; i < pool->spin_rounds; i++) {
         if (!(atomic_load_explicit(&pool->state, memory_order_acquire) & STATE_INSIDE)) return;
-        pause_briefly();
+        il_pause();
     }
     pthread_mutex_lock(&pool->sleep);
     atomic_store(&pool->caller_sleeps, 1);
@@ -189,6 +181,7 @@ void il_pool_run(il_pool *pool, int items, void (*run)(void *context, int item, 
 }
 
 int il_pool_threads(const il_pool *pool) { return pool->threads; }
+int il_pool_spins(const il_pool *pool) { return pool->spin_rounds; }
 
 il_status il_pool_open(const il_allocator *allocator, int threads, il_pool **out, il_error *error) {
     il_pool *pool = NULL;

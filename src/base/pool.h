@@ -11,6 +11,16 @@ typedef struct il_pool il_pool;
 il_status il_pool_open(const il_allocator *allocator, int threads, il_pool **pool, il_error *error);
 void il_pool_close(il_pool *pool); /* NULL allowed */
 int il_pool_threads(const il_pool *pool);
+/* How often a thread of it looks, with an il_pause between, before it sleeps until it is woken. */
+int il_pool_spins(const il_pool *pool);
+
+static inline void il_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 /* Calls run(context, item, worker) once for each item 0 .. items-1 and returns when all are done; worker is in
  * 0 .. threads-1 and no two calls share one at the same time. Items are handed out in ascending order. Called from

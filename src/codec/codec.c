@@ -1,10 +1,11 @@
 /* codec.c: il_compress and il_decompress. The coder reads whole chunks of every stream at a time, the decoder
- * one token of every stream: that both see the same distributions is the promise of one answer. The formats
- * are container.h's (the header), range_coder.h's (the code) and, of a stream's code: for each span
- * (spans.h) a bit, raw or tokens; the number of its units; then the units: tokens by the model, raw bytes
- * each of 256 alike. With the mix (mix/mix.h) a token is coded bit by bit; all streams share one mix, which both ways
- * ask in the same order: token t of each stream, then token t + 1. From a state that has read something the first token
- * is predicted by that; else by the BOS; without one nothing predicts it, and all are alike. */
+ * one token of every stream, in groups of streams that threads take through the model by themselves: that both see the
+ * same distributions is the promise of one answer. The formats are container.h's (the header), range_coder.h's (the
+ * code) and, of a stream's code: for each span (spans.h) a bit, raw or tokens; the number of its units; then the units:
+ * tokens by the model, raw bytes each of 256 alike. With the mix (mix/mix.h) a token is coded bit by bit; all streams
+ * share one mix, which both ways ask in the same order: token t of each stream, then token t + 1. From a state that has
+ * read something the first token is predicted by that; else by the BOS; without one nothing predicts it, and all are
+ * alike. */
 #include "codec/container.h"
 #include "codec/order.h"
 #include "codec/range_coder.h"
@@ -14,6 +15,7 @@
 #include "session/session.h"
 
 #include "base/error.h"
+#include "base/rounds.h"
 #include "text/tokenizer.h"
 
 #include <string.h>
@@ -427,10 +429,24 @@ typedef struct sink {
     il_error error;
 } sink;
 
+/* Streams that go through the model together, and on the way through no other memory than their own. */
+typedef struct group {
+    struct decompressor *all;
+    il_workspace *work, own; /* work: the model's, where there is a single group */
+    sink *sinks, **open;     /* [n]; open [n_open]: those whose next token is wanted, in the order of the pass's rows */
+    il_feed *feeds;          /* [n_open] */
+    int n, n_open;
+    int failed_round; /* since the threads were last together */
+    il_status status;
+    il_error error;
+} group;
+
 typedef struct decompressor {
     codec base;
-    sink *sinks; /* [n] */
-    sink **open; /* [n]: those whose next token is wanted, in the order of the pass's rows */
+    sink *sinks;                       /* [n] */
+    sink **open;                       /* [n]: of all groups */
+    group groups[IL_ROUND_GROUPS_MAX]; /* [n_groups] */
+    int n_groups;
 } decompressor;
 
 static int damaged(sink *s) {
@@ -519,12 +535,12 @@ static il_status open_sink(decompressor *d, int i, const unsigned char *data, il
 }
 
 static void decode_row(void *context, size_t feed, size_t token, const float *p, float lse) {
-    decompressor *d = context;
-    const codec *c = &d->base;
-    sink *s = d->open[feed];
+    const group *g = context;
+    const codec *c = &g->all->base;
+    sink *s = g->open[feed];
     (void)token;
     if (!il_slices_fit(lse))
-        s->status = bad_logits((int)(s - d->sinks), &s->error);
+        s->status = bad_logits((int)(s - g->all->sinks), &s->error);
     else if (c->mix)
         il_tree_sums(&c->tree, p, s->sums);
     else
@@ -546,26 +562,97 @@ static int64_t decode_mixed(const codec *c, sink *s, int i) {
     return c->tree.token[node - leaves];
 }
 
-/* One token of every stream that is not done. *open: how many those were. */
-static il_status decompress_pass(decompressor *d, size_t *open, il_error *error) {
-    codec *c = &d->base;
-    *open = 0;
-    for (int i = 0; i < c->header.n; i++) {
-        sink *s = &d->sinks[i];
+/* What predicts the next token of each of the group's streams that is not done. */
+static void predict(void *context, int number, int round) {
+    decompressor *d = context;
+    group *g = &d->groups[number];
+    g->n_open = 0;
+    if (g->status != IL_OK) return;
+    for (int i = 0; i < g->n; i++) {
+        sink *s = &g->sinks[i];
         if (!s->left) continue;
         s->fed = s->token;
-        c->feeds[*open] = (il_feed){.session = s->session, .tokens = &s->fed, .n = 1};
-        d->open[(*open)++] = s;
+        g->feeds[g->n_open] = (il_feed){.session = s->session, .tokens = &s->fed, .n = 1};
+        g->open[g->n_open++] = s;
     }
-    if (!*open) return IL_OK;
-    IL_TRY(il_feed_read(c->feeds, *open, &(il_row_sink){decode_row, d}, error));
-    for (size_t i = 0; i < *open; i++) {
-        sink *s = d->open[i];
+    il_error error = {0};
+    il_status status = il_feed_aside(g->work, g->feeds, (size_t)g->n_open, &(il_row_sink){decode_row, g}, &error);
+    if (status == IL_OK) return;
+    int first = (int)(g->sinks - d->sinks);
+    g->failed_round = round;
+    g->status = il_fail(&g->error, status, "streams %d to %d: %s", first, first + g->n - 1, error.message);
+}
+
+/* Those tokens, by the mix that all groups share. */
+static void decode(void *context, int number, int round) {
+    decompressor *d = context;
+    group *g = &d->groups[number];
+    for (int i = 0; i < g->n_open && g->status == IL_OK; i++) {
+        sink *s = g->open[i];
         int stream = (int)(s - d->sinks);
-        if (c->mix && s->status == IL_OK) take_token(c, s, decode_mixed(c, s, stream));
-        if (s->status != IL_OK) return il_fail(error, s->status, "stream %d: %s", stream, s->error.message);
+        if (d->base.mix && s->status == IL_OK) take_token(&d->base, s, decode_mixed(&d->base, s, stream));
+        if (s->status == IL_OK) continue;
+        g->failed_round = round;
+        g->status = il_fail(&g->error, s->status, "stream %d: %s", stream, s->error.message);
+    }
+}
+
+enum {
+    ROUNDS = 64, /* of tokens, until all threads are together again and progress is told */
+    /* Bytes of weights that each group may read for itself. Beyond, caches hold them no more: then a single group,
+       whose products all threads share, reads them once for all streams. */
+    WEIGHTS_MAX = 16 << 20
+};
+
+static size_t weight_bytes(const il_model *model) {
+    size_t packed = model->packed_floats * sizeof(float);
+    return packed > model->lp_bytes ? packed : model->lp_bytes;
+}
+
+/* A group for each thread where the weights are small: they need not wait for each other after every product, and one
+ * group's model works while another has the mix. */
+static il_status open_groups(decompressor *d, il_error *error) {
+    codec *c = &d->base;
+    il_model *model = c->model;
+    int streams = c->header.n, n = il_pool_threads(model->engine->pool);
+    if (n > IL_ROUND_GROUPS_MAX) n = IL_ROUND_GROUPS_MAX;
+    if (n > streams) n = streams;
+    if (n < 1 || weight_bytes(model) > WEIGHTS_MAX) n = 1;
+    d->n_groups = n;
+    for (int i = 0, from = 0; i < n; i++) {
+        group *g = &d->groups[i];
+        int to = streams / n * (i + 1) + streams % n * (i + 1) / n;
+        *g = (group){.all = d, .sinks = d->sinks + from, .open = d->open + from, .feeds = c->feeds + from};
+        g->n = to - from;
+        g->work = n == 1 ? model->work : &g->own;
+        if (n > 1) IL_TRY(il_workspace_open(model, g->n, &g->own, error));
+        from = to;
     }
     return IL_OK;
+}
+
+/* The next tokens of all streams that are not done. *open: whether some are not. */
+static il_status decompress_rounds(decompressor *d, int *open, il_error *error) {
+    codec *c = &d->base;
+    il_model *model = c->model;
+    pthread_mutex_lock(&model->lock);
+    il_status status = il_model_refresh(model, 1, error);
+    if (status == IL_OK && d->n_groups > 1) {
+        il_rounds_run(model->engine->pool, &(il_rounds){d->n_groups, ROUNDS, predict, decode, d});
+    } else if (status == IL_OK) {
+        predict(d, 0, 0);
+        decode(d, 0, 0);
+    }
+    pthread_mutex_unlock(&model->lock);
+    if (status != IL_OK) return status;
+    const group *failed = NULL;
+    *open = 0;
+    for (int i = 0; i < d->n_groups; i++) {
+        const group *g = &d->groups[i];
+        *open |= g->n_open > 0;
+        if (g->status != IL_OK && (!failed || g->failed_round < failed->failed_round)) failed = g;
+    }
+    return failed ? il_fail(error, failed->status, "%s", failed->error.message) : IL_OK;
 }
 
 /* The header against what is at hand. */
@@ -621,12 +708,14 @@ static il_status decompress(decompressor *d, const unsigned char *data, size_t b
         IL_TRY(open_sink(d, i, data + at, error));
         at += (size_t)c->header.streams[i].coded;
     }
-    for (size_t open = 1; open;) {
+    IL_TRY(open_groups(d, error));
+    for (int open = 1; open;) {
         uint64_t done = 0;
         for (int i = 0; i < c->header.n; i++) done += d->sinks[i].done;
         IL_TRY(tell(c, done, error));
-        IL_TRY(decompress_pass(d, &open, error));
+        IL_TRY(decompress_rounds(d, &open, error));
     }
+    IL_TRY(tell(c, c->header.bytes, error));
     return join(d, output, error);
 }
 
@@ -642,6 +731,7 @@ il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const vo
         if (d.sinks[i].sums) il_free(d.base.memory, d.sinks[i].sums);
         if (d.sinks[i].text) il_free(d.base.memory, d.sinks[i].text);
     }
+    for (int i = 0; i < d.n_groups; i++) il_workspace_close(&d.groups[i].own);
     if (d.sinks) il_free(d.base.memory, d.sinks);
     if (d.open) il_free(d.base.memory, d.open);
     close_pass(&d.base);

@@ -301,11 +301,11 @@ static void add_part(lot *k, const il_part *part) {
     if (!part->start && f->slow_nll) f->slow_nll[f->consumed] = NAN;
 }
 
-void il_fast_outputs_after(il_model *model, const il_part *parts, int n_parts) {
-    lot k = {.model = model, .work = model->work};
+void il_fast_outputs_after(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
+    lot k = {.model = model, .work = work};
     k.column_items = (model->config.vocab_size + COLUMNS - 1) / COLUMNS;
-    k.features = model->work->features;
-    k.steps = k.features + (size_t)model->work->logit_rows * (size_t)model->config.fast_head_size;
+    k.features = work->features;
+    k.steps = k.features + (size_t)work->logit_rows * (size_t)model->config.fast_head_size;
     for (int i = 0; i < n_parts; i++) add_part(&k, &parts[i]);
     flush(&k);
     uint64_t ring = 2 * (uint64_t)model->config.mini_batch;

@@ -6,6 +6,6 @@
 
 /* As il_outputs_before and il_outputs_after. */
 void il_fast_outputs_before(const il_part *parts, int n_parts);
-void il_fast_outputs_after(il_model *model, const il_part *parts, int n_parts);
+void il_fast_outputs_after(il_model *model, il_workspace *work, const il_part *parts, int n_parts);
 
 #endif

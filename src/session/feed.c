@@ -35,7 +35,7 @@ typedef struct trouble {
 } trouble;
 
 /* One forward pass over the parts: tokens read, states moved on. Whether every number it left is finite. */
-static int run(il_model *model, const il_part *parts, int n_parts, trouble *t) {
+static int run(il_model *model, il_workspace *work, const il_part *parts, int n_parts, trouble *t) {
     const il_kernels *kernels = model->engine->kernels;
     int32_t tokens[IL_FEED_CHUNK];
     il_segment segments[IL_PARTS];
@@ -46,12 +46,8 @@ static int run(il_model *model, const il_part *parts, int n_parts, trouble *t) {
         memcpy(tokens + total, f->tokens + f->consumed, parts[i].n * sizeof *tokens);
         total += (int)parts[i].n;
     }
-    il_pass pass = {.model = model,
-                    .work = model->work,
-                    .segments = segments,
-                    .n_segments = n_parts,
-                    .tokens = total,
-                    .inner_lr = 1.0F};
+    il_pass pass = {
+        .model = model, .work = work, .segments = segments, .n_segments = n_parts, .tokens = total, .inner_lr = 1.0F};
     il_forward(&pass, tokens);
     /* Whatever goes wrong inside a layer reaches its tokens' hidden vectors, or what its mixer keeps. */
     for (int layer = 0; layer < model->config.layers; layer++) {
@@ -62,7 +58,7 @@ static int run(il_model *model, const il_part *parts, int n_parts, trouble *t) {
         }
     }
     t->layer = -1;
-    return kernels->all_finite((size_t)total * (size_t)model->config.width, model->work->hidden);
+    return kernels->all_finite((size_t)total * (size_t)model->config.width, work->hidden);
 }
 
 typedef struct logits_job {
@@ -105,16 +101,16 @@ static void check_outputs(const il_model *model, const il_part *parts, int n_par
 }
 
 /* A pass and its outputs; 0 if a number came out non-finite, with nothing counted as consumed. */
-static int step(il_model *model, il_part *parts, int n_parts, trouble *t) {
+static int step(il_model *model, il_workspace *work, il_part *parts, int n_parts, trouble *t) {
     for (int i = 0, first = 0; i < n_parts; i++) {
         parts[i].start = parts[i].feed->session->state.position;
         parts[i].oldest = parts[i].feed->session->state.oldest;
         parts[i].first = first;
         first += (int)parts[i].n;
     }
-    il_outputs_before(model, parts, n_parts);
-    if (!run(model, parts, n_parts, t)) return 0;
-    il_outputs_after(model, parts, n_parts);
+    il_outputs_before(model, work, parts, n_parts);
+    if (!run(model, work, parts, n_parts, t)) return 0;
+    il_outputs_after(model, work, parts, n_parts);
     check_outputs(model, parts, n_parts, t);
     for (int i = 0; i < n_parts; i++) {
         parts[i].feed->consumed += parts[i].n;
@@ -149,14 +145,14 @@ static void undo_run(void *context, int item, int worker) {
 
 /* Makes sure that the pass can be undone. Inside one mini-batch a rewind is enough; beyond, the pass overwrites what a
  * rewind would need. Memory that grows with the sequence is only ever appended to. */
-static il_status keep(il_model *model, il_part *parts, int n_parts, il_error *error) {
+static il_status keep(il_model *model, il_workspace *work, il_part *parts, int n_parts, il_error *error) {
     undo_job job = {.parts = parts, .bytes = parts[0].feed->session->state.block_bytes};
     size_t room = 0;
     for (int i = 0; i < n_parts; i++)
         if (to_boundary(&parts[i]) < parts[i].n) room += job.bytes;
     if (!room) return IL_OK;
-    IL_TRY(il_workspace_undo_room(model->work, room, error));
-    char *undo = model->work->undo;
+    IL_TRY(il_workspace_undo_room(work, room, error));
+    char *undo = work->undo;
     for (int i = 0; i < n_parts; i++)
         if (to_boundary(&parts[i]) < parts[i].n) {
             parts[i].undo = undo;
@@ -180,13 +176,13 @@ static void undo(const il_part *p) {
 
 /* After a pass went wrong and was undone: reads the part again, one mini-batch at a time, and stops before
  * the one that goes wrong. */
-static il_status crawl(il_model *model, const il_part *whole, trouble *t, il_error *error) {
+static il_status crawl(il_model *model, il_workspace *work, const il_part *whole, trouble *t, il_error *error) {
     il_session *s = whole->feed->session;
     for (size_t done = 0; done < whole->n;) {
         il_part next = {.feed = whole->feed, .n = whole->n - done, .index = whole->index, .sink = whole->sink};
         next.n = to_boundary(&next);
         uint64_t start = s->state.position - s->state.position % (uint64_t)model->config.mini_batch;
-        if (!step(model, &next, 1, t)) {
+        if (!step(model, work, &next, 1, t)) {
             char where[32] = "after the last layer";
             if (t->layer >= 0) snprintf(where, sizeof where, "in layer %d", t->layer);
             il_state_rewind(&s->state, start);
@@ -215,10 +211,11 @@ static il_status check_cancelled(const il_feed *feeds, size_t n, il_error *error
 }
 
 /* One chunk of the batch: as many sequences and tokens as fit. *done is set when nothing was left to read. */
-static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, trouble *t, int *done, il_error *error) {
+static il_status chunk(il_workspace *work, il_feed *feeds, size_t n, const il_row_sink *sink, trouble *t, int *done,
+                       il_error *error) {
     il_model *model = feeds[0].session->model;
     il_part parts[IL_PARTS];
-    size_t room = IL_FEED_CHUNK;
+    size_t room = (size_t)work->tokens;
     int n_parts = 0;
     for (size_t i = 0; i < n && n_parts < IL_PARTS && room; i++) {
         il_feed *f = &feeds[i];
@@ -231,11 +228,19 @@ static il_status chunk(il_feed *feeds, size_t n, const il_row_sink *sink, troubl
     }
     *done = !n_parts;
     if (*done) return IL_OK;
-    IL_TRY(keep(model, parts, n_parts, error));
-    if (step(model, parts, n_parts, t)) return IL_OK;
+    IL_TRY(keep(model, work, parts, n_parts, error));
+    if (step(model, work, parts, n_parts, t)) return IL_OK;
     for (int i = 0; i < n_parts; i++) undo(&parts[i]);
-    for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, &parts[i], t, error));
+    for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, work, &parts[i], t, error));
     return IL_OK;
+}
+
+static il_status tell(const trouble *t, il_error *error) {
+    if (!t->found) return IL_OK;
+    return il_fail(error, IL_ERR_NONFINITE,
+                   "feed %zu: the prediction of the token at position %llu is not finite: the output head's logits are "
+                   "too large",
+                   t->feed, (unsigned long long)t->position);
 }
 
 il_status il_feed_go_on(il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error) {
@@ -247,15 +252,17 @@ il_status il_feed_go_on(il_feed *feeds, size_t n, const il_row_sink *sink, il_er
         pthread_mutex_lock(&model->lock); /* for one chunk: then other threads may feed sessions of this model */
         status = check_cancelled(feeds, n, error);
         if (status == IL_OK) status = il_model_refresh(model, 1, error);
-        if (status == IL_OK) status = chunk(feeds, n, sink, &t, &done, error);
+        if (status == IL_OK) status = chunk(model->work, feeds, n, sink, &t, &done, error);
         pthread_mutex_unlock(&model->lock);
     }
-    if (status == IL_OK && t.found)
-        status = il_fail(error, IL_ERR_NONFINITE,
-                         "feed %zu: the prediction of the token at position %llu is not finite: the output head's "
-                         "logits are too large",
-                         t.feed, (unsigned long long)t.position);
-    return status;
+    return status ? status : tell(&t, error);
+}
+
+il_status il_feed_aside(il_workspace *work, il_feed *feeds, size_t n, const il_row_sink *sink, il_error *error) {
+    trouble t = {.layer = -1};
+    for (size_t i = 0; i < n; i++) feeds[i].consumed = 0;
+    for (int done = !n; !done;) IL_TRY(chunk(work, feeds, n, sink, &t, &done, error));
+    return tell(&t, error);
 }
 
 static il_status read_by(il_feed *feeds, size_t n, const il_row_sink *sink, int mixed, il_error *error) {

@@ -13,12 +13,12 @@ static float *losses_of(const il_part *p) {
 }
 
 /* The loss of a part's first token, which the hidden vector before it predicts. */
-static void first_nll(il_model *model, const il_part *p) {
+static void first_nll(il_model *model, il_workspace *work, const il_part *p) {
     const il_state *state = &p->feed->session->state;
     float *nll = losses_of(p);
     if (!nll) return;
     if (state->position) {
-        il_lm_head_nll(model, model->work, 1, il_state_hidden(state, state->position - 1), model->config.width,
+        il_lm_head_nll(model, work, 1, il_state_hidden(state, state->position - 1), model->config.width,
                        p->feed->tokens + p->feed->consumed, nll);
     } else {
         *nll = NAN;
@@ -26,12 +26,12 @@ static void first_nll(il_model *model, const il_part *p) {
 }
 
 /* Losses of a part after its first token. */
-static void later_nll(il_model *model, const il_part *p) {
+static void later_nll(il_model *model, il_workspace *work, const il_part *p) {
     const il_feed *f = p->feed;
     int width = model->config.width;
     float *nll = losses_of(p);
     if (!nll) return;
-    il_lm_head_nll(model, model->work, (int)p->n - 1, model->work->hidden + (ptrdiff_t)p->first * width, width,
+    il_lm_head_nll(model, work, (int)p->n - 1, work->hidden + (ptrdiff_t)p->first * width, width,
                    f->tokens + f->consumed + 1, nll + 1);
     if (f->nll && f->slow_nll) memcpy(f->slow_nll + f->consumed, nll, p->n * sizeof *nll);
 }
@@ -43,9 +43,9 @@ static float *logits_of(const il_part *p) {
 
 /* Logits of the parts from the hidden vectors of the pass. Parts of few tokens share a product, which reads the head
  * once for all of them: in place when their logits lie one after another, else through the workspace. */
-static void all_logits(il_model *model, const il_part *parts, int n_parts) {
+static void all_logits(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
     const size_t width = (size_t)model->config.width, vocab = (size_t)model->config.vocab_size;
-    const float *hidden = model->work->hidden;
+    const float *hidden = work->hidden;
     for (int i = 0, j; i < n_parts; i = j) {
         size_t rows = parts[i].n;
         float *to = logits_of(&parts[i]), *next;
@@ -56,8 +56,8 @@ static void all_logits(il_model *model, const il_part *parts, int n_parts) {
             rows += parts[j].n;
         }
         if (to) {
-            float *from = adjacent ? to : model->work->logits;
-            il_lm_head_logits(model, model->work, (int)rows, hidden, (ptrdiff_t)width, from);
+            float *from = adjacent ? to : work->logits;
+            il_lm_head_logits(model, work, (int)rows, hidden, (ptrdiff_t)width, from);
             for (int p = i; p < j && !adjacent; from += parts[p++].n * vocab)
                 memcpy(logits_of(&parts[p]), from, parts[p].n * vocab * sizeof *from);
         }
@@ -67,6 +67,7 @@ static void all_logits(il_model *model, const il_part *parts, int n_parts) {
 
 typedef struct sink_job {
     il_model *model;
+    il_workspace *work;
     const il_part *parts;
     int first; /* row of the pass that the first logits are of */
 } sink_job;
@@ -76,7 +77,7 @@ static void sink_run(void *context, int item, int worker) {
     const il_kernels *kernels = job->model->engine->kernels;
     const int vocab = job->model->config.vocab_size, row = job->first + item;
     const il_part *p = job->parts;
-    float *logits = job->model->work->logits + (ptrdiff_t)item * vocab, lse;
+    float *logits = job->work->logits + (ptrdiff_t)item * vocab, lse;
     (void)worker;
     while (row >= p->first + (int)p->n) p++;
     kernels->log_sum_exp(1, vocab, logits, vocab, &lse);
@@ -85,31 +86,30 @@ static void sink_run(void *context, int item, int worker) {
 }
 
 /* For a sink, a few rows at a time, while their logits are in the cache. */
-static void sink_all(il_model *model, const il_part *parts, int n_parts) {
+static void sink_all(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
     const int width = model->config.width, total = parts[n_parts - 1].first + (int)parts[n_parts - 1].n;
     if (!parts->sink) return;
     for (int first = 0; first < total; first += IL_LOGIT_ROWS) {
         int rows = total - first < IL_LOGIT_ROWS ? total - first : IL_LOGIT_ROWS;
-        il_lm_head_logits(model, model->work, rows, model->work->hidden + (ptrdiff_t)first * width, width,
-                          model->work->logits);
-        il_pool_run(model->engine->pool, rows, sink_run, &(sink_job){model, parts, first});
+        il_lm_head_logits(model, work, rows, work->hidden + (ptrdiff_t)first * width, width, work->logits);
+        il_pool_run(model->engine->pool, rows, sink_run, &(sink_job){model, work, parts, first});
     }
 }
 
-void il_outputs_before(il_model *model, const il_part *parts, int n_parts) {
+void il_outputs_before(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
     if (model->config.fast_head_size) {
         il_fast_outputs_before(parts, n_parts);
         return;
     }
-    for (int i = 0; i < n_parts; i++) first_nll(model, &parts[i]);
+    for (int i = 0; i < n_parts; i++) first_nll(model, work, &parts[i]);
 }
 
-void il_outputs_after(il_model *model, const il_part *parts, int n_parts) {
+void il_outputs_after(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
     if (model->config.fast_head_size) {
-        il_fast_outputs_after(model, parts, n_parts);
+        il_fast_outputs_after(model, work, parts, n_parts);
         return;
     }
-    all_logits(model, parts, n_parts);
-    sink_all(model, parts, n_parts);
-    for (int i = 0; i < n_parts; i++) later_nll(model, &parts[i]);
+    all_logits(model, work, parts, n_parts);
+    sink_all(model, work, parts, n_parts);
+    for (int i = 0; i < n_parts; i++) later_nll(model, work, &parts[i]);
 }

@@ -20,7 +20,7 @@ typedef struct il_part {
 } il_part;
 
 /* Before the pass, which overwrites the hidden vectors before it; and after it, when all its numbers are finite. */
-void il_outputs_before(il_model *model, const il_part *parts, int n_parts);
-void il_outputs_after(il_model *model, const il_part *parts, int n_parts);
+void il_outputs_before(il_model *model, il_workspace *work, const il_part *parts, int n_parts);
+void il_outputs_after(il_model *model, il_workspace *work, const il_part *parts, int n_parts);
 
 #endif
