@@ -246,14 +246,6 @@ const char *il_st_meta(const il_st *st, const char *key) {
 
 /* ---- conversion ---- */
 
-/* Exponent and mantissa moved into place read as 2^-112 of the value, subnormals included; the product is
- * exact. */
-static float from_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = (uint32_t)(half & 0x7fff) << 13;
-    if (rest >= 0x7c00u << 13) return il_float_of_bits(sign | 0x7f800000u | rest); /* infinity and NaN */
-    return il_float_of_bits(sign | il_bits_of_float(il_float_of_bits(rest) * 0x1p112f));
-}
-
 il_status il_st_to_f32(const il_st_tensor *tensor, float *out, il_error *error) {
     uint16_t half;
     switch (tensor->dtype) {
@@ -269,7 +261,7 @@ il_status il_st_to_f32(const il_st_tensor *tensor, float *out, il_error *error) 
     case IL_F16:
         for (size_t i = 0; i < tensor->count; i++) {
             memcpy(&half, tensor->data + 2 * i, sizeof half);
-            out[i] = from_f16(half);
+            out[i] = il_float_of_f16(half);
         }
         return IL_OK;
     default:
