@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "model/config.h"
+#include "model/config_read.h"
+#include "model/config_write.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

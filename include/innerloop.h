@@ -769,6 +769,7 @@ struct il_config {
     int norm_offset; /* RMS norms of layers, of queries and keys and of the output scale by 1 + weight, not weight */
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
+    int max_positions;        /* [max_position_embeddings] told to other software: nothing here ends there; 0: 2048 */
     int bytes_tokenizer;      /* [tokenizer: "bytes"]: text is bytes; says nothing of the arithmetic */
     double rope_theta, rms_norm_eps, ttt_base_lr;
     /* The fast head (docs/ttt.md): features by which the output head goes on learning while it reads, 0: it does not;

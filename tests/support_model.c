@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/bits.h"
+#include "model/config_write.h"
 #include "support_files.h"
 
 il_config support_config(const char *mixer, const char *backbone) {

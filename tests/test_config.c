@@ -11,6 +11,8 @@
 #include "model/build.h"
 #include "model/config.h"
 #include "model/config_count.h"
+#include "model/config_read.h"
+#include "model/config_write.h"
 #include "model/mixer_names.h"
 #include "support_alloc.h"
 #include "support_files.h"
@@ -312,7 +314,7 @@ static void keys_of_the_gated_delta_rule(void **state) {
         {"\"model_type\":\"gated_delta\",\"ttt_base_lr\":1", "ttt_base_lr: is not a key"},
         {"\"model_type\":\"llama\"", "is not a key of a model of type llama"},
         {"\"model_type\":\"ttt\"", "is not a key of a model of type ttt"},
-        {"\"model_type\":\"qwen3_5_text\"", "\"qwen3_5_text\" is not supported (ttt, llama, gated_delta)"},
+        {"\"model_type\":\"qwen3_next\"", "\"qwen3_next\" is not supported (ttt, gated_delta, attention, "},
         {"\"model_type\":\"gated_delta\",\"layer_types\":[\"full_attention\",\"full_attention\"]",
          "layer_types has no layer of linear_attention, but model_type is gated_delta"},
         {"\"model_type\":\"gated_delta\",\"layer_types\":[\"linear_attention\",\"ttt_mlp\"]",
@@ -430,17 +432,21 @@ static void unsupported_values_are_named(void **state) {
     static const struct {
         const char *text, *says;
     } cases[] = {
-        {"\"hidden_act\":\"gelu\"", "hidden_act"},
-        {"\"num_key_value_heads\":8", "num_key_value_heads"},
-        {"\"head_dim\":32", "head_dim"},
-        {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}", "rope_scaling"},
-        {"\"attention_bias\":true", "attention_bias"},
-        {"\"mlp_bias\":true", "mlp_bias"},
-        {"\"pretraining_tp\":2", "pretraining_tp"},
-        {"\"sliding_window\":4096", "sliding_window"},
-        {"\"quantization_config\":{\"bits\":4}", "quantization_config"},
-        {"\"eos_token_id\":[1,2]", "eos_token_id"},
+        {"\"hidden_act\":\"gelu\"", "hidden_act"},  {"\"mlp_bias\":true", "mlp_bias"},
+        {"\"pretraining_tp\":2", "pretraining_tp"}, {"\"quantization_config\":{\"bits\":4}", "quantization_config"},
+        {"\"bos_token_id\":[1,2]", "bos_token_id"}, {"\"sliding_window\":4096", "sliding_window"},
         {"\"no_such_key\":1", "no_such_key"},
+    };
+    /* what attention may have, in a model that has none */
+    static const struct {
+        const char *text, *says;
+    } of_attention[] = {
+        {"\"num_key_value_heads\":8", "num_key_value_heads: is of attention"},
+        {"\"head_dim\":32", "head_dim: is of attention"},
+        {"\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}", "rope_scaling: is of attention"},
+        {"\"partial_rotary_factor\":0.5", "partial_rotary_factor: is of attention"},
+        {"\"attention_bias\":true", "attention_bias: is of attention"},
+        {"\"qk_norm\":true", "qk_norm: is of attention"},
     };
     char text[200];
     (void)state;
@@ -449,6 +455,10 @@ static void unsupported_values_are_named(void **state) {
         refused(text, IL_ERR_UNSUPPORTED, cases[i].says);
         snprintf(text, sizeof text, "{\"model_type\":\"llama\",%s}", cases[i].text);
         refused(text, IL_ERR_UNSUPPORTED, cases[i].says);
+    }
+    for (size_t i = 0; i < sizeof of_attention / sizeof of_attention[0]; i++) {
+        snprintf(text, sizeof text, "{\"model_type\":\"ttt\",%s}", of_attention[i].text);
+        refused(text, IL_ERR_UNSUPPORTED, of_attention[i].says);
     }
     refused("{\"model_type\":\"mistral\"}", IL_ERR_UNSUPPORTED, "model_type: \"mistral\"");
     refused("{\"model_type\":\"ttt\",\"ttt_layer_type\":\"conv\"}", IL_ERR_UNSUPPORTED, "ttt_layer_type: \"conv\"");

@@ -5,6 +5,8 @@
 #include "inner/rules.h"
 #include "model/config.h"
 #include "model/config_count.h"
+#include "model/config_read.h"
+#include "model/config_write.h"
 #include "model/mixer_names.h"
 #include "model/model.h"
 #include "support_cli.h"

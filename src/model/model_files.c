@@ -13,6 +13,7 @@
 #include "base/folder.h"
 #include "base/hex.h"
 #include "model/build.h"
+#include "model/config_write.h"
 #include "model/mixer_names.h"
 #include "model/model_files.h"
 #include "tensor/safetensors.h"

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/folder.h"
 #include "base/temporary.h"
+#include "model/config_write.h"
 #include "model/model_files.h"
 #include "tensor/safetensors.h"
 #include "train/progress.h"
