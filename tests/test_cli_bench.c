@@ -344,6 +344,32 @@ static void test_layers(void **state) {
     support_refused(2, "layer_types", "bench --preset tiny --layers 3*ttt_mlp");
 }
 
+/* config.json alone is enough, and what it says is timed. */
+static void test_model(void **state) {
+    (void)state;
+    static const char work[] = "--work decode --context 16 --repeat 1 --dtype int8";
+    il_config config;
+    il_error error;
+    free(support_done(
+        "init --preset tiny --mixer gated_delta --set hidden_size=96 --set num_hidden_layers=2 --out shape"));
+    assert_int_equal(remove("shape/model.safetensors"), 0);
+    assert_int_equal(il_config_preset("tiny", "gated_delta", NULL, &config, &error), IL_OK);
+    config.width = 96;
+    config.layers = 2;
+    config.vocab_size = 258;
+    json_t *object = support_json("bench --model shape --csv rows.csv %s", work);
+    const json_t *row = row_at(object, 0, "decode", "shape");
+    assert_string_equal(json_string_value(json_object_get(row, "dtype")), "int8");
+    assert_true(json_is_null(json_object_get(object, "preset")));
+    assert_near(support_number(row, "flops_per_token"),
+                (il_config_flops_per_token(&config, 16, 1) + il_config_flops_per_token(&config, 16 + DECODED - 1, 1)) /
+                    2);
+    json_decref(object);
+    support_refused(2, "--model excludes", "bench --model shape --preset tiny");
+    support_refused(2, "--model excludes", "bench --model shape --mixer ttt_mlp");
+    support_refused(1, "config.json", "bench --model nowhere %s", work);
+}
+
 static void test_wrong_use(void **state) {
     (void)state;
     char *help = support_done("bench --help");
@@ -366,11 +392,17 @@ static void test_wrong_use(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_work),       cmocka_unit_test(test_decode_bytes),
-        cmocka_unit_test(test_all_logits),       cmocka_unit_test(test_dtypes),
-        cmocka_unit_test(test_sessions),         cmocka_unit_test(test_contexts),
-        cmocka_unit_test(test_long_context),     cmocka_unit_test(test_left_out),
-        cmocka_unit_test(test_preset_and_table), cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_every_work),
+        cmocka_unit_test(test_decode_bytes),
+        cmocka_unit_test(test_all_logits),
+        cmocka_unit_test(test_dtypes),
+        cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_contexts),
+        cmocka_unit_test(test_long_context),
+        cmocka_unit_test(test_left_out),
+        cmocka_unit_test(test_preset_and_table),
+        cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_model),
         cmocka_unit_test(test_wrong_use),
     };
     return cmocka_run_group_tests_name("cli bench", tests, support_cli_begin, support_cli_end);

@@ -31,7 +31,7 @@ enum {
 #define SECONDS_FIRST 0.25 /* of each limit, once, for the whole report */
 
 typedef struct bench_options {
-    const char *preset, *mixer, *layers, *workload, *dtype, *powercap, *csv, *html;
+    const char *model, *preset, *mixer, *layers, *workload, *dtype, *powercap, *csv, *html;
     arg_counts contexts; /* ascending */
     uint64_t repeat, sessions;
     double minutes_max;
@@ -309,15 +309,18 @@ static il_status workload_row(bench *b, bench_job *job, const char *mixer, bench
 
 static int chosen(const char *option, const char *name) { return !strcmp(option, "all") || !strcmp(option, name); }
 
-/* The i-th mixer to time, or list of layers; NULL when there are no more. */
+/* The i-th mixer to time, or list of layers, or model; NULL when there are no more. */
 static const char *timed(const bench_options *o, int i) {
-    if (!o->layers && !strcmp(o->mixer, "all")) return cli_mixer(i);
-    return i ? NULL : o->layers ? o->layers : o->mixer;
+    if (!o->model && !o->layers && !strcmp(o->mixer, "all")) return cli_mixer(i);
+    return i ? NULL : o->model ? o->model : o->layers ? o->layers : o->mixer;
 }
 
-/* Of a mixer, or of --layers, whose preset is then as `init` has it. */
-static il_status make_config(const bench_options *o, const char *mixer, il_config *config, il_error *error) {
+/* Of a mixer, or of --layers, whose preset is then as `init` has it, or of --model. */
+static il_status make_config(const bench *b, const char *mixer, il_config *config) {
+    const bench_options *o = b->options;
+    il_error *error = &b->command->error;
     char of_layers[64];
+    if (o->model) return il_config_load(b->command->engine, o->model, config, error);
     if (!o->layers) return il_config_preset(o->preset, mixer, NULL, config, error);
     cli_mixer_of_layers(o->layers, of_layers);
     il_status status = il_config_preset(o->preset, of_layers, NULL, config, error);
@@ -334,7 +337,7 @@ static il_weight_type dtype_of(const bench *b) {
 /* A model with random weights, held in this type. */
 static il_status make_model(bench *b, const char *mixer, il_weight_type type, il_model **model) {
     il_config config;
-    il_status status = make_config(b->options, mixer, &config, &b->command->error);
+    il_status status = make_config(b, mixer, &config);
     config.weights = type;
     return status ? status : il_model_init(b->command->engine, &config, 0, model, &b->command->error);
 }
@@ -436,16 +439,19 @@ static il_status report(bench *b) {
     return status;
 }
 
-/* What --mixer and --layers leave to time. */
+/* What --model, --mixer and --layers leave to time. */
 static il_status choose_mixers(bench *b, bench_options *o) {
     il_error *error = &b->command->error;
     il_config config;
     il_status status = IL_OK;
     if (o->layers && o->mixer)
         status = cli_fail(error, IL_ERR_ARG, "--mixer and --layers exclude each other");
-    else if (o->layers)
-        status = make_config(o, NULL, &config, error);
+    else if (o->model && (o->preset || o->layers || o->mixer))
+        status = cli_fail(error, IL_ERR_ARG, "--model excludes --preset, --mixer and --layers: it says all of them");
+    if (!o->preset && !o->model) o->preset = "125m";
+    if (!status && o->layers) status = make_config(b, NULL, &config);
     if (status) b->command->wrong_usage = 1;
+    if (!status && o->model) status = make_config(b, NULL, &config);
     if (!o->mixer) o->mixer = "all";
     return status;
 }
@@ -469,17 +475,15 @@ static void sort_contexts(arg_counts *contexts) {
 }
 
 int verb_bench(int argc, char **argv) {
-    bench_options options = {.dtype = "f32",
-                             .preset = "125m",
-                             .workload = "all",
-                             .powercap = ENERGY_POWERCAP,
-                             .repeat = 5,
-                             .sessions = 16,
-                             .minutes_max = 30};
+    bench_options options = {
+        .dtype = "f32", .workload = "all", .powercap = ENERGY_POWERCAP, .repeat = 5, .sessions = 16, .minutes_max = 30};
     cli_mixer_choice mixers = cli_mixer_choices("all");
     arg_option table[] = {
         ARG("--preset", ARG_CHOICE, &options.preset, "{tiny,small,125m,350m,760m,1b}",
             "size of the model, which has random weights (default 125m)"),
+        ARG("--model", ARG_TEXT, &options.model, "DIR",
+            "shape of the model in this directory instead: its config.json alone is read, and the weights are random",
+            READS),
         ARG("--mixer", ARG_CHOICE, &options.mixer, mixers.text, "what mixes tokens in each layer (default all)"),
         ARG("--layers", ARG_TEXT, &options.layers, "NAME,…",
             "mixer of each layer instead; 3*NAME stands for three; a list shorter than the model is repeated"),

@@ -70,7 +70,8 @@ void bench_print_no_energy(const bench_report *r) {
 
 void bench_print_head(const bench_report *r) {
     char peer[64];
-    printf("%s, %s, %d threads; preset %s\n", r->cpu, r->kernels, r->threads, r->preset);
+    printf("%s, %s, %d threads%s%s\n", r->cpu, r->kernels, r->threads, r->preset ? "; preset " : "",
+           r->preset ? r->preset : "");
     printf("limits: our product %.1f GFLOP/s, oneDNN %s, bf16 %s, int8 %s, ", r->limits.gflops_kernel,
            number(peer, sizeof peer, "%.1f GFLOP/s", r->limits.gflops_onednn),
            number((char[32]){0}, 32, "%.1f GFLOP/s", r->limits.gflops_bf16_onednn),
@@ -116,7 +117,7 @@ json_t *bench_json(const bench_report *r) {
     json_t *rows = json_array();
     for (size_t i = 0; i < r->n; i++) json_array_append_new(rows, row_json(&r->rows[i]));
     const il_limits *l = &r->limits;
-    return json_pack("{s:o, s:s, s:i, s:s, s:b, s:{s:f, s:o, s:o, s:o, s:f, s:f}, s:{s:o, s:o}, s:o}", "cpu",
+    return json_pack("{s:o, s:s, s:i, s:s?, s:b, s:{s:f, s:o, s:o, s:o, s:f, s:f}, s:{s:o, s:o}, s:o}", "cpu",
                      cli_json_string(r->cpu), "kernels", r->kernels, "threads", r->threads, "preset", r->preset,
                      "all_logits", r->all_logits, "limits", "gflops_kernel", l->gflops_kernel, "gflops_onednn",
                      positive(l->gflops_onednn), "gflops_bf16_onednn", positive(l->gflops_bf16_onednn),
@@ -150,7 +151,7 @@ void bench_write_csv(FILE *out, const bench_report *r) {
     for (size_t i = 0; i < r->n; i++) {
         const bench_row *row = &r->rows[i];
         put_text(out, r->cpu, ",");
-        fprintf(out, "%s,%d,%s,%s,", r->kernels, r->threads, r->preset, row->workload);
+        fprintf(out, "%s,%d,%s,%s,", r->kernels, r->threads, r->preset ? r->preset : "", row->workload);
         put_text(out, row->mixer ? row->mixer : "", ","); /* a list of layers holds commas */
         fprintf(out, "%s,", row->dtype);
         put_number(out, (double)row->context, ",");
@@ -258,10 +259,9 @@ void bench_write_html(FILE *out, const bench_report *r) {
     fprintf(out, "<h1>What a token costs, by context</h1>\n<p class=\"soft\">");
     chart_text(out, r->cpu, 0);
     fprintf(out,
-            ", %s kernels, %d threads, preset %s, random weights. Limits of this machine in the same run: our "
-            "product "
+            ", %s kernels, %d threads, %s%srandom weights. Limits of this machine in the same run: our product "
             "%.1f GFLOP/s, ",
-            r->kernels, r->threads, r->preset, r->limits.gflops_kernel);
+            r->kernels, r->threads, r->preset ? r->preset : "", r->preset ? " preset, " : "", r->limits.gflops_kernel);
     fprintf(out, "oneDNN %s, ", number(text, sizeof text, "%.1f GFLOP/s", r->limits.gflops_onednn));
     fprintf(out, "bf16 %s, ", number(text, sizeof text, "%.1f GFLOP/s", r->limits.gflops_bf16_onednn));
     fprintf(out, "int8 %s, ", number(text, sizeof text, "%.1f Gop/s", r->limits.gops_int8_onednn));

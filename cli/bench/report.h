@@ -30,7 +30,7 @@ typedef struct bench_row {
 
 typedef struct bench_report {
     char cpu[256];
-    const char *kernels, *preset;
+    const char *kernels, *preset; /* preset: NULL with --model */
     int threads, all_logits;
     il_limits limits;                 /* the best seen */
     const char *powercap, *no_energy; /* no_energy: why joules are unknown; "" */
