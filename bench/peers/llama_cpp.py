@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""llama.cpp beside innerloop: a Transformer of the same size with random weights, which this script writes as GGUF.
+"""llama.cpp beside innerloop: a model of the same shape with random weights, which this script writes as GGUF.
 
-    llama_cpp.py DIR [--types f32,bf16,q8_0,q4_0] [--bench-options "--dtype bf16"]
+    llama_cpp.py DIR [--shape qwen3.5-0.8b] [--types f32,bf16,q8_0,q4_0]
 
 DIR holds llama-bench and llama-batched-bench: build/bin of a build by
     cmake -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build --target llama-bench llama-batched-bench
 of https://github.com/ggml-org/llama.cpp or of vendor/llama.cpp in the source package of PyPI's llama-cpp-python.
-Rows: prefill, decode at 0 and after --depth tokens, 16 sequences. Its caches are f16, as it comes."""
+Without --shape, ours is a model of --preset and --mixer, and theirs a Transformer of the same size. Rows: prefill, decode at
+0 and after --depth tokens, 16 sequences. Ours is held as f32, bf16, int8 or int4. Its caches are f16, as it comes."""
 import json
 import math
 import os
@@ -26,7 +27,30 @@ TYPES = {
     "q8_0": (8, 32, lambda x: struct.pack("<e32b", 0.02 / 127, *(max(-127, min(127, round(v / 0.02 * 50))) for v in x))),
     "q4_0": (2, 32, lambda x: struct.pack("<e", 0.02 / 8) + random.randbytes(16)),
 }
+OUR_TYPES = {"f32": "f32", "bf16": "bf16", "q8_0": "int8", "q4_0": "int4"}
 TILE = 1 << 16  # random values that are repeated
+
+
+def shape(model_type, vocab, width, layers, heads, kv_heads, head, ffn, theta, **more):
+    return {"model_type": model_type, "vocab_size": vocab, "hidden_size": width, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": head, "intermediate_size": ffn,
+            "rope_theta": theta, "rms_norm_eps": 1e-6, "tie_word_embeddings": True, "torch_dtype": "bfloat16", **more}
+
+
+def qwen3_5(width, layers, heads, kv_heads, values, ffn):
+    return shape("qwen3_5_text", 248320, width, layers, heads, kv_heads, 256, ffn, 1e7, partial_rotary_factor=0.25,
+                 linear_num_key_heads=16, linear_num_value_heads=values, linear_key_head_dim=128, linear_value_head_dim=128,
+                 layer_types=[("full" if (i + 1) % 4 == 0 else "linear") + "_attention" for i in range(layers)])
+
+
+SHAPES = {
+    "smollm2-135m": shape("llama", 49152, 576, 30, 9, 3, 64, 1536, 1e5),
+    "smollm2-360m": shape("llama", 49152, 960, 32, 15, 5, 64, 2560, 1e5),
+    "qwen3-0.6b": shape("qwen3", 151936, 1024, 28, 16, 8, 128, 3072, 1e6),
+    "qwen3.5-0.8b": qwen3_5(1024, 24, 8, 2, 16, 3584),
+    "qwen3.5-2b": qwen3_5(2048, 24, 8, 2, 16, 6144),
+    "qwen3.5-4b": qwen3_5(2560, 32, 16, 4, 32, 9216),
+}
 
 
 def text(s):
@@ -135,43 +159,55 @@ def write_gguf(path, c, type_name):
         f.write(b"\0" * (-f.tell() % 32))
 
 
-def run(command):
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stderr[-2000:]}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+def run(command, rate):
+    """What the last line of a program's JSON says, and the peak of its memory: the file that it maps is part of it."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(command, stdout=out, stderr=err, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        out.seek(0), err.seek(0)
+        if status:
+            sys.exit(f"{' '.join(command)}: {err.read()[-2000:]}")
+        row = [json.loads(line) for line in out if line.startswith("{")][-1]
+    return row, {"tokens_per_s": row[rate], "peak_mb": usage.ru_maxrss / 1024}
 
 
 def main():
     parser = pairs.arguments(__doc__)
     parser.add_argument("dir")
+    parser.add_argument("--shape", choices=SHAPES, help="of a real model, for both, in place of --preset and --mixer")
     parser.add_argument("--types", default="f32")
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--depth", type=int, default=2048)
     parser.add_argument("--rows", default="prefill,decode,deep,batch")
     parser.add_argument("--bench-options", default="", help="for innerloop bench")
     args = parser.parse_args()
-    rows, more, threads = args.rows.split(","), shlex.split(args.bench_options), str(args.threads)
+    rows, threads = args.rows.split(","), str(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        init = [args.innerloop, "init", "--preset", args.preset, "--mixer", "self_attention", "--set", "vocab_size=32000",
-                "--out", f"{folder}/model", "--json"]
-        subprocess.run(init, check=True, stdout=subprocess.DEVNULL)
-        with open(f"{folder}/model/config.json") as f:
-            config = json.load(f)
+        if args.shape:
+            config = SHAPES[args.shape]
+            with open(f"{folder}/config.json", "w") as f:
+                json.dump(config, f)
+            args.preset, args.mixer, args.model = args.shape, "its own", folder
+        else:
+            init = [args.innerloop, "init", "--preset", args.preset, "--mixer", "self_attention", "--set", "vocab_size=32000",
+                    "--out", f"{folder}/model", "--json"]
+            subprocess.run(init, check=True, stdout=subprocess.DEVNULL)
+            with open(f"{folder}/model/config.json") as f:
+                config = json.load(f)
         for type_name in args.types.split(","):
             gguf = f"{folder}/{type_name}.gguf"
             write_gguf(gguf, config, type_name)
+            more = ["--dtype", OUR_TYPES[type_name], *shlex.split(args.bench_options)]
 
             def bench(prompt, tokens, depth):
-                row = run([f"{args.dir}/llama-bench", "-m", gguf, "-t", threads, "-r", "1", "-p", str(prompt), "-n", str(tokens),
-                           "-d", str(depth), "-o", "jsonl"])[-1]
+                row, told = run([f"{args.dir}/llama-bench", "-m", gguf, "-t", threads, "-r", "1", "-p", str(prompt), "-n",
+                                 str(tokens), "-d", str(depth), "-o", "jsonl"], "avg_ts")
                 bench.version = row["build_commit"]
-                return {"tokens_per_s": row["avg_ts"]}
+                return told
 
             def batch():
-                row = run([f"{args.dir}/llama-batched-bench", "-m", gguf, "-t", threads, "-c", "4096", "-npp", "16", "-ntg", "64",
-                           "-npl", "16", "--output-format", "jsonl"])[-1]
-                return {"tokens_per_s": row["speed_tg"]}
+                return run([f"{args.dir}/llama-batched-bench", "-m", gguf, "-t", threads, "-c", "4096", "-npp", "16", "-ntg", "64",
+                            "-npl", "16", "--output-format", "jsonl"], "speed_tg")[1]
 
             def compare(name, context, work, peer):
                 if name in rows:

@@ -88,8 +88,10 @@ def serve(about, answer):
 
 def ours(args, work, context, *more):
     """One repetition of `innerloop bench` after its warm-up: tokens/s, and the peak of its memory."""
-    command = [args.innerloop, "bench", "--preset", args.preset, "--mixer", args.mixer, "--work", work, "--context",
-               str(context), "--threads", str(args.threads), "--repeat", "1", "--json", *map(str, more)]
+    model = getattr(args, "model", None)
+    which = ["--model", model] if model else ["--preset", args.preset, "--mixer", args.mixer]
+    command = [args.innerloop, "bench", *which, "--work", work, "--context", str(context), "--threads", str(args.threads),
+               "--repeat", "1", "--json", *map(str, more)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     text = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
