@@ -77,8 +77,8 @@ static il_status best(cli_command *command, const cli_bundled_models *models, me
         if (bits < least) *winner = i;
         if (bits < least) least = bits;
     }
-    cli_note(command->verb, "model %s (bits per byte of the first %zu bytes: %s)", models->names[*winner], bytes,
-             costs);
+    cli_note(command->verb, "model %s (bits per byte of the first %s: %s)", models->names[*winner],
+             cli_count(bytes, "byte"), costs);
     return IL_OK;
 }
 

@@ -134,6 +134,15 @@ void cli_log(void *user, il_log_level level, const char *line) {
     log_line(user, level == IL_LOG_WARN ? "warning: " : "", "%s", line);
 }
 
+const char *cli_count(uint64_t n, const char *unit) {
+    enum { KEPT = 6 };
+    static char counts[KEPT][64];
+    static unsigned next;
+    char *count = counts[next++ % KEPT];
+    snprintf(count, sizeof *counts, "%llu %s%s", (unsigned long long)n, unit, n == 1 ? "" : "s");
+    return count;
+}
+
 /* A message that is too long loses its middle: its end says what is wrong. */
 il_status cli_fail(il_error *error, il_status status, const char *format, ...) {
     static const char gap[] = "…";

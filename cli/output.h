@@ -24,6 +24,8 @@ void cli_log(void *user, il_log_level level, const char *line);
 /* A name from outside as it may be shown: control characters and bytes that are not UTF-8 as \xHH. Good until the
  * fourth call after this one. */
 const char *cli_shown(const char *name);
+/* "1 token", "2 tokens". Good until the sixth call after this one. */
+const char *cli_count(uint64_t n, const char *unit);
 /* Messages that begin with `path` begin with `name` instead, and cli_shown gives that. Both must stay. */
 void cli_rename(const char *path, const char *name);
 

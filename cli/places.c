@@ -1,6 +1,7 @@
 /* places.c: see places.h. Files are the same when their device and inode are; what does not exist yet, when its folder
  * is the same and its name. Only regular files count: nothing is lost where a pipe is read and written. */
 #include "places.h"
+#include "bundled_model.h"
 #include "files.h"
 #include "output.h"
 
@@ -79,6 +80,19 @@ static void add_folder(places *list, const arg_option *option, const char *path,
         if (is_of_model(entry->d_name) && !fstatat(dirfd(dir), entry->d_name, &info, 0))
             identify(add(list, option, NULL, cli_format("%s of %s", entry->d_name, name)), &info);
     closedir(dir);
+}
+
+/* The models that are read where --model names none or a bundled one. */
+static void add_bundled(places *list, const arg_option *option, const char *word) {
+    cli_bundled_models models;
+    il_error unused; /* who loads it says that there is none */
+    if (cli_bundled_models_find(word, &models, &unused)) return;
+    for (size_t i = 0; i < models.n; i++) {
+        char *name = cli_format("the model %s", models.names[i]);
+        add_folder(list, option, models.dirs[i], name);
+        free(name);
+    }
+    cli_bundled_models_free(&models);
 }
 
 static void add_input(places *list, const arg_option *option, const char **path, const char *name) {
@@ -191,7 +205,9 @@ static il_status check_folder(const char *path, il_error *error) {
 static il_status check_output(const places *outputs, const place *p, il_error *error) {
     if (is_folder(p)) return check_folder(*p->path, error);
     if (!p->exists && !p->real && is_made(outputs, *p->path)) return IL_OK;
-    return il_output_check(p->is_stdout ? "/dev/stdout" : *p->path, error);
+    static const char standard[] = "/dev/stdout";
+    if (p->is_stdout) cli_rename(standard, "standard output");
+    return il_output_check(p->is_stdout ? standard : *p->path, error);
 }
 
 /* ---- both ---- */
@@ -199,8 +215,11 @@ static il_status check_output(const places *outputs, const place *p, il_error *e
 static void gather(arg_spec *spec, places *inputs, places *outputs) {
     for (size_t i = 0; i < spec->n_options; i++) {
         arg_option *option = &spec->options[i];
-        if (!option->given || option->place == ARG_ANY) continue;
         const char **paths = option->value;
+        if (option->place == ARG_READS && !strcmp(option->name, "--model") &&
+            (!option->given || !cli_path_exists(*paths, "config.json")))
+            add_bundled(inputs, option, *paths);
+        if (!option->given || option->place == ARG_ANY) continue;
         size_t n = 1;
         if (option->kind == ARG_LIST || option->kind == ARG_REPEAT) {
             arg_list *list = option->value;
@@ -244,6 +263,19 @@ static il_status compare(const arg_spec *spec, const places *inputs, const place
     return IL_OK;
 }
 
+/* What is given twice in one list is read twice, which nobody may have meant. */
+static void note_repeated(const arg_spec *spec, const places *inputs) {
+    for (size_t i = 0; i < inputs->n; i++)
+        for (size_t k = 0; k < i; k++) {
+            const place *now = &inputs->items[i], *before = &inputs->items[k];
+            if (!now->path || !before->path || now->option != before->option || !are_same(now, before)) continue;
+            char *other = cli_format(strcmp(*now->path, *before->path) ? " (as %s)" : "", *before->path);
+            cli_note(spec->verb, "%s is given twice%s and read twice", cli_shown(*now->path), other);
+            free(other);
+            break;
+        }
+}
+
 il_status cli_places_check(arg_spec *spec, int *usage, il_error *error) {
     struct stat info;
     places inputs = {0}, outputs = {0};
@@ -255,6 +287,7 @@ il_status cli_places_check(arg_spec *spec, int *usage, il_error *error) {
     if (!standard && !fstat(STDOUT_FILENO, &info))
         identify(add(&outputs, NULL, NULL, cli_format("standard output")), &info);
     il_status status = compare(spec, &inputs, &outputs, error);
+    if (!status) note_repeated(spec, &inputs);
     *usage = status != IL_OK;
     for (size_t i = 0; i < n && !status; i++) status = check_output(&outputs, &outputs.items[i], error);
     if (!status && standard) status = take_stdout(standard, error);

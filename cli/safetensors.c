@@ -84,6 +84,19 @@ static json_t *read_header(FILE *stream, const char *path, uint64_t size, il_err
     return NULL;
 }
 
+int cli_safetensors_is_state(const char *path) {
+    struct stat info;
+    il_error unused;
+    FILE *stream = fopen(path, "rb");
+    json_t *header =
+        stream && !fstat(fileno(stream), &info) ? read_header(stream, path, (uint64_t)info.st_size, &unused) : NULL;
+    const char *format = json_string_value(json_object_get(json_object_get(header, "__metadata__"), "format"));
+    int is_state = format && !strcmp(format, "innerloop-state");
+    json_decref(header);
+    if (stream) fclose(stream);
+    return is_state;
+}
+
 il_status cli_safetensors_describe(il_engine *engine, const char *path, json_t *object, il_error *error) {
     il_status status = il_tensors_check(engine, path, error);
     if (status) return status;

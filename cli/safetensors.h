@@ -12,5 +12,7 @@ il_status cli_safetensors_write(const char *path, const il_model *model, const f
 /* What the library would refuse is refused. Adds "metadata" (if the file has any), "bytes" and "tensors" to object:
  * name, dtype and shape of each, in file order. */
 il_status cli_safetensors_describe(il_engine *engine, const char *path, json_t *object, il_error *error);
+/* Whether a regular file says of itself that it is a state; 0 also where it cannot be read. */
+int cli_safetensors_is_state(const char *path);
 
 #endif

@@ -380,6 +380,13 @@ static void test_inspect_model(void **state) {
     }
     assert_true(sum == support_number(object, "parameters"));
     json_t *file = support_json("inspect m/model.safetensors");
+    size_t bytes;
+    char *weights = support_read("m/model.safetensors", &bytes);
+    support_write("weights", weights, bytes); /* whatever its name is */
+    free(weights);
+    json_t *named = support_json("inspect weights");
+    assert_true(json_equal(json_object_get(file, "tensors"), json_object_get(named, "tensors")));
+    json_decref(named);
     assert_string_equal(support_string(file, "kind"), "safetensors");
     assert_int_equal(json_array_size(json_object_get(file, "tensors")), json_array_size(tensors));
     char *text = support_done("inspect m");
@@ -427,6 +434,11 @@ static void test_inspect_refusals(void **state) {
     support_write("checkpoint/trainer.json", large, (1 << 20) + 1);
     free(large);
     support_refused(1, "more than 1024 KiB are not read", "inspect checkpoint");
+    static const char *const pipes[] = {"pipe", "pipe.bin", "pipe.model", "pipe.safetensors", "pipe.ilstate"};
+    for (size_t i = 0; i < sizeof pipes / sizeof *pipes; i++) {
+        assert_int_equal(mkfifo(pipes[i], 0600), 0); /* nobody writes */
+        support_refused(1, "not a file", "inspect %s", pipes[i]);
+    }
     support_refused(1, "bad.bin", "inspect bad.bin");
     support_refused(1, "bad.npy", "inspect bad.npy");
     support_refused(1, "bad.model", "inspect bad.model");

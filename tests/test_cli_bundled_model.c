@@ -151,8 +151,35 @@ static void test_places(void **state) {
     expect_complaint("tree/build/innerloop", "INNERLOOP_MODEL: no model (config.json) in nowhere");
 }
 
+/* The files of the model that is read when none is named, or by the name of a bundled one, are no place to write. */
+static void test_outputs_in_it(void **state) {
+    (void)state;
+    static const char *const lines[] = {"compress book.txt n/config.json", "score --html n/config.json book.txt",
+                                        "read --save-state n/config.json book.txt",
+                                        "eval --data book.txt --per-token n/config.json",
+                                        "generate --prompt a --max-tokens 2 --save-state n/config.json"};
+    assert_int_equal(setenv("INNERLOOP_MODEL", "n", 1), 0);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        support_refused(2, "config.json of the model n are the same file", "%s", lines[i]);
+        free(support_done("inspect n"));
+    }
+    unsetenv("INNERLOOP_MODEL");
+    free(support_done("compress --model m book.txt n/small")); /* of the model that is read alone */
+    assert_int_equal(unlink("n/small"), 0);
+    if (access("tree/models/reader", F_OK)) skip(); /* emulated */
+    char *command = malloc(strlen(home) + 32);
+    assert_non_null(command);
+    sprintf(command, "%s/tree/build/innerloop", home);
+    support_command = command;
+    support_refused(2, "config.json of the model reader are the same file",
+                    "compress --model reader book.txt m/config.json");
+    support_refused(2, "config.json of the model reader are the same file", "compress book.txt m/config.json");
+    support_command = INNERLOOP;
+    free(command);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_environment), cmocka_unit_test(test_inspect),
-                                       cmocka_unit_test(test_places)};
+                                       cmocka_unit_test(test_places), cmocka_unit_test(test_outputs_in_it)};
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -59,7 +59,7 @@ static void test_another_machine(void **state) {
     json_decref(report);
     support_run run = support_cli(NULL, "doctor --against bent.json --json");
     assert_int_equal(run.code, 1);
-    assert_non_null(strstr(run.err, "checks failed, first ttt_linear transformer on portable, 1 threads: losses "));
+    assert_non_null(strstr(run.err, "checks failed, first ttt_linear transformer on portable, 1 thread: losses "));
     assert_non_null(strstr(run.err, "but 0123456789abcdef in bent.json"));
     json_t *object = json_loads(run.out, 0, NULL);
     assert_true(json_is_false(json_object_get(object, "passed")));

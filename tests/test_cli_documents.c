@@ -248,6 +248,26 @@ static void test_memory_of_text(void **state) {
     support_run_free(&large);
 }
 
+/* A text that comes twice in a list is said to. */
+static void test_a_text_twice(void **state) {
+    (void)state;
+    support_write("one.txt", "a text\n", 7);
+    support_write("two.txt", "a text\n", 7);
+    assert_int_equal(symlink("one.txt", "again.txt"), 0);
+    static const char *const lines[][2] = {
+        {"one.txt two.txt", NULL},
+        {"one.txt two.txt one.txt", "one.txt is given twice and read twice"},
+        {"one.txt again.txt", "again.txt is given twice (as one.txt) and read twice"}};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        support_run run = support_cli(NULL, "tokenize --tokenizer bytes --out twice %s", lines[i][0]);
+        if (lines[i][1] ? !strstr(run.err, lines[i][1]) : strstr(run.err, "twice") != NULL) fail_msg("%s", run.err);
+        support_run_free(&run);
+    }
+    support_run run = support_cli(NULL, "train one.txt one.txt");
+    assert_non_null(strstr(run.err, "train: one.txt is given twice and read twice\n"));
+    support_run_free(&run);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
@@ -256,6 +276,7 @@ int main(void) {
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_tokens_without_header),
         cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_a_text_twice),
         cmocka_unit_test(test_memory),
         cmocka_unit_test(test_memory_of_text),
     };

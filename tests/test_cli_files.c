@@ -202,6 +202,8 @@ static void test_closed_streams(void **state) {
     support_same_files("state", "s");
     assert_int_equal(shell("$IL inspect m >&- 2> err"), 1);
     assert_says("standard output: Bad file descriptor");
+    assert_int_equal(shell("$IL compress --model m book.txt - >&- 2> err"), 1);
+    assert_says("compress: standard output: ");
     assert_int_equal(shell("$IL score --model m - <&- > out 2> err"), 1);
     assert_says("standard input");
 }

@@ -259,9 +259,9 @@ static void test_refusals(void **state) {
 #define GAIN "eval --model m --reading-gain "
     support_refused(1, "book.txt: text; books with authors are JSON", GAIN "--data book.txt");
     support_refused(1, "nowhere.jsonl: cannot open: No such file", GAIN "--data nowhere.jsonl");
-    support_refused(1, "at least 2 authors are needed; 0 authors have one", GAIN "--data books.jsonl");
+    support_refused(1, "at least 2 authors are needed; those in it are by 0 authors", GAIN "--data books.jsonl");
     write_books("one.jsonl", one_author, 3, 0);
-    support_refused(1, "needed; 1 authors have one", GAIN "--data one.jsonl " SIZES);
+    support_refused(1, "needed; those in it are by 1 author", GAIN "--data one.jsonl " SIZES);
     support_refused(1,
                     "C\xC3\xA9line has room for 7 targets of 150 bytes with 400 before them; more are needed for 100",
                     GAIN "--data books.jsonl --placements 100 " SIZES);

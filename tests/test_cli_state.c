@@ -278,6 +278,42 @@ static void test_stop_inside_a_token(void **state) {
     il_engine_close(engine);
 }
 
+/* The last line counts with its tokens, whether it has an end or not. */
+static void test_progress_counts_the_last_line(void **state) {
+    (void)state;
+    static const char *const texts[][2] = {
+        {"ab", "byte 2/2, 3 tokens, "}, {"ab\n", "byte 3/3, 4 tokens, "}, {"a\nbc", "byte 4/4, 5 tokens, "}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        support_write("short.txt", texts[i][0], strlen(texts[i][0]));
+        support_run run = support_cli(NULL, "read --model m --save-state short.ilstate short.txt");
+        assert_int_equal(run.code, 0);
+        if (!strstr(run.err, texts[i][1])) fail_msg("\"%s\" lacks \"%s\"", run.err, texts[i][1]);
+        support_run_free(&run);
+    }
+}
+
+/* One of a thing is not several. */
+static void test_one_token_is_no_plural(void **state) {
+    (void)state;
+    static const char *const lines[][2] = {
+        {"read --model m --save-state one.ilstate one.txt", "read 2 tokens (1 byte of text)"},
+        {"read --model m --load-state one.ilstate --save-state two.ilstate one.txt", "read 1 token (1 byte of text)"},
+        {"generate --model m --load-state one.ilstate --prompt a --max-tokens 1", "1 prompt token in "},
+        {"generate --model m --prompt a --max-tokens 1", ", 1 token in "},
+        {"score --model m --by line --threshold 0 one.txt", "1 token, 1 byte, "},
+        {"score --model m --by line --threshold 0 one.txt", "1 line above 0"},
+        {"compress --model m one.txt one.ilc", "1 byte to "},
+        {"train one.txt", "one.txt: 1 byte of text;"},
+        {"eval --model m --data one.txt", "in 1 sequence of 1"}};
+    support_write("one.txt", "a", 1);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        support_run run = support_cli(NULL, "%s", lines[i][0]);
+        if (!strstr(run.err, lines[i][1]) && !strstr(run.out, lines[i][1]))
+            fail_msg("%s: \"%s%s\" lacks \"%s\"", lines[i][0], run.out, run.err, lines[i][1]);
+        support_run_free(&run);
+    }
+}
+
 static void test_inspect_state(void **state) {
     (void)state;
     free(support_done("read --model m --save-state i.ilstate book.txt"));
@@ -299,6 +335,12 @@ static void test_inspect_state(void **state) {
                     support_number(layer, "loss_before") - support_number(layer, "loss_after"));
     }
     json_decref(full);
+    assert_int_equal(rename("i.ilstate", "i.other"), 0); /* whatever its name is */
+    full = support_json("inspect --model m i.other");
+    assert_string_equal(support_string(full, "kind"), "state");
+    assert_true(support_number(full, "position") == 30001);
+    json_decref(full);
+    assert_int_equal(rename("i.other", "i.ilstate"), 0);
     char *text = support_done("inspect --model m i.ilstate");
     assert_non_null(strstr(text, "layer "));
     assert_non_null(strstr(text, "position                 30001\n"));
@@ -420,6 +462,8 @@ int main(void) {
         cmocka_unit_test(test_generate_goes_on),
         cmocka_unit_test(test_stop_between_tokens),
         cmocka_unit_test(test_stop_inside_a_token),
+        cmocka_unit_test(test_progress_counts_the_last_line),
+        cmocka_unit_test(test_one_token_is_no_plural),
         cmocka_unit_test(test_inspect_state),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_interrupt),

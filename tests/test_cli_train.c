@@ -6,6 +6,7 @@
 #include "support_cli_models.h"
 #include "support_files.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -233,7 +234,7 @@ static void test_validation_is_eval(void **state) {
     json_decref(eval);
     json_decref(result);
     static const char *const says[][2] = {{"", "val.txt, read whole, as it will be in use; best is in bits per byte"},
-                                          {"--fresh", "val.txt, in windows of --seq-len"}};
+                                          {"--fresh", "val.txt, in windows of 16 tokens;"}};
     for (int i = 0; i < 2; i++) {
         support_run run =
             support_cli(NULL, "train --model m --data book.txt --out says%d %s %s --val val.txt", i, SHORT, says[i][0]);
@@ -504,6 +505,26 @@ static void test_kill_and_resume(void **state) {
     assert_goes_on_as_if_never_stopped("killed", "killed.jsonl");
 }
 
+/* Killed before there is a checkpoint it leaves a lock, which the next run takes over and removes. */
+static void test_killed_before_a_checkpoint(void **state) {
+    (void)state;
+    const char *line = "train --model m --data docs.jsonl --out early --steps %d --batch-tokens 512 --seq-len 64 "
+                       "--log early.jsonl";
+    pid_t child = support_cli_start(line, 100000);
+    wait_for_lines("early.jsonl", 1);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(support_cli_wait(child), -SIGKILL);
+    assert_int_equal(access("early/latest", F_OK), -1);
+    free(support_done(line, 1));
+    DIR *dir = opendir("early");
+    assert_non_null(dir);
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            strcmp(entry->d_name, "latest") != 0 && strcmp(entry->d_name, "step-1") != 0)
+            fail_msg("early/%s is left", entry->d_name);
+    closedir(dir);
+}
+
 static void test_resume_of_a_finished_run(void **state) {
     (void)state;
     free(support_done("train --model m --data book.txt --out done %s --log done.jsonl", SHORT));
@@ -574,6 +595,7 @@ int main(void) {
         cmocka_unit_test(test_divergence),
         cmocka_unit_test(test_interrupt_and_resume),
         cmocka_unit_test(test_kill_and_resume),
+        cmocka_unit_test(test_killed_before_a_checkpoint),
         cmocka_unit_test(test_resume_of_a_finished_run),
         cmocka_unit_test(test_resume_with_changes),
         cmocka_unit_test(test_one_run_a_folder),

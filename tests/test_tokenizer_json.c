@@ -331,6 +331,12 @@ static void other_kinds_are_refused(void **state) {
     (void)state;
     const il_status no = IL_ERR_UNSUPPORTED;
     REFUSED(model, "\"type\":\"Unigram\"", no, "model: Unigram is not supported");
+    parts word_piece = good; /* its normalizer and the rest, which go with it, are not what is missing */
+    word_piece.model = "\"type\":\"WordPiece\"";
+    word_piece.normalizer = "{\"type\":\"BertNormalizer\"}";
+    word_piece.pre_tokenizer = "{\"type\":\"BertPreTokenizer\"}";
+    word_piece.decoder = "{\"type\":\"WordPiece\"}";
+    refused(word_piece, no, "model: WordPiece is not supported");
     REFUSED(model, "\"type\":\"BPE\",\"dropout\":0.1", no, "dropout");
     REFUSED(model, "\"type\":\"BPE\",\"continuing_subword_prefix\":\"##\"", no, "continuing_subword_prefix");
     REFUSED(model, "\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"", no, "end_of_word_suffix");

@@ -70,8 +70,8 @@ void bench_print_no_energy(const bench_report *r) {
 
 void bench_print_head(const bench_report *r) {
     char peer[64];
-    printf("%s, %s, %d threads%s%s\n", r->cpu, r->kernels, r->threads, r->preset ? "; preset " : "",
-           r->preset ? r->preset : "");
+    printf("%s, %s, %s%s%s\n", r->cpu, r->kernels, cli_count((uint64_t)r->threads, "thread"),
+           r->preset ? "; preset " : "", r->preset ? r->preset : "");
     printf("limits: our product %.1f GFLOP/s, oneDNN %s, bf16 %s, int8 %s, ", r->limits.gflops_kernel,
            number(peer, sizeof peer, "%.1f GFLOP/s", r->limits.gflops_onednn),
            number((char[32]){0}, 32, "%.1f GFLOP/s", r->limits.gflops_bf16_onednn),
@@ -259,9 +259,10 @@ void bench_write_html(FILE *out, const bench_report *r) {
     fprintf(out, "<h1>What a token costs, by context</h1>\n<p class=\"soft\">");
     chart_text(out, r->cpu, 0);
     fprintf(out,
-            ", %s kernels, %d threads, %s%srandom weights. Limits of this machine in the same run: our product "
+            ", %s kernels, %s, %s%srandom weights. Limits of this machine in the same run: our product "
             "%.1f GFLOP/s, ",
-            r->kernels, r->threads, r->preset ? r->preset : "", r->preset ? " preset, " : "", r->limits.gflops_kernel);
+            r->kernels, cli_count((uint64_t)r->threads, "thread"), r->preset ? r->preset : "",
+            r->preset ? " preset, " : "", r->limits.gflops_kernel);
     fprintf(out, "oneDNN %s, ", number(text, sizeof text, "%.1f GFLOP/s", r->limits.gflops_onednn));
     fprintf(out, "bf16 %s, ", number(text, sizeof text, "%.1f GFLOP/s", r->limits.gflops_bf16_onednn));
     fprintf(out, "int8 %s, ", number(text, sizeof text, "%.1f Gop/s", r->limits.gops_int8_onednn));

@@ -60,7 +60,7 @@ static void report(const cli_command *command, const char *path, size_t original
                                  cli_json_real(bits), "seconds", cli_json_real(seconds), "bytes_per_s",
                                  cli_json_real(rate)));
     } else {
-        cli_note(command->verb, "%zu bytes %s %zu (%.3f bits per byte) in %.2f s", original,
+        cli_note(command->verb, "%s %s %zu (%.3f bits per byte) in %.2f s", cli_count(original, "byte"),
                  command->verb[0] == 'c' ? "to" : "from", compressed, original ? bits : 0.0, seconds);
     }
 }

@@ -397,7 +397,8 @@ static void print_text(const doctor *d) {
     for (size_t i = 0; i < d->n; i++) {
         const check *c = &d->checks[i];
         if (c->wrong[0])
-            printf("wrong      %s, %s, %d threads: %s\n", c->model->name, c->kernels, c->threads, c->wrong);
+            printf("wrong      %s, %s, %s: %s\n", c->model->name, c->kernels, cli_count((uint64_t)c->threads, "thread"),
+                   c->wrong);
     }
 }
 
@@ -442,9 +443,9 @@ int verb_doctor(int argc, char **argv) {
     if (!status && !spec.json) print_text(&d);
     for (size_t i = 0; i < d.n && !status; i++)
         if (d.checks[i].wrong[0])
-            status = cli_fail(&command.error, IL_ERR_MISMATCH,
-                              "%zu of %zu checks failed, first %s on %s, %d threads: %s", d.failed, d.n,
-                              d.checks[i].model->name, d.checks[i].kernels, d.checks[i].threads, d.checks[i].wrong);
+            status = cli_fail(&command.error, IL_ERR_MISMATCH, "%zu of %s failed, first %s on %s, %s: %s", d.failed,
+                              cli_count(d.n, "check"), d.checks[i].model->name, d.checks[i].kernels,
+                              cli_count((uint64_t)d.checks[i].threads, "thread"), d.checks[i].wrong);
     json_decref(d.against);
     free(d.checks);
     free(d.models);

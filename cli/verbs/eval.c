@@ -64,8 +64,8 @@ static size_t bucket_of(size_t position) {
 static il_status cut(evaluation *e) {
     size_t available = e->n_tokens ? e->n_tokens - 1 : 0;
     if (!available)
-        return cli_fail(&e->command->error, IL_ERR_ARG, "%s holds %zu tokens; at least 2 are needed", e->options->data,
-                        e->n_tokens);
+        return cli_fail(&e->command->error, IL_ERR_ARG, "%s holds %s; at least 2 are needed", e->options->data,
+                        cli_count(e->n_tokens, "token"));
     if (e->options->tokens_max && e->options->tokens_max < available) available = (size_t)e->options->tokens_max;
     e->length = e->options->length && e->options->length < available ? (size_t)e->options->length : available;
     e->sequences = available / e->length;
@@ -235,7 +235,8 @@ static void print_json(const evaluation *e, double nll, double bits_per_byte) {
 }
 
 static void print_text(const evaluation *e, double nll, double bits_per_byte) {
-    printf("tokens          %llu in %zu sequences of %zu\n", (unsigned long long)e->counted, e->sequences, e->length);
+    printf("tokens          %llu in %s of %zu\n", (unsigned long long)e->counted, cli_count(e->sequences, "sequence"),
+           e->length);
     printf("nll             %.6f\n", nll);
     printf("ppl             %.4f\n", exp(nll));
     if (isfinite(bits_per_byte)) printf("bits per byte   %.6f\n", bits_per_byte);

@@ -116,9 +116,9 @@ static il_status fill(measuring *m, author_slots *authors, size_t n_authors, uin
         author_slots *short_of = pair->a->used == pair->a->n ? pair->a : pair->b;
         if (short_of->used == short_of->n) {
             status = cli_fail(&m->command->error, IL_ERR_ARG,
-                              "%s: %s has room for %zu targets of %zu bytes with %zu before them; more are needed for "
+                              "%s: %s has room for %s of %zu bytes with %zu before them; more are needed for "
                               "%zu placements",
-                              m->options->data, m->books.authors[short_of->index], short_of->n,
+                              m->options->data, m->books.authors[short_of->index], cli_count(short_of->n, "target"),
                               (size_t)m->options->next_bytes, (size_t)m->options->read_bytes, m->n);
             break;
         }
@@ -148,8 +148,9 @@ static il_status choose(measuring *m) {
     m->placements = cli_alloc(m->n, sizeof *m->placements);
     if (n < 2)
         status = cli_fail(&m->command->error, IL_ERR_ARG,
-                          "%s: books of %zu bytes or more by at least 2 authors are needed; %zu authors have one",
-                          m->options->data, (size_t)(m->options->read_bytes + m->options->next_bytes), n);
+                          "%s: books of %zu bytes or more by at least 2 authors are needed; those in it are by %s",
+                          m->options->data, (size_t)(m->options->read_bytes + m->options->next_bytes),
+                          cli_count(n, "author"));
     else
         status = fill(m, authors, n, &random);
     for (size_t i = 0; i < n; i++) free(authors[i].slots);
@@ -381,9 +382,9 @@ static void print_json(const measuring *m) {
 }
 
 static void print_text(const measuring *m) {
-    printf("%zu targets of %llu bytes in %zu pairs, after reading %llu bytes; %zu authors\n\n", m->n,
-           (unsigned long long)m->options->next_bytes, m->n / 2, (unsigned long long)m->options->read_bytes,
-           m->authors);
+    printf("%s of %s in %s, after reading %s; %zu authors\n\n", cli_count(m->n, "target"),
+           cli_count(m->options->next_bytes, "byte"), cli_count(m->n / 2, "pair"),
+           cli_count(m->options->read_bytes, "byte"), m->authors);
     printf("%-34s %10s %10s\n", "bits per byte after", "learning", "frozen");
     static const char *const after[CONDITIONS] = {"  nothing", "  the same author", "  another author"};
     for (int c = 0; c < CONDITIONS; c++)

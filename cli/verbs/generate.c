@@ -332,8 +332,9 @@ static il_status generate(generation *g) {
     } else {
         if (g->outlet.bytes && g->outlet.text[g->outlet.bytes - 1] != '\n') putchar('\n'); /* as text files end */
         fflush(stdout);
-        cli_note(command->verb, "%zu prompt tokens in %.2f s, %llu tokens in %.2f s (%.1f tokens/s), finish: %s",
-                 g->n_prompt, g->prompt_seconds, (unsigned long long)g->generated, g->seconds, rate, g->finish);
+        cli_note(command->verb, "%s in %.2f s, %s in %.2f s (%.1f tokens/s), finish: %s",
+                 cli_count(g->n_prompt, "prompt token"), g->prompt_seconds, cli_count(g->generated, "token"),
+                 g->seconds, rate, g->finish);
     }
     return status;
 }

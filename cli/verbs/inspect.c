@@ -246,6 +246,11 @@ static il_status inspect_state(inspection *in) {
     return status ? status : cli_safetensors_describe(in->command->engine, in->path, in->object, error);
 }
 
+static il_status inspect_tensors(inspection *in) {
+    set(in, "kind", json_string("safetensors"));
+    return cli_safetensors_describe(in->command->engine, in->path, in->object, &in->command->error);
+}
+
 /* The header of compressed data. */
 static il_status inspect_compressed(inspection *in) {
     il_error *error = &in->command->error;
@@ -274,14 +279,20 @@ static il_status inspect_compressed(inspection *in) {
     return IL_OK;
 }
 
-/* Whatever its name is. */
-static int is_compressed(const char *path) {
-    char begins[4] = "";
+/* What the file says of itself, whatever its name is; NULL: nothing. */
+typedef il_status inspect_one(inspection *in);
+static inspect_one *by_content(const char *path) {
+    unsigned char begins[9] = "";
     FILE *stream = fopen(path, "rb");
-    if (!stream) return 0;
+    if (!stream) return NULL;
     size_t n = fread(begins, 1, sizeof begins, stream);
     fclose(stream);
-    return n == sizeof begins && !memcmp(begins, "ILC\x1a", sizeof begins);
+    if (n >= 4 && !memcmp(begins, "ILC\x1a", 4)) return inspect_compressed;
+    if (n >= 6 && !memcmp(begins, "\x93NUMPY", 6)) return inspect_tokens;
+    if (n >= 4 && (!memcmp(begins, "\x88\xd8\x34\x01", 4) || !memcmp(begins, "\xa1\xd9\x34\x01", 4)))
+        return inspect_tokens; /* a shard's number, 20240520 or 20240801 */
+    if (n == sizeof begins && begins[8] == '{') return cli_safetensors_is_state(path) ? inspect_state : inspect_tensors;
+    return NULL;
 }
 
 static int ends_in(const char *path, const char *ending) {
@@ -303,14 +314,14 @@ static il_status inspect(inspection *in) {
         }
         return cli_fail(error, IL_ERR_FORMAT, "%s holds neither a model (config.json) nor a run (latest)", in->path);
     }
-    if (S_ISREG(info.st_mode) && (is_compressed(in->path) || ends_in(in->path, ".ilc"))) return inspect_compressed(in);
+    if (!S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", in->path);
+    inspect_one *inspect_it = by_content(in->path);
+    if (inspect_it) return inspect_it(in);
+    if (ends_in(in->path, ".ilc")) return inspect_compressed(in);
     if (ends_in(in->path, ".bin") || ends_in(in->path, ".npy")) return inspect_tokens(in);
     if (ends_in(in->path, ".model") || ends_in(in->path, ".json")) return inspect_tokenizer(in);
     if (ends_in(in->path, ".ilstate")) return inspect_state(in);
-    if (ends_in(in->path, ".safetensors")) {
-        set(in, "kind", json_string("safetensors"));
-        return cli_safetensors_describe(in->command->engine, in->path, in->object, error);
-    }
+    if (ends_in(in->path, ".safetensors")) return inspect_tensors(in);
     return cli_fail(error, IL_ERR_UNSUPPORTED,
                     "%s: neither a directory nor a file whose name ends in .bin or .npy (token shards), .model or "
                     ".json (tokenizers), .safetensors (tensors), .ilstate (states) or .ilc (compressed)",

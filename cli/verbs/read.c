@@ -79,8 +79,10 @@ static il_status read_all(reading *r) {
         if (!status) status = feed(r);
         if (!size || status) continue;
         char detail[64];
-        snprintf(detail, sizeof detail, "%llu tokens, %.0f tokens/s", (unsigned long long)read_so_far(r), rate(r));
-        cli_progress_show(&progress, r->lines.came < size ? r->lines.came : size, detail);
+        snprintf(detail, sizeof detail, "%s, %.0f tokens/s", cli_count(read_so_far(r), "token"), rate(r));
+        /* A line without an end is taken at the end of the text, after the last byte has come. */
+        uint64_t most = r->lines.ended ? size : size - 1;
+        cli_progress_show(&progress, r->lines.came < most ? r->lines.came : most, detail);
     }
     if (size) cli_progress_end(&progress);
     return status;
@@ -120,9 +122,9 @@ static il_status read_text(reading *r, const read_options *options, const char *
                                  cli_json_real(seconds), "tokens_per_s", cli_json_real(rate(r)), "interrupted",
                                  cli_interrupted() != 0));
     else
-        printf("%s: position %llu, %llu bytes; read %llu tokens (%llu bytes of text) in %.1f s, %.0f tokens/s%s\n",
-               cli_shown(options->save), position, size, tokens, bytes, seconds, rate(r),
-               cli_interrupted() ? ", interrupted" : "");
+        printf("%s: position %llu, %s; read %s (%s of text) in %.1f s, %.0f tokens/s%s\n", cli_shown(options->save),
+               position, cli_count(size, "byte"), cli_count(tokens, "token"), cli_count(bytes, "byte"), seconds,
+               rate(r), cli_interrupted() ? ", interrupted" : "");
     return IL_OK;
 }
 

@@ -329,17 +329,17 @@ il_status score_html_passage(score_html *html, const score_unit *unit, il_error 
 }
 
 static il_status put_facts(score_html *html, const score_unit *all, uint64_t above, il_error *error) {
-    static const char *const names[] = {"tokens", "lines", "passages"};
+    static const char *const names[] = {"token", "line", "passage"};
     const score_view *view = html->view;
     il_status status =
-        put(html, error, "<p class=\"facts\" style=\"padding:0\">%llu bytes, %llu tokens, %llu lines; %s; model %.12s",
-            (unsigned long long)all->bytes, (unsigned long long)all->tokens, (unsigned long long)all->lines,
+        put(html, error, "<p class=\"facts\" style=\"padding:0\">%s, %s, %s; %s; model %.12s",
+            cli_count(all->bytes, "byte"), cli_count(all->tokens, "token"), cli_count(all->lines, "line"),
             view->frozen ? "frozen: the model did not learn while it read" : "the model learned while it read",
             view->model);
     if (!status && view->relative && all->bytes)
         status = put(html, error, "; %.3f bits per byte in all", score_per_byte(all));
     if (!status && view->has_threshold)
-        status = put(html, error, "; %llu %s above %g", (unsigned long long)above, names[view->by], view->threshold);
+        status = put(html, error, "; %s above %g", cli_count(above, names[view->by]), view->threshold);
     return status ? status : put(html, error, "</p>\n");
 }
 

@@ -211,7 +211,7 @@ void score_print_entry(score_printer *printer, const score_entry *entry) {
 }
 
 void score_print_end(score_printer *printer, const char *verb, const score_unit *all, const score_end *end) {
-    static const char *const names[] = {"tokens", "lines", "passages"};
+    static const char *const names[] = {"token", "line", "passage"};
     double rate = end->seconds > 0 ? (double)(all->tokens + end->learned_tokens) / end->seconds : NAN;
     if (printer->view->json) {
         json_t *object = sums(all);
@@ -239,16 +239,15 @@ void score_print_end(score_printer *printer, const char *verb, const score_unit 
         snprintf(relative, sizeof relative, ", %+.4f by what it learned of the text",
                  score_relative(all, SCORE_BY_PASSAGE));
     if (printer->view->has_threshold && !isfinite(printer->view->threshold))
-        snprintf(marked, sizeof marked, ", too few %s for a quantile of %.15g", names[printer->view->by],
+        snprintf(marked, sizeof marked, ", too few %ss for a quantile of %.15g", names[printer->view->by],
                  printer->view->quantile);
     else if (printer->view->has_threshold)
-        snprintf(marked, sizeof marked, ", %llu %s above %g", (unsigned long long)end->above, names[printer->view->by],
+        snprintf(marked, sizeof marked, ", %s above %g", cli_count(end->above, names[printer->view->by]),
                  printer->view->threshold);
-    if (end->learned)
-        snprintf(learned, sizeof learned, "after the first %llu lines: ", (unsigned long long)end->learned);
+    if (end->learned) snprintf(learned, sizeof learned, "after the first %s: ", cli_count(end->learned, "line"));
     fflush(stdout);
-    cli_note(verb, "%s%llu tokens, %llu bytes, %.4f bits per byte%s%s%s, in %.2f s", learned,
-             (unsigned long long)all->tokens, (unsigned long long)all->bytes, all->bytes ? score_per_byte(all) : 0.0,
-             relative, marked, printer->view->frozen ? ", frozen" : "", end->seconds);
+    cli_note(verb, "%s%s, %s, %.4f bits per byte%s%s%s, in %.2f s", learned, cli_count(all->tokens, "token"),
+             cli_count(all->bytes, "byte"), all->bytes ? score_per_byte(all) : 0.0, relative, marked,
+             printer->view->frozen ? ", frozen" : "", end->seconds);
     if (end->state) cli_note(verb, "%s: the state at position %llu", end->state, (unsigned long long)end->position);
 }

@@ -77,7 +77,7 @@ int verb_tokenize(int argc, char **argv) {
         cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "tokens", (json_int_t)tokens,
                                  "seconds", cli_json_real(seconds)));
     else if (!status && !print)
-        printf("%s: %llu tokens, %.1f s\n", cli_shown(out), (unsigned long long)tokens, seconds);
+        printf("%s: %s, %.1f s\n", cli_shown(out), cli_count(tokens, "token"), seconds);
     il_tokenizer_close(tokenizer);
     code = cli_command_close(&command, status);
     return usage ? 2 : code;

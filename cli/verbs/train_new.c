@@ -94,8 +94,8 @@ static il_status check_same(const making *m, const cli_texts *texts) {
     il_error *error = &m->command->error;
     if (strcmp(p->texts.fingerprint, texts->fingerprint) != 0)
         return cli_fail(error, IL_ERR_MISMATCH,
-                        "%s holds a run of another text (%llu bytes, this one has %llu); --out DIR begins a new one",
-                        m->out, (unsigned long long)p->texts.bytes, (unsigned long long)texts->bytes);
+                        "%s holds a run of another text (%s, this one has %llu); --out DIR begins a new one", m->out,
+                        cli_count(p->texts.bytes, "byte"), (unsigned long long)texts->bytes);
     if (o->minutes_given && o->minutes != p->minutes)
         return cli_fail(error, IL_ERR_MISMATCH,
                         "%s holds a run of --minutes %g; the same goes on with it, --out DIR begins a new one", m->out,
@@ -128,9 +128,9 @@ static il_status open_folder(making *m) {
     if (exists) return check_same(m, &texts);
     if (texts.bytes < RECIPE_BYTES_MIN)
         return cli_fail(error, IL_ERR_ARG,
-                        "%s%s: %llu bytes of text; a model of its own needs at least %d, and a useful one 100 kB "
+                        "%s%s: %s of text; a model of its own needs at least %d, and a useful one 100 kB "
                         "(innerloop score and compress read it with a bundled model)",
-                        first, m->files->n_data > 1 ? " and the others" : "", (unsigned long long)texts.bytes,
+                        first, m->files->n_data > 1 ? " and the others" : "", cli_count(texts.bytes, "byte"),
                         RECIPE_BYTES_MIN);
     m->plan = (train_plan){.texts = texts, .minutes = m->options->minutes, .seed = m->files->seed};
     snprintf(m->plan.mixer, sizeof m->plan.mixer, "%s", m->options->mixer);

@@ -282,11 +282,12 @@ static il_status run_steps(training *t) {
     t->saved = options->resume ? first : UINT64_MAX;
     r->step.step = first;
     il_trainer_get_validation(t->trainer, &r->validation);
-    if (t->val)
-        cli_note(t->command->verb, "validation: %s, %s", options->val,
-                 !r->is_whole            ? "in windows of --seq-len; best is the mean loss of a token"
-                 : isfinite(r->val_bits) ? "read whole, as it will be in use; best is in bits per byte"
-                                         : "read whole, as it will be in use; best is the mean loss of a token");
+    if (t->val && r->is_whole)
+        cli_note(t->command->verb, "validation: %s, read whole, as it will be in use; best is %s", options->val,
+                 isfinite(r->val_bits) ? "in bits per byte" : "the mean loss of a token");
+    else if (t->val)
+        cli_note(t->command->verb, "validation: %s, in windows of %s; best is the mean loss of a token", options->val,
+                 cli_count(options->length, "token"));
     double started = cli_seconds();
     cli_progress_begin(&progress, t->command->verb, "step", first, steps);
     while (!status && r->step.step < steps && patient(t) && !cli_interrupted())
@@ -295,8 +296,8 @@ static il_status run_steps(training *t) {
     r->seconds = cli_seconds() - started;
     r->stopped = !status && !patient(t) && r->step.step < steps;
     if (r->stopped)
-        cli_note(t->command->verb, "validation has risen %llu times since step %llu, stopping",
-                 (unsigned long long)r->validation.worse, (unsigned long long)r->validation.best_step);
+        cli_note(t->command->verb, "validation has risen %s since step %llu, stopping",
+                 cli_count(r->validation.worse, "time"), (unsigned long long)r->validation.best_step);
     if (!status) status = save(t); /* interrupted between checkpoints */
     r->made = il_trainer_steps_done(t->trainer);
     if (status == IL_ERR_NONFINITE && t->saved != UINT64_MAX)

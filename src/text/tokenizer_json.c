@@ -435,10 +435,9 @@ static il_status read_unk(reader *r) {
     return status;
 }
 
-static il_status read_model(reader *r) {
-    il_bpe *bpe = &r->p->bpe;
+/* Finds the parts of the model, too. */
+static il_status read_type(reader *r) {
     json_t *type;
-    int set;
     go_to(r, r->sections[MODEL]);
     IL_TRY(read_spans(r, part_names, PARTS, r->parts));
     IL_TRY(load(r, "model", r->parts[TYPE], &type));
@@ -446,7 +445,12 @@ static il_status read_model(reader *r) {
     il_status status =
         !type || (name && strcmp(name, "BPE") == 0) ? IL_OK : refuse(r, "model", name ? name : "its type");
     json_decref(type);
-    IL_TRY(status);
+    return status;
+}
+
+static il_status read_model(reader *r) {
+    il_bpe *bpe = &r->p->bpe;
+    int set;
     for (part which = DROPOUT; which <= SUFFIX; which++) {
         if (which == UNK) continue;
         IL_TRY(is_set(r, which, &set));
@@ -565,6 +569,7 @@ static il_status read_all(reader *r) {
     IL_TRY(read_spans(r, section_names, SECTIONS, r->sections));
     if (il_json_peek(&r->json) >= 0) return il_json_fail(&r->json, "something behind the object");
     if (!r->sections[MODEL].text) return bad(r, "model", "it is missing");
+    IL_TRY(read_type(r)); /* before what goes with a kind of model */
     IL_TRY(read_section(r, NORMALIZER, read_normalizer));
     IL_TRY(read_section(r, PRE_TOKENIZER, read_pre_tokenizer));
     IL_TRY(read_section(r, DECODER, read_decoder));
