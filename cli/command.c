@@ -2,6 +2,7 @@
 #include "command.h"
 #include "bundled_model.h"
 #include "interrupt.h"
+#include "mixers.h"
 #include "output.h"
 #include "places.h"
 
@@ -76,14 +77,18 @@ il_status cli_command_data(cli_command *command, const char *const *files, size_
 
 il_status cli_command_configure(cli_command *command, const arg_list *set, il_config *config) {
     il_status status = IL_OK;
+    int asks = 0, says = 0; /* for a fast head of some vocabulary; how many tokens it learns */
     for (size_t i = 0; i < set->n && !status; i++) {
         const char *word = set->items[i], *equals = strchr(word, '=');
         if (!equals || equals == word)
             return cli_fail(&command->error, IL_ERR_ARG, "--set: '%s' is not key=value", word);
         char *key = cli_format("%.*s", (int)(equals - word), word);
         status = il_config_set(config, key, equals + 1, &command->error);
+        asks |= !strcmp(key, "fast_head_size") || !strcmp(key, "vocab_size");
+        says |= !strcmp(key, "fast_head_tokens");
         free(key);
     }
+    if (asks && !says) cli_mixer_bound_fast_head(config);
     return status;
 }
 

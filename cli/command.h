@@ -32,7 +32,7 @@ il_status cli_command_load_any(cli_command *command, const char *word, il_model 
 il_status cli_command_data(cli_command *command, const char *const *files, size_t n_files,
                            const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,
                            il_data **data);
-/* --set KEY=VALUE …: keys of config.json. */
+/* --set KEY=VALUE …: keys of config.json. A fast head is bounded (mixers.h) unless fast_head_tokens is one of them. */
 il_status cli_command_configure(cli_command *command, const arg_list *set, il_config *config);
 /* Replaces a model held as bf16 by the same one held as fp32, which has gradients. Nothing it computes changes. */
 il_status cli_command_widen(cli_command *command, il_model **model);

@@ -27,6 +27,11 @@ void cli_mixer_furnish(il_config *config) {
     if (!strcmp(il_mixer_name(config->mixer), CLI_MIXER_DEFAULT)) config->fast_head_size = CLI_FAST_HEAD_SIZE;
 }
 
+void cli_mixer_bound_fast_head(il_config *config) {
+    if (config->fast_head_size && !config->fast_head_tokens && config->vocab_size > CLI_FAST_HEAD_ALL)
+        config->fast_head_tokens = CLI_FAST_HEAD_TOKENS;
+}
+
 int cli_mixer_carries(const il_config *config) {
     static const il_mixer_kind published[] = {IL_MIXER_SELF_ATTENTION, IL_MIXER_GATED_DELTA, IL_MIXER_TTT_LINEAR,
                                               IL_MIXER_TTT_MLP};

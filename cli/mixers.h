@@ -17,6 +17,10 @@ int cli_mixer_learners(const il_config *config);
 enum { CLI_FAST_HEAD_SIZE = 32 };
 /* Gives the config of a preset the fast head if its mixer is CLI_MIXER_DEFAULT. */
 void cli_mixer_furnish(il_config *config);
+/* Over a vocabulary larger than CLI_FAST_HEAD_ALL a fast head learns the first CLI_FAST_HEAD_TOKENS different tokens
+ * that it reads, unless the config says how many: a text has no more, and a session is a tenth as large. */
+enum { CLI_FAST_HEAD_ALL = 32768, CLI_FAST_HEAD_TOKENS = 8192 };
+void cli_mixer_bound_fast_head(il_config *config);
 /* Whether the state of such a model may be carried from window to window in training: no layer is of a published rule.
  */
 int cli_mixer_carries(const il_config *config);

@@ -28,7 +28,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     must(il_config_text(&allocator, &config, &text, &error) == IL_OK);
     must(il_config_parse("text", text, strlen(text), &again, &error) == IL_OK);
     must(il_config_text(&allocator, &again, &text_again, &error) == IL_OK);
-    if (!config.fast_head_size) again.fast_head_lr = config.fast_head_lr; /* not written: it says nothing then */
+    if (!config.fast_head_size) { /* not written: they say nothing then */
+        again.fast_head_lr = config.fast_head_lr;
+        again.fast_head_tokens = config.fast_head_tokens;
+    }
     must(strcmp(text, text_again) == 0 && il_config_same(&config, &again));
     must(again.mixer == config.mixer && again.n_layer_types == config.n_layer_types && again.width == config.width);
     must(again.rope_theta == config.rope_theta && again.rms_norm_eps == config.rms_norm_eps);

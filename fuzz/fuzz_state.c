@@ -1,7 +1,8 @@
-/* fuzz_state.c: state files of eight small models. The first byte picks the model (0 to 2: TTT-Linear, TTT-MLP,
+/* fuzz_state.c: state files of nine small models. The first byte picks the model (0 to 2: TTT-Linear, TTT-MLP,
  * self-attention; + 3: with the checksum put right, which a fuzzer cannot guess; + 6: with a fast head; 12: gated
- * delta, 13: with a fast head; + 2: with the checksum put right), the others are the file. What is accepted must be
- * written again as a file that is accepted, and read, rewind and go on. */
+ * delta, 13: with a fast head; + 2: with the checksum put right; 16: TTT-Linear with a fast head that learns four
+ * tokens; 17: with the checksum put right), the others are the file. What is accepted must be written again as a file
+ * that is accepted, and read, rewind and go on. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,13 +16,14 @@ static void must(int truth) {
 }
 
 static il_engine *engine;
-enum { MODELS = 8 };
+enum { MODELS = 9 };
 static il_model *models[MODELS];
 
 /* Once; lives as long as the process. */
 static void begin(void) {
-    static const char *const mixers[MODELS] = {"ttt_linear", "ttt_mlp",        "self_attention", "ttt_linear",
-                                               "ttt_mlp",    "self_attention", "gated_delta",    "gated_delta"};
+    static const char *const mixers[MODELS] = {"ttt_linear",  "ttt_mlp",     "self_attention",
+                                               "ttt_linear",  "ttt_mlp",     "self_attention",
+                                               "gated_delta", "gated_delta", "ttt_linear"};
     il_engine_options options;
     if (engine) return;
     il_engine_options_default(&options);
@@ -39,6 +41,7 @@ static void begin(void) {
         config.delta_key_heads = 1, config.delta_value_heads = 2;
         config.delta_key_width = 3, config.delta_value_width = 2;
         config.fast_head_size = i < 3 || i == 6 ? 0 : 3;
+        config.fast_head_tokens = i == 8 ? 4 : 0;
         must(!il_model_init(engine, &config, 1, &models[i], NULL));
     }
 }
@@ -75,8 +78,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     il_session *session, *again;
     begin();
     if (bytes < 1) return 0;
-    int kind = data[0] % 16, sealed = kind < 12 ? kind % 6 >= 3 : kind >= 14;
-    il_model *model = models[kind < 12 ? kind / 6 * 3 + kind % 3 : 6 + kind % 2];
+    int kind = data[0] % 18, sealed = kind < 12 ? kind % 6 >= 3 : kind < 16 ? kind >= 14 : kind == 17;
+    il_model *model = models[kind < 12 ? kind / 6 * 3 + kind % 3 : kind < 16 ? 6 + kind % 2 : 8];
     size_t n = bytes - 1;
     unsigned char *file = malloc(n ? n : 1);
     must(file != NULL);

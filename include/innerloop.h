@@ -774,7 +774,8 @@ struct il_config {
     double rope_theta, rms_norm_eps, ttt_base_lr;
     /* The fast head (docs/ttt.md): features by which the output head goes on learning while it reads, 0: it does not;
      * and its learning rate. Losses and gradients in training are those of the head alone. */
-    int fast_head_size; /* 0 .. 1024 */
+    int fast_head_size;   /* 0 .. 1024 */
+    int fast_head_tokens; /* it learns at most so many different tokens, those that come first; 0: all */
     double fast_head_lr;
     il_weight_type weights; /* [torch_dtype, quantization_config]. A model says how its weights are held; a config.json
                                only claims it */

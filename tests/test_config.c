@@ -266,7 +266,7 @@ static void absent_keys_have_documented_defaults(void **state) {
     assert_int_equal(c.bos_token, 1);
     assert_int_equal(c.eos_token, 2);
     assert_true(c.rope_theta == 1e4 && c.rms_norm_eps == 1e-6 && c.ttt_base_lr == 1.0);
-    assert_true(c.fast_head_size == 0 && c.fast_head_lr == 0.3);
+    assert_true(c.fast_head_size == 0 && c.fast_head_lr == 0.3 && c.fast_head_tokens == 0);
     assert_ok(parse("{\"model_type\": \"llama\"}", &c, &error), error);
     assert_true(c.fast_head_size == 0 && c.fast_head_lr == 0.3);
     assert_int_equal(c.mixer, IL_MIXER_SELF_ATTENTION);
@@ -285,7 +285,8 @@ static void every_key_is_read(void **state) {
                     "8,"
                     "\"conv_kernel\":5,\"share_qk\":true,\"use_gate\":true,\"pre_conv\":true,"
                     "\"tie_word_embeddings\":false,\"bos_token_id\":null,\"eos_token_id\":299,\"rope_theta\":500000,"
-                    "\"rms_norm_eps\":1e-5,\"ttt_base_lr\":0.25,\"fast_head_size\":48,\"fast_head_lr\":0.125}",
+                    "\"rms_norm_eps\":1e-5,\"ttt_base_lr\":0.25,\"fast_head_size\":48,\"fast_head_lr\":0.125,"
+                    "\"fast_head_tokens\":250}",
                     &c, &error),
               error);
     assert_int_equal(c.mixer, IL_MIXER_TTT_MLP);
@@ -300,7 +301,7 @@ static void every_key_is_read(void **state) {
     assert_int_equal(c.bos_token, -1);
     assert_int_equal(c.eos_token, 299);
     assert_true(c.rope_theta == 500000 && c.rms_norm_eps == 1e-5 && c.ttt_base_lr == 0.25);
-    assert_true(c.fast_head_size == 48 && c.fast_head_lr == 0.125);
+    assert_true(c.fast_head_size == 48 && c.fast_head_lr == 0.125 && c.fast_head_tokens == 250);
 }
 
 static void keys_of_the_gated_delta_rule(void **state) {
@@ -526,6 +527,7 @@ static void every_number_is_bounded(void **state) {
         {"ttt_base_lr", "0", "1e4", "-0.1", "1e5"},
         {"fast_head_size", "0", "1024", "-1", "1025"},
         {"fast_head_lr", "0", "100", "-0.1", "101"},
+        {"fast_head_tokens", "0", "100", "-1", "101"},
     };
     il_config base, config;
     il_error error;
@@ -539,6 +541,7 @@ static void every_number_is_bounded(void **state) {
             config.layers = 1;
             if (strcmp(cases[i].key, "hidden_size") == 0 && v % 2) config.heads = 64;
             if (strcmp(cases[i].key, "vocab_size") == 0) config.bos_token = config.eos_token = -1;
+            config.fast_head_size = 8; /* without one its tokens say nothing */
             assert_ok(il_config_set(&config, cases[i].key, values[v], &error), error);
             if (v < 2)
                 assert_ok(il_config_check(&config, &error), error);
@@ -811,6 +814,7 @@ static void expect_same(const il_config *a, const il_config *b) {
                 a->ttt_base_lr == b->ttt_base_lr);
     assert_int_equal(a->fast_head_size, b->fast_head_size);
     assert_true(a->fast_head_lr == b->fast_head_lr);
+    assert_int_equal(a->fast_head_tokens, b->fast_head_tokens);
 }
 
 static void there_and_back(const il_config *config) {
@@ -849,6 +853,7 @@ static void text_reads_back_the_same(void **state) {
         config.conv_kernel = 3;
         config.fast_head_size = 1 + (int)i;
         config.fast_head_lr = awkward[i] < 100 ? awkward[i] : 100;
+        config.fast_head_tokens = (int)i * 77;
         there_and_back(&config);
     }
 }
@@ -901,9 +906,11 @@ static void a_fast_head_is_written_where_there_is_one(void **state) {
         assert_ok(il_config_preset("tiny", kinds[i / 2], NULL, &config, &error), error);
         if (i % 2) assert_ok(il_config_set(&config, "fast_head_size", "32", &error), error);
         assert_ok(il_config_set(&config, "fast_head_lr", "0.5", &error), error);
+        if (i == 3) assert_ok(il_config_set(&config, "fast_head_tokens", "77", &error), error);
         assert_ok(il_config_text(&memory, &config, &text, &error), error);
         assert_true((strstr(text, "\"fast_head_size\": 32") != NULL) == i % 2);
         assert_true((strstr(text, "\"fast_head_lr\": 0.5") != NULL) == i % 2);
+        assert_true((strstr(text, "\"fast_head_tokens\": 77") != NULL) == (i == 3));
         if (i % 2) there_and_back(&config);
         il_free(&memory, text);
     }

@@ -515,16 +515,18 @@ static void only_the_fast_head_changes(void **state) {
     (void)state;
     il_model *model = lively(IL_MIXER_TTT_LINEAR, 1);
     const il_config own = *il_model_config(model);
-    char plain[33], is[4][33];
+    char plain[33], is[6][33];
     il_model_fingerprint(model, plain);
     const struct {
         int size;
         double lr;
-    } heads[] = {{32, 0.3}, {33, 0.3}, {32, 0.25}, {0, 5}};
-    for (int i = 0; i < 4; i++) {
+        int tokens;
+    } heads[] = {{32, 0.3, 0}, {33, 0.3, 0}, {32, 0.25, 0}, {32, 0.3, 7}, {32, 0.3, 8}, {0, 5, 9}};
+    for (int i = 0; i < 6; i++) {
         il_config config = own;
         config.fast_head_size = heads[i].size;
         config.fast_head_lr = heads[i].lr;
+        config.fast_head_tokens = heads[i].tokens;
         assert_ok(il_model_convert(model, &config, &made, &error), error);
         assert_int_equal(il_model_config(made)->fast_head_size, heads[i].size);
         il_model_fingerprint(made, is[i]);
@@ -534,10 +536,10 @@ static void only_the_fast_head_changes(void **state) {
         il_model_unref(again);
         il_model_unref(made);
     }
-    assert_string_equal(is[3], plain);
-    for (int i = 0; i < 3; i++)
+    assert_string_equal(is[5], plain);
+    for (int i = 0; i < 5; i++)
         for (int j = 0; j < i; j++) assert_string_not_equal(is[i], is[j]);
-    for (int i = 0; i < 3; i++) assert_string_not_equal(is[i], plain);
+    for (int i = 0; i < 5; i++) assert_string_not_equal(is[i], plain);
 
     il_config others[17];
     for (int i = 0; i < 17; i++) others[i] = own;

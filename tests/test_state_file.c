@@ -16,24 +16,26 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer_kind mixer;
-    int mini_batch, frozen, convolutions, fast_head, hybrid;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1, 0, 0},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0, 0, 0},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1, 0, 0},
-             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1, 0, 0},
-             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1, 0, 0},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 0},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1, 0, 0},
-             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0},
-             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0},
-             {"frozen, fast head", IL_MIXER_TTT_LINEAR, 16, 1, 0, 20, 0},
-             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 0, 0, 20, 0},
-             {"hybrid", IL_MIXER_TTT_MLP, 5, 0, 1, 0, 1},
-             {"hybrid, fast head", IL_MIXER_TTT_MLP, 16, 0, 1, 7, 1},
-             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 0, 0, 0},
-             {"gated delta, b = 5, frozen", IL_MIXER_GATED_DELTA, 5, 1, 0, 0, 0},
-             {"hybrid of gated delta, fast head", IL_MIXER_GATED_DELTA, 5, 0, 1, 7, 2}};
-enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7 };
+    int mini_batch, frozen, convolutions, fast_head, hybrid, learned_tokens;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1, 0, 0, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0, 0, 0, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1, 0, 0, 0},
+             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1, 0, 0, 0},
+             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1, 0, 0, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 0, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1, 0, 0, 0},
+             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 0},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 0},
+             {"frozen, fast head", IL_MIXER_TTT_LINEAR, 16, 1, 0, 20, 0, 0},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 0, 0, 20, 0, 0},
+             {"hybrid", IL_MIXER_TTT_MLP, 5, 0, 1, 0, 1, 0},
+             {"hybrid, fast head", IL_MIXER_TTT_MLP, 16, 0, 1, 7, 1, 0},
+             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 0, 0, 0, 0},
+             {"gated delta, b = 5, frozen", IL_MIXER_GATED_DELTA, 5, 1, 0, 0, 0, 0},
+             {"hybrid of gated delta, fast head", IL_MIXER_GATED_DELTA, 5, 0, 1, 7, 2, 0},
+             {"linear, fast head of 9 tokens", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 9},
+             {"mlp, b = 1, fast head of 40 tokens", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 40}};
+enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7, WITH_FEW_TOKENS = 16 };
 
 typedef struct fixture {
     char *folder;
@@ -69,6 +71,7 @@ static fixture *begin(int kind) {
     config.share_qk = config.pre_conv = kinds[kind].convolutions;
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
+    config.fast_head_tokens = kinds[kind].learned_tokens;
     f->model = lively_model(f->engine, &config, 11);
     f->frozen = kinds[kind].frozen;
     f->b = (uint64_t)kinds[kind].mini_batch;
@@ -675,6 +678,71 @@ static void states_of_a_fast_head(void **unused) {
     end(f);
 }
 
+/* Whose the columns of a fast head are: so many tokens at most, each of the model, none twice. */
+static void columns_of_a_fast_head(void **unused) {
+    (void)unused;
+    static const int32_t bad[] = {-1, VOCAB, 1 << 30};
+    /* with fewer or none before, other tokens would have come since, which is not looked at */
+    static const char *const own[] = {"fast_head.current", "fast_head.tokens"};
+    fixture *f = begin(WITH_FEW_TOKENS);
+    il_error error;
+    il_session *s = open_session(f), *t;
+    bytes empty = bytes_of(s);
+    assert_ok(il_session_load_from(f->model, empty.data, empty.n, &t, &error), error);
+    il_session_close(t);
+    for (int i = 0; i < 9; i++) f->tokens[i] = i % 4 + 10; /* the first mini-batch has a few, the next more than fit */
+    for (int i = 9; i < 16; i++) f->tokens[i] = 11;
+    for (int i = 16; i < 40; i++) f->tokens[i] = i;
+    feed(s, f->tokens, 40, NULL);
+    bytes b = bytes_of(s);
+    static const int32_t want[] = {11, 12, 13, 10, 16, 17, 18, 19, 20};
+    int32_t tokens[10];
+    forgery g = forge(f, &b);
+    il_st_item *owners = item(&g, "fast_head.tokens");
+    assert_true(owners->dtype == IL_I32 && owners->rank == 1 && owners->shape[0] == 9);
+    assert_memory_equal(owners->data, want, sizeof want);
+    assert_true(item(&g, "fast_head.current")->shape[0] == 9 && item(&g, "fast_head.previous")->shape[0] == 4);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        g = forge(f, &b);
+        memcpy(tokens, want, sizeof want);
+        tokens[i + 2] = bad[i];
+        item(&g, "fast_head.tokens")->data = tokens;
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "not a token of the model");
+    }
+    memcpy(tokens, want, sizeof want);
+    tokens[7] = 12;
+    g = forge(f, &b);
+    item(&g, "fast_head.tokens")->data = tokens;
+    assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "fast_head.tokens holds 12 twice");
+    tokens[7] = 19;
+    tokens[9] = 50;
+    g = forge(f, &b);
+    item(&g, "fast_head.tokens")->data = tokens;
+    item(&g, "fast_head.tokens")->shape[0] = 10;
+    assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "holds 10 tokens: the model's fast head learns 9");
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        g = forge(f, &b);
+        item(&g, own[i])->shape[0]--;
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "fast_head.");
+        g = forge(f, &b);
+        item(&g, own[i])->dtype = item(&g, own[i])->dtype == IL_F32 ? IL_I32 : IL_F32;
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, own[i]);
+        g = forge(f, &b);
+        il_st_item *missing = item(&g, own[i]);
+        *missing = g.items[--g.n_items];
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "fast_head.");
+    }
+    static float more[10 * 20];
+    g = forge(f, &b);
+    item(&g, "fast_head.previous")->data = more;
+    item(&g, "fast_head.previous")->shape[0] = 10;
+    assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error, "tensor fast_head.previous is [10,20], not [9,20]");
+    il_session_close(s);
+    free(b.data);
+    free(empty.data);
+    end(f);
+}
+
 static void a_position_needs_its_keys(void **unused) {
     (void)unused;
     fixture *f = begin(5);
@@ -776,6 +844,7 @@ int main(void) {
         cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(wrong_tensors_are_refused),
         cmocka_unit_test(states_of_a_fast_head),
+        cmocka_unit_test(columns_of_a_fast_head),
         cmocka_unit_test(a_position_needs_its_keys),
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(every_allocation_may_fail),

@@ -69,7 +69,8 @@ int verb_convert(int argc, char **argv) {
             "type in which the weights of linear layers are stored (default: as they are)"),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",
             "fast_head_size=N: an output head that goes on learning, with N features (0: none); fast_head_lr=X: its "
-            "learning rate"),
+            "learning rate; fast_head_tokens=N: it learns the first N different tokens that it reads (0: all; default "
+            "8192 if the vocabulary is larger than 32768)"),
         ARG("--out", ARG_TEXT, &options.out, "DIR", "model directory to write", MAKES, .required = 1),
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in the output directory if there is one"),
     };

@@ -30,9 +30,10 @@ static il_status make_config(cli_command *command, const init_options *options, 
         snprintf(mixer, sizeof mixer, "%s", options->mixer);
     il_status status = il_config_preset(options->preset, mixer, options->backbone, config, &command->error);
     if (status) return status;
-    cli_mixer_furnish(config);
     il_tokenizer_get_info(tokenizer, &info);
     config->vocab_size = info.vocab_size;
+    cli_mixer_furnish(config);
+    cli_mixer_bound_fast_head(config);
     config->bos_token = info.bos;
     config->eos_token = info.eos;
     config->bytes_tokenizer = !strcmp(info.kind, "bytes");

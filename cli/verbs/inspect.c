@@ -43,6 +43,8 @@ static json_t *config_object(const il_config *config) {
     if (config->fast_head_size)
         json_object_update_new(object, json_pack("{s:i, s:f}", "fast_head_size", config->fast_head_size, "fast_head_lr",
                                                  config->fast_head_lr));
+    if (config->fast_head_size && config->fast_head_tokens)
+        json_object_set_new(object, "fast_head_tokens", json_integer(config->fast_head_tokens));
     if (cli_mixer_learners(config) > 0)
         json_object_set_new(object, "mini_batch_size", json_integer(config->mini_batch));
     if (cli_mixer_is_ttt(config->mixer))

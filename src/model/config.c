@@ -86,6 +86,9 @@ il_status il_config_check(const il_config *config, il_error *error) {
     if (il_config_layers_of(config, IL_MIXER_GATED_DELTA) && config->delta_value_heads % config->delta_key_heads != 0)
         return il_fail(error, IL_ERR_ARG, "linear_num_value_heads %d is not a multiple of linear_num_key_heads %d",
                        config->delta_value_heads, config->delta_key_heads);
+    if (config->fast_head_size && config->fast_head_tokens > config->vocab_size)
+        return il_fail(error, IL_ERR_ARG, "fast_head_tokens is %d, more than the vocabulary's %d (0: all)",
+                       config->fast_head_tokens, config->vocab_size);
     if ((unsigned)config->weights > IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", (int)config->weights);
     if (il_config_parameters(config) > PARAMETERS_MAX)

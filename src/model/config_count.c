@@ -96,7 +96,7 @@ double il_config_flops_per_token(const il_config *c, uint64_t position, int with
     for (int i = 0; i < c->layers; i++) layers += layer_flops(c, i, (double)position);
     if (size > 0) { /* it learns from the logits of every token: features, their part of the logits, the update */
         with_logits = 1;
-        learning = size * (2 * width + 4.0 * c->vocab_size);
+        learning = size * (2 * width + 4.0 * (c->fast_head_tokens ? c->fast_head_tokens : c->vocab_size));
     }
     return layers + (with_logits ? logits + learning : 0);
 }

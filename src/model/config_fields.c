@@ -56,6 +56,7 @@ const il_field il_fields[] = {
      {2048, 2048, 32768, 32768, 32768}},
     {"fast_head_size", IL_FIELD_INT, IL_OF_ALL, AT(fast_head_size), 0, IL_FAST_HEAD_MAX, ALIKE(0)},
     {"fast_head_lr", IL_FIELD_REAL, IL_OF_ALL, AT(fast_head_lr), 0, 100, ALIKE(0.3)},
+    {"fast_head_tokens", IL_FIELD_INT, IL_OF_ALL, AT(fast_head_tokens), 0, IL_VOCABULARY_MAX, ALIKE(0)},
 };
 const int il_field_count = sizeof il_fields / sizeof il_fields[0];
 

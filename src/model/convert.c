@@ -70,6 +70,7 @@ static int same_otherwise(const il_config *a, il_config b) {
     b.weights = a->weights;
     b.fast_head_size = a->fast_head_size;
     b.fast_head_lr = a->fast_head_lr;
+    b.fast_head_tokens = a->fast_head_tokens;
     return il_config_same(a, &b);
 }
 

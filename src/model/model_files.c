@@ -563,6 +563,7 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
         hash_number(state, (uint64_t)c->fast_head_size);
         hash_real(state, c->fast_head_lr);
         if (!il_model_is_recurrent(model)) hash_number(state, (uint64_t)c->mini_batch);
+        if (c->fast_head_tokens) hash_number(state, (uint64_t)c->fast_head_tokens);
     }
     for (int i = 0; il_config_is_hybrid(c) && i < c->layers; i++) /* appended, too */
         hash_text(state, il_mixer_name(il_config_mixer(c, i)));

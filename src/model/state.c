@@ -3,6 +3,7 @@
 #include "model/state.h"
 
 #include "base/error.h"
+#include "model/fast_head.h"
 #include "model/mixer.h"
 #include <string.h>
 
@@ -23,8 +24,12 @@ static void lay_out_fast(il_state *s, il_arena *arena) {
     if (!c->fast_head_size) return;
     if (!s->frozen) {
         fast->weights = il_arena_take(arena, 2 * s->model->fast_floats, sizeof(float));
-        fast->softmax = il_arena_take(arena, b * (size_t)c->vocab_size, sizeof(float));
+        fast->softmax = il_arena_take(arena, b * (size_t)il_fast_head_columns(c), sizeof(float));
         fast->steps = il_arena_take(arena, b * (size_t)c->fast_head_size, sizeof(float));
+        if (c->fast_head_tokens) {
+            fast->owners = il_arena_take(arena, (size_t)c->fast_head_tokens, sizeof *fast->owners);
+            fast->owned = il_arena_take(arena, 2, sizeof *fast->owned);
+        }
     }
     fast->tokens = il_arena_take(arena, 2 * b, sizeof *fast->tokens);
     fast->past = il_arena_take(arena, b * (size_t)c->width, sizeof(float));
@@ -78,6 +83,7 @@ void il_state_reset(il_state *state) {
     state->position = state->oldest = fast->kept_from = fast->kept_to = 0;
     /* both: with b = 1 mini-batch 0 has no prediction to learn from, and F of mini-batch 1 is 0 too */
     if (fast->weights) memset(fast->weights, 0, 2 * state->model->fast_floats * sizeof(float));
+    if (fast->owned) fast->owned[0] = fast->owned[1] = 0;
     for (int i = 0; i < state->model->config.layers; i++)
         if (mixer_of(state, i)->reset) mixer_of(state, i)->reset(state, i);
 }

@@ -32,10 +32,15 @@ typedef struct il_fast_state {
     size_t bytes;
     float *weights;  /* [2, fast_floats]: F of mini-batch m in slot m & 1; NULL when frozen: it stays 0 */
     int32_t *tokens; /* [2b]: that of position p at p mod 2b */
+    /* With fast_head_tokens: the token of each column, in the order in which they were first read, and how many columns
+     * of F of mini-batch m have one, at m & 1. NULL: column v is token v's. Columns are only ever appended, so that
+     * those of two mini-batches differ in their number alone. */
+    int32_t *owners; /* [fast_head_tokens] */
+    int32_t *owned;  /* [2] */
     /* What was computed of the mini-batch under way when its logits were asked for, so that learning from it need not
      * compute it again: the rows of the hidden vectors kept_from .. kept_to - 1, by F of that mini-batch and the
      * weights of that version. A row's place is that of the token it predicts in the mini-batch. */
-    float *softmax; /* [b, V], and */
+    float *softmax; /* [b, columns], and */
     float *steps;   /* [b, size] -lr φ; both NULL when frozen */
     uint64_t kept_from, kept_to, kept_version;
     float *past; /* [b, D]: scratch of a pass: the hidden vectors before it that it still needs */

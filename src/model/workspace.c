@@ -72,6 +72,7 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
         w->lse = il_arena_take(arena, rows, size);
         w->rows = il_arena_take(arena, rows * width, size);
         w->features = il_arena_take(arena, 2 * rows * (size_t)c->fast_head_size, size);
+        if (c->fast_head_tokens) w->learned = il_arena_take(arena, rows * (size_t)c->fast_head_tokens, size);
     }
     w->logit_rows = (int)rows;
     w->logits = il_arena_take(arena, rows * (size_t)c->vocab_size, size);

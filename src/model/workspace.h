@@ -57,6 +57,7 @@ typedef struct il_workspace {
     float *lse;           /* [logit_rows] their log-sum-exp; NULL without a fast head, like the next */
     float *rows;          /* [logit_rows, D] gathered hidden vectors */
     float *features;      /* [2, logit_rows, size]: φ, and -lr φ */
+    float *learned;       /* [logit_rows, fast_head_tokens] of the columns that a fast head has given; NULL without */
     void *quantized;      /* il_quantized_bytes of the widest rows; NULL unless the weights are int8 or int4 */
     size_t scratch_floats;
     float *scratch; /* [threads, scratch_floats], one a worker: of the mixers */

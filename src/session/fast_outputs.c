@@ -20,7 +20,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { COLUMNS = 1024 /* of the vocabulary, that a thread gets at a time */, FEATURE_ROWS = 16 };
+enum { COLUMNS = 1024 /* of F, that a thread gets at a time */, FEATURE_ROWS = 16 };
 
 typedef struct group {
     il_fast_group plan;
@@ -38,6 +38,10 @@ typedef struct lot {
     int n_items, items[IL_LOGIT_ROWS]; /* groups */
     int turn_rows, column_items;
     float *features, *steps;
+    /* What is learned from, [rows, columns]: the logits, which become errors in place, or the workspace's array of
+     * those that have a column. */
+    int columns;
+    float *learned;
 } lot;
 
 static il_state *state_of(const group *g) { return &g->part->feed->session->state; }
@@ -77,9 +81,8 @@ static int follows(const lot *k, const group *g) { return g < k->groups + k->n_g
 
 /* The group of an item, and its columns. */
 static const group *columns_of(const lot *k, int item, int *from, int *to) {
-    int vocab = k->model->config.vocab_size;
     *from = item % k->column_items * COLUMNS;
-    *to = vocab - *from < COLUMNS ? vocab : *from + COLUMNS;
+    *to = k->columns - *from < COLUMNS ? k->columns : *from + COLUMNS;
     return &k->groups[k->items[item / k->column_items]];
 }
 
@@ -94,11 +97,15 @@ static void features_run(void *context, int item, int worker) {
                                      k->steps + at);
 }
 
+static float *learned_row(const lot *k, const group *g, int row) {
+    return k->learned + (ptrdiff_t)(g->row + row) * k->columns;
+}
+
 static void add(const lot *k, const group *g, int from, int to) {
     const il_config *c = &k->model->config;
     if (!state_of(g)->fast.weights) return;
     il_fast_head_add(state_of(g), g->plan.mini_batch, g->plan.n, k->features + (ptrdiff_t)g->row * c->fast_head_size,
-                     from, to, k->work->logits + (ptrdiff_t)g->row * c->vocab_size);
+                     from, to, k->work->logits + (ptrdiff_t)g->row * c->vocab_size, learned_row(k, g, 0));
 }
 
 static void add_run(void *context, int item, int worker) {
@@ -119,8 +126,7 @@ static void learn_run(void *context, int item, int worker) {
     (void)worker;
     if (!g->plan.learns) return;
     const il_fast_rows rows[] = {{g->plan.kept, s->fast.steps, s->fast.softmax},
-                                 {g->plan.n, k->steps + (ptrdiff_t)g->row * c->fast_head_size,
-                                  k->work->logits + (ptrdiff_t)g->row * c->vocab_size}};
+                                 {g->plan.n, k->steps + (ptrdiff_t)g->row * c->fast_head_size, learned_row(k, g, 0)}};
     il_fast_head_learn(s, g->plan.mini_batch, 2, rows, from, to);
     if (follows(k, g + 1)) add(k, g + 1, from, to);
 }
@@ -176,10 +182,11 @@ static void slow_run(void *context, int item, int worker) {
 static void keep_row(const lot *k, const group *g, int row, const float *softmax) {
     const il_config *c = &k->model->config;
     const il_state *s = state_of(g);
-    size_t vocab = (size_t)c->vocab_size, size = (size_t)c->fast_head_size;
+    size_t columns = (size_t)k->columns, size = (size_t)c->fast_head_size;
     size_t place =
         (size_t)(g->plan.first - il_fast_first_row(g->plan.mini_batch, (uint64_t)c->mini_batch)) + (size_t)row;
-    memcpy(s->fast.softmax + place * vocab, softmax, vocab * sizeof *softmax);
+    memcpy(s->fast.softmax + place * columns, softmax,
+           (size_t)il_fast_head_owned(s, g->plan.mini_batch) * sizeof *softmax);
     memcpy(s->fast.steps + place * size, k->steps + (size_t)(g->row + row) * size, size * sizeof *softmax);
 }
 
@@ -202,12 +209,16 @@ static void row_run(void *context, int item, int worker) {
     kernels->log_sum_exp(1, vocab, logits, vocab, lse);
     if (loss) *loss = *lse - logits[token];
     if (!g->plan.learns && !g->plan.keeps && !wanted) return;
-    kernels->exp_shift(1, vocab, logits, vocab, lse);
+    float *learned = learned_row(k, g, row);
+    if (wanted || learned == logits) kernels->exp_shift(1, vocab, logits, vocab, lse);
     if (wanted) sink->row(sink->context, g->part->index, at, logits, *lse);
+    if (!g->plan.learns && !g->plan.keeps) return;
+    if (learned != logits)
+        kernels->exp_shift(1, il_fast_head_owned(state_of(g), g->plan.mini_batch), learned, k->columns, lse);
     if (g->plan.learns)
-        il_fast_head_error(k->model, token, isfinite(*lse), logits);
-    else if (g->plan.keeps)
-        keep_row(k, g, row, logits);
+        il_fast_head_error(state_of(g), g->plan.mini_batch, token, isfinite(*lse), learned);
+    else
+        keep_row(k, g, row, learned);
 }
 
 /* What the session keeps from now on. A row whose softmax is not finite is not kept but computed again when it is
@@ -230,7 +241,23 @@ static void kept_errors(const lot *k, const group *g) {
     for (int i = 0; i < g->plan.kept; i++) {
         int32_t token;
         target_of(g, i - g->plan.kept, &token);
-        il_fast_head_error(k->model, token, 1, state_of(g)->fast.softmax + (ptrdiff_t)i * k->model->config.vocab_size);
+        il_fast_head_error(state_of(g), g->plan.mini_batch, token, 1,
+                           state_of(g)->fast.softmax + (ptrdiff_t)i * k->columns);
+    }
+}
+
+/* With columns given away as tokens come: who gets one, and the answers. */
+static void answers(const lot *k, const group *g) {
+    const il_state *s = state_of(g);
+    if (!g->plan.learns || !s->fast.owners) return;
+    il_fast_head_begin(s, g->plan.mini_batch);
+    for (int i = -g->plan.kept; i < g->plan.n; i++) {
+        int32_t token;
+        target_of(g, i, &token);
+        if (token == k->model->config.bos_token || (i >= 0 && !isfinite(k->work->lse[g->row + i]))) continue;
+        il_fast_head_answer(s, g->plan.mini_batch, token,
+                            i < 0 ? s->fast.softmax + (ptrdiff_t)(g->plan.kept + i) * k->columns
+                                  : learned_row(k, g, i));
     }
 }
 
@@ -264,6 +291,7 @@ static void run_turn(lot *k, int turn) {
     }
     if (!turn) il_pool_run(pool, k->n_items * k->column_items, add_run, k);
     il_pool_run(pool, k->turn_rows, row_run, k);
+    for (int i = 0; i < k->n_items; i++) answers(k, &k->groups[k->items[i]]);
     if (learns) il_pool_run(pool, k->n_items * k->column_items, learn_run, k);
     for (int i = 0; i < k->n_items; i++) note_kept(k, &k->groups[k->items[i]]);
 }
@@ -303,7 +331,9 @@ static void add_part(lot *k, const il_part *part) {
 
 void il_fast_outputs_after(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
     lot k = {.model = model, .work = work};
-    k.column_items = (model->config.vocab_size + COLUMNS - 1) / COLUMNS;
+    k.columns = il_fast_head_columns(&model->config);
+    k.column_items = (k.columns + COLUMNS - 1) / COLUMNS;
+    k.learned = work->learned ? work->learned : work->logits;
     k.features = work->features;
     k.steps = k.features + (size_t)work->logit_rows * (size_t)model->config.fast_head_size;
     for (int i = 0; i < n_parts; i++) add_part(&k, &parts[i]);

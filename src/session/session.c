@@ -99,7 +99,7 @@ il_status il_session_own_logits(il_session *session, float *logits, il_error *er
         float features[IL_FAST_HEAD_MAX];
         il_fast_head_features(model, 1, hidden, model->config.width, features);
         il_fast_head_add(state, state->position / (uint64_t)model->config.mini_batch, 1, features, 0,
-                         model->config.vocab_size, logits);
+                         il_fast_head_columns(&model->config), logits, model->work->learned);
     }
     if (status == IL_OK && !model->engine->kernels->all_finite((size_t)model->config.vocab_size, logits))
         status = il_fail(error, IL_ERR_NONFINITE,

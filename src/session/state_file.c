@@ -1,20 +1,27 @@
 /* state_file.c: state files (.ilstate): saving and restoring a session. Owns the format, its checksum and the check of
  * everything before use; refuses to know what a mixer keeps of a layer.
  *
- * A safetensors file of F32 tensors (and, of the mix, I32): only what the future of the sequence depends on, and what
- * rewinding down to the limit needs, so the same history gives the same bytes: fast_head.current, fast_head.previous
- * [panels, size, 16]   F of a fast head at the start of the open mini-batch and the one before it hidden [n, width]
- * final hidden vectors, oldest first tokens [n]                                                 with a fast head: the
- * tokens from the rewind limit on mix, mix.odds, mix.tokens                                  of a mixed session, I32:
- * all that the mix had learned at the rewind limit, and what it is to learn since and the tensors that the layers'
- * mixers list (mixer_ttt.c, mixer_attention.c): [layers, ...] where all layers are of one kind, else one for each
- * layer, layer.NNN.NAME A tensor without elements is left out. The checksum is xxh3-128 of the metadata and all
- * tensors. */
+ * A safetensors file of tensors of F32, and I32 where it says so: only what the future of the sequence depends on, and
+ * what rewinding down to the limit needs, so the same history gives the same bytes.
+ *
+ *     fast_head.current, fast_head.previous    F of a fast head at the start of the open mini-batch and the one before
+ *                                              it: [panels, size, 16]; with fast_head_tokens [columns that have a
+ *                                              token, size]
+ *     fast_head.tokens [columns]               I32: with fast_head_tokens, the tokens of these columns
+ *     hidden [n, width]                        final hidden vectors, oldest first
+ *     tokens [n]                               with a fast head: the tokens from the rewind limit on
+ *     mix, mix.odds, mix.tokens                I32: of a mixed session, all that the mix had learned at the rewind
+ *                                              limit, and what it is to learn since
+ *
+ * and the tensors that the layers' mixers list (mixer_ttt.c, mixer_attention.c): [layers, ...] where all layers are of
+ * one kind, else one for each layer, layer.NNN.NAME. A tensor without elements is left out. The checksum is xxh3-128
+ * of the metadata and all tensors. */
 #include "session/state_file.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/hex.h"
 #include "base/kind.h"
+#include "model/fast_head.h"
 #include "model/mixer.h"
 #include "session/mixed.h"
 #include "session/session.h"
@@ -30,9 +37,16 @@ static const char FORMAT[] = "innerloop-state", VERSION[] = "1";
 
 /* ---- what of a state is alive, and how it lies in a file ---- */
 
-typedef enum content { FAST, FAST_BEFORE, HIDDEN, TOKENS, MIX, MIX_ODDS, MIX_TOKENS, OF_LAYERS } content;
-static const char *const names[] = {"fast_head.current", "fast_head.previous", "hidden", "tokens", "mix",
-                                    "mix.odds",          "mix.tokens"};
+typedef enum content { FAST, FAST_BEFORE, OWNERS, HIDDEN, TOKENS, MIX, MIX_ODDS, MIX_TOKENS, OF_LAYERS } content;
+static const char *const names[] = {
+    "fast_head.current", "fast_head.previous", "fast_head.tokens", "hidden", "tokens", "mix", "mix.odds", "mix.tokens"};
+
+/* What decides which tensors there are, and their shapes. */
+typedef struct outline {
+    il_extent extent;
+    int mixed;
+    int owned, owned_before; /* columns of the fast head that have a token, at the start of both mini-batches */
+} outline;
 
 /* A tensor of the file. */
 typedef struct entry {
@@ -55,7 +69,7 @@ typedef struct plan {
 static uint64_t one_before(uint64_t limit) { return limit ? limit - 1 : 0; }
 
 static void add(plan *p, entry e, int rank, size_t d0, size_t d1, size_t d2, size_t d3) {
-    int whole = e.content == MIX || e.content == MIX_ODDS || e.content == MIX_TOKENS;
+    int whole = e.content == OWNERS || (e.content >= MIX && e.content <= MIX_TOKENS);
     il_st_item item = {.dtype = whole ? IL_I32 : IL_F32, .rank = rank, .shape = {d0, d1, d2, d3}};
     for (int i = 0; i < rank; i++)
         if (!item.shape[i]) return;
@@ -109,9 +123,10 @@ static void sort(plan *p) {
     for (size_t i = 0; i < p->n; i++) p->items[i].name = p->entries[i].name;
 }
 
-static il_status plan_open(const il_model *m, const il_extent *extent, int mixed, plan *p, il_error *error) {
+static il_status plan_open(const il_model *m, const outline *o, plan *p, il_error *error) {
     const il_config *c = &m->config;
-    size_t most = 7 + IL_KEPT_TENSORS_MAX * (is_uniform(m) ? 1 : (size_t)c->layers);
+    const il_extent *extent = &o->extent;
+    size_t most = OF_LAYERS + IL_KEPT_TENSORS_MAX * (is_uniform(m) ? 1 : (size_t)c->layers);
     *p = (plan){.memory = &m->engine->memory};
     for (il_arena arena = {0};; arena = (il_arena){.base = p->block}) {
         p->entries = il_arena_take(&arena, most, sizeof *p->entries);
@@ -124,11 +139,17 @@ static il_status plan_open(const il_model *m, const il_extent *extent, int mixed
     int before = limit < position - position % (uint64_t)c->mini_batch, fast = c->fast_head_size && !extent->frozen;
     if (fast) {
         size_t size = (size_t)c->fast_head_size, panels = m->fast_floats / (size * IL_LANES);
-        add_own(p, FAST, 3, panels, size, IL_LANES);
-        if (before) add_own(p, FAST_BEFORE, 3, panels, size, IL_LANES);
+        if (c->fast_head_tokens) {
+            add_own(p, FAST, 2, (size_t)o->owned, size, 0);
+            if (before) add_own(p, FAST_BEFORE, 2, (size_t)o->owned_before, size, 0);
+            add_own(p, OWNERS, 1, (size_t)o->owned, 0, 0);
+        } else {
+            add_own(p, FAST, 3, panels, size, IL_LANES);
+            if (before) add_own(p, FAST_BEFORE, 3, panels, size, IL_LANES);
+        }
         add_own(p, TOKENS, 1, (size_t)(position - limit), 0, 0);
     }
-    if (mixed) {
+    if (o->mixed) {
         int depth = il_tree_depth(c->vocab_size);
         add_own(p, MIX, 1, il_mix_learned_bytes(depth, 1, IL_MIXED_TOKENS) / sizeof(int32_t), 0, 0);
         add_own(p, MIX_ODDS, 3, (size_t)(position - limit), (size_t)depth, 2);
@@ -148,9 +169,22 @@ static il_status visit_hidden(const il_state *s, il_visitor *v) {
     return IL_OK;
 }
 
+static uint64_t mini_batch_of(const il_state *s) { return s->position / (uint64_t)s->model->config.mini_batch; }
+
+/* Where columns have tokens, column by column. */
 static il_status visit_fast_head(const il_state *s, content which, il_visitor *v) {
-    uint64_t now = s->position / (uint64_t)s->model->config.mini_batch;
-    return v->visit(v, il_state_fast_head(s, which == FAST ? now : now - 1), 1, s->model->fast_floats);
+    uint64_t m = mini_batch_of(s) - (which == FAST_BEFORE);
+    size_t size = (size_t)s->model->config.fast_head_size;
+    float *weights = il_state_fast_head(s, m);
+    if (!s->fast.owners) return v->visit(v, weights, 1, s->model->fast_floats);
+    for (size_t i = 0; i < (size_t)il_fast_head_owned(s, m); i++)
+        IL_TRY(v->visit(v, weights + i / IL_LANES * IL_LANES * size + i % IL_LANES, IL_LANES, size));
+    return IL_OK;
+}
+
+/* Integers, which a visitor copies as it copies floats. */
+static il_status visit_owners(const il_state *s, il_visitor *v) {
+    return v->visit(v, (void *)s->fast.owners, 1, (size_t)il_fast_head_owned(s, mini_batch_of(s)));
 }
 
 /* Numbers below 2^24, which a float holds. */
@@ -165,7 +199,7 @@ static il_status visit_tokens(const il_state *s, il_visitor *v) {
     return IL_OK;
 }
 
-/* Integers, which a visitor copies as it copies floats. */
+/* Integers, too. */
 static il_status visit_mix(const il_state *s, il_mixed *m, content which, il_visitor *v) {
     size_t bytes, depth = (size_t)m->tree.depth;
     void *learned = il_mix_learned(m->before, &bytes);
@@ -188,6 +222,7 @@ static il_status visit(const il_state *s, il_mixed *mixed, const entry *e, il_vi
     case MIX_TOKENS: return visit_mix(s, mixed, e->content, v);
     case FAST:
     case FAST_BEFORE: return visit_fast_head(s, e->content, v);
+    case OWNERS: return visit_owners(s, v);
     case HIDDEN: return visit_hidden(s, v);
     case TOKENS: return visit_tokens(s, v);
     case OF_LAYERS: break;
@@ -271,7 +306,12 @@ static il_status take_picture(const il_session *session, picture *p, il_error *e
         FORMAT, VERSION, p->model, p->numbers[0], p->numbers[1], p->numbers[2], p->state.frozen ? "1" : "0"};
     for (size_t i = 0; i < KEYS_HASHED; i++) p->metadata[i] = (il_st_pair){keys[i], values[i]};
     p->metadata[KEYS_HASHED] = (il_st_pair){"checksum", p->checksum};
-    return plan_open(m, &(il_extent){position, p->state.oldest, p->state.frozen}, p->mixed != NULL, &p->plan, error);
+    outline o = {.extent = {position, p->state.oldest, p->state.frozen}, .mixed = p->mixed != NULL};
+    if (p->state.fast.owners) {
+        o.owned = il_fast_head_owned(&p->state, mini_batch_of(&p->state));
+        o.owned_before = il_fast_head_owned(&p->state, mini_batch_of(&p->state) - 1);
+    }
+    return plan_open(m, &o, &p->plan, error);
 }
 
 /* Fills in the checksum. */
@@ -295,7 +335,7 @@ static il_status sum_up(picture *p, writing *w) {
 /* Owes w->visitor.room. */
 static il_status begin_writing(const picture *p, writing *w, il_error *error) {
     const il_model *m = p->state.model;
-    size_t room = 1;
+    size_t room = 1 + (size_t)m->config.fast_head_size;
     for (int i = 0; i < m->config.layers; i++) {
         size_t floats = m->layers[i].mixer->room(m, i);
         if (floats > room) room = floats;
@@ -374,8 +414,7 @@ il_status il_session_save(const il_session *session, const char *path, il_error 
 
 typedef struct record {
     const char *path; /* for messages */
-    uint64_t position, limit;
-    int frozen, mixed;
+    outline o;
 } record;
 
 static il_status read_number(const char *path, const il_st *st, const char *key, uint64_t *value, il_error *error) {
@@ -434,20 +473,35 @@ static il_status check_record(const char *path, const il_st *st, const il_model 
     il_model_fingerprint(model, own);
     if (strcmp(foreign, own) != 0)
         return il_fail(error, IL_ERR_MISMATCH, "%s: the state of a different model: %.40s, not %s", path, foreign, own);
-    r->path = path;
-    IL_TRY(read_number(path, st, "position", &r->position, error));
+    il_extent *e = &r->o.extent;
+    IL_TRY(read_number(path, st, "position", &e->position, error));
     IL_TRY(read_number(path, st, "open_rows", &open, error));
-    IL_TRY(read_number(path, st, "rewind_limit", &r->limit, error));
-    r->frozen = !strcmp(frozen, "1");
-    if (!r->frozen && strcmp(frozen, "0") != 0)
+    IL_TRY(read_number(path, st, "rewind_limit", &e->limit, error));
+    e->frozen = !strcmp(frozen, "1");
+    if (!e->frozen && strcmp(frozen, "0") != 0)
         return il_fail(error, IL_ERR_FORMAT, "%s: frozen is '%.40s', not 0 or 1", path, frozen);
-    if (open != r->position % b)
+    if (open != e->position % b)
         return il_fail(error, IL_ERR_FORMAT, "%s: %llu open rows do not go with position %llu", path,
-                       (unsigned long long)open, (unsigned long long)r->position);
-    uint64_t now = r->position - open, before = now ? now - b : 0;
-    if (r->limit != now && r->limit != before)
+                       (unsigned long long)open, (unsigned long long)e->position);
+    uint64_t now = e->position - open, before = now ? now - b : 0;
+    if (e->limit != now && e->limit != before)
         return il_fail(error, IL_ERR_FORMAT, "%s: rewind limit %llu does not go with position %llu", path,
-                       (unsigned long long)r->limit, (unsigned long long)r->position);
+                       (unsigned long long)e->limit, (unsigned long long)e->position);
+    return IL_OK;
+}
+
+/* What only the tensors themselves say of their number: how many tokens the fast head had learned. Anything else about
+ * them is check_tensors'. */
+static il_status check_owned(const il_st *st, const il_model *model, record *r, il_error *error) {
+    const il_st_tensor *owners = il_st_find(st, names[OWNERS]), *before = il_st_find(st, names[FAST_BEFORE]);
+    size_t most = (size_t)model->config.fast_head_tokens, n = owners && owners->rank == 1 ? owners->shape[0] : 0;
+    if (!most) return IL_OK;
+    if (n > most)
+        return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s holds %zu tokens: the model's fast head learns %zu at most",
+                       r->path, names[OWNERS], n, most);
+    r->o.owned = (int)n;
+    if (before && before->rank == 2 && before->shape[0] < n) n = before->shape[0];
+    r->o.owned_before = before ? (int)n : 0;
     return IL_OK;
 }
 
@@ -457,15 +511,28 @@ static void shape_text(char text[100], int rank, const size_t *shape) {
     if (n < 99) memcpy(text + n, "]", 2);
 }
 
-static il_status check_mix_tokens(const record *r, const il_st_tensor *t, const il_model *model, il_error *error) {
+/* seen [V], zeros: no token twice; NULL: any number of times. */
+static il_status check_token_list(const record *r, const il_st_tensor *t, const il_model *model, unsigned char *seen,
+                                  il_error *error) {
     for (size_t i = 0; i < t->count; i++) {
         int32_t token;
         memcpy(&token, t->data + i * sizeof token, sizeof token);
         if (token < 0 || token >= model->config.vocab_size)
             return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s holds %d, which is not a token of the model", r->path,
                            t->name, token);
+        if (seen && seen[token]++)
+            return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s holds %d twice", r->path, t->name, token);
     }
     return IL_OK;
+}
+
+static il_status check_owners(const record *r, const il_st_tensor *t, const il_model *model, il_error *error) {
+    const il_allocator *memory = &model->engine->memory;
+    unsigned char *seen = il_alloc(memory, (size_t)model->config.vocab_size, 1);
+    if (!seen) return il_fail(error, IL_ERR_NOMEM, "%s: no memory to check its tokens", r->path);
+    il_status status = check_token_list(r, t, model, seen, error);
+    il_free(memory, seen);
+    return status;
 }
 
 /* That it has exactly the tensors of the plan, of these shapes, all numbers finite. */
@@ -485,7 +552,8 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
             shape_text(must, want->rank, want->shape);
             return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is %s, not %s", r->path, t->name, is, must);
         }
-        if (p->entries[i].content == MIX_TOKENS) IL_TRY(check_mix_tokens(r, t, model, error));
+        if (p->entries[i].content == MIX_TOKENS) IL_TRY(check_token_list(r, t, model, NULL, error));
+        if (p->entries[i].content == OWNERS) IL_TRY(check_owners(r, t, model, error));
         for (size_t at = 0; t->dtype == IL_F32 && at < t->count;
              at += 256) { /* copied, since a map need not be aligned */
             size_t n = t->count - at < 256 ? t->count - at : 256;
@@ -526,9 +594,14 @@ static il_status read_run(il_visitor *v, float *at, ptrdiff_t stride, size_t n) 
 
 static il_status restore(il_state *s, il_mixed *mixed, const record *r, const il_st *st, const plan *p,
                          il_error *error) {
-    IL_TRY(il_state_reserve(s, r->position, error));
-    s->position = r->position;
-    s->oldest = r->limit;
+    const il_extent *e = &r->o.extent;
+    IL_TRY(il_state_reserve(s, e->position, error));
+    s->position = e->position;
+    s->oldest = e->limit;
+    if (s->fast.owners) {
+        s->fast.owned[(mini_batch_of(s) + 1) & 1] = r->o.owned_before;
+        s->fast.owned[mini_batch_of(s) & 1] = r->o.owned;
+    }
     for (size_t i = 0; i < p->n; i++) {
         reading in = {{.visit = read_run}, il_st_find(st, p->items[i].name)->data};
         IL_TRY(visit(s, mixed, &p->entries[i], &in.visitor));
@@ -540,12 +613,12 @@ static il_status restore(il_state *s, il_mixed *mixed, const record *r, const il
 static il_status load_tensors(il_model *model, const record *r, const il_st *st, const plan *p, il_session **session,
                               il_error *error) {
     IL_TRY(check_tensors(r, st, model, p, error));
-    il_session_options options = {.frozen = r->frozen, .mix = r->mixed};
+    il_session_options options = {.frozen = r->o.extent.frozen, .mix = r->o.mixed};
     IL_TRY(il_session_open(model, &options, session, error));
     il_mixed *mixed = (*session)->mixed;
     il_status status = restore(&(*session)->state, mixed, r, st, p, error);
     if (!status && mixed) {
-        mixed->limit = r->limit;
+        mixed->limit = r->o.extent.limit;
         if (il_mix_sound(mixed->before) && il_mixed_sound(*session))
             il_mixed_rewind(*session);
         else
@@ -559,12 +632,13 @@ static il_status load_tensors(il_model *model, const record *r, const il_st *st,
 }
 
 static il_status load(il_model *model, const char *path, const il_st *st, il_session **session, il_error *error) {
-    record r;
+    record r = {.path = path};
     plan p;
     IL_TRY(check_sum(path, st, error));
     IL_TRY(check_record(path, st, model, &r, error));
-    r.mixed = il_st_find(st, names[MIX]) != NULL;
-    il_status status = plan_open(model, &(il_extent){r.position, r.limit, r.frozen}, r.mixed, &p, error);
+    IL_TRY(check_owned(st, model, &r, error));
+    r.o.mixed = il_st_find(st, names[MIX]) != NULL;
+    il_status status = plan_open(model, &r.o, &p, error);
     if (!status) status = load_tensors(model, &r, st, &p, session, error);
     plan_close(&p);
     return status;
