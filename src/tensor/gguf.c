@@ -338,8 +338,7 @@ static il_status read_tensors(walk *w, il_gguf *g, size_t n, const unsigned char
 
 static il_status read_version(walk *w, unsigned *version) {
     uint32_t number = 0;
-    if (left(w) < sizeof MAGIC || memcmp(w->at, MAGIC, sizeof MAGIC) != 0)
-        return il_fail(w->error, IL_ERR_FORMAT, "%s: not a GGUF file", w->path);
+    if (!il_gguf_begins(w->at, left(w))) return il_fail(w->error, IL_ERR_FORMAT, "%s: not a GGUF file", w->path);
     w->at += sizeof MAGIC;
     IL_TRY(read_u32(w, "the version", &number));
     if (number && !(number & 0xffff))
@@ -373,10 +372,14 @@ il_status il_gguf_parse(const il_allocator *allocator, const char *path, const v
     return status;
 }
 
+int il_gguf_begins(const void *data, size_t bytes) {
+    return bytes >= sizeof MAGIC && memcmp(data, MAGIC, sizeof MAGIC) == 0;
+}
+
 int il_gguf_is(const char *path) {
     il_map map;
     if (il_map_open(path, &map, NULL) != IL_OK) return 0;
-    int is = map.bytes >= sizeof MAGIC && memcmp(map.data, MAGIC, sizeof MAGIC) == 0;
+    int is = il_gguf_begins(map.data, map.bytes);
     il_map_close(&map);
     return is;
 }

@@ -74,7 +74,8 @@ typedef struct il_gguf {
     const il_allocator *allocator;
 } il_gguf;
 
-/* Whether a file begins as a GGUF file does; what cannot be read does not. */
+/* Whether bytes, or a file, begin as a GGUF file does; what cannot be read does not. */
+int il_gguf_begins(const void *data, size_t bytes);
 int il_gguf_is(const char *path);
 il_status il_gguf_open(const il_allocator *allocator, const char *path, il_gguf *gguf, il_error *error);
 /* The same over bytes in memory, which must outlive gguf; `path` only names them in messages. */

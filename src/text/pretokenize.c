@@ -16,8 +16,11 @@ static const char qwen2[] = CONTRACTIONS LETTERS "\\p{N}" OTHERS SPACES;
 static const char qwen35[] =
     CONTRACTIONS "[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*" SPACES;
 
+static const char *const known[] = {gpt2, llama3, qwen2, qwen35}; /* in the order of il_pattern */
+
+const char *il_pattern_text(il_pattern pattern) { return pattern <= IL_PATTERN_QWEN35 ? known[pattern] : NULL; }
+
 int il_pattern_find(const char *regex, size_t bytes, il_pattern *pattern) {
-    static const char *const known[] = {gpt2, llama3, qwen2, qwen35};
     for (int i = 0; i < 4; i++) {
         if (strlen(known[i]) != bytes || memcmp(known[i], regex, bytes) != 0) continue;
         *pattern = (il_pattern)i;

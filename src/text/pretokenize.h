@@ -18,6 +18,8 @@ typedef enum il_pattern {
 
 /* 0 when the regular expression [bytes] is none of those known. */
 int il_pattern_find(const char *regex, size_t bytes, il_pattern *pattern);
+/* The regular expression; NULL: it has none. */
+const char *il_pattern_text(il_pattern pattern);
 /* Where the word ends that begins at `at` < bytes. */
 size_t il_pattern_end(il_pattern pattern, const char *text, size_t bytes, size_t at);
 /* Whether the words of text are those of its first `at` bytes and those of the rest, 0 < at < bytes, also after NFC.

@@ -14,6 +14,8 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "engine/engine.h"
+#include "tensor/gguf.h"
+#include "text/gguf_tokenizer.h"
 #include "text/pipeline.h"
 #include "text/sentencepiece_model.h"
 #include "text/sentencepiece_shim.h"
@@ -106,6 +108,18 @@ static il_status load_json(il_tokenizer *t, const char *path, il_error *error) {
     return IL_OK;
 }
 
+/* The same of a GGUF file: what a model directory would have in its place. */
+static il_status read_gguf(il_tokenizer *t, const char *path, const il_map *map, int *json, il_error *error) {
+    il_gguf gguf;
+    il_text_buffer file;
+    IL_TRY(il_gguf_parse(&t->memory, path, map->data, map->bytes, &gguf, error));
+    il_status status = il_gguf_tokenizer(&gguf, &file, json, error);
+    t->file = (unsigned char *)file.text;
+    t->file_bytes = file.bytes;
+    il_gguf_close(&gguf);
+    return status;
+}
+
 /* The file of a tokenizer into memory, *json: whether it is a tokenizer.json. */
 static il_status read_file(il_tokenizer *t, const char *path, int *json, il_error *error) {
     il_map map;
@@ -113,7 +127,9 @@ static il_status read_file(il_tokenizer *t, const char *path, int *json, il_erro
     const char *ending = strrchr(path, '.');
     *json = (ending && strcmp(ending, ".json") == 0) || (map.bytes && map.data[0] == '{');
     il_status status = IL_OK;
-    if (map.bytes > (*json ? IL_TOKENIZER_JSON_MAX : MODEL_BYTES_MAX)) {
+    if (il_gguf_begins(map.data, map.bytes)) {
+        status = read_gguf(t, path, &map, json, error);
+    } else if (map.bytes > (*json ? IL_TOKENIZER_JSON_MAX : MODEL_BYTES_MAX)) {
         status = il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, more than the %s may have", path, map.bytes,
                          *json ? "256 MiB that a " JSON_NAME : "1 GiB that a SentencePiece model");
     } else if (!(t->file = il_alloc_raw(&t->memory, map.bytes, 1))) {
@@ -121,8 +137,8 @@ static il_status read_file(il_tokenizer *t, const char *path, int *json, il_erro
     } else {
         memcpy(t->file, map.data, map.bytes);
         t->file_bytes = map.bytes;
-        hash_hex(t->file, t->file_bytes, t->fingerprint);
     }
+    if (status == IL_OK) hash_hex(t->file, t->file_bytes, t->fingerprint);
     il_map_close(&map);
     return status;
 }
@@ -205,12 +221,17 @@ il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const 
                                       il_tokenizer **tokenizer, il_error *error) {
     il_tokenizer *t;
     const char *name;
+    il_status status;
     *tokenizer = NULL;
-    IL_TRY(choose(engine, dir, config, &name, error));
-    char *path = il_path_join(&engine->memory, dir, name);
-    if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
-    il_status status = il_tokenizer_load(engine, strcmp(name, "bytes") == 0 ? name : path, &t, error);
-    il_free(&engine->memory, path);
+    if (il_gguf_is(dir)) {
+        status = il_tokenizer_load(engine, dir, &t, error);
+    } else {
+        IL_TRY(choose(engine, dir, config, &name, error));
+        char *path = il_path_join(&engine->memory, dir, name);
+        if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+        status = il_tokenizer_load(engine, strcmp(name, "bytes") == 0 ? name : path, &t, error);
+        il_free(&engine->memory, path);
+    }
     IL_TRY(status);
     if (t->info.vocab_size > config->vocab_size) {
         status = il_fail(error, IL_ERR_MISMATCH, "%s: the %s tokenizer has %d tokens, the model's vocabulary %d", dir,
