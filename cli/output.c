@@ -25,6 +25,16 @@ void *cli_alloc(size_t count, size_t size) {
     return block;
 }
 
+void *cli_grown(void *block, size_t *capacity, size_t need, size_t size) {
+    if (need <= *capacity) return block;
+    size_t larger = need + need / 2 + 64;
+    void *to = cli_alloc(larger, size);
+    if (*capacity) memcpy(to, block, *capacity * size);
+    free(block);
+    *capacity = larger;
+    return to;
+}
+
 static char *format_list(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
 static char *format_list(const char *format, va_list args) {
     va_list again;

@@ -9,6 +9,9 @@
 
 /* Zeroed memory [count × size], released by free. Ends the command with status 1 when there is none. */
 void *cli_alloc(size_t count, size_t size);
+/* block [*capacity] of items of so many bytes, or a larger one in its place, with room for `need`; NULL and 0 at first.
+ */
+void *cli_grown(void *block, size_t *capacity, size_t need, size_t size);
 /* printf into memory released by free. */
 char *cli_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

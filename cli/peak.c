@@ -160,14 +160,7 @@ static void step(cli_peak *peak, unsigned char c) {
 }
 
 void cli_peak_token(cli_peak *peak, const char *text, size_t bytes, double bits, size_t from, size_t to) {
-    if (peak->n == peak->capacity) {
-        size_t capacity = 2 * peak->capacity + 256;
-        token *larger = cli_alloc(capacity, sizeof *larger);
-        if (peak->n) memcpy(larger, peak->tokens, peak->n * sizeof *larger);
-        free(peak->tokens);
-        peak->tokens = larger;
-        peak->capacity = capacity;
-    }
+    peak->tokens = cli_grown(peak->tokens, &peak->capacity, peak->n + 1, sizeof *peak->tokens);
     token *t = &peak->tokens[peak->n++];
     *t = (token){.bits = bits, .from = from, .to = to};
     stand(peak, t);

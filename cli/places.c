@@ -31,14 +31,7 @@ typedef struct places {
 } places;
 
 static place *add(places *list, const arg_option *option, const char **path, char *what) {
-    if (list->n == list->capacity) {
-        size_t capacity = 2 * list->capacity + 8;
-        place *larger = cli_alloc(capacity, sizeof *larger);
-        if (list->n) memcpy(larger, list->items, list->n * sizeof *larger);
-        free(list->items);
-        list->items = larger;
-        list->capacity = capacity;
-    }
+    list->items = cli_grown(list->items, &list->capacity, list->n + 1, sizeof *list->items);
     place *p = &list->items[list->n++];
     *p = (place){.option = option, .path = path, .what = what};
     return p;

@@ -169,7 +169,7 @@ static void test_threshold(void **state) {
     char *marked = strstr(run.out, " ! XQ#~@ZZ{}|\n");
     assert_non_null(marked);
     assert_null(strstr(marked + 5, " ! "));
-    assert_non_null(strstr(run.err, "1 lines above 6"));
+    assert_non_null(strstr(run.err, "1 line above 6"));
     assert_null(strchr(run.out, '\033'));
     support_run_free(&run);
     run = support_cli(text, "score --by token --model m -");
@@ -511,7 +511,7 @@ static void test_relative_fits(void **state) {
     assert_int_equal(run.code, 0);
     assert_non_null(strstr(run.out, " ! XQ~XQ~XQ~XQ\n"));
     assert_non_null(strstr(run.out, " -"));
-    assert_non_null(strstr(run.err, " by what it learned of the text, 1 lines above 0.01"));
+    assert_non_null(strstr(run.err, " by what it learned of the text, 1 line above 0.01"));
     support_run_free(&run);
     char *page = support_text_of("fits.html");
     static const char *const held[] = {"— what fits and what does not</title>",

@@ -5,16 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *grown(void *block, size_t *capacity, size_t need, size_t size) {
-    if (need <= *capacity) return block;
-    size_t larger = need + need / 2 + 16;
-    void *to = cli_alloc(larger, size);
-    if (block) memcpy(to, block, *capacity * size);
-    free(block);
-    *capacity = larger;
-    return to;
-}
-
 static size_t author_of(eval_books *b, const char *name) {
     for (size_t i = 0; i < b->n_authors; i++)
         if (!strcmp(b->authors[i], name)) return i;
@@ -27,7 +17,7 @@ static size_t author_of(eval_books *b, const char *name) {
 }
 
 static void take(eval_books *b, const il_document *document) {
-    b->books = grown(b->books, &b->capacity, b->n + 1, sizeof *b->books);
+    b->books = cli_grown(b->books, &b->capacity, b->n + 1, sizeof *b->books);
     eval_book *book = &b->books[b->n++];
     *book = (eval_book){.bytes = document->bytes, .author = author_of(b, document->also[0])};
     book->text = cli_alloc(book->bytes + 1, 1);

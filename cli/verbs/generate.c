@@ -43,14 +43,7 @@ static void print_to(text_outlet *outlet, size_t end) {
 
 /* Adds text; returns 1 when a stop string is complete: the text then ends before it. */
 static int put(text_outlet *outlet, const char *text, size_t n) {
-    while (outlet->bytes + n > outlet->capacity) {
-        size_t capacity = outlet->capacity ? 2 * outlet->capacity : 4096;
-        char *larger = cli_alloc(capacity, 1);
-        if (outlet->bytes) memcpy(larger, outlet->text, outlet->bytes);
-        free(outlet->text);
-        outlet->text = larger;
-        outlet->capacity = capacity;
-    }
+    outlet->text = cli_grown(outlet->text, &outlet->capacity, outlet->bytes + n, 1);
     if (n) memcpy(outlet->text + outlet->bytes, text, n);
     outlet->bytes += n;
     size_t stop_at = outlet->bytes, safe = outlet->bytes;
@@ -84,15 +77,9 @@ typedef struct trace {
 } trace;
 
 static void trace_add(trace *t, int32_t token, size_t end) {
-    if (t->n == t->capacity) {
-        trace larger = {.n = t->n, .capacity = 2 * t->n + 1024};
-        larger.tokens = cli_alloc(larger.capacity, sizeof *larger.tokens);
-        larger.ends = cli_alloc(larger.capacity, sizeof *larger.ends);
-        for (size_t i = 0; i < t->n; i++) larger.tokens[i] = t->tokens[i], larger.ends[i] = t->ends[i];
-        free(t->tokens);
-        free(t->ends);
-        *t = larger;
-    }
+    size_t tokens = t->capacity;
+    t->tokens = cli_grown(t->tokens, &tokens, t->n + 1, sizeof *t->tokens);
+    t->ends = cli_grown(t->ends, &t->capacity, t->n + 1, sizeof *t->ends);
     t->tokens[t->n] = token;
     t->ends[t->n++] = end;
 }

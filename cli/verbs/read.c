@@ -36,14 +36,7 @@ typedef struct reading {
 } reading;
 
 static void push(reading *r, const int32_t *tokens, size_t n) {
-    if (r->n + n > r->capacity) {
-        size_t capacity = 2 * (r->n + n) + BATCH;
-        int32_t *larger = cli_alloc(capacity, sizeof *larger);
-        if (r->n) memcpy(larger, r->tokens, r->n * sizeof *larger);
-        free(r->tokens);
-        r->tokens = larger;
-        r->capacity = capacity;
-    }
+    r->tokens = cli_grown(r->tokens, &r->capacity, r->n + n, sizeof *r->tokens);
     if (n) memcpy(r->tokens + r->n, tokens, n * sizeof *tokens);
     r->n += n;
 }

@@ -108,21 +108,11 @@ static int kept(scoring *s, const score_line *line, score_by by, int32_t token) 
 
 /* ---- out: from tokens and their losses to lines and passages ---- */
 
-static void *grown(void *block, size_t *capacity, size_t need, size_t size) {
-    if (need <= *capacity) return block;
-    size_t larger = 2 * need + 64;
-    void *to = cli_alloc(larger, size);
-    if (*capacity) memcpy(to, block, *capacity * size);
-    free(block);
-    *capacity = larger;
-    return to;
-}
-
 static void add_cell(scoring *s, size_t bytes) {
     score_line *line = &s->line;
     if (bytes) {
-        line->text = grown(line->text, &line->capacity, line->bytes + bytes, 1);
-        line->cells = grown(line->cells, &line->cells_capacity, line->n_cells + 1, sizeof *line->cells);
+        line->text = cli_grown(line->text, &line->capacity, line->bytes + bytes, 1);
+        line->cells = cli_grown(line->cells, &line->cells_capacity, line->n_cells + 1, sizeof *line->cells);
         memcpy(line->text + line->bytes, s->decoded, bytes);
         line->cells[line->n_cells++] = (score_cell){line->bytes, bytes, s->waiting_known ? s->waiting / log(2) : NAN};
         line->bytes += bytes;
@@ -266,10 +256,10 @@ static il_status feed(scoring *s) {
 static void push(scoring *s, int32_t step) {
     if (s->n_steps == s->capacity) {
         size_t capacity = s->capacity, steps = s->capacity, tokens = s->capacity, slow = s->capacity;
-        s->steps = grown(s->steps, &steps, capacity + 1, sizeof *s->steps);
-        s->tokens = grown(s->tokens, &tokens, capacity + 1, sizeof *s->tokens);
-        s->slow = grown(s->slow, &slow, capacity + 1, sizeof *s->slow);
-        s->nll = grown(s->nll, &capacity, capacity + 1, sizeof *s->nll);
+        s->steps = cli_grown(s->steps, &steps, capacity + 1, sizeof *s->steps);
+        s->tokens = cli_grown(s->tokens, &tokens, capacity + 1, sizeof *s->tokens);
+        s->slow = cli_grown(s->slow, &slow, capacity + 1, sizeof *s->slow);
+        s->nll = cli_grown(s->nll, &capacity, capacity + 1, sizeof *s->nll);
         s->capacity = capacity;
     }
     s->steps[s->n_steps++] = step;

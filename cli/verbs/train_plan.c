@@ -13,7 +13,7 @@ enum { FORMAT = 1, BYTES_MAX = 1 << 20 };
 
 /* ---- recipe.json ---- */
 
-il_status train_plan_write(const train_plan *p, const char *path, il_error *error) {
+char *train_plan_text(const train_plan *p) {
     json_t *root =
         json_pack("{s:i, s:I, s:I, s:s, s:f, s:s, s:I}", "format", FORMAT, "documents", (json_int_t)p->texts.documents,
                   "bytes", (json_int_t)p->texts.bytes, "fingerprint", p->texts.fingerprint, "minutes", p->minutes,
@@ -29,11 +29,16 @@ il_status train_plan_write(const train_plan *p, const char *path, il_error *erro
                                       p->schedule.lr, "tokens_per_s", p->tokens_per_s));
     char *json = json_dumps(root, JSON_INDENT(1));
     json_decref(root);
-    if (!json) return cli_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
-    char *text = cli_format("%s\n", json);
+    char *text = json ? cli_format("%s\n", json) : NULL;
+    free(json);
+    return text;
+}
+
+il_status train_plan_write(const train_plan *p, const char *path, il_error *error) {
+    char *text = train_plan_text(p);
+    if (!text) return cli_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
     il_status status = cli_path_write(path, text, strlen(text), error);
     free(text);
-    free(json);
     return status;
 }
 
@@ -53,7 +58,8 @@ static int unpack(json_t *root, train_plan *p) {
     if (json_unpack(root, "{s:i, s:I, s:I, s:s, s:F, s:s, s:I, s?:o}", "format", &format, "documents", &documents,
                     "bytes", &bytes, "fingerprint", &fingerprint, "minutes", &p->minutes, "mixer", &mixer, "seed",
                     &seed, "recipe", &recipe) ||
-        format != FORMAT || documents < 0 || bytes < 0)
+        format != FORMAT || documents < 0 || bytes < 0 || strlen(fingerprint) >= sizeof p->texts.fingerprint ||
+        strlen(mixer) >= sizeof p->mixer)
         return 0;
     p->texts = (cli_texts){.documents = (uint64_t)documents, .bytes = (uint64_t)bytes};
     snprintf(p->texts.fingerprint, sizeof p->texts.fingerprint, "%s", fingerprint);
@@ -75,16 +81,23 @@ static int unpack(json_t *root, train_plan *p) {
     return sane(p);
 }
 
+int train_plan_parse(const char *text, size_t bytes, train_plan *plan) {
+    *plan = (train_plan){0};
+    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
+    int is_plan = root && unpack(root, plan);
+    json_decref(root);
+    return is_plan;
+}
+
 il_status train_plan_read(const char *path, train_plan *plan, il_error *error) {
     char *text;
     size_t bytes;
     *plan = (train_plan){0};
     if (cli_path_bytes(path) > BYTES_MAX) return cli_fail(error, IL_ERR_FORMAT, "%s: is too large", path);
-    il_status status = cli_file_read(path, 1 << 20, &text, &bytes, error);
+    il_status status = cli_file_read(path, BYTES_MAX, &text, &bytes, error);
     if (status) return status;
-    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, NULL);
-    if (!root || !unpack(root, plan)) status = cli_fail(error, IL_ERR_FORMAT, "%s: is not the recipe of a run", path);
-    json_decref(root);
+    if (!train_plan_parse(text, bytes, plan))
+        status = cli_fail(error, IL_ERR_FORMAT, "%s: is not the recipe of a run", path);
     free(text);
     return status;
 }

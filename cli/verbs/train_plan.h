@@ -22,6 +22,9 @@ typedef struct train_plan {
 
 il_status train_plan_write(const train_plan *plan, const char *path, il_error *error);
 il_status train_plan_read(const char *path, train_plan *plan, il_error *error);
+/* The text of recipe.json, released by free; NULL: no memory. And a plan from such a text; 0: it is none. */
+char *train_plan_text(const train_plan *plan);
+int train_plan_parse(const char *text, size_t bytes, train_plan *plan);
 
 /* The config of the new model. */
 il_status train_plan_config(const train_plan *plan, const il_tokenizer *tokenizer, il_config *config, il_error *error);

@@ -75,24 +75,6 @@ il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
 
 /* ---- reading ---- */
 
-static il_status parse(const char *path, json_t **root, il_error *error) {
-    il_map map;
-    json_error_t why;
-    *root = NULL;
-    IL_TRY(il_map_open(path, &map, error)); /* no pipe: it does not wait */
-    if (map.bytes > BYTES_MAX) {
-        size_t bytes = map.bytes;
-        il_map_close(&map);
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
-    }
-    *root = json_loadb((const char *)map.data, map.bytes, JSON_REJECT_DUPLICATES, &why);
-    il_map_close(&map);
-    if (*root) return IL_OK;
-    if (json_error_code(&why) == json_error_out_of_memory)
-        return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
-    return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
-}
-
 static il_status read_integer(const json_t *object, const char *path, const char *key, uint64_t *value,
                               il_error *error) {
     const json_t *v = json_object_get(object, key);
@@ -225,13 +207,27 @@ static il_status read_object(il_trainer *t, const json_t *root, const char *path
     return IL_OK;
 }
 
-il_status il_progress_load(il_trainer *t, const char *path, il_progress *progress, il_error *error) {
-    json_t *root;
+il_status il_progress_read(il_trainer *t, const char *path, const char *text, size_t bytes, il_progress *progress,
+                           il_error *error) {
+    json_error_t why;
     *progress = (il_progress){0};
-    IL_TRY(parse(path, &root, error));
+    if (bytes > BYTES_MAX)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
+    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &why);
+    if (!root && json_error_code(&why) == json_error_out_of_memory)
+        return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
+    if (!root) return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
     il_status status = read_object(t, root, path, progress, error);
     json_decref(root);
     if (status != IL_OK) il_progress_free(t, progress);
+    return status;
+}
+
+il_status il_progress_load(il_trainer *t, const char *path, il_progress *progress, il_error *error) {
+    il_map map;
+    IL_TRY(il_map_open(path, &map, error)); /* no pipe: it does not wait */
+    il_status status = il_progress_read(t, path, map.bytes ? (const char *)map.data : "", map.bytes, progress, error);
+    il_map_close(&map);
     return status;
 }
 

@@ -16,6 +16,9 @@ il_status il_progress_save(il_trainer *trainer, const char *path, il_error *erro
 /* IL_ERR_MISMATCH, naming what was and what is, when data or options differ from the trainer's, unless
  * resume_with_changes. Changes nothing of the trainer but its note of the data's fingerprint. */
 il_status il_progress_load(il_trainer *trainer, const char *path, il_progress *progress, il_error *error);
+/* The same of its text, which messages call path. */
+il_status il_progress_read(il_trainer *trainer, const char *path, const char *text, size_t bytes, il_progress *progress,
+                           il_error *error);
 void il_progress_free(const il_trainer *trainer, il_progress *progress);
 
 /* How many states are carried from batch to batch. */
