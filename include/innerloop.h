@@ -140,10 +140,11 @@ IL_API const char *il_engine_kernels(const il_engine *engine); /* the one in use
 typedef struct il_model il_model;
 typedef struct il_config il_config; /* shape and arithmetic of a model; its fields are below, under config */
 
-/* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards;
- * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors that name the tensor.
- * Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the memory; otherwise all
- * is widened to fp32. Release with il_model_unref. A new model is made by il_model_init. */
+/* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards, or the
+ * only .safetensors file; fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors
+ * that name the tensor. Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the
+ * memory; otherwise all is widened to fp32. What a model that sees has beside its text is not read, and the log says
+ * so. Release with il_model_unref. A new model is made by il_model_init. */
 IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
 /* One more reference to the same model, to be released too; returns model. Any thread. */
 IL_API il_model *il_model_ref(il_model *model);
@@ -177,6 +178,18 @@ IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "
  * as that type, rounded where it has fewer bits) and the fast head's two; IL_ERR_ARG when anything else differs.
  * IL_ERR_NONFINITE, naming the tensor, when a number is too large for the type. */
 IL_API il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted,
+                                  il_error *error);
+
+enum { IL_WEIGHTS_AS_STORED = -1 };
+typedef struct il_load_options {
+    int weights; /* how linear layers are held, an il_weight_type, whatever the files have; default
+                  * IL_WEIGHTS_AS_STORED: as il_model_load holds them */
+} il_load_options;
+IL_API void il_load_options_default(il_load_options *options);
+/* il_model_load with options, NULL for the default. Numbers go from the files into that type at once, so that no more
+ * memory is needed than the model's own; the same bits come out as of il_model_convert. IL_ERR_NONFINITE, naming the
+ * tensor, when a number is too large for the type. */
+IL_API il_status il_model_load_as(il_engine *engine, const char *dir, const il_load_options *options, il_model **model,
                                   il_error *error);
 
 typedef struct il_tensor {

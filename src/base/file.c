@@ -55,6 +55,13 @@ void il_map_close(il_map *map) {
     *map = (il_map){NULL, 0};
 }
 
+void il_map_release(const il_map *map, const unsigned char *data, size_t bytes) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), from = (size_t)(data - map->data) / page * page;
+    size_t end = (size_t)(data - map->data) + bytes;
+    if (data >= map->data && from < end && end <= map->bytes)
+        madvise((void *)(uintptr_t)(map->data + from), end - from, MADV_DONTNEED);
+}
+
 /* ---- replacing ---- */
 
 /* What a path leads to. */

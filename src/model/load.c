@@ -1,0 +1,287 @@
+/* load.c: a model directory in the Hugging Face layout: which files hold its tensors, and which of those are the
+ * model's. Refuses indexes that lead elsewhere, and files that do not fit their index. */
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "model/build.h"
+#include "model/config_fields.h"
+#include "model/sources.h"
+
+enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024 };
+
+static const char WEIGHTS[] = "model.safetensors", INDEX[] = "model.safetensors.index.json", ENDING[] = ".safetensors",
+                  HEAD[] = "lm_head.weight";
+
+#define WHERE "%s: tensor %.150s: "
+
+typedef struct shard {
+    char *path;
+    il_st st;
+} shard;
+
+/* Tensors that files have and a model has not. The first is inside every model that sees. */
+enum { SKIPPED_HEAD, SKIPPED_VISION, SKIPPED_MTP, SKIPPED };
+static const char *const skipped_names[SKIPPED] = {HEAD, "model.visual.", "mtp."};
+/* Where such a model keeps those of its text, and where they are in one that does not. */
+static const char TEXT_THERE[] = "model.language_model.", TEXT_HERE[] = "model.";
+
+typedef struct loader {
+    il_engine *engine;
+    const il_allocator *memory;
+    il_model *declared; /* in the types of the files */
+    int sees;           /* the files may be those of a model that sees */
+    char *path;         /* the one file, or the index */
+    json_t *index;
+    json_t *weight_map; /* in index; NULL: one file */
+    shard *shards;
+    size_t n_shards, capacity;
+    il_source *sources;
+    size_t n_sources, sources_capacity;
+    size_t skipped[SKIPPED];
+} loader;
+
+/* ---- names ---- */
+
+/* Buffers that older transformers wrote and nobody needs: the RoPE frequencies. */
+static int is_ignored(const char *name) {
+    static const char tail[] = "rotary_emb.inv_freq";
+    size_t n = strlen(name), m = sizeof tail - 1;
+    return n >= m && strcmp(name + n - m, tail) == 0 && (n == m || name[n - m - 1] == '.');
+}
+
+static int begins(const char *name, const char *with) { return strncmp(name, with, strlen(with)) == 0; }
+
+/* Which of skipped_names the tensor is of; SKIPPED: none. A tied file may hold the head as well: the embedding wins. */
+static int skipped_kind(const loader *l, const char *name) {
+    if (strcmp(name, HEAD) == 0) return l->declared->config.tie_word_embeddings ? SKIPPED_HEAD : SKIPPED;
+    for (int i = SKIPPED_VISION; l->sees && i < SKIPPED; i++)
+        if (begins(name, skipped_names[i])) return i;
+    return SKIPPED;
+}
+
+/* What the model calls a tensor of a file; "" where that is too long to be any. */
+static void model_name(const loader *l, const char *name, char here[IL_SOURCE_NAME_BYTES]) {
+    int inside = l->sees && begins(name, TEXT_THERE);
+    int n =
+        snprintf(here, IL_SOURCE_NAME_BYTES, "%s%s", inside ? TEXT_HERE : "", name + (inside ? strlen(TEXT_THERE) : 0));
+    if (n >= IL_SOURCE_NAME_BYTES) here[0] = 0;
+}
+
+/* ---- files ---- */
+
+static il_status add_source(loader *l, const shard *from, const il_st_tensor *tensor, il_error *error) {
+    void *block = l->sources;
+    if (!il_grow(l->memory, &block, &l->sources_capacity, l->n_sources, l->n_sources + 1, sizeof *l->sources))
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for %zu tensors", from->path, from->st.n);
+    l->sources = block;
+    il_source *source = &l->sources[l->n_sources++];
+    *source = (il_source){.path = from->path, .name_there = tensor->name, .rank = tensor->rank, .stored = tensor};
+    model_name(l, tensor->name, source->name);
+    memcpy(source->shape, tensor->shape, sizeof source->shape);
+    return IL_OK;
+}
+
+/* Lists the tensors of a shard, and counts those that are left out. */
+static il_status list_tensors(loader *l, const shard *from, const char *shard_name, il_error *error) {
+    for (size_t i = 0; i < from->st.n; i++) {
+        const il_st_tensor *tensor = &from->st.tensors[i];
+        int kind = skipped_kind(l, tensor->name);
+        if (kind < SKIPPED) l->skipped[kind]++;
+        if (kind < SKIPPED || is_ignored(tensor->name)) continue;
+        const char *place = json_string_value(json_object_get(l->weight_map, tensor->name));
+        if (l->weight_map && (!place || strcmp(place, shard_name) != 0))
+            return il_fail(error, IL_ERR_FORMAT, WHERE "%s says it is in %.100s", from->path, tensor->name, INDEX,
+                           place ? place : "no file");
+        IL_TRY(add_source(l, from, tensor, error));
+    }
+    return IL_OK;
+}
+
+static il_status open_shard(loader *l, const char *dir, const char *name, il_error *error) {
+    void *block = l->shards;
+    if (!il_grow(l->memory, &block, &l->capacity, l->n_shards, l->n_shards + 1, sizeof *l->shards))
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    l->shards = block;
+    shard *s = &l->shards[l->n_shards];
+    *s = (shard){.path = il_path_join(l->memory, dir, name)};
+    if (!s->path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    il_status status = il_st_open(l->memory, s->path, &s->st, error);
+    if (status != IL_OK) {
+        il_free(l->memory, s->path);
+        return status;
+    }
+    l->n_shards++;
+    return list_tensors(l, s, name, error);
+}
+
+/* A shard lies beside its index: its name leads nowhere else. */
+static int is_plain_name(const char *name) {
+    return *name && *name != '.' && !strchr(name, '/') && !strchr(name, '\\') && !strstr(name, "..") &&
+           strlen(name) < 256;
+}
+
+/* Whether a file may have a tensor that the index has: *skip, and nothing reads it; else it is one of the model's. */
+static il_status check_name(const loader *l, const char *name, int *skip, il_error *error) {
+    char here[IL_SOURCE_NAME_BYTES];
+    int scales;
+    *skip = is_ignored(name) || skipped_kind(l, name) < SKIPPED;
+    model_name(l, name, here);
+    if (*skip || il_source_entry(&l->declared->table, here, &scales)) return IL_OK;
+    return il_fail(error, IL_ERR_MISMATCH, WHERE "a model of this config.json has no such tensor", l->path, name);
+}
+
+static il_status open_index(loader *l, const char *dir, il_error *error) {
+    il_map map;
+    json_error_t trouble;
+    const char *name;
+    json_t *value;
+    IL_TRY(il_map_open(l->path, &map, error));
+    if (map.bytes > INDEX_BYTES_MAX) {
+        size_t bytes = map.bytes;
+        il_map_close(&map);
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 16 MiB are not read", l->path, bytes);
+    }
+    l->index = json_loadb(map.bytes ? (const char *)map.data : "", map.bytes, JSON_REJECT_DUPLICATES, &trouble);
+    il_map_close(&map);
+    if (!l->index && json_error_code(&trouble) == json_error_out_of_memory)
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", l->path);
+    if (!l->index) return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", l->path, trouble.line, trouble.text);
+    l->weight_map = json_object_get(l->index, "weight_map");
+    if (!json_is_object(l->weight_map)) {
+        l->weight_map = NULL;
+        return il_fail(error, IL_ERR_FORMAT, "%s: weight_map is missing or not an object", l->path);
+    }
+    json_object_foreach(l->weight_map, name, value) {
+        const char *file = json_string_value(value);
+        size_t seen = 0;
+        int skip;
+        IL_TRY(check_name(l, name, &skip, error));
+        if (skip) continue; /* a file of nothing else is not opened */
+        if (!file || !is_plain_name(file))
+            return il_fail(error, IL_ERR_FORMAT, WHERE "its place is not a plain file name", l->path, name);
+        size_t head = strlen(l->path) - (sizeof INDEX - 1);
+        while (seen < l->n_shards && strcmp(l->shards[seen].path + head, file) != 0) seen++;
+        if (seen < l->n_shards) continue;
+        if (l->n_shards == SHARDS_MAX)
+            return il_fail(error, IL_ERR_UNSUPPORTED, "%s: more than %d files", l->path, SHARDS_MAX);
+        IL_TRY(open_shard(l, dir, file, error));
+    }
+    return IL_OK;
+}
+
+/* The only file of that folder that ends so; IL_ERR_IO: there is none, or more than one. */
+static il_status open_only(loader *l, const char *dir, il_error *error) {
+    char name[256] = "", second[256] = "";
+    const struct dirent *entry;
+    DIR *folder = opendir(dir);
+    if (!folder) return il_fail_errno(error, IL_ERR_IO, "%s: cannot open", dir);
+    while ((entry = readdir(folder))) {
+        size_t n = strlen(entry->d_name), m = sizeof ENDING - 1;
+        if (n <= m || n >= sizeof name || entry->d_name[0] == '.' || strcmp(entry->d_name + n - m, ENDING) != 0)
+            continue;
+        memcpy(*name ? second : name, entry->d_name, n + 1);
+    }
+    closedir(folder);
+    if (!*name) return il_fail(error, IL_ERR_IO, "%s: holds neither %s nor %s", dir, WEIGHTS, INDEX);
+    if (*second)
+        return il_fail(error, IL_ERR_IO, "%s: holds %.100s and %.100s, but no %s that says what is where", dir, name,
+                       second, INDEX);
+    il_free(l->memory, l->path);
+    l->path = il_path_join(l->memory, dir, name);
+    return l->path ? open_shard(l, dir, name, error) : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+}
+
+static il_status open_files(loader *l, const char *dir, il_error *error) {
+    l->path = il_path_join(l->memory, dir, WEIGHTS);
+    if (!l->path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    if (il_path_exists(l->path)) return open_shard(l, dir, WEIGHTS, error);
+    il_free(l->memory, l->path);
+    l->path = il_path_join(l->memory, dir, INDEX);
+    if (!l->path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    return il_path_exists(l->path) ? open_index(l, dir, error) : open_only(l, dir, error);
+}
+
+static void close_files(loader *l) {
+    for (size_t i = 0; i < l->n_shards; i++) {
+        il_st_close(&l->shards[i].st);
+        il_free(l->memory, l->shards[i].path);
+    }
+    il_free(l->memory, l->shards);
+    il_free(l->memory, l->sources);
+    il_free(l->memory, l->path);
+    if (l->index) json_decref(l->index);
+}
+
+static void log_skipped(const loader *l, const char *dir) {
+    char text[200];
+    size_t n = 0;
+    for (int i = 0; i < SKIPPED; i++)
+        if (l->skipped[i])
+            n += (size_t)snprintf(text + n, sizeof text - n, "%s%zu of %s%s", n ? ", " : "", l->skipped[i],
+                                  skipped_names[i], i == SKIPPED_HEAD ? " (the embedding is the head)" : "");
+    if (n) il_log(l->engine, IL_LOG_INFO, "%s: not read: %s", dir, text);
+}
+
+/* ---- loading ---- */
+
+/* How the matrices are held when nothing else is asked for: as the files have them. Where config.json says bf16 and all
+ * of them are they stay so; where only some are, all are widened. */
+static il_weight_type usual_type(const loader *l, il_weight_type claimed) {
+    if (claimed != IL_WEIGHTS_BF16) return claimed;
+    for (size_t i = 0; i < l->n_sources; i++) {
+        int scales;
+        const il_table_entry *entry = il_source_entry(&l->declared->table, l->sources[i].name, &scales);
+        if (entry && entry->matrix && l->sources[i].stored->dtype != IL_BF16) return IL_WEIGHTS_F32;
+    }
+    return IL_WEIGHTS_BF16;
+}
+
+void il_load_options_default(il_load_options *options) {
+    *options = (il_load_options){.weights = IL_WEIGHTS_AS_STORED};
+}
+
+il_status il_model_load_as(il_engine *engine, const char *dir, const il_load_options *options, il_model **model,
+                           il_error *error) {
+    il_config config;
+    il_load_options usual;
+    loader l = {.engine = engine, .memory = &engine->memory};
+    *model = NULL;
+    il_load_options_default(&usual);
+    if (!options) options = &usual;
+    if (options->weights < IL_WEIGHTS_AS_STORED || options->weights > (int)IL_WEIGHTS_INT4)
+        return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", options->weights);
+    IL_TRY(il_config_load(engine, dir, &config, error));
+    il_weight_type claimed = config.weights;
+    if (claimed == IL_WEIGHTS_BF16) config.weights = IL_WEIGHTS_F32; /* of any float type, in the files */
+    l.sees = il_family_of(&config) == il_family_find("qwen3_5_text");
+    il_status status = il_model_declare(engine, &config, &l.declared, error);
+    if (status != IL_OK) return status;
+    status = open_files(&l, dir, error);
+    if (status == IL_OK) {
+        for (size_t i = 0, k = 0; i < l.n_shards; i++)
+            for (; k < l.n_sources && l.sources[k].path == l.shards[i].path; k++)
+                l.sources[k].map = &l.shards[i].st.map;
+        il_weight_type weights = options->weights < 0 ? usual_type(&l, claimed) : (il_weight_type)options->weights;
+        status = il_model_fill(l.declared, l.path, l.sources, l.n_sources, weights, model, error);
+        if (status == IL_OK) log_skipped(&l, dir);
+    } else {
+        il_model_unref(l.declared);
+    }
+    close_files(&l);
+    return status;
+}
+
+il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error) {
+    return il_model_load_as(engine, dir, NULL, model, error);
+}
+
+il_status il_tensors_check(il_engine *engine, const char *path, il_error *error) {
+    il_st st;
+    IL_TRY(il_st_open(&engine->memory, path, &st, error));
+    il_st_close(&st);
+    return IL_OK;
+}

@@ -1,0 +1,41 @@
+/* sources.h: a model out of tensors that lie somewhere, in a file of whatever kind. Each is read once, in pieces of
+ * rows by all threads, straight into the type that the model holds. */
+#ifndef IL_MODEL_SOURCES_H
+#define IL_MODEL_SOURCES_H
+
+#include "model/model.h"
+#include "tensor/safetensors.h"
+
+enum { IL_SOURCE_NAME_BYTES = 112 /* a tensor's name and its scales' */ };
+
+/* A tensor of a file. */
+typedef struct il_source {
+    char name[IL_SOURCE_NAME_BYTES]; /* as the model's is called */
+    const char *path;                /* of the file, for messages */
+    const char *name_there;          /* in the file, for messages */
+    int rank;
+    size_t shape[8];
+    /* As a safetensors file holds it, of any dtype that a model may have; map, which it lies in, may be NULL. Or: */
+    const il_st_tensor *stored;
+    const il_map *map;
+    /* Its rows from .. from+n-1 as fp32; a row is what follows the first index, and of one dimension one number. Called
+     * by all threads; the same rows may be asked for again. */
+    il_status (*read)(const struct il_source *source, size_t from, size_t n, float *out, il_error *error);
+    const void *user;
+} il_source;
+
+/* Fills a model of all n sources, of which none is left over. declared: by il_model_declare, its config.weights the
+ * type in which the sources have the matrices (quantized ones have their scales beside them, which are called
+ * NAME_scale; all others are of any float type); it is used up, also when this fails. weights: how the model holds
+ * them. path: of all sources together, for messages. What is missing, unknown, misshapen, there twice or not finite is
+ * named. */
+il_status il_model_fill(il_model *declared, const char *path, const il_source *sources, size_t n,
+                        il_weight_type weights, il_model **model, il_error *error);
+
+/* What is called so in a declared model, or with *scales set, the matrix whose scales are; NULL: neither is there. */
+const il_table_entry *il_source_entry(const il_table *table, const char *name, int *scales);
+/* Whether a matrix is held in integers, which have scales beside them. */
+int il_entry_is_quantized(const il_table_entry *entry);
+#define IL_SCALES "_scale"
+
+#endif
