@@ -61,6 +61,18 @@ il_config lively_delta_hybrid(int mini_batch) {
     return config;
 }
 
+void lively_grouped(il_config *config) {
+    config->heads = 6;
+    config->kv_heads = 2;
+    config->head_width = 10;
+    config->rotary_width = 6;
+    config->qk_norm = config->attention_gate = config->norm_offset = 1;
+    config->attention_bias = config->attention_output_bias = 1;
+    config->rope_scaling = IL_ROPE_LLAMA3;
+    config->rope_factor = 4;
+    config->rope_low_frequency = 1, config->rope_high_frequency = 4, config->rope_positions = 100;
+}
+
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed) {
     il_model *model;
     il_error error;

@@ -234,13 +234,15 @@ static double *project(int n, int in, int out, const double *x, const double *w)
     return y;
 }
 
-static double *rms_norm(int n, int width, const double *x, const double *w, double eps) {
+static double *rms_norm(const il_config *c, int n, const double *x, const double *w) {
+    int width = c->width;
+    double eps = c->rms_norm_eps, more = c->norm_offset ? 1.0 : 0.0;
     double *y = zeros((size_t)n * (size_t)width);
     for (int t = 0; t < n; t++) {
         const double *from = x + t * width;
         double square = 0.0;
-        for (int c = 0; c < width; c++) square += from[c] * from[c] / width;
-        for (int c = 0; c < width; c++) y[t * width + c] = w[c] * from[c] / sqrt(square + eps);
+        for (int i = 0; i < width; i++) square += from[i] * from[i] / width;
+        for (int i = 0; i < width; i++) y[t * width + i] = (w[i] + more) * from[i] / sqrt(square + eps);
     }
     return y;
 }
@@ -340,31 +342,68 @@ static double *ttt_mixer(const ref64_model *m, int layer, int n, const double *x
     return z;
 }
 
+/* Frequency m of a head of attention, of which `turned` numbers turn. */
+static double frequency(const il_config *c, int turned, int m) {
+    double f = pow(c->rope_theta, -2.0 * m / turned), wave = 2.0 * acos(-1.0) / f, n = c->rope_positions;
+    double low = c->rope_low_frequency, high = c->rope_high_frequency;
+    if (c->rope_scaling == IL_ROPE_LINEAR) return f / c->rope_factor;
+    if (c->rope_scaling == IL_ROPE_PLAIN || wave < n / high) return f;
+    if (wave > n / low) return f / c->rope_factor;
+    double s = (n / wave - low) / (high - low);
+    return (1.0 - s) * f / c->rope_factor + s * f;
+}
+
+/* y [n, heads stride] : what the projection gives, with its bias if there is one. */
+static double *biased(const ref64_model *m, int layer, const char *name, int bias, int n, int out, const double *x) {
+    double *y = project(n, m->config.width, out, x, weight(m, "model.layers.%d.self_attn.%s.weight", layer, name));
+    const double *b = bias ? weight(m, "model.layers.%d.self_attn.%s.bias", layer, name) : NULL;
+    for (int i = 0; b && i < n * out; i++) y[i] += b[i % out];
+    return y;
+}
+
+/* One head x [d] at a position, in place: norm, then RoPE on the first `turned` numbers. */
+static void turn_head(const ref64_model *m, int layer, const char *norm, int d, int turned, int position, double *x) {
+    const il_config *c = &m->config;
+    if (c->qk_norm) {
+        const double *w = weight(m, "model.layers.%d.self_attn.%s.weight", layer, norm);
+        double square = 0.0;
+        for (int e = 0; e < d; e++) square += x[e] * x[e] / d;
+        for (int e = 0; e < d; e++) x[e] *= (w[e] + !!c->norm_offset) / sqrt(square + c->rms_norm_eps);
+    }
+    for (int e = 0; e < turned / 2; e++) { /* half-split pairs, position in the sequence */
+        double angle = position * frequency(c, turned, e), a = x[e], b = x[e + turned / 2];
+        x[e] = a * cos(angle) - b * sin(angle);
+        x[e + turned / 2] = a * sin(angle) + b * cos(angle);
+    }
+}
+
+/* z [n, heads d]: outputs before the output projection. */
 static double *attention_mixer(const ref64_model *m, int layer, int n, const double *x) {
     const il_config *c = &m->config;
-    int width = c->width, d = width / c->heads;
-    double *q = project(n, width, width, x, weight(m, "model.layers.%d.self_attn.q_proj.weight", layer));
-    double *k = project(n, width, width, x, weight(m, "model.layers.%d.self_attn.k_proj.weight", layer));
-    double *v = project(n, width, width, x, weight(m, "model.layers.%d.self_attn.v_proj.weight", layer));
-    double *z = zeros((size_t)n * (size_t)width), *p = zeros((size_t)n);
-    for (int t = 0; t < n; t++)
-        for (int head = 0; head < c->heads; head++)
-            for (int e = 0; e < d / 2; e++) { /* half-split pairs, position in the sequence */
-                int at = t * width + head * d + e;
-                rotate(c, d, t, e, &q[at], &q[at + d / 2]);
-                rotate(c, d, t, e, &k[at], &k[at + d / 2]);
-            }
-    for (int head = 0; head < c->heads; head++)
+    int heads = c->heads, kv = c->kv_heads ? c->kv_heads : heads, d = c->head_width ? c->head_width : c->width / heads;
+    int turned = c->rotary_width ? c->rotary_width : d, stride = c->attention_gate ? 2 * d : d;
+    double *q = biased(m, layer, "q_proj", c->attention_bias, n, heads * stride, x);
+    double *k = biased(m, layer, "k_proj", c->attention_bias, n, kv * d, x);
+    double *v = biased(m, layer, "v_proj", c->attention_bias, n, kv * d, x);
+    double *z = zeros((size_t)n * (size_t)(heads * d)), *p = zeros((size_t)n);
+    for (int t = 0; t < n; t++) {
+        for (int h = 0; h < heads; h++) turn_head(m, layer, "q_norm", d, turned, t, q + (t * heads + h) * stride);
+        for (int h = 0; h < kv; h++) turn_head(m, layer, "k_norm", d, turned, t, k + (t * kv + h) * d);
+    }
+    for (int head = 0; head < heads; head++)
         for (int t = 0; t < n; t++) {
-            double most = -HUGE_VAL, sum = 0.0;
+            const double *query = q + (t * heads + head) * stride;
+            double most = -HUGE_VAL, sum = 0.0, *out = z + (t * heads + head) * d;
             for (int s = 0; s <= t; s++) {
+                const double *key = k + (s * kv + head / (heads / kv)) * d;
                 p[s] = 0.0;
-                for (int e = head * d; e < (head + 1) * d; e++) p[s] += q[t * width + e] * k[s * width + e] / sqrt(d);
+                for (int e = 0; e < d; e++) p[s] += query[e] * key[e] / sqrt(d);
                 most = fmax(most, p[s]);
             }
             for (int s = 0; s <= t; s++) sum += p[s] = exp(p[s] - most);
             for (int s = 0; s <= t; s++)
-                for (int e = head * d; e < (head + 1) * d; e++) z[t * width + e] += p[s] / sum * v[s * width + e];
+                for (int e = 0; e < d; e++) out[e] += p[s] / sum * v[(s * kv + head / (heads / kv)) * d + e];
+            for (int e = 0; c->attention_gate && e < d; e++) out[e] *= sigmoid(query[d + e]);
         }
     free(q), free(k), free(v), free(p);
     return z;
@@ -427,7 +466,6 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
     const il_config *c = &m->config;
     int width = c->width, ffn = c->ffn_width;
     size_t total = (size_t)n * (size_t)width;
-    double eps = c->rms_norm_eps;
     const double *embed = weight(m, "model.embed_tokens.weight");
     double *x = zeros(total);
     for (int t = 0; t < n; t++) memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
@@ -435,15 +473,16 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
         char p[32];
         int attention = kind_of(c, l) == IL_MIXER_SELF_ATTENTION, delta = kind_of(c, l) == IL_MIXER_GATED_DELTA;
         int ttt = !attention && !delta, inner = delta ? c->delta_value_heads * c->delta_value_width : width;
+        if (attention && c->head_width) inner = c->heads * c->head_width;
         snprintf(p, sizeof p, "model.layers.%d", l);
         if (c->pre_conv && ttt) {
-            double *norm = rms_norm(n, width, x, weight(m, "%s.conv.norm.weight", p), eps);
+            double *norm = rms_norm(c, n, x, weight(m, "%s.conv.norm.weight", p));
             double *y = convolve(n, width, c->conv_kernel, norm, weight(m, "%s.conv.conv.weight", p),
                                  weight(m, "%s.conv.conv.bias", p));
             add(total, x, y);
             free(norm), free(y);
         }
-        double *norm = rms_norm(n, width, x, weight(m, "%s.%s.weight", p, ttt ? "seq_norm" : "input_layernorm"), eps);
+        double *norm = rms_norm(c, n, x, weight(m, "%s.%s.weight", p, ttt ? "seq_norm" : "input_layernorm"));
         double *z = attention ? attention_mixer(m, l, n, norm)
                     : delta   ? delta_mixer(m, l, n, norm)
                               : ttt_mixer(m, l, n, norm);
@@ -452,10 +491,12 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
                                    attention ? "self_attn.o_proj"
                                    : delta   ? "linear_attn.out_proj"
                                              : "seq_modeling_block.o_proj"));
+        if (attention && c->attention_output_bias)
+            for (size_t i = 0; i < total; i++) y[i] += weight(m, "%s.self_attn.o_proj.bias", p)[i % (size_t)width];
         add(total, x, y);
         free(norm), free(z), free(y);
 
-        norm = rms_norm(n, width, x, weight(m, "%s.%s.weight", p, ttt ? "ffn_norm" : "post_attention_layernorm"), eps);
+        norm = rms_norm(c, n, x, weight(m, "%s.%s.weight", p, ttt ? "ffn_norm" : "post_attention_layernorm"));
         double *h1 = project(n, width, ffn, norm, weight(m, "%s.mlp.gate_proj.weight", p));
         double *h3 = project(n, width, ffn, norm, weight(m, "%s.mlp.up_proj.weight", p));
         for (size_t i = 0; i < (size_t)n * (size_t)ffn; i++) h1[i] *= sigmoid(h1[i]) * h3[i];
@@ -463,7 +504,7 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
         add(total, x, y);
         free(norm), free(h1), free(h3), free(y);
     }
-    double *norm = rms_norm(n, width, x, weight(m, "model.norm.weight"), eps);
+    double *norm = rms_norm(c, n, x, weight(m, "model.norm.weight"));
     double *y = project(n, width, c->vocab_size, norm, c->tie_word_embeddings ? embed : weight(m, "lm_head.weight"));
     memcpy(logits, y, (size_t)n * (size_t)c->vocab_size * sizeof *y);
     free(x), free(norm), free(y);

@@ -29,7 +29,7 @@ static void *zeros(size_t n, size_t size) {
 }
 
 /* A model of two layers whose attention is far from uniform, ready to run on `threads` threads. */
-static il_model *model_open(int width, int heads, int threads, const char *kernels) {
+static il_model *model_open_as(int width, int heads, int variant, int threads, const char *kernels) {
     il_engine_options options;
     il_engine_options_default(&options);
     options.threads = threads;
@@ -47,17 +47,34 @@ static il_model *model_open(int width, int heads, int threads, const char *kerne
     config.ffn_width = 16;
     config.layers = 2;
     config.vocab_size = 8;
+    if (variant) { /* heads that share keys, all but one of which fit into a tile with few queries; the rest of it */
+        config.kv_heads = variant;
+        config.head_width = 20;
+        config.rotary_width = 12;
+        config.qk_norm = config.attention_gate = config.attention_bias = config.attention_output_bias = 1;
+    }
     il_model *model;
     if (il_model_init(engine, &config, 3, &model, &error)) fail_msg("%s", error.message);
-    size_t size = (size_t)width * (size_t)width;
     const il_layer *layer = &model->layers[LAYER];
-    fill(model->weights + layer->wq.at, size, 1, 2 / sqrt(width));
-    fill(model->weights + layer->wk.at, size, 2, 2 / sqrt(width));
-    fill(model->weights + layer->wv.at, size, 3, 1 / sqrt(width));
-    fill(model->weights + layer->wo.at, size, 4, 1 / sqrt(width));
+    const il_dense *const all[] = {&layer->wq, &layer->wk, &layer->wv, &layer->wo};
+    for (uint32_t i = 0; i < 4; i++)
+        fill(model->weights + all[i]->at, (size_t)all[i]->in * (size_t)all[i]->out, 1 + i,
+             (i < 2 ? 2 : 1) / sqrt(width));
+    if (variant) {
+        fill(model->weights + layer->bq, (size_t)layer->wq.out, 5, 0.3);
+        fill(model->weights + layer->bk, (size_t)layer->wk.out, 6, 0.3);
+        fill(model->weights + layer->bv, (size_t)layer->wv.out, 7, 0.3);
+        fill(model->weights + layer->bo, (size_t)layer->wo.out, 8, 0.3);
+        fill(model->weights + layer->q_norm.w, 20, 9, 1);
+        fill(model->weights + layer->k_norm.w, 20, 10, 1);
+    }
     model->version++;
     assert_int_equal(il_model_refresh(model, 1, &error), IL_OK);
     return model;
+}
+
+static il_model *model_open(int width, int heads, int threads, const char *kernels) {
+    return model_open_as(width, heads, 0, threads, kernels);
 }
 
 static void model_close(il_model *model) {
@@ -210,14 +227,16 @@ static void test_one_answer(void **unused) {
     enum { N = 203 };
     const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     const int pieces[] = {N, 1, 7, 16, 63, 64, 65, 130};
-    for (int width = 28; width <= 64; width += 36) {
+    const int shapes[][3] = {{28, 2, 0}, {64, 2, 0}, {36, 6, 2}, {24, 70, 1}, {24, 3, 3}}; /* width, heads, variant */
+    for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
+        int width = shapes[shape][0], heads = shapes[shape][1], variant = shapes[shape][2];
         size_t size = (size_t)N * (size_t)width;
         float *xn = zeros(size, sizeof *xn), *want = zeros(size, sizeof *want), *got = zeros(size, sizeof *got);
         fill(xn, size, 11, 1);
         int have = 0;
         for (size_t isa = 0; isa < sizeof kernels / sizeof *kernels; isa++)
             for (int threads = 1; threads <= 3; threads++) {
-                il_model *model = model_open(width, 2, threads, kernels[isa]);
+                il_model *model = model_open_as(width, heads, variant, threads, kernels[isa]);
                 if (!model) break;
                 for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
                     il_state state;

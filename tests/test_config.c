@@ -590,6 +590,75 @@ static void sizes_must_fit_together(void **state) {
     refused("{\"model_type\":\"ttt\",\"num_hidden_layers\":100000}", IL_ERR_FORMAT, "num_hidden_layers is 100000");
 }
 
+static il_config attention_config(void) {
+    il_config config;
+    il_error error;
+    assert_ok(il_config_preset("tiny", "self_attention", NULL, &config, &error), error);
+    config.heads = 6;
+    config.kv_heads = 2;
+    config.head_width = 20; /* 128 is no multiple of 6 */
+    config.rotary_width = 8;
+    config.qk_norm = config.attention_bias = config.attention_output_bias = 1;
+    config.attention_gate = config.norm_offset = 1;
+    config.rope_scaling = IL_ROPE_LLAMA3;
+    config.rope_factor = 8, config.rope_low_frequency = 1, config.rope_high_frequency = 4;
+    config.rope_positions = 100;
+    return config;
+}
+
+static void attention_must_fit_together(void **state) {
+    il_config c = attention_config();
+    il_error error;
+    (void)state;
+    assert_ok(il_config_check(&c, &error), error);
+#define REFUSED(field, value, what)                                                                                    \
+    do {                                                                                                               \
+        c = attention_config();                                                                                        \
+        c.field = value;                                                                                               \
+        assert_fails(il_config_check(&c, &error), IL_ERR_ARG, error, what);                                            \
+    } while (0)
+    REFUSED(kv_heads, 4, "num_key_value_heads 4");
+    REFUSED(kv_heads, 12, "num_key_value_heads");
+    REFUSED(kv_heads, -1, "num_key_value_heads");
+    REFUSED(head_width, 19, "head_dim");
+    REFUSED(head_width, 1026, "head_dim");
+    REFUSED(head_width, -2, "head_dim");
+    REFUSED(head_width, 0, "hidden_size 128 is not a multiple");
+    REFUSED(rotary_width, 22, "22 numbers of a head of 20");
+    REFUSED(rotary_width, 7, "partial_rotary_factor");
+    REFUSED(rotary_width, -2, "partial_rotary_factor");
+    REFUSED(qk_norm, 2, "qk_norm");
+    REFUSED(attention_bias, 2, "attention_bias");
+    REFUSED(attention_output_bias, -1, "attention_output_bias");
+    REFUSED(attention_gate, 2, "attn_output_gate");
+    REFUSED(norm_offset, 2, "norm_offset");
+    REFUSED(rope_scaling, (il_rope_scaling)3, "rope_scaling: type 3");
+    REFUSED(rope_factor, 0, "rope_scaling: factor");
+    REFUSED(rope_factor, NAN, "rope_scaling: factor");
+    REFUSED(rope_low_frequency, 4, "low_freq_factor 4");
+    REFUSED(rope_low_frequency, 0, "low_freq_factor");
+    REFUSED(rope_high_frequency, INFINITY, "high_freq_factor");
+    REFUSED(rope_positions, 0, "original_max_position_embeddings");
+#undef REFUSED
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &c, &error), error);
+    c.heads = 6, c.head_width = 20; /* that of attention; TTT's is still D / H */
+    assert_fails(il_config_check(&c, &error), IL_ERR_ARG, error, "hidden_size 128 is not a multiple");
+}
+
+/* Parameters and costs by hand. */
+static void attention_is_counted(void **state) {
+    il_config c = attention_config(), plain = c;
+    (void)state;
+    uint64_t vectors = 6 * 20 * 2 + 2 * 2 * 20 + 128 + 2 * 20, matrices = 128 * (6 * 20 * 2 + 2 * 2 * 20 + 6 * 20);
+    plain.layers = 0;
+    uint64_t layer = il_config_parameters(&c) - il_config_parameters(&plain);
+    assert_int_equal(layer, (uint64_t)c.layers * (vectors + matrices + 2 * 128 + 3 * 128 * (uint64_t)c.ffn_width));
+    assert_int_equal(il_config_parameters(&c), count(&c));
+    assert_true(il_config_state_bytes_per_token(&c, 1000) == c.layers * 2.0 * 2 * 20 * 1000 * 4);
+    double flops = il_config_flops_per_token(&c, 1000, 0) - il_config_flops_per_token(&c, 0, 0);
+    assert_true(flops == c.layers * 4.0 * 6 * 20 * 1000);
+}
+
 /* ---- setting ---- */
 
 static void set_reads_values_as_json_or_plain(void **state) {
@@ -988,6 +1057,8 @@ int main(void) {
         cmocka_unit_test(damaged_text_is_refused),
         cmocka_unit_test(every_number_is_bounded),
         cmocka_unit_test(sizes_must_fit_together),
+        cmocka_unit_test(attention_must_fit_together),
+        cmocka_unit_test(attention_is_counted),
         cmocka_unit_test(set_reads_values_as_json_or_plain),
         cmocka_unit_test(layer_types_are_read_one_a_layer),
         cmocka_unit_test(layers_that_are_alike_need_no_list),

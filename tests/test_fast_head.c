@@ -532,7 +532,7 @@ static void new_weights_count_at_once(void **unused) {
             for (size_t t = 0; t < N; t++) {
                 if (t == change) {
                     for (size_t j = 0; j < (size_t)il_model_config(model)->width; j++)
-                        model->weights[model->norm + j] *= 2;
+                        model->weights[model->norm.w + j] *= 2;
                     model->version++;
                 }
                 feed(s, tokens, &got[kept], t, 1, kept ? LOGITS : 0);
@@ -684,7 +684,7 @@ static void numbers_too_large_stay_out(void **unused) {
         memcpy(was, head, vocab * width * sizeof *was);
         for (size_t j = way == ONE_TOKEN ? 7 * width : 0; j < vocab * width && way <= ONE_TOKEN; j++)
             if (way == HEAD || j < 8 * width) head[j] = copysignf(3e38F, head[j]);
-        for (size_t j = 0; j < width && way == FEATURES; j++) model->weights[model->norm + j] *= 0x1p120F;
+        for (size_t j = 0; j < width && way == FEATURES; j++) model->weights[model->norm.w + j] *= 0x1p120F;
         if (way == RATE) model->config.fast_head_lr = 100;
         model->version++;
         int32_t tokens[N];
@@ -716,7 +716,7 @@ static void numbers_too_large_stay_out(void **unused) {
         assert_string_equal(a.state, whole.state);
         /* put right, it learns */
         memcpy(head, was, vocab * width * sizeof *was);
-        for (size_t j = 0; j < width && way == FEATURES; j++) model->weights[model->norm + j] *= 0x1p-120F;
+        for (size_t j = 0; j < width && way == FEATURES; j++) model->weights[model->norm.w + j] *= 0x1p-120F;
         model->version++;
         feed(s, tokens, &whole, 0, N, ALL);
         assert_true(all_finite(whole.logits, N * vocab) && all_finite(whole.nll, N));

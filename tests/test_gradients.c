@@ -29,6 +29,7 @@ typedef struct shape {
     int share_qk, use_gate, pre_conv, tied;
     /* with 3 taps the gated delta rule starts from weights that are learned */
     int width, heads, b, taps, sequences, length;
+    int attention; /* 0: as Llama's first models; else its variant (attention_of) */
 } shape;
 
 static void *zeros(size_t n, size_t size) {
@@ -45,6 +46,21 @@ static uint32_t draw(uint64_t index) {
     uint32_t r[4];
     il_philox(5, IL_PURPOSE_TEST, 1, index, r);
     return r[0];
+}
+
+/* Attention as models have it. 1: all there is, 4 heads of queries over 2 of keys, as in Qwen3.5; 2: biases, one head
+ * of keys, frequencies divided; 3: heads narrower than D / H, biases of all, Llama 3's frequencies. */
+static void attention_of(int variant, il_config *c) {
+    c->kv_heads = variant == 1 ? c->heads / 2 : variant == 2 ? 1 : 0;
+    c->head_width = variant == 1 || variant == 3 ? 6 : 0;
+    c->rotary_width = variant == 1 ? 4 : 0;
+    c->qk_norm = c->attention_gate = c->norm_offset = variant == 1;
+    c->attention_bias = variant > 0;
+    c->attention_output_bias = variant == 1 || variant == 3;
+    c->rope_scaling = variant == 2 ? IL_ROPE_LINEAR : variant == 3 ? IL_ROPE_LLAMA3 : IL_ROPE_PLAIN;
+    c->rope_factor = 3;
+    c->rope_low_frequency = 1, c->rope_high_frequency = 4, c->rope_positions = 1000;
+    if (variant == 3) c->rope_theta = 1e5;
 }
 
 /* A model whose every part matters: no weight is at its neutral start. One learned token index is below the
@@ -85,6 +101,7 @@ static il_model *model_open(const shape *s, int threads, const char *kernels) {
     config.vocab_size = 13;
     config.bos_token = 1, config.eos_token = 2;
     config.ttt_base_lr = 1;
+    attention_of(s->attention, &config);
     ok(il_model_init(engine, &config, 11, &model, &error), &error);
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *e = &model->table.entries[i];
@@ -204,7 +221,7 @@ static void test_against_reference(void **unused) {
     (void)unused;
     for (int mixer = IL_MIXER_TTT_LINEAR; mixer <= IL_MIXER_TTT_MLP; mixer++)
         for (int flags = 0; flags < 8; flags++) {
-            shape s = {mixer, flags & 1, flags >> 1 & 1, flags >> 2, flags & 1, 8, 2, 4, 4, 2, 11};
+            shape s = {mixer, flags & 1, flags >> 1 & 1, flags >> 2, flags & 1, 8, 2, 4, 4, 2, 11, 0};
             check_shape(&s, 1);
         }
 }
@@ -212,21 +229,27 @@ static void test_against_reference(void **unused) {
 static void test_odd_shapes(void **unused) {
     (void)unused;
     const shape shapes[] = {
-        {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 12, 2, 16, 4, 2, 19},
-        {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 0, 8, 1, 16, 4, 2, 70},
-        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 12, 2, 16, 4, 2, 70}, /* more than one chunk of rows, two groups of carries */
-        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 6, 1, 3, 3, 3, 31},
-        {IL_MIXER_TTT_LINEAR, 0, 0, 0, 1, 4, 2, 1, 4, 1, 5},
-        {IL_MIXER_TTT_LINEAR, 1, 0, 0, 1, 8, 4, 2, 2, 1, 1},
-        {IL_MIXER_TTT_MLP, 1, 1, 1, 1, 6, 1, 5, 4, 2, 23},
-        {IL_MIXER_TTT_MLP, 0, 0, 0, 0, 4, 1, 16, 4, 1, 16},
-        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 70, 1, 4, 4, 1, 6}, /* wider than a block of channels */
-        {HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13},
-        {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 8, 2, 4, 4, 2,
-         30}, /* seven mini-batches and a part: two groups of carries */
-        {IL_MIXER_GATED_DELTA, 0, 0, 0, 0, 6, 1, 16, 3, 2, 21},
-        {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 16, 2, 1, 2, 1, 6},
-        {DELTA_HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13},
+        {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 12, 2, 16, 4, 2, 19, 0},
+        {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 0, 8, 1, 16, 4, 2, 70, 0},
+        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 12, 2, 16, 4, 2, 70,
+         0}, /* more than one chunk of rows, two groups of carries */
+        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 6, 1, 3, 3, 3, 31, 0},
+        {IL_MIXER_TTT_LINEAR, 0, 0, 0, 1, 4, 2, 1, 4, 1, 5, 0},
+        {IL_MIXER_TTT_LINEAR, 1, 0, 0, 1, 8, 4, 2, 2, 1, 1, 0},
+        {IL_MIXER_TTT_MLP, 1, 1, 1, 1, 6, 1, 5, 4, 2, 23, 0},
+        {IL_MIXER_TTT_MLP, 0, 0, 0, 0, 4, 1, 16, 4, 1, 16, 0},
+        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 70, 1, 4, 4, 1, 6, 0}, /* wider than a block of channels */
+        {HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 0},
+        {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 8, 2, 4, 4, 2, 30,
+         0}, /* seven mini-batches and a part: two groups of carries */
+        {IL_MIXER_GATED_DELTA, 0, 0, 0, 0, 6, 1, 16, 3, 2, 21, 0},
+        {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 16, 2, 1, 2, 1, 6, 0},
+        {DELTA_HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 0},
+        {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 10, 4, 16, 4, 1, 67, 1},
+        {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 12, 3, 16, 4, 2, 19, 2},
+        {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 0, 16, 2, 16, 4, 2, 17, 3},
+        {HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 1},
+        {DELTA_HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 1},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_shape(&shapes[i], i == 2 || i == 6 ? 0.25F : 1);
 }
@@ -234,13 +257,15 @@ static void test_odd_shapes(void **unused) {
 /* One thread of portable code gives the bits of every other way to run. */
 static void test_bits(void **unused) {
     (void)unused;
-    const shape shapes[] = {{IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 132, 2, 4, 4, 2, 70},
-                            {IL_MIXER_TTT_MLP, 1, 1, 1, 0, 24, 3, 4, 4, 4, 20}, /* 3 heads, 2 threads: chains.h */
-                            {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 24, 1, 4, 4, 3, 20},
-                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 2, 16, 4, 2, 70},
-                            {HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 30},
-                            {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 48, 3, 4, 3, 3, 30},
-                            {DELTA_HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 30}};
+    const shape shapes[] = {{IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 132, 2, 4, 4, 2, 70, 0},
+                            {IL_MIXER_TTT_MLP, 1, 1, 1, 0, 24, 3, 4, 4, 4, 20, 0}, /* 3 heads, 2 threads: chains.h */
+                            {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 24, 1, 4, 4, 3, 20, 0},
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 2, 16, 4, 2, 70, 0},
+                            {HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 30, 0},
+                            {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 48, 3, 4, 3, 3, 30, 0},
+                            {DELTA_HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 30, 0},
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 20, 4, 16, 4, 2, 140, 1},
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 3, 16, 4, 2, 70, 2}};
     const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
@@ -323,20 +348,22 @@ static void check_carried(const shape *s, int first) {
 
 static void test_carried(void **unused) {
     (void)unused;
-    const shape shapes[] = {{IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 68, 2, 4, 4, 1, 10},
-                            {IL_MIXER_TTT_MLP, 1, 1, 1, 1, 8, 2, 4, 4, 1, 13},
-                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 2, 16, 4, 1, 50},
-                            {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 16, 2, 4, 3, 1, 18}};
+    const shape shapes[] = {{IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 68, 2, 4, 4, 1, 10, 0},
+                            {IL_MIXER_TTT_MLP, 1, 1, 1, 1, 8, 2, 4, 4, 1, 13, 0},
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 2, 16, 4, 1, 50, 0},
+                            {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 16, 2, 4, 3, 1, 18, 0},
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 4, 16, 4, 1, 50, 1}};
     check_carried(&shapes[0], 12);
     check_carried(&shapes[1], 40);
     check_carried(&shapes[2], 48);
     check_carried(&shapes[3], 12);
+    check_carried(&shapes[4], 48);
 }
 
 /* Sequences one by one give the gradient of all at once. */
 static void test_accumulation(void **unused) {
     (void)unused;
-    shape all = {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 16, 2, 4, 4, 3, 18}, one = all;
+    shape all = {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 16, 2, 4, 4, 3, 18, 0}, one = all;
     one.sequences = 1;
     il_model *model = model_open(&all, 2, NULL);
     int32_t *tokens = tokens_of(&all);

@@ -351,8 +351,10 @@ static void rope_angles(void **state) {
     (void)state;
     il_config config = support_config("ttt_linear", NULL);
     config.width = 128;
+    float frequencies[32];
+    il_rope_ttt_frequencies(&config, frequencies);
     for (uint64_t p = 0; p < 5000; p += 61) {
-        il_rope_angles(&config, p, cosine, sine);
+        il_rope_angles(32, frequencies, p, cosine, sine);
         for (int m = 0; m < 32; m++) {
             double angle = (double)p * (double)(float)pow(1e4, -2.0 * m / 64);
             assert_true(fabs((double)cosine[m] - cos(angle)) < 1e-7 + (double)p * 1e-9);
@@ -360,7 +362,7 @@ static void rope_angles(void **state) {
         }
     }
     il_model *model = support_model(engine, &config, 1);
-    il_rope_angles(&config, 3, cosine, sine);
+    il_rope_angles(32, frequencies, 3, cosine, sine);
     assert_memory_equal(model->rope_cos + 3 * 32, cosine, sizeof cosine);
     assert_memory_equal(model->rope_sin + 3 * 32, sine, sizeof sine);
     assert_true(model->rope_cos[0] == 1 && model->rope_sin[0] == 0);

@@ -202,13 +202,13 @@ static void fingerprint_follows_what_is_computed(void **state) {
     il_model_fingerprint(p.model, first);
     assert_int_equal(strlen(first), 32);
     assert_int_equal(strspn(first, "0123456789abcdef"), 32);
-    p.model->weights[p.model->norm] += 1;
+    p.model->weights[p.model->norm.w] += 1;
     il_model_fingerprint(p.model, other);
     assert_string_equal(first, other); /* once a version */
     p.model->version++;
     il_model_fingerprint(p.model, other);
     assert_string_not_equal(first, other);
-    p.model->weights[p.model->norm] -= 1;
+    p.model->weights[p.model->norm.w] -= 1;
     p.model->config.ttt_base_lr = 0.5;
     p.model->version++;
     il_model_fingerprint(p.model, other);
@@ -319,8 +319,8 @@ static void numbers_that_are_none(void **state) {
         snprintf(says, sizeof says, "%s: element %zu is ", e->name, e->count - 1);
         expect_refused(&p, IL_ERR_NONFINITE, WEIGHTS, says);
     }
-    p.model->weights[p.model->norm] = NAN; /* of two, the first in order is named, whatever the threads do */
-    p.model->weights[p.model->layers[0].seq_norm + 3] = NAN;
+    p.model->weights[p.model->norm.w] = NAN; /* of two, the first in order is named, whatever the threads do */
+    p.model->weights[p.model->layers[0].seq_norm.w + 3] = NAN;
     support_write_items(p.dir, WEIGHTS, p.items, p.n);
     for (int i = 0; i < 20; i++)
         expect_refused(&p, IL_ERR_NONFINITE, WEIGHTS, "model.layers.0.seq_norm.weight: element 3 is nan");
@@ -504,7 +504,7 @@ static void shards_that_do_not_fit(void **state) {
     support_write_items(p.dir, "part-2.safetensors", p.items + 4, p.n - 4); /* the fifth is there twice */
     expect_refused(&p, IL_ERR_FORMAT, "part-2.safetensors", p.items[4].name);
     support_write_items(p.dir, "part-2.safetensors", p.items + 5, p.n - 5);
-    p.model->weights[p.model->norm] = NAN;
+    p.model->weights[p.model->norm.w] = NAN;
     support_write_items(p.dir, "part-2.safetensors", p.items + 5, p.n - 5);
     expect_refused(&p, IL_ERR_NONFINITE, "part-2.safetensors", "model.norm.weight");
     assert_int_equal(unlink(support_path(p.dir, "part-1.safetensors")), 0);

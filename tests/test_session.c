@@ -15,20 +15,22 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer_kind mixer;
-    int mini_batch, fast_head, heads, hybrid;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3, 0},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3, 0},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 3, 0},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 3, 0},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 3, 0},
-             {"linear, fast head, one head", IL_MIXER_TTT_LINEAR, 16, 20, 1, 0},
-             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3, 0},
-             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3, 0},
-             {"hybrid", IL_MIXER_TTT_MLP, 16, 0, 3, 1},
-             {"hybrid, b = 5, fast head", IL_MIXER_TTT_MLP, 5, 20, 3, 1},
-             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 0},
-             {"gated delta, b = 5, fast head", IL_MIXER_GATED_DELTA, 5, 20, 3, 0},
-             {"hybrid of gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 2}};
+    int mini_batch, fast_head, heads, hybrid, grouped;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3, 0, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3, 0, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 3, 0, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 3, 0, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 3, 0, 0},
+             {"linear, fast head, one head", IL_MIXER_TTT_LINEAR, 16, 20, 1, 0, 0},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3, 0, 0},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3, 0, 0},
+             {"hybrid", IL_MIXER_TTT_MLP, 16, 0, 3, 1, 0},
+             {"hybrid, b = 5, fast head", IL_MIXER_TTT_MLP, 5, 20, 3, 1, 0},
+             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 0, 0},
+             {"gated delta, b = 5, fast head", IL_MIXER_GATED_DELTA, 5, 20, 3, 0, 0},
+             {"hybrid of gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 2, 0},
+             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 6, 0, 1},
+             {"hybrid of grouped attention", IL_MIXER_GATED_DELTA, 5, 20, 6, 2, 1}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 typedef struct {
@@ -49,6 +51,7 @@ static il_config config_of(int kind) {
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 1) config = lively_hybrid(kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 2) config = lively_delta_hybrid(kinds[kind].mini_batch);
+    if (kinds[kind].grouped) lively_grouped(&config);
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
     config.heads = kinds[kind].heads;

@@ -34,7 +34,8 @@ static const struct {
              {"gated delta, b = 5, frozen", IL_MIXER_GATED_DELTA, 5, 1, 0, 0, 0, 0},
              {"hybrid of gated delta, fast head", IL_MIXER_GATED_DELTA, 5, 0, 1, 7, 2, 0},
              {"linear, fast head of 9 tokens", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 9},
-             {"mlp, b = 1, fast head of 40 tokens", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 40}};
+             {"mlp, b = 1, fast head of 40 tokens", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 40},
+             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 3, 0}};
 enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7, WITH_FEW_TOKENS = 16 };
 
 typedef struct fixture {
@@ -68,6 +69,7 @@ static fixture *begin(int kind) {
     il_config config = lively_config(kinds[kind].mixer, kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 1) config = lively_hybrid(kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 2) config = lively_delta_hybrid(kinds[kind].mini_batch);
+    if (kinds[kind].hybrid == 3) lively_grouped(&config);
     config.share_qk = config.pre_conv = kinds[kind].convolutions;
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;

@@ -96,7 +96,7 @@ static void a_gradient_that_is_not_finite_stops(void **unused) {
         scale(m->weights + last->w1.at, n, 1e19F);
         scale(m->weights + last->w3.at, n, 1e19F);
         scale(m->weights + last->w2.at, n, 0);
-        scale(m->weights + m->norm, (size_t)m->config.width, 1e5F);
+        scale(m->weights + m->norm.w, (size_t)m->config.width, 1e5F);
         m->version++;
         float *before = malloc(m->table.floats * sizeof(float));
         memcpy(before, m->weights, m->table.floats * sizeof(float));

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "inner/rules.h"
+#include "model/config_fields.h"
 #include "model/fast_head.h"
 #include "model/mixers.h"
 #include "model/workspace.h"
@@ -52,27 +53,48 @@ static il_status declare_all(il_model *model, il_error *error) {
         layer->w2 = il_declare_dense(&d, c->width, c->ffn_width, "mlp.", "down_proj.weight");
     }
     d.layer = -1;
-    model->norm = il_declare_vector(&d, IL_INIT_ONES, c->width, "model.norm.", "weight");
+    model->norm = il_declare_norm(&d, c->width, "model.norm.", "weight");
     if (!c->tie_word_embeddings) model->head = declare_vocabulary(&d, "lm_head.");
     return d.status;
 }
 
 /* ---- making and releasing ---- */
 
+static float *table(const il_model *model, size_t floats) {
+    return il_alloc_raw(&model->engine->memory, floats, sizeof(float));
+}
+
 /* What TTT layers read: cos and sin of the angles inside a mini-batch, and room for the tok table. */
+static int make_ttt_tables(il_model *model) {
+    const il_config *c = &model->config;
+    float frequencies[IL_HEAD_WIDTH_MAX / 2];
+    int half = c->width / c->heads / 2, b = c->mini_batch;
+    model->rope_cos = table(model, (size_t)b * (size_t)half);
+    model->rope_sin = table(model, (size_t)b * (size_t)half);
+    model->tok = table(model, (size_t)c->layers * (size_t)b);
+    if (!model->rope_cos || !model->rope_sin || !model->tok) return 0;
+    il_rope_ttt_frequencies(c, frequencies);
+    for (int p = 0; p < b; p++)
+        il_rope_angles(half, frequencies, (uint64_t)p, model->rope_cos + p * half, model->rope_sin + p * half);
+    return 1;
+}
+
+/* What is not in the tensors but follows from them and the config. */
 static il_status make_tables(il_model *model, il_error *error) {
     const il_config *c = &model->config;
-    int ttt = 0;
+    int ttt = 0, made = 1;
     for (int i = 0; i < c->layers; i++) ttt |= model->layers[i].rule != NULL;
-    if (!ttt) return IL_OK;
-    size_t half = (size_t)(c->width / c->heads / 2), b = (size_t)c->mini_batch;
-    model->rope_cos = il_alloc_raw(&model->engine->memory, b * half, sizeof(float));
-    model->rope_sin = il_alloc_raw(&model->engine->memory, b * half, sizeof(float));
-    model->tok = il_alloc_raw(&model->engine->memory, (size_t)c->layers * b, sizeof(float));
-    if (!model->rope_cos || !model->rope_sin || !model->tok)
-        return il_fail(error, IL_ERR_NOMEM, "out of memory for the tables of a model");
-    for (size_t p = 0; p < b; p++) il_rope_angles(c, p, model->rope_cos + p * half, model->rope_sin + p * half);
-    return IL_OK;
+    if (ttt) made = make_ttt_tables(model);
+    if (il_config_attends(c)) {
+        model->rope_frequencies = table(model, (size_t)il_config_rotary_width(c) / 2);
+        if (model->rope_frequencies) il_rope_frequencies(c, model->rope_frequencies);
+        made = made && model->rope_frequencies;
+    }
+    if (model->norm_floats) {
+        model->norm_scales = table(model, model->norm_floats);
+        made = made && model->norm_scales;
+    }
+    return made ? IL_OK : il_fail(error, IL_ERR_NOMEM, "out of memory for the tables of a model");
 }
 
 il_status il_model_declare(il_engine *engine, const il_config *config, il_model **out, il_error *error) {
@@ -184,6 +206,8 @@ void il_model_unref(il_model *model) {
     if (model->work) il_workspace_close(model->work);
     il_free(memory, model->work);
     il_free(memory, model->fast_projection);
+    il_free(memory, model->norm_scales);
+    il_free(memory, model->rope_frequencies);
     il_free(memory, model->rope_sin);
     il_free(memory, model->rope_cos);
     il_free(memory, model->tok);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "inner/rules.h"
+#include "model/config_attention.h"
 #include "model/config_count.h"
 #include "model/config_fields.h"
 #include "model/mixer_names.h"
@@ -71,18 +72,12 @@ il_status il_config_check(const il_config *config, il_error *error) {
         if (!(value >= f->min && value <= max)) /* a NaN fails both */
             return il_fail(error, IL_ERR_ARG, "%s is %.17g, must be %.17g to %.17g", f->key, value, f->min, max);
     }
-    if (config->width % config->heads != 0)
-        return il_fail(error, IL_ERR_ARG, "hidden_size %d is not a multiple of num_attention_heads %d", config->width,
-                       config->heads);
-    int head = config->width / config->heads;
-    if (head % 2 != 0 || head > IL_HEAD_WIDTH_MAX)
-        return il_fail(error, IL_ERR_ARG, "hidden_size / num_attention_heads is %d, must be an even number up to %d",
-                       head, IL_HEAD_WIDTH_MAX);
     if (!il_mixer_is_ttt(config->mixer) && (config->share_qk || config->use_gate || config->pre_conv))
         return il_fail(error, IL_ERR_UNSUPPORTED,
                        "%s has no mamba backbone: share_qk, use_gate, pre_conv must be false",
                        il_mixer_name(config->mixer));
     IL_TRY(check_layer_types(config, error));
+    IL_TRY(il_config_check_attention(config, error));
     if (il_config_layers_of(config, IL_MIXER_GATED_DELTA) && config->delta_value_heads % config->delta_key_heads != 0)
         return il_fail(error, IL_ERR_ARG, "linear_num_value_heads %d is not a multiple of linear_num_key_heads %d",
                        config->delta_value_heads, config->delta_key_heads);

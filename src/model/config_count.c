@@ -53,6 +53,30 @@ static rule_size size_of(const il_config *c, const il_rule *rule) {
     return size;
 }
 
+/* Of attention: rows that the projections of queries (with gates), keys and outputs have. */
+typedef struct attention_size {
+    uint64_t queries, keys, outputs;
+} attention_size;
+
+static attention_size attention_of(const il_config *c) {
+    uint64_t d = (uint64_t)il_config_head_width(c), heads = (uint64_t)c->heads;
+    return (attention_size){heads * d * (c->attention_gate ? 2 : 1), (uint64_t)il_config_kv_heads(c) * d, heads * d};
+}
+
+static uint64_t attention_matrices(const il_config *c) {
+    attention_size size = attention_of(c);
+    return (uint64_t)c->width * (size.queries + 2 * size.keys + size.outputs);
+}
+
+static uint64_t attention_parameters(const il_config *c) {
+    attention_size size = attention_of(c);
+    uint64_t n = attention_matrices(c);
+    if (c->attention_bias) n += size.queries + 2 * size.keys;
+    if (c->attention_output_bias) n += (uint64_t)c->width;
+    if (c->qk_norm) n += 2 * (uint64_t)il_config_head_width(c);
+    return n;
+}
+
 static uint64_t layer_parameters(const il_config *c, int layer) {
     const il_rule *rule = rule_of(c, layer);
     uint64_t width = (uint64_t)c->width, heads = (uint64_t)c->heads, taps = (uint64_t)c->conv_kernel;
@@ -62,7 +86,7 @@ static uint64_t layer_parameters(const il_config *c, int layer) {
         return n + size.matrices + size.channels * (uint64_t)c->delta_taps + 2 * (uint64_t)c->delta_value_heads +
                (uint64_t)c->delta_value_width + size.start;
     }
-    if (!rule) return n + 4 * width * width;
+    if (!rule) return n + attention_parameters(c);
     n += width * width * (uint64_t)(3 + !c->share_qk + !!c->use_gate);
     if (c->pre_conv) n += width + width * (taps + 1);
     if (c->share_qk) n += 2 * width * (taps + 1);
@@ -86,7 +110,8 @@ static il_rule_cost cost_of(const il_config *c, int layer) {
 static double layer_flops(const il_config *c, int layer, double position) {
     double width = c->width, heads = c->heads, ffn = 3 * width * c->ffn_width;
     if (is_delta(c, layer)) return 2 * ((double)delta_of(c).matrices + ffn) + cost_of(c, layer).flops;
-    if (!rule_of(c, layer)) return 2 * (4 * width * width + ffn) + 4 * width * position;
+    if (!rule_of(c, layer))
+        return 2 * ((double)attention_matrices(c) + ffn) + 4 * (double)attention_of(c).outputs * position;
     double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + heads * width + ffn; /* heads: their rates */
     return 2 * matrices + cost_of(c, layer).flops;
 }
@@ -107,7 +132,7 @@ double il_config_state_bytes_per_token(const il_config *c, uint64_t position) {
         if (il_config_mixer(c, i) != IL_MIXER_SELF_ATTENTION)
             floats += cost_of(c, i).carry + (c->mini_batch + 1) / 2.0 * cost_of(c, i).row;
         else
-            floats += 2.0 * c->width * (double)position; /* keys and values */
+            floats += 2.0 * (double)attention_of(c).keys * (double)position; /* keys and values */
     }
     return floats * sizeof(float);
 }

@@ -16,6 +16,14 @@ size_t il_declare_vector(il_declarer *d, il_init init, int n, const char *prefix
     return il_declare(d, init, 1, (size_t[]){(size_t)n}, prefix, name);
 }
 
+il_norm il_declare_norm(il_declarer *d, int n, const char *prefix, const char *name) {
+    int offset = d->model->config.norm_offset;
+    il_norm norm = {.n = n, .scale = d->model->norm_floats};
+    norm.w = il_declare_vector(d, offset ? IL_INIT_ZEROS : IL_INIT_ONES, n, prefix, name);
+    if (offset) d->model->norm_floats += il_pad16_size((size_t)n);
+    return norm;
+}
+
 il_dense il_declare_dense_as(il_declarer *d, il_weight_type type, int out, int in, const char *prefix,
                              const char *name) {
     il_model *model = d->model;

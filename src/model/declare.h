@@ -16,6 +16,8 @@ typedef struct il_declarer {
 size_t il_declare(il_declarer *declarer, il_init init, int rank, const size_t *shape, const char *prefix,
                   const char *name);
 size_t il_declare_vector(il_declarer *declarer, il_init init, int n, const char *prefix, const char *name);
+/* The weight of an RMS norm; a new one scales by 1. */
+il_norm il_declare_norm(il_declarer *declarer, int n, const char *prefix, const char *name);
 /* Weights of a dense layer, held as that type. */
 il_dense il_declare_dense_as(il_declarer *declarer, il_weight_type type, int out, int in, const char *prefix,
                              const char *name);

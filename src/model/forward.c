@@ -40,19 +40,19 @@ void il_forward(il_pass *pass, const int32_t *tokens) {
         const il_layer *layer = &model->layers[i];
         const il_acts *a = il_pass_acts(pass, i);
         if (a->pre) {
-            il_rms_forward(pass, layer->conv_norm, a->x0, a->pre);
+            il_rms_forward(pass, &layer->conv_norm, a->x0, a->pre);
             il_conv_forward(pass, i, IL_RING_PRE, &layer->pre_conv, a->pre, a->x1);
             il_conv_keep(pass, i, IL_RING_PRE, &layer->pre_conv, a->pre);
             add(pass, a->x0, a->x1, a->x1);
         }
-        il_rms_forward(pass, layer->seq_norm, a->x1, a->xn);
+        il_rms_forward(pass, &layer->seq_norm, a->x1, a->xn);
         layer->mixer->forward(pass, i);
         add(pass, a->x1, work->mix, a->x2);
-        il_rms_forward(pass, layer->ffn_norm, a->x2, a->fn);
+        il_rms_forward(pass, &layer->ffn_norm, a->x2, a->fn);
         il_swiglu_forward(pass, i, work->mix);
         add(pass, a->x2, work->mix, i + 1 < layers ? il_pass_acts(pass, i + 1)->x0 : x_last);
     }
 
-    il_rms_forward(pass, model->norm, x_last, work->hidden);
+    il_rms_forward(pass, &model->norm, x_last, work->hidden);
     keep_hidden(pass);
 }

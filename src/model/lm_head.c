@@ -27,8 +27,8 @@ static void nll_run(void *context, int row, int worker) {
 
 void il_lm_head_nll(const il_model *model, il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
                     const int32_t *targets, float *nll) {
-    for (int from = 0; from < n; from += IL_LOGIT_ROWS) {
-        int rows = n - from < IL_LOGIT_ROWS ? n - from : IL_LOGIT_ROWS;
+    for (int from = 0; from < n; from += work->logit_rows) {
+        int rows = n - from < work->logit_rows ? n - from : work->logit_rows;
         il_lm_head_logits(model, work, rows, hidden + from * ldh, ldh, work->logits);
         nll_job job = {model->engine->kernels, model->config.vocab_size, work->logits, targets + from, nll + from};
         il_pool_run(model->engine->pool, rows, nll_run, &job);
@@ -60,7 +60,7 @@ void il_lm_head_loss(const il_pass *pass, const int32_t *targets, const float *w
                      float *grad) {
     const il_model *model = pass->model;
     float *logits = pass->bf16 ? pass->bf16->logits : pass->work->logits;
-    int most = pass->bf16 ? pass->bf16->logit_rows : IL_LOGIT_ROWS;
+    int most = pass->bf16 ? pass->bf16->logit_rows : pass->work->logit_rows;
     for (int first = 0; first < pass->tokens; first += most) {
         int rows = pass->tokens - first < most ? pass->tokens - first : most;
         size_t at = (size_t)first * (size_t)model->config.width;

@@ -43,7 +43,7 @@ static void declare(il_declarer *d, il_layer *layer) {
     size_t gates[] = {(size_t)z.heads, (size_t)c->width};
     layer->heads = z.keys;
     layer->shape = il_delta_shape(&delta);
-    layer->seq_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "input_layernorm.", "weight");
+    layer->seq_norm = il_declare_norm(d, c->width, "input_layernorm.", "weight");
     layer->wq = il_declare_dense(d, z.channels, c->width, block, "in_proj_qkv.weight");
     layer->wg = il_declare_dense(d, z.values, c->width, block, "in_proj_z.weight");
     layer->lr = (il_dense){.out = z.heads, .in = c->width};
@@ -57,7 +57,7 @@ static void declare(il_declarer *d, il_layer *layer) {
     size_t start[] = {(size_t)z.heads, (size_t)z.dk, (size_t)z.dv};
     if (c->delta_learned_start) layer->start = il_declare(d, IL_INIT_ZEROS, 3, start, block, "S0");
     layer->wo = il_declare_dense(d, c->width, z.values, block, "out_proj.weight");
-    layer->ffn_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "post_attention_layernorm.", "weight");
+    layer->ffn_norm = il_declare_norm(d, c->width, "post_attention_layernorm.", "weight");
 }
 
 static void take_acts(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts) {

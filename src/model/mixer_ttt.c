@@ -18,10 +18,10 @@ static void declare(il_declarer *d, il_layer *layer) {
     const il_config *c = &d->model->config;
     size_t width = (size_t)c->width, heads = (size_t)c->heads;
     if (c->pre_conv) {
-        layer->conv_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "conv.norm.", "weight");
+        layer->conv_norm = il_declare_norm(d, c->width, "conv.norm.", "weight");
         layer->pre_conv = il_declare_conv(d, c->width, c->conv_kernel, "conv.conv.", "weight", "bias");
     }
-    layer->seq_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "seq_norm.", "weight");
+    layer->seq_norm = il_declare_norm(d, c->width, "seq_norm.", "weight");
     layer->wq = il_declare_dense(d, c->width, c->width, block, "q_proj.weight");
     if (!c->share_qk) layer->wk = il_declare_dense(d, c->width, c->width, block, "k_proj.weight");
     layer->wv = il_declare_dense(d, c->width, c->width, block, "v_proj.weight");
@@ -42,7 +42,7 @@ static void declare(il_declarer *d, il_layer *layer) {
     layer->token_idx = il_declare_vector(d, IL_INIT_ZEROS, c->mini_batch, block, "learnable_token_idx");
     layer->post_norm_w = il_declare_vector(d, IL_INIT_ONES, c->width, block, "post_norm.weight");
     layer->post_norm_b = il_declare_vector(d, IL_INIT_ZEROS, c->width, block, "post_norm.bias");
-    layer->ffn_norm = il_declare_vector(d, IL_INIT_ONES, c->width, "ffn_norm.", "weight");
+    layer->ffn_norm = il_declare_norm(d, c->width, "ffn_norm.", "weight");
 }
 
 static void take_acts(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts) {

@@ -1,5 +1,5 @@
 /* model.c: what every pass asks of an il_model: its tensors, products by its weights, and what is derived from the
- * weights (packs, the tok table, RoPE angles). Making one is build.c's. */
+ * weights (packs, the tok table, scales of norms, RoPE angles). Making one is build.c's. */
 #include "model/model.h"
 
 #include <string.h>
@@ -141,8 +141,26 @@ static void refresh_tok(il_model *model) {
     model->tok_version = model->version;
 }
 
+static void refresh_norm(il_model *model, const il_norm *norm) {
+    if (norm->w == IL_NONE) return;
+    for (int i = 0; i < norm->n; i++)
+        model->norm_scales[norm->scale + (size_t)i] = 1.0f + model->weights[norm->w + (size_t)i];
+}
+
+static void refresh_norms(il_model *model) {
+    for (int l = 0; l < model->config.layers; l++) {
+        const il_layer *layer = &model->layers[l];
+        const il_norm *const all[] = {&layer->conv_norm, &layer->seq_norm, &layer->ffn_norm, &layer->q_norm,
+                                      &layer->k_norm};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++) refresh_norm(model, all[i]);
+    }
+    refresh_norm(model, &model->norm);
+    model->norm_version = model->version;
+}
+
 il_status il_model_refresh(il_model *model, int packs, il_error *error) {
     if (model->tok && model->tok_version != model->version) refresh_tok(model);
+    if (model->norm_scales && model->norm_version != model->version) refresh_norms(model);
     return packs && model->packed_version != model->version ? refresh_packs(model, error) : IL_OK;
 }
 
@@ -192,13 +210,38 @@ il_inner_head il_model_inner_head(const il_model *model, int index, int head, fl
     return h;
 }
 
-/* The frequency is rounded to single precision first, as in the official code; the angle is not. */
-void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine) {
+/* Frequency m of the first d numbers of a head, those that turn. */
+static double rope_frequency(const il_config *config, int d, int m) {
+    return il_exp_d(-2.0 * m / d * il_log_d(config->rope_theta));
+}
+
+/* For longer texts: waves of which many fit into the texts of before stay, those that did not fit are stretched, and
+ * in between a part of each. */
+static double rope_scaled(const il_config *c, double frequency) {
+    const double turn = 6.283185307179586, low = c->rope_low_frequency, high = c->rope_high_frequency;
+    if (c->rope_scaling == IL_ROPE_PLAIN) return frequency;
+    double stretched = frequency / c->rope_factor, waves = c->rope_positions * frequency / turn;
+    if (c->rope_scaling == IL_ROPE_LINEAR || waves < low) return stretched;
+    if (waves > high) return frequency;
+    double share = (waves - low) / (high - low);
+    return (1 - share) * stretched + share * frequency;
+}
+
+/* They are rounded to single precision, as in the official code; the angles are not. */
+void il_rope_ttt_frequencies(const il_config *config, float *frequencies) {
     int d = config->width / config->heads;
-    double log_theta = il_log_d(config->rope_theta), s, c;
-    for (int m = 0; m < d / 2; m++) {
-        float frequency = (float)il_exp_d(-2.0 * m / d * log_theta);
-        il_sincos_d((double)position * (double)frequency, &s, &c);
+    for (int m = 0; m < d / 2; m++) frequencies[m] = (float)rope_frequency(config, d, m);
+}
+
+void il_rope_frequencies(const il_config *config, float *frequencies) {
+    int d = il_config_rotary_width(config);
+    for (int m = 0; m < d / 2; m++) frequencies[m] = (float)rope_scaled(config, rope_frequency(config, d, m));
+}
+
+void il_rope_angles(int n, const float *frequencies, uint64_t position, float *cosine, float *sine) {
+    double s, c;
+    for (int m = 0; m < n; m++) {
+        il_sincos_d((double)position * (double)frequencies[m], &s, &c);
         cosine[m] = (float)c;
         sine[m] = (float)s;
     }

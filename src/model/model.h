@@ -31,6 +31,12 @@ typedef struct il_conv {
     size_t w, b; /* IL_NONE: this layer has none; b alone: no bias */
 } il_conv;
 
+/* The weight [n] of an RMS norm, and with norm_offset its place in il_model.norm_scales. */
+typedef struct il_norm {
+    size_t w, scale; /* w IL_NONE: this layer has none */
+    int n;
+} il_norm;
+
 /* One layer: its mixer, and the offsets of its tensors; IL_NONE where it has none. */
 typedef struct il_layer {
     const struct il_mixer *mixer;
@@ -40,9 +46,10 @@ typedef struct il_layer {
     int n_rule_tensors;
     il_rule_tensor rule_tensors[IL_RULE_TENSORS_MAX];
 
-    size_t conv_norm, seq_norm, ffn_norm;
+    il_norm conv_norm, seq_norm, ffn_norm, q_norm, k_norm; /* the last two of a head of attention */
     il_conv pre_conv, conv_q, conv_k; /* the last two with share_qk; conv_q of the gated delta rule: over q, k and v */
     il_dense wq, wk, wv, wo, wg;      /* of the gated delta rule: wq in_proj_qkv, wg in_proj_z */
+    size_t bq, bk, bv, bo;            /* of attention */
     size_t rule_at[IL_RULE_TENSORS_MAX];
     il_dense lr; /* [H, D]: learnable_ttt_lr_weight; in_proj_b */
     size_t lr_b, token_idx, post_norm_w, post_norm_b;
@@ -56,7 +63,8 @@ struct il_model {
     il_engine *engine;
     il_config config;
     il_table table;
-    size_t embed, norm; /* embed: IL_NONE when low-precision */
+    size_t embed; /* IL_NONE when low-precision */
+    il_norm norm;
     il_dense embedding; /* read by rows */
     il_dense head;      /* the same when tied */
     il_layer *layers;
@@ -66,7 +74,7 @@ struct il_model {
     unsigned char *lp; /* [lp_bytes]: panels of all low-precision matrices; NULL: there are none */
     size_t lp_bytes;
 
-    /* Whoever changes the weights raises version; packs and the tok table follow it. */
+    /* Whoever changes the weights raises version; packs, the tok table and norm_scales follow it. */
     uint64_t version;        /* starts at 1 */
     uint64_t packed_version; /* 0: never packed */
     uint64_t tok_version;
@@ -74,10 +82,14 @@ struct il_model {
     size_t packed_floats;
     float *tok;                 /* [layers, b]: max(0, 1/(i+1) + learnable_token_idx); NULL: no layer is TTT */
     float *rope_cos, *rope_sin; /* [b, d/2]: angles inside a mini-batch; NULL: no layer is TTT */
-    float *fast_projection;     /* [D, fast_head_size] (fast_head.h); NULL: none */
-    size_t fast_floats;         /* of a fast head */
+    float *rope_frequencies;    /* [rotary width / 2] of attention; NULL: no layer has it */
+    float *norm_scales;         /* [norm_floats]: 1 + weight of all RMS norms; NULL without norm_offset */
+    size_t norm_floats;
+    uint64_t norm_version;
+    float *fast_projection; /* [D, fast_head_size] (fast_head.h); NULL: none */
+    size_t fast_floats;     /* of a fast head */
 
-    pthread_mutex_t lock; /* one forward pass at a time; guards work, packs and tok */
+    pthread_mutex_t lock; /* one forward pass at a time; guards work, packs, tok and norm_scales */
     struct il_workspace *work;
 
     pthread_mutex_t fingerprint_lock; /* guards the two below */
@@ -85,7 +97,8 @@ struct il_model {
     char fingerprint[33];
 };
 
-/* Brings the tok table, and if asked the packed weights, up to model->version. Called with the lock held. */
+/* Brings the tok table and the scales of norms, and if asked the packed weights, up to model->version. Called with the
+ * lock held. */
 il_status il_model_refresh(il_model *model, int packs, il_error *error);
 /* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the same.
  * quantized: room for m rows of x in integers (il_quantized_bytes), NULL unless the weights are int8 or int4. */
@@ -102,8 +115,11 @@ il_lp_matrix il_model_lp(const il_model *model, const il_table_entry *entry);
 il_status il_model_check_trainable(const il_model *model, il_error *error);
 /* Whether a layer learns while it reads: it has fast weights, and is frozen or not. */
 int il_model_is_recurrent(const il_model *model);
-/* RoPE angles p * theta^(-2m/d), m < d/2, as cosine and sine [d/2]. */
-void il_rope_angles(const il_config *config, uint64_t position, float *cosine, float *sine);
+/* RoPE: the frequencies theta^(-2m/d), m < d/2, of a TTT head's d; those of attention, with rope_scaling. */
+void il_rope_ttt_frequencies(const il_config *config, float *frequencies);
+void il_rope_frequencies(const il_config *config, float *frequencies);
+/* The angles of n frequencies at a position, as cosine and sine [n]. */
+void il_rope_angles(int n, const float *frequencies, uint64_t position, float *cosine, float *sine);
 
 /* One head of a TTT layer as its rule sees it; lr_scale from the config times inner_lr (1 outside training). After
  * il_model_refresh. */
@@ -111,6 +127,10 @@ il_inner_head il_model_inner_head(const il_model *model, int layer, int head, fl
 
 static inline const float *il_weight(const il_model *model, size_t at) {
     return at == IL_NONE ? NULL : model->weights + at;
+}
+/* What an RMS norm multiplies by, [norm->n]. After il_model_refresh. */
+static inline const float *il_norm_scale(const il_model *model, const il_norm *norm) {
+    return model->norm_scales ? model->norm_scales + norm->scale : model->weights + norm->w;
 }
 
 #endif

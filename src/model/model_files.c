@@ -9,6 +9,7 @@
 #include "base/folder.h"
 #include "base/hex.h"
 #include "model/build.h"
+#include "model/config_fields.h"
 #include "model/config_write.h"
 #include "model/mixer_names.h"
 #include "model/model_files.h"
@@ -184,6 +185,23 @@ static void hash_lp(XXH3_state_t *state, const il_lp_matrix *matrix) {
         }
 }
 
+/* Appended where it is not as in Llama's first models; heads, norms and biases show in the tensors. */
+static void hash_attention(XXH3_state_t *state, const il_config *c) {
+    int rotary = il_config_rotary_width(c);
+    if (c->norm_offset) hash_text(state, "norm_offset");
+    if (!il_config_attends(c)) return;
+    if (rotary == il_config_head_width(c) && !c->attention_gate && c->rope_scaling == IL_ROPE_PLAIN) return;
+    hash_text(state, "attention");
+    hash_number(state, (uint64_t)rotary);
+    hash_number(state, (uint64_t)c->attention_gate);
+    hash_number(state, (uint64_t)c->rope_scaling);
+    if (c->rope_scaling != IL_ROPE_PLAIN) hash_real(state, c->rope_factor);
+    if (c->rope_scaling != IL_ROPE_LLAMA3) return;
+    hash_real(state, c->rope_low_frequency);
+    hash_real(state, c->rope_high_frequency);
+    hash_number(state, (uint64_t)c->rope_positions);
+}
+
 /* What the model computes, nothing else: token ids that only steer losses and sampling are left out.
  * Little-endian. The order is part of every state file: append, never change. */
 static void hash_model(XXH3_state_t *state, const il_model *model) {
@@ -212,6 +230,7 @@ static void hash_model(XXH3_state_t *state, const il_model *model) {
     }
     for (int i = 0; il_config_is_hybrid(c) && i < c->layers; i++) /* appended, too */
         hash_text(state, il_mixer_name(il_config_mixer(c, i)));
+    hash_attention(state, c);
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *entry = &model->table.entries[i];
         hash_text(state, entry->name);

@@ -101,10 +101,10 @@ static inline float *il_state_hidden(const il_state *s, uint64_t p) {
 static inline float *il_state_fast_head(const il_state *s, uint64_t mini_batch) {
     return s->fast.weights + (size_t)(mini_batch & 1) * s->model->fast_floats;
 }
-/* Block of keys that holds position p: K^T [d][64] then V [64][d]. */
+/* Block of keys that holds position p, of a head of keys: K^T [d][64] then V [64][d]. */
 static inline float *il_state_keys(const il_state *s, uint64_t p, int layer, int head) {
-    const il_config *c = &s->model->config;
-    size_t d = (size_t)(c->width / c->heads), blocks = IL_KV_PAGE / IL_KEY_BLOCK, block = 2 * d * IL_KEY_BLOCK;
+    size_t d = (size_t)il_config_head_width(&s->model->config), blocks = IL_KV_PAGE / IL_KEY_BLOCK,
+           block = 2 * d * IL_KEY_BLOCK;
     size_t at = (size_t)head * blocks + (size_t)(p % IL_KV_PAGE) / IL_KEY_BLOCK;
     return s->pages[p / IL_KV_PAGE] + s->layers[layer].page_at + at * block;
 }

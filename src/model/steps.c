@@ -25,8 +25,8 @@ static void rms_run(void *context, int piece, int worker) {
                                      (float)model->config.rms_norm_eps, job->y + at, width);
 }
 
-void il_rms_forward(const il_pass *pass, size_t weight, const float *x, float *y) {
-    rms_job job = {pass, x, il_weight(pass->model, weight), y};
+void il_rms_forward(const il_pass *pass, const il_norm *norm, const float *x, float *y) {
+    rms_job job = {pass, x, il_norm_scale(pass->model, norm), y};
     il_pass_rows(pass, rms_run, &job);
 }
 
@@ -67,10 +67,10 @@ static void norm_back(norm_back_job *job, float *dw, float *db) {
     }
 }
 
-void il_rms_backward(const il_pass *pass, size_t weight, const float *x, const float *dy, float *dx, int add,
+void il_rms_backward(const il_pass *pass, const il_norm *norm, const float *x, const float *dy, float *dx, int add,
                      float *grad, il_backspace *space) {
-    norm_back_job job = {pass, x, il_weight(pass->model, weight), NULL, dy, dx, space->partial, add};
-    norm_back(&job, grad + weight, NULL);
+    norm_back_job job = {pass, x, il_norm_scale(pass->model, norm), NULL, dy, dx, space->partial, add};
+    norm_back(&job, grad + norm->w, NULL);
 }
 
 void il_layer_norm_backward(const il_pass *pass, size_t weight, size_t bias, const float *xhat, const float *inv_std,
@@ -232,6 +232,46 @@ void il_swiglu_backward(const il_pass *pass, int index, const float *dy, float *
     il_pass_rows(pass, silu_back_run, &job);
     il_dense_backward(pass, &layer->w1, pass->tokens, acts->fn, acts->h1, dfn, 0, grad);
     il_dense_backward(pass, &layer->w3, pass->tokens, acts->fn, acts->h3, dfn, 1, grad);
+}
+
+/* ---- bias ---- */
+
+enum { COLUMNS = 64 }; /* of a bias, that a thread gets at a time */
+
+typedef struct bias_job {
+    const il_pass *pass;
+    int n;
+    const float *bias, *dy;
+    float *y; /* backward: the gradient of the bias */
+} bias_job;
+
+static void bias_run(void *context, int piece, int worker) {
+    const bias_job *job = context;
+    (void)worker;
+    job->pass->model->engine->kernels->add_bias(il_piece_rows(job->pass, piece), job->n, job->bias,
+                                                job->y + (ptrdiff_t)piece * IL_PIECE * job->n, job->n);
+}
+
+void il_bias_forward(const il_pass *pass, size_t bias, int n, float *y) {
+    if (bias == IL_NONE) return;
+    bias_job job = {.pass = pass, .n = n, .bias = il_weight(pass->model, bias), .y = y};
+    il_pass_rows(pass, bias_run, &job);
+}
+
+/* Some columns, tokens ascending: each sum has one order. */
+static void bias_back_run(void *context, int item, int worker) {
+    const bias_job *job = context;
+    int at = item * COLUMNS, left = job->n - at, n = left < COLUMNS ? left : COLUMNS;
+    (void)worker;
+    for (int t = 0; t < job->pass->tokens; t++)
+        job->pass->model->engine->kernels->add((size_t)n, job->y + at, job->dy + (ptrdiff_t)t * job->n + at,
+                                               job->y + at);
+}
+
+void il_bias_backward(const il_pass *pass, size_t bias, int n, const float *dy, float *grad) {
+    if (bias == IL_NONE) return;
+    bias_job job = {.pass = pass, .n = n, .dy = dy, .y = grad + bias};
+    il_pool_run(pass->model->engine->pool, pieces_of(n, COLUMNS), bias_back_run, &job);
 }
 
 /* ---- dense layer ---- */

@@ -7,9 +7,9 @@
 
 #include "model/pass.h"
 
-/* y [T,D] = rms norm of x by the scale at weight. */
-void il_rms_forward(const il_pass *pass, size_t weight, const float *x, float *y);
-void il_rms_backward(const il_pass *pass, size_t weight, const float *x, const float *dy, float *dx, int add,
+/* y [T,D] = rms norm of x. */
+void il_rms_forward(const il_pass *pass, const il_norm *norm, const float *x, float *y);
+void il_rms_backward(const il_pass *pass, const il_norm *norm, const float *x, const float *dy, float *dx, int add,
                      float *grad, il_backspace *space);
 /* y [T,D] = LN(x) with scale and shift at weight and bias; forward keeps xhat [T,D] and inv_std [T]. dx may be dy. */
 void il_layer_norm_backward(const il_pass *pass, size_t weight, size_t bias, const float *xhat, const float *inv_std,
@@ -27,6 +27,10 @@ void il_conv_backward(const il_pass *pass, int layer, il_ring ring, const il_con
 void il_swiglu_forward(const il_pass *pass, int layer, float *y);
 /* dfn [T,D] = from dy [T,D]. Uses up acts->h1 and h3, and work->ffn. */
 void il_swiglu_backward(const il_pass *pass, int layer, const float *dy, float *dfn, float *grad);
+
+/* y [T,n] += bias, n numbers at that place, each row; nothing where it is IL_NONE. */
+void il_bias_forward(const il_pass *pass, size_t bias, int n, float *y);
+void il_bias_backward(const il_pass *pass, size_t bias, int n, const float *dy, float *grad);
 
 /* y [n, out] = x [n, in] · W^T, exact or as pass->bf16 says. */
 void il_dense_forward(const il_pass *pass, const il_dense *dense, int n, const float *x, float *y);

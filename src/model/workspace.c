@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "engine/gemm.h"
+#include "model/config_fields.h"
 #include "model/mixer.h"
 
 /* ---- forward ---- */
@@ -52,19 +53,23 @@ static size_t most_history(const il_model *model) {
     return most;
 }
 
+static size_t logit_rows(const il_config *c) {
+    size_t rows = IL_LOGIT_BYTES / ((size_t)c->vocab_size * sizeof(float));
+    return rows < 1 ? 1 : rows < IL_LOGIT_ROWS ? rows : IL_LOGIT_ROWS;
+}
+
 static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
-    size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float), rows = IL_LOGIT_ROWS;
-    int attention = il_config_layers_of(c, IL_MIXER_SELF_ATTENTION);
+    size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float), rows = logit_rows(c);
     w->layers = il_arena_take(arena, (size_t)c->layers, sizeof *w->layers);
     take_layers(w, model, arena);
     w->hidden = il_arena_take(arena, tokens * width, size);
     w->mix = il_arena_take(arena, tokens * width, size);
     w->tmp = il_arena_take(arena, tokens * width, size);
     w->ffn = il_arena_take(arena, tokens * (size_t)c->ffn_width, size);
-    if (attention) {
-        w->cosine = il_arena_take(arena, tokens * width / (size_t)c->heads / 2, size);
-        w->sine = il_arena_take(arena, tokens * width / (size_t)c->heads / 2, size);
+    if (il_config_attends(c)) {
+        w->cosine = il_arena_take(arena, tokens * (size_t)il_config_rotary_width(c) / 2, size);
+        w->sine = il_arena_take(arena, tokens * (size_t)il_config_rotary_width(c) / 2, size);
     }
     w->history = il_arena_take(arena, most_history(model), size);
     if (c->fast_head_size) {
@@ -131,7 +136,13 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static void lay_out_backward(il_backspace *s, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
     size_t tokens = (size_t)s->tokens, width = (size_t)c->width, heads = (size_t)c->heads;
-    size_t values = width, channels = width, rates = heads, sums = width; /* the most of any layer */
+    size_t queries = width, values = width, channels = width, rates = heads, sums = width; /* the most of any layer */
+    if (il_config_attends(c)) {
+        size_t d = (size_t)il_config_head_width(c);
+        queries = larger(queries, heads * d * (c->attention_gate ? 2 : 1));
+        values = larger(values, heads * d);
+        sums = larger(sums, d);
+    }
     if (il_config_layers_of(c, IL_MIXER_GATED_DELTA)) {
         size_t gates = (size_t)c->delta_value_heads, of_values = gates * (size_t)c->delta_value_width;
         values = larger(values, of_values);
@@ -142,8 +153,8 @@ static void lay_out_backward(il_backspace *s, const il_model *model, il_arena *a
     }
     s->dx = il_arena_take(arena, tokens * width, sizeof(float));
     s->dz = il_arena_take(arena, tokens * values, sizeof(float));
-    s->dq = il_arena_take(arena, tokens * width, sizeof(float));
-    s->dk = il_arena_take(arena, tokens * width, sizeof(float));
+    s->dq = il_arena_take(arena, tokens * queries, sizeof(float));
+    s->dk = il_arena_take(arena, tokens * values, sizeof(float));
     s->dv = il_arena_take(arena, tokens * values, sizeof(float));
     s->dxqk = il_arena_take(arena, tokens * channels, sizeof(float));
     s->dlr = il_arena_take(arena, tokens * rates, sizeof(float));

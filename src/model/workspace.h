@@ -6,7 +6,9 @@
 #include "model/state.h"
 
 /* Activations of one layer, T tokens. Arrays the layer does not need are NULL. In a layer of the gated delta rule C
- * channels (q, k and v of all heads side by side), V values and G value heads stand for D, D and H where it says so. */
+ * channels (q, k and v of all heads side by side), V values and G value heads stand for D, D and H where it says so. In
+ * one of attention xqk and q are [T, wq.out], in which a head's gate lies behind its query; xk, k and v [T, wk.out]; z
+ * and zhat [T, wo.in]. */
 typedef struct il_acts {
     float *x0;               /* [T,D] the layer's input */
     float *pre;              /* [T,D] rms(x0), input of pre_conv */
@@ -14,12 +16,15 @@ typedef struct il_acts {
     float *xn;               /* [T,D] rms(x1): the mixer's input */
     float *xqk;              /* [T,D] wq·xn, when share_qk; [T,C] */
     float *conv;             /* [T,C] xqk after the convolution; outside training q is in its place (gated delta) */
-    float *q, *k, *v;        /* [T,D] after convolutions and RoPE; q [T,C] alone, after SiLU and norms of q and k */
+    float *xk;               /* wk·xn (attention) */
+    float *q, *k, *v;        /* [T,D] after convolutions and RoPE; q [T,C] alone, after SiLU and norms of q and k;
+                              * of attention after norms and RoPE; the same as xqk and xk unless a tape needs both */
     float *g;                /* [T,D] wg·xn, when use_gate; [T,V] */
     float *lr;               /* [T,H] x·theta_lr + beta (TTT); [T,G] the rate of a step */
     float *decay, *keep;     /* [T,G] argument of the softplus; what is kept of the fast weights (gated delta) */
     float *z;                /* [T,D] outputs of the heads; [T,V] */
-    float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT); [T,V] after norm and gate, alone */
+    float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT); [T,V] after norm and gate, alone; of
+                              * attention after the gate, = z unless a tape needs both */
     float *lse;              /* [T,H] log-sum-exp of the scaled scores (self-attention) */
     float *x2;               /* [T,D] x1 + mixer */
     float *fn;               /* [T,D] rms(x2) */
@@ -39,7 +44,8 @@ typedef struct il_acts_size {
 /* Lays out one layer's activations (x1 is x0 without pre_conv); x0 comes first. */
 void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts);
 
-enum { IL_LOGIT_ROWS = 128 };
+/* Rows of logits at once: at most so many, and fewer where a vocabulary is large. */
+enum { IL_LOGIT_ROWS = 128, IL_LOGIT_BYTES = 32 << 20 };
 
 /* Of passes over at most `tokens` tokens. Owned by the model (il_model.work) or a trainer. */
 typedef struct il_workspace {
@@ -50,9 +56,9 @@ typedef struct il_workspace {
     float *hidden;        /* [T,D] final hidden vectors, rms-normed */
     float *mix, *tmp;     /* [T,D] */
     float *ffn;           /* [T,F] silu(h1)*h3 */
-    float *cosine, *sine; /* [T, d/2] RoPE of each token (self-attention) */
+    float *cosine, *sine; /* [T, rotary width / 2] RoPE of each token (attention) */
     float *history;       /* [taps-1, channels] in blocks of channels (steps.h) */
-    int logit_rows;       /* IL_LOGIT_ROWS, with a fast head at least b */
+    int logit_rows;       /* at least 1, with a fast head at least b */
     float *logits;        /* [logit_rows, V] */
     float *lse;           /* [logit_rows] their log-sum-exp; NULL without a fast head, like the next */
     float *rows;          /* [logit_rows, D] gathered hidden vectors */
@@ -81,12 +87,12 @@ typedef struct il_backspace {
     int tokens;
     void *block;
     float *dx;                /* [T,D] gradient of the residual stream */
-    float *dz, *dq, *dk, *dv; /* [T,D] of the mixer's arrays of these names; dz and dv also [T,V] */
+    float *dz, *dq, *dk, *dv; /* [T,D], or of attention's shapes, of the arrays of these names; dz and dv also [T,V] */
     float *dxqk;              /* [T,D] of xqk; also [T,C] */
     float *dlr;               /* [T,H] (TTT); also [T,G] */
     float *ddecay;            /* [T,G] (gated delta) */
     float *dtok;              /* [H,b] (TTT) */
-    float *partial;           /* [ceil(T / IL_BACK_ROWS), 2, max(D, value head)] sums over rows of norm gradients */
+    float *partial;           /* [ceil(T / IL_BACK_ROWS), 2, max(D, a head)] sums over rows of norm gradients */
     size_t scratch_floats;
     float *scratch; /* [threads, scratch_floats], one a worker: of the mixers */
 } il_backspace;

@@ -46,11 +46,12 @@ static float *logits_of(const il_part *p) {
 static void all_logits(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
     const size_t width = (size_t)model->config.width, vocab = (size_t)model->config.vocab_size;
     const float *hidden = work->hidden;
+    const size_t most = (size_t)work->logit_rows;
     for (int i = 0, j; i < n_parts; i = j) {
         size_t rows = parts[i].n;
         float *to = logits_of(&parts[i]), *next;
         int adjacent = 1;
-        for (j = i + 1; to && j < n_parts && rows + parts[j].n <= IL_LOGIT_ROWS; j++) {
+        for (j = i + 1; to && j < n_parts && rows + parts[j].n <= most; j++) {
             if (!(next = logits_of(&parts[j]))) break;
             adjacent = adjacent && next == to + rows * vocab;
             rows += parts[j].n;
@@ -88,9 +89,10 @@ static void sink_run(void *context, int item, int worker) {
 /* For a sink, a few rows at a time, while their logits are in the cache. */
 static void sink_all(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
     const int width = model->config.width, total = parts[n_parts - 1].first + (int)parts[n_parts - 1].n;
+    const int most = work->logit_rows;
     if (!parts->sink) return;
-    for (int first = 0; first < total; first += IL_LOGIT_ROWS) {
-        int rows = total - first < IL_LOGIT_ROWS ? total - first : IL_LOGIT_ROWS;
+    for (int first = 0; first < total; first += most) {
+        int rows = total - first < most ? total - first : most;
         il_lm_head_logits(model, work, rows, work->hidden + (ptrdiff_t)first * width, width, work->logits);
         il_pool_run(model->engine->pool, rows, sink_run, &(sink_job){model, work, parts, first});
     }
