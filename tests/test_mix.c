@@ -149,6 +149,35 @@ static void the_better_is_believed(void **state) {
     il_tree_close(&tree);
 }
 
+/* What one mix has learned is all that another needs to go on alike, also where it has looked ahead from another past.
+ */
+static void learned_is_all(void **state) {
+    (void)state;
+    enum { LEARNED = 300 };
+    il_tree tree;
+    il_mix *mixes[2];
+    float p[VOCAB], log_p[2][VOCAB];
+    size_t bytes;
+    assert_ok(il_tree_open(&memory, VOCAB, NULL, &tree, &error), error);
+    uint32_t *sums = calloc((size_t)2 << tree.depth, sizeof *sums);
+    assert_non_null(sums);
+    fill(p, VOCAB, 0, 0);
+    il_tree_sums(&tree, p, sums);
+    for (int m = 0; m < 2; m++) {
+        assert_ok(il_mix_open(&memory, tree.depth, 1, LEARNED, &mixes[m], &error), error);
+        for (int i = 0; i < LEARNED; i++) cost_of(mixes[m], &tree, 0, p, (i * (m + 3)) % 7 * 40);
+        il_mix_all(mixes[m], 0, sums, log_p[m]); /* looks */
+    }
+    assert_memory_not_equal(log_p[0], log_p[1], sizeof log_p[0]);
+    const void *learned = il_mix_learned(mixes[0], &bytes);
+    memcpy(il_mix_learned(mixes[1], &bytes), learned, bytes);
+    il_mix_all(mixes[1], 0, sums, log_p[1]);
+    assert_memory_equal(log_p[0], log_p[1], sizeof log_p[0]);
+    for (int m = 0; m < 2; m++) il_mix_close(mixes[m]);
+    free(sums);
+    il_tree_close(&tree);
+}
+
 /* Memory stays below what the header says, and a failed allocation is an error. */
 static void memory_is_bounded(void **state) {
     (void)state;
@@ -175,6 +204,7 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(odds_are_sums), cmocka_unit_test(repetition_is_cheap),
-                                       cmocka_unit_test(the_better_is_believed), cmocka_unit_test(memory_is_bounded)};
+                                       cmocka_unit_test(the_better_is_believed), cmocka_unit_test(learned_is_all),
+                                       cmocka_unit_test(memory_is_bounded)};
     return cmocka_run_group_tests(tests, setup, NULL);
 }

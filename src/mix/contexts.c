@@ -26,35 +26,54 @@ static il_context *find(il_contexts *c, uint32_t hash) {
     return one;
 }
 
-void il_contexts_begin(il_contexts *c, const uint32_t *hash) {
+void il_contexts_fetch(const il_contexts *c, const uint32_t *hash) {
     for (int k = 0; k < IL_CONTEXTS; k++) __builtin_prefetch(&c->table[place_of(c, hash[k])], 1);
+}
+
+uint32_t il_contexts_last(const il_contexts *c, int context) { return leaf_of(c->now[context]->followers[0]); }
+
+/* Four followers, or their counts, or a mask of each. */
+typedef uint32_t vector4 __attribute__((vector_size(16), may_alias));
+
+static vector4 *lanes_of(const il_contexts *c, int context) { return (vector4 *)c->left[context]; }
+
+static uint32_t sum(vector4 x) { return (x[0] + x[2]) + (x[1] + x[3]); }
+
+/* All ones where the bit at `shift` is 1. */
+static vector4 mask_of(vector4 followers, int shift) { return -(followers >> shift & 1); }
+
+void il_contexts_begin(il_contexts *c, const uint32_t *hash) {
     for (int k = 0; k < IL_CONTEXTS; k++) {
         c->now[k] = find(c, hash[k]);
-        c->n_left[k] = 0;
-        for (int i = 0; i < IL_FOLLOWERS && c->now[k]->followers[i]; i++)
-            c->left[k][c->n_left[k]++] = c->now[k]->followers[i];
+        memcpy(c->left[k], c->now[k]->followers, sizeof c->now[k]->followers);
+        c->left[k][IL_FOLLOWERS] = 0;
+        c->all[k] = total(c->now[k]);
     }
 }
 
-il_counts il_contexts_counts(const il_contexts *c, int context, int shift) {
-    il_counts counts = {.last = 2};
-    for (int i = 0; i < c->n_left[context]; i++) {
-        uint32_t follower = c->left[context][i];
-        if (leaf_of(follower) >> shift & 1)
-            counts.ones += count_of(follower);
-        else
-            counts.zeros += count_of(follower);
+void il_contexts_counts(const il_contexts *c, int shift, il_counts *counts) {
+    for (int k = 0; k < IL_CONTEXTS; k++) {
+        counts[k] = (il_counts){.last = 2};
+        if (!c->all[k]) continue;
+        const vector4 *left = lanes_of(c, k);
+        counts[k].ones =
+            sum((left[0] >> LEAF_BITS & mask_of(left[0], shift)) + (left[1] >> LEAF_BITS & mask_of(left[1], shift)));
+        counts[k].zeros = c->all[k] - counts[k].ones;
+        if (!counts[k].zeros || !counts[k].ones) continue;
+        int i = 0;
+        while (!c->left[k][i]) i++;
+        counts[k].last = (int)(c->left[k][i] >> shift & 1);
     }
-    if (counts.zeros && counts.ones) counts.last = (int)(leaf_of(c->left[context][0]) >> shift & 1);
-    return counts;
 }
 
 void il_contexts_go_on(il_contexts *c, int shift, int bit) {
+    uint32_t other = bit ? 0 : UINT32_MAX;
     for (int k = 0; k < IL_CONTEXTS; k++) {
-        int n = 0;
-        for (int i = 0; i < c->n_left[k]; i++)
-            if ((int)(leaf_of(c->left[k][i]) >> shift & 1) == bit) c->left[k][n++] = c->left[k][i];
-        c->n_left[k] = n;
+        if (!c->all[k]) continue;
+        vector4 *left = lanes_of(c, k);
+        left[0] &= mask_of(left[0], shift) ^ other;
+        left[1] &= mask_of(left[1], shift) ^ other;
+        c->all[k] = sum((left[0] >> LEAF_BITS) + (left[1] >> LEAF_BITS));
     }
 }
 

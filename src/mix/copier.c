@@ -36,12 +36,19 @@ static uint32_t agreeing(const il_copier *c, const il_copy_state *r, uint64_t pl
     return n;
 }
 
-void il_copier_begin(il_copier *c, il_copy_state *r, int32_t *next) {
+void il_copier_runs(const il_copier *c, const il_copy_state *r, uint32_t *runs) {
     for (int i = 0; i < IL_COPIES; i++) {
-        il_copy *copy = &r->copies[i];
         uint32_t hash = 0;
         for (uint32_t k = 1; k <= run[i]; k++) hash = il_mix_hash(hash, (uint32_t)il_copier_back(c, r, (int)k));
-        uint32_t *place = &c->places[i][hash >> (32 - c->place_bits)];
+        runs[i] = hash >> (32 - c->place_bits);
+        __builtin_prefetch(&c->places[i][runs[i]], 1);
+    }
+}
+
+void il_copier_begin(il_copier *c, il_copy_state *r, const uint32_t *runs, int32_t *next) {
+    for (int i = 0; i < IL_COPIES; i++) {
+        il_copy *copy = &r->copies[i];
+        uint32_t *place = &c->places[i][runs[i]];
         if (copy->at && (copy->misses > MISSES_MAX || !kept(c, r, copy->at))) *copy = (il_copy){0};
         if (*place && copy->length < run[i]) {
             uint64_t found = r->at - ((uint32_t)r->at - *place);

@@ -30,8 +30,10 @@ typedef struct il_copier {
 
 /* The token k ≥ 1 before the next one, -1 where there is none. */
 int32_t il_copier_back(const il_copier *copier, const il_copy_state *reader, int k);
-/* Begins the next token: what it may be, or -1, in next [IL_COPIES]. */
-void il_copier_begin(il_copier *copier, il_copy_state *reader, int32_t *next);
+/* Where runs like the last ones are noted, in runs [IL_COPIES]; asks the memory for them. */
+void il_copier_runs(const il_copier *copier, const il_copy_state *reader, uint32_t *runs);
+/* Begins the next token, runs being those before it: what it may be, or -1, in next [IL_COPIES]. */
+void il_copier_begin(il_copier *copier, il_copy_state *reader, const uint32_t *runs, int32_t *next);
 void il_copier_end(il_copier *copier, il_copy_state *reader, int32_t leaf);
 uint32_t il_mix_hash(uint32_t hash, uint32_t with);
 

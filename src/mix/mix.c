@@ -45,6 +45,12 @@ enum { GUESS_MAX = 255 };
 /* The same in one word: p in the high 22 bits, n in the low 10. */
 enum { DIRECT_N = 10, DIRECT_ONE = 1 << 22, LINE_LEVELS = 4 };
 
+/* Where the next token of a sequence is to be looked up. */
+typedef struct look {
+    uint64_t at; /* the place of that token, 0: not known */
+    uint32_t hash[IL_CONTEXTS], direct_hash[DIRECT], run[IL_COPIES];
+} look;
+
 /* A bit of the token under way, from its prediction until the token is known whole and what was predicted by is taught:
  * so a token's probability is the product of those of its bits, whichever way it goes. */
 typedef struct step {
@@ -77,15 +83,16 @@ struct il_mix {
     float *place_corrections; /* [SURENESSES][TOPS][IL_TREE_DEPTH_MAX][CORRECTIONS] */
     float *node_corrections;  /* [NODES][CORRECTIONS] */
     uint64_t *bits_learned;
+    look *looks; /* [sequences] */
     /* ---- never changed ---- */
     float *steep;    /* [STEEPS]: ln(p / (1 - p)) */
     float *squashed; /* [SQUASHED]: 1 / (1 + e^-x) for x from -SUM_MAX in steps of 1 / SQUASHED_STEP */
     /* ---- the token under way ---- */
     il_copy_state *reader;
-    int32_t next[IL_COPIES];                     /* -1: none */
-    uint32_t hash[IL_CONTEXTS];                  /* of the contexts */
-    uint32_t direct_hash[DIRECT], lines[DIRECT]; /* lines: where the counters of the nodes from here on are */
-    int longest;                                 /* context that is known at all, 0: none */
+    int32_t next[IL_COPIES]; /* -1: none */
+    look *look;
+    uint32_t lines[DIRECT]; /* where the counters of the nodes from here on are */
+    int longest;            /* context that is known at all, 0: none */
     uint32_t node;
     int at;                        /* depth of the node */
     step steps[IL_TREE_DEPTH_MAX]; /* [depth]: its bits */
@@ -110,6 +117,7 @@ static void lay_out(il_mix *m, il_arena *arena) {
     m->node_corrections = il_arena_take(arena, NODES * CORRECTIONS, sizeof(float));
     m->bits_learned = il_arena_take(arena, 1, sizeof *m->bits_learned);
     m->learned_bytes = arena->used - from;
+    m->looks = il_arena_take(arena, (size_t)m->sequences, sizeof(look));
     m->steep = il_arena_take(arena, STEEPS, sizeof(float));
     m->squashed = il_arena_take(arena, SQUASHED, sizeof(float));
 }
@@ -198,6 +206,7 @@ il_status il_mix_open(const il_allocator *memory, int depth, int sequences, uint
 }
 
 void *il_mix_learned(il_mix *m, size_t *bytes) {
+    for (int i = 0; i < m->sequences; i++) m->looks[i].at = 0; /* another past may come at the same place */
     *bytes = m->learned_bytes;
     return m->contexts.table;
 }
@@ -230,24 +239,58 @@ void il_mix_close(il_mix *mix) {
 
 /* ---- a token ---- */
 
+/* Where the counters of four levels of nodes lie, from this one on: in a line of the cache, which the numbers below
+ * their first node fill. */
+static uint32_t line_of(const il_mix *m, const look *l, int k, uint32_t node) {
+    return il_mix_hash(l->direct_hash[k], node) >> (32 - m->direct_bits) >> LINE_LEVELS << LINE_LEVELS;
+}
+
+static void fetch_lines(const il_mix *m, const look *l, uint32_t node) {
+    for (int k = 0; k < DIRECT; k++) __builtin_prefetch(&m->direct[line_of(m, l, k, node)], 1);
+}
+
+/* Also asks for what the next token of the sequence will need first. */
+static void look_ahead(const il_mix *m, int sequence) {
+    const il_copy_state *reader = &m->readers[sequence];
+    look *l = &m->looks[sequence];
+    if (l->at == reader->at) return;
+    uint32_t hash = 0;
+    l->at = reader->at;
+    l->direct_hash[0] = 12345;
+    for (int k = 0; k < IL_ORDERS; k++) {
+        hash = il_mix_hash(hash, (uint32_t)il_copier_back(&m->copier, reader, k + 1));
+        l->hash[k] = hash * 31U + (uint32_t)(k + 1) * 0x3C6EF372U;
+        if (k + 1 < DIRECT) l->direct_hash[k + 1] = l->hash[k];
+    }
+    hash = il_mix_hash(77, (uint32_t)il_copier_back(&m->copier, reader, 2));
+    l->hash[IL_ORDERS] = il_mix_hash(hash, (uint32_t)il_copier_back(&m->copier, reader, 3));
+    il_contexts_fetch(&m->contexts, l->hash);
+    il_copier_runs(&m->copier, reader, l->run);
+    fetch_lines(m, l, 1);
+}
+
+/* Asks for what the bits on the way to a leaf need: that of the token that is expected. */
+static void fetch_way(const il_mix *m, uint32_t leaf) {
+    for (int at = LINE_LEVELS; at < m->depth; at += LINE_LEVELS)
+        fetch_lines(m, m->look, 1U << at | leaf >> (m->depth - at));
+}
+
 void il_mix_begin(il_mix *m, int sequence) {
     m->reader = &m->readers[sequence];
-    m->direct_hash[0] = 12345;
-    uint32_t hash = 0;
-    for (int k = 0; k < IL_ORDERS; k++) {
-        hash = il_mix_hash(hash, (uint32_t)il_copier_back(&m->copier, m->reader, k + 1));
-        m->hash[k] = hash * 31U + (uint32_t)(k + 1) * 0x3C6EF372U;
-        if (k + 1 < DIRECT) m->direct_hash[k + 1] = m->hash[k];
-    }
-    hash = il_mix_hash(77, (uint32_t)il_copier_back(&m->copier, m->reader, 2));
-    m->hash[IL_ORDERS] = il_mix_hash(hash, (uint32_t)il_copier_back(&m->copier, m->reader, 3));
-    il_contexts_begin(&m->contexts, m->hash);
+    m->look = &m->looks[sequence];
+    look_ahead(m, sequence);
+    il_contexts_begin(&m->contexts, m->look->hash);
     m->longest = 0;
     for (int k = 0; k < IL_ORDERS; k++)
-        if (m->contexts.n_left[k]) m->longest = k + 1;
-    il_copier_begin(&m->copier, m->reader, m->next);
+        if (m->contexts.all[k]) m->longest = k + 1;
+    il_copier_begin(&m->copier, m->reader, m->look->run, m->next);
     m->node = 1;
     m->at = 0;
+    if (m->next[0] >= 0 || m->next[1] >= 0)
+        fetch_way(m, (uint32_t)m->next[m->next[0] < 0]);
+    else if (m->longest)
+        fetch_way(m, il_contexts_last(&m->contexts, m->longest - 1));
+    if (m->sequences > 1) look_ahead(m, (sequence + 1) % m->sequences);
 }
 
 /* ---- a bit ---- */
@@ -268,8 +311,9 @@ static float squash_fast(const il_mix *m, float x) {
 }
 
 static int level_of(uint32_t count) {
-    static const unsigned char level[16] = {0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7};
-    return count < 16 ? level[count] : count < 32 ? 8 : 9;
+    static const unsigned char level[33] = {0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 8,
+                                            8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 9};
+    return level[count < 32 ? count : 32];
 }
 
 static int length_level(uint32_t length) {
@@ -280,12 +324,15 @@ static int length_level(uint32_t length) {
 /* Returns the longest context that knows the way here. */
 static int ask_contexts(il_mix *m, step *t, float *inputs, int shift) {
     int depth = m->at < 4 ? m->at : m->at < 7 ? 4 : 5, top = 0;
+    il_counts counts[IL_CONTEXTS];
+    il_contexts_counts(&m->contexts, shift, counts);
     for (int k = 0; k < IL_CONTEXTS; k++) {
-        il_counts n = il_contexts_counts(&m->contexts, k, shift);
-        t->count[k] = NULL;
-        if (!n.zeros && !n.ones) continue;
+        il_counts n = counts[k];
         int row = ((k * DEPTHS + depth) * LEVELS + level_of(n.zeros)) * LEVELS + level_of(n.ones);
-        t->count[k] = &m->counts[3 * row + n.last];
+        t->count[k] = n.zeros || n.ones ? &m->counts[3 * row + n.last] : NULL;
+    }
+    for (int k = 0; k < IL_CONTEXTS; k++) {
+        if (!t->count[k]) continue;
         inputs[k] = steep_of(m, t->count[k]->p);
         if (k < IL_ORDERS) top = k + 1;
     }
@@ -308,10 +355,8 @@ static int ask_copies(il_mix *m, step *t, float *inputs, int shift) {
     return sureness;
 }
 
-/* Four levels of nodes lie in one line of the cache: the numbers below their first node fill it. */
 static void find_lines(il_mix *m) {
-    for (int k = 0; k < DIRECT; k++)
-        m->lines[k] = il_mix_hash(m->direct_hash[k], m->node) >> (32 - m->direct_bits) >> LINE_LEVELS << LINE_LEVELS;
+    for (int k = 0; k < DIRECT; k++) m->lines[k] = line_of(m, m->look, k, m->node);
 }
 
 static void ask_directs(il_mix *m, step *t, float *inputs) {
