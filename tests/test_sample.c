@@ -82,6 +82,27 @@ static void thresholds(void **unused) {
     }
 }
 
+/* Tokens that weigh nothing change nothing, wherever they stand among those that do. */
+static void large_vocabularies(void **unused) {
+    (void)unused;
+    enum { MANY = 70001 };
+    static float many[MANY];
+    static const int places[N] = {0, 255, 256, 40000, MANY - 1};
+    const float logits[N] = {1, 1.5F, 2, 1.25F, 0.5F};
+    for (uint64_t position = 0; position < 40; position++) {
+        il_sample_options o = plain();
+        int32_t token;
+        il_error error;
+        o.top_k = (int)(position % 4) + 2;
+        if (position % 3) o.top_p = 0.8F;
+        if (position % 5) o.min_p = 0.3F;
+        for (int i = 0; i < MANY; i++) many[i] = position % 2 ? -79 : -200;
+        for (int i = 0; i < N; i++) many[places[i]] = logits[i];
+        assert_ok(il_sample(&o, many, MANY, position, NULL, 0, &token, &error), error);
+        assert_int_equal(token, places[drawn(&o, logits, NULL, 0, position)]);
+    }
+}
+
 static void refused(void **unused) {
     (void)unused;
     il_error error;
@@ -112,10 +133,8 @@ static void refused(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(penalties),
-        cmocka_unit_test(temperatures),
-        cmocka_unit_test(thresholds),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(penalties),          cmocka_unit_test(temperatures), cmocka_unit_test(thresholds),
+        cmocka_unit_test(large_vocabularies), cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests_name("sample", tests, NULL, NULL);
 }

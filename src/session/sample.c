@@ -42,11 +42,18 @@ static int32_t argmax(const float *x, int n) {
     return best;
 }
 
-/* What the weights ≥ t amount to: their number, or their sum. */
+/* What the weights ≥ t amount to: their number, or their sum. Most of a large vocabulary amounts to nothing, which is
+ * seen of many at a time. */
 static double amount(const float *w, int n, float t, int count) {
+    enum { BLOCK = 256 }; /* the compiler's vectors compare so many at a time */
     double total = 0;
-    for (int i = 0; i < n; i++)
-        if (w[i] >= t) total += count ? 1 : (double)w[i];
+    for (int from = 0; from < n; from += BLOCK) {
+        int to = n - from < BLOCK ? n : from + BLOCK, any = to - from < BLOCK;
+        if (!any)
+            for (int i = 0; i < BLOCK; i++) any |= w[from + i] >= t;
+        for (int i = from; any && i < to; i++)
+            if (w[i] >= t) total += count ? 1 : (double)w[i];
+    }
     return total;
 }
 
@@ -92,10 +99,12 @@ il_status il_sample(const il_sample_options *options, float *logits, int vocab_s
         *token = best;
         return IL_OK;
     }
-    double top = (double)logits[best], temperature = (double)o->temperature;
+    double top = (double)logits[best], temperature = (double)o->temperature, least = -80;
+    if (o->min_p > 0) least = il_log_d((double)o->min_p) - 0.001; /* below it every weight is below min_p */
+    if (least < -80) least = -80;
     for (int i = 0; i < n; i++) {
         double x = ((double)logits[i] - top) / temperature;
-        logits[i] = x < -80 ? 0.0F : (float)il_exp_d(x);
+        logits[i] = x < least ? 0.0F : (float)il_exp_d(x);
         if (logits[i] < o->min_p) logits[i] = 0;
     }
     if (o->top_k && o->top_k < n) keep_top(logits, n, o->top_k, 1);
