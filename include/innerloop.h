@@ -144,7 +144,8 @@ typedef struct il_config il_config; /* shape and arithmetic of a model; its fiel
  * only .safetensors file; fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors
  * that name the tensor. Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the
  * memory; otherwise all is widened to fp32. What a model that sees has beside its text is not read, and the log says
- * so. Release with il_model_unref. A new model is made by il_model_init. */
+ * so. Or dir is a GGUF file (docs/models.md), whose quantized numbers are widened to the fp32 that they stand for.
+ * Release with il_model_unref. A new model is made by il_model_init. */
 IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
 /* One more reference to the same model, to be released too; returns model. Any thread. */
 IL_API il_model *il_model_ref(il_model *model);
@@ -216,13 +217,14 @@ typedef struct il_tokenizer_info {
 } il_tokenizer_info;
 
 /* path: a SentencePiece .model file, a tokenizer.json of one of the kinds in docs/tokenizers.md (IL_ERR_UNSUPPORTED
- * names what it has of another), or "bytes": token = byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
+ * names what it has of another), a GGUF file that holds either, or "bytes": token = byte value, 256 is BOS and 257 is
+ * EOS, vocabulary 258. */
 IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
-/* The tokenizer of a model directory: tokenizer.model, else tokenizer.json if present; bytes where config.json says
- * "tokenizer": "bytes", or the vocabulary is that of bytes, 258, and no tokenizer of another kind lies there.
- * IL_ERR_UNSUPPORTED, naming what does lie there, otherwise: text that is cut by another tokenizer than the model's
- * would be read wrongly without a word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's vocabulary is
- * larger than the model's. */
+/* The tokenizer of a GGUF file, or of a model directory: tokenizer.model, else tokenizer.json if present; bytes where
+ * config.json says "tokenizer": "bytes", or the vocabulary is that of bytes, 258, and no tokenizer of another kind lies
+ * there. IL_ERR_UNSUPPORTED, naming what does lie there, otherwise: text that is cut by another tokenizer than the
+ * model's would be read wrongly without a word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's
+ * vocabulary is larger than the model's. */
 IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                              il_tokenizer **tokenizer, il_error *error);
 IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */
@@ -798,7 +800,7 @@ struct il_config {
  * usual one. self_attention with the mamba backbone is IL_ERR_UNSUPPORTED. vocab_size is left at 32000. */
 IL_API il_status il_config_preset(const char *preset, const char *mixer, const char *backbone, il_config *config,
                                   il_error *error);
-/* Reads DIR/config.json. */
+/* Reads DIR/config.json, or what a GGUF file says in its place. */
 IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error);
 /* Sets one field by its config.json key ("num_hidden_layers", "4"). The whole is checked by il_config_check.
  * "layer_types" also takes names with commas, "3*" before one that is repeated ("3*ttt_linear,full_attention"); fewer

@@ -12,6 +12,7 @@
 #include "model/config.h"
 #include "model/config_keys.h"
 #include "model/config_rope.h"
+#include "model/gguf_config.h"
 #include "model/mixer_names.h"
 
 enum { TEXT_BYTES_MAX = 1 << 20 /* of a config.json that is read */ };
@@ -388,6 +389,7 @@ il_status il_config_parse(const char *path, const char *text, size_t bytes, il_c
 
 il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error) {
     il_map map;
+    if (il_gguf_is(dir)) return il_gguf_config_load(&engine->memory, dir, config, error);
     char *path = il_path_join(&engine->memory, dir, "config.json");
     if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
     il_status status = il_map_open(path, &map, error);

@@ -9,7 +9,9 @@
 #include "base/error.h"
 #include "model/build.h"
 #include "model/config_fields.h"
+#include "model/gguf_model.h"
 #include "model/sources.h"
+#include "tensor/gguf.h"
 
 enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024 };
 
@@ -254,6 +256,7 @@ il_status il_model_load_as(il_engine *engine, const char *dir, const il_load_opt
     if (!options) options = &usual;
     if (options->weights < IL_WEIGHTS_AS_STORED || options->weights > (int)IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", options->weights);
+    if (il_gguf_is(dir)) return il_gguf_model_load(engine, dir, options->weights, model, error);
     IL_TRY(il_config_load(engine, dir, &config, error));
     il_weight_type claimed = config.weights;
     if (claimed == IL_WEIGHTS_BF16) config.weights = IL_WEIGHTS_F32; /* of any float type, in the files */

@@ -18,6 +18,8 @@ typedef struct il_source {
     /* As a safetensors file holds it, of any dtype that a model may have; map, which it lies in, may be NULL. Or: */
     const il_st_tensor *stored;
     const il_map *map;
+    const unsigned char *data; /* where it lies in map, unless `stored` says it */
+    size_t bytes;
     /* Its rows from .. from+n-1 as fp32; a row is what follows the first index, and of one dimension one number. Called
      * by all threads; the same rows may be asked for again. */
     il_status (*read)(const struct il_source *source, size_t from, size_t n, float *out, il_error *error);

@@ -527,11 +527,27 @@ static void read_q4_1(const unsigned char *block, float out[32]) {
     }
 }
 
+il_status il_gguf_check_readable(const il_gguf *gguf, const il_gguf_tensor *tensor, il_error *error) {
+    switch (tensor->type) {
+    case IL_GGML_F32:
+    case IL_GGML_F16:
+    case IL_GGML_BF16:
+    case IL_GGML_Q8_0:
+    case IL_GGML_Q4_0:
+    case IL_GGML_Q4_1: return IL_OK;
+    default:
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       WHERE "type %s is not supported, only F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are", gguf->path,
+                       tensor->name, ggml_types[tensor->type].name);
+    }
+}
+
 il_status il_gguf_read(const il_gguf *gguf, const il_gguf_tensor *tensor, size_t from, size_t n, float *out,
                        il_error *error) {
     size_t entries = ggml_types[tensor->type].entries, step = ggml_types[tensor->type].bytes;
     const unsigned char *block = tensor->data + from / entries * step;
     uint16_t half;
+    IL_TRY(il_gguf_check_readable(gguf, tensor, error));
     if (tensor->type == IL_GGML_F32) {
         if (n) memcpy(out, block, n * sizeof *out);
         return IL_OK;
@@ -539,17 +555,10 @@ il_status il_gguf_read(const il_gguf *gguf, const il_gguf_tensor *tensor, size_t
     for (size_t i = 0; i < n; i += entries, block += step) {
         switch (tensor->type) {
         case IL_GGML_F16: out[i] = half_at(block); break;
-        case IL_GGML_BF16:
-            memcpy(&half, block, sizeof half);
-            out[i] = il_float_of_bf16(half);
-            break;
         case IL_GGML_Q8_0: read_q8_0(block, out + i); break;
         case IL_GGML_Q4_0: read_q4_0(block, out + i); break;
         case IL_GGML_Q4_1: read_q4_1(block, out + i); break;
-        default:
-            return il_fail(error, IL_ERR_UNSUPPORTED,
-                           WHERE "type %s is not supported, only F32, F16, BF16, Q8_0, Q4_0 and Q4_1 are", gguf->path,
-                           tensor->name, ggml_types[tensor->type].name);
+        default: memcpy(&half, block, sizeof half); out[i] = il_float_of_bf16(half);
         }
     }
     return IL_OK;

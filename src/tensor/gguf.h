@@ -101,8 +101,9 @@ int64_t il_gguf_next_integer(il_gguf_type type, const unsigned char **at);
 double il_gguf_next_real(il_gguf_type type, const unsigned char **at); /* F32 or F64 */
 int il_gguf_is_integer(il_gguf_type type);                             /* and no truth value */
 
-/* Entries from .. from+n-1 of a tensor as fp32; both begin and end blocks of its type, as rows do.
- * IL_ERR_UNSUPPORTED, naming the type, where it cannot be read. */
+/* IL_ERR_UNSUPPORTED, naming the type, where a tensor's entries cannot be read. */
+il_status il_gguf_check_readable(const il_gguf *gguf, const il_gguf_tensor *tensor, il_error *error);
+/* Entries from .. from+n-1 of a tensor as fp32; both begin and end blocks of its type, as rows do. */
 il_status il_gguf_read(const il_gguf *gguf, const il_gguf_tensor *tensor, size_t from, size_t n, float *out,
                        il_error *error);
 

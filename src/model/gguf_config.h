@@ -1,0 +1,15 @@
+/* gguf_config.h: the shape of the model in a GGUF file. */
+#ifndef IL_MODEL_GGUF_CONFIG_H
+#define IL_MODEL_GGUF_CONFIG_H
+
+#include "tensor/gguf.h"
+
+/* What config.json would say, from the metadata of an architecture that is known (IL_ERR_UNSUPPORTED names another, and
+ * keys that are not known). *turned: the rows of queries and keys are in llama.cpp's order, in which the two numbers
+ * that RoPE turns together are neighbours. */
+il_status il_gguf_config(const il_gguf *gguf, il_config *config, int *turned, il_error *error);
+il_status il_gguf_config_load(const il_allocator *memory, const char *path, il_config *config, il_error *error);
+/* Whether a tensor only says what the config then says. */
+int il_gguf_config_has_read(const il_gguf_tensor *tensor);
+
+#endif
