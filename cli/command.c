@@ -32,6 +32,12 @@ int cli_command_close(cli_command *command, il_status status) {
     return cli_finish_output(command->verb, code);
 }
 
+il_weight_type cli_dtype(const char *name) {
+    il_weight_type type = IL_WEIGHTS_F32;
+    while (strcmp(name, il_weight_type_name(type))) type++; /* the option's choices are these names */
+    return type;
+}
+
 il_status cli_command_load_any(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer) {
     cli_bundled_models models;
     *model = NULL;
@@ -39,7 +45,10 @@ il_status cli_command_load_any(cli_command *command, const char *word, il_model 
     il_status status = cli_bundled_models_find(word, &models, &command->error);
     if (status) return status;
     const char *dir = models.dirs[0];
-    status = il_model_load(command->engine, dir, model, &command->error);
+    il_load_options options;
+    il_load_options_default(&options);
+    if (command->dtype) options.weights = (int)cli_dtype(command->dtype);
+    status = il_model_load_as(command->engine, dir, &options, model, &command->error);
     if (!status) {
         il_status found = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer,
                                                       &command->no_tokenizer);

@@ -5,6 +5,11 @@
 #include "args.h"
 #include "innerloop.h"
 
+/* The option that says how a loaded model holds its weights. */
+#define CLI_DTYPES "{f32,bf16,int8,int4}"
+#define CLI_DTYPE(where)                                                                                               \
+    ARG("--dtype", ARG_CHOICE, where, CLI_DTYPES, "hold the weights of linear layers in this type (default: as stored)")
+
 /* A verb under way. */
 typedef struct cli_command {
     const char *verb;
@@ -13,6 +18,7 @@ typedef struct cli_command {
     il_error error;
     il_error no_tokenizer; /* why cli_command_load_any gave none */
     int wrong_usage;       /* the exit status of a failure is 2 */
+    const char *dtype;     /* in which type models are loaded, CLI_DTYPE's; NULL, after cli_command_open: as stored */
 } cli_command;
 
 /* Checks what the verb reads and writes (places.h), and opens the engine with --threads and the log on stderr. The
@@ -22,6 +28,8 @@ il_status cli_command_open(cli_command *command, arg_spec *spec);
  * the exit status: 0, 1, 2, or that of the signal that stopped the work. */
 int cli_command_close(cli_command *command, il_status status);
 
+/* One of CLI_DTYPES. */
+il_weight_type cli_dtype(const char *name);
 /* The model that --model says (a directory, or the name of a bundled one; NULL: the usual one, bundled_model.h) and its
  * tokenizer. Both are the caller's. Verbs that read a text choose by it first (model_choice.h). */
 il_status cli_command_load(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer);

@@ -175,9 +175,10 @@ typedef enum il_weight_type {
     IL_WEIGHTS_INT4  /* the same with half a byte a weight; embedding and output head stay int8 */
 } il_weight_type;
 IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "int8", "int4" */
-/* A new model of the same tensors. config is the model's own but for what may change: `weights` (linear layers are held
- * as that type, rounded where it has fewer bits) and the fast head's two; IL_ERR_ARG when anything else differs.
- * IL_ERR_NONFINITE, naming the tensor, when a number is too large for the type. */
+/* A new model of the same tensors, on the same memory where they stay as they are and are not fp32. config is the
+ * model's own but for what may change: `weights` (linear layers are held as that type, rounded where it has fewer bits)
+ * and the fast head's two; IL_ERR_ARG when anything else differs. IL_ERR_NONFINITE, naming the tensor, when a number is
+ * too large for the type. */
 IL_API il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted,
                                   il_error *error);
 

@@ -121,6 +121,33 @@ static void test_int8(void **state) {
     free(config);
 }
 
+static void same_answer(const char *left, const char *right, const char *key) {
+    json_t *a = support_json("%s", left), *b = support_json("%s", right);
+    const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
+    if (!x || !json_equal((json_t *)(uintptr_t)x, (json_t *)(uintptr_t)y)) fail_msg("%s of %s and of %s", key, left, right);
+    json_decref(a);
+    json_decref(b);
+}
+
+/* --dtype where a model is read: the model that convert would have made. */
+static void test_types_at_loading(void **state) {
+    (void)state;
+    free(support_done("convert --model m --dtype int8 --out l8 --force"));
+    free(support_done("convert --model m --dtype int4 --out l4 --force"));
+    same_answer("eval --model m --dtype int8 --data book.txt", "eval --model l8 --data book.txt", "nll");
+    char *left = support_done("score --model m --dtype int4 book.txt"), *right = support_done("score --model l4 book.txt");
+    assert_string_equal(left, right);
+    free(left);
+    free(right);
+    same_answer("generate --model m --dtype int4 --prompt the --max-tokens 40 --temperature 0",
+                "generate --model l4 --prompt the --max-tokens 40 --temperature 0", "ids");
+    free(support_done("read --model m --dtype int8 --save-state l8.ilstate book.txt"));
+    free(support_done("generate --model l8 --load-state l8.ilstate --max-tokens 3"));
+    support_refused(1, "was made by another model",
+                    "generate --model m --load-state l8.ilstate --max-tokens 3");
+    support_refused(2, "--dtype", "generate --model m --dtype int2 --prompt the");
+}
+
 /* A model that goes on learning: told by inspect, better on a text that repeats itself, frozen the one it was; taken
  * away, the same model as before. */
 static void test_fast_head(void **state) {
@@ -197,6 +224,7 @@ int main(void) {
         cmocka_unit_test(test_bf16_is_its_widened_model),
         cmocka_unit_test(test_training_widens),
         cmocka_unit_test(test_int8),
+        cmocka_unit_test(test_types_at_loading),
         cmocka_unit_test(test_fast_head),
         cmocka_unit_test(test_refusals),
     };

@@ -15,12 +15,6 @@ typedef struct convert_options {
     int force;
 } convert_options;
 
-static il_weight_type type_of(const char *name) {
-    il_weight_type type = IL_WEIGHTS_F32;
-    while (strcmp(name, il_weight_type_name(type))) type++; /* the option's choices are these names */
-    return type;
-}
-
 static void report(const cli_command *command, const convert_options *options, const il_model *model) {
     char fingerprint[33], *weights = cli_format("%s/model.safetensors", options->out);
     const char *dtype = il_weight_type_name(il_model_config(model)->weights);
@@ -48,10 +42,12 @@ static il_status convert(cli_command *command, const convert_options *options, i
     if (!status) status = cli_command_load_any(command, options->model, &model, &tokenizer);
     if (!status) {
         il_config config = *il_model_config(model);
-        if (options->dtype) config.weights = type_of(options->dtype);
         status = cli_command_configure(command, &options->set, &config);
         *usage = status != IL_OK;
-        if (!status) *usage = (status = il_model_convert(model, &config, &converted, error)) == IL_ERR_ARG;
+        if (!status && !options->set.n)
+            converted = il_model_ref(model); /* the type is that which it was loaded in */
+        else if (!status)
+            *usage = (status = il_model_convert(model, &config, &converted, error)) == IL_ERR_ARG;
     }
     if (!status) status = il_model_save_with(converted, tokenizer, options->out, error);
     if (!status) report(command, options, converted);
@@ -65,7 +61,7 @@ int verb_convert(int argc, char **argv) {
     convert_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
-        ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16,int8,int4}",
+        ARG("--dtype", ARG_CHOICE, &options.dtype, CLI_DTYPES,
             "type in which the weights of linear layers are stored (default: as they are)"),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",
             "fast_head_size=N: an output head that goes on learning, with N features (0: none); fast_head_lr=X: its "
@@ -84,6 +80,7 @@ int verb_convert(int argc, char **argv) {
     int code, usage = 0;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = options.dtype;
     if (!status) status = convert(&command, &options, &usage);
     code = cli_command_close(&command, status);
     return usage ? 2 : code;

@@ -26,7 +26,7 @@ enum {
 };
 
 typedef struct eval_options {
-    const char *model, *data, *per_token, *logits, *grads;
+    const char *model, *dtype, *data, *per_token, *logits, *grads;
     uint64_t length, tokens_max, feed;
     int frozen, by_position, reading_gain;
     cli_documents documents;
@@ -322,6 +322,7 @@ int verb_eval(int argc, char **argv) {
     eval_options options = {.gain = {.read_bytes = 100000, .next_bytes = 20000, .placements = 32, .seed = 1}};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP, READS),
+        CLI_DTYPE(&options.dtype),
         ARG("--data", ARG_TEXT, &options.data, "FILE", "tokens, or " CLI_FILE_HELP, READS, .required = 1),
         CLI_DOCUMENTS_OPTIONS(options.documents, CLI_FORMATS),
         ARG("--seq-len", ARG_COUNT, &options.length, "L",
@@ -370,6 +371,7 @@ int verb_eval(int argc, char **argv) {
         return 2;
     }
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = options.dtype;
     if (options.reading_gain) {
         options.gain.model = options.model;
         options.gain.data = options.data;

@@ -17,7 +17,7 @@
 enum { RECENT = 64, PROMPT_TOKENS = 2048 };
 
 typedef struct generate_options {
-    const char *model, *prompt, *prompt_file, *load, *save;
+    const char *model, *dtype, *prompt, *prompt_file, *load, *save;
     uint64_t tokens_max, top_k, seed;
     double temperature, top_p, min_p, repeat_penalty;
     arg_list stop;
@@ -348,6 +348,7 @@ int verb_generate(int argc, char **argv) {
     options.repeat_penalty = (double)sampling.repeat_penalty;
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
+        CLI_DTYPE(&options.dtype),
         ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "text to continue; it is not printed again"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
             "read that text from a file, all of it, also a .gz or .zst (- is standard input)", READS),
@@ -389,6 +390,7 @@ int verb_generate(int argc, char **argv) {
     }
     g.ids = json_array();
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = options.dtype;
     if (!status) status = generate(&g);
     il_session_close(g.session);
     il_session_close(g.prompted);

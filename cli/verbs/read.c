@@ -18,7 +18,7 @@
 enum { BATCH = 2048 }; /* tokens after which what has been tokenized is fed */
 
 typedef struct read_options {
-    const char *model, *save, *load;
+    const char *model, *dtype, *save, *load;
     int frozen, mix;
     cli_documents documents;
 } read_options;
@@ -125,6 +125,7 @@ int verb_read(int argc, char **argv) {
     read_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP, READS),
+        CLI_DTYPE(&options.dtype),
         ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write, NAME.ilstate",
             REPLACES("--load-state"), .required = 1),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; it may be the same file", READS),
@@ -159,6 +160,7 @@ int verb_read(int argc, char **argv) {
         return 2;
     }
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = options.dtype;
     if (!status) status = read_text(&r, &options, spec.operands.items[0]);
     cli_lines_close(&r.lines);
     il_session_close(r.session);

@@ -33,7 +33,7 @@ enum {
 enum { LINE_ENDS = -1, PASSAGE_ENDS = -2, TEXT_BEGINS = -3 };
 
 typedef struct score_options {
-    const char *model, *by, *html, *load, *save;
+    const char *model, *dtype, *by, *html, *load, *save;
     double threshold, quantile;
     uint64_t window, learn, top;
     int frozen, mix, relative, only_marked, peak;
@@ -393,6 +393,7 @@ int verb_score(int argc, char **argv) {
     score_options options = {.by = "line"};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP, READS),
+        CLI_DTYPE(&options.dtype),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state from which the text goes on (see read)", READS),
         ARG("--save-state", ARG_TEXT, &options.save, "FILE", "state file to write at the end, as read does",
             REPLACES("--load-state")),
@@ -488,6 +489,7 @@ int verb_score(int argc, char **argv) {
         s->view.threshold = INFINITY;
     }
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = options.dtype;
     s->save = options.save; /* only now: the command gives standard output another name */
     if (!status) status = score(s, &options, spec.operands.items[0]);
     il_output_abandon(s->html.output);

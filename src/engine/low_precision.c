@@ -188,18 +188,71 @@ void il_lp_get(const il_lp_matrix *m, size_t row, float *x) {
         il_lp_get_group(m, row, from, m->in - from < IL_LP_GROUP ? m->in - from : IL_LP_GROUP, x + from);
 }
 
+/* Eight inputs of int4 in a file, the first in the lowest bits, and as a word of a panel: the even ones in the lower
+ * half.
+ */
+static uint32_t low_nibbles(uint32_t x) {
+    x &= 0x0f0f0f0f;
+    x = (x | x >> 4) & 0x00ff00ff;
+    return (x | x >> 8) & 0xffff;
+}
+static uint32_t word_of_file(uint32_t x) { return low_nibbles(x) | low_nibbles(x >> 4) << 16; }
+
+static uint32_t spread_nibbles(uint32_t x) {
+    x = (x | x << 8) & 0x00ff00ff;
+    return (x | x << 4) & 0x0f0f0f0f;
+}
+static uint32_t file_of_word(uint32_t x) { return spread_nibbles(x & 0xffff) | spread_nibbles(x >> 16) << 4; }
+
+/* A group of n inputs from the bytes of a file, or to them. In panels int4 has words of 8 inputs, int8 pairs of 2. */
+static void put_group(const group *g, int n, const unsigned char *values) {
+    int whole = g->type == IL_WEIGHTS_INT4 ? n / 8 * 8 : n / 2 * 2;
+    if (g->type == IL_WEIGHTS_INT4)
+        for (int i = 0; i < whole; i += 8) {
+            uint32_t word;
+            memcpy(&word, values + i / 2, sizeof word);
+            word = word_of_file(word);
+            memcpy(g->integers + i / 8 * (int)sizeof word * IL_LANES, &word, sizeof word);
+        }
+    else
+        for (int i = 0; i < whole; i += 2) memcpy(g->integers + i * IL_LANES, values + i, 2);
+    for (int i = whole; i < n; i++)
+        put_integer(g, i, g->type == IL_WEIGHTS_INT4 ? (values[i / 2] >> i % 2 * 4 & 15) - 8 : (int8_t)values[i]);
+}
+
+static void get_group(const group *g, int n, unsigned char *values) {
+    int whole = g->type == IL_WEIGHTS_INT4 ? n / 8 * 8 : n / 2 * 2;
+    if (g->type == IL_WEIGHTS_INT4)
+        for (int i = 0; i < whole; i += 8) {
+            uint32_t word;
+            memcpy(&word, g->integers + i / 8 * (int)sizeof word * IL_LANES, sizeof word);
+            word = file_of_word(word);
+            memcpy(values + i / 2, &word, sizeof word);
+        }
+    else
+        for (int i = 0; i < whole; i += 2) memcpy(values + i, g->integers + i * IL_LANES, 2);
+    for (int i = whole; i < n; i++) {
+        int integer = get_integer(g, i);
+        if (g->type == IL_WEIGHTS_INT8)
+            values[i] = (unsigned char)integer;
+        else if (i % 2)
+            values[i / 2] |= (unsigned char)((integer + 8) << 4);
+        else
+            values[i / 2] = (unsigned char)(integer + 8);
+    }
+}
+
 void il_lp_put_bytes(const il_lp_matrix *m, size_t row, const unsigned char *values, const unsigned char *scales) {
     if (m->type == IL_WEIGHTS_BF16) {
         uint16_t *to = bf16_row(m, row);
         for (int i = 0; i < m->in; i++) memcpy(to + i * IL_LANES, values + 2 * i, sizeof *to);
         return;
     }
-    group g = group_at(m, row, 0);
-    for (int k = 0; k < m->in; k++) {
-        if (k % IL_GROUP == 0) g = group_at(m, row, k);
-        if (k % IL_GROUP == 0) memcpy(g.scale, scales + (size_t)(k / IL_GROUP) * sizeof(float), sizeof(float));
-        int integer = m->type == IL_WEIGHTS_INT4 ? (values[k / 2] >> k % 2 * 4 & 15) - 8 : (int8_t)values[k];
-        put_integer(&g, k % IL_GROUP, integer);
+    for (int from = 0; from < m->in; from += IL_GROUP) {
+        group g = group_at(m, row, from);
+        memcpy(g.scale, scales + (size_t)(from / IL_GROUP) * sizeof(float), sizeof(float));
+        put_group(&g, m->in - from < IL_GROUP ? m->in - from : IL_GROUP,
+                  values + il_lp_row_bytes(m->type, (size_t)from));
     }
 }
 
@@ -209,15 +262,10 @@ void il_lp_get_bytes(const il_lp_matrix *m, size_t row, unsigned char *values, u
         for (int i = 0; i < m->in; i++) memcpy(values + 2 * i, from + i * IL_LANES, sizeof *from);
         return;
     }
-    if (m->type == IL_WEIGHTS_INT4) memset(values, 0, il_lp_row_bytes(m->type, (size_t)m->in));
-    group g = group_at(m, row, 0);
-    for (int k = 0; k < m->in; k++) {
-        if (k % IL_GROUP == 0) g = group_at(m, row, k);
-        if (k % IL_GROUP == 0) memcpy(scales + (size_t)(k / IL_GROUP) * sizeof(float), g.scale, sizeof(float));
-        int integer = get_integer(&g, k % IL_GROUP);
-        if (m->type == IL_WEIGHTS_INT4)
-            values[k / 2] |= (unsigned char)((integer + 8) << k % 2 * 4);
-        else
-            values[k] = (unsigned char)integer;
+    for (int from = 0; from < m->in; from += IL_GROUP) {
+        group g = group_at(m, row, from);
+        memcpy(scales + (size_t)(from / IL_GROUP) * sizeof(float), g.scale, sizeof(float));
+        get_group(&g, m->in - from < IL_GROUP ? m->in - from : IL_GROUP,
+                  values + il_lp_row_bytes(m->type, (size_t)from));
     }
 }

@@ -127,19 +127,35 @@ fail:
     return status;
 }
 
+static il_status short_of_memory(const il_model *model, il_error *error) {
+    return il_fail(error, IL_ERR_NOMEM, "out of memory for %llu parameters",
+                   (unsigned long long)il_model_parameters(model));
+}
+
+/* What a fast head has beside the weights. */
+static il_status make_projection(il_model *model, il_error *error) {
+    const il_config *c = &model->config;
+    if (!c->fast_head_size) return IL_OK;
+    size_t n = (size_t)c->width * (size_t)c->fast_head_size;
+    model->fast_projection = il_alloc_raw(&model->engine->memory, n, sizeof(float));
+    if (!model->fast_projection) return short_of_memory(model, error);
+    il_fast_head_projection(c->width, c->fast_head_size, model->fast_projection);
+    return IL_OK;
+}
+
 il_status il_model_allocate(il_model *model, il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     model->weights = il_alloc(memory, model->table.floats, sizeof(float));
-    const il_config *c = &model->config;
     if (model->lp_bytes) model->lp = il_alloc(memory, model->lp_bytes, 1);
-    if (c->fast_head_size) {
-        model->fast_projection = il_alloc_raw(memory, (size_t)c->width * (size_t)c->fast_head_size, sizeof(float));
-        if (model->fast_projection) il_fast_head_projection(c->width, c->fast_head_size, model->fast_projection);
-    }
-    if (model->weights && (model->lp || !model->lp_bytes) && (model->fast_projection || !c->fast_head_size))
-        return IL_OK;
-    return il_fail(error, IL_ERR_NOMEM, "out of memory for %llu parameters",
-                   (unsigned long long)il_model_parameters(model));
+    if (!model->weights || (!model->lp && model->lp_bytes)) return short_of_memory(model, error);
+    return make_projection(model, error);
+}
+
+il_status il_model_share(il_model *model, const il_model *owner, il_error *error) {
+    model->owner = il_model_ref((il_model *)(uintptr_t)owner); /* only the count changes */
+    model->weights = owner->weights;
+    model->lp = owner->lp;
+    return make_projection(model, error);
 }
 
 il_status il_model_new(il_engine *engine, const il_config *config, il_model **model, il_error *error) {
@@ -212,8 +228,9 @@ void il_model_unref(il_model *model) {
     il_free(memory, model->rope_cos);
     il_free(memory, model->tok);
     il_free(memory, model->packed);
-    il_free(memory, model->lp);
-    il_free(memory, model->weights);
+    il_free(memory, model->owner ? NULL : model->lp);
+    il_free(memory, model->owner ? NULL : model->weights);
+    il_model_unref(model->owner);
     il_free(memory, model->layers);
     il_table_end(&model->table);
     pthread_mutex_destroy(&model->fingerprint_lock);

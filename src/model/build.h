@@ -11,5 +11,8 @@ il_status il_model_new(il_engine *engine, const il_config *config, il_model **mo
  * the weights, then the zeroed weights. */
 il_status il_model_declare(il_engine *engine, const il_config *config, il_model **model, il_error *error);
 il_status il_model_allocate(il_model *model, il_error *error);
+/* In place of il_model_allocate: the weights are those of another model of the same tensors, held in the same types.
+ * They are not fp32, so that they never change. */
+il_status il_model_share(il_model *model, const il_model *owner, il_error *error);
 
 #endif

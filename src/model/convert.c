@@ -74,6 +74,18 @@ static int same_otherwise(const il_config *a, il_config b) {
     return il_config_same(a, &b);
 }
 
+/* Another fast head on the same weights, which are not held twice. */
+static il_status share(const il_model *model, const il_config *config, il_model **converted, il_error *error) {
+    il_model *made;
+    IL_TRY(il_model_declare(model->engine, config, &made, error));
+    il_status status = il_model_share(made, model, error);
+    if (status == IL_OK)
+        *converted = made;
+    else
+        il_model_unref(made);
+    return status;
+}
+
 il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted, il_error *error) {
     il_engine *engine = model->engine;
     conversion c = {.from = model};
@@ -82,6 +94,8 @@ il_status il_model_convert(const il_model *model, const il_config *config, il_mo
     if (!same_otherwise(&model->config, *config))
         return il_fail(error, IL_ERR_ARG, "conversion changes how weights are held, and the fast head, nothing else");
     IL_TRY(il_config_check(config, error));
+    if (config->weights == model->config.weights && config->weights != IL_WEIGHTS_F32)
+        return share(model, config, converted, error);
     IL_TRY(il_model_new(engine, config, &made, error));
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *entry = &model->table.entries[i];

@@ -70,6 +70,7 @@ struct il_model {
     il_layer *layers;
     const struct il_mixer *mixers[3]; /* [n_mixers]: those that the layers have, each once */
     int n_mixers;
+    il_model *owner;   /* of the weights, where they are shared with a model that cannot change; NULL: this one */
     float *weights;    /* [table.floats] */
     unsigned char *lp; /* [lp_bytes]: panels of all low-precision matrices; NULL: there are none */
     size_t lp_bytes;
