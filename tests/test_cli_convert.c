@@ -124,7 +124,8 @@ static void test_int8(void **state) {
 static void same_answer(const char *left, const char *right, const char *key) {
     json_t *a = support_json("%s", left), *b = support_json("%s", right);
     const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
-    if (!x || !json_equal((json_t *)(uintptr_t)x, (json_t *)(uintptr_t)y)) fail_msg("%s of %s and of %s", key, left, right);
+    if (!x || !json_equal((json_t *)(uintptr_t)x, (json_t *)(uintptr_t)y))
+        fail_msg("%s of %s and of %s", key, left, right);
     json_decref(a);
     json_decref(b);
 }
@@ -135,7 +136,8 @@ static void test_types_at_loading(void **state) {
     free(support_done("convert --model m --dtype int8 --out l8 --force"));
     free(support_done("convert --model m --dtype int4 --out l4 --force"));
     same_answer("eval --model m --dtype int8 --data book.txt", "eval --model l8 --data book.txt", "nll");
-    char *left = support_done("score --model m --dtype int4 book.txt"), *right = support_done("score --model l4 book.txt");
+    char *left = support_done("score --model m --dtype int4 book.txt"),
+         *right = support_done("score --model l4 book.txt");
     assert_string_equal(left, right);
     free(left);
     free(right);
@@ -143,8 +145,7 @@ static void test_types_at_loading(void **state) {
                 "generate --model l4 --prompt the --max-tokens 40 --temperature 0", "ids");
     free(support_done("read --model m --dtype int8 --save-state l8.ilstate book.txt"));
     free(support_done("generate --model l8 --load-state l8.ilstate --max-tokens 3"));
-    support_refused(1, "was made by another model",
-                    "generate --model m --load-state l8.ilstate --max-tokens 3");
+    support_refused(1, "the state of a different model", "generate --model m --load-state l8.ilstate --max-tokens 3");
     support_refused(2, "--dtype", "generate --model m --dtype int2 --prompt the");
 }
 

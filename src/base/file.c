@@ -17,7 +17,10 @@
 #include "base/memory.h"
 #include "base/temporary.h"
 
-enum { BUFFER_BYTES = 1 << 18 };
+enum {
+    BUFFER_BYTES = 1 << 18,
+    AROUND_BYTES = 1 << 16 /* Linux maps so much around a page that is looked at, also what was given back before */
+};
 
 /* ---- reading ---- */
 
@@ -56,7 +59,8 @@ void il_map_close(il_map *map) {
 }
 
 void il_map_release(const il_map *map, const unsigned char *data, size_t bytes) {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), from = (size_t)(data - map->data) / page * page;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), around = AROUND_BYTES + page - 1, from = (size_t)(data - map->data);
+    from = (from > around ? from - around : 0) / page * page;
     size_t end = (size_t)(data - map->data) + bytes;
     if (data >= map->data && from < end && end <= map->bytes)
         madvise((void *)(uintptr_t)(map->data + from), end - from, MADV_DONTNEED);

@@ -13,7 +13,7 @@ typedef struct il_map {
 /* IL_ERR_IO, naming path, for what cannot be opened or is no regular file (folders, devices). */
 il_status il_map_open(const char *path, il_map *map, il_error *error);
 void il_map_close(il_map *map);
-/* Memory that holds these bytes of it may be given back: they are read again if they are looked at again. */
+/* Memory that holds these bytes of it, and some before them, is given back: what is looked at again is read again. */
 void il_map_release(const il_map *map, const unsigned char *data, size_t bytes);
 
 /* Atomic replacement: write to a temporary file beside path, then fsync and rename it (finish) or remove it (abandon).

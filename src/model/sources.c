@@ -11,7 +11,7 @@
 #include "model/build.h"
 
 enum {
-    PIECE_NUMBERS = 1 << 18,    /* of a tensor that is read at once by a thread; at least a panel */
+    PIECE_NUMBERS = 1 << 19,    /* of a tensor that is read at once by a thread; at least a panel */
     RELEASE_BYTES_MIN = 1 << 14 /* fewer are not worth telling the system that they are not needed any more */
 };
 #define WHERE "%s: tensor %.150s: "
