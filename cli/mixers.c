@@ -6,12 +6,14 @@
 
 int cli_mixer_is_ttt(il_mixer_kind mixer) { return strncmp(il_mixer_name(mixer), "ttt_", 4) == 0; }
 
-/* TTT, others that learn, self-attention. */
-static int rank(il_mixer_kind mixer) { return cli_mixer_is_ttt(mixer) ? 0 : mixer == IL_MIXER_SELF_ATTENTION ? 2 : 1; }
-
-int cli_mixer_learns(const il_config *config, int layer) {
-    return il_config_mixer(config, layer) != IL_MIXER_SELF_ATTENTION;
+static int attends(il_mixer_kind mixer) {
+    return mixer == IL_MIXER_SELF_ATTENTION || mixer == IL_MIXER_SLIDING_ATTENTION;
 }
+
+/* TTT, others that learn, attention. */
+static int rank(il_mixer_kind mixer) { return cli_mixer_is_ttt(mixer) ? 0 : attends(mixer) ? 2 : 1; }
+
+int cli_mixer_learns(const il_config *config, int layer) { return !attends(il_config_mixer(config, layer)); }
 
 int cli_mixer_layers(const il_config *config, il_mixer_kind mixer) {
     int n = 0;
@@ -20,7 +22,9 @@ int cli_mixer_layers(const il_config *config, il_mixer_kind mixer) {
 }
 
 int cli_mixer_learners(const il_config *config) {
-    return config->layers - cli_mixer_layers(config, IL_MIXER_SELF_ATTENTION);
+    int n = 0;
+    for (int i = 0; i < config->layers; i++) n += cli_mixer_learns(config, i);
+    return n;
 }
 
 void cli_mixer_furnish(il_config *config) {

@@ -734,6 +734,7 @@ IL_API il_status il_compressed_get_info(const void *input, size_t bytes, il_comp
 typedef enum il_mixer_kind {
     IL_MIXER_SELF_ATTENTION,
     IL_MIXER_GATED_DELTA, /* Gated DeltaNet: a linear memory that fades and learns from every token (docs/ttt.md) */
+    IL_MIXER_SLIDING_ATTENTION, /* self-attention that sees the last sliding_window tokens, in constant memory */
     IL_MIXER_TTT_LINEAR,
     IL_MIXER_TTT_LINEAR_DECAY, /* ours: TTT-Linear whose memory fades (docs/ttt.md) */
     IL_MIXER_TTT_MLP
@@ -804,8 +805,9 @@ IL_API il_status il_config_preset(const char *preset, const char *mixer, const c
 /* Reads DIR/config.json, or what a GGUF file says in its place. */
 IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error);
 /* Sets one field by its config.json key ("num_hidden_layers", "4"). The whole is checked by il_config_check.
- * "layer_types" also takes names with commas, "3*" before one that is repeated ("3*ttt_linear,full_attention"); fewer
- * layers than the model has are repeated if they divide them. */
+ * "layer_types" also takes names with commas, "3*" before one that is repeated ("3*ttt_linear,full_attention"), and
+ * sliding_window behind a colon ("sliding_attention:512"); fewer layers than the model has are repeated if they divide
+ * them. */
 IL_API il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error);
 IL_API il_status il_config_check(const il_config *config, il_error *error);
 /* The mixer of a layer of a checked config. */

@@ -16,7 +16,7 @@ il_engine *lively_engine(int threads, const char *kernels) {
 }
 
 il_config lively_config(il_mixer_kind mixer, int mini_batch) {
-    int ttt = mixer != IL_MIXER_SELF_ATTENTION && mixer != IL_MIXER_GATED_DELTA;
+    int ttt = mixer != IL_MIXER_SELF_ATTENTION && mixer != IL_MIXER_GATED_DELTA && mixer != IL_MIXER_SLIDING_ATTENTION;
     return (il_config){.mixer = mixer,
                        .vocab_size = 61,
                        .width = 48,
@@ -33,6 +33,7 @@ il_config lively_config(il_mixer_kind mixer, int mini_batch) {
                        .delta_key_width = 10,
                        .delta_value_width = 14,
                        .delta_taps = 3,
+                       .sliding_window = 20,
                        .tie_word_embeddings = 1,
                        .bos_token = -1,
                        .eos_token = -1,
@@ -58,6 +59,15 @@ il_config lively_delta_hybrid(int mini_batch) {
     config.layer_types[2] = IL_MIXER_TTT_LINEAR;
     config.delta_taps = 6;
     config.delta_learned_start = 1;
+    return config;
+}
+
+il_config lively_sliding_hybrid(int mini_batch) {
+    il_config config = lively_config(IL_MIXER_TTT_LINEAR_DECAY, mini_batch);
+    config.layers = config.n_layer_types = 4;
+    config.layer_types[0] = IL_MIXER_SELF_ATTENTION;
+    config.layer_types[1] = config.layer_types[3] = IL_MIXER_SLIDING_ATTENTION;
+    config.layer_types[2] = IL_MIXER_TTT_LINEAR_DECAY;
     return config;
 }
 

@@ -14,6 +14,8 @@ il_config lively_config(il_mixer_kind mixer, int mini_batch);
 il_config lively_hybrid(int mini_batch);
 /* Self-attention, gated delta, TTT-Linear, gated delta, the latter with more taps than TTT has and a learned start. */
 il_config lively_delta_hybrid(int mini_batch);
+/* Self-attention, sliding attention, TTT-Linear that fades, sliding attention, which sees 20 tokens. */
+il_config lively_sliding_hybrid(int mini_batch);
 /* Attention with all that real models have: 6 heads of width 10 over 2 of keys, norms, biases, gates, scaled RoPE of a
  * part; norms by 1 + weight. */
 void lively_grouped(il_config *config);

@@ -382,6 +382,7 @@ static double *attention_mixer(const ref64_model *m, int layer, int n, const dou
     const il_config *c = &m->config;
     int heads = c->heads, kv = c->kv_heads ? c->kv_heads : heads, d = c->head_width ? c->head_width : c->width / heads;
     int turned = c->rotary_width ? c->rotary_width : d, stride = c->attention_gate ? 2 * d : d;
+    int window = kind_of(c, layer) == IL_MIXER_SLIDING_ATTENTION ? c->sliding_window : 0;
     double *q = biased(m, layer, "q_proj", c->attention_bias, n, heads * stride, x);
     double *k = biased(m, layer, "k_proj", c->attention_bias, n, kv * d, x);
     double *v = biased(m, layer, "v_proj", c->attention_bias, n, kv * d, x);
@@ -394,14 +395,15 @@ static double *attention_mixer(const ref64_model *m, int layer, int n, const dou
         for (int t = 0; t < n; t++) {
             const double *query = q + (t * heads + head) * stride;
             double most = -HUGE_VAL, sum = 0.0, *out = z + (t * heads + head) * d;
-            for (int s = 0; s <= t; s++) {
+            int first = window && t >= window ? t - window + 1 : 0;
+            for (int s = first; s <= t; s++) {
                 const double *key = k + (s * kv + head / (heads / kv)) * d;
                 p[s] = 0.0;
                 for (int e = 0; e < d; e++) p[s] += query[e] * key[e] / sqrt(d);
                 most = fmax(most, p[s]);
             }
-            for (int s = 0; s <= t; s++) sum += p[s] = exp(p[s] - most);
-            for (int s = 0; s <= t; s++)
+            for (int s = first; s <= t; s++) sum += p[s] = exp(p[s] - most);
+            for (int s = first; s <= t; s++)
                 for (int e = 0; e < d; e++) out[e] += p[s] / sum * v[(s * kv + head / (heads / kv)) * d + e];
             for (int e = 0; c->attention_gate && e < d; e++) out[e] *= sigmoid(query[d + e]);
         }
@@ -471,7 +473,8 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
     for (int t = 0; t < n; t++) memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
     for (int l = 0; l < c->layers; l++) {
         char p[32];
-        int attention = kind_of(c, l) == IL_MIXER_SELF_ATTENTION, delta = kind_of(c, l) == IL_MIXER_GATED_DELTA;
+        int delta = kind_of(c, l) == IL_MIXER_GATED_DELTA;
+        int attention = kind_of(c, l) == IL_MIXER_SELF_ATTENTION || kind_of(c, l) == IL_MIXER_SLIDING_ATTENTION;
         int ttt = !attention && !delta, inner = delta ? c->delta_value_heads * c->delta_value_width : width;
         if (attention && c->head_width) inner = c->heads * c->head_width;
         snprintf(p, sizeof p, "model.layers.%d", l);

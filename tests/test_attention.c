@@ -29,7 +29,7 @@ static void *zeros(size_t n, size_t size) {
 }
 
 /* A model of two layers whose attention is far from uniform, ready to run on `threads` threads. */
-static il_model *model_open_as(int width, int heads, int variant, int threads, const char *kernels) {
+static il_model *model_open_as(int width, int heads, int variant, int window, int threads, const char *kernels) {
     il_engine_options options;
     il_engine_options_default(&options);
     options.threads = threads;
@@ -47,6 +47,10 @@ static il_model *model_open_as(int width, int heads, int variant, int threads, c
     config.ffn_width = 16;
     config.layers = 2;
     config.vocab_size = 8;
+    if (window) {
+        config.mixer = IL_MIXER_SLIDING_ATTENTION;
+        config.sliding_window = window;
+    }
     if (variant) { /* heads that share keys, all but one of which fit into a tile with few queries; the rest of it */
         config.kv_heads = variant;
         config.head_width = 20;
@@ -74,7 +78,7 @@ static il_model *model_open_as(int width, int heads, int variant, int threads, c
 }
 
 static il_model *model_open(int width, int heads, int threads, const char *kernels) {
-    return model_open_as(width, heads, 0, threads, kernels);
+    return model_open_as(width, heads, 0, 0, threads, kernels);
 }
 
 static void model_close(il_model *model) {
@@ -98,8 +102,8 @@ static void run(il_model *model, il_state *const *states, const int *n, int n_st
                (size_t)n[i] * (size_t)width * sizeof(float));
         total += n[i];
     }
-    il_mixer_attention.begin(&pass);
-    il_mixer_attention.forward(&pass, LAYER);
+    model->layers[LAYER].mixer->begin(&pass);
+    model->layers[LAYER].mixer->forward(&pass, LAYER);
     for (int i = 0; i < n_states; i++) {
         if (mix)
             memcpy(mix[i], work->mix + (ptrdiff_t)segments[i].first * width,
@@ -151,8 +155,9 @@ static void project(int n, int first, int width, int heads, const double *xn, co
     if (turn) rope(n, first, width, heads, y);
 }
 
-/* mix [n,D] of rows past .. past+n-1; keys and values of the first `past` rows are given. w: wq wk wv wo. */
-static void reference(int past, int n, int width, int heads, const double *past_k, const double *past_v,
+/* mix [n,D] of rows past .. past+n-1, which see `window` rows (0: all); keys and values of the first `past` rows are
+ * given. w: wq wk wv wo. */
+static void reference(int past, int n, int width, int heads, int window, const double *past_k, const double *past_v,
                       const double *xn, const double *w, double *mix) {
     size_t square = (size_t)width * (size_t)width, rows = (size_t)(past + n) * (size_t)width;
     int d = width / heads;
@@ -166,14 +171,15 @@ static void reference(int past, int n, int width, int heads, const double *past_
     for (int t = 0; t < n; t++)
         for (int h = 0; h < heads; h++) {
             double most = -INFINITY, sum = 0;
-            for (int j = 0; j <= past + t; j++) {
+            int first = window && past + t >= window ? past + t - window + 1 : 0;
+            for (int j = first; j <= past + t; j++) {
                 p[j] = 0;
                 for (int i = h * d; i < (h + 1) * d; i++) p[j] += q[t * width + i] * k[j * width + i];
                 p[j] /= sqrt(d);
                 if (p[j] > most) most = p[j];
             }
-            for (int j = 0; j <= past + t; j++) sum += p[j] = exp(p[j] - most);
-            for (int j = 0; j <= past + t; j++)
+            for (int j = first; j <= past + t; j++) sum += p[j] = exp(p[j] - most);
+            for (int j = first; j <= past + t; j++)
                 for (int i = h * d; i < (h + 1) * d; i++) z[t * width + i] += p[j] / sum * v[j * width + i];
         }
     product(n, width, z, w + 3 * square, mix);
@@ -201,20 +207,21 @@ static double *weights(const il_model *model) {
 
 static void test_against_double(void **unused) {
     (void)unused;
-    const int shapes[][3] = {{64, 4, 150}, {12, 2, 65}, {36, 1, 64}, {4, 2, 1}, {96, 1, 70}};
+    const int shapes[][4] = {{64, 4, 150, 0}, {12, 2, 65, 0},  {36, 1, 64, 0}, {4, 2, 1, 0}, {96, 1, 70, 0},
+                             {12, 2, 90, 1},  {8, 1, 200, 70}, {8, 2, 1300, 5}}; /* the last: a window */
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        int width = shapes[s][0], heads = shapes[s][1], n = shapes[s][2];
+        int width = shapes[s][0], heads = shapes[s][1], n = shapes[s][2], window = shapes[s][3];
         size_t size = (size_t)n * (size_t)width;
-        il_model *model = model_open(width, heads, 2, NULL);
+        il_model *model = model_open_as(width, heads, 0, window, 2, NULL);
         float *xn = zeros(size, sizeof *xn), *mix = zeros(size, sizeof *mix);
         fill(xn, size, 10, 1);
         il_state state;
         assert_int_equal(il_state_open(model, 0, &state, NULL), IL_OK);
         run_pieces(model, &state, n, n, xn, mix);
         double *x = doubles(size, xn), *w = weights(model), *want = zeros(size, sizeof *want), worst = 0;
-        reference(0, n, width, heads, NULL, NULL, x, w, want);
+        reference(0, n, width, heads, window, NULL, NULL, x, w, want);
         for (size_t i = 0; i < size; i++) worst = fmax(worst, fabs(want[i] - (double)mix[i]));
-        if (!(worst < 1e-5)) fail_msg("width %d heads %d: off by %g", width, heads, worst);
+        if (!(worst < 1e-5)) fail_msg("width %d heads %d window %d: off by %g", width, heads, window, worst);
         il_state_close(&state);
         free(xn), free(mix), free(x), free(w), free(want);
         model_close(model);
@@ -227,16 +234,17 @@ static void test_one_answer(void **unused) {
     enum { N = 203 };
     const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     const int pieces[] = {N, 1, 7, 16, 63, 64, 65, 130};
-    const int shapes[][3] = {{28, 2, 0}, {64, 2, 0}, {36, 6, 2}, {24, 70, 1}, {24, 3, 3}}; /* width, heads, variant */
+    const int shapes[][4] = {{28, 2, 0, 0}, {64, 2, 0, 0}, {36, 6, 2, 0}, {24, 66, 1, 0},
+                             {24, 3, 3, 0}, {28, 2, 0, 7}, {36, 6, 2, 90}}; /* width, heads, variant, window */
     for (size_t shape = 0; shape < sizeof shapes / sizeof *shapes; shape++) {
-        int width = shapes[shape][0], heads = shapes[shape][1], variant = shapes[shape][2];
+        int width = shapes[shape][0], heads = shapes[shape][1], variant = shapes[shape][2], window = shapes[shape][3];
         size_t size = (size_t)N * (size_t)width;
         float *xn = zeros(size, sizeof *xn), *want = zeros(size, sizeof *want), *got = zeros(size, sizeof *got);
         fill(xn, size, 11, 1);
         int have = 0;
         for (size_t isa = 0; isa < sizeof kernels / sizeof *kernels; isa++)
             for (int threads = 1; threads <= 3; threads++) {
-                il_model *model = model_open_as(width, heads, variant, threads, kernels[isa]);
+                il_model *model = model_open_as(width, heads, variant, window, threads, kernels[isa]);
                 if (!model) break;
                 for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
                     il_state state;
@@ -330,8 +338,8 @@ static void test_rewind(void **unused) {
 
 /* Gradients of sum(dmix * mix) against central differences of the double reference; `past` tokens came in an
  * earlier window, whose keys and values are constants. */
-static void check_gradient(int width, int heads, int past, int n, int threads, float *grad_out) {
-    il_model *model = model_open(width, heads, threads, NULL);
+static void check_gradient(int width, int heads, int window, int past, int n, int threads, float *grad_out) {
+    il_model *model = model_open_as(width, heads, 0, window, threads, NULL);
     size_t size = (size_t)n * (size_t)width, old = (size_t)past * (size_t)width, square = (size_t)width * (size_t)width;
     float *xn = zeros(old + size, sizeof *xn), *mix = zeros(old + size, sizeof *mix), *dmix = zeros(size, sizeof *dmix);
     float *dxn = zeros(size, sizeof *dxn), *grad = zeros(model->table.floats, sizeof *grad);
@@ -351,7 +359,7 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
     run(model, &list, &n, 1, &in, NULL, &tape, &work);
     il_segment segment = {0, n, &state};
     il_pass pass = {model, &work, &tape, &segment, 1, n, 1, NULL};
-    il_mixer_attention.backward(&pass, LAYER, dmix, dxn, grad, &space);
+    model->layers[LAYER].mixer->backward(&pass, LAYER, dmix, dxn, grad, &space);
     if (grad_out) memcpy(grad_out, grad, model->table.floats * sizeof *grad);
 
     double *x = doubles(old + size, xn), *w = weights(model), *y = zeros(size, sizeof *y), worst = 0, total = 0;
@@ -368,7 +376,7 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
         double *cell = which < 4 ? w + (size_t)which * square + i : x + old + i, keep = *cell, sums[2];
         for (int side = 0; side < 2; side++) {
             *cell = keep + (side ? -1e-5 : 1e-5);
-            reference(past, n, width, heads, past_k, past_v, x + old, w, y);
+            reference(past, n, width, heads, window, past_k, past_v, x + old, w, y);
             sums[side] = 0;
             for (size_t j = 0; j < size; j++) sums[side] += (double)dmix[j] * y[j];
         }
@@ -385,28 +393,63 @@ static void check_gradient(int width, int heads, int past, int n, int threads, f
 
 static void test_gradient(void **unused) {
     (void)unused;
-    check_gradient(16, 2, 0, 40, 2, NULL);
-    check_gradient(12, 1, 0, 150, 2, NULL);
-    check_gradient(12, 2, 80, 70, 2, NULL); /* the window begins inside a key block */
-    check_gradient(8, 1, 64, 65, 2, NULL);
-    check_gradient(8, 2, 0, 1, 1, NULL);
+    check_gradient(16, 2, 0, 0, 40, 2, NULL);
+    check_gradient(12, 1, 0, 0, 150, 2, NULL);
+    check_gradient(12, 2, 0, 80, 70, 2, NULL); /* the window begins inside a key block */
+    check_gradient(8, 1, 0, 64, 65, 2, NULL);
+    check_gradient(8, 2, 0, 0, 1, 1, NULL);
+    check_gradient(8, 1, 9, 0, 100, 2, NULL);
+    check_gradient(12, 2, 70, 150, 140, 2, NULL); /* the ring has gone, the tape has what the window sees of it */
+}
+
+/* A ring that has come round many times: any split gives the bits of one pass, which goes through it in stretches; so
+ * does a rewind by up to two mini-batches, whatever the cells hold that a query does not see. */
+static void test_sliding(void **unused) {
+    (void)unused;
+    enum { WIDTH = 16, N = 1700, BACK = 31 };
+    size_t size = (size_t)N * WIDTH;
+    float *xn = zeros(size, sizeof *xn), *want = zeros(size, sizeof *want), *got = zeros(size, sizeof *got);
+    fill(xn, size, 60, 1);
+    for (int window = 1; window <= 130; window += 43) {
+        const int pieces[] = {1, 15, 64, 200, 512};
+        il_model *model = model_open_as(WIDTH, 2, 0, window, 2, NULL);
+        il_state state;
+        assert_int_equal(il_state_open(model, 0, &state, NULL), IL_OK);
+        size_t bytes = il_state_bytes(&state);
+        run_pieces(model, &state, N, N, xn, want);
+        assert_true(il_state_bytes(&state) == bytes); /* constant memory */
+        for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+            il_state_reset(&state);
+            run_pieces(model, &state, N, pieces[i], xn, got);
+            assert_memory_equal(got, want, size * sizeof *got);
+            uint64_t back = il_state_rewind_limit(&state);
+            assert_true(N - back <= BACK && N - back >= BACK - 15);
+            il_state_rewind(&state, back);
+            memset(got + back * WIDTH, 0, (N - back) * WIDTH * sizeof *got);
+            run_pieces(model, &state, (int)(N - back), pieces[i], xn + back * WIDTH, got + back * WIDTH);
+            assert_memory_equal(got, want, size * sizeof *got);
+        }
+        il_state_close(&state);
+        model_close(model);
+    }
+    free(xn), free(want), free(got);
 }
 
 static void test_gradient_threads(void **unused) {
     (void)unused;
     size_t floats = 20000;
     float *one = zeros(floats, sizeof *one), *three = zeros(floats, sizeof *three);
-    check_gradient(24, 2, 32, 100, 1, one);
-    check_gradient(24, 2, 32, 100, 3, three);
+    check_gradient(24, 2, 0, 32, 100, 1, one);
+    check_gradient(24, 2, 0, 32, 100, 3, three);
     assert_memory_equal(one, three, floats * sizeof *one);
     free(one), free(three);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_double), cmocka_unit_test(test_one_answer),
-        cmocka_unit_test(test_neighbours),     cmocka_unit_test(test_rewind),
-        cmocka_unit_test(test_gradient),       cmocka_unit_test(test_gradient_threads),
+        cmocka_unit_test(test_against_double),   cmocka_unit_test(test_one_answer), cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_rewind),           cmocka_unit_test(test_gradient),   cmocka_unit_test(test_sliding),
+        cmocka_unit_test(test_gradient_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -230,7 +230,7 @@ static void test_init_layers(void **state) {
     json_decref(object);
     support_refused(2, "--mixer and --layers", "init --preset tiny --mixer ttt_mlp --layers ttt_mlp --out x");
     support_refused(2, "layer_types has 3 entries", "init --preset tiny --layers 3*ttt_mlp --out x");
-    support_refused(2, "\"rnn\" is not supported (full_attention, linear_attention, ttt_linear",
+    support_refused(2, "\"rnn\" is not supported (full_attention, linear_attention, sliding_attention, ttt_linear",
                     "init --preset tiny --layers rnn --out x");
     support_refused(2, "\"ttt_rnn\" is unknown (", "init --preset tiny --layers ttt_rnn --out x");
 }

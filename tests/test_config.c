@@ -70,9 +70,10 @@ static void what_is_known_is_listed(void **state) {
     (void)state;
     assert_string_equal(il_mixer_list(il_mixer_ttt_layer_type, list), "linear, linear_decay, mlp");
     assert_string_equal(il_mixer_list(il_mixer_layer_type, list),
-                        "full_attention, linear_attention, ttt_linear, ttt_linear_decay, ttt_mlp");
-    assert_fails(il_config_preset("tiny", "rnn", NULL, &config, &error), IL_ERR_ARG, error,
-                 "\"rnn\" is unknown (self_attention, gated_delta, ttt_linear, ttt_linear_decay, ttt_mlp)");
+                        "full_attention, linear_attention, sliding_attention, ttt_linear, ttt_linear_decay, ttt_mlp");
+    assert_fails(
+        il_config_preset("tiny", "rnn", NULL, &config, &error), IL_ERR_ARG, error,
+        "\"rnn\" is unknown (self_attention, gated_delta, sliding_attention, ttt_linear, ttt_linear_decay, ttt_mlp)");
 }
 
 /* ---- presets ---- */
@@ -645,6 +646,48 @@ static void attention_must_fit_together(void **state) {
     assert_fails(il_config_check(&c, &error), IL_ERR_ARG, error, "hidden_size 128 is not a multiple");
 }
 
+static void sliding_attention_has_a_window(void **state) {
+    il_config c, read;
+    il_error error;
+    char *text;
+    (void)state;
+    assert_ok(il_config_preset("tiny", "sliding_attention", NULL, &c, &error), error);
+    assert_ok(il_config_check(&c, &error), error);
+    assert_int_equal(c.sliding_window, 512);
+    assert_true(il_config_state_bytes_per_token(&c, 5000) == il_config_state_bytes_per_token(&c, 512));
+    assert_ok(il_config_preset("tiny", "ttt_linear", NULL, &c, &error), error);
+    assert_ok(il_config_set(&c, "layer_types", "3*ttt_linear,sliding_attention", &error), error);
+    assert_fails(il_config_check(&c, &error), IL_ERR_ARG, error, "sliding_window is 0");
+    assert_ok(il_config_set(&c, "sliding_window", "70", &error), error);
+    assert_ok(il_config_check(&c, &error), error);
+    assert_ok(il_config_set(&c, "layer_types", "3*ttt_linear,sliding_attention:90", &error), error);
+    assert_int_equal(c.sliding_window, 90);
+    assert_int_equal(il_config_mixer(&c, 3), IL_MIXER_SLIDING_ATTENTION);
+    assert_ok(il_config_set(&c, "layer_types", "2*sliding_attention:64,sliding_attention:64,ttt_mlp", &error), error);
+    assert_int_equal(c.sliding_window, 64);
+    static const char *const bad[] = {"sliding_attention:", "sliding_attention:x", "sliding_attention:0",
+                                      "sliding_attention:6x", "sliding_attention:99999999999"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_fails(il_config_set(&c, "layer_types", bad[i], &error), IL_ERR_ARG, error, "behind the colon");
+    assert_fails(il_config_set(&c, "layer_types", "sliding_attention:8,sliding_attention:9", &error),
+                 IL_ERR_UNSUPPORTED, error, "windows of 8 and 9");
+    assert_fails(il_config_set(&c, "layer_types", "ttt_mlp:8", &error), IL_ERR_UNSUPPORTED, error, "ttt_mlp:8");
+    assert_int_equal(c.sliding_window, 64);
+    /* alone, with full attention in any order, and in a file */
+    static const char *const layers[] = {"sliding_attention:30", "sliding_attention:30,full_attention",
+                                         "full_attention,sliding_attention:30"};
+    for (int i = 0; i < 3; i++) {
+        assert_ok(il_config_preset("tiny", "self_attention", NULL, &c, &error), error);
+        assert_ok(il_config_set(&c, "layer_types", layers[i], &error), error);
+        assert_int_equal(c.mixer, i ? IL_MIXER_SELF_ATTENTION : IL_MIXER_SLIDING_ATTENTION);
+        assert_ok(il_config_check(&c, &error), error);
+        assert_ok(il_config_text(&engine->memory, &c, &text, &error), error);
+        assert_ok(il_config_parse("c", text, strlen(text), &read, &error), error);
+        assert_true(il_config_same(&c, &read) && read.sliding_window == 30 && read.mixer == c.mixer);
+        il_free(&engine->memory, text);
+    }
+}
+
 /* Parameters and costs by hand. */
 static void attention_is_counted(void **state) {
     il_config c = attention_config(), plain = c;
@@ -768,8 +811,8 @@ static void layer_types_that_do_not_fit_are_refused(void **state) {
         {"ttt", "\"layer_types\":{\"0\":\"ttt_linear\"}", IL_ERR_FORMAT, "layer_types: must be a list"},
         {"ttt", "\"layer_types\":[\"ttt_linear\",1]", IL_ERR_FORMAT, "layer_types: entry 1 must be a string"},
         {"ttt", "\"layer_types\":[\"2*ttt_linear\"]", IL_ERR_UNSUPPORTED, "layer_types: \"2*ttt_linear\""},
-        {"ttt", "\"layer_types\":[\"ttt_linear\",\"sliding_attention\"]", IL_ERR_UNSUPPORTED,
-         "\"sliding_attention\" is not supported ("},
+        {"ttt", "\"layer_types\":[\"ttt_linear\",\"chunked_attention\"]", IL_ERR_UNSUPPORTED,
+         "\"chunked_attention\" is not supported ("},
         {"llama", "\"layer_types\":[\"linear\",\"linear\"]", IL_ERR_UNSUPPORTED, "full_attention"},
         {"llama", "\"layer_types\":[\"full_attention\",\"ttt_linear\"]", IL_ERR_FORMAT, "model_type is llama"},
         {"llama", "\"layer_types\":[\"ttt_linear\",\"ttt_linear\"]", IL_ERR_FORMAT, "model_type is llama"},
@@ -1059,6 +1102,7 @@ int main(void) {
         cmocka_unit_test(sizes_must_fit_together),
         cmocka_unit_test(attention_must_fit_together),
         cmocka_unit_test(attention_is_counted),
+        cmocka_unit_test(sliding_attention_has_a_window),
         cmocka_unit_test(set_reads_values_as_json_or_plain),
         cmocka_unit_test(layer_types_are_read_one_a_layer),
         cmocka_unit_test(layers_that_are_alike_need_no_list),

@@ -53,6 +53,7 @@ static uint32_t draw(uint64_t index) {
 static void attention_of(int variant, il_config *c) {
     c->kv_heads = variant == 1 ? c->heads / 2 : variant == 2 ? 1 : 0;
     c->head_width = variant == 1 || variant == 3 ? 6 : 0;
+    c->sliding_window = 5;
     c->rotary_width = variant == 1 ? 4 : 0;
     c->qk_norm = c->attention_gate = c->norm_offset = variant == 1;
     c->attention_bias = variant > 0;
@@ -248,6 +249,7 @@ static void test_odd_shapes(void **unused) {
         {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 10, 4, 16, 4, 1, 67, 1},
         {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 12, 3, 16, 4, 2, 19, 2},
         {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 0, 16, 2, 16, 4, 2, 17, 3},
+        {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 8, 4, 16, 4, 2, 19, 1},
         {HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 1},
         {DELTA_HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 1},
     };
@@ -265,7 +267,8 @@ static void test_bits(void **unused) {
                             {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 48, 3, 4, 3, 3, 30, 0},
                             {DELTA_HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 30, 0},
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 20, 4, 16, 4, 2, 140, 1},
-                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 3, 16, 4, 2, 70, 2}};
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 3, 16, 4, 2, 70, 2},
+                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 20, 4, 16, 4, 2, 70, 1}};
     const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
@@ -352,12 +355,14 @@ static void test_carried(void **unused) {
                             {IL_MIXER_TTT_MLP, 1, 1, 1, 1, 8, 2, 4, 4, 1, 13, 0},
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 2, 16, 4, 1, 50, 0},
                             {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 16, 2, 4, 3, 1, 18, 0},
-                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 4, 16, 4, 1, 50, 1}};
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 4, 16, 4, 1, 50, 1},
+                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 16, 2, 16, 4, 1, 50, 0}};
     check_carried(&shapes[0], 12);
     check_carried(&shapes[1], 40);
     check_carried(&shapes[2], 48);
     check_carried(&shapes[3], 12);
     check_carried(&shapes[4], 48);
+    check_carried(&shapes[5], 80);
 }
 
 /* Sequences one by one give the gradient of all at once. */

@@ -35,7 +35,9 @@ static const struct {
              {"hybrid of gated delta, fast head", IL_MIXER_GATED_DELTA, 5, 0, 1, 7, 2, 0},
              {"linear, fast head of 9 tokens", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 9},
              {"mlp, b = 1, fast head of 40 tokens", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 40},
-             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 3, 0}};
+             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 3, 0},
+             {"sliding attention", IL_MIXER_SLIDING_ATTENTION, 16, 0, 0, 0, 0, 0},
+             {"hybrid of sliding attention", IL_MIXER_TTT_LINEAR_DECAY, 5, 0, 1, 0, 4, 0}};
 enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7, WITH_FEW_TOKENS = 16 };
 
 typedef struct fixture {
@@ -70,6 +72,7 @@ static fixture *begin(int kind) {
     if (kinds[kind].hybrid == 1) config = lively_hybrid(kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 2) config = lively_delta_hybrid(kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 3) lively_grouped(&config);
+    if (kinds[kind].hybrid == 4) config = lively_sliding_hybrid(kinds[kind].mini_batch);
     config.share_qk = config.pre_conv = kinds[kind].convolutions;
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;

@@ -20,14 +20,14 @@ int il_tiles_of(uint64_t start, int n) {
     return n < 1 ? 0 : (int)((start + (uint64_t)n - 1) / IL_KEY_BLOCK - start / IL_KEY_BLOCK) + 1;
 }
 
-il_tile il_tile_at(const il_segment *segment, uint64_t start, int index) {
+il_tile il_tile_at(int first_row, int n, uint64_t start, int index) {
     il_tile at;
     at.block = start / IL_KEY_BLOCK + (uint64_t)index;
-    uint64_t first = at.block * IL_KEY_BLOCK, end = first + IL_KEY_BLOCK, stop = start + (uint64_t)segment->n;
+    uint64_t first = at.block * IL_KEY_BLOCK, end = first + IL_KEY_BLOCK, stop = start + (uint64_t)n;
     if (first < start) first = start;
     if (end > stop) end = stop;
     at.offset = (int)(first % IL_KEY_BLOCK);
     at.n = (int)(end - first);
-    at.row = segment->first + (int)(first - start);
+    at.row = first_row + (int)(first - start);
     return at;
 }

@@ -22,8 +22,14 @@ typedef struct il_tile {
     int row;        /* row of the first in the batch */
 } il_tile;
 
+/* The first position that a token sees: 0, or with a window (il_layer.window) itself the last of so many. */
+static inline uint64_t il_attention_first(int window, uint64_t position) {
+    return window && position >= (uint64_t)window ? position - (uint64_t)window + 1 : 0;
+}
+
 /* Tiles of n tokens from position start on. */
 int il_tiles_of(uint64_t start, int n);
-il_tile il_tile_at(const il_segment *segment, uint64_t start, int index);
+/* Of those in rows first .. first+n-1. */
+il_tile il_tile_at(int first, int n, uint64_t start, int index);
 
 #endif

@@ -4,6 +4,7 @@
  * all ascending. */
 #include "model/attention_backward.h"
 
+#include "model/attention_keys.h"
 #include "model/steps.h"
 #include <string.h>
 
@@ -16,7 +17,7 @@ size_t il_attention_scratch_backward(const il_model *model) {
 
 typedef struct back_job {
     const il_pass *pass;
-    int layer;
+    int layer, window;
     il_attention a;
     il_backspace *space;
 } back_job;
@@ -32,7 +33,7 @@ typedef struct key_block {
     float *dk, *dv; /* of own; NULL: an earlier window's */
 } key_block;
 
-/* P [n, keys] of a tile against a block: exp(scale q·k - lse), 0 for keys after the query. */
+/* P [n, keys] of a tile against a block: exp(scale q·k - lse), 0 for keys that the query does not see. */
 static void probabilities(const back_job *job, const il_tile *at, int head, const key_block *b, float *p) {
     const il_kernels *kernels = job->pass->model->engine->kernels;
     const il_acts *acts = il_pass_acts(job->pass, job->layer);
@@ -46,6 +47,17 @@ static void probabilities(const back_job *job, const il_tile *at, int head, cons
     }
     kernels->gemm(at->n, b->n, a->d, q, a->q_row, 1, b->keys, IL_KEY_BLOCK, IL_LANES, p, IL_KEY_BLOCK, 0);
     kernels->softmax_rows(at->n, b->n, valid, a->scale, p, IL_KEY_BLOCK, lse);
+    for (int r = 0; job->window && r < at->n; r++) {
+        uint64_t first = il_attention_first(job->window, at->block * IL_KEY_BLOCK + (uint64_t)(at->offset + r));
+        uint64_t hidden = first < b->block * IL_KEY_BLOCK ? 0 : first - b->block * IL_KEY_BLOCK;
+        if (hidden > (uint64_t)b->n) hidden = (uint64_t)b->n;
+        memset(p + (ptrdiff_t)r * IL_KEY_BLOCK, 0, (size_t)hidden * sizeof *p);
+    }
+}
+
+/* The block that a tile begins with. */
+static uint64_t first_block(const back_job *job, const il_tile *at) {
+    return il_attention_first(job->window, at->block * IL_KEY_BLOCK + (uint64_t)at->offset) / IL_KEY_BLOCK;
 }
 
 /* What a tile of one head's queries and a key block give each other; first: the block's first tile and head. */
@@ -69,7 +81,7 @@ static void tile_back(const back_job *job, const il_tile *at, int head, const ke
         kernels->gemm(b->own.n, a->d, at->n, dp + b->own.offset, 1, IL_KEY_BLOCK, acts->q + q_at, a->q_row, IL_LANES,
                       b->dk, a->k_row, !first);
     kernels->gemm(at->n, a->d, b->n, dp, IL_KEY_BLOCK, 1, b->k_packed, IL_LANES, (ptrdiff_t)IL_LANES * b->n,
-                  job->space->dq + q_at, a->q_row, b->block > 0);
+                  job->space->dq + q_at, a->q_row, b->block > first_block(job, at));
 }
 
 /* Turns the gradients of a segment's queries and keys back to what they were before RoPE. */
@@ -87,28 +99,31 @@ static void turn_back(const back_job *job, const il_segment *segment, int kv_hea
 }
 
 /* One head of keys of one segment, and the heads of queries that share it. */
-static void head_back(const back_job *job, const il_segment *segment, int kv_head, float *scratch) {
+static void head_back(const back_job *job, int index, int kv_head, float *scratch) {
+    const il_segment *segment = &job->pass->segments[index];
     const il_kernels *kernels = job->pass->model->engine->kernels;
     const il_attention *a = &job->a;
     uint64_t stop = segment->state->position, start = stop - (uint64_t)segment->n;
     int tiles = il_tiles_of(start, segment->n);
     float *p = scratch, *k_packed = p + 2 * SCORES, *v_packed = k_packed + IL_KEY_BLOCK * il_pad16_size((size_t)a->d);
     key_block b = {.k_packed = k_packed, .v_packed = v_packed};
+    b.block = il_attention_first(job->window, start) / IL_KEY_BLOCK;
     for (; b.block * IL_KEY_BLOCK < stop; b.block++) {
         uint64_t left = stop - b.block * IL_KEY_BLOCK;
         b.n = left < IL_KEY_BLOCK ? (int)left : IL_KEY_BLOCK;
-        b.keys = il_state_keys(segment->state, b.block * IL_KEY_BLOCK, job->layer, kv_head);
+        b.keys = il_attention_keys(job->pass, job->layer, index, start, b.block * IL_KEY_BLOCK, kv_head);
         kernels->pack(a->d, b.n, b.keys, 1, IL_KEY_BLOCK, k_packed);
         kernels->pack(b.n, a->d, b.keys + (ptrdiff_t)a->d * IL_KEY_BLOCK, 1, a->d, v_packed);
         int first = 0;
         if (b.block >= start / IL_KEY_BLOCK) {
             first = (int)(b.block - start / IL_KEY_BLOCK);
-            b.own = il_tile_at(segment, start, first);
+            b.own = il_tile_at(segment->first, segment->n, start, first);
             b.dk = job->space->dk + (ptrdiff_t)b.own.row * a->k_row + (ptrdiff_t)kv_head * a->d;
             b.dv = job->space->dv + (ptrdiff_t)b.own.row * a->k_row + (ptrdiff_t)kv_head * a->d;
         }
         for (int i = first; i < tiles; i++) {
-            il_tile at = il_tile_at(segment, start, i);
+            il_tile at = il_tile_at(segment->first, segment->n, start, i);
+            if (first_block(job, &at) > b.block) break;
             for (int g = 0; g < a->group; g++) tile_back(job, &at, kv_head * a->group + g, &b, i == first && g == 0, p);
         }
     }
@@ -117,8 +132,8 @@ static void head_back(const back_job *job, const il_segment *segment, int kv_hea
 
 static void head_back_run(void *context, int item, int worker) {
     const back_job *job = context;
-    const il_segment *segment = &job->pass->segments[item / job->a.kv_heads];
-    if (segment->n > 0)
+    int segment = item / job->a.kv_heads;
+    if (job->pass->segments[segment].n > 0)
         head_back(job, segment, item % job->a.kv_heads,
                   job->space->scratch + (size_t)worker * job->space->scratch_floats);
 }
@@ -197,7 +212,7 @@ void il_attention_backward(const il_pass *pass, int index, const float *dmix, fl
     const il_layer *layer = &model->layers[index];
     const il_acts *acts = il_pass_acts(pass, index);
     int tokens = pass->tokens;
-    back_job job = {pass, index, il_attention_of(model), space};
+    back_job job = {pass, index, layer->window, il_attention_of(model), space};
     il_bias_backward(pass, layer->bo, layer->wo.out, dmix, grad);
     il_dense_backward(pass, &layer->wo, tokens, acts->zhat, dmix, space->dz, 0, grad);
     if (model->config.attention_gate) il_pass_rows(pass, gate_back_run, &job);

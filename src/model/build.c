@@ -27,6 +27,7 @@ static void begin_layer(il_model *model, il_layer *layer, il_mixer_kind kind) {
     layer->rule = il_rule_of(kind);
     layer->n_rule_tensors = 0;
     layer->heads = 0;
+    layer->window = kind == IL_MIXER_SLIDING_ATTENTION ? c->sliding_window : 0;
     layer->shape = (il_rule_shape){0};
     if (layer->rule) {
         layer->heads = c->heads;

@@ -12,6 +12,7 @@
 #include "model/config_fields.h"
 #include "model/mixer_names.h"
 
+enum { SLIDING_WINDOW = 512 };                            /* of a preset */
 static const uint64_t PARAMETERS_MAX = UINT64_C(1) << 36; /* 256 GiB of fp32 */
 
 il_mixer_kind il_config_mixer(const il_config *config, int layer) {
@@ -31,14 +32,17 @@ il_mixer_kind il_config_leading_mixer(const il_config *config) {
     for (int i = 0; i < config->n_layer_types; i++) {
         il_mixer_kind mixer = (il_mixer_kind)config->layer_types[i];
         if (il_mixer_is_ttt(mixer)) return mixer;
-        if (mixer == IL_MIXER_GATED_DELTA) leading = mixer;
+        if (mixer == IL_MIXER_GATED_DELTA)
+            leading = mixer;
+        else if (mixer != leading && leading != IL_MIXER_GATED_DELTA)
+            leading = IL_MIXER_SELF_ATTENTION; /* full and sliding */
     }
     return leading;
 }
 
 /* What layer_types asks for must be what model_type and ttt_layer_type ask for. */
 il_status il_config_check_leading(il_mixer_kind layers, il_mixer_kind rest, const char *type, il_error *error) {
-    if (layers == rest) return IL_OK;
+    if (layers == rest || (layers == IL_MIXER_SLIDING_ATTENTION && rest == IL_MIXER_SELF_ATTENTION)) return IL_OK;
     if (il_mixer_is_ttt(layers) && il_mixer_is_ttt(rest))
         return il_fail(error, IL_ERR_ARG, "the first TTT layer in layer_types is %s, but ttt_layer_type is %s",
                        il_mixer_name(layers), il_mixer_ttt_layer_type(rest));
@@ -160,6 +164,7 @@ il_status il_config_preset(const char *preset, const char *mixer, const char *ba
     made.delta_key_width = made.delta_value_width = made.width / made.heads;
     made.ffn_width = presets[i].ffn_width;
     made.share_qk = made.use_gate = made.pre_conv = 1;
+    if (kind == IL_MIXER_SLIDING_ATTENTION) made.sliding_window = SLIDING_WINDOW;
     if (ttt) {
         made.mixer = kind;
         made.share_qk = made.use_gate = made.pre_conv = mamba;

@@ -63,5 +63,8 @@ static il_status check_rope_scaling(const il_config *c, il_error *error) {
 
 il_status il_config_check_attention(const il_config *config, il_error *error) {
     IL_TRY(check_widths(config, error));
+    if (il_config_layers_of(config, IL_MIXER_SLIDING_ATTENTION) && config->sliding_window < 1)
+        return il_fail(error, IL_ERR_ARG, "sliding_window is %d: sliding_attention must see at least 1 token",
+                       config->sliding_window);
     return check_rope_scaling(config, error);
 }

@@ -63,6 +63,12 @@ static attention_size attention_of(const il_config *c) {
     return (attention_size){heads * d * (c->attention_gate ? 2 : 1), (uint64_t)il_config_kv_heads(c) * d, heads * d};
 }
 
+/* Positions that a token sees, itself left out. */
+static double seen(const il_config *c, int layer, double position) {
+    int slides = il_config_mixer(c, layer) == IL_MIXER_SLIDING_ATTENTION;
+    return slides && position > c->sliding_window ? c->sliding_window : position;
+}
+
 static uint64_t attention_matrices(const il_config *c) {
     attention_size size = attention_of(c);
     return (uint64_t)c->width * (size.queries + 2 * size.keys + size.outputs);
@@ -111,7 +117,8 @@ static double layer_flops(const il_config *c, int layer, double position) {
     double width = c->width, heads = c->heads, ffn = 3 * width * c->ffn_width;
     if (is_delta(c, layer)) return 2 * ((double)delta_of(c).matrices + ffn) + cost_of(c, layer).flops;
     if (!rule_of(c, layer))
-        return 2 * ((double)attention_matrices(c) + ffn) + 4 * (double)attention_of(c).outputs * position;
+        return 2 * ((double)attention_matrices(c) + ffn) +
+               4 * (double)attention_of(c).outputs * seen(c, layer, position);
     double matrices = width * width * (3 + !c->share_qk + !!c->use_gate) + heads * width + ffn; /* heads: their rates */
     return 2 * matrices + cost_of(c, layer).flops;
 }
@@ -129,10 +136,10 @@ double il_config_flops_per_token(const il_config *c, uint64_t position, int with
 double il_config_state_bytes_per_token(const il_config *c, uint64_t position) {
     double floats = 0;
     for (int i = 0; i < c->layers; i++) {
-        if (il_config_mixer(c, i) != IL_MIXER_SELF_ATTENTION)
+        if (is_delta(c, i) || rule_of(c, i))
             floats += cost_of(c, i).carry + (c->mini_batch + 1) / 2.0 * cost_of(c, i).row;
         else
-            floats += 2.0 * (double)attention_of(c).keys * (double)position; /* keys and values */
+            floats += 2.0 * (double)attention_of(c).keys * seen(c, i, (double)position); /* keys and values */
     }
     return floats * sizeof(float);
 }

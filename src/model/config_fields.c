@@ -39,7 +39,7 @@ const il_field il_fields[] = {
     {"attention_output_bias", IL_FIELD_BOOL, IL_OF_OWN_ATTENTION, AT(attention_output_bias), 0, 1, ALIKE(0)},
     {"attn_output_gate", IL_FIELD_BOOL, IL_OF_OWN_ATTENTION, AT(attention_gate), 0, 1, ALIKE(0)},
     {"qk_norm", IL_FIELD_BOOL, IL_OF_OWN_ATTENTION, AT(qk_norm), 0, 1, ALIKE(0)},
-    {"sliding_window", IL_FIELD_INT, IL_OF_OWN_ATTENTION, AT(sliding_window), 0, 1 << 30, ALIKE(0)},
+    {"sliding_window", IL_FIELD_INT, IL_OF_OWN_ATTENTION, AT(sliding_window), 0, 1 << 20, ALIKE(0)},
     {"norm_offset", IL_FIELD_BOOL, IL_OF_OWN, AT(norm_offset), 0, 1, ALIKE(0)},
     {"linear_num_key_heads", IL_FIELD_INT, IL_OF_DELTA, AT(delta_key_heads), 1, IL_HEADS_MAX, ALIKE(16)},
     {"linear_num_value_heads", IL_FIELD_INT, IL_OF_DELTA, AT(delta_value_heads), 1, IL_HEADS_MAX, ALIKE(32)},
@@ -150,7 +150,7 @@ int il_config_has(const il_config *config, const il_field *field) {
     switch (field->of) {
     case IL_OF_ALL:
     case IL_OF_OWN: return 1;
-    case IL_OF_LEARNERS: return config->mixer != IL_MIXER_SELF_ATTENTION;
+    case IL_OF_LEARNERS: return config->mixer != IL_MIXER_SELF_ATTENTION && config->mixer != IL_MIXER_SLIDING_ATTENTION;
     case IL_OF_TTT: return il_mixer_is_ttt(config->mixer);
     case IL_OF_DELTA: return il_config_layers_of(config, IL_MIXER_GATED_DELTA) > 0;
     case IL_OF_ATTENTION:

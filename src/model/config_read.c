@@ -86,10 +86,28 @@ static il_status add_layers(const char *path, uint64_t times, const char *name, 
     return IL_OK;
 }
 
+/* ":512" behind sliding_attention, `bytes` of it, is its window, which all such layers share; it is taken off the name.
+ * *window 0: none was read yet. */
+static il_status read_window(const char *name, size_t *bytes, int *window, il_error *error) {
+    static const char sliding[] = "sliding_attention:";
+    size_t prefix = sizeof sliding - 1, digits = strspn(name + prefix, "0123456789");
+    unsigned long long value = strtoull(name + prefix, NULL, 10);
+    if (digits + prefix != *bytes || digits > 9 || value < 1)
+        return il_fail(error, IL_ERR_FORMAT, "%s: \"%.*s\": a number of tokens must stand behind the colon",
+                       LAYER_TYPES, *bytes < 40 ? (int)*bytes : 40, name);
+    if (*window && value != (unsigned long long)*window)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: windows of %d and %llu: all layers of a model share one",
+                       LAYER_TYPES, *window, value);
+    *window = (int)value;
+    *bytes = prefix - 1;
+    return IL_OK;
+}
+
 /* "3*ttt_linear,full_attention", which is repeated when it has fewer layers than the model. */
 static il_status read_layers(const char *text, il_config *config, il_error *error) {
+    int window = 0;
     for (;;) {
-        size_t bytes = strcspn(text, ","), digits = strspn(text, "0123456789");
+        size_t bytes = strcspn(text, ","), digits = strspn(text, "0123456789"), name;
         uint64_t times = 1;
         if (digits && text[digits] == '*') {
             times = strtoull(text, NULL, 10);
@@ -98,10 +116,13 @@ static il_status read_layers(const char *text, il_config *config, il_error *erro
             text += digits + 1;
             bytes -= digits + 1;
         }
-        IL_TRY(add_layers(NULL, times, text, bytes, config, error));
+        name = bytes;
+        if (strncmp(text, "sliding_attention:", 18) == 0) IL_TRY(read_window(text, &name, &window, error));
+        IL_TRY(add_layers(NULL, times, text, name, config, error));
         if (!text[bytes]) break;
         text += bytes + 1;
     }
+    if (window) config->sliding_window = window;
     int n = config->n_layer_types;
     if (config->layers <= IL_LAYERS_MAX && config->layers % n == 0)
         while (config->n_layer_types < config->layers) {

@@ -138,7 +138,8 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
         put(&w, "  \"ttt_layer_type\": \"%s\",\n  \"scan_checkpoint_group_size\": 0,\n",
             il_mixer_ttt_layer_type(config->mixer));
     put_attention(&w, family, config);
-    if (il_config_is_hybrid(config) || others) put_layer_types(&w, config);
+    if (il_config_is_hybrid(config) || others || config->mixer == IL_MIXER_SLIDING_ATTENTION)
+        put_layer_types(&w, config);
     for (int i = 0; i < il_field_count; i++) {
         double value;
         if (is_written(family, config, &il_fields[i], &value)) put_field(&w, &il_fields[i], value);

@@ -1,21 +1,21 @@
 /* mixer_attention.c: see mixer_attention.h. Backward is attention_backward.c's.
  *
- * One answer: a query's output is a chain over key blocks at absolute positions, ascending from block 0, and inside a
- * block over the keys up to its own. Queries that share a key block are computed together (a tile): of one head, or
- * where they are few of several heads that share their keys. Some tiles pass over the earlier blocks side by side (a
- * group), so that keys and values come from memory once for all of them. Which queries are in this call changes no bit,
- * because keys after a query are never multiplied into it, not even by zero. */
+ * One answer: a query's output is a chain over key blocks at absolute positions, ascending from that of the first key
+ * it sees, and inside a block over the keys that it sees. Queries that share a key block are computed together (a
+ * tile): of one head, or where they are few of several heads that share their keys. Some tiles pass over the earlier
+ * blocks side by side (a group), so that keys and values come from memory once for all of them. Which queries are in
+ * this call changes no bit, because keys that a query does not see are never multiplied into it, not even by zero. */
 #include "model/mixer_attention.h"
 
-#include "base/error.h"
 #include "base/maths.h"
 #include "model/attention_backward.h"
+#include "model/attention_keys.h"
 #include "model/steps.h"
 #include <math.h>
 #include <string.h>
 
 enum {
-    TRIANGLE = 16, /* rows of the diagonal block that share a product before each adds its own last keys */
+    RIM_ROWS = 16, /* of a block of which they see different keys: they share a product for those that all see */
     GROUP_MAX = 4, /* tiles; their outputs stay in the second-level cache */
     SCORES = IL_KEY_BLOCK * IL_KEY_BLOCK, /* of a tile against a block */
     ITEMS = 4 /* a thread gets at least so many, as far as there are: the last to end keeps the others waiting */
@@ -51,7 +51,6 @@ static void take_acts(il_arena *arena, const il_model *model, int layer, const i
     int tape = size->mini_batches != 0;
     size_t f = sizeof(float), q = size->tokens * (size_t)a.q_row, k = size->tokens * (size_t)a.k_row;
     size_t z = size->tokens * (size_t)a.z_row;
-    (void)layer;
     acts->q = acts->xqk = il_arena_take(arena, q, f);
     acts->k = acts->xk = il_arena_take(arena, k, f);
     acts->v = il_arena_take(arena, k, f);
@@ -62,6 +61,7 @@ static void take_acts(il_arena *arena, const il_model *model, int layer, const i
         acts->k = il_arena_take(arena, k, f);
     }
     if (tape && model->config.attention_gate) acts->zhat = il_arena_take(arena, z, f);
+    il_attention_keys_take(arena, model, layer, size, acts);
 }
 
 /* Scores; of each tile of a group the outputs and, where heads share it, their queries. */
@@ -89,76 +89,77 @@ static void begin(const il_pass *pass) {
         }
 }
 
-/* One head of a segment's queries or keys, in place or from x to y, `width` floats of it with a bias: bias, norm,
- * RoPE. bias and norm NULL: none. */
-typedef struct turning {
+/* What a layer's tiles have in common. A segment is attended in one go, or in stretches one after the other. */
+typedef struct attend_job {
     const il_pass *pass;
-    const il_segment *segment;
-    const il_attention *a;
-    int width;
-    ptrdiff_t row; /* stride of x and y */
-} turning;
+    int layer, window;
+    il_attention a;
+    int done, most; /* a stretch: at most so many tokens, after so many */
+    int fused;      /* a tile stores its own keys */
+    int group;      /* so many tiles pass over the key blocks side by side */
+    int share;      /* heads of queries, at most, that share a tile */
+    int units;      /* tiles that the heads of one head of keys are in then */
+} attend_job;
 
-static void turn(const turning *t, float *x, float *y, const float *bias, const float *norm) {
-    const il_model *model = t->pass->model;
-    const il_kernels *kernels = model->engine->kernels;
-    const il_workspace *work = t->pass->work;
-    int n = t->segment->n, half = t->a->rotary / 2;
-    ptrdiff_t angle = (ptrdiff_t)t->segment->first * half;
-    if (bias) kernels->add_bias(n, t->width, bias, x, t->row);
-    if (norm) kernels->rms_norm(n, t->a->d, x, t->row, norm, (float)model->config.rms_norm_eps, y, t->row);
-    kernels->rope_half(n, t->a->rotary, y, t->row, work->cosine + angle, work->sine + angle, half, 0);
+/* The tokens of a segment's stretch: from position start on, in rows first .. first+n-1. */
+typedef struct stretch {
+    int segment, first, n;
+    uint64_t start;
+} stretch;
+
+static stretch stretch_of(const attend_job *job, int segment) {
+    const il_segment *of = &job->pass->segments[segment];
+    stretch s = {segment, of->first + job->done, of->n - job->done, of->state->position + (uint64_t)job->done};
+    if (s.n > job->most) s.n = job->most;
+    if (s.n < 0) s.n = 0;
+    return s;
 }
 
-/* The new queries, keys and values of one head of keys of a segment; keys and values go into the state's blocks. */
-static void keys_store(const il_pass *pass, int index, const il_segment *segment, int kv_head) {
-    const il_model *model = pass->model;
+static int tiles_of(const attend_job *job, int segment) {
+    stretch s = stretch_of(job, segment);
+    return il_tiles_of(s.start, s.n);
+}
+
+/* One head of queries or keys, x: its bias (NULL: none) on `width` floats of a row, its norm (NULL: none) to y, which
+ * may be x and is without a norm, and RoPE there. */
+static void turn(const attend_job *job, const stretch *s, int width, ptrdiff_t row, const float *bias,
+                 const il_norm *norm, float *x, float *y) {
+    const il_model *model = job->pass->model;
     const il_kernels *kernels = model->engine->kernels;
-    const il_layer *layer = &model->layers[index];
-    const il_acts *acts = il_pass_acts(pass, index);
-    il_attention a = il_attention_of(model);
+    const il_workspace *work = job->pass->work;
+    int half = job->a.rotary / 2;
+    ptrdiff_t angle = (ptrdiff_t)s->first * half;
+    if (bias) kernels->add_bias(s->n, width, bias, x, row);
+    if (norm)
+        kernels->rms_norm(s->n, job->a.d, x, row, il_norm_scale(model, norm), (float)model->config.rms_norm_eps, y,
+                          row);
+    kernels->rope_half(s->n, job->a.rotary, y, row, work->cosine + angle, work->sine + angle, half, 0);
+}
+
+/* The new queries, keys and values of one head of keys; keys and values go where attention reads them. */
+static void keys_store(const attend_job *job, const stretch *s, int kv_head) {
+    const il_model *model = job->pass->model;
+    const il_layer *layer = &model->layers[job->layer];
+    const il_acts *acts = il_pass_acts(job->pass, job->layer);
+    const il_attention *a = &job->a;
     const float *bq = il_weight(model, layer->bq), *bk = il_weight(model, layer->bk), *bv = il_weight(model, layer->bv);
-    int norms = model->config.qk_norm, d = a.d;
-    turning t = {pass, segment, &a, a.q_head, a.q_row};
-    for (int h = kv_head * a.group; h < (kv_head + 1) * a.group; h++) {
-        ptrdiff_t head = (ptrdiff_t)h * a.q_head, at = (ptrdiff_t)segment->first * a.q_row + head;
-        turn(&t, acts->xqk + at, acts->q + at, bq ? bq + head : NULL,
-             norms ? il_norm_scale(model, &layer->q_norm) : NULL);
+    const il_norm *q_norm = model->config.qk_norm ? &layer->q_norm : NULL, *k_norm = q_norm ? &layer->k_norm : NULL;
+    for (int h = kv_head * a->group; h < (kv_head + 1) * a->group; h++) {
+        ptrdiff_t head = (ptrdiff_t)h * a->q_head, at = (ptrdiff_t)s->first * a->q_row + head;
+        turn(job, s, a->q_head, a->q_row, bq ? bq + head : NULL, q_norm, acts->xqk + at, acts->q + at);
     }
-    ptrdiff_t head = (ptrdiff_t)kv_head * d, at = (ptrdiff_t)segment->first * a.k_row + head;
-    t.width = d, t.row = a.k_row;
-    turn(&t, acts->xk + at, acts->k + at, bk ? bk + head : NULL, norms ? il_norm_scale(model, &layer->k_norm) : NULL);
-    if (bv) kernels->add_bias(segment->n, d, bv + head, acts->v + at, a.k_row);
-    for (int i = 0; i < segment->n;) {
-        uint64_t position = segment->state->position + (uint64_t)i;
-        int offset = (int)(position % IL_KEY_BLOCK), n = IL_KEY_BLOCK - offset;
-        if (n > segment->n - i) n = segment->n - i;
-        float *keys = il_state_keys(segment->state, position, index, kv_head);
-        float *values = keys + (ptrdiff_t)(IL_KEY_BLOCK + offset) * d;
-        ptrdiff_t from = at + (ptrdiff_t)i * a.k_row;
-        kernels->transpose(n, d, acts->k + from, a.k_row, keys + offset, IL_KEY_BLOCK);
-        for (int j = 0; j < n; j++)
-            memcpy(values + (ptrdiff_t)j * d, acts->v + from + (ptrdiff_t)j * a.k_row, (size_t)d * sizeof(float));
-        i += n;
-    }
+    ptrdiff_t head = (ptrdiff_t)kv_head * a->d, at = (ptrdiff_t)s->first * a->k_row + head;
+    turn(job, s, a->d, a->k_row, bk ? bk + head : NULL, k_norm, acts->xk + at, acts->k + at);
+    if (bv) model->engine->kernels->add_bias(s->n, a->d, bv + head, acts->v + at, a->k_row);
+    il_attention_keys_store(job->pass, job->layer, s->segment, s->first, s->n, s->start, kv_head);
 }
 
 /* ---- forward: tiles ---- */
 
-/* What a layer's tiles have in common. */
-typedef struct attend_job {
-    const il_pass *pass;
-    int layer;
-    il_attention a;
-    int fused; /* a tile stores its own keys */
-    int group; /* so many tiles pass over the key blocks side by side */
-    int share; /* heads of queries, at most, that share a tile */
-    int units; /* tiles that the heads of one head of keys are in then */
-} attend_job;
-
 /* What a tile of queries has gathered from the key blocks so far. Its rows: token by token, and of each the heads. */
 typedef struct tile_sums {
     il_tile at;
+    uint64_t first; /* block that its first query sees */
     int heads, rows;
     const float *q; /* [rows, d] */
     ptrdiff_t q_row;
@@ -166,38 +167,70 @@ typedef struct tile_sums {
     float top[IL_KEY_BLOCK], sum[IL_KEY_BLOCK]; /* largest score; sum of exp(score - top) */
 } tile_sums;
 
-/* out [rows,d] += P · V in the block that holds the queries: row r may see valid[r] keys, ascending. */
-static void diagonal_values(const il_kernels *kernels, int rows, const int *valid, int d, const float *p,
-                            const float *v, float *out) {
-    for (int r0 = 0; r0 < rows; r0 += TRIANGLE) {
-        int n = rows - r0 < TRIANGLE ? rows - r0 : TRIANGLE, shared = valid[r0];
-        const float *p0 = p + (ptrdiff_t)r0 * IL_KEY_BLOCK;
-        float *out0 = out + (ptrdiff_t)r0 * d;
-        kernels->gemm(n, d, shared, p0, IL_KEY_BLOCK, 1, v, d, IL_LANES, out0, d, 1);
-        for (int r = 1; r < n; r++)
-            if (valid[r0 + r] > shared)
-                kernels->gemm(1, d, valid[r0 + r] - shared, p0 + (ptrdiff_t)r * IL_KEY_BLOCK + shared, IL_KEY_BLOCK, 1,
-                              v + (ptrdiff_t)shared * d, d, IL_LANES, out0 + (ptrdiff_t)r * d, d, 1);
+/* out [rows,d] += P · V in a block at the rim of what rows see: row r sees keys from[r] .. to[r]-1, both ascending. */
+static void rim_values(const il_kernels *kernels, int rows, const int *from, const int *to, int d, const float *p,
+                       const float *v, float *out) {
+    for (int r0 = 0; r0 < rows; r0 += RIM_ROWS) {
+        int n = rows - r0 < RIM_ROWS ? rows - r0 : RIM_ROWS;
+        int first = from[r0 + n - 1], last = to[r0]; /* what all of them see */
+        for (int r = r0; r < r0 + n; r++) {
+            int before = (to[r] < first ? to[r] : first) - from[r];
+            if (before > 0)
+                kernels->gemm(1, d, before, p + (ptrdiff_t)r * IL_KEY_BLOCK + from[r], IL_KEY_BLOCK, 1,
+                              v + (ptrdiff_t)from[r] * d, d, IL_LANES, out + (ptrdiff_t)r * d, d, 1);
+        }
+        if (last > first)
+            kernels->gemm(n, d, last - first, p + (ptrdiff_t)r0 * IL_KEY_BLOCK + first, IL_KEY_BLOCK, 1,
+                          v + (ptrdiff_t)first * d, d, IL_LANES, out + (ptrdiff_t)r0 * d, d, 1);
+        else
+            last = first;
+        for (int r = r0; r < r0 + n; r++) {
+            int at = last > from[r] ? last : from[r];
+            if (to[r] > at)
+                kernels->gemm(1, d, to[r] - at, p + (ptrdiff_t)r * IL_KEY_BLOCK + at, IL_KEY_BLOCK, 1,
+                              v + (ptrdiff_t)at * d, d, IL_LANES, out + (ptrdiff_t)r * d, d, 1);
+        }
+    }
+}
+
+/* Softmax of rows that do not see the first keys of a block: each from its first key on. */
+static void rim_softmax(const il_kernels *kernels, tile_sums *sums, const int *from, const int *to, float scale,
+                        float *scores, float *correction) {
+    for (int r = 0; r < sums->rows; r++) {
+        int valid = to[r] - from[r];
+        kernels->softmax_key_block(1, valid, &valid, scale, scores + (ptrdiff_t)r * IL_KEY_BLOCK + from[r],
+                                   IL_KEY_BLOCK, sums->top + r, sums->sum + r, correction + r);
     }
 }
 
 /* What a tile gathers from one key block. */
 static void tile_add(const attend_job *job, tile_sums *sums, uint64_t block, const float *keys, float *scores) {
     const il_kernels *kernels = job->pass->model->engine->kernels;
-    int d = job->a.d, rows = sums->rows, n = IL_KEY_BLOCK;
+    int d = job->a.d, rows = sums->rows, n = IL_KEY_BLOCK, window = job->window;
     float correction[IL_KEY_BLOCK];
     const float *values = keys + (ptrdiff_t)d * IL_KEY_BLOCK;
-    int own = block == sums->at.block, valid[IL_KEY_BLOCK];
+    int own = block == sums->at.block, from[IL_KEY_BLOCK] = {0}, to[IL_KEY_BLOCK], rim = 0;
     if (own) n = sums->at.offset + sums->at.n; /* what lies behind is not this sequence's yet */
-    for (int r = 0; r < rows; r++) valid[r] = own ? sums->at.offset + r / sums->heads + 1 : IL_KEY_BLOCK;
+    for (int r = 0; r < rows; r++) {
+        int place = sums->at.offset + r / sums->heads;
+        to[r] = own ? place + 1 : IL_KEY_BLOCK;
+        if (!window) continue;
+        uint64_t first = il_attention_first(window, sums->at.block * IL_KEY_BLOCK + (uint64_t)place);
+        uint64_t before = first < block * IL_KEY_BLOCK ? 0 : first - block * IL_KEY_BLOCK;
+        from[r] = before < (uint64_t)to[r] ? (int)before : to[r];
+        rim |= from[r];
+    }
     kernels->gemm(rows, n, d, sums->q, sums->q_row, 1, keys, IL_KEY_BLOCK, IL_LANES, scores, IL_KEY_BLOCK, 0);
-    kernels->softmax_key_block(rows, n, valid, job->a.scale, scores, IL_KEY_BLOCK, sums->top, sums->sum, correction);
+    if (rim)
+        rim_softmax(kernels, sums, from, to, job->a.scale, scores, correction);
+    else
+        kernels->softmax_key_block(rows, n, to, job->a.scale, scores, IL_KEY_BLOCK, sums->top, sums->sum, correction);
     for (int r = 0; r < rows; r++) {
         float *row = sums->out + (ptrdiff_t)r * d;
         if (correction[r] != 1.0f) kernels->scale((size_t)d, correction[r], row, row);
     }
-    if (own)
-        diagonal_values(kernels, rows, valid, d, scores, values, sums->out);
+    if (own || rim)
+        rim_values(kernels, rows, from, to, d, scores, values, sums->out);
     else
         kernels->gemm(rows, d, n, scores, IL_KEY_BLOCK, 1, values, d, IL_LANES, sums->out, d, 1);
 }
@@ -245,137 +278,115 @@ static void tile_end(const attend_job *job, const tile_sums *sums, int first_hea
     }
 }
 
-/* n tiles from `first` on, of the heads of unit `unit`: z = softmax(q K^T / sqrt(d)) V, online over blocks. */
-static void tiles_attend(const attend_job *job, const il_segment *segment, int unit, int first, int n, float *scratch) {
+/* The block of the first key that a tile sees. */
+static uint64_t tile_first(const attend_job *job, const stretch *s, int index) {
+    il_tile at = il_tile_at(s->first, s->n, s->start, index);
+    return il_attention_first(job->window, at.block * IL_KEY_BLOCK + (uint64_t)at.offset) / IL_KEY_BLOCK;
+}
+
+/* n tiles of a stretch from `first` on, of the heads of unit `unit`: z = softmax(q K^T / sqrt(d)) V, online over
+ * blocks. */
+static void tiles_attend(const attend_job *job, const stretch *s, int unit, int first, int n, float *scratch) {
     const il_attention *a = &job->a;
     const ptrdiff_t room = (ptrdiff_t)(IL_KEY_BLOCK * il_pad16_size((size_t)a->d));
     int kv_head = unit / job->units, from = unit % job->units * job->share, head = kv_head * a->group + from;
     float *scores = scratch, *out = scratch + SCORES, *gathered = out + GROUP_MAX * room;
+    const uint64_t last = il_tile_at(s->first, s->n, s->start, first + n - 1).block;
     tile_sums tiles[GROUP_MAX];
     for (int i = 0; i < n; i++) {
-        tiles[i].at = il_tile_at(segment, segment->state->position, first + i);
+        tiles[i].at = il_tile_at(s->first, s->n, s->start, first + i);
+        tiles[i].first = tile_first(job, s, first + i);
         tiles[i].heads = a->group - from < job->share ? a->group - from : job->share;
         tiles[i].out = out + i * room;
         tile_begin(job, &tiles[i], head, gathered + i * room);
     }
-    for (uint64_t block = 0; block <= tiles[n - 1].at.block; block++) {
-        const float *keys = il_state_keys(segment->state, block * IL_KEY_BLOCK, job->layer, kv_head);
+    for (uint64_t block = tile_first(job, s, first); block <= last; block++) {
+        const float *keys =
+            il_attention_keys(job->pass, job->layer, s->segment, s->start, block * IL_KEY_BLOCK, kv_head);
         for (int i = 0; i < n; i++)
-            if (block <= tiles[i].at.block) tile_add(job, &tiles[i], block, keys, scores);
+            if (block >= tiles[i].first && block <= tiles[i].at.block) tile_add(job, &tiles[i], block, keys, scores);
     }
     for (int i = 0; i < n; i++) tile_end(job, &tiles[i], head);
 }
 
 static void keys_run(void *context, int item, int worker) {
     const attend_job *job = context;
+    stretch s = stretch_of(job, item / job->a.kv_heads);
     (void)worker;
-    keys_store(job->pass, job->layer, &job->pass->segments[item / job->a.kv_heads], item % job->a.kv_heads);
+    keys_store(job, &s, item % job->a.kv_heads);
 }
 
-static int groups_of(const il_segment *segment, int group) {
-    return (il_tiles_of(segment->state->position, segment->n) + group - 1) / group;
+static int groups_of(const attend_job *job, int segment) {
+    return (tiles_of(job, segment) + job->group - 1) / job->group;
 }
 
 /* Item order: segment, group of tiles from the last (the longest) down, unit of heads. */
 static void attend_run(void *context, int item, int worker) {
     const attend_job *job = context;
-    const il_pass *pass = job->pass;
-    const il_segment *segment = pass->segments;
-    int units = job->a.kv_heads * job->units, groups = groups_of(segment, job->group);
+    int segment = 0, units = job->a.kv_heads * job->units, groups = groups_of(job, 0);
     while (item >= groups * units) {
         item -= groups * units;
-        groups = groups_of(++segment, job->group);
+        groups = groups_of(job, ++segment);
     }
-    int first = (groups - 1 - item / units) * job->group;
-    int tiles = il_tiles_of(segment->state->position, segment->n) - first;
-    if (job->fused) keys_store(pass, job->layer, segment, item % units);
-    tiles_attend(job, segment, item % units, first, tiles < job->group ? tiles : job->group,
-                 pass->work->scratch + (size_t)worker * pass->work->scratch_floats);
+    stretch s = stretch_of(job, segment);
+    int first = (groups - 1 - item / units) * job->group, tiles = tiles_of(job, segment) - first;
+    if (job->fused) keys_store(job, &s, item % units);
+    tiles_attend(job, &s, item % units, first, tiles < job->group ? tiles : job->group,
+                 job->pass->work->scratch + (size_t)worker * job->pass->work->scratch_floats);
 }
 
 /* As many heads share a tile as have room in it, if threads do not go idle for it. */
 static void share_heads(attend_job *job) {
-    const il_pass *pass = job->pass;
-    int threads = il_pool_threads(pass->model->engine->pool), most = 1, group = job->a.group;
-    for (int i = 0; i < pass->n_segments; i++)
-        if (pass->segments[i].n > most) most = pass->segments[i].n;
+    int segments = job->pass->n_segments, group = job->a.group, most = 1;
+    int threads = il_pool_threads(job->pass->model->engine->pool);
+    for (int i = 0; i < segments; i++)
+        if (stretch_of(job, i).n > most) most = stretch_of(job, i).n;
     job->share = most < IL_KEY_BLOCK ? IL_KEY_BLOCK / most : 1;
     if (job->share > group) job->share = group;
-    while (job->share > 1 && pass->n_segments * job->a.kv_heads * ((group + job->share - 1) / job->share) < threads)
+    while (job->share > 1 && segments * job->a.kv_heads * ((group + job->share - 1) / job->share) < threads)
         job->share = (job->share + 1) / 2;
     job->units = (group + job->share - 1) / job->share;
 }
 
-static void forward(const il_pass *pass, int layer) {
-    il_model *model = pass->model;
-    const il_layer *at = &model->layers[layer];
-    const il_acts *acts = il_pass_acts(pass, layer);
-    attend_job job = {.pass = pass, .layer = layer, .a = il_attention_of(model)};
-    int tiles = 0, most = 0, items = 0;
-    il_dense_forward(pass, &at->wq, pass->tokens, acts->xn, acts->xqk);
-    il_dense_forward(pass, &at->wk, pass->tokens, acts->xn, acts->xk);
-    il_dense_forward(pass, &at->wv, pass->tokens, acts->xn, acts->v);
-    share_heads(&job);
-    int units = job.a.kv_heads * job.units;
-    for (int i = 0; i < pass->n_segments; i++) {
-        int own = il_tiles_of(pass->segments[i].state->position, pass->segments[i].n);
+static void attend(attend_job *job) {
+    il_pool *pool = job->pass->model->engine->pool;
+    int segments = job->pass->n_segments, tiles = 0, most = 0, items = 0;
+    share_heads(job);
+    int units = job->a.kv_heads * job->units;
+    for (int i = 0; i < segments; i++) {
+        int own = tiles_of(job, i);
         tiles += own;
         if (own > most) most = own;
     }
-    job.group = tiles * units / (ITEMS * il_pool_threads(model->engine->pool));
-    job.group = job.group < 1 ? 1 : job.group > GROUP_MAX ? GROUP_MAX : job.group;
-    for (int i = 0; i < pass->n_segments; i++) items += groups_of(&pass->segments[i], job.group) * units;
+    job->group = tiles * units / (ITEMS * il_pool_threads(pool));
+    job->group = job->group < 1 ? 1 : job->group > GROUP_MAX ? GROUP_MAX : job->group;
+    for (int i = 0; i < segments; i++) items += groups_of(job, i) * units;
     /* Where all queries that read a head of keys are one tile, it stores them: decode then needs one hand-over between
      * threads. */
-    job.fused = most <= 1 && job.units == 1;
-    if (!job.fused) il_pool_run(model->engine->pool, pass->n_segments * job.a.kv_heads, keys_run, &job);
-    il_pool_run(model->engine->pool, items, attend_run, &job);
-    il_dense_forward(pass, &at->wo, pass->tokens, acts->zhat, pass->work->mix);
-    il_bias_forward(pass, at->bo, at->wo.out, pass->work->mix);
+    job->fused = most <= 1 && job->units == 1;
+    if (!job->fused) il_pool_run(pool, segments * job->a.kv_heads, keys_run, job);
+    il_pool_run(pool, items, attend_run, job);
 }
 
-/* ---- what a sequence keeps: a KV cache ---- */
-
-static size_t page_floats(const il_model *model, int layer) {
-    (void)layer;
-    return 2 * (size_t)IL_KV_PAGE * (size_t)il_attention_of(model).k_row;
+static void forward(const il_pass *pass, int index) {
+    const il_model *model = pass->model;
+    const il_layer *layer = &model->layers[index];
+    const il_acts *acts = il_pass_acts(pass, index);
+    attend_job job = {.pass = pass, .layer = index, .window = layer->window, .a = il_attention_of(model)};
+    int longest = 0;
+    il_dense_forward(pass, &layer->wq, pass->tokens, acts->xn, acts->xqk);
+    il_dense_forward(pass, &layer->wk, pass->tokens, acts->xn, acts->xk);
+    il_dense_forward(pass, &layer->wv, pass->tokens, acts->xn, acts->v);
+    for (int i = 0; i < pass->n_segments; i++)
+        if (pass->segments[i].n > longest) longest = pass->segments[i].n;
+    job.most = layer->window && !pass->tape ? IL_SLIDING_TOKENS : longest; /* a ring has no room for more */
+    for (; job.done < longest; job.done += job.most) attend(&job);
+    il_dense_forward(pass, &layer->wo, pass->tokens, acts->zhat, pass->work->mix);
+    il_bias_forward(pass, layer->bo, layer->wo.out, pass->work->mix);
 }
 
-static void keep(il_arena *arena, const il_state *state, int layer, il_kept *kept) {
-    (void)arena, (void)state, (void)layer, (void)kept; /* nothing of constant size */
-}
-
-/* ---- state files: keys and values [heads of keys, position, d] ---- */
-
-static const char keys_name[] = "keys", values_name[] = "values";
-
-static int tensors(const il_model *model, int layer, const il_extent *extent, il_kept_tensor *list) {
-    il_attention a = il_attention_of(model);
-    size_t heads = (size_t)a.kv_heads, d = (size_t)a.d;
-    (void)layer;
-    list[0] = (il_kept_tensor){keys_name, 3, {heads, (size_t)extent->position, d}};
-    list[1] = (il_kept_tensor){values_name, 3, {heads, (size_t)extent->position, d}};
-    return 2;
-}
-
-static il_status visit(const il_state *s, int layer, const il_kept_tensor *tensor, il_visitor *v) {
-    il_attention a = il_attention_of(s->model);
-    size_t d = (size_t)a.d;
-    for (int h = 0; h < a.kv_heads; h++)
-        for (uint64_t p = 0; p < s->position; p++) {
-            float *block = il_state_keys(s, p, layer, h);
-            size_t offset = (size_t)(p % IL_KEY_BLOCK);
-            if (tensor->name == keys_name)
-                IL_TRY(v->visit(v, block + offset, IL_KEY_BLOCK, d));
-            else
-                IL_TRY(v->visit(v, block + (IL_KEY_BLOCK + offset) * d, 1, d));
-        }
-    return IL_OK;
-}
-
-static size_t room(const il_model *model, int layer) {
-    (void)layer;
-    return (size_t)il_config_head_width(&model->config);
+static void keep_nothing(il_arena *arena, const il_state *state, int layer, il_kept *kept) {
+    (void)arena, (void)state, (void)layer, (void)kept; /* of constant size */
 }
 
 const il_mixer il_mixer_attention = {.declare = declare,
@@ -385,8 +396,20 @@ const il_mixer il_mixer_attention = {.declare = declare,
                                      .begin = begin,
                                      .forward = forward,
                                      .backward = il_attention_backward,
-                                     .keep = keep,
-                                     .page_floats = page_floats,
-                                     .tensors = tensors,
-                                     .visit = visit,
-                                     .room = room};
+                                     .keep = keep_nothing,
+                                     .page_floats = il_attention_page_floats,
+                                     .tensors = il_attention_tensors,
+                                     .visit = il_attention_visit,
+                                     .room = il_attention_room};
+
+const il_mixer il_mixer_sliding_attention = {.declare = declare,
+                                             .acts = take_acts,
+                                             .scratch = scratch,
+                                             .scratch_backward = scratch_backward,
+                                             .begin = begin,
+                                             .forward = forward,
+                                             .backward = il_attention_backward,
+                                             .keep = il_attention_keep_ring,
+                                             .tensors = il_attention_tensors,
+                                             .visit = il_attention_visit,
+                                             .room = il_attention_room};

@@ -9,6 +9,7 @@
 static const char *const without_rule[IL_RULES_FROM][2] = {
     [IL_MIXER_SELF_ATTENTION] = {"self_attention", "full_attention"},
     [IL_MIXER_GATED_DELTA] = {"gated_delta", "linear_attention"},
+    [IL_MIXER_SLIDING_ATTENTION] = {"sliding_attention", "sliding_attention"},
 };
 
 int il_mixer_count(void) { return IL_RULES_FROM + il_rule_count(); }

@@ -43,6 +43,7 @@ typedef struct il_layer {
     const il_rule *rule; /* of a TTT layer; else NULL */
     int heads; /* that have fast weights, of `shape` each: H in a TTT layer, key heads of the gated delta rule; or 0 */
     il_rule_shape shape;
+    int window; /* of sliding attention: tokens that a token sees; 0: attention sees all before it */
     int n_rule_tensors;
     il_rule_tensor rule_tensors[IL_RULE_TENSORS_MAX];
 
@@ -68,7 +69,7 @@ struct il_model {
     il_dense embedding; /* read by rows */
     il_dense head;      /* the same when tied */
     il_layer *layers;
-    const struct il_mixer *mixers[3]; /* [n_mixers]: those that the layers have, each once */
+    const struct il_mixer *mixers[4]; /* [n_mixers]: those that the layers have, each once */
     int n_mixers;
     il_model *owner;   /* of the weights, where they are shared with a model that cannot change; NULL: this one */
     float *weights;    /* [table.floats] */

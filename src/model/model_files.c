@@ -188,6 +188,7 @@ static void hash_lp(XXH3_state_t *state, const il_lp_matrix *matrix) {
 /* Appended where it is not as in Llama's first models; heads, norms and biases show in the tensors. */
 static void hash_attention(XXH3_state_t *state, const il_config *c) {
     int rotary = il_config_rotary_width(c);
+    if (il_config_layers_of(c, IL_MIXER_SLIDING_ATTENTION)) hash_number(state, (uint64_t)c->sliding_window);
     if (c->norm_offset) hash_text(state, "norm_offset");
     if (!il_config_attends(c)) return;
     if (rotary == il_config_head_width(c) && !c->attention_gate && c->rope_scaling == IL_ROPE_PLAIN) return;

@@ -22,8 +22,9 @@ typedef struct il_kept {
     float *carry;          /* [2, heads, shape.carry]: fast weights at the start of a mini-batch (il_layer.heads) */
     float *rows;           /* [2, heads, shape.rows] */
     float *ring[IL_RINGS]; /* [R, channels]: the column of position p at p mod R (il_state.ring_columns) */
-    float *values;         /* [2b, D]: V, that of position p at p mod 2b, for the inner loss */
-    size_t page_at;        /* where the layer's floats begin in a page (il_state.pages) */
+    float *keys;    /* [blocks, heads of keys, a key block]: the block of position p at p / 64 mod blocks (sliding) */
+    float *values;  /* [2b, D]: V, that of position p at p mod 2b, for the inner loss */
+    size_t page_at; /* where the layer's floats begin in a page (il_state.pages) */
 } il_kept;
 
 /* What a fast head keeps (fast_head.h); no part of what a failing pass changes. */

@@ -32,6 +32,7 @@ typedef struct il_acts {
     /* On a tape only: */
     float *rows;              /* [segments, mini_batches, heads, shape.rows] (il_layer.heads) */
     float *carries;           /* [segments, ceil(mini_batches / IL_CARRY_EVERY), heads, shape.carry] */
+    float *keys;              /* [segments, heads of keys, blocks, a key block] of sliding attention */
     float *history[IL_RINGS]; /* [segments, (taps-1) channels]: what a convolution saw before the pass (steps.h) */
 } il_acts;
 
