@@ -1,8 +1,8 @@
 # Thin front of CMake (CMakePresets.json does the work). `make help` lists the targets.
 BUILD_PACKAGES = gcc g++ cmake pkg-config libjansson-dev libzstd-dev zlib1g-dev libxxhash-dev libsentencepiece-dev
-TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev
+TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev libmicrohttpd-dev
 CHECK_PACKAGES = $(BUILD_PACKAGES) clang-format
-DEMO_PACKAGES  = $(BUILD_PACKAGES) bible-kjv bible-kjv-text xz-utils bzip2
+DEMO_PACKAGES  = $(BUILD_PACKAGES) libmicrohttpd-dev bible-kjv bible-kjv-text xz-utils bzip2
 BENCH_PACKAGES = $(BUILD_PACKAGES) libdnnl-dev p7zip-full
 FUZZ_PACKAGES  = $(TEST_PACKAGES) clang libclang-rt-14-dev
 CROSS_PACKAGES = gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static cmake pkg-config
@@ -13,8 +13,10 @@ SECONDS_EACH = 60
 PREFIX = /usr/local
 
 need = tools/packages --install
-# $(call cmake,PRESET): configures and builds a preset; what configuring prints is kept for when it fails.
-cmake = cmake --preset $(1) >build-$(1).log 2>&1 || { cat build-$(1).log; exit 1; }; rm -f build-$(1).log; \
+# $(call cmake,PRESET): configures and builds a preset; says what is left out for want of a package. The rest of what
+# configuring prints is kept for when it fails.
+cmake = cmake --preset $(1) >build-$(1).log 2>&1 || { cat build-$(1).log; exit 1; }; \
+        sed -n 's/^-- left out: /not built: /p' build-$(1).log; rm -f build-$(1).log; \
         cmake --build --preset $(1) -j$(JOBS)
 
 build:

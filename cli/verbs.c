@@ -15,6 +15,9 @@ static const struct verb {
     {"compress", verb_compress}, {"decompress", verb_decompress},
     {"convert", verb_convert},   {"inspect", verb_inspect},
     {"bench", verb_bench},       {"doctor", verb_doctor},
+#ifdef IL_WITH_SERVER
+    {"serve", verb_serve},
+#endif
 };
 
 int verbs_run(int argc, char **argv) {

@@ -365,6 +365,9 @@ IL_API void il_sample_options_default(il_sample_options *options);
  * tokens that repeat_penalty looks at. Same seed, position and logits: same token, always. */
 IL_API il_status il_sample(const il_sample_options *options, float *logits, int vocab_size, uint64_t position,
                            const int32_t *recent, size_t n_recent, int32_t *token, il_error *error);
+/* ln of the sum of exp(logits [vocab_size]): logits[t] less this is ln p(t), and its negative, bit for bit, the nll
+ * that feeding token t would give (in a session without il_session_options.mix). */
+IL_API float il_log_sum_exp(const il_engine *engine, const float *logits, int vocab_size);
 
 /* ---- chat: turns of a conversation as tokens ---- */
 

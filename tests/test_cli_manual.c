@@ -10,19 +10,21 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { VERBS = 14, WORD = 64 };
+enum { VERBS_MAX = 32, WORD = 64 };
 
-static char verbs[VERBS][WORD];
+static char verbs[VERBS_MAX][WORD];
+static int n_verbs; /* without libmicrohttpd there is one less */
 
 static int begin(void **state) {
     support_command = INNERLOOP;
     if (support_cli_begin(state)) return 1;
     char *help = support_done("--help"), *at = strstr(help, "\n\n  ");
-    for (int i = 0; i < VERBS; i++) {
-        assert_int_equal(sscanf(at, " %63s", verbs[i]), 1);
+    while (strncmp(at + 1, "\n  innerloop VERB --help", 15)) {
+        assert_true(n_verbs < VERBS_MAX);
+        assert_int_equal(sscanf(at, " %63s", verbs[n_verbs++]), 1);
         at = strchr(at + 3, '\n');
     }
-    assert_memory_equal(at, "\n\n  innerloop VERB --help", 15); /* there are no more */
+    assert_true(n_verbs >= 14);
     free(help);
     return 0;
 }
@@ -53,7 +55,7 @@ static void escape(const char *text, char *roff, size_t room) {
 static void test_manual_has_every_verb_and_option(void **state) {
     (void)state;
     char *page = support_done("--man");
-    for (int i = 0; i < VERBS; i++) {
+    for (int i = 0; i < n_verbs; i++) {
         char title[2 * WORD], escaped[2 * WORD], name[WORD], metavar[WORD];
         escape(verbs[i], escaped, sizeof escaped);
         snprintf(title, sizeof title, ".SS %.100s\n", escaped);
@@ -151,7 +153,7 @@ static void test_completion_offers_every_verb_and_option(void **state) {
     (void)state;
     char *script = support_text_of("completion"), *names = completed("\"\""), line[2 * WORD], word[2 * WORD],
          name[WORD], metavar[WORD];
-    for (int i = 0; i < VERBS; i++) {
+    for (int i = 0; i < n_verbs; i++) {
         snprintf(line, sizeof line, "%.63s\n", verbs[i]);
         if (!strstr(names, line)) fail_msg("completion lacks %s", verbs[i]);
         snprintf(word, sizeof word, "%.63s --", verbs[i]);

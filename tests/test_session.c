@@ -71,6 +71,11 @@ static reference *make_reference(il_engine *engine, int kind) {
     lively_tokens(r->tokens, N, VOCAB, 5);
     il_session *s = lively_session(r->model, 0);
     feed(s, r->tokens, N, r->logits, r->nll);
+    for (int i = 1; i < N; i++) {
+        const float *logits = r->logits + (i - 1) * VOCAB;
+        float nll = il_log_sum_exp(engine, logits, VOCAB) - logits[r->tokens[i]];
+        assert_memory_equal(&nll, &r->nll[i], sizeof nll);
+    }
     assert_ok(il_state_open(r->model, 0, &r->state, &error), error);
     assert_ok(il_state_copy(&r->state, &s->state, &error), error);
     il_session_close(s);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/maths.h"
 #include "base/philox.h"
+#include "engine/engine.h"
 #include <float.h>
 #include <math.h>
 
@@ -120,4 +121,10 @@ il_status il_sample(const il_sample_options *options, float *logits, int vocab_s
         }
     }
     return IL_OK;
+}
+
+float il_log_sum_exp(const il_engine *engine, const float *logits, int vocab_size) {
+    float sum;
+    engine->kernels->log_sum_exp(1, vocab_size, logits, vocab_size, &sum);
+    return sum;
 }

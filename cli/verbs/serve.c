@@ -1,0 +1,160 @@
+/* serve.c: `innerloop serve`: a model over HTTP (server/), until a signal ends it: what is being answered is finished
+ * first. */
+#include "bundled_model.h"
+#include "command.h"
+#include "files.h"
+#include "interrupt.h"
+#include "output.h"
+#include "server.h"
+#include "verbs.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOOK_MS = 100, KEYS_BYTES_MAX = 1 << 20 };
+
+typedef struct serve_options {
+    const char *model, *alias, *host, *keys;
+    arg_list names;
+    int open;
+    uint64_t port, streams, queue, connections, body, prompt_tokens, tokens, idle_seconds;
+    double request_seconds, drain_seconds;
+} serve_options;
+
+/* The last part of the model's directory, without a slash at its end; released by free. */
+static char *model_name(const char *dir) {
+    size_t end = strlen(dir);
+    while (end > 1 && dir[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin && dir[begin - 1] != '/') begin--;
+    return cli_format("%.*s", (int)(end - begin), dir + begin);
+}
+
+static il_status name_of(cli_command *command, const serve_options *options, char **name) {
+    cli_bundled_models models;
+    il_status status = cli_bundled_models_find(options->model, &models, &command->error);
+    if (status) return status;
+    *name = options->alias ? cli_format("%s", options->alias) : model_name(models.dirs[0]);
+    cli_bundled_models_free(&models);
+    return IL_OK;
+}
+
+static void announce(const cli_command *command, const serve_options *options, const char *name, unsigned port) {
+    int v6 = strchr(options->host, ':') != NULL;
+    char *url = cli_format(v6 ? "http://[%s]:%u" : "http://%s:%u", options->host, port);
+    if (command->spec->json) {
+        cli_json_print(json_pack("{s:o, s:o, s:I}", "url", cli_json_string(url), "model", cli_json_string(name), "port",
+                                 (json_int_t)port));
+        fflush(stdout);
+    } else {
+        cli_note(command->verb, "%s at %s/v1", cli_shown(name), url);
+    }
+    free(url);
+}
+
+static il_status serve(cli_command *command, const serve_options *options, il_model *model,
+                       const il_tokenizer *tokenizer, const char *name, const char *keys) {
+    server_options with;
+    server *running;
+    server_options_default(&with);
+    with.engine = command->engine;
+    with.model = model;
+    with.tokenizer = tokenizer;
+    with.name = name;
+    with.host = options->host;
+    with.port = (uint16_t)options->port;
+    with.keys = keys;
+    with.open_to_all = options->open;
+    with.names = options->names.items;
+    with.n_names = options->names.n;
+    with.streams_max = (int)options->streams;
+    with.queue_max = (int)options->queue;
+    with.connections_max = (unsigned)options->connections;
+    with.body_bytes_max = options->body;
+    with.prompt_tokens_max = options->prompt_tokens;
+    with.tokens_max = (int)options->tokens;
+    with.request_seconds = options->request_seconds;
+    with.idle_seconds = (unsigned)options->idle_seconds;
+    cli_interrupt_catch();
+    il_status status = server_start(&with, &running, &command->error);
+    if (status) return status;
+    announce(command, options, name, server_port(running));
+    while (!cli_interrupted()) poll(NULL, 0, LOOK_MS);
+    double until = cli_seconds() + options->drain_seconds;
+    while (!server_drain(running) && cli_seconds() < until) poll(NULL, 0, LOOK_MS);
+    server_stop(running);
+    return IL_OK;
+}
+
+int verb_serve(int argc, char **argv) {
+    server_options usual;
+    server_options_default(&usual);
+    serve_options options = {.host = usual.host,
+                             .port = usual.port,
+                             .streams = (uint64_t)usual.streams_max,
+                             .queue = (uint64_t)usual.queue_max,
+                             .connections = usual.connections_max,
+                             .body = usual.body_bytes_max,
+                             .prompt_tokens = usual.prompt_tokens_max,
+                             .tokens = (uint64_t)usual.tokens_max,
+                             .request_seconds = usual.request_seconds,
+                             .idle_seconds = usual.idle_seconds,
+                             .drain_seconds = 30};
+    arg_option table[] = {
+        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
+        ARG("--alias", ARG_TEXT, &options.alias, "NAME", "what clients call the model (default: its directory's name)"),
+        ARG("--host", ARG_TEXT, &options.host, "ADDRESS", "the address to listen at (default 127.0.0.1)"),
+        ARG("--port", ARG_COUNT, &options.port, "N", "the port; 0: any that is free, which is printed (default 8080)",
+            RANGE(0, 65535)),
+        ARG("--api-key-file", ARG_TEXT, &options.keys, "FILE",
+            "who asks must send one of these keys, one a line; needed where others reach the address", READS),
+        ARG("--open", ARG_FLAG, &options.open, NULL, "let everybody who reaches the address ask without a key"),
+        ARG("--allow-host", ARG_REPEAT, &options.names, "NAME",
+            "without keys: a name besides localhost under which browsers may ask; can be repeated"),
+        ARG("--max-streams", ARG_COUNT, &options.streams, "N", "answers at once, each with a session (default 64)",
+            RANGE(1, 4096)),
+        ARG("--max-queue", ARG_COUNT, &options.queue, "N", "requests that may wait; more get 503 (default 256)",
+            RANGE(1, 1 << 20)),
+        ARG("--max-connections", ARG_COUNT, &options.connections, "N", "connections at once (default 512)",
+            RANGE(1, 1 << 20)),
+        ARG("--max-body", ARG_COUNT, &options.body, "BYTES", "the largest request (default 32 MiB)", RANGE(1, 1 << 30)),
+        ARG("--max-prompt-tokens", ARG_COUNT, &options.prompt_tokens, "N",
+            "tokens of all prompts of a request (default 262144)", RANGE(1, 1 << 30)),
+        ARG("--max-tokens", ARG_COUNT, &options.tokens, "N", "tokens of an answer, whatever is asked (default 4096)",
+            RANGE(1, 1 << 24)),
+        ARG("--request-seconds", ARG_REAL, &options.request_seconds, "F", "what a request may take (default 600)",
+            RANGE(1e-3, 1e9)),
+        ARG("--idle-seconds", ARG_COUNT, &options.idle_seconds, "N",
+            "a peer that neither sends nor takes anything so long is let go (default 60)", RANGE(1, 86400)),
+        ARG("--drain-seconds", ARG_REAL, &options.drain_seconds, "F",
+            "at SIGTERM: what is being answered has so long to be finished (default 30)", RANGE(0, 1e9)),
+    };
+    arg_spec spec = {.verb = "serve",
+                     .summary = "answer OpenAI's completions over HTTP",
+                     .options = table,
+                     .n_options = COUNT_OF(table),
+                     .json_help = "print one JSON object, with url and port, when it listens",
+                     .example = "innerloop serve --model model --port 8080\n"
+                                "curl -H 'Content-Type: application/json' -d '{\"prompt\": \"It was\"}' "
+                                "http://127.0.0.1:8080/v1/completions"};
+    cli_command command;
+    il_model *model = NULL;
+    il_tokenizer *tokenizer = NULL;
+    char *name = NULL, *keys = NULL;
+    size_t bytes;
+    int code;
+    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    il_status status = cli_command_open(&command, &spec);
+    if (!status && options.keys) status = cli_file_read(options.keys, KEYS_BYTES_MAX, &keys, &bytes, &command.error);
+    if (!status) status = name_of(&command, &options, &name);
+    if (!status) status = cli_command_load(&command, options.model, &model, &tokenizer);
+    if (!status) status = serve(&command, &options, model, tokenizer, name, keys);
+    if (status == IL_ERR_ARG) command.wrong_usage = 1;
+    free(name);
+    free(keys);
+    il_tokenizer_close(tokenizer);
+    il_model_unref(model);
+    return cli_command_close(&command, status);
+}

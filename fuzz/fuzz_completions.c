@@ -1,0 +1,82 @@
+/* fuzz_completions.c: any bytes as the body of POST /v1/completions. What is taken keeps to the limits and answers can
+ * be made of it; what is refused says why, in an answer that is JSON. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "choice.h"
+#include "completions.h"
+#include "names.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static void must(int truth) {
+    if (!truth) abort();
+}
+
+enum { VOCAB = 258 };
+static const completion_limits limits = {
+    .prompt_tokens_max = 64, .tokens_max = 8, .n_max = 4, .tokens_default = 3, .vocab_size = VOCAB};
+
+/* Any tokens, and the answer is text. */
+static void answer(const completion_request *r, const names *n, const completion_prompt *prompt) {
+    float logits[VOCAB];
+    choice c;
+    must(choice_open(&c, r, n, prompt));
+    for (int i = 0; i < VOCAB; i++) logits[i] = (float)((i * 37) % 101);
+    for (size_t i = 0; !c.finish && c.n < (size_t)r->tokens_max; i++)
+        choice_add(&c, (int32_t)((i * 89 + 32) % VOCAB), logits, VOCAB, 4.0F);
+    if (!c.finish) choice_finish(&c, "length");
+    must(!c.failed && c.safe == c.text.bytes && c.n <= (size_t)r->tokens_max);
+    for (size_t at = 0; at < c.text.bytes;) {
+        size_t length = text_character(c.text.data + at, c.text.bytes - at);
+        must(length > 0 || r->include_stop || r->n_stops > 0); /* a stop string may end within a character */
+        at += length ? length : 1;
+    }
+    choice_free(&c);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
+    static il_engine *engine; /* these three for the whole run */
+    static il_tokenizer *tokenizer;
+    static names known;
+    if (!engine) {
+        il_engine_options options;
+        il_config config;
+        il_engine_options_default(&options);
+        options.threads = 1;
+        must(il_engine_open(&options, &engine, NULL) == IL_OK);
+        must(il_tokenizer_load(engine, "bytes", &tokenizer, NULL) == IL_OK);
+        must(il_config_preset("tiny", "ttt_linear", NULL, &config, NULL) == IL_OK);
+        config.vocab_size = VOCAB;
+        names_open(&known, tokenizer, &config);
+    }
+    problem p = {0};
+    completion_request r = {0};
+    json_t *body = json_body((const char *)data, bytes, 1000, &p);
+    int taken = body && completion_model(body, "m", &p) && completion_parse(body, &limits, &r, &p) &&
+                completion_encode(&r, tokenizer, known.bos, &limits, &p);
+    must(taken == !p.status);
+    if (taken) {
+        size_t tokens = 0;
+        must(r.n >= 1 && r.n <= limits.n_max && r.tokens_max <= limits.tokens_max && r.tokens_min <= r.tokens_max);
+        must(r.n_prompts * (size_t)r.n <= COMPLETION_CHOICES_MAX && r.logprobs <= COMPLETION_TOP_MAX);
+        must(strlen(r.ignored) < sizeof r.ignored && !strpbrk(r.ignored, "\r\n"));
+        for (size_t i = 0; i < r.n_prompts; i++) {
+            tokens += r.prompts[i].tokens.n;
+            for (size_t t = 0; t < r.prompts[i].tokens.n; t++)
+                must(r.prompts[i].tokens.ids[t] >= 0 && r.prompts[i].tokens.ids[t] < VOCAB);
+        }
+        must(tokens > 0 && tokens <= limits.prompt_tokens_max);
+        answer(&r, &known, &r.prompts[0]);
+    } else {
+        text t = {0};
+        problem_print(&p, &t);
+        json_t *again = json_loadb(t.data, t.bytes, 0, NULL);
+        must(again && p.status >= 400 && p.status < 600 && p.message[0]);
+        json_decref(again);
+        text_free(&t);
+    }
+    completion_free(&r);
+    json_decref(body);
+    return 0;
+}

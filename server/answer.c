@@ -1,0 +1,169 @@
+/* answer.c: how the answers of /v1/completions look, whole and streamed. */
+#include "job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void job_free(job *j) {
+    if (!j) return;
+    for (size_t i = 0; i < j->n_choices; i++) choice_free(&j->choices[i]);
+    free(j->choices);
+    completion_free(&j->request);
+    free(j);
+}
+
+void job_usage(const job *j, text *t) {
+    size_t prompt = 0, answer = 0;
+    for (size_t i = 0; i < j->request.n_prompts; i++) prompt += j->request.prompts[i].tokens.n;
+    for (size_t i = 0; i < j->n_choices; i++) answer += j->choices[i].n;
+    text_print(t,
+               "{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
+               "\"prompt_tokens_details\":{\"cached_tokens\":0}}",
+               prompt, answer, prompt + answer);
+}
+
+static void add_name(const choice *c, int32_t token, text *name) {
+    name->bytes = 0;
+    names_token(c->names, token, c->scratch, name);
+}
+
+/* The likeliest tokens at a place, and the one that stands there. Two tokens may have one name: the likelier stays. */
+static void add_tops(const choice *c, size_t at, text *name, text *t) {
+    const choice_record *r = &c->records[at];
+    choice_top tops[COMPLETION_TOP_MAX + 1];
+    text printed[COMPLETION_TOP_MAX + 1] = {0};
+    size_t n = (size_t)c->request->logprobs, own = n;
+    if (r->logprob != r->logprob) { /* nothing predicts it */
+        text_say(t, "null");
+        return;
+    }
+    if (n) memcpy(tops, c->tops + at * n, n * sizeof *tops);
+    for (size_t i = 0; i < n; i++)
+        if (tops[i].token == r->token) own = i;
+    if (own == n) tops[n++] = (choice_top){r->token, r->logprob};
+    text_say(t, "{");
+    for (size_t i = 0, n_printed = 0; i < n; i++) {
+        int again = 0;
+        add_name(c, tops[i].token, name);
+        for (size_t j = 0; j < i && !again; j++)
+            again = printed[j].bytes == name->bytes && !memcmp(printed[j].data, name->data, name->bytes);
+        text_add(&printed[i], name->data, name->bytes);
+        if (again) continue;
+        if (n_printed++) text_say(t, ",");
+        text_quote(t, name->data, name->bytes);
+        text_say(t, ":");
+        text_logprob(t, tops[i].logprob);
+    }
+    for (size_t i = 0; i < n; i++) text_free(&printed[i]);
+    text_say(t, "}");
+}
+
+static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
+    text name = {0};
+    if (c->request->logprobs < 0) {
+        text_say(t, "null");
+        return;
+    }
+    text_say(t, "{\"tokens\":[");
+    for (size_t i = from; i < to; i++) {
+        add_name(c, c->records[i].token, &name);
+        if (i > from) text_say(t, ",");
+        text_quote(t, name.data, name.bytes);
+    }
+    text_say(t, "],\"token_logprobs\":[");
+    for (size_t i = from; i < to; i++) {
+        if (i > from) text_say(t, ",");
+        text_logprob(t, c->records[i].logprob);
+    }
+    text_say(t, "],\"top_logprobs\":[");
+    for (size_t i = from; i < to; i++) {
+        if (i > from) text_say(t, ",");
+        add_tops(c, i, &name, t);
+    }
+    text_say(t, "],\"text_offset\":[");
+    for (size_t i = from; i < to; i++) text_print(t, i > from ? ",%zu" : "%zu", c->records[i].offset);
+    text_say(t, "]}");
+    t->failed |= name.failed;
+    text_free(&name);
+}
+
+static void add_ids(const char *field, const int32_t *ids, size_t n, text *t) {
+    text_print(t, ",\"%s\":[", field);
+    for (size_t i = 0; i < n; i++) text_print(t, i ? ",%d" : "%d", ids[i]);
+    text_say(t, "]");
+}
+
+static void add_finish(const choice *c, text *t) {
+    if (!c->finish) {
+        text_say(t, ",\"finish_reason\":null,\"stop_reason\":null");
+        return;
+    }
+    text_print(t, ",\"finish_reason\":\"%s\",\"stop_reason\":", c->finish);
+    if (c->stop >= 0)
+        text_quote(t, c->request->stops[c->stop].bytes, c->request->stops[c->stop].n);
+    else if (c->stop_token >= 0)
+        text_print(t, "%d", c->stop_token);
+    else
+        text_say(t, "null");
+}
+
+static void add_head(const job *j, text *t) {
+    text_print(t, "{\"id\":\"%s\",\"object\":\"text_completion\",\"created\":%lld,\"model\":", j->id, j->created);
+    text_quote(t, j->model, strlen(j->model));
+    text_print(t, ",\"system_fingerprint\":\"%s\",\"choices\":[", j->fingerprint);
+}
+
+static void whole(const job *j, text *t) {
+    add_head(j, t);
+    for (size_t i = 0; i < j->n_choices; i++) {
+        const choice *c = &j->choices[i];
+        const il_tokens *prompt = &j->request.prompts[i / (size_t)j->request.n].tokens;
+        text_print(t, i ? ",{\"index\":%zu,\"text\":" : "{\"index\":%zu,\"text\":", i);
+        text_quote(t, c->text.data, c->text.bytes);
+        text_say(t, ",\"logprobs\":");
+        add_logprobs(c, 0, c->n_records, t);
+        if (j->request.return_tokens) {
+            add_ids("prompt_token_ids", prompt->ids, prompt->n, t);
+            add_ids("token_ids", c->tokens, c->n, t);
+        }
+        add_finish(c, t);
+        text_say(t, "}");
+    }
+    text_say(t, "],\"usage\":");
+    job_usage(j, t);
+    text_say(t, "}");
+}
+
+static void piece(job *j, size_t index, text *t) {
+    choice *c = &j->choices[index];
+    if (!choice_has_news(c)) return;
+    text_say(t, "data: ");
+    add_head(j, t);
+    text_print(t, "{\"index\":%zu,\"text\":", index);
+    text_quote(t, c->text.data + c->sent, c->safe - c->sent);
+    text_say(t, ",\"logprobs\":");
+    add_logprobs(c, c->records_sent, c->n_records, t);
+    if (j->request.return_tokens) {
+        add_ids("token_ids", c->tokens + c->tokens_sent, c->n - c->tokens_sent, t);
+        c->tokens_sent = c->n;
+    }
+    add_finish(c, t);
+    text_say(t, "}],\"usage\":");
+    if (j->request.usage_always)
+        job_usage(j, t);
+    else
+        text_say(t, "null");
+    text_say(t, "}\n\n");
+    c->sent = c->safe;
+    c->records_sent = c->n_records;
+}
+
+static void usage(const job *j, text *t) {
+    text_say(t, "data: ");
+    add_head(j, t);
+    text_say(t, "],\"usage\":");
+    job_usage(j, t);
+    text_say(t, "}\n\n");
+}
+
+const job_form answer_completion = {whole, piece, usage};

@@ -1,0 +1,54 @@
+/* choice.h: one answer while it is being made: its tokens, their text up to a stop string, and how likely each was.
+ * Knows no session and no HTTP. */
+#ifndef SERVER_CHOICE_H
+#define SERVER_CHOICE_H
+
+#include "completions.h"
+#include "names.h"
+
+typedef struct choice_record {
+    int32_t token;
+    float logprob; /* NaN: nothing predicts it */
+    size_t offset; /* of its text, in characters */
+} choice_record;
+
+typedef struct choice_top {
+    int32_t token;
+    float logprob;
+} choice_top;
+
+typedef struct choice {
+    const completion_request *request;
+    const names *names;
+    int32_t *tokens; /* [n], answered so far */
+    size_t n;
+    text text;         /* with echo that of the prompt first; the answer's follows, up to a stop string */
+    size_t safe, sent; /* bytes that no stop string can take back any more; bytes that were sent */
+    size_t characters; /* of text */
+    il_decoder decoder;
+    char *scratch;          /* [names->piece_bytes_max] */
+    choice_record *records; /* [n_records] of logprobs: the prompt's with echo, and the answer's */
+    choice_top *tops;       /* [n_records, request->logprobs] from the likeliest on */
+    size_t n_records, records_sent, tokens_sent;
+    const char *finish; /* "length" or "stop"; NULL: it goes on */
+    int stop;           /* which stop string ended it; -1: none did */
+    int32_t stop_token; /* which of stop_token_ids did; -1 */
+    int failed;         /* for want of memory */
+} choice;
+
+/* An answer to the prompt, of which nothing has come. 0 without memory; free it also then. */
+int choice_open(choice *c, const completion_request *request, const names *n, const completion_prompt *prompt);
+/* The same answer once more, before any of its tokens has come. */
+int choice_copy(choice *copy, const choice *c);
+void choice_free(choice *c); /* also of a zeroed one */
+
+/* Fills a record from the logits [vocab_size] that predict its token; log_sum is il_log_sum_exp of them. */
+void choice_fill(choice *c, size_t record, const float *logits, int vocab_size, float log_sum);
+/* The next token. logits predicted it; they are looked at only with logprobs. */
+void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, float log_sum);
+/* Ends it. */
+void choice_finish(choice *c, const char *why);
+/* Whether there is something that can be sent. */
+int choice_has_news(const choice *c);
+
+#endif

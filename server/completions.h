@@ -1,0 +1,76 @@
+/* completions.h: the body of POST /v1/completions as a request: every field checked, its text as tokens. Knows no
+ * model's state and no HTTP. */
+#ifndef SERVER_COMPLETIONS_H
+#define SERVER_COMPLETIONS_H
+
+#include "innerloop.h"
+#include "json.h"
+
+enum {
+    COMPLETION_PROMPTS_MAX = 2048,
+    COMPLETION_CHOICES_MAX = 2048, /* prompts times n */
+    COMPLETION_TOP_MAX = 20,
+    COMPLETION_STOPS_MAX = 16,
+    COMPLETION_STOP_BYTES_MAX = 256,
+    COMPLETION_BIASES_MAX = 1024,
+    COMPLETION_IGNORED_MAX = 200
+};
+
+/* What a server allows. */
+typedef struct completion_limits {
+    size_t prompt_tokens_max; /* of all prompts of a request */
+    int tokens_max;           /* of an answer; who asks for more gets so many */
+    int n_max;                /* choices of one prompt */
+    int tokens_default;
+    int vocab_size;
+} completion_limits;
+
+typedef struct completion_stop {
+    char bytes[COMPLETION_STOP_BYTES_MAX];
+    size_t n;
+} completion_stop;
+
+typedef struct completion_bias {
+    int32_t token;
+    float bias;
+} completion_bias;
+
+typedef struct completion_prompt {
+    const char *text; /* [bytes], the body's; NULL: it came as tokens */
+    size_t bytes;
+    il_tokens tokens;
+} completion_prompt;
+
+typedef struct completion_request {
+    completion_prompt *prompts; /* [n_prompts] */
+    size_t n_prompts;
+    int n, echo, stream, usage, usage_always;
+    int logprobs; /* -1: none; else so many of the likeliest besides the token */
+    int tokens_max, tokens_min;
+    il_sample_options sampling;
+    float presence_penalty, frequency_penalty;
+    completion_bias *biases; /* [n_biases] */
+    size_t n_biases;
+    completion_stop *stops; /* [n_stops] */
+    size_t n_stops;
+    int32_t stop_tokens[COMPLETION_STOPS_MAX];
+    size_t n_stop_tokens;
+    int ignore_eos, include_stop, special, return_tokens;
+    char ignored[COMPLETION_IGNORED_MAX]; /* names of fields that mean nothing here, with commas between them */
+} completion_request;
+
+/* Reads the fields of body, which must stay until completion_encode. Free the request even after a problem. */
+int completion_parse(const json_t *body, const completion_limits *limits, completion_request *request, problem *p);
+/* Turns the prompts that are text into tokens, with the one that begins a text in front (bos, -1: none) unless the
+ * request says otherwise. */
+int completion_encode(completion_request *request, const il_tokenizer *tokenizer, int bos,
+                      const completion_limits *limits, problem *p);
+void completion_free(completion_request *request); /* also of a zeroed one */
+
+/* The body's `model` is one of these names, or is not there. */
+int completion_model(const json_t *body, const char *name, problem *p);
+/* The tokens of a JSON array, which must not be empty. */
+int completion_tokens(const json_t *array, const char *field, int vocab_size, size_t tokens_max, il_tokens *tokens,
+                      problem *p);
+
+#endif

@@ -1,0 +1,22 @@
+/* names.h: tokens as strings of JSON: their text, and words for those that have none. */
+#ifndef SERVER_NAMES_H
+#define SERVER_NAMES_H
+
+#include "innerloop.h"
+#include "text.h"
+
+typedef struct names {
+    const il_tokenizer *tokenizer;
+    int vocab_size;                  /* the tokenizer's */
+    int bos, eos, config_eos;        /* -1: none */
+    char bos_name[32], eos_name[32]; /* "": none. What /tokenize turns into that token alone */
+    size_t piece_bytes_max;
+} names;
+
+void names_open(names *n, const il_tokenizer *tokenizer, const il_config *config);
+/* Adds the name of a token: its text, `bytes:\xe2\x80` where that is not UTF-8, `token_id:7` where it has none. scratch
+ * [piece_bytes_max]. */
+void names_token(const names *n, int32_t token, char *scratch, text *t);
+int names_is_end(const names *n, int32_t token);
+
+#endif

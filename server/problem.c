@@ -1,0 +1,42 @@
+/* problem.c: see problem.h. */
+#include "problem.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+int problem_set(problem *p, int status, const char *code, const char *field, const char *format, ...) {
+    if (p->status) return 0;
+    va_list arguments;
+    va_start(arguments, format);
+    p->status = status;
+    p->code = code;
+    snprintf(p->field, sizeof p->field, "%s", field ? field : "");
+    vsnprintf(p->message, sizeof p->message, format, arguments);
+    va_end(arguments);
+    return 0;
+}
+
+static const char *type_of(int status) {
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 409: return "conflict_error";
+    case 429: return "rate_limit_error";
+    case 500: return "server_error";
+    case 503: return "unavailable_error";
+    default: return "invalid_request_error";
+    }
+}
+
+void problem_print(const problem *p, text *t) {
+    text_say(t, "{\"error\":{\"message\":");
+    text_quote(t, p->message, strlen(p->message));
+    text_print(t, ",\"type\":\"%s\",\"param\":", type_of(p->status));
+    if (p->field[0])
+        text_quote(t, p->field, strlen(p->field));
+    else
+        text_say(t, "null");
+    text_print(t, ",\"code\":\"%s\"}}", p->code);
+}

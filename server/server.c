@@ -1,0 +1,407 @@
+/* server.c: see server.h. From the path of a request to who answers it. */
+#include "server.h"
+#include "access.h"
+#include "http.h"
+#include "job.h"
+#include "scheduler.h"
+#include "tokens.h"
+#include "work.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    TOKENS_DEFAULT = 16,  /* of an answer, as everywhere */
+    BODIES = 4,           /* as many of the largest bodies are held at once */
+    VALUES_BESIDE = 65536 /* values of JSON in a body besides the tokens of its prompts */
+};
+
+struct server {
+    server_options options;
+    char *name, *keys, **names;
+    char fingerprint[40];
+    struct names tokens;
+    completion_limits limits;
+    uint64_t instance;
+    atomic_ullong count;
+    atomic_int draining;
+    atomic_size_t preparing; /* requests that are being read */
+    work *work;
+    scheduler *scheduler;
+    http_server *http;
+};
+
+/* ---- answers at once ---- */
+
+static void answer_text(http_exchange *e, text *body) {
+    if (body->failed) {
+        problem p = {0};
+        text_free(body);
+        problem_set(&p, 503, "no_memory", NULL, "no memory for the answer now");
+        problem_print(&p, body);
+        http_answer(e, 503, "Retry-After: 1\r\n", body);
+    } else {
+        http_answer(e, 200, NULL, body);
+    }
+}
+
+static void answer_problem(http_exchange *e, const problem *p, const char *headers) {
+    text body = {0};
+    problem_print(p, &body);
+    http_answer(e, p->status, headers ? headers : p->status == 503 ? "Retry-After: 1\r\n" : NULL, &body);
+}
+
+static void get_health(server *s, http_exchange *e) {
+    text body = {0};
+    if (atomic_load(&s->draining)) {
+        problem p = {0};
+        problem_set(&p, 503, "shutting_down", NULL, "the server is stopping");
+        answer_problem(e, &p, NULL);
+        return;
+    }
+    text_say(&body, "{\"status\":\"ok\"}");
+    answer_text(e, &body);
+}
+
+static void add_model(const server *s, text *t) {
+    text_say(t, "{\"id\":");
+    text_quote(t, s->name, strlen(s->name));
+    text_print(t,
+               ",\"object\":\"model\",\"created\":0,\"owned_by\":\"innerloop\",\"max_model_len\":%zu,"
+               "\"meta\":{\"n_vocab\":%d,\"n_params\":%llu,\"fingerprint\":\"%s\"}}",
+               s->limits.prompt_tokens_max, s->limits.vocab_size,
+               (unsigned long long)il_model_parameters(s->options.model), s->fingerprint + 3);
+}
+
+static void get_models(server *s, http_exchange *e) {
+    text body = {0};
+    text_say(&body, "{\"object\":\"list\",\"data\":[");
+    add_model(s, &body);
+    text_say(&body, "]}");
+    answer_text(e, &body);
+}
+
+static void get_model(server *s, http_exchange *e) {
+    const char *asked = strrchr(http_path(e), '/') + 1;
+    text body = {0};
+    if (!strcmp(asked, s->name)) {
+        add_model(s, &body);
+        answer_text(e, &body);
+        return;
+    }
+    problem p = {0};
+    problem_set(&p, 404, "model_not_found", "model", "model '%.60s' is not served here, '%s' is", asked, s->name);
+    answer_problem(e, &p, NULL);
+}
+
+static void get_tokenizer(server *s, http_exchange *e) {
+    text body = {0};
+    tokens_info(&s->tokens, &body);
+    answer_text(e, &body);
+}
+
+static void add_metric(const char *name, const char *kind, const char *help, unsigned long long value, text *t) {
+    text_print(t, "# HELP innerloop_%s %s\n# TYPE innerloop_%s %s\ninnerloop_%s %llu\n", name, help, name, kind, name,
+               value);
+}
+
+static void get_metrics(server *s, http_exchange *e) {
+    scheduler_stats stats;
+    text body = {0};
+    scheduler_get_stats(s->scheduler, &stats);
+    add_metric("prompt_tokens_total", "counter", "Tokens of prompts that were read.", stats.prompt_tokens, &body);
+    add_metric("predicted_tokens_total", "counter", "Tokens that were answered.", stats.answer_tokens, &body);
+    add_metric("steps_total", "counter", "Batches that were fed.", stats.steps, &body);
+    add_metric("requests_done_total", "counter", "Requests that were answered.", stats.requests_done, &body);
+    add_metric("requests_failed_total", "counter", "Requests that failed, or that nobody waited for.",
+               stats.requests_failed, &body);
+    add_metric("answers_running", "gauge", "Answers that are being made, or their prompts read.", stats.running, &body);
+    add_metric("requests_waiting", "gauge", "Requests that wait for a session.", stats.waiting, &body);
+    if (body.failed)
+        answer_text(e, &body);
+    else
+        http_answer(e, 200, "Content-Type: text/plain; version=0.0.4\r\n", &body);
+}
+
+/* ---- requests with a body ---- */
+
+typedef struct call {
+    work_item item; /* must be first */
+    server *server;
+    http_exchange *exchange;
+    void (*run)(server *s, http_exchange *e, const json_t *body, problem *p);
+} call;
+
+static void post_tokenize(server *s, http_exchange *e, const json_t *body, problem *p) {
+    text answer = {0};
+    tokens_tokenize(body, &s->tokens, &s->limits, &answer, p);
+    if (p->status)
+        text_free(&answer);
+    else
+        answer_text(e, &answer);
+}
+
+static void post_detokenize(server *s, http_exchange *e, const json_t *body, problem *p) {
+    text answer = {0};
+    tokens_detokenize(body, &s->tokens, &s->limits, &answer, p);
+    if (p->status)
+        text_free(&answer);
+    else
+        answer_text(e, &answer);
+}
+
+static int open_choices(server *s, job *j, problem *p) {
+    size_t n = (size_t)j->request.n;
+    j->choices = calloc(j->request.n_prompts * n, sizeof *j->choices);
+    if (j->choices) j->n_choices = j->request.n_prompts * n;
+    int opened = j->choices != NULL;
+    for (size_t i = 0; opened && i < j->request.n_prompts; i++)
+        opened = choice_open(&j->choices[i * n], &j->request, &s->tokens, &j->request.prompts[i]);
+    return opened ? 1 : problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
+}
+
+static void post_completions(server *s, http_exchange *e, const json_t *body, problem *p) {
+    job *j = calloc(1, sizeof *j);
+    if (!j) {
+        problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
+        return;
+    }
+    j->exchange = e;
+    j->form = &answer_completion;
+    j->model = s->name;
+    j->fingerprint = s->fingerprint;
+    j->created = (long long)time(NULL);
+    snprintf(j->id, sizeof j->id, "cmpl-%016llx-%llu", (unsigned long long)s->instance,
+             (unsigned long long)atomic_fetch_add(&s->count, 1));
+    if (completion_model(body, s->name, p) && completion_parse(body, &s->limits, &j->request, p) &&
+        completion_encode(&j->request, s->options.tokenizer, s->tokens.bos, &s->limits, p) && open_choices(s, j, p)) {
+        int n = snprintf(j->headers, sizeof j->headers, "X-Request-Id: %s\r\n", j->id);
+        if (j->request.ignored[0])
+            snprintf(j->headers + n, sizeof j->headers - (size_t)n, "X-Innerloop-Ignored: %s\r\n", j->request.ignored);
+        if (scheduler_submit(s->scheduler, j, p)) return;
+    }
+    job_free(j);
+}
+
+static void run_call(work_item *item) {
+    call *c = (call *)item;
+    problem p = {0};
+    const text *bytes = http_body(c->exchange);
+    json_t *body = json_body(bytes->data, bytes->bytes, c->server->options.prompt_tokens_max + VALUES_BESIDE, &p);
+    if (body) c->run(c->server, c->exchange, body, &p);
+    if (p.status) answer_problem(c->exchange, &p, NULL);
+    json_decref(body);
+    atomic_fetch_sub(&c->server->preparing, 1);
+    free(c);
+}
+
+/* ---- who answers what ---- */
+
+typedef struct route {
+    const char *path; /* with "*" at its end: whatever follows */
+    int open;         /* needs no key */
+    void (*get)(server *s, http_exchange *e);
+    void (*post)(server *s, http_exchange *e, const json_t *body, problem *p);
+} route;
+
+static const route routes[] = {{"/health", 1, get_health, NULL},
+                               {"/v1/health", 1, get_health, NULL},
+                               {"/v1/models", 0, get_models, NULL},
+                               {"/models", 0, get_models, NULL},
+                               {"/v1/models/*", 0, get_model, NULL},
+                               {"/metrics", 0, get_metrics, NULL},
+                               {"/tokenizer_info", 0, get_tokenizer, NULL},
+                               {"/tokenize", 0, NULL, post_tokenize},
+                               {"/detokenize", 0, NULL, post_detokenize},
+                               {"/v1/completions", 0, NULL, post_completions}};
+
+static const route *find(const char *path) {
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        size_t n = strcspn(routes[i].path, "*");
+        if (routes[i].path[n] ? !strncmp(path, routes[i].path, n) : !strcmp(path, routes[i].path)) return &routes[i];
+    }
+    return NULL;
+}
+
+static int is_json(const char *type) {
+    static const char json[] = "application/json";
+    return type && !strncasecmp(type, json, sizeof json - 1) &&
+           (!type[sizeof json - 1] || strchr("; ", type[sizeof json - 1]));
+}
+
+/* Everything that can be said against a request before its body is read. */
+static const route *check(server *s, http_exchange *e, problem *p) {
+    const route *r = find(http_path(e));
+    if (!s->keys && !access_check_host(http_header(e, "Host"), (const char *const *)s->names, s->options.n_names, p))
+        return NULL;
+    if (!r) {
+        problem_set(p, 404, "not_found", NULL, "%.100s is not a path of this server", http_path(e));
+        return NULL;
+    }
+    if (!r->open && !access_check_key(s->keys, http_header(e, "Authorization"), http_header(e, "X-Api-Key"), p))
+        return NULL;
+    int get = !strcmp(http_method(e), "GET") || !strcmp(http_method(e), "HEAD");
+    if (get ? !r->get : strcmp(http_method(e), "POST") || !r->post)
+        problem_set(p, 405, "method_not_allowed", NULL, "%s is asked by %s", r->path, r->get ? "GET" : "POST");
+    else if (http_refused(e) == 413)
+        problem_set(p, 413, "body_too_large", NULL, "the body is larger than %zu bytes (--max-body)",
+                    s->options.body_bytes_max);
+    else if (http_refused(e))
+        problem_set(p, 503, "no_memory", NULL, "the bodies of other requests fill the memory for them");
+    else if (!get && !is_json(http_header(e, "Content-Type")))
+        problem_set(p, 415, "unsupported_media_type", NULL, "the body must be JSON, 'Content-Type: application/json'");
+    else if (!get && atomic_load(&s->draining))
+        problem_set(p, 503, "shutting_down", NULL, "the server is stopping");
+    else if (!get && atomic_load(&s->preparing) > (size_t)s->options.queue_max)
+        problem_set(p, 503, "queue_full", NULL, "%d requests wait already (--max-queue)", s->options.queue_max);
+    return r;
+}
+
+static void on_request(void *context, http_exchange *e) {
+    server *s = context;
+    problem p = {0};
+    atomic_fetch_add(&s->preparing, 1); /* before `draining` is looked at */
+    const route *r = check(s, e, &p);
+    int post = r && strcmp(http_method(e), "GET") && strcmp(http_method(e), "HEAD");
+    call *c = p.status || !post ? NULL : calloc(1, sizeof *c);
+    if (!p.status && post && !c) problem_set(&p, 503, "no_memory", NULL, "no memory for the request now");
+    if (p.status) {
+        const char *headers = p.status == 401   ? "WWW-Authenticate: Bearer\r\n"
+                              : p.status == 405 ? (r->get ? "Allow: GET, HEAD\r\n" : "Allow: POST\r\n")
+                                                : NULL;
+        answer_problem(e, &p, headers);
+    } else if (!post) {
+        r->get(s, e);
+    } else {
+        *c = (call){.item.run = run_call, .server = s, .exchange = e, .run = r->post};
+        work_push(s->work, &c->item);
+        return;
+    }
+    atomic_fetch_sub(&s->preparing, 1);
+}
+
+static void on_wake(void *context) {
+    server *s = context;
+    scheduler_wake(s->scheduler);
+}
+
+/* ---- beginning and end ---- */
+
+static il_status fail(il_error *error, il_status status, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    if (error) {
+        error->status = status;
+        vsnprintf(error->message, sizeof error->message, format, arguments);
+    }
+    va_end(arguments);
+    return status;
+}
+
+void server_options_default(server_options *options) {
+    *options = (server_options){.host = "127.0.0.1",
+                                .port = 8080,
+                                .streams_max = 64,
+                                .queue_max = 256,
+                                .connections_max = 512,
+                                .body_bytes_max = 32 << 20,
+                                .prompt_tokens_max = 262144,
+                                .tokens_max = 4096,
+                                .request_seconds = 600,
+                                .idle_seconds = 60};
+}
+
+/* Copies what the caller may let go. */
+static int copy_strings(server *s, const server_options *o) {
+    s->name = strdup(o->name);
+    s->keys = o->keys ? strdup(o->keys) : NULL;
+    s->names = calloc(o->n_names + 1, sizeof *s->names);
+    int copied = s->name && s->names && (s->keys || !o->keys);
+    for (size_t i = 0; copied && i < o->n_names; i++) copied = (s->names[i] = strdup(o->names[i])) != NULL;
+    return copied;
+}
+
+il_status server_start(const server_options *options, server **started, il_error *error) {
+    char why[256];
+    *started = NULL;
+    if (!access_is_address(options->host))
+        return fail(error, IL_ERR_ARG, "'%s' is not a numeric address", options->host);
+    if (options->keys && !access_keys(options->keys)) return fail(error, IL_ERR_ARG, "the file of keys has no key");
+    if (!options->keys && !options->open_to_all && !access_is_loopback(options->host))
+        return fail(error, IL_ERR_ARG,
+                    "%s is an address that others reach: ask them for a key (--api-key-file FILE), or let everybody in "
+                    "(--open)",
+                    options->host);
+    server *s = calloc(1, sizeof *s);
+    if (!s) return fail(error, IL_ERR_NOMEM, "no memory for the server");
+    s->options = *options;
+    if (!copy_strings(s, options)) {
+        server_stop(s);
+        return fail(error, IL_ERR_NOMEM, "no memory for the server");
+    }
+    memcpy(s->fingerprint, "il-", 3);
+    il_model_fingerprint(options->model, s->fingerprint + 3);
+    names_open(&s->tokens, options->tokenizer, il_model_config(options->model));
+    s->limits = (completion_limits){.prompt_tokens_max = options->prompt_tokens_max,
+                                    .tokens_max = options->tokens_max,
+                                    .n_max = options->streams_max < 128 ? options->streams_max : 128,
+                                    .tokens_default = TOKENS_DEFAULT,
+                                    .vocab_size = il_model_config(options->model)->vocab_size};
+    if (getrandom(&s->instance, sizeof s->instance, 0) != sizeof s->instance) s->instance = (uint64_t)time(NULL);
+    s->work = work_start();
+    scheduler_options scheduling = {.engine = options->engine,
+                                    .model = options->model,
+                                    .work = s->work,
+                                    .streams_max = options->streams_max,
+                                    .queue_max = options->queue_max,
+                                    .seconds_max = options->request_seconds};
+    if (s->work) s->scheduler = scheduler_start(&scheduling);
+    if (!s->scheduler) {
+        server_stop(s);
+        return fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
+    }
+    http_options listening = {.host = options->host,
+                              .port = options->port,
+                              .connections_max = options->connections_max,
+                              .body_bytes_max = options->body_bytes_max,
+                              .bodies_bytes_max = BODIES * options->body_bytes_max,
+                              .idle_seconds = options->idle_seconds,
+                              .request = on_request,
+                              .wake = on_wake,
+                              .user = s};
+    if (http_start(&listening, &s->http, why, sizeof why)) {
+        server_stop(s);
+        return fail(error, IL_ERR_IO, "%s", why);
+    }
+    *started = s;
+    return IL_OK;
+}
+
+uint16_t server_port(const server *s) { return http_port(s->http); }
+
+int server_drain(server *s) {
+    atomic_store(&s->draining, 1);
+    return scheduler_idle(s->scheduler) && !atomic_load(&s->preparing);
+}
+
+void server_stop(server *s) {
+    if (!s) return;
+    atomic_store(&s->draining, 1);
+    while (atomic_load(&s->preparing)) usleep(1000); /* then nothing is submitted any more */
+    if (s->scheduler) scheduler_stop(s->scheduler);  /* what it has is handed to the work, or to HTTP */
+    work_stop(s->work);
+    http_stop(s->http);
+    scheduler_free(s->scheduler); /* which HTTP has woken until now */
+    for (size_t i = 0; s->names && i < s->options.n_names; i++) free(s->names[i]);
+    free(s->names);
+    free(s->name);
+    free(s->keys);
+    free(s);
+}

@@ -1,0 +1,38 @@
+/* server.h: a model served over HTTP: OpenAI's completions, and what clients ask besides. The whole interface of this
+ * folder; it prints nothing and ends no process. */
+#ifndef SERVER_SERVER_H
+#define SERVER_SERVER_H
+
+#include "innerloop.h"
+
+typedef struct server server;
+
+typedef struct server_options {
+    il_engine *engine;
+    il_model *model; /* these three must outlive the server */
+    const il_tokenizer *tokenizer;
+    const char *name;         /* of the model, as clients call it */
+    const char *host;         /* a numeric address */
+    uint16_t port;            /* 0: any that is free */
+    const char *keys;         /* a text of one API key a line, "#" begins a comment; NULL: none is asked for */
+    int open_to_all;          /* allows an address that others reach without keys */
+    const char *const *names; /* [n_names] by which it may be called besides localhost and addresses */
+    size_t n_names;
+    int streams_max, queue_max; /* answers at once; requests that wait */
+    unsigned connections_max;
+    size_t body_bytes_max, prompt_tokens_max;
+    int tokens_max;         /* of an answer */
+    double request_seconds; /* that a request may take */
+    unsigned idle_seconds;  /* that a peer may do nothing */
+} server_options;
+
+void server_options_default(server_options *options);
+/* IL_ERR_ARG when the options ask for what must not be, IL_ERR_IO when it cannot listen. */
+il_status server_start(const server_options *options, server **started, il_error *error);
+uint16_t server_port(const server *s);
+/* Takes no new requests, and says whether those it has are all answered. */
+int server_drain(server *s);
+/* Ends what is left, with an error to each client. */
+void server_stop(server *s); /* NULL allowed */
+
+#endif
