@@ -9,7 +9,9 @@
 #define CLI_MODEL_HELP "model directory, or the name of a bundled model"
 #define CLI_BUNDLED_MODEL_HELP CLI_MODEL_HELP " (default: $INNERLOOP_MODEL, or the usual bundled one)"
 #define CLI_CHOSEN_MODEL_HELP                                                                                          \
-    CLI_MODEL_HELP " (default: $INNERLOOP_MODEL, or the bundled one that predicts the beginning better)"
+    CLI_MODEL_HELP                                                                                                     \
+    " (default: $INNERLOOP_MODEL, or the bundled one that predicts the beginning better: reader, made for English "    \
+    "prose, or any, for logs, code, tables and other languages)"
 #define CLI_OWN_MODEL_HELP CLI_MODEL_HELP " (default: $INNERLOOP_MODEL, or the bundled one that the file names)"
 
 enum { CLI_BUNDLED_MODELS = 2 };

@@ -257,6 +257,8 @@ static void test_help(void **state) {
     char *help = support_done("compress --help");
     assert_non_null(strstr(help, "IN OUT"));
     assert_null(strstr(help, "OUT…"));
+    assert_non_null(strstr(help, "reader, made for English prose, or any, for logs, code"));
+    assert_non_null(strstr(help, "with one, decompress takes several times as long"));
     free(help);
     help = support_done("decompress --help");
     assert_non_null(strstr(help, "innerloop decompress --model model book.ilc book.txt"));

@@ -1,4 +1,5 @@
-/* test_cli_overflow.c: a model whose logits overflow is told with the place, by every verb that looks at them. */
+/* test_cli_overflow.c: a model whose logits overflow is told with the place, by every verb that looks at them; an
+ * inner rate of 0. */
 #include "support_test.h"
 
 #include "base/memory.h"
@@ -55,7 +56,28 @@ static void test_every_verb(void **state) {
     support_refused(1, "position 3001 is not finite", "generate --model m --load-state m.ilstate --max-tokens 5");
 }
 
+/* An inner rate of nothing is no division by it: the layers learn nothing, and the rest trains. */
+static void test_no_inner_rate(void **state) {
+    (void)state;
+    static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "ttt_linear_decay"};
+    for (size_t i = 0; i < sizeof mixers / sizeof *mixers; i++) {
+        free(support_done("init --force --preset tiny --mixer %s %s --set ttt_base_lr=0 --set fast_head_size=0 "
+                          "--tokenizer bytes --out z",
+                          mixers[i], SUPPORT_SHAPE));
+        json_t *learning = support_json("eval --model z --data book.txt"),
+               *frozen = support_json("eval --model z --data book.txt --frozen"),
+               *trained = support_json("train --model z --data book.txt --out z%zu --steps 3 --batch-tokens 64 "
+                                       "--seq-len 64",
+                                       i);
+        assert_true(support_number(learning, "nll") == support_number(frozen, "nll"));
+        assert_true(support_number(trained, "loss") < 6);
+        json_decref(learning);
+        json_decref(frozen);
+        json_decref(trained);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_verb)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_verb), cmocka_unit_test(test_no_inner_rate)};
     return cmocka_run_group_tests_name("cli overflow", tests, begin, support_cli_end);
 }

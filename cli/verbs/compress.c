@@ -137,7 +137,9 @@ int verb_compress(int argc, char **argv) {
         ARG("--load-state", ARG_TEXT, &options.load, "FILE",
             "state from which the text goes on (see read); decompress needs the same one", READS),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
-            "cut the input into N streams that are read side by side (default: one for every 96 KiB)", RANGE(1, 64)),
+            "cut the input into N streams that are read side by side (default: one for every 96 KiB); with one, "
+            "decompress takes several times as long as compress",
+            RANGE(1, 64)),
         ARG("--no-mix", ARG_FLAG, &options.no_mix, NULL,
             "the model alone predicts, not also what followed the same words before in this file"),
     };
