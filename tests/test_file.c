@@ -415,6 +415,28 @@ static void folders_are_made_with_parents(void **state) {
     assert_fails(il_dir_make(&alloc.allocator, "x", NULL, &error), IL_ERR_NOMEM, error, "x");
 }
 
+/* The system calls that were made, by name, with paths below the folder of the test in short. */
+static char called[1000];
+static int note(const char *call, const char *path) {
+    size_t n = strlen(called);
+    if (!strcmp(call, "fsync") || !strcmp(call, "rename"))
+        snprintf(called + n, sizeof called - n, "%s %s;", call,
+                 path + (!strncmp(path, folder, strlen(folder)) ? strlen(folder) : 0));
+    return 0;
+}
+
+/* What was written is on the disk before it has its name, and so is the name before success is told. */
+static void what_is_published_is_on_the_disk(void **state) {
+    (void)state;
+    const char *path = support_path(folder, "a");
+    *called = 0;
+    il_file_fault = note;
+    il_status status = il_file_replace(&alloc.allocator, path, "new", 3, &error);
+    il_file_fault = NULL;
+    assert_ok(status, error);
+    assert_string_equal(called, "fsync /a;rename /a;fsync ;");
+}
+
 static void paths_are_joined(void **state) {
     (void)state;
     static const char *cases[][3] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"", "b", "b"}, {"/", "b", "/b"}};
@@ -452,6 +474,7 @@ int main(void) {
         CASE(mode_and_link_are_kept),
         CASE(short_memory_leaves_the_old_file),
         CASE(folders_are_made_with_parents),
+        CASE(what_is_published_is_on_the_disk),
         CASE(paths_are_joined),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -123,6 +123,29 @@ static void an_older_one_is_exchanged(void **state) {
     assert_true(S_ISLNK(after.st_mode));
 }
 
+/* The system calls that were made, by name, with paths below the folder of the test in short. */
+static char called[1000];
+static int note(const char *call, const char *path) {
+    size_t n = strlen(called);
+    if (!strcmp(call, "fsync") || !strcmp(call, "rename"))
+        snprintf(called + n, sizeof called - n, "%s %s;", call,
+                 path + (!strncmp(path, place, strlen(place)) ? strlen(place) : 0));
+    return 0;
+}
+
+/* Its files, the folder and then the place where it appears. */
+static void what_is_published_is_on_the_disk(void **state) {
+    (void)state;
+    *called = 0;
+    il_file_fault = note;
+    il_status status = make("one", &error);
+    il_file_fault = NULL;
+    assert_ok(status, error);
+    const char *last = strstr(called, "rename /m;");
+    assert_non_null(last);
+    assert_string_equal(last, "rename /m;fsync ;");
+}
+
 /* Where a folder cannot be exchanged files move into it, and others stay. */
 static void an_older_one_is_filled(void **state) {
     (void)state;
@@ -420,6 +443,7 @@ int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(a_folder_appears_whole),
+        CASE(what_is_published_is_on_the_disk),
         CASE(an_older_one_is_exchanged),
         CASE(an_older_one_is_filled),
         CASE(what_another_made_meanwhile_stays),
