@@ -25,6 +25,7 @@ int cli_command_close(cli_command *command, il_status status) {
     int code = !status ? 0 : command->wrong_usage ? 2 : 1;
     il_engine_close(command->engine);
     arg_release(command->spec);
+    free(command->model_dir);
     if (cli_interrupted() && (!status || status == IL_ERR_CANCELLED))
         code = cli_interrupted();
     else if (status)
@@ -57,6 +58,8 @@ il_status cli_command_load_any(cli_command *command, const char *word, il_model 
             status = found;
         }
     }
+    free(command->model_dir);
+    command->model_dir = cli_format("%s", dir);
     cli_bundled_models_free(&models);
     if (status) {
         il_model_unref(*model);

@@ -17,6 +17,7 @@ typedef struct cli_command {
     il_engine *engine;
     il_error error;
     il_error no_tokenizer; /* why cli_command_load_any gave none */
+    char *model_dir;       /* of the model that was loaded last; NULL: none was */
     int wrong_usage;       /* the exit status of a failure is 2 */
     const char *dtype;     /* in which type models are loaded, CLI_DTYPE's; NULL, after cli_command_open: as stored */
 } cli_command;

@@ -11,6 +11,7 @@
 
 static atomic_int caught;               /* any thread may get the signal */
 static atomic_int orderly;              /* the work looks at caught */
+static atomic_int counting, counted;    /* Ctrl-C is for the work, which looks at counted */
 static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
 
 static void say(const char *text) {
@@ -35,9 +36,15 @@ static void end_at_once(int number) {
     raise(SIGPIPE);
 }
 
+enum { COUNTED_MAX = 3 };
+
 static void on_signal(int number) {
     int before = errno, first = 0; /* the interrupted code's */
-    if (number == SIGPIPE || !atomic_load(&orderly) || !atomic_compare_exchange_strong(&caught, &first, number)) {
+    if (number == SIGINT && atomic_load(&counting) && atomic_fetch_add(&counted, 1) + 1 < COUNTED_MAX) {
+        il_session *session = atomic_load(&cancelled);
+        if (session) il_session_cancel(session);
+    } else if (number == SIGPIPE || !atomic_load(&orderly) ||
+               !atomic_compare_exchange_strong(&caught, &first, number)) {
         end_at_once(number);
     } else {
         il_session *session = atomic_load(&cancelled);
@@ -61,6 +68,15 @@ void cli_interrupt_begin(void) {
 void cli_interrupt_catch(void) { atomic_store(&orderly, 1); }
 
 void cli_interrupt_cancels(il_session *session) { atomic_store(&cancelled, session); }
+
+void cli_interrupt_count(int on) { atomic_store(&counting, on); }
+
+int cli_interrupt_counted(void) { return atomic_exchange(&counted, 0); }
+
+void cli_interrupt_stop(void) {
+    int none = 0;
+    atomic_compare_exchange_strong(&caught, &none, SIGINT);
+}
 
 int cli_interrupted(void) {
     int number = atomic_load(&caught);

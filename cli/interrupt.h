@@ -11,6 +11,13 @@ void cli_interrupt_begin(void);
 void cli_interrupt_catch(void);
 /* The session whose feed the signal is to cancel; NULL before it is closed. */
 void cli_interrupt_cancels(il_session *session);
+/* While on, Ctrl-C neither ends the command nor asks it to stop: it only cancels that session's feed, and is counted.
+ * The third that nobody has looked at ends the command at once all the same. */
+void cli_interrupt_count(int on);
+/* How often since this was asked last. */
+int cli_interrupt_counted(void);
+/* As if Ctrl-C had asked the command to stop. */
+void cli_interrupt_stop(void);
 /* 0, or 128 + the signal: the exit status of a command that stopped for it. */
 int cli_interrupted(void);
 

@@ -52,6 +52,15 @@ il_status cli_encoder_encode(cli_encoder *e, const char *text, size_t bytes, int
     return il_tokenizer_encode(e->tokenizer, text, bytes, &e->tokens, error);
 }
 
+il_status cli_encoder_encode_alone(cli_encoder *e, const char *text, size_t bytes, int follows, il_error *error) {
+    char *line = cli_alloc(1 + bytes, 1);
+    line[0] = '\n';
+    memcpy(line + 1, text, bytes);
+    il_status status = cli_encoder_encode(e, line + 1, bytes, follows, error);
+    free(line);
+    return status;
+}
+
 /* ---- lines ---- */
 
 /* Waits for bytes, or for Ctrl-C, which ends the file. */

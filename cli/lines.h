@@ -23,6 +23,8 @@ void cli_encoder_open(cli_encoder *encoder, const il_tokenizer *tokenizer);
 void cli_encoder_close(cli_encoder *encoder); /* also of a zeroed one */
 /* text[-1] must be a line end when `follows`. */
 il_status cli_encoder_encode(cli_encoder *encoder, const char *text, size_t bytes, int follows, il_error *error);
+/* The same of any text, of which a copy is made. */
+il_status cli_encoder_encode_alone(cli_encoder *encoder, const char *text, size_t bytes, int follows, il_error *error);
 
 typedef struct cli_lines {
     cli_encoder encoder; /* .tokens after .skip: of the line */

@@ -10,6 +10,7 @@ int verb_train_tokenizer(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
 int verb_train(int argc, char **argv);
 int verb_eval(int argc, char **argv);
+int verb_chat(int argc, char **argv);
 int verb_generate(int argc, char **argv);
 int verb_read(int argc, char **argv);
 int verb_score(int argc, char **argv);

@@ -450,7 +450,7 @@ IL_API il_status il_chat_copy(const il_tokenizer *tokenizer, const il_config *co
 
 /* Writes the session as a state file (.ilstate, docs/reading.md), replacing path atomically: a crash leaves the old
  * file or the new one. The session may be at any position, frozen or not; its size does not grow with the position,
- * except with self-attention. The same history gives the same bytes, however it was fed. */
+ * except with self-attention. The same history (and note) gives the same bytes, however it was fed. */
 IL_API il_status il_session_save(const il_session *session, const char *path, il_error *error);
 /* The session of a state file, as if it had never stopped: position, predictions, what sampling draws next and how far
  * it can be rewound are the saved session's; no token is read again (tokens_fed is 0). The file is checked whole before
@@ -458,6 +458,13 @@ IL_API il_status il_session_save(const il_session *session, const char *path, il
  * naming both fingerprints, when it belongs to a different model, IL_ERR_NONFINITE, naming the tensor. Closed like any
  * session. */
 IL_API il_status il_session_load(il_model *model, const char *path, il_session **session, il_error *error);
+
+/* A text of the program's own that is saved with the session, in its metadata, and covered by its checksum: UTF-8 of at
+ * most IL_NOTE_BYTES_MAX, NULL for none. Forks take it along. */
+enum { IL_NOTE_BYTES_MAX = 4 << 20 };
+IL_API il_status il_session_set_note(il_session *session, const char *note, il_error *error);
+/* NULL: there is none. Good until the next il_session_set_note. */
+IL_API const char *il_session_note(const il_session *session);
 
 /* Takes the next bytes; returns 0 to go on, anything else to stop. */
 typedef int (*il_write)(void *user, const void *data, size_t bytes);

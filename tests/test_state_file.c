@@ -301,6 +301,59 @@ static void size_does_not_grow(void **unused) {
     end(f);
 }
 
+static void a_note_goes_along(void **unused) {
+    static const char note[] = "{\"turns\": [\"\\u0000 \\\\ na\u00efve\"]}\n";
+    (void)unused;
+    fixture *f = begin(0);
+    il_session *s = open_session(f), *copy, *loaded;
+    il_error error;
+    char plain[33], noted[33];
+    feed(s, f->tokens, 20, NULL);
+    bytes without = bytes_of(s);
+    assert_ok(il_session_fingerprint(s, plain, &error), error);
+    assert_null(il_session_note(s));
+    assert_ok(il_session_set_note(s, note, &error), error);
+    assert_ok(il_session_fingerprint(s, noted, &error), error);
+    assert_string_not_equal(plain, noted);
+    assert_ok(il_session_fork(s, &copy, &error), error);
+    bytes with = bytes_of(copy);
+    loaded = from(f, &with);
+    assert_string_equal(il_session_note(loaded), note);
+    bytes again = bytes_of(loaded);
+    assert_true(again.n == with.n && !memcmp(again.data, with.data, with.n));
+    assert_ok(il_session_set_note(loaded, NULL, &error), error);
+    assert_null(il_session_note(loaded));
+    free(again.data);
+    again = bytes_of(loaded); /* not a byte of it is left */
+    assert_true(again.n == without.n && !memcmp(again.data, without.data, without.n));
+    free(again.data);
+    il_session_close(loaded);
+    unsigned char *turns = memmem(with.data, with.n, "turns", 5);
+    assert_non_null(turns);
+    *turns = 'T';
+    assert_fails(il_session_load_from(f->model, with.data, with.n, &loaded, &error), IL_ERR_FORMAT, error, "damaged");
+    assert_null(loaded);
+    assert_fails(il_session_set_note(s, "x\xFF", &error), IL_ERR_ARG, error, "not UTF-8 at byte 1");
+    char *large = calloc(1, IL_NOTE_BYTES_MAX + 2);
+    assert_non_null(large);
+    memset(large, '"', IL_NOTE_BYTES_MAX + 1);
+    assert_fails(il_session_set_note(s, large, &error), IL_ERR_ARG, error, "a note of 4194305 bytes");
+    assert_string_equal(il_session_note(s), note);
+    large[IL_NOTE_BYTES_MAX] = 0;
+    assert_ok(il_session_set_note(s, large, &error), error);
+    bytes most = bytes_of(s); /* the largest can be read again */
+    loaded = from(f, &most);
+    assert_string_equal(il_session_note(loaded), large);
+    free(large);
+    free(most.data);
+    free(with.data);
+    free(without.data);
+    il_session_close(loaded);
+    il_session_close(copy);
+    il_session_close(s);
+    end(f);
+}
+
 static void frozen_stays_frozen(void **unused) {
     (void)unused;
     fixture *f = begin(4);
@@ -836,23 +889,15 @@ static void every_allocation_may_fail(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_on_as_if_never_stopped),
-        cmocka_unit_test(restored_sessions_rewind),
-        cmocka_unit_test(one_reading_ten_forks),
-        cmocka_unit_test(the_same_history_is_the_same_file),
-        cmocka_unit_test(size_does_not_grow),
-        cmocka_unit_test(frozen_stays_frozen),
-        cmocka_unit_test(sampling_goes_on),
-        cmocka_unit_test(statistics_tell_of_learning),
-        cmocka_unit_test(wrong_models_are_named),
-        cmocka_unit_test(every_bit_is_watched),
-        cmocka_unit_test(lies_are_refused),
-        cmocka_unit_test(wrong_tensors_are_refused),
-        cmocka_unit_test(states_of_a_fast_head),
-        cmocka_unit_test(columns_of_a_fast_head),
-        cmocka_unit_test(a_position_needs_its_keys),
-        cmocka_unit_test(files_that_are_none),
-        cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(goes_on_as_if_never_stopped), cmocka_unit_test(restored_sessions_rewind),
+        cmocka_unit_test(one_reading_ten_forks),       cmocka_unit_test(the_same_history_is_the_same_file),
+        cmocka_unit_test(size_does_not_grow),          cmocka_unit_test(a_note_goes_along),
+        cmocka_unit_test(frozen_stays_frozen),         cmocka_unit_test(sampling_goes_on),
+        cmocka_unit_test(statistics_tell_of_learning), cmocka_unit_test(wrong_models_are_named),
+        cmocka_unit_test(every_bit_is_watched),        cmocka_unit_test(lies_are_refused),
+        cmocka_unit_test(wrong_tensors_are_refused),   cmocka_unit_test(states_of_a_fast_head),
+        cmocka_unit_test(columns_of_a_fast_head),      cmocka_unit_test(a_position_needs_its_keys),
+        cmocka_unit_test(files_that_are_none),         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("state files", tests, NULL, NULL);
 }

@@ -30,6 +30,23 @@ static void report(const cli_command *command, const convert_options *options, c
     free(weights);
 }
 
+/* With what the model's directory says of chatting and sampling; it may be the one that is written. */
+static il_status save(cli_command *command, const il_model *model, const il_tokenizer *tokenizer, const char *out) {
+    enum { BYTES_MAX = 1 << 20 };
+    static const char name[] = "generation_config.json";
+    il_error *error = &command->error;
+    char *from = cli_format("%s/%s", command->model_dir, name), *to = cli_format("%s/%s", out, name), *text = NULL;
+    size_t bytes;
+    il_status status = cli_path_exists(from, NULL) ? cli_file_read(from, BYTES_MAX, &text, &bytes, error) : IL_OK;
+    if (!status) status = il_model_save_with(model, tokenizer, out, error);
+    if (!status && text) status = cli_path_write(to, text, bytes, error);
+    if (!status && tokenizer) status = il_chat_copy(tokenizer, il_model_config(model), command->model_dir, out, error);
+    free(text);
+    free(from);
+    free(to);
+    return status;
+}
+
 /* *usage: what --set asks for is a config that conversion cannot give. */
 static il_status convert(cli_command *command, const convert_options *options, int *usage) {
     il_error *error = &command->error;
@@ -49,7 +66,7 @@ static il_status convert(cli_command *command, const convert_options *options, i
         else if (!status)
             *usage = (status = il_model_convert(model, &config, &converted, error)) == IL_ERR_ARG;
     }
-    if (!status) status = il_model_save_with(converted, tokenizer, options->out, error);
+    if (!status) status = save(command, converted, tokenizer, options->out);
     if (!status) report(command, options, converted);
     il_tokenizer_close(tokenizer);
     il_model_unref(converted);

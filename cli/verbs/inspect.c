@@ -74,6 +74,37 @@ static json_t *tokenizer_object(const il_tokenizer *tokenizer) {
                      "eos", info.eos, "unk", info.unk);
 }
 
+static json_t *generation_object(const il_generation *generation) {
+    const il_sample_options *s = &generation->sampling;
+    json_t *stops = json_array();
+    for (int i = 0; i < generation->n_stops; i++) json_array_append_new(stops, json_integer(generation->stop[i]));
+    return json_pack("{s:f, s:i, s:f, s:f, s:f, s:o}", "temperature", (double)s->temperature, "top_k", s->top_k,
+                     "top_p", (double)s->top_p, "min_p", (double)s->min_p, "repeat_penalty", (double)s->repeat_penalty,
+                     "stops", stops);
+}
+
+/* How the model writes, and how it is talked to: the form of its chat template, or why there is none. */
+static il_status describe_writing(inspection *in, const char *dir, const il_config *config,
+                                  const il_tokenizer *tokenizer) {
+    il_generation generation;
+    il_chat *chat;
+    il_chat_info info = {.thinks = -1};
+    il_error why;
+    il_status status = il_generation_load(tokenizer, config, dir, &generation, &in->command->error);
+    if (status) return status;
+    set(in, "generation", generation_object(&generation));
+    if (il_chat_open(tokenizer, config, dir, NULL, &chat, &why)) {
+        set(in, "chat", json_pack("{s:n, s:o}", "template", "why", cli_json_string(why.message)));
+        return IL_OK;
+    }
+    il_chat_get_info(chat, &info);
+    set(in, "chat",
+        json_pack("{s:s, s:o, s:o}", "template", il_chat_form_name(info.form), "system", cli_json_string(info.system),
+                  "thinks", info.thinks < 0 ? json_null() : json_integer(info.thinks)));
+    il_chat_close(chat);
+    return IL_OK;
+}
+
 /* As the library reads it: no pipe, and not more than it takes. */
 static il_status read_progress(inspection *in, const char *path) {
     enum { BYTES_MAX = 1 << 20 };
@@ -111,6 +142,7 @@ static il_status inspect_model(inspection *in, const char *dir) {
     il_model_fingerprint(model, fingerprint);
     set(in, "fingerprint", json_string(fingerprint));
     set(in, "tokenizer", tokenizer ? tokenizer_object(tokenizer) : json_null());
+    if (tokenizer && !status) status = describe_writing(in, dir, il_model_config(model), tokenizer);
     for (size_t i = 0; i < il_model_tensor_count(model) && !status; i++) {
         il_tensor tensor;
         status = il_model_tensor_at(model, i, &tensor, error);

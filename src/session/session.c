@@ -4,10 +4,12 @@
 #include "session/mixed.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/fast_head.h"
 #include "model/lm_head.h"
 #include "model/mixer.h"
 #include <math.h>
+#include <string.h>
 
 void il_session_options_default(il_session_options *options) { *options = (il_session_options){0}; }
 
@@ -58,6 +60,7 @@ void il_session_close(il_session *session) {
     il_model *model = session->model;
     il_state_close(&session->state);
     il_mixed_close(session->mixed);
+    il_free(&model->engine->memory, session->note);
     il_free(&model->engine->memory, session);
     il_model_unref(model);
 }
@@ -67,12 +70,30 @@ il_status il_session_fork(const il_session *session, il_session **copy, il_error
     IL_TRY(il_session_open(session->model, &options, copy, error));
     il_status status = il_state_copy(&(*copy)->state, &session->state, error);
     if (session->mixed) il_mixed_copy((*copy)->mixed, session->mixed);
+    if (status == IL_OK) status = il_session_set_note(*copy, session->note, error);
     if (status != IL_OK) {
         il_session_close(*copy);
         *copy = NULL;
     }
     return status;
 }
+
+il_status il_session_set_note(il_session *session, const char *note, il_error *error) {
+    const il_allocator *memory = &session->model->engine->memory;
+    size_t bytes = note ? strlen(note) : 0;
+    char *copy = NULL;
+    for (size_t at = 0, length; at < bytes; at += length)
+        if (!(length = (size_t)il_utf8_length(note + at, bytes - at)))
+            return il_fail(error, IL_ERR_ARG, "the note is not UTF-8 at byte %zu", at);
+    if (bytes > IL_NOTE_BYTES_MAX)
+        return il_fail(error, IL_ERR_ARG, "a note of %zu bytes: at most %d are kept", bytes, IL_NOTE_BYTES_MAX);
+    if (note && !(copy = il_strdup(memory, note))) return il_fail(error, IL_ERR_NOMEM, "no memory for a note");
+    il_free(memory, session->note);
+    session->note = copy;
+    return IL_OK;
+}
+
+const char *il_session_note(const il_session *session) { return session->note; }
 
 uint64_t il_session_position(const il_session *session) { return session->state.position; }
 uint64_t il_session_rewind_limit(const il_session *session) { return il_state_rewind_limit(&session->state); }

@@ -18,6 +18,7 @@ struct il_session {
     atomic_int activity; /* IL_SESSION_... */
     uint64_t tokens_fed;
     struct il_mixed *mixed; /* mixed.h; NULL: the model alone predicts */
+    char *note;             /* NULL: none */
 };
 
 /* What the model says without the mix. */

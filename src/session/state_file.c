@@ -237,8 +237,10 @@ static il_status visit(const il_state *s, il_mixed *mixed, const entry *e, il_vi
 static const char *const keys[] = {"format", "version", "model", "position", "open_rows", "rewind_limit", "frozen"};
 enum { KEYS_HASHED = sizeof keys / sizeof *keys, VALUE_BYTES = 40, FINGERPRINT_BYTES = IL_HEX128_BYTES };
 
-static void hash_metadata(XXH3_state_t *hash, const il_st_pair *pairs) {
-    for (size_t i = 0; i < KEYS_HASHED; i++) {
+static const char NOTE[] = "note"; /* the last of what is hashed, where there is one */
+
+static void hash_metadata(XXH3_state_t *hash, const il_st_pair *pairs, size_t n) {
+    for (size_t i = 0; i < n; i++) {
         XXH3_128bits_update(hash, pairs[i].key, strlen(pairs[i].key) + 1);
         XXH3_128bits_update(hash, pairs[i].value, strlen(pairs[i].value) + 1);
     }
@@ -290,7 +292,8 @@ typedef struct picture {
     il_mixed *mixed;
     plan plan;
     char model[FINGERPRINT_BYTES], checksum[FINGERPRINT_BYTES], numbers[3][VALUE_BYTES];
-    il_st_pair metadata[KEYS_HASHED + 1];
+    il_st_pair metadata[KEYS_HASHED + 2];
+    size_t n_hashed; /* of the metadata; behind them is the checksum */
 } picture;
 
 static il_status take_picture(const il_session *session, picture *p, il_error *error) {
@@ -305,7 +308,9 @@ static il_status take_picture(const il_session *session, picture *p, il_error *e
     const char *const values[KEYS_HASHED] = {
         FORMAT, VERSION, p->model, p->numbers[0], p->numbers[1], p->numbers[2], p->state.frozen ? "1" : "0"};
     for (size_t i = 0; i < KEYS_HASHED; i++) p->metadata[i] = (il_st_pair){keys[i], values[i]};
-    p->metadata[KEYS_HASHED] = (il_st_pair){"checksum", p->checksum};
+    p->n_hashed = KEYS_HASHED;
+    if (session->note) p->metadata[p->n_hashed++] = (il_st_pair){NOTE, session->note};
+    p->metadata[p->n_hashed] = (il_st_pair){"checksum", p->checksum};
     outline o = {.extent = {position, p->state.oldest, p->state.frozen}, .mixed = p->mixed != NULL};
     if (p->state.fast.owners) {
         o.owned = il_fast_head_owned(&p->state, mini_batch_of(&p->state));
@@ -320,7 +325,7 @@ static il_status sum_up(picture *p, writing *w) {
     il_status status = IL_OK;
     XXH3_INITSTATE(&hash);
     XXH3_128bits_reset(&hash);
-    hash_metadata(&hash, p->metadata);
+    hash_metadata(&hash, p->metadata, p->n_hashed);
     w->hash = &hash;
     for (size_t i = 0; i < p->plan.n && !status; i++) {
         const il_st_item *item = &p->plan.items[i];
@@ -373,7 +378,7 @@ il_status il_session_write_to(const il_session *session, il_write write, void *u
     w.user = user;
     if (!status)
         status =
-            il_st_header(memory, "state", p.plan.items, p.plan.n, p.metadata, KEYS_HASHED + 1, &header, &bytes, error);
+            il_st_header(memory, "state", p.plan.items, p.plan.n, p.metadata, p.n_hashed + 1, &header, &bytes, error);
     if (!status) status = put(&w, header, bytes);
     for (size_t i = 0; i < p.plan.n && !status; i++) status = visit(&p.state, p.mixed, &p.plan.entries[i], &w.visitor);
     il_free(memory, header);
@@ -431,7 +436,9 @@ static il_status read_number(const char *path, const il_st *st, const char *key,
 }
 
 il_status il_state_file_checksum(const char *path, const il_st *st, char hex[FINGERPRINT_BYTES], il_error *error) {
-    il_st_pair metadata[KEYS_HASHED];
+    il_st_pair metadata[KEYS_HASHED + 1];
+    size_t n_hashed = KEYS_HASHED;
+    const char *note = il_st_meta(st, NOTE);
     const char *format = il_st_meta(st, "format");
     if (!format || strcmp(format, FORMAT) != 0)
         return il_fail(error, IL_ERR_FORMAT,
@@ -446,7 +453,8 @@ il_status il_state_file_checksum(const char *path, const il_st *st, char hex[FIN
     XXH3_state_t hash;
     XXH3_INITSTATE(&hash);
     XXH3_128bits_reset(&hash);
-    hash_metadata(&hash, metadata);
+    if (note) metadata[n_hashed++] = (il_st_pair){NOTE, note};
+    hash_metadata(&hash, metadata, n_hashed);
     for (size_t i = 0; i < st->n; i++) { /* sorted by name, as they were written */
         const il_st_tensor *t = &st->tensors[i];
         hash_shape(&hash, t->name, t->rank, t->shape);
@@ -624,6 +632,7 @@ static il_status load_tensors(il_model *model, const record *r, const il_st *st,
         else
             status = il_fail(error, IL_ERR_FORMAT, "%s: tensor mix holds what no mix can have learned", r->path);
     }
+    if (!status) status = il_session_set_note(*session, il_st_meta(st, NOTE), error);
     if (status) {
         il_session_close(*session);
         *session = NULL;
