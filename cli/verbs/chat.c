@@ -16,7 +16,7 @@
 #define QUOTES "\"\"\""
 
 typedef struct chat_options {
-    const char *model, *template, *system, *prompt, *load, *save, *think;
+    const char *model, *dtype, *template, *system, *prompt, *load, *save, *think;
     uint64_t tokens_max;
     cli_sampling sampling;
 } chat_options;
@@ -193,6 +193,7 @@ int verb_chat(int argc, char **argv) {
     chat_options options = {.tokens_max = 4096};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
+        CLI_DTYPE(&options.dtype),
         ARG("--template", ARG_CHOICE, &options.template, "{chatml,llama3,llama2,plain}",
             "how turns are written (default: as the chat template in the model's directory does)"),
         ARG("--system", ARG_TEXT, &options.system, "TEXT", "a system message (default: the template's, if it has one)"),
@@ -221,6 +222,7 @@ int verb_chat(int argc, char **argv) {
     cli_console_open(&c.console);
     cli_conversation_open(&c.conversation);
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = options.dtype;
     if (!status) status = run(&c, &options);
     cli_conversation_close(&c.conversation);
     cli_writing_close(&c.writing);
