@@ -442,6 +442,20 @@ static void what_no_type_says_is_written_as_ours(void **state) {
     written_as(&c, "ttt");
 }
 
+/* With a fast head any model has mini-batches. */
+static void attention_with_a_fast_head(void **state) {
+    il_config c;
+    (void)state;
+    read_ok("{" SMALL "\"fast_head_size\":4,\"mini_batch_size\":8}", &c);
+    assert_int_equal(c.mini_batch, 8);
+    written_as(&c, "llama");
+    c.mini_batch = 16;
+    char *text = text_of(&c);
+    assert_null(strstr(text, "mini_batch_size"));
+    free(text);
+    refused("{" SMALL "\"mini_batch_size\":8}", "mini_batch_size: is not a key of a model of type llama");
+}
+
 static void keys_are_set_one_by_one(void **state) {
     il_config c;
     il_error error;
@@ -474,7 +488,7 @@ int main(void) {
         cmocka_unit_test(every_part_reads_back),       cmocka_unit_test(layers_follow_the_interval_or_the_list),
         cmocka_unit_test(ties_are_said_on_two_levels), cmocka_unit_test(what_is_beside_the_text_is_read_too),
         cmocka_unit_test(what_is_not_done_is_named),   cmocka_unit_test(what_no_type_says_is_written_as_ours),
-        cmocka_unit_test(keys_are_set_one_by_one),
+        cmocka_unit_test(attention_with_a_fast_head),  cmocka_unit_test(keys_are_set_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -139,6 +139,40 @@ static void numbers_that_do_not_fit_are_named(void **state) {
     }
 }
 
+/* Neither saving nor another fast head makes a copy of weights that are not fp32. */
+static void weights_are_held_once(void **state) {
+    il_model *small, *fast;
+    il_error error;
+    char hex[33], again[33];
+    (void)state;
+    char *dir = support_folder_make();
+    il_config config = lively_config(IL_MIXER_SELF_ATTENTION, 8);
+    config.vocab_size = 60000;
+    il_model *model = lively_model(engine, &config, 5);
+    config.weights = IL_WEIGHTS_INT8;
+    assert_ok(il_model_convert(model, &config, &small, &error), error);
+    il_model_unref(model);
+    size_t before = atomic_load(&counter.live_bytes);
+    assert_true(small->lp_bytes > 2500000);
+    atomic_store(&counter.peak_bytes, before);
+    assert_ok(il_model_save(small, dir, &error), error);
+    assert_true(atomic_load(&counter.peak_bytes) - before < 500000);
+    config.fast_head_size = 4;
+    atomic_store(&counter.peak_bytes, before);
+    assert_ok(il_model_convert(small, &config, &fast, &error), error);
+    assert_true(atomic_load(&counter.peak_bytes) - before < 100000);
+    il_model_fingerprint(fast, hex);
+    expect_fingerprint(fast, small, 0);
+    il_model_unref(small); /* the weights stay as long as one of them needs them */
+    assert_ok(il_model_save(fast, dir, &error), error);
+    il_model_unref(fast);
+    assert_ok(il_model_load(engine, dir, &fast, &error), error);
+    il_model_fingerprint(fast, again);
+    assert_string_equal(hex, again);
+    il_model_unref(fast);
+    support_folder_remove(dir);
+}
+
 /* ---- files of others ---- */
 
 /* A small model of type qwen3_5_text. */
@@ -265,6 +299,30 @@ static void names_of_others_are_checked_too(void **state) {
     unpublish(p);
 }
 
+/* Whatever type it is loaded into, by the name that it has in the file. */
+static void numbers_that_are_none_are_named(void **state) {
+    il_error error;
+    (void)state;
+    published *p = publish();
+    const il_table *table = &p->model->table;
+    size_t matrix = (size_t)(il_table_find(table, "model.layers.1.mlp.down_proj.weight") - table->entries);
+    size_t vector = (size_t)(il_table_find(table, "model.norm.weight") - table->entries);
+    for (int i = 0; i < 2 * (TYPES + 1); i++) {
+        il_load_options options = {.weights = i / 2 - 1};
+        size_t at = i % 2 ? matrix : vector;
+        char says[200];
+        il_model *model;
+        uint16_t kept = p->halves[at][13];
+        p->halves[at][13] = 0x7fc0;
+        support_write_items(p->dir, "model.safetensors", p->items, p->n);
+        snprintf(says, sizeof says, "tensor %s: element 13 is ", p->names[at]);
+        assert_fails(il_model_load_as(engine, p->dir, &options, &model, &error), IL_ERR_NONFINITE, error, says);
+        assert_null(model);
+        p->halves[at][13] = kept;
+    }
+    unpublish(p);
+}
+
 /* The index says what is where; files of images alone are not even opened. */
 static void an_index_of_a_model_that_sees(void **state) {
     char index[40000] = "{\"weight_map\":{";
@@ -312,7 +370,9 @@ int main(void) {
         cmocka_unit_test(any_type_into_any_type),
         cmocka_unit_test(options_are_checked),
         cmocka_unit_test(numbers_that_do_not_fit_are_named),
+        cmocka_unit_test(weights_are_held_once),
         cmocka_unit_test(a_model_that_sees),
+        cmocka_unit_test(numbers_that_are_none_are_named),
         cmocka_unit_test(names_of_others_are_checked_too),
         cmocka_unit_test(an_index_of_a_model_that_sees),
         cmocka_unit_test(one_file_of_any_name),

@@ -136,8 +136,8 @@ void il_family_defaults(const il_family *family, il_config *config) {
 int il_family_may_have(const il_family *family, const il_field *field) {
     switch (field->of) {
     case IL_OF_ALL:
+    case IL_OF_LEARNERS: /* any, with a fast head */
     case IL_OF_ATTENTION: return 1;
-    case IL_OF_LEARNERS:
     case IL_OF_DELTA: return family->mixer != IL_MIXER_SELF_ATTENTION;
     case IL_OF_TTT: return il_mixer_is_ttt(family->mixer);
     case IL_OF_OWN_ATTENTION:
@@ -146,11 +146,15 @@ int il_family_may_have(const il_family *family, const il_field *field) {
     return 0;
 }
 
+int il_config_learns(const il_config *config) {
+    return config->mixer != IL_MIXER_SELF_ATTENTION && config->mixer != IL_MIXER_SLIDING_ATTENTION;
+}
+
 int il_config_has(const il_config *config, const il_field *field) {
     switch (field->of) {
     case IL_OF_ALL:
     case IL_OF_OWN: return 1;
-    case IL_OF_LEARNERS: return config->mixer != IL_MIXER_SELF_ATTENTION && config->mixer != IL_MIXER_SLIDING_ATTENTION;
+    case IL_OF_LEARNERS: return il_config_learns(config) || config->fast_head_size > 0;
     case IL_OF_TTT: return il_mixer_is_ttt(config->mixer);
     case IL_OF_DELTA: return il_config_layers_of(config, IL_MIXER_GATED_DELTA) > 0;
     case IL_OF_ATTENTION:

@@ -14,7 +14,7 @@ typedef enum il_field_kind { IL_FIELD_INT, IL_FIELD_BOOL, IL_FIELD_TOKEN, IL_FIE
 /* Which models a key is about. */
 typedef enum il_field_of {
     IL_OF_ALL,
-    IL_OF_LEARNERS,  /* those with a layer that learns */
+    IL_OF_LEARNERS,  /* those with a layer or a head that learns */
     IL_OF_TTT,       /* that has TTT */
     IL_OF_DELTA,     /* that has the gated delta rule */
     IL_OF_ATTENTION, /* that has attention */
@@ -69,6 +69,8 @@ int il_config_has(const il_config *config, const il_field *field);
 /* Numbers that say what their absence says become 0: head_width, kv_heads, rotary_width, and what belongs to another
  * rope_scaling. */
 void il_config_normalize(il_config *config);
+/* Whether a layer learns while it reads. */
+int il_config_learns(const il_config *config);
 /* Whether the layers have attention, of any kind. */
 int il_config_attends(const il_config *config);
 

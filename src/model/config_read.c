@@ -315,7 +315,9 @@ static il_status check_key(const char *path, const il_family *family, const char
     if (known) return IL_OK;
     if (f && il_family_may_have(family, f)) {
         int attention = f->of == IL_OF_ATTENTION || f->of == IL_OF_OWN_ATTENTION;
-        if (!family->is_own || il_config_has(config, f) || (attention && !il_field_value(config, f))) return IL_OK;
+        if ((!family->is_own && f->of != IL_OF_LEARNERS) || il_config_has(config, f) ||
+            (attention && !il_field_value(config, f)))
+            return IL_OK;
         if (attention)
             return il_fail(error, IL_ERR_UNSUPPORTED, IL_WHERE "is of attention, which no layer has",
                            IL_WHERE_ARGS(path, key));
@@ -427,7 +429,7 @@ il_status il_config_load(il_engine *engine, const char *dir, il_config *config, 
 static il_status set_key(il_config *config, const char *key, json_t *value, il_error *error) {
     const il_field *f = il_field_find(key);
     const il_family *own = il_family_own(config->mixer);
-    if (f && il_family_may_have(own, f)) {
+    if (f && il_family_may_have(own, f) && (f->of != IL_OF_LEARNERS || il_config_has(config, f))) {
         if (f->of == IL_OF_ATTENTION && json_is_null(value)) il_field_set(config, f, 0);
         return set_field(NULL, f, value, config, error);
     }

@@ -118,6 +118,7 @@ static int is_written(const il_family *family, const il_config *config, const il
     if (f->at == offsetof(il_config, max_positions)) return 0; /* at the end */
     if (f->at == offsetof(il_config, fast_head_tokens) && *value == 0) return 0;
     if (strncmp(f->key, "fast_head", 9) == 0) return config->fast_head_size > 0; /* unknown to other software */
+    if (f->of == IL_OF_LEARNERS && !il_config_learns(config)) return *value != f->absent[family->column];
     if (f->at == offsetof(il_config, delta_learned_start) || f->of == IL_OF_OWN) return *value != 0;
     if (f->at == offsetof(il_config, attention_output_bias)) return *value != config->attention_bias;
     if (f->of == IL_OF_OWN_ATTENTION) return *value != 0;
