@@ -1,8 +1,10 @@
-/* fuzz_completions.c: any bytes as the body of POST /v1/completions. What is taken keeps to the limits and answers can
+/* fuzz_completions.c: any bytes as the body of POST /v1/completions, and with messages in it of POST
+ * /v1/chat/completions. What is taken keeps to the limits and answers can
  * be made of it; what is refused says why, in an answer that is JSON. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "chat.h"
 #include "choice.h"
 #include "completions.h"
 #include "names.h"
@@ -14,8 +16,12 @@ static void must(int truth) {
 }
 
 enum { VOCAB = 258 };
-static const completion_limits limits = {
-    .prompt_tokens_max = 64, .tokens_max = 8, .n_max = 4, .tokens_default = 3, .vocab_size = VOCAB};
+static const completion_limits limits = {.prompt_tokens_max = 64,
+                                         .tokens_max = 8,
+                                         .n_max = 4,
+                                         .tokens_default = 3,
+                                         .chat_tokens_default = 4,
+                                         .vocab_size = VOCAB};
 
 /* Any tokens, and the answer is text. */
 static void answer(const completion_request *r, const names *n, const completion_prompt *prompt) {
@@ -36,9 +42,10 @@ static void answer(const completion_request *r, const names *n, const completion
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
-    static il_engine *engine; /* these three for the whole run */
+    static il_engine *engine; /* these four for the whole run */
     static il_tokenizer *tokenizer;
     static names known;
+    static il_chat *chat;
     if (!engine) {
         il_engine_options options;
         il_config config;
@@ -48,13 +55,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         must(il_tokenizer_load(engine, "bytes", &tokenizer, NULL) == IL_OK);
         must(il_config_preset("tiny", "ttt_linear", NULL, &config, NULL) == IL_OK);
         config.vocab_size = VOCAB;
-        names_open(&known, tokenizer, &config);
+        names_open(&known, tokenizer, &config, &(il_generation){.stop = {257}, .n_stops = 1});
+        must(il_chat_open(tokenizer, &config, "no such folder", "plain", &chat, NULL) == IL_OK);
     }
     problem p = {0};
     completion_request r = {0};
     json_t *body = json_body((const char *)data, bytes, 1000, &p);
-    int taken = body && completion_model(body, "m", &p) && completion_parse(body, &limits, &r, &p) &&
-                completion_encode(&r, tokenizer, known.bos, &limits, &p);
+    completion_kind kind = body && json_field(body, "messages") ? COMPLETION_CHAT : COMPLETION_TEXT;
+    int taken = body && completion_model(body, "m", &p) && completion_parse(body, kind, &limits, &r, &p) &&
+                (kind == COMPLETION_CHAT ? chat_prompt(body, chat, &limits, &r, &p)
+                                         : completion_encode(&r, tokenizer, known.bos, &limits, &p));
     must(taken == !p.status);
     if (taken) {
         size_t tokens = 0;

@@ -1,6 +1,7 @@
 /* answer.c: how the answers of /v1/completions look, whole and streamed. */
-#include "job.h"
+#include "answer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,26 +28,31 @@ static void add_name(const choice *c, int32_t token, text *name) {
     names_token(c->names, token, c->scratch, name);
 }
 
-/* The likeliest tokens at a place, and the one that stands there. Two tokens may have one name: the likelier stays. */
+size_t answer_tops(const choice *c, size_t record, choice_top *tops) {
+    const choice_record *r = &c->records[record];
+    size_t n = (size_t)c->request->logprobs;
+    if (n) memcpy(tops, c->tops + record * n, n * sizeof *tops);
+    for (size_t i = 0; i < n; i++)
+        if (tops[i].token == r->token) return n;
+    tops[n] = (choice_top){r->token, r->logprob};
+    return n + 1;
+}
+
+/* As an object, in which two tokens may have one name: the likelier stays. */
 static void add_tops(const choice *c, size_t at, text *name, text *t) {
-    const choice_record *r = &c->records[at];
     choice_top tops[COMPLETION_TOP_MAX + 1];
     text printed[COMPLETION_TOP_MAX + 1] = {0};
-    size_t n = (size_t)c->request->logprobs, own = n;
-    if (r->logprob != r->logprob) { /* nothing predicts it */
+    if (isnan(c->records[at].logprob)) { /* nothing predicts it */
         text_say(t, "null");
         return;
     }
-    if (n) memcpy(tops, c->tops + at * n, n * sizeof *tops);
-    for (size_t i = 0; i < n; i++)
-        if (tops[i].token == r->token) own = i;
-    if (own == n) tops[n++] = (choice_top){r->token, r->logprob};
+    size_t n = answer_tops(c, at, tops), n_printed = 0;
     text_say(t, "{");
-    for (size_t i = 0, n_printed = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++) {
         int again = 0;
         add_name(c, tops[i].token, name);
-        for (size_t j = 0; j < i && !again; j++)
-            again = printed[j].bytes == name->bytes && !memcmp(printed[j].data, name->data, name->bytes);
+        for (size_t k = 0; k < i && !again; k++)
+            again = printed[k].bytes == name->bytes && !memcmp(printed[k].data, name->data, name->bytes);
         text_add(&printed[i], name->data, name->bytes);
         if (again) continue;
         if (n_printed++) text_say(t, ",");
@@ -87,14 +93,14 @@ static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
     text_free(&name);
 }
 
-static void add_ids(const char *field, const int32_t *ids, size_t n, text *t) {
+void answer_ids(const char *field, const int32_t *ids, size_t n, text *t) {
     text_print(t, ",\"%s\":[", field);
     for (size_t i = 0; i < n; i++) text_print(t, i ? ",%d" : "%d", ids[i]);
     text_say(t, "]");
 }
 
-static void add_finish(const choice *c, text *t) {
-    if (!c->finish) {
+void answer_finish(const choice *c, int ended, text *t) {
+    if (!ended) {
         text_say(t, ",\"finish_reason\":null,\"stop_reason\":null");
         return;
     }
@@ -107,14 +113,32 @@ static void add_finish(const choice *c, text *t) {
         text_say(t, "null");
 }
 
-static void add_head(const job *j, text *t) {
-    text_print(t, "{\"id\":\"%s\",\"object\":\"text_completion\",\"created\":%lld,\"model\":", j->id, j->created);
+void answer_head(const job *j, const char *object, text *t) {
+    text_print(t, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", j->id, object, j->created);
     text_quote(t, j->model, strlen(j->model));
     text_print(t, ",\"system_fingerprint\":\"%s\",\"choices\":[", j->fingerprint);
 }
 
+void answer_tail(const job *j, int with_usage, text *t) {
+    text_say(t, "],\"usage\":");
+    if (with_usage)
+        job_usage(j, t);
+    else
+        text_say(t, "null");
+    text_say(t, "}");
+}
+
+void answer_usage(const job *j, const char *object, text *t) {
+    text_say(t, "data: ");
+    answer_head(j, object, t);
+    answer_tail(j, 1, t);
+    text_say(t, "\n\n");
+}
+
+static const char object[] = "text_completion";
+
 static void whole(const job *j, text *t) {
-    add_head(j, t);
+    answer_head(j, object, t);
     for (size_t i = 0; i < j->n_choices; i++) {
         const choice *c = &j->choices[i];
         const il_tokens *prompt = &j->request.prompts[i / (size_t)j->request.n].tokens;
@@ -123,47 +147,32 @@ static void whole(const job *j, text *t) {
         text_say(t, ",\"logprobs\":");
         add_logprobs(c, 0, c->n_records, t);
         if (j->request.return_tokens) {
-            add_ids("prompt_token_ids", prompt->ids, prompt->n, t);
-            add_ids("token_ids", c->tokens, c->n, t);
+            answer_ids("prompt_token_ids", prompt->ids, prompt->n, t);
+            answer_ids("token_ids", c->tokens, c->n, t);
         }
-        add_finish(c, t);
+        answer_finish(c, 1, t);
         text_say(t, "}");
     }
-    text_say(t, "],\"usage\":");
-    job_usage(j, t);
-    text_say(t, "}");
+    answer_tail(j, 1, t);
 }
 
 static void piece(job *j, size_t index, text *t) {
     choice *c = &j->choices[index];
     if (!choice_has_news(c)) return;
     text_say(t, "data: ");
-    add_head(j, t);
+    answer_head(j, object, t);
     text_print(t, "{\"index\":%zu,\"text\":", index);
     text_quote(t, c->text.data + c->sent, c->safe - c->sent);
     text_say(t, ",\"logprobs\":");
     add_logprobs(c, c->records_sent, c->n_records, t);
-    if (j->request.return_tokens) {
-        add_ids("token_ids", c->tokens + c->tokens_sent, c->n - c->tokens_sent, t);
-        c->tokens_sent = c->n;
-    }
-    add_finish(c, t);
-    text_say(t, "}],\"usage\":");
-    if (j->request.usage_always)
-        job_usage(j, t);
-    else
-        text_say(t, "null");
-    text_say(t, "}\n\n");
-    c->sent = c->safe;
-    c->records_sent = c->n_records;
+    if (j->request.return_tokens) answer_ids("token_ids", c->tokens + c->tokens_sent, c->n - c->tokens_sent, t);
+    answer_finish(c, c->finish != NULL, t);
+    text_say(t, "}");
+    answer_tail(j, j->request.usage_always, t);
+    text_say(t, "\n\n");
+    choice_sent(c);
 }
 
-static void usage(const job *j, text *t) {
-    text_say(t, "data: ");
-    add_head(j, t);
-    text_say(t, "],\"usage\":");
-    job_usage(j, t);
-    text_say(t, "}\n\n");
-}
+static void usage(const job *j, text *t) { answer_usage(j, object, t); }
 
 const job_form answer_completion = {whole, piece, usage};

@@ -125,7 +125,7 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
     }
     for (size_t i = 0; i < r->n_stop_tokens; i++)
         if (token == r->stop_tokens[i]) c->stop_token = token;
-    if (c->stop_token >= 0 || (names_is_end(c->names, token) && !r->ignore_eos)) {
+    if (c->stop_token >= 0 || (il_generation_stops(&c->names->generation, token) && !r->ignore_eos)) {
         choice_finish(c, "stop");
         return;
     }
@@ -141,4 +141,11 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
 
 int choice_has_news(const choice *c) {
     return c->finish || c->safe > c->sent || (c->request->logprobs >= 0 && c->n_records > c->records_sent);
+}
+
+void choice_sent(choice *c) {
+    c->sent = c->safe;
+    c->records_sent = c->n_records;
+    c->tokens_sent = c->n;
+    c->begun = 1;
 }

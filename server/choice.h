@@ -30,6 +30,7 @@ typedef struct choice {
     choice_record *records; /* [n_records] of logprobs: the prompt's with echo, and the answer's */
     choice_top *tops;       /* [n_records, request->logprobs] from the likeliest on */
     size_t n_records, records_sent, tokens_sent;
+    int begun;          /* something was sent */
     const char *finish; /* "length" or "stop"; NULL: it goes on */
     int stop;           /* which stop string ended it; -1: none did */
     int32_t stop_token; /* which of stop_token_ids did; -1 */
@@ -50,5 +51,7 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
 void choice_finish(choice *c, const char *why);
 /* Whether there is something that can be sent. */
 int choice_has_news(const choice *c);
+/* All there is was sent. */
+void choice_sent(choice *c);
 
 #endif

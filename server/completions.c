@@ -8,8 +8,8 @@
 
 /* Fields that are read here. */
 static const char *const known[] = {
-    "model", "prompt", "n", "best_of", "echo", "stream", "stream_options", "logprobs", "max_tokens",
-    "max_completion_tokens", "max_output_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p",
+    "model", "messages", "top_logprobs", "prompt", "n", "best_of", "echo", "stream", "stream_options", "logprobs",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p",
     "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed", "stop", "stop_token_ids",
     "include_stop_str_in_output", "ignore_eos", "logit_bias", "add_special_tokens", "return_token_ids",
     /* what has no effect on an answer */
@@ -248,9 +248,10 @@ static void parse_sampling(const json_t *body, const completion_limits *limits, 
     r->frequency_penalty = (float)frequency;
 }
 
-static void parse_lengths(const json_t *body, const completion_limits *limits, completion_request *r, problem *p) {
+static void parse_lengths(const json_t *body, completion_kind kind, const completion_limits *limits,
+                          completion_request *r, problem *p) {
     static const char *const names[] = {"max_output_tokens", "max_completion_tokens", "max_tokens"};
-    int64_t most = limits->tokens_default, least = 0;
+    int64_t most = kind == COMPLETION_CHAT ? limits->chat_tokens_default : limits->tokens_default, least = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         json_integer_field(body, names[i], 0, INT32_MAX, &most, p);
     r->tokens_max = most < limits->tokens_max ? (int)most : limits->tokens_max;
@@ -270,23 +271,39 @@ static void parse_stream(const json_t *body, completion_request *r, problem *p) 
     json_flag_field(options, "continuous_usage_stats", &r->usage_always, p);
 }
 
-int completion_parse(const json_t *body, const completion_limits *limits, completion_request *r, problem *p) {
-    int64_t n = 1, logprobs = -1;
+/* How many of the likeliest tokens: a number, or with chats whether and a number. */
+static int parse_logprobs(const json_t *body, completion_kind kind, problem *p) {
+    int64_t most = -1;
+    int wanted = 0;
+    if (kind == COMPLETION_TEXT) {
+        json_integer_field(body, "logprobs", 0, COMPLETION_TOP_MAX, &most, p);
+        return (int)most;
+    }
+    most = 0;
+    json_flag_field(body, "logprobs", &wanted, p);
+    json_integer_field(body, "top_logprobs", 0, COMPLETION_TOP_MAX, &most, p);
+    if (most && !wanted) problem_set(p, 400, "invalid_value", "top_logprobs", "top_logprobs needs \"logprobs\": true");
+    return wanted ? (int)most : -1;
+}
+
+int completion_parse(const json_t *body, completion_kind kind, const completion_limits *limits, completion_request *r,
+                     problem *p) {
+    int64_t n = 1;
     *r = (completion_request){.special = 1};
     json_integer_field(body, "n", 1, limits->n_max, &n, p);
-    json_integer_field(body, "logprobs", 0, COMPLETION_TOP_MAX, &logprobs, p);
     r->n = (int)n;
-    r->logprobs = (int)logprobs;
-    json_flag_field(body, "echo", &r->echo, p);
+    r->logprobs = parse_logprobs(body, kind, p);
+    if (kind == COMPLETION_TEXT) json_flag_field(body, "echo", &r->echo, p);
     json_flag_field(body, "ignore_eos", &r->ignore_eos, p);
     json_flag_field(body, "include_stop_str_in_output", &r->include_stop, p);
     json_flag_field(body, "add_special_tokens", &r->special, p);
     json_flag_field(body, "return_token_ids", &r->return_tokens, p);
     parse_stream(body, r, p);
-    parse_lengths(body, limits, r, p);
+    parse_lengths(body, kind, limits, r, p);
     parse_sampling(body, limits, r, p);
-    if (p->status || !refuse_unsupported(body, r, p) || !parse_prompts(body, limits, r, p) ||
-        !parse_stops(body, limits, r, p) || !parse_biases(body, limits, r, p))
+    if (p->status || !refuse_unsupported(body, r, p) ||
+        (kind == COMPLETION_TEXT && !parse_prompts(body, limits, r, p)) || !parse_stops(body, limits, r, p) ||
+        !parse_biases(body, limits, r, p))
         return 0;
     if (r->n_prompts * (size_t)r->n > COMPLETION_CHOICES_MAX)
         return problem_set(p, 400, "invalid_value", "n", "n: %zu prompts with %d answers each are more than %d",

@@ -1,4 +1,5 @@
-/* completions.h: the body of POST /v1/completions as a request: every field checked, its text as tokens. Knows no
+/* completions.h: the body of POST /v1/completions, and all but the messages of POST /v1/chat/completions, as a
+ * request: every field checked, its text as tokens. Knows no
  * model's state and no HTTP. */
 #ifndef SERVER_COMPLETIONS_H
 #define SERVER_COMPLETIONS_H
@@ -18,10 +19,10 @@ enum {
 
 /* What a server allows. */
 typedef struct completion_limits {
-    size_t prompt_tokens_max; /* of all prompts of a request */
-    int tokens_max;           /* of an answer; who asks for more gets so many */
-    int n_max;                /* choices of one prompt */
-    int tokens_default;
+    size_t prompt_tokens_max;                /* of all prompts of a request */
+    int tokens_max;                          /* of an answer; who asks for more gets so many */
+    int n_max;                               /* choices of one prompt */
+    int tokens_default, chat_tokens_default; /* of an answer that says nothing of it */
     int vocab_size;
 } completion_limits;
 
@@ -59,8 +60,11 @@ typedef struct completion_request {
     char ignored[COMPLETION_IGNORED_MAX]; /* names of fields that mean nothing here, with commas between them */
 } completion_request;
 
+typedef enum completion_kind { COMPLETION_TEXT, COMPLETION_CHAT } completion_kind;
+
 /* Reads the fields of body, which must stay until completion_encode. Free the request even after a problem. */
-int completion_parse(const json_t *body, const completion_limits *limits, completion_request *request, problem *p);
+int completion_parse(const json_t *body, completion_kind kind, const completion_limits *limits,
+                     completion_request *request, problem *p);
 /* Turns the prompts that are text into tokens, with the one that begins a text in front (bos, -1: none) unless the
  * request says otherwise. */
 int completion_encode(completion_request *request, const il_tokenizer *tokenizer, int bos,

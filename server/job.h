@@ -36,6 +36,4 @@ void job_free(job *j);
 /* Tokens read and answered so far. */
 void job_usage(const job *j, text *t);
 
-extern const job_form answer_completion;
-
 #endif

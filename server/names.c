@@ -28,28 +28,32 @@ static void name_control(const names *n, const char *kind, int token, const char
     }
 }
 
-void names_open(names *n, const il_tokenizer *tokenizer, const il_config *config) {
+void names_open(names *n, const il_tokenizer *tokenizer, const il_config *config, const il_generation *generation) {
     il_tokenizer_info info;
     il_tokenizer_get_info(tokenizer, &info);
     *n = (names){.tokenizer = tokenizer,
                  .vocab_size = info.vocab_size,
                  .bos = il_tokenizer_bos(tokenizer, config),
                  .eos = info.eos >= 0 ? info.eos : config->eos_token,
-                 .config_eos = config->eos_token,
+                 .generation = *generation,
                  .piece_bytes_max = il_tokenizer_piece_bytes_max(tokenizer)};
     name_control(n, info.kind, n->bos, "<s>", n->bos_name);
     name_control(n, info.kind, n->eos, "</s>", n->eos_name);
 }
 
-int names_is_end(const names *n, int32_t token) { return token == n->eos || token == n->config_eos; }
+size_t names_bytes(const names *n, int32_t token, char *scratch) {
+    il_decoder decoder = {.started = 1, .form = IL_DECODE_EXACT};
+    size_t bytes;
+    if (token < 0 || token >= n->vocab_size ||
+        il_tokenizer_decode(n->tokenizer, &decoder, token, scratch, n->piece_bytes_max, &bytes, NULL))
+        return 0;
+    return bytes;
+}
 
 void names_token(const names *n, int32_t token, char *scratch, text *t) {
-    il_decoder decoder = {.started = 1, .form = IL_DECODE_EXACT};
-    size_t bytes = 0, whole = 0;
+    size_t whole = 0;
     const char *control = token < 0 ? "" : token == n->eos ? n->eos_name : token == n->bos ? n->bos_name : "";
-    if (!control[0] && token >= 0 && token < n->vocab_size &&
-        il_tokenizer_decode(n->tokenizer, &decoder, token, scratch, n->piece_bytes_max, &bytes, NULL))
-        bytes = 0;
+    size_t bytes = control[0] ? 0 : names_bytes(n, token, scratch);
     while (whole < bytes) {
         size_t length = text_character(scratch + whole, bytes - whole);
         if (!length) break;

@@ -29,6 +29,7 @@ typedef struct sequence {
     const il_tokens *prompt;
     size_t fed;    /* tokens of the prompt */
     int32_t token; /* to be fed, once all but the last one of the prompt were; -1 before */
+    double spoke;  /* when it gave its last token */
     int forks;     /* more answers to the same prompt, which will go on from copies of this session */
 } sequence;
 
@@ -40,12 +41,14 @@ struct scheduler {
     job *jobs;   /* in the order they came */
     float *rows; /* [streams_max + prompt_rows, vocab_size] */
     size_t prompt_rows;
-    il_feed *feeds;      /* [streams_max] */
-    sequence **fed;      /* [streams_max], whose they are */
-    float *scratch;      /* [vocab_size] */
-    unsigned char *seen; /* [vocab_size], 0 */
-    size_t predicted;    /* tokens of answers in this step */
-    int piece;           /* tokens of prompts in a step, by how long the last ones took */
+    il_feed *feeds;                        /* [streams_max] */
+    sequence **fed;                        /* [streams_max], whose they are */
+    float *scratch;                        /* [vocab_size] */
+    unsigned char *seen;                   /* [vocab_size], 0 */
+    size_t predicted;                      /* tokens of answers in this step */
+    double time;                           /* of this step's end */
+    histogram first_token, between_tokens; /* copied to stats at the end of a step */
+    int piece;                             /* tokens of prompts in a step, by how long the last ones took */
     text out;
 
     pthread_t thread;
@@ -105,6 +108,7 @@ static void end_job(scheduler *s, job *j) {
     pthread_mutex_lock(&s->lock);
     s->left--;
     s->stats.waiting -= j->n_admitted < j->request.n_prompts;
+    if (!j->problem.status) histogram_add(&s->stats.whole, now() - j->started);
     if (j->problem.status)
         s->stats.requests_failed++;
     else
@@ -322,8 +326,8 @@ static void bend(scheduler *s, const sequence *q, float *logits) {
     }
     if (c->n >= (size_t)r->tokens_min) return;
     for (size_t i = 0; i < r->n_stop_tokens; i++) logits[r->stop_tokens[i]] = NEVER;
-    if (!r->ignore_eos && c->names->eos >= 0) logits[c->names->eos] = NEVER;
-    if (!r->ignore_eos && c->names->config_eos >= 0) logits[c->names->config_eos] = NEVER;
+    const il_generation *ends = &c->names->generation;
+    for (int i = 0; i < ends->n_stops && !r->ignore_eos; i++) logits[ends->stop[i]] = NEVER;
 }
 
 /* Draws the token that logits predict. */
@@ -351,6 +355,11 @@ static void predict(scheduler *s, sequence *q, float *logits) {
     choice_add(c, token, logits, s->vocab_size, log_sum);
     q->token = token;
     s->predicted++;
+    if (c->n == 1)
+        histogram_add(&s->first_token, s->time - j->started);
+    else
+        histogram_add(&s->between_tokens, s->time - q->spoke);
+    q->spoke = s->time;
 }
 
 /* Moves a sequence on by what it has read. */
@@ -396,7 +405,8 @@ static int step(scheduler *s) {
     if (!n) return 0;
     double started = now();
     if (il_feed_many(s->feeds, n, &error)) feed_alone(s, n);
-    if (prompts) adapt(s, prompts, now() - started);
+    s->time = now();
+    if (prompts) adapt(s, prompts, s->time - started);
     s->predicted = 0;
     for (size_t i = 0; i < n; i++) digest(s, i);
     for (size_t i = 0; i < s->n;) {
@@ -412,6 +422,8 @@ static int step(scheduler *s) {
     s->stats.steps++;
     s->stats.prompt_tokens += prompts;
     s->stats.answer_tokens += s->predicted;
+    s->stats.first_token = s->first_token;
+    s->stats.between_tokens = s->between_tokens;
     pthread_mutex_unlock(&s->lock);
     return 1;
 }

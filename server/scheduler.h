@@ -4,6 +4,7 @@
 #ifndef SERVER_SCHEDULER_H
 #define SERVER_SCHEDULER_H
 
+#include "histogram.h"
 #include "job.h"
 
 typedef struct scheduler scheduler;
@@ -20,7 +21,8 @@ typedef struct scheduler_options {
 /* Totals since the start, and what is going on. */
 typedef struct scheduler_stats {
     uint64_t prompt_tokens, answer_tokens, steps, requests_done, requests_failed;
-    size_t running, waiting; /* answers; requests */
+    size_t running, waiting;                      /* answers; requests */
+    histogram first_token, between_tokens, whole; /* seconds: of an answer, of it, of a request */
 } scheduler_stats;
 
 scheduler *scheduler_start(const scheduler_options *options); /* NULL: it cannot */

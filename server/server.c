@@ -1,6 +1,8 @@
 /* server.c: see server.h. From the path of a request to who answers it. */
 #include "server.h"
 #include "access.h"
+#include "answer.h"
+#include "chat.h"
 #include "http.h"
 #include "job.h"
 #include "scheduler.h"
@@ -18,9 +20,10 @@
 #include <unistd.h>
 
 enum {
-    TOKENS_DEFAULT = 16,  /* of an answer, as everywhere */
-    BODIES = 4,           /* as many of the largest bodies are held at once */
-    VALUES_BESIDE = 65536 /* values of JSON in a body besides the tokens of its prompts */
+    TOKENS_DEFAULT = 16,
+    CHAT_TOKENS_DEFAULT = 1024, /* of an answer, as everywhere */
+    BODIES = 4,                 /* as many of the largest bodies are held at once */
+    VALUES_BESIDE = 65536       /* values of JSON in a body besides the tokens of its prompts */
 };
 
 struct server {
@@ -124,6 +127,12 @@ static void get_metrics(server *s, http_exchange *e) {
                stats.requests_failed, &body);
     add_metric("answers_running", "gauge", "Answers that are being made, or their prompts read.", stats.running, &body);
     add_metric("requests_waiting", "gauge", "Requests that wait for a session.", stats.waiting, &body);
+    histogram_print(&stats.first_token, "innerloop_time_to_first_token_seconds",
+                    "From a request to the first token of each of its answers.", &body);
+    histogram_print(&stats.between_tokens, "innerloop_inter_token_latency_seconds", "Between tokens of an answer.",
+                    &body);
+    histogram_print(&stats.whole, "innerloop_e2e_request_latency_seconds", "From a request to all of its answers.",
+                    &body);
     if (body.failed)
         answer_text(e, &body);
     else
@@ -167,27 +176,47 @@ static int open_choices(server *s, job *j, problem *p) {
     return opened ? 1 : problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
 }
 
-static void post_completions(server *s, http_exchange *e, const json_t *body, problem *p) {
+static job *new_job(server *s, http_exchange *e, const char *prefix, const job_form *form, problem *p) {
     job *j = calloc(1, sizeof *j);
     if (!j) {
         problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
-        return;
+        return NULL;
     }
     j->exchange = e;
-    j->form = &answer_completion;
+    j->form = form;
     j->model = s->name;
     j->fingerprint = s->fingerprint;
     j->created = (long long)time(NULL);
-    snprintf(j->id, sizeof j->id, "cmpl-%016llx-%llu", (unsigned long long)s->instance,
+    snprintf(j->id, sizeof j->id, "%s-%016llx-%llu", prefix, (unsigned long long)s->instance,
              (unsigned long long)atomic_fetch_add(&s->count, 1));
-    if (completion_model(body, s->name, p) && completion_parse(body, &s->limits, &j->request, p) &&
-        completion_encode(&j->request, s->options.tokenizer, s->tokens.bos, &s->limits, p) && open_choices(s, j, p)) {
+    return j;
+}
+
+/* A request whose prompts are tokens goes to the scheduler, unless it has a problem. */
+static void submit(server *s, job *j, problem *p) {
+    if (!p->status && open_choices(s, j, p)) {
         int n = snprintf(j->headers, sizeof j->headers, "X-Request-Id: %s\r\n", j->id);
         if (j->request.ignored[0])
             snprintf(j->headers + n, sizeof j->headers - (size_t)n, "X-Innerloop-Ignored: %s\r\n", j->request.ignored);
         if (scheduler_submit(s->scheduler, j, p)) return;
     }
     job_free(j);
+}
+
+static void post_completions(server *s, http_exchange *e, const json_t *body, problem *p) {
+    job *j = new_job(s, e, "cmpl", &answer_completion, p);
+    if (!j) return;
+    if (completion_model(body, s->name, p) && completion_parse(body, COMPLETION_TEXT, &s->limits, &j->request, p))
+        completion_encode(&j->request, s->options.tokenizer, s->tokens.bos, &s->limits, p);
+    submit(s, j, p);
+}
+
+static void post_chat(server *s, http_exchange *e, const json_t *body, problem *p) {
+    job *j = new_job(s, e, "chatcmpl", &answer_chat, p);
+    if (!j) return;
+    if (completion_model(body, s->name, p) && completion_parse(body, COMPLETION_CHAT, &s->limits, &j->request, p))
+        chat_prompt(body, s->options.chat, &s->limits, &j->request, p);
+    submit(s, j, p);
 }
 
 static void run_call(work_item *item) {
@@ -220,7 +249,8 @@ static const route routes[] = {{"/health", 1, get_health, NULL},
                                {"/tokenizer_info", 0, get_tokenizer, NULL},
                                {"/tokenize", 0, NULL, post_tokenize},
                                {"/detokenize", 0, NULL, post_detokenize},
-                               {"/v1/completions", 0, NULL, post_completions}};
+                               {"/v1/completions", 0, NULL, post_completions},
+                               {"/v1/chat/completions", 0, NULL, post_chat}};
 
 static const route *find(const char *path) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
@@ -348,11 +378,12 @@ il_status server_start(const server_options *options, server **started, il_error
     }
     memcpy(s->fingerprint, "il-", 3);
     il_model_fingerprint(options->model, s->fingerprint + 3);
-    names_open(&s->tokens, options->tokenizer, il_model_config(options->model));
+    names_open(&s->tokens, options->tokenizer, il_model_config(options->model), options->generation);
     s->limits = (completion_limits){.prompt_tokens_max = options->prompt_tokens_max,
                                     .tokens_max = options->tokens_max,
                                     .n_max = options->streams_max < 128 ? options->streams_max : 128,
                                     .tokens_default = TOKENS_DEFAULT,
+                                    .chat_tokens_default = CHAT_TOKENS_DEFAULT,
                                     .vocab_size = il_model_config(options->model)->vocab_size};
     if (getrandom(&s->instance, sizeof s->instance, 0) != sizeof s->instance) s->instance = (uint64_t)time(NULL);
     s->work = work_start();

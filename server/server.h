@@ -9,14 +9,16 @@ typedef struct server server;
 
 typedef struct server_options {
     il_engine *engine;
-    il_model *model; /* these three must outlive the server */
+    il_model *model; /* these five must outlive the server */
     const il_tokenizer *tokenizer;
-    const char *name;         /* of the model, as clients call it */
-    const char *host;         /* a numeric address */
-    uint16_t port;            /* 0: any that is free */
-    const char *keys;         /* a text of one API key a line, "#" begins a comment; NULL: none is asked for */
-    int open_to_all;          /* allows an address that others reach without keys */
-    const char *const *names; /* [n_names] by which it may be called besides localhost and addresses */
+    const il_chat *chat;             /* NULL: the model has no chat template */
+    const il_generation *generation; /* which tokens end a text */
+    const char *name;                /* of the model, as clients call it */
+    const char *host;                /* a numeric address */
+    uint16_t port;                   /* 0: any that is free */
+    const char *keys;                /* a text of one API key a line, "#" begins a comment; NULL: none is asked for */
+    int open_to_all;                 /* allows an address that others reach without keys */
+    const char *const *names;        /* [n_names] by which it may be called besides localhost and addresses */
     size_t n_names;
     int streams_max, queue_max; /* answers at once; requests that wait */
     unsigned connections_max;

@@ -432,6 +432,11 @@ static void model_and_health(void **state) {
     support_answer_free(&with);
     assert_true(support_metric(server.port, "innerloop_prompt_tokens_total") > 0);
     assert_true(support_metric(server.port, "innerloop_predicted_tokens_total") > 0);
+    double requests = support_metric(server.port, "innerloop_requests_done_total");
+    assert_true(support_metric(server.port, "innerloop_e2e_request_latency_seconds_count") == requests);
+    assert_true(support_metric(server.port, "innerloop_e2e_request_latency_seconds_bucket{le=\"+Inf\"}") == requests);
+    assert_true(support_metric(server.port, "innerloop_time_to_first_token_seconds_count") > 0);
+    assert_true(support_metric(server.port, "innerloop_inter_token_latency_seconds_sum") > 0);
 }
 
 int main(void) {

@@ -13,7 +13,7 @@ static problem parse(const char *body, completion_request *request) {
     problem p = {0};
     json_t *object = json_body(body, strlen(body), 1000, &p);
     *request = (completion_request){0};
-    if (object) completion_parse(object, &limits, request, &p);
+    if (object) completion_parse(object, COMPLETION_TEXT, &limits, request, &p);
     json_decref(object);
     return p;
 }

@@ -16,7 +16,7 @@
 enum { LOOK_MS = 100, KEYS_BYTES_MAX = 1 << 20 };
 
 typedef struct serve_options {
-    const char *model, *alias, *host, *keys;
+    const char *model, *alias, *host, *keys, *template;
     arg_list names;
     int open;
     uint64_t port, streams, queue, connections, body, prompt_tokens, tokens, idle_seconds;
@@ -32,13 +32,29 @@ static char *model_name(const char *dir) {
     return cli_format("%.*s", (int)(end - begin), dir + begin);
 }
 
-static il_status name_of(cli_command *command, const serve_options *options, char **name) {
+/* What is served; the last four are the verb's to release. */
+typedef struct served {
+    char *name;
+    il_model *model;
+    il_tokenizer *tokenizer;
+    il_chat *chat; /* NULL: no template */
+    il_generation generation;
+} served;
+
+static il_status load(cli_command *command, const serve_options *options, served *s) {
     cli_bundled_models models;
-    il_status status = cli_bundled_models_find(options->model, &models, &command->error);
+    il_error *error = &command->error;
+    il_status status = cli_bundled_models_find(options->model, &models, error);
     if (status) return status;
-    *name = options->alias ? cli_format("%s", options->alias) : model_name(models.dirs[0]);
+    const char *dir = models.dirs[0];
+    s->name = options->alias ? cli_format("%s", options->alias) : model_name(dir);
+    status = cli_command_load(command, options->model, &s->model, &s->tokenizer);
+    const il_config *config = status ? NULL : il_model_config(s->model);
+    if (!status) status = il_generation_load(s->tokenizer, config, dir, &s->generation, error);
+    if (!status) status = il_chat_open(s->tokenizer, config, dir, options->template, &s->chat, error);
+    if (status == IL_ERR_UNSUPPORTED && !options->template) status = IL_OK; /* it has none that is known */
     cli_bundled_models_free(&models);
-    return IL_OK;
+    return status;
 }
 
 static void announce(const cli_command *command, const serve_options *options, const char *name, unsigned port) {
@@ -54,15 +70,16 @@ static void announce(const cli_command *command, const serve_options *options, c
     free(url);
 }
 
-static il_status serve(cli_command *command, const serve_options *options, il_model *model,
-                       const il_tokenizer *tokenizer, const char *name, const char *keys) {
+static il_status serve(cli_command *command, const serve_options *options, const served *s, const char *keys) {
     server_options with;
     server *running;
     server_options_default(&with);
     with.engine = command->engine;
-    with.model = model;
-    with.tokenizer = tokenizer;
-    with.name = name;
+    with.model = s->model;
+    with.tokenizer = s->tokenizer;
+    with.chat = s->chat;
+    with.generation = &s->generation;
+    with.name = s->name;
     with.host = options->host;
     with.port = (uint16_t)options->port;
     with.keys = keys;
@@ -80,7 +97,7 @@ static il_status serve(cli_command *command, const serve_options *options, il_mo
     cli_interrupt_catch();
     il_status status = server_start(&with, &running, &command->error);
     if (status) return status;
-    announce(command, options, name, server_port(running));
+    announce(command, options, s->name, server_port(running));
     while (!cli_interrupted()) poll(NULL, 0, LOOK_MS);
     double until = cli_seconds() + options->drain_seconds;
     while (!server_drain(running) && cli_seconds() < until) poll(NULL, 0, LOOK_MS);
@@ -113,6 +130,8 @@ int verb_serve(int argc, char **argv) {
         ARG("--open", ARG_FLAG, &options.open, NULL, "let everybody who reaches the address ask without a key"),
         ARG("--allow-host", ARG_REPEAT, &options.names, "NAME",
             "without keys: a name besides localhost under which browsers may ask; can be repeated"),
+        ARG("--chat-template", ARG_CHOICE, &options.template, "{plain,chatml,llama2,llama3}",
+            "the form of conversations (default: what the model's directory says)"),
         ARG("--max-streams", ARG_COUNT, &options.streams, "N", "answers at once, each with a session (default 64)",
             RANGE(1, 4096)),
         ARG("--max-queue", ARG_COUNT, &options.queue, "N", "requests that may wait; more get 503 (default 256)",
@@ -132,7 +151,7 @@ int verb_serve(int argc, char **argv) {
             "at SIGTERM: what is being answered has so long to be finished (default 30)", RANGE(0, 1e9)),
     };
     arg_spec spec = {.verb = "serve",
-                     .summary = "answer OpenAI's completions over HTTP",
+                     .summary = "answer OpenAI's completions and chats over HTTP",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .json_help = "print one JSON object, with url and port, when it listens",
@@ -140,21 +159,20 @@ int verb_serve(int argc, char **argv) {
                                 "curl -H 'Content-Type: application/json' -d '{\"prompt\": \"It was\"}' "
                                 "http://127.0.0.1:8080/v1/completions"};
     cli_command command;
-    il_model *model = NULL;
-    il_tokenizer *tokenizer = NULL;
-    char *name = NULL, *keys = NULL;
+    served s = {0};
+    char *keys = NULL;
     size_t bytes;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     il_status status = cli_command_open(&command, &spec);
     if (!status && options.keys) status = cli_file_read(options.keys, KEYS_BYTES_MAX, &keys, &bytes, &command.error);
-    if (!status) status = name_of(&command, &options, &name);
-    if (!status) status = cli_command_load(&command, options.model, &model, &tokenizer);
-    if (!status) status = serve(&command, &options, model, tokenizer, name, keys);
+    if (!status) status = load(&command, &options, &s);
+    if (!status) status = serve(&command, &options, &s, keys);
     if (status == IL_ERR_ARG) command.wrong_usage = 1;
-    free(name);
     free(keys);
-    il_tokenizer_close(tokenizer);
-    il_model_unref(model);
+    free(s.name);
+    il_chat_close(s.chat);
+    il_tokenizer_close(s.tokenizer);
+    il_model_unref(s.model);
     return cli_command_close(&command, status);
 }

@@ -1,0 +1,109 @@
+/* answer_chat.c: how the answers of /v1/chat/completions look, whole and streamed. */
+#include "answer.h"
+
+#include <string.h>
+
+/* {"token":…,"bytes":[…],"logprob":… without its end. */
+static void add_token(const choice *c, int32_t token, float logprob, text *name, text *t) {
+    size_t bytes = names_bytes(c->names, token, c->scratch);
+    text_say(t, "{\"token\":");
+    text piece = {0};
+    for (size_t i = 0; i < bytes; i++) text_print(&piece, i ? ",%d" : "%d", (unsigned char)c->scratch[i]);
+    name->bytes = 0;
+    names_token(c->names, token, c->scratch, name);
+    text_quote(t, name->data, name->bytes);
+    text_say(t, ",\"bytes\":[");
+    text_add(t, piece.data, piece.bytes);
+    text_say(t, "],\"logprob\":");
+    text_logprob(t, logprob);
+    t->failed |= piece.failed;
+    text_free(&piece);
+}
+
+static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
+    text name = {0};
+    if (c->request->logprobs < 0) {
+        text_say(t, "null");
+        return;
+    }
+    text_say(t, "{\"content\":[");
+    for (size_t i = from; i < to; i++) {
+        choice_top tops[COMPLETION_TOP_MAX + 1];
+        size_t n = answer_tops(c, i, tops), asked = (size_t)c->request->logprobs;
+        if (i > from) text_say(t, ",");
+        add_token(c, c->records[i].token, c->records[i].logprob, &name, t);
+        text_say(t, ",\"top_logprobs\":[");
+        for (size_t k = 0; k < n && k < asked; k++) {
+            if (k) text_say(t, ",");
+            add_token(c, tops[k].token, tops[k].logprob, &name, t);
+            text_say(t, "}");
+        }
+        text_say(t, "]}");
+    }
+    text_say(t, "],\"refusal\":null}");
+    t->failed |= name.failed;
+    text_free(&name);
+}
+
+static void whole(const job *j, text *t) {
+    const il_tokens *prompt = &j->request.prompts[0].tokens;
+    answer_head(j, "chat.completion", t);
+    for (size_t i = 0; i < j->n_choices; i++) {
+        const choice *c = &j->choices[i];
+        text_print(t, i ? ",{\"index\":%zu," : "{\"index\":%zu,", i);
+        text_say(t, "\"message\":{\"role\":\"assistant\",\"content\":");
+        text_quote(t, c->text.data, c->text.bytes);
+        text_say(t, ",\"refusal\":null},\"logprobs\":");
+        add_logprobs(c, 0, c->n_records, t);
+        if (j->request.return_tokens) {
+            answer_ids("prompt_token_ids", prompt->ids, prompt->n, t);
+            answer_ids("token_ids", c->tokens, c->n, t);
+        }
+        answer_finish(c, 1, t);
+        text_say(t, "}");
+    }
+    answer_tail(j, 1, t);
+}
+
+static void begin_event(const job *j, size_t index, text *t) {
+    text_say(t, "data: ");
+    answer_head(j, "chat.completion.chunk", t);
+    text_print(t, "{\"index\":%zu,\"delta\":{", index);
+}
+
+static void end_event(const job *j, const choice *c, int ended, text *t) {
+    answer_finish(c, ended, t);
+    text_say(t, "}");
+    answer_tail(j, j->request.usage_always, t);
+    text_say(t, "\n\n");
+}
+
+/* Who speaks, what is said, and that it ends, each in an event of its own. */
+static void piece(job *j, size_t index, text *t) {
+    choice *c = &j->choices[index];
+    if (!choice_has_news(c)) return;
+    if (!c->begun) {
+        begin_event(j, index, t);
+        text_say(t, "\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null");
+        end_event(j, c, 0, t);
+    }
+    if (c->safe > c->sent || c->n_records > c->records_sent) {
+        begin_event(j, index, t);
+        text_say(t, "\"content\":");
+        text_quote(t, c->text.data + c->sent, c->safe - c->sent);
+        text_say(t, "},\"logprobs\":");
+        add_logprobs(c, c->records_sent, c->n_records, t);
+        if (j->request.return_tokens) answer_ids("token_ids", c->tokens + c->tokens_sent, c->n - c->tokens_sent, t);
+        end_event(j, c, 0, t);
+    }
+    if (c->finish) {
+        begin_event(j, index, t);
+        text_say(t, "},\"logprobs\":null");
+        end_event(j, c, 1, t);
+    }
+    choice_sent(c);
+}
+
+static void usage(const job *j, text *t) { answer_usage(j, "chat.completion.chunk", t); }
+
+const job_form answer_chat = {whole, piece, usage};
