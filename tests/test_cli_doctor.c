@@ -23,7 +23,7 @@ static void test_passes(void **state) {
     assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), 0)), "portable");
     assert_string_equal(json_string_value(json_array_get(json_object_get(object, "kernels_usable"), usable - 1)),
                         support_string(object, "kernels")); /* the best one */
-    assert_int_equal(n, usable * 2 * 14);
+    assert_int_equal(n, usable * 2 * 17);
     for (size_t i = 0; i < n; i++) {
         const json_t *check = json_array_get(json_object_get(object, "checks"), i);
         assert_true(json_is_true(json_object_get(check, "passed")));
@@ -46,8 +46,12 @@ static void test_another_machine(void **state) {
     (void)state;
     char *text = support_done("doctor --against there.json");
     assert_non_null(strstr(text, "self-test  passed"));
-    static const char *const said[] = {"bits of every other machine in\n", "ttt_linear_decay mamba, fast head, bf16\n",
-                                       "self_attention\n", "by the kernels portable", "calls of 23 tokens with 2"};
+    static const char *const said[] = {"bits of every other machine in\n",
+                                       "ttt_linear_decay mamba, fast head, bf16\n",
+                                       "self_attention\n",
+                                       "self_attention, grouped heads, int4\n",
+                                       "by the kernels portable",
+                                       "calls of 23 tokens with 2"};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++) assert_non_null(strstr(text, said[i]));
     free(text);
     json_t *report = json_load_file("there.json", 0, NULL);

@@ -31,8 +31,11 @@ static const char *const sum_names[SUMS] = {"logits", "losses", "gradient"};
 /* Sizes: small, with and without a tail of every kernel; and those of the bundled model, but for its layers. */
 typedef struct shape {
     int width, heads, ffn_width, vocabulary;
+    int window;   /* of sliding attention */
+    int kv_heads; /* of attention as pretrained models have it, with all that goes with it; 0: as it was */
 } shape;
-static const shape even = {128, 2, 168, 97}, odd = {96, 2, 168, 97}, bundled = {192, 3, 512, 4096};
+static const shape even = {128, 2, 168, 97, 0, 0}, odd = {96, 2, 168, 97, 0, 0}, bundled = {192, 3, 512, 4096, 0, 0},
+                   slid = {128, 2, 168, 97, 37, 0}, grouped = {96, 6, 168, 97, 0, 2};
 
 /* xxh3-64 of little-endian floats. After a change that is meant to change bits, `innerloop doctor --json` says the new
  * ones. */
@@ -136,6 +139,27 @@ static const subject written[] = {
      IL_WEIGHTS_F32,
      0,
      {0x8254abd654014d48, 0x5a0814d0cd640091, 0xdbab34af1d898819}},
+    {"sliding_attention",
+     "sliding_attention",
+     "transformer",
+     &slid,
+     IL_WEIGHTS_F32,
+     0,
+     {0x28d49f331a22dc6a, 0xd2668b65f772e7ac, 0x51c09ed7ffa92cd6}},
+    {"self_attention, grouped heads",
+     "self_attention",
+     "transformer",
+     &grouped,
+     IL_WEIGHTS_F32,
+     0,
+     {0x9ab2d40223d7d24a, 0xec5c88035bab54a9, 0x9db72596d65edf5c}},
+    {"self_attention, grouped heads, int4",
+     "self_attention",
+     "transformer",
+     &grouped,
+     IL_WEIGHTS_INT4,
+     0,
+     {0x16edfba1a9b70446, 0x447e6990549adcf5, 0}},
 };
 enum { WRITTEN = sizeof written / sizeof *written };
 
@@ -197,6 +221,15 @@ static il_status open_model(il_engine *engine, const subject *of, il_model **mod
     config.ffn_width = of->shape->ffn_width;
     config.vocab_size = of->shape->vocabulary;
     config.bos_token = config.eos_token = -1;
+    if (of->shape->window) config.sliding_window = of->shape->window;
+    if (of->shape->kv_heads) {
+        config.kv_heads = of->shape->kv_heads;
+        config.head_width = 40;
+        config.rotary_width = 24;
+        config.qk_norm = config.attention_bias = config.attention_gate = config.norm_offset = 1;
+        config.rope_scaling = IL_ROPE_LINEAR;
+        config.rope_factor = 4;
+    }
     config.weights = of->weights;
     config.fast_head_size = of->fast_head;
     return il_model_init(engine, &config, 1, model, error);
