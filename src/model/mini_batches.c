@@ -1,6 +1,7 @@
 /* mini_batches.c: see mini_batches.h. */
 #include "model/mini_batches.h"
 
+#include "base/error.h"
 #include <string.h>
 
 /* Tokens of a segment before a step: whole mini-batches of the text, as equal in number as they can be. */
@@ -61,4 +62,18 @@ void il_tape_take(il_arena *arena, const il_model *model, int layer, const il_ac
     size_t heads = size->segments * (size_t)of->heads;
     acts->rows = il_arena_take(arena, heads * size->mini_batches * of->shape.rows, sizeof(float));
     acts->carries = il_arena_take(arena, heads * groups_of(size) * of->shape.carry, sizeof(float));
+}
+
+static uint64_t first_column(int taps, uint64_t limit) {
+    return limit >= (uint64_t)taps ? limit - (uint64_t)taps + 1 : 0;
+}
+
+size_t il_columns_kept(int taps, const il_extent *extent) {
+    return (size_t)(extent->position - first_column(taps, extent->limit));
+}
+
+il_status il_columns_visit(const il_state *state, int layer, il_ring ring, const il_conv *conv, il_visitor *v) {
+    for (uint64_t p = first_column(conv->taps, state->oldest); p < state->position; p++)
+        IL_TRY(v->visit(v, il_state_column(state, ring, layer, conv->channels, p), 1, (size_t)conv->channels));
+    return IL_OK;
 }

@@ -1,9 +1,10 @@
 /* mini_batches.h: how a head that learns goes through a segment mini-batch by mini-batch, and where a tape keeps what
- * it leaves there. Shared by the mixers whose heads have fast weights (il_layer.heads of them). */
+ * it leaves there; and the columns of convolutions in state files. Shared by the mixers whose heads have fast weights
+ * (il_layer.heads of them). */
 #ifndef IL_MODEL_MINI_BATCHES_H
 #define IL_MODEL_MINI_BATCHES_H
 
-#include "model/pass.h"
+#include "model/mixer.h"
 
 /* Consecutive tokens of a segment that lie in one mini-batch, as one head meets them. */
 typedef struct il_turn {
@@ -27,5 +28,10 @@ float *il_tape_rows(const il_pass *pass, int layer, int segment, int mini_batch,
 float *il_tape_carry(const il_pass *pass, int layer, int segment, int group, int head);
 /* Takes both. */
 void il_tape_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts);
+
+/* Of state files: the columns of a ring that a convolution at the rewind limit still reads, oldest first: how many a
+ * sequence has, and each in turn. */
+size_t il_columns_kept(int taps, const il_extent *extent);
+il_status il_columns_visit(const il_state *state, int layer, il_ring ring, const il_conv *conv, il_visitor *visitor);
 
 #endif

@@ -443,19 +443,13 @@ enum { CARRY, CARRY_BEFORE, CONV, ROWS, ROWS_BEFORE, TENSORS };
 static const char *const tensor_names[TENSORS] = {"carry.current", "carry.previous", "conv.qkv", "rows.current",
                                                   "rows.previous"};
 
-/* The first column that the convolution at the rewind limit still reads. */
-static uint64_t first_column(const il_config *c, uint64_t limit) {
-    uint64_t back = (uint64_t)c->delta_taps - 1;
-    return limit > back ? limit - back : 0;
-}
-
 static int tensors(const il_model *model, int index, const il_extent *extent, il_kept_tensor *list) {
     const il_config *c = &model->config;
     const il_rule_shape *shape = &model->layers[index].shape;
     sizes z = sizes_of(model);
     uint64_t position = extent->position, open = position % (uint64_t)c->mini_batch;
     int before = extent->limit < position - open, n = 0;
-    size_t columns = (size_t)(position - first_column(c, extent->limit));
+    size_t columns = il_columns_kept(c->delta_taps, extent);
     const il_kept_tensor carry = {NULL, 3, {(size_t)z.heads, (size_t)z.dk, (size_t)z.dv}};
     const il_kept_tensor rows = {NULL, 2, {(size_t)z.keys, shape->rows, 0}};
     const il_kept_tensor conv = {NULL, 2, {columns, (size_t)z.channels, 0}};
@@ -478,12 +472,7 @@ static il_status visit(const il_state *s, int layer, const il_kept_tensor *tenso
     while (tensor->name != tensor_names[which]) which++;
     if (which == CARRY || which == CARRY_BEFORE)
         return v->visit(v, carries(s, layer, which == CARRY ? now : now - 1), 1, carries_floats(m, layer));
-    if (which == CONV) {
-        size_t channels = (size_t)of->conv_q.channels;
-        for (uint64_t p = first_column(&m->config, s->oldest); p < s->position; p++)
-            IL_TRY(v->visit(v, il_state_column(s, IL_RING_QK, layer, of->conv_q.channels, p), 1, channels));
-        return IL_OK;
-    }
+    if (which == CONV) return il_columns_visit(s, layer, IL_RING_QK, &of->conv_q, v);
     for (int h = 0; h < of->heads; h++) {
         float *rows = il_state_rows(s, which == ROWS ? now : now - 1, layer, h);
         if (which == ROWS && v->room) { /* what lies behind the last row read is no part of the state */

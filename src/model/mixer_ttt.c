@@ -374,19 +374,13 @@ enum { CARRY, CARRY_BEFORE, CONV_PRE, CONV_QK, INNER_V, ROWS, ROWS_BEFORE, TENSO
 static const char *const tensor_names[TENSORS] = {"carry.current", "carry.previous", "conv.pre",     "conv.qk",
                                                   "inner.v",       "rows.current",   "rows.previous"};
 
-/* The first column that a convolution at the rewind limit still reads. */
-static uint64_t first_column(const il_config *c, uint64_t limit) {
-    uint64_t back = (uint64_t)c->conv_kernel - 1;
-    return limit > back ? limit - back : 0;
-}
-
 static int tensors(const il_model *model, int index, const il_extent *extent, il_kept_tensor *list) {
     const il_config *c = &model->config;
     const il_rule_shape *shape = &model->layers[index].shape;
     uint64_t position = extent->position, open = position % (uint64_t)c->mini_batch;
     int before = extent->limit < position - open, n = 0;
     size_t heads = (size_t)c->heads, width = (size_t)c->width;
-    size_t columns = (size_t)(position - first_column(c, extent->limit));
+    size_t columns = il_columns_kept(c->conv_kernel, extent);
     const int present[TENSORS] = {!extent->frozen, !extent->frozen && before, c->pre_conv, c->share_qk, 1, open != 0,
                                   before};
     const size_t shapes[TENSORS][2] = {{heads, shape->carry},
@@ -423,12 +417,9 @@ static il_status visit(const il_state *s, int layer, const il_kept_tensor *tenso
     size_t width = (size_t)c->width;
     int which = 0;
     while (tensor->name != tensor_names[which]) which++;
-    if (which == CONV_PRE || which == CONV_QK) {
-        for (uint64_t p = first_column(c, s->oldest); p < s->position; p++)
-            IL_TRY(v->visit(v, il_state_column(s, which == CONV_PRE ? IL_RING_PRE : IL_RING_QK, layer, c->width, p), 1,
-                            width));
-        return IL_OK;
-    }
+    const il_layer *of = &s->model->layers[layer];
+    if (which == CONV_PRE) return il_columns_visit(s, layer, IL_RING_PRE, &of->pre_conv, v);
+    if (which == CONV_QK) return il_columns_visit(s, layer, IL_RING_QK, &of->conv_q, v);
     if (which != INNER_V) return visit_heads(s, layer, which, v);
     for (uint64_t p = s->oldest; p < s->position; p++) IL_TRY(v->visit(v, il_state_values(s, p, layer), 1, width));
     return IL_OK;
