@@ -17,7 +17,7 @@ typedef struct {
     const char *name;
     il_mixer_kind mixer;
     int mini_batch, width, heads;
-    int flags; /* share_qk, use_gate, pre_conv: 1, 2, 4 */
+    int flags; /* share_qk, use_gate, pre_conv, a fast head of 30 tokens: 1, 2, 4, 8 */
     il_weight_type type;
     int fast_head;                           /* size */
     uint64_t logits, nll, gradient, weights; /* gradient and weights 0: not trained */
@@ -67,6 +67,8 @@ static const entry list[] = {
      0, 0},
     {"attention fast head int8", IL_MIXER_SELF_ATTENTION, 16, 48, 3, 0, IL_WEIGHTS_INT8, 32, 0x7c61cf7c3e1f9be9,
      0x9dc1bca02beb3652, 0, 0},
+    {"linear fast head of 30 tokens", IL_MIXER_TTT_LINEAR, 16, 48, 3, 15, IL_WEIGHTS_F32, 20, 0x81a75a2db771f3ad,
+     0xb12cd5639909d0b9, 0, 0},
 };
 enum { ENTRIES = sizeof list / sizeof *list };
 
@@ -90,6 +92,7 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     config.weights = e->type;
     config.fast_head_size = e->fast_head;
     config.fast_head_lr = 0.3;
+    config.fast_head_tokens = e->flags & 8 ? 30 : 0;
     assert_ok(il_model_convert(model, &config, &held, &error), error);
     il_model_unref(model);
     model = held;
