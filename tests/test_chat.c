@@ -191,6 +191,45 @@ static void a_template_may_stand_in_tokenizer_config(void **state) {
     }
 }
 
+static void expect_text(const char *dir, const char *name, const char *text) {
+    size_t bytes;
+    char *is = support_read(support_path(dir, name), &bytes);
+    assert_string_equal(is, text);
+    free(is);
+}
+
+/* A GGUF file has it in itself; a model that is made of one, beside it. */
+static void a_template_may_stand_in_a_gguf_file(void **state) {
+    static const char key[] = "tokenizer.chat_template", head[] = "GGUF\3\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0";
+    kind k = with_tokenizer("chatml");
+    char file[4096], path[300];
+    uint64_t length = sizeof key - 1;
+    uint32_t type = 8;
+    size_t n = sizeof head; /* with the NUL that ends the count */
+    const char *template = template_of(&k);
+    (void)state;
+    memcpy(file, head, n);
+    memcpy(file + n, &length, 8);
+    memcpy(file + n + 8, key, sizeof key - 1);
+    n += 8 + sizeof key - 1;
+    memcpy(file + n, &type, 4);
+    length = strlen(template);
+    memcpy(file + n + 4, &length, 8);
+    memcpy(file + n + 12, template, length);
+    n += 12 + length;
+    memset(file + n, 0, 64);
+    n = (n + 31) / 32 * 32;
+    snprintf(path, sizeof path, "%s", support_path(k.dir, "model.gguf"));
+    support_write(path, file, n);
+    assert_ok(il_chat_open(k.tokenizer, &config, path, NULL, &k.chat, &error), error);
+    il_chat_get_info(k.chat, &k.info);
+    assert_int_equal(k.info.form, IL_CHAT_CHATML);
+    assert_non_null(k.info.system);
+    assert_ok(il_chat_copy(k.tokenizer, &config, path, k.dir, &error), error);
+    expect_text(k.dir, "chat_template.jinja", template);
+    close_kind(&k);
+}
+
 /* ---- what is special and what is not ---- */
 
 static int32_t token(const kind *k, const char *text) {
@@ -543,13 +582,6 @@ static void what_cannot_be_is_refused_by_file_and_key(void **state) {
 
 /* ---- copying ---- */
 
-static void expect_text(const char *dir, const char *name, const char *text) {
-    size_t bytes;
-    char *is = support_read(support_path(dir, name), &bytes);
-    assert_string_equal(is, text);
-    free(is);
-}
-
 static void copies_say_what_the_originals_say(void **state) {
     static const char generation[] = "{\"temperature\": 0.5,\n\"eos_token_id\": 7, \"unknown\": {\"x\": [1]}}";
     kind k = with_tokenizer("chatml");
@@ -628,6 +660,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_those_of_transformers),
         cmocka_unit_test(a_template_may_stand_in_tokenizer_config),
+        cmocka_unit_test(a_template_may_stand_in_a_gguf_file),
         cmocka_unit_test(what_a_user_writes_is_text),
         cmocka_unit_test(an_answer_is_a_message),
         cmocka_unit_test(a_thought_that_is_broken_off_is_closed),

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "tensor/gguf.h"
 #include "text/tokenizer.h"
 
 static const char GENERATION[] = "generation_config.json", TOKENIZER[] = "tokenizer_config.json",
@@ -222,6 +223,32 @@ static il_status read_one(const il_tokenizer *tokenizer, const il_config *config
     return status;
 }
 
+/* A GGUF file has the template in itself, and nothing beside it; *template is in the
+ * map, and gguf must be closed where this did not fail. */
+static il_status read_gguf(const il_allocator *memory, const char *path, il_gguf *gguf, il_gguf_text *template,
+                           il_error *error) {
+    *template = (il_gguf_text){NULL, 0};
+    IL_TRY(il_gguf_open(memory, path, gguf, error));
+    il_status status = il_gguf_get_text(gguf, "tokenizer.chat_template", template, error);
+    if (status == IL_OK && template->bytes > IL_CHAT_FILE_MAX)
+        status = il_fail(error, IL_ERR_UNSUPPORTED, "%s: tokenizer.chat_template: more than 1 MiB are not read", path);
+    if (status != IL_OK) il_gguf_close(gguf);
+    return status;
+}
+
+static il_status read_gguf_template(const il_allocator *memory, const char *path, il_chat_files *files,
+                                    il_error *error) {
+    il_gguf gguf;
+    il_gguf_text template;
+    IL_TRY(read_gguf(memory, path, &gguf, &template, error));
+    if (template.text) {
+        files->has_template = 1;
+        il_chat_template_read(template.text, template.bytes, &files->template);
+    }
+    il_gguf_close(&gguf);
+    return IL_OK;
+}
+
 il_status il_chat_files_read(const il_tokenizer *tokenizer, const il_config *config, const char *dir,
                              il_chat_files *files, il_error *error) {
     static const char *const order[] = {CONFIG, GENERATION, TOKENIZER, TEMPLATE}; /* the last template counts */
@@ -236,6 +263,7 @@ il_status il_chat_files_read(const il_tokenizer *tokenizer, const il_config *con
         IL_TRY(il_tokenizer_special(tokenizer, ends[i], strlen(ends[i]), &id, error));
         IL_TRY(add_stop(dir, id, &files->generation, error));
     }
+    if (il_gguf_is(dir)) return read_gguf_template(il_tokenizer_memory(tokenizer), dir, files, error);
     for (int i = 0; i < 4; i++) IL_TRY(read_one(tokenizer, config, dir, order[i], files, error));
     return IL_OK;
 }
@@ -301,6 +329,20 @@ static il_status copy_generation(const il_allocator *memory, const il_chat_files
     return status;
 }
 
+/* The template as a file. */
+static il_status copy_gguf_template(const il_allocator *memory, const char *from, const char *to, il_error *error) {
+    il_gguf gguf;
+    il_gguf_text template;
+    IL_TRY(read_gguf(memory, from, &gguf, &template, error));
+    char *path = template.text ? il_path_join(memory, to, TEMPLATE) : NULL;
+    il_status status = IL_OK;
+    if (template.text && !path) status = il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", to);
+    if (path) status = il_file_replace(memory, path, template.text, template.bytes, error);
+    il_free(memory, path);
+    il_gguf_close(&gguf);
+    return status;
+}
+
 il_status il_chat_copy(const il_tokenizer *tokenizer, const il_config *config, const char *from, const char *to,
                        il_error *error) {
     const il_allocator *memory = il_tokenizer_memory(tokenizer);
@@ -308,5 +350,6 @@ il_status il_chat_copy(const il_tokenizer *tokenizer, const il_config *config, c
     IL_TRY(il_chat_files_read(tokenizer, config, from, &files, error));
     IL_TRY(copy_one(memory, from, to, TOKENIZER, 1, error));
     IL_TRY(copy_one(memory, from, to, TEMPLATE, 1, error));
+    if (il_gguf_is(from)) IL_TRY(copy_gguf_template(memory, from, to, error));
     return copy_generation(memory, &files, config->vocab_size, from, to, error);
 }
