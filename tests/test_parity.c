@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { FIXTURE_COUNT = 29 }; /* folders of tests/fixtures: none may go unnoticed */
+enum { FIXTURE_COUNT = 30 }; /* folders of tests/fixtures: none may go unnoticed */
 
 typedef struct {
     char name[256], dir[512];
