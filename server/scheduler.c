@@ -336,13 +336,10 @@ static void predict(scheduler *s, sequence *q, float *logits) {
     choice *c = &j->choices[q->choice];
     il_sample_options sampling = j->request.sampling;
     int32_t tokens[RECENT], token;
-    float log_sum = il_log_sum_exp(s->options.engine, logits, s->vocab_size), *bent = logits;
-    if (!isfinite(log_sum)) {
-        nonfinite(j);
-        return;
-    }
+    float log_sum = 0, *bent = logits;
     sampling.seed += q->choice % (size_t)j->request.n;
     if (j->request.logprobs >= 0) {
+        log_sum = il_log_sum_exp(s->options.engine, logits, s->vocab_size);
         memcpy(s->scratch, logits, (size_t)s->vocab_size * sizeof *logits);
         bent = s->scratch;
     }
