@@ -202,7 +202,7 @@ static void connections_of_all_kinds(void **state) {
     (void)state;
     for (int i = 0; i < N; i++) {
         fds[i] = support_connect(server.port);
-        support_send(fds[i], head, sizeof head - 1 - (size_t)(i * 3));
+        support_send(fds[i], head, sizeof head - 1 - (size_t)(i * 2));
         struct linger at_once = {.l_onoff = 1};
         if (i % 2) setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once); /* closed by a reset */
     }
