@@ -34,7 +34,7 @@ static const kind kinds[] = {
     {"attention int8", IL_MIXER_SELF_ATTENTION, 5, 61, 40, 0, IL_WEIGHTS_INT8, 0},
     {"linear, 20 tokens", IL_MIXER_TTT_LINEAR, 16, 61, 20, 0, IL_WEIGHTS_F32, 20},
     {"mlp, 21 tokens", IL_MIXER_TTT_MLP, 1, 61, 7, 1, IL_WEIGHTS_F32, 21},
-    {"attention, 70 tokens", IL_MIXER_SELF_ATTENTION, 70, VOCAB_MAX, 16, 0, IL_WEIGHTS_INT8, 70},
+    {"attention, 70 tokens", IL_MIXER_SELF_ATTENTION, 70, 200, 16, 0, IL_WEIGHTS_INT8, 70},
 };
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
