@@ -61,6 +61,7 @@ soak:
 	@$(need) $(TEST_PACKAGES) zstd
 	@$(call cmake,release)
 	@tools/readme-check
+	@tools/smollm2
 results:
 	@$(need) $(sort $(BENCH_PACKAGES) $(DEMO_PACKAGES))
 	@$(call cmake,release)
@@ -89,7 +90,7 @@ help:
 	@echo "make clang-ubsan   the tests of models and sessions under clang's sanitizer of undefined behaviour"
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
-	@echo "make soak       every command of README and docs, as it is written (minutes)"
+	@echo "make soak       every command of README and docs, as it is written, and a real model (minutes; fetches 93 MB)"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 

@@ -6,7 +6,7 @@
 #include "innerloop.h"
 
 /* For the help of --model. */
-#define CLI_MODEL_HELP "model directory, or the name of a bundled model"
+#define CLI_MODEL_HELP "model directory, GGUF file, or the name of a bundled model"
 #define CLI_BUNDLED_MODEL_HELP CLI_MODEL_HELP " (default: $INNERLOOP_MODEL, or the usual bundled one)"
 #define CLI_CHOSEN_MODEL_HELP                                                                                          \
     CLI_MODEL_HELP                                                                                                     \

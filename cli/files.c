@@ -78,6 +78,16 @@ int cli_path_exists(const char *dir, const char *name) {
     return exists;
 }
 
+int cli_path_is_gguf(const char *path) {
+    char begins[4] = "";
+    struct stat info;
+    FILE *stream = !stat(path, &info) && S_ISREG(info.st_mode) ? fopen(path, "rb") : NULL;
+    if (!stream) return 0;
+    size_t n = fread(begins, 1, sizeof begins, stream);
+    fclose(stream);
+    return n == sizeof begins && !memcmp(begins, "GGUF", sizeof begins);
+}
+
 uint64_t cli_path_bytes(const char *path) {
     struct stat info;
     return stat(path, &info) ? 0 : (uint64_t)info.st_size;

@@ -1,9 +1,14 @@
 /* fuzz_gguf.c: any bytes as a GGUF file. What is accepted must hold together: every value and tensor inside the bytes,
- * found by its name, and its elements can be read. */
+ * found by its name, and its elements can be read. The tokenizer, the shape and the side files that its metadata make
+ * are read as those of a model directory. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/gguf_config.h"
 #include "tensor/gguf.h"
+#include "text/gguf_tokenizer.h"
+#include "text/sentencepiece_model.h"
+#include "text/tokenizer_json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -37,6 +42,31 @@ static void use_value(const il_gguf *g, const il_gguf_value *v, const uint8_t *e
     free(key);
 }
 
+static void use_tokenizer(const il_gguf *g) {
+    il_text_buffer file;
+    il_error error = {IL_OK, ""};
+    int json;
+    if (il_gguf_tokenizer(g, &file, &json, &error) != IL_OK) {
+        must(error.message[0]);
+    } else if (json) {
+        il_pipeline p;
+        il_tokenizer_json_read(g->allocator, "fuzz", file.text, file.bytes, &p, &error);
+        il_pipeline_free(&p);
+    } else {
+        il_sp_model model;
+        il_sp_model_parse(g->allocator, "fuzz", (unsigned char *)file.text, file.bytes, &model, &error);
+        il_sp_model_free(g->allocator, &model);
+    }
+    il_free(g->allocator, file.text);
+}
+
+static void use_config(const il_gguf *g) {
+    il_config config;
+    il_error error = {IL_OK, ""};
+    int turned;
+    if (il_gguf_config(g, &config, &turned, &error) != IL_OK) must(error.message[0]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     il_allocator allocator = il_allocator_default();
     il_gguf g;
@@ -60,6 +90,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         il_free(&allocator, out);
     }
     must(sum <= bytes);
+    use_tokenizer(&g);
+    use_config(&g);
     il_gguf_close(&g);
     return 0;
 }

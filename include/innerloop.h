@@ -158,6 +158,9 @@ IL_API void il_model_fingerprint(const il_model *model, char hex[33]);
 /* Checks a file of tensors (.safetensors, .ilstate) as loading does, but for which tensors they are: its header, and
  * that they cover the file without gap or overlap. */
 IL_API il_status il_tensors_check(il_engine *engine, const char *path, il_error *error);
+/* What a GGUF file says of itself, as the text of a JSON object, released by free: version; metadata by their keys,
+ * long arrays as {"type", "count"}; tensors, each with name, dtype and shape. */
+IL_API il_status il_gguf_describe(il_engine *engine, const char *path, char **json, il_error *error);
 /* Writes config.json, generation_config.json and model.safetensors into dir, which is made if absent. They appear
  * together or not at all: made beside dir, they take the place of an older model at once. Where that cannot be (dir is
  * a mount, holds other files, or its file system cannot exchange folders) they are moved into it while it has no

@@ -10,7 +10,7 @@
 #include <string.h>
 
 typedef struct convert_options {
-    const char *model, *dtype, *out;
+    const char *model, *from, *dtype, *out;
     arg_list set;
     int force;
 } convert_options;
@@ -47,6 +47,17 @@ static il_status save(cli_command *command, const il_model *model, const il_toke
     return status;
 }
 
+/* --from says what --model must be. */
+static il_status check_kind(const convert_options *options, il_error *error) {
+    int gguf = options->model && cli_path_is_gguf(options->model);
+    if (!strcmp(options->from, "gguf") && !gguf)
+        return cli_fail(error, IL_ERR_FORMAT, "--from gguf: %s: not a GGUF file",
+                        options->model ? options->model : "the model that is used without --model");
+    if (!strcmp(options->from, "directory") && gguf)
+        return cli_fail(error, IL_ERR_FORMAT, "--from directory: %s: a GGUF file", options->model);
+    return IL_OK;
+}
+
 /* *usage: what --set asks for is a config that conversion cannot give. */
 static il_status convert(cli_command *command, const convert_options *options, int *usage) {
     il_error *error = &command->error;
@@ -56,6 +67,7 @@ static il_status convert(cli_command *command, const convert_options *options, i
     if (!options->force &&
         (cli_path_exists(options->out, "config.json") || cli_path_exists(options->out, "model.safetensors")))
         status = cli_fail(error, IL_ERR_ARG, "%s already holds a model; --force replaces it", options->out);
+    if (!status) status = check_kind(options, error);
     if (!status) status = cli_command_load_any(command, options->model, &model, &tokenizer);
     if (!status) {
         il_config config = *il_model_config(model);
@@ -75,9 +87,11 @@ static il_status convert(cli_command *command, const convert_options *options, i
 }
 
 int verb_convert(int argc, char **argv) {
-    convert_options options = {0};
+    convert_options options = {.from = "auto"};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
+        ARG("--from", ARG_CHOICE, &options.from, "{auto,directory,gguf}",
+            "what that is: refused if it is not (default auto: whichever it is)"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, CLI_DTYPES,
             "type in which the weights of linear layers are stored (default: as they are)"),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE",
@@ -88,10 +102,11 @@ int verb_convert(int argc, char **argv) {
         ARG("--force", ARG_FLAG, &options.force, NULL, "replace the model in the output directory if there is one"),
     };
     arg_spec spec = {.verb = "convert",
-                     .summary = "store a model's weights in another type, or give it a fast head",
+                     .summary = "store a model's weights in another type, or give it a fast head; read GGUF",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example = "innerloop convert --model run/latest --dtype bf16 --out small\n"
+                                "innerloop convert --from gguf --model model.gguf --out model\n"
                                 "innerloop convert --model run/latest --set fast_head_size=32 --out learning"};
     cli_command command;
     int code, usage = 0;

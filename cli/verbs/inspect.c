@@ -285,6 +285,19 @@ static il_status inspect_tensors(inspection *in) {
     return cli_safetensors_describe(in->command->engine, in->path, in->object, &in->command->error);
 }
 
+static il_status inspect_gguf(inspection *in) {
+    char *text;
+    il_status status = il_gguf_describe(in->command->engine, in->path, &text, &in->command->error);
+    if (status) return status;
+    json_t *said = json_loads(text, JSON_ALLOW_NUL, NULL);
+    set(in, "kind", json_string("gguf"));
+    set(in, "bytes", json_integer((json_int_t)cli_path_bytes(in->path)));
+    json_object_update(in->object, said);
+    json_decref(said);
+    free(text);
+    return IL_OK;
+}
+
 /* The header of compressed data. */
 static il_status inspect_compressed(inspection *in) {
     il_error *error = &in->command->error;
@@ -317,6 +330,7 @@ static il_status inspect_compressed(inspection *in) {
 typedef il_status inspect_one(inspection *in);
 static inspect_one *by_content(const char *path) {
     unsigned char begins[9] = "";
+    if (cli_path_is_gguf(path)) return inspect_gguf;
     FILE *stream = fopen(path, "rb");
     if (!stream) return NULL;
     size_t n = fread(begins, 1, sizeof begins, stream);
@@ -358,7 +372,7 @@ static il_status inspect(inspection *in) {
     if (ends_in(in->path, ".safetensors")) return inspect_tensors(in);
     return cli_fail(error, IL_ERR_UNSUPPORTED,
                     "%s: neither a directory nor a file whose name ends in .bin or .npy (token shards), .model or "
-                    ".json (tokenizers), .safetensors (tensors), .ilstate (states) or .ilc (compressed)",
+                    ".json (tokenizers), .safetensors (tensors), .ilstate (states) or .ilc (compressed), nor GGUF",
                     in->path);
 }
 
@@ -429,7 +443,7 @@ int verb_inspect(int argc, char **argv) {
                      .n_options = COUNT_OF(table),
                      .operand = "PATH",
                      .operand_help = "directory of a model, a checkpoint or a run, or a file: .bin, .npy, .model, "
-                                     ".json, .safetensors, .ilstate, .ilc",
+                                     ".json, .safetensors, .gguf, .ilstate, .ilc",
                      .operands_min = 1,
                      .operands_max = 1,
                      .example = "innerloop inspect model\n"
