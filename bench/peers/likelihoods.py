@@ -41,6 +41,8 @@ def by_transformers(model, text):
 
 
 def by_llama_cpp(model, text):
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path = [folder for folder in sys.path if os.path.abspath(folder) != here]  # where llama_cpp.py is another script
     import llama_cpp
     import numpy
     network = llama_cpp.Llama(model, n_ctx=2048, n_batch=2048, logits_all=True, verbose=False)
