@@ -292,6 +292,9 @@ static void test_misuse(void **state) {
                  {"/regen", "no answer to give again"},
                  {"/save", "/save FILE"},
                  {"/save missing/x.ilstate", "missing/x.ilstate"},
+                 {"/save -", "/save FILE: standard output is for answers"},
+                 {"/save c/model.safetensors", "/save c/model.safetensors: it is there, and is no state file"},
+                 {"/save c", "/save c: it is there, and is no state file"},
                  {"/load missing.ilstate", "missing.ilstate"},
                  {"/stats now", "/stats takes nothing"},
                  {"/think maybe", "/think on or /think off"}};
@@ -318,6 +321,11 @@ static void test_misuse(void **state) {
     assert_non_null(strstr(run.out, "/rewind    [N]"));
     assert_non_null(strstr(run.out, "chatml, thinks unless asked not to\n"));
     assert_non_null(strstr(run.out, "* main: 0 turns, 0 tokens\n"));
+    support_run_free(&run);
+    run = support_cli("/fork \x9b\xff\n/branches\n/stats\n", "chat --model q");
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.out, "* \\x9B\\xFF: 0 turns, 0 tokens\n"));
+    assert_non_null(strstr(run.out, "branch \\x9B\\xFF: 0 turns, 0 tokens\n"));
     support_run_free(&run);
 }
 

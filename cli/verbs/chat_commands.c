@@ -3,11 +3,13 @@
 #include "verbs/chat_commands.h"
 #include "documents.h"
 #include "output.h"
+#include "safetensors.h"
 
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static il_status fail(chat *c, const char *text) { return cli_fail(&c->command->error, IL_ERR_ARG, "%s", text); }
 
@@ -48,7 +50,7 @@ static il_status stats(chat *c, const char *argument) {
         return IL_OK;
     }
     json_decref(object);
-    printf("branch %s: %s, %s\n", b->name, cli_count(b->n, "turn"), cli_count(s.position, "token"));
+    printf("branch %s: %s, %s\n", cli_shown(b->name), cli_count(b->n, "turn"), cli_count(s.position, "token"));
     printf("state: %.1f MB; to go back to: %s, %.1f MB\n", (double)s.state_bytes / 1e6,
            cli_count(c->conversation.n_kept, "state"), (double)c->conversation.kept_bytes / 1e6);
     printf("evaluated since the start: %s\n", cli_count(cli_conversation_evaluated(&c->conversation), "token"));
@@ -65,7 +67,7 @@ static il_status branches(chat *c, const char *argument) {
                                   json_pack("{s:o, s:I, s:I}", "branch", cli_json_string(b->name), "turns",
                                             (json_int_t)b->n, "position", (json_int_t)il_session_position(b->session)));
         else
-            printf("%c %s: %s, %s\n", b == c->conversation.now ? '*' : ' ', b->name, cli_count(b->n, "turn"),
+            printf("%c %s: %s, %s\n", b == c->conversation.now ? '*' : ' ', cli_shown(b->name), cli_count(b->n, "turn"),
                    cli_count(il_session_position(b->session), "token"));
     }
     if (c->command->spec->json) cli_json_print(json_pack("{s:s, s:O}", "kind", "branches", "branches", list));
@@ -186,10 +188,19 @@ il_status chat_save(chat *c, const char *path) {
     return status;
 }
 
+/* What is there and is no state may be what somebody reads, such as the model itself: it is not replaced. */
+static il_status check_place(chat *c, const char *path) {
+    struct stat info;
+    if (!strcmp(path, "-")) return fail(c, "/save FILE: standard output is for answers");
+    if (stat(path, &info) || (S_ISREG(info.st_mode) && cli_safetensors_is_state(path))) return IL_OK;
+    return cli_fail(&c->command->error, IL_ERR_ARG, "/save %s: it is there, and is no state file", cli_shown(path));
+}
+
 static il_status save(chat *c, const char *argument) {
     const char *path = *argument ? argument : c->saved_as;
     if (!path) return fail(c, "/save FILE");
-    il_status status = chat_save(c, path);
+    il_status status = check_place(c, path);
+    if (!status) status = chat_save(c, path);
     if (status) return status;
     chat_note(c, "(saved as %s)", cli_shown(path));
     if (path != c->saved_as) remember_file(c, path);
