@@ -435,6 +435,9 @@ static void test_conversion_takes_them_along(void **state) {
     json_decref(after);
     free(support_done("convert --model m --dtype bf16 --out converted --force"));
     assert_false(support_exists("converted/chat_template.jinja"));
+    set_generation("c", "{\"top_k\": \"many\"}");
+    support_refused(1, "c/generation_config.json: top_k must be", "convert --model c --dtype bf16 --out unusable");
+    assert_false(support_exists("unusable"));
     support_write("c/generation_config.json", kept, strlen(kept));
     free(kept);
 }

@@ -30,14 +30,18 @@ static void report(const cli_command *command, const convert_options *options, c
     free(weights);
 }
 
-/* With what the model's directory says of chatting and sampling; it may be the one that is written. */
+/* With what the model's directory says of chatting and sampling, which is read before anything is written; it may be
+ * the one that is written. */
 static il_status save(cli_command *command, const il_model *model, const il_tokenizer *tokenizer, const char *out) {
     enum { BYTES_MAX = 1 << 20 };
     static const char name[] = "generation_config.json";
     il_error *error = &command->error;
     char *from = cli_format("%s/%s", command->model_dir, name), *to = cli_format("%s/%s", out, name), *text = NULL;
     size_t bytes;
+    il_generation usable;
     il_status status = cli_path_exists(from, NULL) ? cli_file_read(from, BYTES_MAX, &text, &bytes, error) : IL_OK;
+    if (!status && tokenizer)
+        status = il_generation_load(tokenizer, il_model_config(model), command->model_dir, &usable, error);
     if (!status) status = il_model_save_with(model, tokenizer, out, error);
     if (!status && text) status = cli_path_write(to, text, bytes, error);
     if (!status && tokenizer) status = il_chat_copy(tokenizer, il_model_config(model), command->model_dir, out, error);
