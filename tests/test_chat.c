@@ -563,7 +563,7 @@ static void what_cannot_be_is_refused_by_file_and_key(void **state) {
     for (int i = 1; i < 65; i++) snprintf(list + strlen(list), 8, ", %d", i);
     strcat(list, "]}");
     write_text(k.dir, "generation_config.json", list);
-    assert_fails(il_generation_load(k.tokenizer, &config, k.dir, &g, &error), IL_ERR_UNSUPPORTED, error,
+    assert_fails(il_generation_load(k.tokenizer, &config, k.dir, &g, &error), IL_ERR_FORMAT, error,
                  "more than 64 tokens");
     static const char *const files[] = {"generation_config.json", "tokenizer_config.json", "chat_template.jinja"};
     char *large = malloc(IL_CHAT_FILE_MAX + 1);
@@ -571,7 +571,7 @@ static void what_cannot_be_is_refused_by_file_and_key(void **state) {
     memset(large, ' ', IL_CHAT_FILE_MAX + 1);
     for (int i = 0; i < 3; i++) {
         support_write(support_path(k.dir, files[i]), large, IL_CHAT_FILE_MAX + 1);
-        assert_fails(il_generation_load(k.tokenizer, &config, k.dir, &g, &error), IL_ERR_UNSUPPORTED, error,
+        assert_fails(il_generation_load(k.tokenizer, &config, k.dir, &g, &error), IL_ERR_FORMAT, error,
                      "more than 1 MiB");
         assert_non_null(strstr(error.message, files[i]));
         assert_int_equal(remove(support_path(k.dir, files[i])), 0);

@@ -306,6 +306,12 @@ static void test_misuse(void **state) {
         support_run_free(&run);
     }
     support_refused(1, "m: it has no chat template; --template names one", "chat --model m");
+    char *long_template = calloc(1, 2 << 20);
+    assert_non_null(long_template);
+    support_write("m/chat_template.jinja", long_template, 2 << 20);
+    support_refused(1, "more than 1 MiB are not read\n", "chat --model m"); /* no form that is named helps */
+    assert_int_equal(unlink("m/chat_template.jinja"), 0);
+    free(long_template);
     support_refused(1, "the tokenizer has no token <|im_start|>", "chat --model m --template chatml");
     support_refused(1, "knows no thoughts", "chat --model c --think on");
     support_refused(2, "--template: 'jinja' is not one of", "chat --model c --template jinja");

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "support_alloc.h"
 #include "support_gguf.h"
@@ -323,6 +324,13 @@ static void files_that_are_not_gguf(void **state) {
     assert_false(il_gguf_is(FIXTURES "/gguf/expect.safetensors"));
     assert_false(il_gguf_is(FIXTURES "/gguf"));
     assert_false(il_gguf_is(FIXTURES "/gguf/none"));
+    struct rlimit before, none;
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    none = (struct rlimit){.rlim_cur = 1, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    int is = il_gguf_is(FIXTURES "/gguf/tiny.gguf");
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_true(is); /* though there was no memory to map it */
     assert_fails(il_gguf_open(&alloc.allocator, FIXTURES "/gguf/none", &g, &error), IL_ERR_IO, error, "none");
     assert_fails(il_gguf_open(&alloc.allocator, FIXTURES "/gguf/meta.json", &g, &error), IL_ERR_FORMAT, error,
                  "meta.json: not a GGUF file");

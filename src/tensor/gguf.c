@@ -3,8 +3,10 @@
  * arrays of arrays, tensors that overlap, leave a gap or reach past the end, and quantizations nobody knows by name. */
 #include "tensor/gguf.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bits.h"
 #include "base/error.h"
@@ -376,12 +378,14 @@ int il_gguf_begins(const void *data, size_t bytes) {
     return bytes >= sizeof MAGIC && memcmp(data, MAGIC, sizeof MAGIC) == 0;
 }
 
+/* Not mapped: where memory does not suffice for that, the file is one all the same, and opening it says so. */
 int il_gguf_is(const char *path) {
-    il_map map;
-    if (il_map_open(path, &map, NULL) != IL_OK) return 0;
-    int is = il_gguf_begins(map.data, map.bytes);
-    il_map_close(&map);
-    return is;
+    char begins[sizeof MAGIC];
+    int fd = il_path_is_file(path) ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, begins, sizeof begins);
+    close(fd);
+    return n > 0 && il_gguf_begins(begins, (size_t)n);
 }
 
 il_status il_gguf_open(const il_allocator *allocator, const char *path, il_gguf *gguf, il_error *error) {

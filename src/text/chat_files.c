@@ -23,7 +23,7 @@ static il_status add_stop(const char *path, int token, il_generation *g, il_erro
     while (at < g->n_stops && g->stop[at] < token) at++;
     if (token < 0 || (at < g->n_stops && g->stop[at] == token)) return IL_OK;
     if (g->n_stops == IL_STOPS_MAX)
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: more than %d tokens that end a text", path, IL_STOPS_MAX);
+        return il_fail(error, IL_ERR_FORMAT, "%s: more than %d tokens that end a text", path, IL_STOPS_MAX);
     memmove(g->stop + at + 1, g->stop + at, (size_t)(g->n_stops - at) * sizeof *g->stop);
     g->stop[at] = token;
     g->n_stops++;
@@ -102,7 +102,7 @@ static il_status parse(const char *path, const char *text, size_t bytes, json_t 
     json_error_t trouble;
     *root = NULL;
     if (bytes > IL_CHAT_FILE_MAX)
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
+        return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
     *root = json_loadb(bytes ? text : "", bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &trouble);
     if (*root && json_is_object(*root)) return IL_OK;
     int memory = !*root && json_error_code(&trouble) == json_error_out_of_memory;
@@ -200,7 +200,7 @@ static il_status side_open(const il_allocator *memory, const char *dir, const ch
     IL_TRY(il_map_open(f->path, &f->map, error));
     f->text = (const char *)f->map.data;
     if (f->map.bytes <= IL_CHAT_FILE_MAX) return IL_OK;
-    return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 1 MiB are not read", f->path, f->map.bytes);
+    return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes: more than 1 MiB are not read", f->path, f->map.bytes);
 }
 
 static il_status read_one(const il_tokenizer *tokenizer, const il_config *config, const char *dir, const char *name,
@@ -231,7 +231,7 @@ static il_status read_gguf(const il_allocator *memory, const char *path, il_gguf
     IL_TRY(il_gguf_open(memory, path, gguf, error));
     il_status status = il_gguf_get_text(gguf, "tokenizer.chat_template", template, error);
     if (status == IL_OK && template->bytes > IL_CHAT_FILE_MAX)
-        status = il_fail(error, IL_ERR_UNSUPPORTED, "%s: tokenizer.chat_template: more than 1 MiB are not read", path);
+        status = il_fail(error, IL_ERR_FORMAT, "%s: tokenizer.chat_template: more than 1 MiB are not read", path);
     if (status != IL_OK) il_gguf_close(gguf);
     return status;
 }
