@@ -82,6 +82,9 @@ static void test_convert(void **state) {
     free(later);
     support_same_files("m/tokenizer.json", "i/tokenizer.json");
     support_same_files("m/chat_template.jinja", "i/chat_template.jinja");
+    char *tokenizer = support_text_of("m/tokenizer.json");
+    assert_non_null(strstr(tokenizer, "\"<|im_end|>\":637")); /* in the vocabulary, where others look for its id */
+    free(tokenizer);
     char *stops = support_text_of("m/generation_config.json");
     assert_non_null(strstr(stops, "\"eos_token_id\": 637"));
     free(stops);

@@ -244,12 +244,12 @@ static void put_post_processor(vocabulary *v, const struct pre *pre) {
     put_text(v, ",\"decoder\":" BYTE_LEVEL "true},");
 }
 
-/* Added tokens are not words' tokens, but for the unknown one, which the model names. Unused ones have no text. */
+/* Added tokens are in it, too: other software gives them ids of its own otherwise. Unused ones have no text. */
 static void put_vocabulary(vocabulary *v) {
     int more = 0;
     put_text(v, "\"vocab\":{");
     for (size_t i = 0; i < v->n; i++) {
-        if (v->types[i] != IL_SP_NORMAL && v->unk != (int64_t)i) continue;
+        if (v->types[i] != IL_SP_NORMAL && !is_added(v, i) && v->unk != (int64_t)i) continue;
         if (more++) put_text(v, ",");
         put_token(v, (int64_t)i);
         put_text(v, ":");
