@@ -55,10 +55,20 @@ static void answer_text(http_exchange *e, text *body) {
     }
 }
 
-static void answer_problem(http_exchange *e, const problem *p, const char *headers) {
+/* Of an answer, and of a problem, so that a client can name what it was refused. */
+static void new_id(server *s, const char *prefix, char *id, size_t capacity) {
+    snprintf(id, capacity, "%s-%016llx-%llu", prefix, (unsigned long long)s->instance,
+             (unsigned long long)atomic_fetch_add(&s->count, 1));
+}
+
+static void answer_problem(server *s, http_exchange *e, const problem *p, const char *headers) {
     text body = {0};
+    char id[48], lines[160];
     problem_print(p, &body);
-    http_answer(e, p->status, headers ? headers : p->status == 503 ? "Retry-After: 1\r\n" : NULL, &body);
+    new_id(s, "req", id, sizeof id);
+    if (!headers) headers = p->status == 503 ? "Retry-After: 1\r\n" : "";
+    snprintf(lines, sizeof lines, "X-Request-Id: %s\r\n%s", id, headers);
+    http_answer(e, p->status, lines, &body);
 }
 
 static void get_health(server *s, http_exchange *e) {
@@ -66,7 +76,7 @@ static void get_health(server *s, http_exchange *e) {
     if (atomic_load(&s->draining)) {
         problem p = {0};
         problem_set(&p, 503, "shutting_down", NULL, "the server is stopping");
-        answer_problem(e, &p, NULL);
+        answer_problem(s, e, &p, NULL);
         return;
     }
     text_say(&body, "{\"status\":\"ok\"}");
@@ -101,7 +111,7 @@ static void get_model(server *s, http_exchange *e) {
     }
     problem p = {0};
     problem_set(&p, 404, "model_not_found", "model", "model '%.60s' is not served here, '%s' is", asked, s->name);
-    answer_problem(e, &p, NULL);
+    answer_problem(s, e, &p, NULL);
 }
 
 static void get_tokenizer(server *s, http_exchange *e) {
@@ -187,8 +197,7 @@ static job *new_job(server *s, http_exchange *e, const char *prefix, const job_f
     j->model = s->name;
     j->fingerprint = s->fingerprint;
     j->created = (long long)time(NULL);
-    snprintf(j->id, sizeof j->id, "%s-%016llx-%llu", prefix, (unsigned long long)s->instance,
-             (unsigned long long)atomic_fetch_add(&s->count, 1));
+    new_id(s, prefix, j->id, sizeof j->id);
     return j;
 }
 
@@ -225,7 +234,7 @@ static void run_call(work_item *item) {
     const text *bytes = http_body(c->exchange);
     json_t *body = json_body(bytes->data, bytes->bytes, c->server->options.prompt_tokens_max + VALUES_BESIDE, &p);
     if (body) c->run(c->server, c->exchange, body, &p);
-    if (p.status) answer_problem(c->exchange, &p, NULL);
+    if (p.status) answer_problem(c->server, c->exchange, &p, NULL);
     json_decref(body);
     atomic_fetch_sub(&c->server->preparing, 1);
     free(c);
@@ -306,7 +315,7 @@ static void on_request(void *context, http_exchange *e) {
         const char *headers = p.status == 401   ? "WWW-Authenticate: Bearer\r\n"
                               : p.status == 405 ? (r->get ? "Allow: GET, HEAD\r\n" : "Allow: POST\r\n")
                                                 : NULL;
-        answer_problem(e, &p, headers);
+        answer_problem(s, e, &p, headers);
     } else if (!post) {
         r->get(s, e);
     } else {

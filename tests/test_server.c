@@ -430,6 +430,9 @@ static void model_and_health(void **state) {
     assert_non_null(strstr(with.head, "X-Innerloop-Ignored: colour\r\n"));
     assert_non_null(strstr(with.head, "X-Request-Id: cmpl-"));
     support_answer_free(&with);
+    with = support_ask(server.port, "/v1/completions", "{\"prompt\":1}");
+    assert_non_null(strstr(with.head, "X-Request-Id: req-"));
+    support_answer_free(&with);
     assert_true(support_metric(server.port, "innerloop_prompt_tokens_total") > 0);
     assert_true(support_metric(server.port, "innerloop_predicted_tokens_total") > 0);
     double requests = support_metric(server.port, "innerloop_requests_done_total");
