@@ -432,6 +432,7 @@ static int take(scheduler *s, int idle) {
     job **end = &s->jobs;
     while (*end) end = &(*end)->next;
     pthread_mutex_lock(&s->lock);
+    s->stats.running = s->n; /* before waiting: whoever left since the last time takes no place any more */
     if (idle && !s->incoming && !s->woken && !s->stopping) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
@@ -445,7 +446,6 @@ static int take(scheduler *s, int idle) {
     *end = s->incoming;
     s->incoming = NULL;
     s->woken = 0;
-    s->stats.running = s->n;
     int stopping = s->stopping;
     pthread_mutex_unlock(&s->lock);
     return stopping;

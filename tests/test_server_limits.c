@@ -155,6 +155,17 @@ static void clients_that_leave(void **state) {
     assert_true(support_metric(server.port, "innerloop_requests_failed_total") == 2);
     support_answer rest = support_receive(fd);
     support_answer_free(&rest);
+
+    double predicted = support_metric(server.port, "innerloop_predicted_tokens_total");
+    fd = support_connect(server.port);
+    support_send_completion(fd, LONG "}");
+    support_wait_for_metric(server.port, "innerloop_predicted_tokens_total", predicted + 10);
+    close(fd);
+    support_wait_for_metric(server.port, "innerloop_requests_failed_total", 3);
+    for (int i = 0; support_metric(server.port, "innerloop_answers_running") > 0; i++) {
+        if (i == 1000) fail_msg("an answer that nobody waits for still counts");
+        usleep(10000);
+    }
     stop(&server);
 }
 
