@@ -417,7 +417,8 @@ static void test_the_models_own_way(void **state) {
     assert_true(json_is_null(json_object_get(json_object_get(inspected, "chat"), "template")));
     assert_non_null(strstr(support_string(inspected, "chat.why"), "no chat template"));
     json_decref(inspected);
-    json_decref(by_file = greedy);
+    json_decref(by_file);
+    json_decref(greedy);
     json_decref(hot);
     json_decref(chat);
     json_decref(chat_by_file);

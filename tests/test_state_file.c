@@ -760,6 +760,7 @@ static void columns_of_a_fast_head(void **unused) {
     assert_true(owners->dtype == IL_I32 && owners->rank == 1 && owners->shape[0] == 9);
     assert_memory_equal(owners->data, want, sizeof want);
     assert_true(item(&g, "fast_head.current")->shape[0] == 9 && item(&g, "fast_head.previous")->shape[0] == 4);
+    il_st_close(&g.st);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         g = forge(f, &b);
         memcpy(tokens, want, sizeof want);
