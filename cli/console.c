@@ -34,7 +34,8 @@ static int read_some(cli_console *c) {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     for (;;) {
         int ready = poll(&input, 1, WAIT_MS);
-        if (cli_interrupted() || (ready < 0 && errno == EINTR)) return 0;
+        /* one that came just before poll has not ended it */
+        if (cli_interrupted() || cli_interrupt_waits() || (ready < 0 && errno == EINTR)) return 0;
         if (!ready) continue;
         make_room(c);
         ssize_t got = read(STDIN_FILENO, c->held + c->n, ROOM);

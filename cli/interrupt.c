@@ -72,6 +72,7 @@ void cli_interrupt_cancels(il_session *session) { atomic_store(&cancelled, sessi
 void cli_interrupt_count(int on) { atomic_store(&counting, on); }
 
 int cli_interrupt_counted(void) { return atomic_exchange(&counted, 0); }
+int cli_interrupt_waits(void) { return atomic_load(&counted) > 0; }
 
 void cli_interrupt_stop(void) {
     int none = 0;

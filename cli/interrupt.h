@@ -14,8 +14,9 @@ void cli_interrupt_cancels(il_session *session);
 /* While on, Ctrl-C neither ends the command nor asks it to stop: it only cancels that session's feed, and is counted.
  * The third that nobody has looked at ends the command at once all the same. */
 void cli_interrupt_count(int on);
-/* How often since this was asked last. */
+/* How often since this was asked last; whether it is more than never, which leaves the count. */
 int cli_interrupt_counted(void);
+int cli_interrupt_waits(void);
 /* As if Ctrl-C had asked the command to stop. */
 void cli_interrupt_stop(void);
 /* 0, or 128 + the signal: the exit status of a command that stopped for it. */
