@@ -177,16 +177,13 @@ typedef struct filling {
     size_t longest;
 } filling;
 
-/* Pieces are whole rows, and of a matrix whole panels, so that no two threads write one. */
 static void fill_piece(void *context, int item, int worker) {
     const filling *f = context;
     const il_table *table = &f->model->table;
     size_t tensor = (size_t)item / INIT_PIECES, piece = (size_t)item % INIT_PIECES;
     const il_table_entry *entry = &table->entries[tensor];
-    size_t rows = entry->shape[0], width = entry->count / rows, panels = (rows + IL_LANES - 1) / IL_LANES;
-    size_t from = panels * piece / INIT_PIECES * IL_LANES, to = panels * (piece + 1) / INIT_PIECES * IL_LANES;
-    if (to > rows) to = rows;
-    if (from >= to) return;
+    size_t width = entry->count / entry->shape[0], from, to;
+    il_panel_piece(entry->shape[0], piece, INIT_PIECES, &from, &to);
     if (entry->type == IL_WEIGHTS_F32) {
         il_table_init_range(table, f->seed, tensor, from * width, to * width,
                             f->model->weights + entry->offset + from * width);
@@ -204,12 +201,16 @@ il_status il_model_init(il_engine *engine, const il_config *config, uint64_t see
     IL_TRY(il_model_new(engine, config, model, error));
     filling f = {.model = *model, .seed = seed, .longest = (size_t)il_model_most_inputs(*model)};
     f.rows = il_alloc_raw(&engine->memory, (size_t)il_pool_threads(engine->pool) * f.longest, sizeof(float));
-    if (f.rows) il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
+    il_status status = IL_OK;
+    if (f.rows)
+        il_pool_run(engine->pool, (int)(*model)->table.n * INIT_PIECES, fill_piece, &f);
+    else
+        status = il_fail(error, IL_ERR_NOMEM, "out of memory for rows of %zu weights", f.longest);
     il_free(&engine->memory, f.rows);
-    if (f.rows) return IL_OK;
+    if (status == IL_OK) return IL_OK;
     il_model_unref(*model);
     *model = NULL;
-    return il_fail(error, IL_ERR_NOMEM, "out of memory for rows of %zu weights", f.longest);
+    return status;
 }
 
 il_model *il_model_ref(il_model *model) {

@@ -36,7 +36,6 @@ static void write_row(const il_model *model, const il_table_entry *entry, size_t
     }
 }
 
-/* Pieces end where panels do, so that no two threads write one panel. */
 static void convert_piece(void *context, int item, int worker) {
     conversion *c = context;
     size_t tensor = (size_t)item / PIECES, piece = (size_t)item % PIECES;
@@ -51,11 +50,10 @@ static void convert_piece(void *context, int item, int worker) {
                    il_lp_bytes(to->type, to->shape[0], to->shape[1]));
         return;
     }
-    size_t out = from->shape[0], panels = (out + IL_LANES - 1) / IL_LANES;
-    size_t end = panels * (piece + 1) / PIECES * IL_LANES;
+    size_t row, end;
     float *x = c->rows + (size_t)worker * c->longest;
-    if (end > out) end = out;
-    for (size_t row = panels * piece / PIECES * IL_LANES; row < end; row++) {
+    il_panel_piece(from->shape[0], piece, PIECES, &row, &end);
+    for (; row < end; row++) {
         read_row(c->from, from, row, x);
         write_row(c->to, to, row, x);
         if (c->to->engine->kernels->all_finite(from->shape[1], x)) continue;

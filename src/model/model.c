@@ -97,12 +97,11 @@ int il_model_most_width(const il_model *model) {
 static void pack_piece(void *context, int item, int worker) {
     il_model *model = context;
     const il_dense *l = linear_at(model, item / PACK_PIECES);
-    size_t panels = ((size_t)l->out + IL_LANES - 1) / IL_LANES, piece = (size_t)(item % PACK_PIECES),
-           in = (size_t)l->in;
-    size_t from = panels * piece / PACK_PIECES * IL_LANES, to = panels * (piece + 1) / PACK_PIECES * IL_LANES;
+    size_t in = (size_t)l->in, from, to;
     (void)worker;
-    if (l->at == IL_NONE || from == to) return;
-    if (to > (size_t)l->out) to = (size_t)l->out;
+    if (l->at == IL_NONE) return;
+    il_panel_piece((size_t)l->out, (size_t)(item % PACK_PIECES), PACK_PIECES, &from, &to);
+    if (from == to) return;
     model->engine->kernels->pack((int)(to - from), l->in, model->weights + l->at + from * in, 1, (ptrdiff_t)in,
                                  model->packed + l->packed + from * in);
 }

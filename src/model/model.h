@@ -127,6 +127,15 @@ void il_rope_angles(int n, const float *frequencies, uint64_t position, float *c
  * il_model_refresh. */
 il_inner_head il_model_inner_head(const il_model *model, int layer, int head, float inner_lr);
 
+/* Rows *from .. *to - 1 of a matrix, a piece of `pieces` (none where they are equal): whole panels, so that no two
+ * threads write one. */
+static inline void il_panel_piece(size_t rows, size_t piece, size_t pieces, size_t *from, size_t *to) {
+    size_t panels = (rows + IL_LANES - 1) / IL_LANES;
+    *from = panels * piece / pieces * IL_LANES;
+    *to = panels * (piece + 1) / pieces * IL_LANES;
+    if (*to > rows) *to = rows;
+}
+
 static inline const float *il_weight(const il_model *model, size_t at) {
     return at == IL_NONE ? NULL : model->weights + at;
 }
