@@ -3,6 +3,8 @@
  * thread handles both, a socket is never looked at after its connection has ended. */
 #include "http.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
@@ -15,7 +17,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -67,12 +68,6 @@ struct http_server {
     size_t bodies_bytes;
     int closed; /* a connection was, so that another one may be taken */
 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- exchanges ---- */
 
@@ -253,7 +248,7 @@ static void on_connection(void *context, struct MHD_Connection *c, void **mine,
         k->fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         int most = SEND_BYTES; /* what a slow reader leaves in the system is bounded too */
         setsockopt(k->fd, SOL_SOCKET, SO_SNDBUF, &most, sizeof most);
-        k->deadline = now() + 2 * s->options.idle_seconds;
+        k->deadline = clock_seconds() + 2 * s->options.idle_seconds;
         k->next = s->connections;
         k->link = &s->connections;
         if (k->next) k->next->link = &k->next;
@@ -313,7 +308,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
         e = *mine = exchange_new(s, c, method, path);
         if (!e) return MHD_NO;
         const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
-        connection_of(c)->deadline = now() + 2 * s->options.idle_seconds;
+        connection_of(c)->deadline = clock_seconds() + 2 * s->options.idle_seconds;
         if (!length || reserve(e, strtoull(length, NULL, 10))) return MHD_YES;
         if (complete(e) != MHD_YES) return MHD_NO; /* answered before the body comes, which nobody reads */
     } else if (!e->complete) {
@@ -341,7 +336,7 @@ static void on_completed(void *context, struct MHD_Connection *c, void **mine, e
     http_exchange *e = *mine;
     connection *k = connection_of(c);
     (void)why;
-    if (k) k->deadline = now() + 2 * s->options.idle_seconds;
+    if (k) k->deadline = clock_seconds() + 2 * s->options.idle_seconds;
     if (!e) return;
     *mine = NULL;
     if (e->watched && k) epoll_ctl(s->set, EPOLL_CTL_DEL, k->fd, NULL);
@@ -371,7 +366,7 @@ static void leave(http_exchange *e) {
 }
 
 static void cut_late(http_server *s) {
-    double time = now();
+    double time = clock_seconds();
     for (connection *k = s->connections; k; k = k->next)
         if (k->deadline > 0 && time > k->deadline) shutdown(k->fd, SHUT_RDWR);
 }
@@ -382,7 +377,7 @@ static void *loop(void *context) {
     sigset_t none;
     sigfillset(&none); /* they are the main thread's; a peer that has gone is an error of writing */
     pthread_sigmask(SIG_BLOCK, &none, NULL);
-    while (until == 0 || (s->exchanges && now() < until)) {
+    while (until == 0 || (s->exchanges && clock_seconds() < until)) {
         struct epoll_event events[EVENTS];
         MHD_UNSIGNED_LONG_LONG timeout = TICK_MS;
         if (MHD_get_timeout(s->daemon, &timeout) != MHD_YES || timeout > TICK_MS) timeout = TICK_MS;
@@ -399,7 +394,7 @@ static void *loop(void *context) {
                 leave(events[i].data.ptr);
             (void)ignored;
         }
-        if (until == 0 && atomic_load(&s->stopping)) until = now() + LINGER_SECONDS;
+        if (until == 0 && atomic_load(&s->stopping)) until = clock_seconds() + LINGER_SECONDS;
         MHD_run(s->daemon);
         cut_late(s);
     }

@@ -1,6 +1,8 @@
 /* scheduler.c: see scheduler.h. */
 #include "scheduler.h"
 
+#include "clock.h"
+
 #include <math.h>
 #include <pthread.h>
 #include <signal.h>
@@ -60,12 +62,6 @@ struct scheduler {
     scheduler_stats stats;
 };
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- the end of jobs ---- */
 
 static void answer(work_item *item) {
@@ -108,7 +104,7 @@ static void end_job(scheduler *s, job *j) {
     pthread_mutex_lock(&s->lock);
     s->left--;
     s->stats.waiting -= j->n_admitted < j->request.n_prompts;
-    if (!j->problem.status) histogram_add(&s->stats.whole, now() - j->started);
+    if (!j->problem.status) histogram_add(&s->stats.whole, clock_seconds() - j->started);
     if (j->problem.status)
         s->stats.requests_failed++;
     else
@@ -135,12 +131,12 @@ static void say(scheduler *s, job *j, size_t index) {
     j->form->piece(j, index, &s->out);
     if (!s->out.bytes) return;
     http_write(j->exchange, s->out.data, s->out.bytes);
-    j->spoke = now();
+    j->spoke = clock_seconds();
 }
 
 /* Jobs that are done, that nobody waits for, or that have failed. */
 static void sweep(scheduler *s, int stopping) {
-    double time = now();
+    double time = clock_seconds();
     for (job *j = s->jobs; j; j = j->next) {
         if (j->request.stream && !j->begun) {
             j->begun = 1;
@@ -400,9 +396,9 @@ static int step(scheduler *s) {
     size_t prompts, n = gather(s, &prompts);
     il_error error;
     if (!n) return 0;
-    double started = now();
+    double started = clock_seconds();
     if (il_feed_many(s->feeds, n, &error)) feed_alone(s, n);
-    s->time = now();
+    s->time = clock_seconds();
     if (prompts) adapt(s, prompts, s->time - started);
     s->predicted = 0;
     for (size_t i = 0; i < n; i++) digest(s, i);
@@ -505,7 +501,7 @@ scheduler *scheduler_start(const scheduler_options *options) {
 }
 
 int scheduler_submit(scheduler *s, job *j, problem *p) {
-    j->started = now();
+    j->started = clock_seconds();
     j->next = NULL;
     pthread_mutex_lock(&s->lock);
     size_t waiting = s->stats.waiting, free_streams = (size_t)s->options.streams_max - s->stats.running;
