@@ -93,13 +93,13 @@ static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
     text_free(&name);
 }
 
-void answer_ids(const char *field, const int32_t *ids, size_t n, text *t) {
+static void add_ids(const char *field, const int32_t *ids, size_t n, text *t) {
     text_print(t, ",\"%s\":[", field);
     for (size_t i = 0; i < n; i++) text_print(t, i ? ",%d" : "%d", ids[i]);
     text_say(t, "]");
 }
 
-void answer_finish(const choice *c, int ended, text *t) {
+static void add_finish(const choice *c, int ended, text *t) {
     if (!ended) {
         text_say(t, ",\"finish_reason\":null,\"stop_reason\":null");
         return;
@@ -128,11 +128,39 @@ void answer_tail(const job *j, int with_usage, text *t) {
     text_say(t, "}");
 }
 
+void answer_event_begin(const job *j, const char *object, size_t index, text *t) {
+    text_say(t, "data: ");
+    answer_head(j, object, t);
+    text_print(t, "{\"index\":%zu,", index);
+}
+
+void answer_event_end(const job *j, const choice *c, int ended, text *t) {
+    add_finish(c, ended, t);
+    text_say(t, "}");
+    answer_tail(j, j->request.usage_always, t);
+    text_say(t, "\n\n");
+}
+
 void answer_usage(const job *j, const char *object, text *t) {
     text_say(t, "data: ");
     answer_head(j, object, t);
     answer_tail(j, 1, t);
     text_say(t, "\n\n");
+}
+
+void answer_new_ids(const job *j, const choice *c, text *t) {
+    if (j->request.return_tokens) add_ids("token_ids", c->tokens + c->tokens_sent, c->n - c->tokens_sent, t);
+}
+
+void answer_choice_end(const job *j, size_t index, text *t) {
+    const choice *c = &j->choices[index];
+    const il_tokens *prompt = &j->request.prompts[index / (size_t)j->request.n].tokens;
+    if (j->request.return_tokens) {
+        add_ids("prompt_token_ids", prompt->ids, prompt->n, t);
+        add_ids("token_ids", c->tokens, c->n, t);
+    }
+    add_finish(c, 1, t);
+    text_say(t, "}");
 }
 
 static const char object[] = "text_completion";
@@ -141,17 +169,11 @@ static void whole(const job *j, text *t) {
     answer_head(j, object, t);
     for (size_t i = 0; i < j->n_choices; i++) {
         const choice *c = &j->choices[i];
-        const il_tokens *prompt = &j->request.prompts[i / (size_t)j->request.n].tokens;
         text_print(t, i ? ",{\"index\":%zu,\"text\":" : "{\"index\":%zu,\"text\":", i);
         text_quote(t, c->text.data, c->text.bytes);
         text_say(t, ",\"logprobs\":");
         add_logprobs(c, 0, c->n_records, t);
-        if (j->request.return_tokens) {
-            answer_ids("prompt_token_ids", prompt->ids, prompt->n, t);
-            answer_ids("token_ids", c->tokens, c->n, t);
-        }
-        answer_finish(c, 1, t);
-        text_say(t, "}");
+        answer_choice_end(j, i, t);
     }
     answer_tail(j, 1, t);
 }
@@ -159,17 +181,13 @@ static void whole(const job *j, text *t) {
 static void piece(job *j, size_t index, text *t) {
     choice *c = &j->choices[index];
     if (!choice_has_news(c)) return;
-    text_say(t, "data: ");
-    answer_head(j, object, t);
-    text_print(t, "{\"index\":%zu,\"text\":", index);
+    answer_event_begin(j, object, index, t);
+    text_say(t, "\"text\":");
     text_quote(t, c->text.data + c->sent, c->safe - c->sent);
     text_say(t, ",\"logprobs\":");
     add_logprobs(c, c->records_sent, c->n_records, t);
-    if (j->request.return_tokens) answer_ids("token_ids", c->tokens + c->tokens_sent, c->n - c->tokens_sent, t);
-    answer_finish(c, c->finish != NULL, t);
-    text_say(t, "}");
-    answer_tail(j, j->request.usage_always, t);
-    text_say(t, "\n\n");
+    answer_new_ids(j, c, t);
+    answer_event_end(j, c, c->finish != NULL, t);
     choice_sent(c);
 }
 

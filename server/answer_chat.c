@@ -46,7 +46,6 @@ static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
 }
 
 static void whole(const job *j, text *t) {
-    const il_tokens *prompt = &j->request.prompts[0].tokens;
     answer_head(j, "chat.completion", t);
     for (size_t i = 0; i < j->n_choices; i++) {
         const choice *c = &j->choices[i];
@@ -55,27 +54,16 @@ static void whole(const job *j, text *t) {
         text_quote(t, c->text.data, c->text.bytes);
         text_say(t, ",\"refusal\":null},\"logprobs\":");
         add_logprobs(c, 0, c->n_records, t);
-        if (j->request.return_tokens) {
-            answer_ids("prompt_token_ids", prompt->ids, prompt->n, t);
-            answer_ids("token_ids", c->tokens, c->n, t);
-        }
-        answer_finish(c, 1, t);
-        text_say(t, "}");
+        answer_choice_end(j, i, t);
     }
     answer_tail(j, 1, t);
 }
 
-static void begin_event(const job *j, size_t index, text *t) {
-    text_say(t, "data: ");
-    answer_head(j, "chat.completion.chunk", t);
-    text_print(t, "{\"index\":%zu,\"delta\":{", index);
-}
+static const char chunk[] = "chat.completion.chunk";
 
-static void end_event(const job *j, const choice *c, int ended, text *t) {
-    answer_finish(c, ended, t);
-    text_say(t, "}");
-    answer_tail(j, j->request.usage_always, t);
-    text_say(t, "\n\n");
+static void begin_event(const job *j, size_t index, text *t) {
+    answer_event_begin(j, chunk, index, t);
+    text_say(t, "\"delta\":{");
 }
 
 /* Who speaks, what is said, and that it ends, each in an event of its own. */
@@ -85,7 +73,7 @@ static void piece(job *j, size_t index, text *t) {
     if (!c->begun) {
         begin_event(j, index, t);
         text_say(t, "\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null");
-        end_event(j, c, 0, t);
+        answer_event_end(j, c, 0, t);
     }
     if (c->safe > c->sent || c->n_records > c->records_sent) {
         begin_event(j, index, t);
@@ -93,17 +81,17 @@ static void piece(job *j, size_t index, text *t) {
         text_quote(t, c->text.data + c->sent, c->safe - c->sent);
         text_say(t, "},\"logprobs\":");
         add_logprobs(c, c->records_sent, c->n_records, t);
-        if (j->request.return_tokens) answer_ids("token_ids", c->tokens + c->tokens_sent, c->n - c->tokens_sent, t);
-        end_event(j, c, 0, t);
+        answer_new_ids(j, c, t);
+        answer_event_end(j, c, 0, t);
     }
     if (c->finish) {
         begin_event(j, index, t);
         text_say(t, "},\"logprobs\":null");
-        end_event(j, c, 1, t);
+        answer_event_end(j, c, 1, t);
     }
     choice_sent(c);
 }
 
-static void usage(const job *j, text *t) { answer_usage(j, "chat.completion.chunk", t); }
+static void usage(const job *j, text *t) { answer_usage(j, chunk, t); }
 
 const job_form answer_chat = {whole, piece, usage};
