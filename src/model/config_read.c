@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "model/config.h"
 #include "model/config_keys.h"
 #include "model/config_rope.h"
@@ -398,13 +399,10 @@ static il_status read_root(const char *path, json_t *root, il_config *config, il
 }
 
 il_status il_config_parse(const char *path, const char *text, size_t bytes, il_config *config, il_error *error) {
-    json_error_t trouble;
+    json_t *root;
     if (bytes > TEXT_BYTES_MAX)
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
-    json_t *root = json_loadb(bytes ? text : "", bytes, JSON_REJECT_DUPLICATES, &trouble);
-    if (!root && json_error_code(&trouble) == json_error_out_of_memory)
-        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
-    if (!root) return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, trouble.line, trouble.text);
+    IL_TRY(il_json_load(path, text, bytes, JSON_REJECT_DUPLICATES, &root, error));
     il_status status = read_root(path, root, config, error);
     json_decref(root);
     return status;

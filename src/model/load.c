@@ -2,11 +2,11 @@
  * model's. Refuses indexes that lead elsewhere, and files that do not fit their index. */
 #include <dirent.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "model/build.h"
 #include "model/config_fields.h"
 #include "model/gguf_model.h"
@@ -138,20 +138,15 @@ static il_status check_name(const loader *l, const char *name, int *skip, il_err
 
 static il_status open_index(loader *l, const char *dir, il_error *error) {
     il_map map;
-    json_error_t trouble;
     const char *name;
     json_t *value;
     IL_TRY(il_map_open(l->path, &map, error));
-    if (map.bytes > INDEX_BYTES_MAX) {
-        size_t bytes = map.bytes;
-        il_map_close(&map);
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 16 MiB are not read", l->path, bytes);
-    }
-    l->index = json_loadb(map.bytes ? (const char *)map.data : "", map.bytes, JSON_REJECT_DUPLICATES, &trouble);
+    il_status status =
+        map.bytes > INDEX_BYTES_MAX
+            ? il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu bytes: more than 16 MiB are not read", l->path, map.bytes)
+            : il_json_load(l->path, map.data, map.bytes, JSON_REJECT_DUPLICATES, &l->index, error);
     il_map_close(&map);
-    if (!l->index && json_error_code(&trouble) == json_error_out_of_memory)
-        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", l->path);
-    if (!l->index) return il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", l->path, trouble.line, trouble.text);
+    if (status != IL_OK) return status;
     l->weight_map = json_object_get(l->index, "weight_map");
     if (!json_is_object(l->weight_map)) {
         l->weight_map = NULL;

@@ -2,13 +2,13 @@
  * know. What is known must make sense, and is refused by file and key where it does not. */
 #include "text/chat_files.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "tensor/gguf.h"
 #include "text/tokenizer.h"
@@ -99,19 +99,14 @@ static il_status read_sampling(const char *path, const json_t *root, il_sample_o
 /* ---- files ---- */
 
 static il_status parse(const char *path, const char *text, size_t bytes, json_t **root, il_error *error) {
-    json_error_t trouble;
     *root = NULL;
     if (bytes > IL_CHAT_FILE_MAX)
         return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes: more than 1 MiB are not read", path, bytes);
-    *root = json_loadb(bytes ? text : "", bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &trouble);
-    if (*root && json_is_object(*root)) return IL_OK;
-    int memory = !*root && json_error_code(&trouble) == json_error_out_of_memory;
-    il_status status = memory  ? il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path)
-                       : *root ? il_fail(error, IL_ERR_FORMAT, "%s: not an object", path)
-                               : il_fail(error, IL_ERR_FORMAT, "%s: line %d: %s", path, trouble.line, trouble.text);
+    IL_TRY(il_json_load(path, text, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, root, error));
+    if (json_is_object(*root)) return IL_OK;
     json_decref(*root);
     *root = NULL;
-    return status;
+    return il_fail(error, IL_ERR_FORMAT, "%s: not an object", path);
 }
 
 il_status il_generation_parse(const char *path, const char *text, size_t bytes, int vocab_size, il_chat_files *files,
