@@ -91,6 +91,7 @@ static il_status add_source(loader *l, const il_gguf_tensor *tensor, il_error *e
     *source = (il_source){.path = l->gguf.path,
                           .name_there = tensor->name,
                           .rank = tensor->rank,
+                          .bf16 = tensor->type == IL_GGML_BF16,
                           .map = &l->gguf.map,
                           .data = tensor->data,
                           .bytes = tensor->bytes,
@@ -123,20 +124,12 @@ static il_status add_sources(loader *l, il_error *error) {
     return IL_OK;
 }
 
-static il_weight_type usual_type(const il_model *declared, const loader *l) {
-    for (size_t i = 0; i < l->n; i++) {
-        const il_table_entry *entry = il_table_find(&declared->table, l->sources[i].name);
-        if (entry && entry->matrix && l->places[i].tensor->type != IL_GGML_BF16) return IL_WEIGHTS_F32;
-    }
-    return IL_WEIGHTS_BF16;
-}
-
 static il_status load(loader *l, il_engine *engine, int weights, il_model **model, il_error *error) {
     il_model *declared;
     IL_TRY(il_gguf_config(&l->gguf, &l->config, &l->turned, error));
     IL_TRY(add_sources(l, error));
     IL_TRY(il_model_declare(engine, &l->config, &declared, error));
-    il_weight_type type = weights < 0 ? usual_type(declared, l) : (il_weight_type)weights;
+    il_weight_type type = weights < 0 ? il_sources_type(declared, l->sources, l->n) : (il_weight_type)weights;
     return il_model_fill(declared, l->gguf.path, l->sources, l->n, type, model, error);
 }
 

@@ -82,6 +82,7 @@ static il_status add_source(loader *l, const shard *from, const il_st_tensor *te
     l->sources = block;
     il_source *source = &l->sources[l->n_sources++];
     *source = (il_source){.path = from->path, .name_there = tensor->name, .rank = tensor->rank, .stored = tensor};
+    source->bf16 = tensor->dtype == IL_BF16;
     model_name(l, tensor->name, source->name);
     memcpy(source->shape, tensor->shape, sizeof source->shape);
     return IL_OK;
@@ -225,18 +226,6 @@ static void log_skipped(const loader *l, const char *dir) {
 
 /* ---- loading ---- */
 
-/* How the matrices are held when nothing else is asked for: as the files have them. Where config.json says bf16 and all
- * of them are they stay so; where only some are, all are widened. */
-static il_weight_type usual_type(const loader *l, il_weight_type claimed) {
-    if (claimed != IL_WEIGHTS_BF16) return claimed;
-    for (size_t i = 0; i < l->n_sources; i++) {
-        int scales;
-        const il_table_entry *entry = il_source_entry(&l->declared->table, l->sources[i].name, &scales);
-        if (entry && entry->matrix && l->sources[i].stored->dtype != IL_BF16) return IL_WEIGHTS_F32;
-    }
-    return IL_WEIGHTS_BF16;
-}
-
 void il_load_options_default(il_load_options *options) {
     *options = (il_load_options){.weights = IL_WEIGHTS_AS_STORED};
 }
@@ -263,7 +252,11 @@ il_status il_model_load_as(il_engine *engine, const char *dir, const il_load_opt
         for (size_t i = 0, k = 0; i < l.n_shards; i++)
             for (; k < l.n_sources && l.sources[k].path == l.shards[i].path; k++)
                 l.sources[k].map = &l.shards[i].st.map;
-        il_weight_type weights = options->weights < 0 ? usual_type(&l, claimed) : (il_weight_type)options->weights;
+        il_weight_type weights = claimed;
+        if (options->weights >= 0)
+            weights = (il_weight_type)options->weights;
+        else if (claimed == IL_WEIGHTS_BF16) /* or only some of them are */
+            weights = il_sources_type(l.declared, l.sources, l.n_sources);
         status = il_model_fill(l.declared, l.path, l.sources, l.n_sources, weights, model, error);
         if (status == IL_OK) log_skipped(&l, dir);
     } else {

@@ -54,6 +54,15 @@ const il_table_entry *il_source_entry(const il_table *table, const char *name, i
     return entry && il_entry_is_quantized(entry) ? entry : NULL;
 }
 
+il_weight_type il_sources_type(const il_model *declared, const il_source *sources, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        int scales;
+        const il_table_entry *entry = il_source_entry(&declared->table, sources[i].name, &scales);
+        if (entry && entry->matrix && !sources[i].bf16) return IL_WEIGHTS_F32;
+    }
+    return IL_WEIGHTS_BF16;
+}
+
 /* A quantized matrix has integers, and scales of its rows and groups; all else is of a float type. */
 static il_status check_dtype(const il_source *source, const il_table_entry *entry, int scales, il_error *error) {
     if (!source->stored) {

@@ -15,6 +15,7 @@ typedef struct il_source {
     const char *name_there;          /* in the file, for messages */
     int rank;
     size_t shape[8];
+    int bf16; /* it is of that type there */
     /* As a safetensors file holds it, of any dtype that a model may have; map, which it lies in, may be NULL. Or: */
     const il_st_tensor *stored;
     const il_map *map;
@@ -34,6 +35,9 @@ typedef struct il_source {
 il_status il_model_fill(il_model *declared, const char *path, const il_source *sources, size_t n,
                         il_weight_type weights, il_model **model, il_error *error);
 
+/* How matrices that are of float types in the sources are held when nothing else is asked for: as bf16 where all of
+ * them are, else all as fp32. */
+il_weight_type il_sources_type(const il_model *declared, const il_source *sources, size_t n);
 /* What is called so in a declared model, or with *scales set, the matrix whose scales are; NULL: neither is there. */
 const il_table_entry *il_source_entry(const il_table *table, const char *name, int *scales);
 /* Whether a matrix is held in integers, which have scales beside them. */
