@@ -160,6 +160,10 @@ void support_answer_refused(const support_answer *answer, int status, const char
     json_decref(object);
 }
 
+const json_t *support_choice(const json_t *answer, size_t index) {
+    return json_array_get(json_object_get(answer, "choices"), index);
+}
+
 void support_ask_refused(int port, const char *path, const char *body, int status, const char *field,
                          const char *words) {
     support_answer answer = support_ask(port, path, body);

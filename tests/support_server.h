@@ -34,6 +34,8 @@ support_answer support_ask_as(int port, const char *method, const char *path, co
                               size_t bytes);
 /* Status 200 and JSON, released by json_decref. */
 json_t *support_ask_json(int port, const char *path, const char *body);
+/* choices[index] of such an answer; NULL: there is none. */
+const json_t *support_choice(const json_t *answer, size_t index);
 /* Refused with this status, in a body of OpenAI's shape whose param is field (NULL: null) and whose message holds
  * words. */
 void support_ask_refused(int port, const char *path, const char *body, int status, const char *field,

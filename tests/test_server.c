@@ -25,12 +25,8 @@ static int end(void **state) {
     return support_server_teardown(state);
 }
 
-static const json_t *choice_of(const json_t *answer, size_t index) {
-    return json_array_get(json_object_get(answer, "choices"), index);
-}
-
 static const char *text_of(const json_t *answer, size_t index) {
-    return json_string_value(json_object_get(choice_of(answer, index), "text"));
+    return json_string_value(json_object_get(support_choice(answer, index), "text"));
 }
 
 static json_t *complete(const char *body) { return support_ask_json(server.port, "/v1/completions", body); }
@@ -84,7 +80,7 @@ static void answers_are_the_librarys(void **state) {
                  N, drawn ? "0.7" : "0");
         support_answer answer = support_ask(server.port, "/v1/completions", body);
         json_t *object = json_loadb(answer.body, answer.bytes, 0, NULL);
-        const json_t *ids = json_object_get(choice_of(object, 0), "token_ids");
+        const json_t *ids = json_object_get(support_choice(object, 0), "token_ids");
         int32_t tokens[PROMPT + N] = {1, 300, 17, 2000, 45, 4000, 9, 800, 77, 1234, 5, 3000};
         assert_int_equal(json_array_size(ids), N);
         for (size_t i = 0; i < N; i++) tokens[PROMPT + i] = (int32_t)json_integer_value(json_array_get(ids, i));
@@ -134,11 +130,11 @@ static void logprobs_have_their_shape(void **state) {
     json_t *answer = complete("{\"prompt\":[[1,300,301],[1,4093,4010]],\"max_tokens\":1,\"logprobs\":1,\"echo\":true,"
                               "\"temperature\":0,\"seed\":1234,\"model\":\"m\"}");
     for (size_t k = 0; k < 2; k++) {
-        const json_t *logprobs = json_object_get(choice_of(answer, k), "logprobs");
+        const json_t *logprobs = json_object_get(support_choice(answer, k), "logprobs");
         const json_t *numbers = json_object_get(logprobs, "token_logprobs"), *tops;
         tops = json_object_get(logprobs, "top_logprobs");
         const json_t *tokens = json_object_get(logprobs, "tokens"), *offsets = json_object_get(logprobs, "text_offset");
-        assert_int_equal(json_integer_value(json_object_get(choice_of(answer, k), "index")), k);
+        assert_int_equal(json_integer_value(json_object_get(support_choice(answer, k), "index")), k);
         assert_int_equal(json_array_size(numbers), 4);
         assert_int_equal(json_array_size(tops), 4);
         assert_int_equal(json_array_size(offsets), 4);
@@ -156,23 +152,24 @@ static void logprobs_have_their_shape(void **state) {
         }
     }
     assert_string_equal(json_string_value(json_array_get(
-                            json_object_get(json_object_get(choice_of(answer, 1), "logprobs"), "tokens"), 1)),
+                            json_object_get(json_object_get(support_choice(answer, 1), "logprobs"), "tokens"), 1)),
                         "\xC3\xA9");
     assert_int_equal(json_integer_value(json_array_get(
-                         json_object_get(json_object_get(choice_of(answer, 1), "logprobs"), "text_offset"), 2)),
+                         json_object_get(json_object_get(support_choice(answer, 1), "logprobs"), "text_offset"), 2)),
                      1);
     json_decref(answer);
 
     answer = complete("{\"prompt\":[1,300,301],\"max_tokens\":0,\"logprobs\":0,\"echo\":true}");
-    const json_t *logprobs = json_object_get(choice_of(answer, 0), "logprobs");
+    const json_t *logprobs = json_object_get(support_choice(answer, 0), "logprobs");
     assert_int_equal(json_array_size(json_object_get(logprobs, "token_logprobs")), 3);
     assert_int_equal(json_object_size(json_array_get(json_object_get(logprobs, "top_logprobs"), 2)), 1);
-    assert_string_equal(json_string_value(json_object_get(choice_of(answer, 0), "finish_reason")), "length");
+    assert_string_equal(json_string_value(json_object_get(support_choice(answer, 0), "finish_reason")), "length");
     assert_int_equal(support_number(answer, "usage.completion_tokens"), 0);
     json_decref(answer);
     /* One more token than was asked for is never counted, and a prompt of one token has no prediction before it. */
     answer = complete("{\"prompt\":[5],\"max_tokens\":0,\"logprobs\":0,\"echo\":true}");
-    assert_int_equal(json_array_size(json_object_get(json_object_get(choice_of(answer, 0), "logprobs"), "tokens")), 1);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(support_choice(answer, 0), "logprobs"), "tokens")),
+                     1);
     json_decref(answer);
 }
 
@@ -231,7 +228,7 @@ static void batches_are_their_parts(void **state) {
                  40 + i % 3);
         json_t *alone = complete(body);
         assert_string_equal(text_of(batch, i), text_of(alone, 0));
-        assert_int_equal(json_integer_value(json_object_get(choice_of(batch, i), "index")), i);
+        assert_int_equal(json_integer_value(json_object_get(support_choice(batch, i), "index")), i);
         json_decref(alone);
     }
     assert_string_not_equal(text_of(batch, 0), text_of(batch, 1));
@@ -258,7 +255,7 @@ static void streams_are_whole_answers(void **state) {
         const char *finish = NULL;
         size_t i;
         json_array_foreach(events, i, event) {
-            const json_t *choice = choice_of(event, 0);
+            const json_t *choice = support_choice(event, 0);
             assert_string_equal(support_string(event, "object"), "text_completion");
             if (!choice || json_integer_value(json_object_get(choice, "index")) != (json_int_t)k) continue;
             assert_null(finish);
@@ -268,9 +265,9 @@ static void streams_are_whole_answers(void **state) {
             finish = json_string_value(json_object_get(choice, "finish_reason"));
         }
         assert_string_equal(text, text_of(whole, k));
-        assert_true(
-            json_equal(numbers, json_object_get(json_object_get(choice_of(whole, k), "logprobs"), "token_logprobs")));
-        assert_string_equal(finish, json_string_value(json_object_get(choice_of(whole, k), "finish_reason")));
+        assert_true(json_equal(
+            numbers, json_object_get(json_object_get(support_choice(whole, k), "logprobs"), "token_logprobs")));
+        assert_string_equal(finish, json_string_value(json_object_get(support_choice(whole, k), "finish_reason")));
         json_decref(numbers);
     }
     event = json_array_get(events, json_array_size(events) - 1);
@@ -347,8 +344,8 @@ static void stops_end_the_text(void **state) {
         json_t *answer = complete(dumped);
         assert_int_equal(strlen(text_of(answer, 0)), first);
         assert_memory_equal(text_of(answer, 0), text, first);
-        assert_string_equal(json_string_value(json_object_get(choice_of(answer, 0), "finish_reason")), "stop");
-        assert_string_equal(json_string_value(json_object_get(choice_of(answer, 0), "stop_reason")), stop);
+        assert_string_equal(json_string_value(json_object_get(support_choice(answer, 0), "finish_reason")), "stop");
+        assert_string_equal(json_string_value(json_object_get(support_choice(answer, 0), "stop_reason")), stop);
         json_decref(answer);
         json_object_set_new(object, "include_stop_str_in_output", json_true());
         char *again = json_dumps(object, 0);
@@ -365,8 +362,9 @@ static void stops_end_the_text(void **state) {
     /* Tokens that end it: the model's own, made certain by a bias; one of a list; and neither before min_tokens. */
     json_t *answer = complete("{\"prompt\":\"It was\",\"temperature\":0,\"logit_bias\":{\"2\":100},\"logprobs\":0}");
     assert_string_equal(text_of(answer, 0), "");
-    assert_string_equal(json_string_value(json_object_get(choice_of(answer, 0), "finish_reason")), "stop");
-    assert_int_equal(json_array_size(json_object_get(json_object_get(choice_of(answer, 0), "logprobs"), "tokens")), 1);
+    assert_string_equal(json_string_value(json_object_get(support_choice(answer, 0), "finish_reason")), "stop");
+    assert_int_equal(json_array_size(json_object_get(json_object_get(support_choice(answer, 0), "logprobs"), "tokens")),
+                     1);
     json_decref(answer);
     answer = complete("{\"prompt\":\"It was\",\"temperature\":0,\"logit_bias\":{\"2\":100},\"ignore_eos\":true}");
     assert_int_equal(support_number(answer, "usage.completion_tokens"), 16);
@@ -376,7 +374,7 @@ static void stops_end_the_text(void **state) {
     json_decref(answer);
     answer = complete("{\"prompt\":\"It was\",\"temperature\":0,\"logit_bias\":{\"30\":100},\"stop_token_ids\":[30]}");
     assert_int_equal(support_number(answer, "usage.completion_tokens"), 1);
-    assert_int_equal(json_integer_value(json_object_get(choice_of(answer, 0), "stop_reason")), 30);
+    assert_int_equal(json_integer_value(json_object_get(support_choice(answer, 0), "stop_reason")), 30);
     json_decref(answer);
 }
 

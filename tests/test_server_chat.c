@@ -28,10 +28,6 @@ static int end(void **state) {
     return support_server_teardown(state);
 }
 
-static const json_t *choice_of(const json_t *answer, size_t index) {
-    return json_array_get(json_object_get(answer, "choices"), index);
-}
-
 static void prompts_are_the_templates(void **state) {
     static const il_chat_message messages[] = {{IL_CHAT_SYSTEM, "Be brief.", 9},
                                                {IL_CHAT_USER, "Who are you?", 12},
@@ -54,7 +50,7 @@ static void prompts_are_the_templates(void **state) {
     il_chat_get_info(chat, &info);
 
     json_t *answer = support_ask_json(server.port, CHAT, "{" MESSAGES ",\"seed\":3,\"n\":2,\"return_token_ids\":true}");
-    const json_t *ids = json_object_get(choice_of(answer, 0), "prompt_token_ids");
+    const json_t *ids = json_object_get(support_choice(answer, 0), "prompt_token_ids");
     assert_int_equal(json_array_size(ids), tokens.n);
     for (size_t i = 0; i < tokens.n; i++) assert_int_equal(json_integer_value(json_array_get(ids, i)), tokens.ids[i]);
     assert_string_equal(support_string(answer, "object"), "chat.completion");
@@ -65,11 +61,11 @@ static void prompts_are_the_templates(void **state) {
     char *body = json_dumps(request, 0);
     json_t *plain = support_ask_json(server.port, "/v1/completions", body);
     for (size_t i = 0; i < 2; i++) {
-        const json_t *message = json_object_get(choice_of(answer, i), "message");
+        const json_t *message = json_object_get(support_choice(answer, i), "message");
         assert_string_equal(json_string_value(json_object_get(message, "role")), "assistant");
-        assert_true(json_equal(json_object_get(message, "content"), json_object_get(choice_of(plain, i), "text")));
-        assert_true(json_equal(json_object_get(choice_of(answer, i), "finish_reason"),
-                               json_object_get(choice_of(plain, i), "finish_reason")));
+        assert_true(json_equal(json_object_get(message, "content"), json_object_get(support_choice(plain, i), "text")));
+        assert_true(json_equal(json_object_get(support_choice(answer, i), "finish_reason"),
+                               json_object_get(support_choice(plain, i), "finish_reason")));
     }
     assert_true(json_equal(json_object_get(answer, "usage"), json_object_get(plain, "usage")));
     json_decref(plain);
@@ -97,7 +93,7 @@ static void streams_are_whole_answers(void **state) {
         const char *finish = NULL;
         size_t i, seen = 0;
         json_array_foreach(events, i, event) {
-            const json_t *choice = choice_of(event, 0), *delta = json_object_get(choice, "delta");
+            const json_t *choice = support_choice(event, 0), *delta = json_object_get(choice, "delta");
             assert_string_equal(support_string(event, "object"), "chat.completion.chunk");
             if (!choice || json_integer_value(json_object_get(choice, "index")) != (json_int_t)k) continue;
             assert_null(finish);
@@ -110,7 +106,7 @@ static void streams_are_whole_answers(void **state) {
                 strcat(content, json_string_value(json_object_get(delta, "content")));
             json_array_extend(logprobs, json_object_get(json_object_get(choice, "logprobs"), "content"));
         }
-        const json_t *expected = choice_of(whole, k);
+        const json_t *expected = support_choice(whole, k);
         assert_string_equal(content,
                             json_string_value(json_object_get(json_object_get(expected, "message"), "content")));
         assert_string_equal(finish, json_string_value(json_object_get(expected, "finish_reason")));
