@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "model/config.h"
 #include "model/config_read.h"
+#include "model/model.h"
 
 enum { KEY_BYTES = 96 };
 
@@ -95,18 +96,24 @@ static il_status copy_real(const reader *r, const char *name, double otherwise, 
 
 /* ---- RoPE ---- */
 
-/* By what Llama 3 divides the frequency number m. */
-static double llama3_factor(double theta, size_t m, size_t n, double most) {
-    double wave = 2 * 3.14159265358979323846 * pow(theta, (double)m / (double)n);
-    double ratio = LLAMA3_POSITIONS / wave;
-    if (ratio > LLAMA3_HIGH) return 1;
-    if (ratio < LLAMA3_LOW) return most;
-    double smooth = (ratio - LLAMA3_LOW) / (LLAMA3_HIGH - LLAMA3_LOW);
-    return 1 / ((1 - smooth) / most + smooth);
+/* By what Llama 3's scaling divides each of n frequencies. */
+static void llama3_factors(double theta, size_t n, double most, float *factors) {
+    float scaled[FACTORS_MAX];
+    il_config c = {.rotary_width = (int)(2 * n),
+                   .rope_theta = theta,
+                   .rope_scaling = IL_ROPE_LLAMA3,
+                   .rope_factor = most,
+                   .rope_low_frequency = LLAMA3_LOW,
+                   .rope_high_frequency = LLAMA3_HIGH,
+                   .rope_positions = LLAMA3_POSITIONS};
+    il_rope_frequencies(&c, scaled);
+    c.rope_scaling = IL_ROPE_PLAIN;
+    il_rope_frequencies(&c, factors);
+    for (size_t m = 0; m < n; m++) factors[m] /= scaled[m];
 }
 
 static il_status read_factors(const reader *r, const il_gguf_tensor *tensor, json_t *scaling) {
-    float factors[FACTORS_MAX];
+    float factors[FACTORS_MAX], right[FACTORS_MAX];
     double theta = json_number_value(json_object_get(r->root, "rope_theta")), most;
     size_t n = tensor->count;
     if (tensor->rank != 1 || n > FACTORS_MAX || tensor->type != IL_GGML_F32)
@@ -114,8 +121,9 @@ static il_status read_factors(const reader *r, const il_gguf_tensor *tensor, jso
                        FACTORS, FACTORS_MAX);
     IL_TRY(il_gguf_read(r->gguf, tensor, 0, n, factors, r->error));
     most = shortest((double)factors[n - 1]);
+    llama3_factors(theta, n, most, right);
     for (size_t m = 0; m < n; m++)
-        if (!(fabs((double)factors[m] / llama3_factor(theta, m, n, most) - 1) < 1e-4))
+        if (!(fabs((double)factors[m] / (double)right[m] - 1) < 1e-4))
             return il_fail(r->error, IL_ERR_UNSUPPORTED,
                            "%s: tensor %s: number %zu is %g, which is not Llama 3's scaling", r->gguf->path, FACTORS, m,
                            (double)factors[m]);
