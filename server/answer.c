@@ -5,24 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void job_free(job *j) {
-    if (!j) return;
-    for (size_t i = 0; i < j->n_choices; i++) choice_free(&j->choices[i]);
-    free(j->choices);
-    completion_free(&j->request);
-    free(j);
-}
-
-void job_usage(const job *j, text *t) {
-    size_t prompt = 0, answer = 0;
-    for (size_t i = 0; i < j->request.n_prompts; i++) prompt += j->request.prompts[i].tokens.n;
-    for (size_t i = 0; i < j->n_choices; i++) answer += j->choices[i].n;
-    text_print(t,
-               "{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":0}}",
-               prompt, answer, prompt + answer);
-}
-
 static void add_name(const choice *c, int32_t token, text *name) {
     name->bytes = 0;
     names_token(c->names, token, c->scratch, name);

@@ -20,11 +20,13 @@ static void decode(choice *c, int32_t token, int keep) {
         add_text(c, c->scratch, bytes);
 }
 
-int choice_open(choice *c, const completion_request *request, const names *n, const completion_prompt *prompt) {
+int choice_open(choice *c, const completion_request *request, const names *n, const completion_prompt *prompt,
+                int follows) {
     size_t length = prompt->tokens.n, echoed = request->echo && request->logprobs >= 0 ? length : 0;
     size_t answer = (size_t)request->tokens_max, records = echoed + (request->logprobs >= 0 ? answer : 0);
     size_t top = request->logprobs > 0 ? (size_t)request->logprobs : 0;
     *c = (choice){.request = request, .names = n, .stop = -1, .stop_token = -1, .decoder = {.form = IL_DECODE_UTF8}};
+    c->decoder.started = follows;
     c->tokens = malloc((answer + 1) * sizeof *c->tokens);
     c->scratch = malloc(n->piece_bytes_max);
     c->records = malloc((records + 1) * sizeof *c->records);
@@ -140,7 +142,8 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
 }
 
 int choice_has_news(const choice *c) {
-    return c->finish || c->safe > c->sent || (c->request->logprobs >= 0 && c->n_records > c->records_sent);
+    return (c->finish && !c->ended) || c->safe > c->sent ||
+           (c->request->logprobs >= 0 && c->n_records > c->records_sent);
 }
 
 void choice_sent(choice *c) {
@@ -148,4 +151,5 @@ void choice_sent(choice *c) {
     c->records_sent = c->n_records;
     c->tokens_sent = c->n;
     c->begun = 1;
+    c->ended = c->finish != NULL;
 }

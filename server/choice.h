@@ -30,22 +30,25 @@ typedef struct choice {
     choice_record *records; /* [n_records] of logprobs: the prompt's with echo, and the answer's */
     choice_top *tops;       /* [n_records, request->logprobs] from the likeliest on */
     size_t n_records, records_sent, tokens_sent;
-    int begun;          /* something was sent */
+    int begun, ended;   /* something was sent; so was its end */
     const char *finish; /* "length" or "stop"; NULL: it goes on */
     int stop;           /* which stop string ended it; -1: none did */
     int32_t stop_token; /* which of stop_token_ids did; -1 */
     int failed;         /* for want of memory */
 } choice;
 
-/* An answer to the prompt, of which nothing has come. 0 without memory; free it also then. */
-int choice_open(choice *c, const completion_request *request, const names *n, const completion_prompt *prompt);
+/* An answer to the prompt, of which nothing has come. follows: the prompt goes on from earlier text. 0 without memory;
+ * free it also then. */
+int choice_open(choice *c, const completion_request *request, const names *n, const completion_prompt *prompt,
+                int follows);
 /* The same answer once more, before any of its tokens has come. */
 int choice_copy(choice *copy, const choice *c);
 void choice_free(choice *c); /* also of a zeroed one */
 
-/* Fills a record from the logits [vocab_size] that predict its token; log_sum is il_log_sum_exp of them. */
+/* Fills a record from the logits that predict its token, the likeliest from those [vocab_size] that can be drawn;
+ * log_sum is il_log_sum_exp of all there are. */
 void choice_fill(choice *c, size_t record, const float *logits, int vocab_size, float log_sum);
-/* The next token. logits predicted it; they are looked at only with logprobs. */
+/* The next token. logits predicted it, as in choice_fill; they are looked at only with logprobs. */
 void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, float log_sum);
 /* Ends it. */
 void choice_finish(choice *c, const char *why);

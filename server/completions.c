@@ -150,9 +150,6 @@ int completion_encode(completion_request *r, const il_tokenizer *tokenizer, int 
         }
         if (p->status) return 0;
         total += prompt->tokens.n;
-        if (!prompt->tokens.n)
-            return problem_set(p, 400, "invalid_value", "prompt",
-                               "prompt is empty, and this model has no token that begins a text");
     }
     if (total > limits->prompt_tokens_max)
         return problem_set(p, 400, "context_length_exceeded", "prompt",

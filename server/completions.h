@@ -66,7 +66,7 @@ typedef enum completion_kind { COMPLETION_TEXT, COMPLETION_CHAT } completion_kin
 int completion_parse(const json_t *body, completion_kind kind, const completion_limits *limits,
                      completion_request *request, problem *p);
 /* Turns the prompts that are text into tokens, with the one that begins a text in front (bos, -1: none) unless the
- * request says otherwise. */
+ * request says otherwise. One may come out empty, which scheduler_submit refuses where nothing stands before it. */
 int completion_encode(completion_request *request, const il_tokenizer *tokenizer, int bos,
                       const completion_limits *limits, problem *p);
 void completion_free(completion_request *request); /* also of a zeroed one */

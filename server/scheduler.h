@@ -13,6 +13,7 @@ typedef struct scheduler_options {
     il_engine *engine;
     il_model *model;
     work *work;
+    int tokens;         /* of the tokenizer: what is drawn lies below it */
     int streams_max;    /* sessions at once */
     int queue_max;      /* requests that wait for one */
     double seconds_max; /* of a request */
@@ -26,7 +27,8 @@ typedef struct scheduler_stats {
 } scheduler_stats;
 
 scheduler *scheduler_start(const scheduler_options *options); /* NULL: it cannot */
-/* The scheduler takes the job, or says why it does not: then it is the caller's still. */
+/* The scheduler takes the job and the session that it goes on from, or says why it does not: then both are the caller's
+ * still. */
 int scheduler_submit(scheduler *s, job *j, problem *p);
 /* Something outside has changed: look again. */
 void scheduler_wake(scheduler *s);

@@ -176,16 +176,6 @@ static void post_detokenize(server *s, http_exchange *e, const json_t *body, pro
         answer_text(e, &answer);
 }
 
-static int open_choices(server *s, job *j, problem *p) {
-    size_t n = (size_t)j->request.n;
-    j->choices = calloc(j->request.n_prompts * n, sizeof *j->choices);
-    if (j->choices) j->n_choices = j->request.n_prompts * n;
-    int opened = j->choices != NULL;
-    for (size_t i = 0; opened && i < j->request.n_prompts; i++)
-        opened = choice_open(&j->choices[i * n], &j->request, &s->tokens, &j->request.prompts[i]);
-    return opened ? 1 : problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
-}
-
 static job *new_job(server *s, http_exchange *e, const char *prefix, const job_form *form, problem *p) {
     job *j = calloc(1, sizeof *j);
     if (!j) {
@@ -203,7 +193,7 @@ static job *new_job(server *s, http_exchange *e, const char *prefix, const job_f
 
 /* A request whose prompts are tokens goes to the scheduler, unless it has a problem. */
 static void submit(server *s, job *j, problem *p) {
-    if (!p->status && open_choices(s, j, p)) {
+    if (!p->status && job_open_choices(j, &s->tokens, p)) {
         int n = snprintf(j->headers, sizeof j->headers, "X-Request-Id: %s\r\n", j->id);
         if (j->request.ignored[0])
             snprintf(j->headers + n, sizeof j->headers - (size_t)n, "X-Innerloop-Ignored: %s\r\n", j->request.ignored);
@@ -399,6 +389,7 @@ il_status server_start(const server_options *options, server **started, il_error
     scheduler_options scheduling = {.engine = options->engine,
                                     .model = options->model,
                                     .work = s->work,
+                                    .tokens = s->tokens.vocab_size,
                                     .streams_max = options->streams_max,
                                     .queue_max = options->queue_max,
                                     .seconds_max = options->request_seconds};

@@ -1,0 +1,123 @@
+/* batch.c: see batch.h. */
+#include "batch.h"
+
+#include "clock.h"
+
+#include <stdlib.h>
+
+enum {
+    PASS = 512,             /* tokens that the engine reads in one pass */
+    PIECE_MIN = 16,         /* tokens of a prompt in a step, if it has so many */
+    ROWS_BYTES = 16 << 20,  /* of logits of prompts in a step */
+    BACKLOG_MAX = 256 << 10 /* bytes that wait for a reader before its answers are paused */
+};
+static const double STEP_SECONDS = 0.06; /* that a step with prompts in it should take: who leaves is noticed by then */
+
+int batch_open(batch *b, const il_model *model, int streams_max) {
+    size_t streams = (size_t)streams_max;
+    *b = (batch){.vocab_size = il_model_config(model)->vocab_size, .piece = 4 * PIECE_MIN};
+    size_t row = (size_t)b->vocab_size * sizeof *b->rows, most = ROWS_BYTES / row;
+    b->prompt_rows = most < PIECE_MIN ? PIECE_MIN : most < PASS ? most : PASS;
+    b->rows = malloc((streams + b->prompt_rows) * row);
+    b->feeds = calloc(streams, sizeof *b->feeds);
+    b->fed = calloc(streams, sizeof *b->fed);
+    return b->rows && b->feeds && b->fed;
+}
+
+void batch_close(batch *b) {
+    free(b->rows);
+    free(b->feeds);
+    free(b->fed);
+    *b = (batch){0};
+}
+
+static int paused(const sequence *q) { return q->job->begun && http_backlog(q->job->exchange) > BACKLOG_MAX; }
+
+/* A sequence's next feed, which needs so many rows of logits, taken from *rows on. */
+static void add(batch *b, sequence *q, const int32_t *tokens, size_t n, size_t needed, size_t *rows) {
+    float *logits = needed ? b->rows + *rows * (size_t)b->vocab_size : NULL;
+    *rows += needed;
+    b->fed[b->n] = q;
+    b->feeds[b->n++] = (il_feed){.session = q->session, .tokens = tokens, .n = n, .logits = logits};
+}
+
+/* Answers, one token each. Returns how many prompts wait. */
+static size_t gather_answers(batch *b, sequence *sequences, size_t n, size_t *rows) {
+    size_t waiting = 0;
+    for (size_t i = 0; i < n; i++) {
+        sequence *q = &sequences[i];
+        if (q->job->problem.status) continue;
+        if (q->phase == SEQUENCE_READS) waiting++;
+        if (q->forks || paused(q)) continue;
+        if (q->phase == SEQUENCE_WRITES) add(b, q, &q->token, 1, 1, rows);
+        if (q->phase == SEQUENCE_STANDS) add(b, q, NULL, 0, 1, rows);
+        if (q->phase == SEQUENCE_CLOSES) add(b, q, &q->token, 1, 0, rows);
+    }
+    return waiting;
+}
+
+/* Pieces of prompts, beginning with another one every time. */
+static void gather_prompts(batch *b, sequence *sequences, size_t n, size_t waiting, size_t *rows) {
+    size_t left = (size_t)b->piece, room = b->prompt_rows, share = waiting ? left / waiting : 0;
+    if (left > PASS - b->n % PASS) left = PASS - b->n % PASS;
+    if (share < PIECE_MIN) share = PIECE_MIN;
+    for (size_t i = 0; i < n && left && waiting; i++) {
+        sequence *q = &sequences[(b->turn + i) % n];
+        if (q->phase != SEQUENCE_READS || q->job->problem.status) continue;
+        int wants = sequence_wants_prompt(q);
+        size_t piece = q->prompt->n - 1 - q->fed;
+        if (piece > share) piece = share;
+        if (piece > left) piece = left;
+        if (wants && piece > room) piece = room;
+        if (!piece) continue;
+        add(b, q, q->prompt->ids + q->fed, piece, wants ? piece : 0, rows);
+        if (wants) room -= piece;
+        left -= piece;
+        b->prompts += piece;
+    }
+    b->turn++;
+}
+
+static void failed(job *j, const il_error *error) {
+    problem_set(&j->problem, error->status == IL_ERR_NOMEM ? 503 : 500,
+                error->status == IL_ERR_NONFINITE ? "nonfinite" : "internal", NULL, "%s", error->message);
+}
+
+/* What a batch could not read because one of its sequences went wrong is read again, each alone. */
+static void feed_alone(batch *b) {
+    for (size_t i = 0; i < b->n; i++) {
+        il_feed *f = &b->feeds[i];
+        il_error error;
+        if (f->consumed == f->n) continue;
+        il_feed rest = *f;
+        rest.tokens += f->consumed;
+        rest.n -= f->consumed;
+        if (rest.logits) rest.logits += f->consumed * (size_t)b->vocab_size;
+        if (il_feed_many(&rest, 1, &error)) failed(b->fed[i]->job, &error);
+        f->consumed = f->n;
+    }
+}
+
+/* Steps with prompts are made as large as the time that one may take allows. */
+static void adapt(batch *b, double seconds) {
+    if (seconds > STEP_SECONDS && b->piece > PIECE_MIN)
+        b->piece /= 2;
+    else if (seconds < STEP_SECONDS / 2 && b->prompts * 2 > (size_t)b->piece && b->piece < PASS)
+        b->piece *= 2;
+}
+
+int batch_feed(batch *b, sequence *sequences, size_t n) {
+    size_t rows = 0;
+    il_error error;
+    b->n = b->prompts = 0;
+    size_t waiting = gather_answers(b, sequences, n, &rows);
+    gather_prompts(b, sequences, n, waiting, &rows);
+    if (!b->n) return 0;
+    double started = clock_seconds();
+    if (il_feed_many(b->feeds, b->n, &error)) feed_alone(b);
+    if (b->prompts) adapt(b, clock_seconds() - started);
+    for (size_t i = 0; i < b->n; i++)
+        if (!b->feeds[i].n && il_session_logits(b->feeds[i].session, b->feeds[i].logits, &error))
+            failed(b->fed[i]->job, &error);
+    return 1;
+}

@@ -1,0 +1,42 @@
+/* sequence.h: one answer while it is made: its session, what that is fed next, and what is made of what comes back. One
+ * that has several answers to give to its prompt (`forks`) reads the prompt, and then waits to be copied. */
+#ifndef SERVER_SEQUENCE_H
+#define SERVER_SEQUENCE_H
+
+#include "draw.h"
+#include "job.h"
+
+typedef enum sequence_phase {
+    SEQUENCE_READS,  /* more of the prompt than its last token is to be read */
+    SEQUENCE_STANDS, /* its session has read all of the prompt: what il_session_logits says is the first prediction */
+    SEQUENCE_WRITES, /* `token`, the prompt's last or the answer's, is fed, and the next one drawn */
+    SEQUENCE_CLOSES, /* the answer has ended; `token` is fed because the session is kept */
+    SEQUENCE_ENDS    /* there is nothing more to do */
+} sequence_phase;
+
+typedef struct sequence {
+    job *job;
+    size_t choice;
+    il_session *session;
+    const il_tokens *prompt;
+    sequence_phase phase;
+    size_t fed; /* tokens of the prompt, while it reads */
+    int32_t token;
+    double spoke; /* when it gave its last token */
+    int forks;    /* more answers to the same prompt, which will go on from copies of this session */
+} sequence;
+
+/* A sequence for the next prompt of the job that has none. 0: there is none, and the job has got a problem. */
+int sequence_open(sequence *q, job *j, il_model *model, drawer *d);
+/* One for the last of the answers that q still has to give besides its own, at the prompt's end. 0: as above. */
+int sequence_fork(sequence *q, sequence *copy);
+/* Closes the session, or hands it to the job that keeps it. */
+void sequence_close(sequence *q);
+
+/* Whether the predictions of its prompt are asked for. */
+int sequence_wants_prompt(const sequence *q);
+/* Moves on by the n tokens that its session was fed, n 0 where it stands. logits [n, vocab_size] (one row where it
+ * stands) are changed; NULL where none were needed. */
+void sequence_digest(sequence *q, size_t n, float *logits, drawer *d);
+
+#endif
