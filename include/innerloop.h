@@ -144,7 +144,9 @@ typedef struct il_config il_config; /* shape and arithmetic of a model; its fiel
  * only .safetensors file; fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors
  * that name the tensor. Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the
  * memory; otherwise all is widened to fp32. What a model that sees has beside its text is not read, and the log says
- * so. Or dir is a GGUF file (docs/models.md), whose quantized numbers are widened to the fp32 that they stand for.
+ * so. Or dir is a GGUF file (docs/models.md), whose quantized numbers are widened to the fp32 that they stand for; or
+ * a checkpoint of the official JAX code, streaming_params or streaming_train_state (docs/checkpoints.md), of which the
+ * log says what was taken for granted.
  * Release with il_model_unref. A new model is made by il_model_init. */
 IL_API il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error);
 /* One more reference to the same model, to be released too; returns model. Any thread. */
@@ -189,6 +191,10 @@ enum { IL_WEIGHTS_AS_STORED = -1 };
 typedef struct il_load_options {
     int weights; /* how linear layers are held, an il_weight_type, whatever the files have; default
                   * IL_WEIGHTS_AS_STORED: as il_model_load holds them */
+    /* "key=value" [n_set], as il_config_set takes them: what the files leave unsaid or say wrongly of the model. Their
+     * tensors must fit the outcome. */
+    const char *const *set;
+    size_t n_set;
 } il_load_options;
 IL_API void il_load_options_default(il_load_options *options);
 /* il_model_load with options, NULL for the default. Numbers go from the files into that type at once, so that no more

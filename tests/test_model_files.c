@@ -458,7 +458,7 @@ static void things_that_are_no_files(void **state) {
     il_model *model;
     il_error error;
     assert_fails(il_model_load(engine, support_path(p.dir, "config.json"), &model, &error), IL_ERR_FORMAT, error,
-                 "config.json: neither a model's directory nor a GGUF file");
+                 "config.json: neither a model's directory nor a GGUF file nor a JAX checkpoint");
     assert_fails(il_model_load(engine, "", &model, &error), IL_ERR_IO, error, "config.json");
     leave_place(&p);
 }

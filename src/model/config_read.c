@@ -14,6 +14,7 @@
 #include "model/config_keys.h"
 #include "model/config_rope.h"
 #include "model/gguf_config.h"
+#include "model/jax_model.h"
 #include "model/mixer_names.h"
 
 enum { TEXT_BYTES_MAX = 1 << 20 /* of a config.json that is read */ };
@@ -411,8 +412,10 @@ il_status il_config_parse(const char *path, const char *text, size_t bytes, il_c
 il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error) {
     il_map map;
     if (il_gguf_is(dir)) return il_gguf_config_load(&engine->memory, dir, config, error);
+    if (il_flax_is(dir)) return il_jax_config_load(&engine->memory, dir, config, error);
     if (il_path_is_file(dir))
-        return il_fail(error, IL_ERR_FORMAT, "%s: neither a model's directory nor a GGUF file", dir);
+        return il_fail(error, IL_ERR_FORMAT, "%s: neither a model's directory nor a GGUF file nor a JAX checkpoint",
+                       dir);
     char *path = il_path_join(&engine->memory, dir, "config.json");
     if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
     il_status status = il_map_open(path, &map, error);

@@ -9,7 +9,6 @@
 #include "model/build.h"
 #include "model/config.h"
 #include "model/gguf_config.h"
-#include "model/sources.h"
 
 /* What a source reads. */
 typedef struct place {
@@ -124,22 +123,33 @@ static il_status add_sources(loader *l, il_error *error) {
     return IL_OK;
 }
 
-static il_status load(loader *l, il_engine *engine, int weights, il_model **model, il_error *error) {
-    il_model *declared;
-    IL_TRY(il_gguf_config(&l->gguf, &l->config, &l->turned, error));
-    IL_TRY(add_sources(l, error));
-    IL_TRY(il_model_declare(engine, &l->config, &declared, error));
-    il_weight_type type = weights < 0 ? il_sources_type(declared, l->sources, l->n) : (il_weight_type)weights;
-    return il_model_fill(declared, l->gguf.path, l->sources, l->n, type, model, error);
+static void close_file(il_origin *origin) {
+    loader *l = origin->files;
+    il_free(l->memory, l->sources);
+    il_free(l->memory, l->places);
+    il_gguf_close(&l->gguf);
+    il_free(l->memory, l);
 }
 
-il_status il_gguf_model_load(il_engine *engine, const char *path, int weights, il_model **model, il_error *error) {
-    loader l = {.memory = &engine->memory};
-    *model = NULL;
-    IL_TRY(il_gguf_open(l.memory, path, &l.gguf, error));
-    il_status status = load(&l, engine, weights, model, error);
-    il_free(l.memory, l.sources);
-    il_free(l.memory, l.places);
-    il_gguf_close(&l.gguf);
-    return status;
+il_status il_gguf_origin_open(il_engine *engine, const char *path, const il_load_options *options, il_origin *origin,
+                              il_error *error) {
+    loader *l = il_alloc(&engine->memory, 1, sizeof *l);
+    if (!l) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
+    l->memory = &engine->memory;
+    il_status status = il_gguf_open(l->memory, path, &l->gguf, error);
+    if (status != IL_OK) {
+        il_free(l->memory, l);
+        return status;
+    }
+    origin->files = l;
+    origin->close = close_file;
+    IL_TRY(il_gguf_config(&l->gguf, &l->config, &l->turned, error));
+    IL_TRY(il_origin_configure(options, &l->config, error));
+    IL_TRY(add_sources(l, error));
+    IL_TRY(il_model_declare(engine, &l->config, &origin->declared, error));
+    origin->path = l->gguf.path;
+    origin->sources = l->sources;
+    origin->n = l->n;
+    origin->usual = il_sources_type(origin->declared, l->sources, l->n);
+    return IL_OK;
 }

@@ -9,9 +9,7 @@
 #include "base/json.h"
 #include "model/build.h"
 #include "model/config_fields.h"
-#include "model/gguf_model.h"
-#include "model/sources.h"
-#include "tensor/gguf.h"
+#include "model/load.h"
 
 enum { INDEX_BYTES_MAX = 1 << 24, SHARDS_MAX = 1024 };
 
@@ -203,7 +201,8 @@ static il_status open_files(loader *l, const char *dir, il_error *error) {
     return il_path_exists(l->path) ? open_index(l, dir, error) : open_only(l, dir, error);
 }
 
-static void close_files(loader *l) {
+static void close_files(il_origin *origin) {
+    loader *l = origin->files;
     for (size_t i = 0; i < l->n_shards; i++) {
         il_st_close(&l->shards[i].st);
         il_free(l->memory, l->shards[i].path);
@@ -212,6 +211,7 @@ static void close_files(loader *l) {
     il_free(l->memory, l->sources);
     il_free(l->memory, l->path);
     if (l->index) json_decref(l->index);
+    il_free(l->memory, l);
 }
 
 static void log_skipped(const loader *l, const char *dir) {
@@ -224,50 +224,33 @@ static void log_skipped(const loader *l, const char *dir) {
     if (n) il_log(l->engine, IL_LOG_INFO, "%s: not read: %s", dir, text);
 }
 
-/* ---- loading ---- */
-
-void il_load_options_default(il_load_options *options) {
-    *options = (il_load_options){.weights = IL_WEIGHTS_AS_STORED};
-}
-
-il_status il_model_load_as(il_engine *engine, const char *dir, const il_load_options *options, il_model **model,
-                           il_error *error) {
+il_status il_directory_origin_open(il_engine *engine, const char *dir, const il_load_options *options,
+                                   il_origin *origin, il_error *error) {
     il_config config;
-    il_load_options usual;
-    loader l = {.engine = engine, .memory = &engine->memory};
-    *model = NULL;
-    il_load_options_default(&usual);
-    if (!options) options = &usual;
-    if (options->weights < IL_WEIGHTS_AS_STORED || options->weights > (int)IL_WEIGHTS_INT4)
-        return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", options->weights);
-    if (il_gguf_is(dir)) return il_gguf_model_load(engine, dir, options->weights, model, error);
     IL_TRY(il_config_load(engine, dir, &config, error));
+    IL_TRY(il_origin_configure(options, &config, error));
     il_weight_type claimed = config.weights;
     if (claimed == IL_WEIGHTS_BF16) config.weights = IL_WEIGHTS_F32; /* of any float type, in the files */
-    l.sees = il_family_of(&config) == il_family_find("qwen3_5_text");
-    il_status status = il_model_declare(engine, &config, &l.declared, error);
-    if (status != IL_OK) return status;
-    status = open_files(&l, dir, error);
-    if (status == IL_OK) {
-        for (size_t i = 0, k = 0; i < l.n_shards; i++)
-            for (; k < l.n_sources && l.sources[k].path == l.shards[i].path; k++)
-                l.sources[k].map = &l.shards[i].st.map;
-        il_weight_type weights = claimed;
-        if (options->weights >= 0)
-            weights = (il_weight_type)options->weights;
-        else if (claimed == IL_WEIGHTS_BF16) /* or only some of them are */
-            weights = il_sources_type(l.declared, l.sources, l.n_sources);
-        status = il_model_fill(l.declared, l.path, l.sources, l.n_sources, weights, model, error);
-        if (status == IL_OK) log_skipped(&l, dir);
-    } else {
-        il_model_unref(l.declared);
-    }
-    close_files(&l);
-    return status;
-}
-
-il_status il_model_load(il_engine *engine, const char *dir, il_model **model, il_error *error) {
-    return il_model_load_as(engine, dir, NULL, model, error);
+    loader *l = il_alloc(&engine->memory, 1, sizeof *l);
+    if (!l) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    *l = (loader){.engine = engine, .memory = &engine->memory};
+    origin->files = l;
+    origin->close = close_files;
+    l->sees = il_family_of(&config) == il_family_find("qwen3_5_text");
+    IL_TRY(il_model_declare(engine, &config, &l->declared, error));
+    origin->declared = l->declared;
+    IL_TRY(open_files(l, dir, error));
+    for (size_t i = 0, k = 0; i < l->n_shards; i++)
+        for (; k < l->n_sources && l->sources[k].path == l->shards[i].path; k++)
+            l->sources[k].map = &l->shards[i].st.map;
+    origin->path = l->path;
+    origin->sources = l->sources;
+    origin->n = l->n_sources;
+    origin->usual = claimed;
+    if (claimed == IL_WEIGHTS_BF16) /* or only some of them are */
+        origin->usual = il_sources_type(l->declared, l->sources, l->n_sources);
+    log_skipped(l, dir);
+    return IL_OK;
 }
 
 il_status il_tensors_check(il_engine *engine, const char *path, il_error *error) {

@@ -245,7 +245,7 @@ static size_t rows_of_piece(const il_table_entry *entry) {
 static void release(const filling *f, size_t tensor, size_t from, size_t n) {
     for (int scales = 0; scales < 2; scales++) {
         const il_source *source = f->from[(size_t)scales * f->stored->table.n + tensor];
-        if (!source || !source->map) continue;
+        if (!source || !source->map || source->scattered) continue;
         const unsigned char *data = source->stored ? source->stored->data : source->data;
         size_t bytes = source->stored ? source->stored->bytes : source->bytes;
         size_t row = bytes / f->stored->table.entries[tensor].shape[0];

@@ -21,6 +21,7 @@ typedef struct il_source {
     const il_map *map;
     const unsigned char *data; /* where it lies in map, unless `stored` says it */
     size_t bytes;
+    int scattered; /* its rows do not lie one after the other there */
     /* Its rows from .. from+n-1 as fp32; a row is what follows the first index, and of one dimension one number. Called
      * by all threads; the same rows may be asked for again. */
     il_status (*read)(const struct il_source *source, size_t from, size_t n, float *out, il_error *error);

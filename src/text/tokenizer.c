@@ -217,20 +217,30 @@ static il_status choose(il_engine *engine, const char *dir, const il_config *con
                            : " is there, and its vocabulary is not that of bytes");
 }
 
+static il_status load_from(il_engine *engine, const char *dir, const il_config *config, il_tokenizer **t,
+                           il_error *error) {
+    const char *name;
+    IL_TRY(choose(engine, dir, config, &name, error));
+    char *path = il_path_join(&engine->memory, dir, name);
+    if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+    il_status status = il_tokenizer_load(engine, strcmp(name, "bytes") == 0 ? name : path, t, error);
+    il_free(&engine->memory, path);
+    return status;
+}
+
+/* A checkpoint that is a file has its tokenizer beside it. */
 il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                       il_tokenizer **tokenizer, il_error *error) {
     il_tokenizer *t;
-    const char *name;
     il_status status;
     *tokenizer = NULL;
     if (il_gguf_is(dir)) {
         status = il_tokenizer_load(engine, dir, &t, error);
     } else {
-        IL_TRY(choose(engine, dir, config, &name, error));
-        char *path = il_path_join(&engine->memory, dir, name);
-        if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
-        status = il_tokenizer_load(engine, strcmp(name, "bytes") == 0 ? name : path, &t, error);
-        il_free(&engine->memory, path);
+        char *beside = il_path_is_file(dir) ? il_path_parent(&engine->memory, dir) : il_strdup(&engine->memory, dir);
+        if (!beside) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+        status = load_from(engine, beside, config, &t, error);
+        il_free(&engine->memory, beside);
     }
     IL_TRY(status);
     if (t->info.vocab_size > config->vocab_size) {
