@@ -25,26 +25,27 @@ size_t access_keys(const char *keys) {
     return n;
 }
 
-int access_key(const char *keys, const char *key, size_t bytes) {
+size_t access_key(const char *keys, const char *key, size_t bytes) {
     const char *known;
-    size_t n;
-    int found = 0;
-    while (next_key(&keys, &known, &n)) {
+    size_t n, found = 0;
+    for (size_t which = 1; next_key(&keys, &known, &n); which++) {
         unsigned difference = bytes != n;
         for (size_t i = 0; i < bytes; i++)
             difference |= (unsigned)((unsigned char)key[i] ^ (unsigned char)known[i % n]);
-        found |= !difference;
+        if (!difference && !found) found = which;
     }
     return found;
 }
 
-int access_check_key(const char *keys, const char *authorization, const char *x_api_key, problem *p) {
+int access_check_key(const char *keys, const char *authorization, const char *x_api_key, size_t *which, problem *p) {
     static const char bearer[] = "Bearer ";
     const char *key = x_api_key;
+    *which = 0;
     if (!keys) return 1;
     if (authorization && !strncasecmp(authorization, bearer, sizeof bearer - 1))
         key = authorization + sizeof bearer - 1;
-    if (key && access_key(keys, key, strlen(key))) return 1;
+    if (key) *which = access_key(keys, key, strlen(key));
+    if (*which) return 1;
     return problem_set(p, 401, "invalid_api_key", NULL, "%s",
                        key ? "the API key is not one of this server's"
                            : "an API key is needed: send 'Authorization: Bearer KEY'");
@@ -67,6 +68,14 @@ int access_check_host(const char *host, const char *const *names, size_t n, prob
         if (same_name(names[i], name, bytes)) return 1;
     return problem_set(p, 403, "host_not_allowed", NULL,
                        "the Host header is '%.60s', which is not a name of this server (--allow-host)", host);
+}
+
+int access_is_origin(const char *origin) {
+    const char *host = strstr(origin, "://");
+    if (!host || (strncmp(origin, "http:", 5) && strncmp(origin, "https:", 6))) return 0;
+    host += 3;
+    return *host && strlen(origin) < 256 &&
+           !host[strspn(host, "abcdefghijklmnopqrstuvwxyz0123456789.-:[]")]; /* browsers send small letters */
 }
 
 int access_is_loopback(const char *address) {

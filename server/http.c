@@ -29,6 +29,8 @@ enum {
     LINGER_SECONDS = 2
 };
 
+#define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+
 typedef struct connection {
     int fd;
     double deadline; /* when a request must have come whole; 0: it has */
@@ -41,6 +43,8 @@ struct http_exchange {
     int watched; /* its socket is in the loop's set */
     char method[16];
     char *path;
+    const char *always;
+    size_t asker;
     text body;
     int refused, complete;
     size_t reserved; /* of the bytes of all bodies */
@@ -118,6 +122,17 @@ static http_exchange *exchange_new(http_server *s, struct MHD_Connection *c, con
     return e;
 }
 
+static void add_headers(struct MHD_Response *response, const char *headers) {
+    for (const char *line = headers; line && *line;) {
+        char name[64], value[512];
+        const char *colon = strchr(line, ':'), *end = strstr(line, "\r\n");
+        snprintf(name, sizeof name, "%.*s", (int)(colon - line), line);
+        snprintf(value, sizeof value, "%.*s", (int)(end - colon - 2), colon + 2);
+        MHD_add_response_header(response, name, value);
+        line = end + 2;
+    }
+}
+
 static void set_response(http_exchange *e, int status, const char *type, const char *headers,
                          struct MHD_Response *response) {
     pthread_mutex_lock(&e->lock);
@@ -127,14 +142,8 @@ static void set_response(http_exchange *e, int status, const char *type, const c
         e->gone = 1; /* no memory even for an answer: the connection is closed */
     } else {
         if (!headers || !strstr(headers, "Content-Type: ")) MHD_add_response_header(response, "Content-Type", type);
-        for (const char *line = headers; line && *line;) {
-            char name[64], value[512];
-            const char *colon = strchr(line, ':'), *end = strstr(line, "\r\n");
-            snprintf(name, sizeof name, "%.*s", (int)(colon - line), line);
-            snprintf(value, sizeof value, "%.*s", (int)(end - colon - 2), colon + 2);
-            MHD_add_response_header(response, name, value);
-            line = end + 2;
-        }
+        add_headers(response, headers);
+        add_headers(response, e->always);
     }
     resume(e);
     pthread_mutex_unlock(&e->lock);
@@ -207,6 +216,10 @@ void http_end(http_exchange *e) {
     pthread_mutex_unlock(&e->lock);
     release(e);
 }
+
+void http_set_asker(http_exchange *e, size_t asker) { e->asker = asker; }
+size_t http_asker(const http_exchange *e) { return e->asker; }
+void http_always(http_exchange *e, const char *headers) { e->always = headers; }
 
 const char *http_method(const http_exchange *e) { return e->method; }
 const char *http_path(const http_exchange *e) { return e->path; }
@@ -433,13 +446,28 @@ static int listen_at(http_server *s, char *why, size_t capacity) {
         return -1;
     }
     unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | (address->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0);
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)o->tls_certificate},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)o->tls_key},
+                                   {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS},
+                                   {MHD_OPTION_END, 0, NULL}};
+    if (o->tls_certificate)
+        flags |= MHD_USE_TLS;
+    else
+        tls[0].option = MHD_OPTION_END;
     errno = 0;
-    s->daemon = MHD_start_daemon(
-        flags, o->port, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_SOCK_ADDR,
-        address->ai_addr, MHD_OPTION_CONNECTION_LIMIT, o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
-        o->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
-    if (!s->daemon) snprintf(why, capacity, "cannot listen at %s port %u: %s", o->host, o->port, strerror(errno));
+    s->daemon = MHD_start_daemon(flags, o->port, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
+                                 MHD_OPTION_ARRAY, tls, MHD_OPTION_SOCK_ADDR, address->ai_addr,
+                                 MHD_OPTION_CONNECTION_LIMIT, o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+                                 o->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX,
+                                 MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+    if (!s->daemon && o->tls_certificate && !errno)
+        snprintf(why, capacity,
+                 MHD_is_feature_supported(MHD_FEATURE_TLS) == MHD_YES
+                     ? "no TLS: the files of certificate and key are not PEM, or are not of one pair"
+                     : "no TLS: this libmicrohttpd was built without it");
+    else if (!s->daemon)
+        snprintf(why, capacity, "cannot listen at %s port %u: %s", o->host, o->port, strerror(errno));
     freeaddrinfo(address);
     return s->daemon ? 0 : -1;
 }

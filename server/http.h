@@ -15,8 +15,9 @@ typedef struct http_server http_server;
 typedef struct http_exchange http_exchange;
 
 typedef struct http_options {
-    const char *host; /* a numeric address */
-    uint16_t port;    /* 0: any that is free */
+    const char *host;                      /* a numeric address */
+    uint16_t port;                         /* 0: any that is free */
+    const char *tls_certificate, *tls_key; /* texts of PEM; NULL: no TLS */
     unsigned connections_max;
     size_t body_bytes_max, bodies_bytes_max; /* of one request, and of all together */
     unsigned idle_seconds; /* a peer that neither sends nor takes anything so long is let go; a request must have come
@@ -40,6 +41,12 @@ void http_begin(http_exchange *exchange, const char *headers);
 /* Returns the bytes that the peer has not taken yet. */
 size_t http_write(http_exchange *exchange, const void *data, size_t bytes);
 void http_end(http_exchange *exchange);
+
+/* Who asks, a number of the caller's own; 0 until it is set, in `request`. */
+void http_set_asker(http_exchange *exchange, size_t asker);
+size_t http_asker(const http_exchange *exchange);
+/* Lines that stand in the answer besides those that it is given; lives as long as the server. Only in `request`. */
+void http_always(http_exchange *exchange, const char *headers);
 
 /* What it was asked. Headers may be read only in `request`. */
 const char *http_method(const http_exchange *exchange);

@@ -14,8 +14,14 @@ int job_open_choices(job *j, const names *words, problem *p) {
     return opened ? 1 : problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
 }
 
+static void leave_places(job *j) {
+    if (j->places) places_give_back(j->places, (int)j->n_choices);
+    j->places = NULL;
+}
+
 void job_free(job *j) {
     if (!j) return;
+    leave_places(j);
     for (size_t i = 0; i < j->n_choices; i++) choice_free(&j->choices[i]);
     free(j->choices);
     completion_free(&j->request);
@@ -72,6 +78,7 @@ static void end_stream(job *j) {
 
 static void end(work_item *item) {
     job *j = (job *)item;
+    leave_places(j); /* before the client hears of it, and asks again */
     if (j->ended) j->ended(j);
     if (j->begun)
         end_stream(j);

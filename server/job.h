@@ -26,6 +26,7 @@
 
 #include "choice.h"
 #include "http.h"
+#include "places.h"
 #include "work.h"
 
 typedef struct job job;
@@ -52,7 +53,8 @@ struct job {
     /* NULL, or called once by job_end before anything of the end is sent, on a thread of the work: takes `kept` (and
      * sets it to NULL), and lets go what the job held, also after a problem. It may set a problem itself. */
     void (*ended)(job *j);
-    void *user; /* of `ended` */
+    void *user;         /* of `ended` */
+    atomic_int *places; /* of its API key, of which it has n_choices; NULL: none are counted */
     const char *model, *fingerprint;
     char id[48], headers[COMPLETION_IGNORED_MAX + 128];
     long long created;

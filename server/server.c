@@ -26,9 +26,16 @@ enum {
     VALUES_BESIDE = 65536       /* values of JSON in a body besides the tokens of its prompts */
 };
 
+/* Of Authorization the asterisk does not stand for, of all else it does. */
+#define PREFLIGHT                                                                                                      \
+    "Access-Control-Allow-Methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\n"                                            \
+    "Access-Control-Allow-Headers: Authorization, *\r\nAccess-Control-Max-Age: 600\r\n"
+
 struct server {
     server_options options;
-    char *name, *keys, **names;
+    char *name, *keys, **names, **origins;
+    char **cors;        /* [n_origins]: the lines that an answer to its pages has */
+    atomic_int *places; /* [keys]: those that are taken; NULL: they are not counted */
     char fingerprint[40];
     struct names tokens;
     completion_limits limits;
@@ -66,7 +73,7 @@ static void answer_problem(server *s, http_exchange *e, const problem *p, const 
     char id[48], lines[160];
     problem_print(p, &body);
     new_id(s, "req", id, sizeof id);
-    if (!headers) headers = p->status == 503 ? "Retry-After: 1\r\n" : "";
+    if (!headers) headers = p->status == 503 || p->status == 429 ? "Retry-After: 1\r\n" : "";
     snprintf(lines, sizeof lines, "X-Request-Id: %s\r\n%s", id, headers);
     http_answer(e, p->status, lines, &body);
 }
@@ -176,6 +183,14 @@ static void post_detokenize(server *s, http_exchange *e, const json_t *body, pro
         answer_text(e, &answer);
 }
 
+static int take_places(server *s, job *j, problem *p) {
+    if (!s->places) return 1;
+    atomic_int *taken = &s->places[http_asker(j->exchange) - 1];
+    if (!places_take(taken, (int)j->n_choices, s->options.streams_per_key_max, p)) return 0;
+    j->places = taken;
+    return 1;
+}
+
 static job *new_job(server *s, http_exchange *e, const char *prefix, const job_form *form, problem *p) {
     job *j = calloc(1, sizeof *j);
     if (!j) {
@@ -193,7 +208,7 @@ static job *new_job(server *s, http_exchange *e, const char *prefix, const job_f
 
 /* A request whose prompts are tokens goes to the scheduler, unless it has a problem. */
 static void submit(server *s, job *j, problem *p) {
-    if (!p->status && job_open_choices(j, &s->tokens, p)) {
+    if (!p->status && job_open_choices(j, &s->tokens, p) && take_places(s, j, p)) {
         int n = snprintf(j->headers, sizeof j->headers, "X-Request-Id: %s\r\n", j->id);
         if (j->request.ignored[0])
             snprintf(j->headers + n, sizeof j->headers - (size_t)n, "X-Innerloop-Ignored: %s\r\n", j->request.ignored);
@@ -265,17 +280,27 @@ static int is_json(const char *type) {
            (!type[sizeof json - 1] || strchr("; ", type[sizeof json - 1]));
 }
 
+/* The lines for a page of an origin that was named; NULL: it is none, and its browser does not give it the answer. */
+static const char *cors_of(const server *s, http_exchange *e) {
+    const char *origin = http_header(e, "Origin");
+    for (size_t i = 0; origin && i < s->options.n_origins; i++)
+        if (!strcmp(origin, s->origins[i])) return s->cors[i];
+    return NULL;
+}
+
 /* Everything that can be said against a request before its body is read. */
 static const route *check(server *s, http_exchange *e, problem *p) {
     const route *r = find(http_path(e));
+    size_t key = 0;
     if (!s->keys && !access_check_host(http_header(e, "Host"), (const char *const *)s->names, s->options.n_names, p))
         return NULL;
     if (!r) {
         problem_set(p, 404, "not_found", NULL, "%.100s is not a path of this server", http_path(e));
         return NULL;
     }
-    if (!r->open && !access_check_key(s->keys, http_header(e, "Authorization"), http_header(e, "X-Api-Key"), p))
+    if (!r->open && !access_check_key(s->keys, http_header(e, "Authorization"), http_header(e, "X-Api-Key"), &key, p))
         return NULL;
+    http_set_asker(e, key);
     int get = !strcmp(http_method(e), "GET") || !strcmp(http_method(e), "HEAD");
     if (get ? !r->get : strcmp(http_method(e), "POST") || !r->post)
         problem_set(p, 405, "method_not_allowed", NULL, "%s is asked by %s", r->path, r->get ? "GET" : "POST");
@@ -296,6 +321,13 @@ static const route *check(server *s, http_exchange *e, problem *p) {
 static void on_request(void *context, http_exchange *e) {
     server *s = context;
     problem p = {0};
+    const char *cors = cors_of(s, e);
+    http_always(e, cors);
+    if (cors && !strcmp(http_method(e), "OPTIONS")) { /* its browser asks whether it may ask */
+        text nothing = {0};
+        http_answer(e, 204, PREFLIGHT, &nothing);
+        return;
+    }
     atomic_fetch_add(&s->preparing, 1); /* before `draining` is looked at */
     const route *r = check(s, e, &p);
     int post = r && strcmp(http_method(e), "GET") && strcmp(http_method(e), "HEAD");
@@ -352,8 +384,20 @@ static int copy_strings(server *s, const server_options *o) {
     s->name = strdup(o->name);
     s->keys = o->keys ? strdup(o->keys) : NULL;
     s->names = calloc(o->n_names + 1, sizeof *s->names);
-    int copied = s->name && s->names && (s->keys || !o->keys);
+    s->origins = calloc(o->n_origins + 1, sizeof *s->origins);
+    s->cors = calloc(o->n_origins + 1, sizeof *s->cors);
+    int copied = s->name && s->names && s->origins && s->cors && (s->keys || !o->keys);
     for (size_t i = 0; copied && i < o->n_names; i++) copied = (s->names[i] = strdup(o->names[i])) != NULL;
+    for (size_t i = 0; copied && i < o->n_origins; i++)
+        copied = (s->origins[i] = strdup(o->origins[i])) != NULL &&
+                 asprintf(&s->cors[i],
+                          "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n"
+                          "Access-Control-Expose-Headers: ETag, Retry-After, X-Innerloop-Ignored, X-Request-Id\r\n",
+                          o->origins[i]) > 0;
+    if (copied && o->streams_per_key_max) {
+        s->places = calloc(access_keys(o->keys), sizeof *s->places);
+        copied = s->places != NULL;
+    }
     return copied;
 }
 
@@ -368,6 +412,14 @@ il_status server_start(const server_options *options, server **started, il_error
                     "%s is an address that others reach: ask them for a key (--api-key-file FILE), or let everybody in "
                     "(--open)",
                     options->host);
+    if (options->streams_per_key_max && !options->keys)
+        return fail(error, IL_ERR_ARG, "--max-streams-per-key counts by key: give --api-key-file FILE too");
+    for (size_t i = 0; i < options->n_origins; i++)
+        if (!access_is_origin(options->origins[i]))
+            return fail(error, IL_ERR_ARG,
+                        "'%s' is not an origin: write it as browsers do, 'https://example.org' or "
+                        "'http://localhost:3000', without a path",
+                        options->origins[i]);
     server *s = calloc(1, sizeof *s);
     if (!s) return fail(error, IL_ERR_NOMEM, "no memory for the server");
     s->options = *options;
@@ -400,6 +452,8 @@ il_status server_start(const server_options *options, server **started, il_error
     }
     http_options listening = {.host = options->host,
                               .port = options->port,
+                              .tls_certificate = options->tls_certificate,
+                              .tls_key = options->tls_key,
                               .connections_max = options->connections_max,
                               .body_bytes_max = options->body_bytes_max,
                               .bodies_bytes_max = BODIES * options->body_bytes_max,
@@ -432,6 +486,13 @@ void server_stop(server *s) {
     scheduler_free(s->scheduler); /* which HTTP has woken until now */
     for (size_t i = 0; s->names && i < s->options.n_names; i++) free(s->names[i]);
     free(s->names);
+    for (size_t i = 0; s->origins && s->cors && i < s->options.n_origins; i++) {
+        free(s->origins[i]);
+        free(s->cors[i]);
+    }
+    free(s->origins);
+    free(s->cors);
+    free(s->places);
     free(s->name);
     free(s->keys);
     free(s);

@@ -17,10 +17,14 @@ typedef struct server_options {
     const char *host;                /* a numeric address */
     uint16_t port;                   /* 0: any that is free */
     const char *keys;                /* a text of one API key a line, "#" begins a comment; NULL: none is asked for */
-    int open_to_all;                 /* allows an address that others reach without keys */
-    const char *const *names;        /* [n_names] by which it may be called besides localhost and addresses */
+    const char *tls_certificate, *tls_key; /* texts of PEM, both or neither; NULL: no TLS */
+    const char *const *origins;            /* [n_origins] whose pages may ask from browsers */
+    size_t n_origins;
+    int open_to_all;          /* allows an address that others reach without keys */
+    const char *const *names; /* [n_names] by which it may be called besides localhost and addresses */
     size_t n_names;
     int streams_max, queue_max; /* answers at once; requests that wait */
+    int streams_per_key_max;    /* answers at once of one API key; 0: as many as of all */
     unsigned connections_max;
     size_t body_bytes_max, prompt_tokens_max;
     int tokens_max;         /* of an answer */

@@ -96,6 +96,93 @@ static void who_may_ask(void **state) {
     stop(&server);
 }
 
+/* Pages of other origins may ask where they were named, and only they. */
+static void pages_of_other_origins(void **state) {
+    (void)state;
+    support_write("keys", "secret\n", 7);
+    support_server server = support_server_start(MODEL "--api-key-file keys --cors https://a.example --cors "
+                                                       "http://localhost:3000");
+    static const struct {
+        const char *origin;
+        int allowed;
+    } origins[] = {{"https://a.example", 1},           {"http://localhost:3000", 1}, {"https://b.example", 0},
+                   {"https://a.example.b.example", 0}, {"http://a.example", 0},      {"null", 0}};
+    for (size_t i = 0; i < sizeof origins / sizeof *origins; i++) {
+        char headers[256], allows[128];
+        snprintf(allows, sizeof allows, "Access-Control-Allow-Origin: %s\r\n", origins[i].origin);
+        snprintf(headers, sizeof headers, "Origin: %s\r\nAccess-Control-Request-Method: POST\r\n", origins[i].origin);
+        support_answer answer = support_ask_as(server.port, "OPTIONS", "/v1/completions", headers, NULL, 0);
+        assert_int_equal(answer.status, origins[i].allowed ? 204 : 401);
+        assert_true((strstr(answer.head, allows) != NULL) == origins[i].allowed);
+        assert_true((strstr(answer.head, "Access-Control-Allow-Headers: Authorization, *\r\n") != NULL) ==
+                    origins[i].allowed);
+        assert_true((strstr(answer.head, "Access-Control-") != NULL) == origins[i].allowed);
+        support_answer_free(&answer);
+        snprintf(headers, sizeof headers,
+                 "Origin: %s\r\nContent-Type: application/json\r\nAuthorization: Bearer secret\r\n", origins[i].origin);
+        static const char *const bodies[] = {SMALL, "{\"prompt\":\"It was\",\"max_tokens\":2,\"stream\":true}", "{}"};
+        for (int k = 0; k < 3; k++) { /* an answer, a stream and an error */
+            answer = support_ask_as(server.port, "POST", "/v1/completions", headers, bodies[k], strlen(bodies[k]));
+            assert_int_equal(answer.status, k < 2 ? 200 : 400);
+            assert_true((strstr(answer.head, allows) != NULL) == origins[i].allowed);
+            assert_true((strstr(answer.head, "Vary: Origin\r\n") != NULL) == origins[i].allowed);
+            support_answer_free(&answer);
+        }
+    }
+    stop(&server);
+    support_refused(2, "'*' is not an origin", "serve " MODEL "--port 0 --cors '*'");
+    support_refused(2, "is not an origin", "serve " MODEL "--port 0 --cors https://a.example/");
+    support_refused(2, "is not an origin", "serve " MODEL "--port 0 --cors a.example");
+}
+
+/* A key that has its answers waits; another one does not. */
+static void answers_of_a_key(void **state) {
+    (void)state;
+    support_write("keys", "one\ntwo\n", 8);
+    support_server server =
+        support_server_start(MODEL "--api-key-file keys --max-tokens 1000000 --max-streams-per-key 2");
+    static const char one[] = "Content-Type: application/json\r\nX-Api-Key: one\r\n",
+                      two[] = "Content-Type: application/json\r\nX-Api-Key: two\r\n";
+    static const char twice[] = "{\"prompt\":\"It was\",\"max_tokens\":2,\"n\":2}";
+    for (int i = 0; i < 5; i++) { /* one after the other is no reason to wait */
+        support_answer answer = support_ask_as(server.port, "POST", "/v1/completions", one, twice, sizeof twice - 1);
+        assert_int_equal(answer.status, 200);
+        support_answer_free(&answer);
+    }
+    int fd = support_connect(server.port);
+    char request[400], c;
+    int n = snprintf(request, sizeof request,
+                     "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %zu\r\n\r\n%s", one,
+                     strlen(LONG "}"), LONG "}");
+    support_send(fd, request, (size_t)n);
+    assert_int_equal(recv(fd, &c, 1, 0), 1); /* it has begun */
+    support_answer answer = support_ask_as(server.port, "POST", "/v1/completions", one, twice, sizeof twice - 1);
+    support_answer_refused(&answer, 429, NULL, "has 1 answers under way already");
+    assert_non_null(strstr(answer.head, "Retry-After: 1\r\n"));
+    assert_non_null(strstr(answer.body, "\"rate_limit_exceeded\""));
+    support_answer_free(&answer);
+    answer = support_ask_as(server.port, "POST", "/v1/completions", one, SMALL, strlen(SMALL)); /* there is one place */
+    assert_int_equal(answer.status, 200);
+    support_answer_free(&answer);
+    answer = support_ask_as(server.port, "POST", "/v1/completions", two, twice, sizeof twice - 1);
+    assert_int_equal(answer.status, 200);
+    support_answer_free(&answer);
+    close(fd);
+    for (int i = 0, status = 0; status != 200; i++) { /* until it is noticed that the first has gone */
+        answer = support_ask_as(server.port, "POST", "/v1/completions", one, twice, sizeof twice - 1);
+        status = answer.status;
+        support_answer_free(&answer);
+        assert_true(i < 1000);
+        if (status != 200) usleep(10000);
+    }
+    static const char thrice[] = "{\"prompt\":[\"a\",\"b\",\"c\"]}";
+    answer = support_ask_as(server.port, "POST", "/v1/completions", one, thrice, sizeof thrice - 1);
+    support_answer_refused(&answer, 400, "n", "a key has at most 2 at once");
+    support_answer_free(&answer);
+    stop(&server);
+    support_refused(2, "--api-key-file", "serve " MODEL "--port 0 --max-streams-per-key 2");
+}
+
 static void queue_and_connections(void **state) {
     (void)state;
     support_server server =
@@ -273,6 +360,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes),
         cmocka_unit_test(who_may_ask),
+        cmocka_unit_test(pages_of_other_origins),
+        cmocka_unit_test(answers_of_a_key),
         cmocka_unit_test(queue_and_connections),
         cmocka_unit_test(clients_that_leave),
         cmocka_unit_test(slow_readers),

@@ -140,14 +140,18 @@ static void sizes_are_bounded(void **state) {
 static void keys_are_compared_whole(void **state) {
     static const char keys[] = "# ours\n\n  first-key \r\nsecond # a comment\n#third\n";
     problem p = {0};
+    size_t which = 7;
     (void)state;
     assert_int_equal(access_keys(keys), 2);
-    assert_true(access_key(keys, "first-key", 9) && access_key(keys, "second", 6));
+    assert_true(access_key(keys, "first-key", 9) == 1 && access_key(keys, "second", 6) == 2);
+    assert_int_equal(access_key("a\nb\na\nb\n", "b", 1), 2); /* the first of the same */
     assert_false(access_key(keys, "first-ke", 8) || access_key(keys, "first-key1", 10) || access_key(keys, "", 0));
     assert_false(access_key(keys, "secondsecond", 12) || access_key(keys, "#third", 6));
-    assert_true(access_check_key(keys, "Bearer second", NULL, &p) && access_check_key(keys, NULL, "second", &p));
-    assert_true(access_check_key(NULL, NULL, NULL, &p));
-    assert_false(access_check_key(keys, "Basic second", NULL, &p));
+    assert_true(access_check_key(keys, "Bearer second", NULL, &which, &p) &&
+                access_check_key(keys, NULL, "second", &which, &p));
+    assert_int_equal(which, 2);
+    assert_true(access_check_key(NULL, NULL, NULL, &which, &p) && !which);
+    assert_false(access_check_key(keys, "Basic second", NULL, &which, &p));
     assert_true(p.status == 401 && strstr(p.message, "is needed"));
 }
 

@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOK_MS = 100, KEYS_BYTES_MAX = 1 << 20 };
+enum { LOOK_MS = 100, KEYS_BYTES_MAX = 1 << 20 /* of a file of keys or of PEM */ };
 
 typedef struct serve_options {
-    const char *model, *alias, *host, *keys, *template;
-    arg_list names;
+    const char *model, *alias, *host, *keys, *template, *tls_certificate, *tls_key;
+    arg_list names, origins;
     int open;
-    uint64_t port, streams, queue, connections, body, prompt_tokens, tokens, idle_seconds;
+    uint64_t port, streams, streams_per_key, queue, connections, body, prompt_tokens, tokens, idle_seconds;
     double request_seconds, drain_seconds;
 } serve_options;
 
@@ -59,7 +59,8 @@ static il_status load(cli_command *command, const serve_options *options, served
 
 static void announce(const cli_command *command, const serve_options *options, const char *name, unsigned port) {
     int v6 = strchr(options->host, ':') != NULL;
-    char *url = cli_format(v6 ? "http://[%s]:%u" : "http://%s:%u", options->host, port);
+    char *url = cli_format("http%s://%s%s%s:%u", options->tls_key ? "s" : "", v6 ? "[" : "", options->host,
+                           v6 ? "]" : "", port);
     if (command->spec->json) {
         cli_json_print(json_pack("{s:o, s:o, s:I}", "url", cli_json_string(url), "model", cli_json_string(name), "port",
                                  (json_int_t)port));
@@ -70,7 +71,28 @@ static void announce(const cli_command *command, const serve_options *options, c
     free(url);
 }
 
-static il_status serve(cli_command *command, const serve_options *options, const served *s, const char *keys) {
+/* What the files hold that options name, released by free. */
+typedef struct secrets {
+    char *keys, *tls_certificate, *tls_key; /* NULL: no such file is named */
+} secrets;
+
+static il_status read_secret(const char *path, char **text, il_error *error) {
+    size_t bytes;
+    return path ? cli_file_read(path, KEYS_BYTES_MAX, text, &bytes, error) : IL_OK;
+}
+
+static il_status read_secrets(const serve_options *options, secrets *s, il_error *error) {
+    if (!options->tls_certificate != !options->tls_key) {
+        snprintf(error->message, sizeof error->message, "--tls-cert and --tls-key go together");
+        return error->status = IL_ERR_ARG;
+    }
+    il_status status = read_secret(options->keys, &s->keys, error);
+    if (!status) status = read_secret(options->tls_certificate, &s->tls_certificate, error);
+    if (!status) status = read_secret(options->tls_key, &s->tls_key, error);
+    return status;
+}
+
+static il_status serve(cli_command *command, const serve_options *options, const served *s, const secrets *secret) {
     server_options with;
     server *running;
     server_options_default(&with);
@@ -82,7 +104,12 @@ static il_status serve(cli_command *command, const serve_options *options, const
     with.name = s->name;
     with.host = options->host;
     with.port = (uint16_t)options->port;
-    with.keys = keys;
+    with.keys = secret->keys;
+    with.tls_certificate = secret->tls_certificate;
+    with.tls_key = secret->tls_key;
+    with.origins = options->origins.items;
+    with.n_origins = options->origins.n;
+    with.streams_per_key_max = (int)options->streams_per_key;
     with.open_to_all = options->open;
     with.names = options->names.items;
     with.n_names = options->names.n;
@@ -130,10 +157,17 @@ int verb_serve(int argc, char **argv) {
         ARG("--open", ARG_FLAG, &options.open, NULL, "let everybody who reaches the address ask without a key"),
         ARG("--allow-host", ARG_REPEAT, &options.names, "NAME",
             "without keys: a name besides localhost under which browsers may ask; can be repeated"),
+        ARG("--tls-cert", ARG_TEXT, &options.tls_certificate, "FILE",
+            "answer over TLS: the certificate as PEM, then those that lead to its root", READS),
+        ARG("--tls-key", ARG_TEXT, &options.tls_key, "FILE", "its private key, as PEM", READS),
+        ARG("--cors", ARG_REPEAT, &options.origins, "ORIGIN",
+            "pages of this origin may ask from browsers, like https://example.org; can be repeated"),
         ARG("--chat-template", ARG_CHOICE, &options.template, "{plain,chatml,llama2,llama3}",
             "the form of conversations (default: what the model's directory says)"),
         ARG("--max-streams", ARG_COUNT, &options.streams, "N", "answers at once, each with a session (default 64)",
             RANGE(1, 4096)),
+        ARG("--max-streams-per-key", ARG_COUNT, &options.streams_per_key, "N",
+            "answers at once of one API key; more get 429 (default: --max-streams)", RANGE(1, 4096)),
         ARG("--max-queue", ARG_COUNT, &options.queue, "N", "requests that may wait; more get 503 (default 256)",
             RANGE(1, 1 << 20)),
         ARG("--max-connections", ARG_COUNT, &options.connections, "N", "connections at once (default 512)",
@@ -160,16 +194,17 @@ int verb_serve(int argc, char **argv) {
                                 "http://127.0.0.1:8080/v1/completions"};
     cli_command command;
     served s = {0};
-    char *keys = NULL;
-    size_t bytes;
+    secrets secret = {0};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     il_status status = cli_command_open(&command, &spec);
-    if (!status && options.keys) status = cli_file_read(options.keys, KEYS_BYTES_MAX, &keys, &bytes, &command.error);
+    if (!status) status = read_secrets(&options, &secret, &command.error);
     if (!status) status = load(&command, &options, &s);
-    if (!status) status = serve(&command, &options, &s, keys);
+    if (!status) status = serve(&command, &options, &s, &secret);
     if (status == IL_ERR_ARG) command.wrong_usage = 1;
-    free(keys);
+    free(secret.keys);
+    free(secret.tls_certificate);
+    free(secret.tls_key);
     free(s.name);
     il_chat_close(s.chat);
     il_tokenizer_close(s.tokenizer);
