@@ -134,6 +134,10 @@ IL_API il_status il_engine_open(const il_engine_options *options, il_engine **en
 IL_API void il_engine_close(il_engine *engine); /* NULL allowed */
 IL_API int il_engine_threads(const il_engine *engine);
 IL_API const char *il_engine_kernels(const il_engine *engine); /* the one in use */
+/* Calls run(user, item, thread) once for each item 0 .. items-1, on the engine's threads and in no order, and returns
+ * when all calls have: for what a program does with many predictions at once, such as drawing from each. thread is 0 ..
+ * il_engine_threads-1, and no two calls under way share one. */
+IL_API void il_engine_run(il_engine *engine, int items, void (*run)(void *user, int item, int thread), void *user);
 
 /* ---- model ---- */
 

@@ -13,19 +13,27 @@ enum {
 };
 static const double STEP_SECONDS = 0.06; /* that a step with prompts in it should take: who leaves is noticed by then */
 
-int batch_open(batch *b, const il_model *model, int streams_max) {
+int batch_open(batch *b, il_engine *engine, const il_model *model, int tokens, int streams_max) {
     size_t streams = (size_t)streams_max;
-    *b = (batch){.vocab_size = il_model_config(model)->vocab_size, .piece = 4 * PIECE_MIN};
+    *b = (batch){.engine = engine, .vocab_size = il_model_config(model)->vocab_size, .piece = 4 * PIECE_MIN};
     size_t row = (size_t)b->vocab_size * sizeof *b->rows, most = ROWS_BYTES / row;
     b->prompt_rows = most < PIECE_MIN ? PIECE_MIN : most < PASS ? most : PASS;
     b->rows = malloc((streams + b->prompt_rows) * row);
+    b->drawn = malloc((streams + b->prompt_rows) * sizeof *b->drawn);
     b->feeds = calloc(streams, sizeof *b->feeds);
     b->fed = calloc(streams, sizeof *b->fed);
-    return b->rows && b->feeds && b->fed;
+    b->drawers = calloc((size_t)il_engine_threads(engine), sizeof *b->drawers);
+    if (!b->rows || !b->drawn || !b->feeds || !b->fed || !b->drawers) return 0;
+    while (b->threads < il_engine_threads(engine))
+        if (!drawer_open(&b->drawers[b->threads++], engine, model, tokens)) return 0;
+    return 1;
 }
 
 void batch_close(batch *b) {
+    for (int i = 0; i < b->threads; i++) drawer_close(&b->drawers[i]);
+    free(b->drawers);
     free(b->rows);
+    free(b->drawn);
     free(b->feeds);
     free(b->fed);
     *b = (batch){0};
@@ -33,31 +41,31 @@ void batch_close(batch *b) {
 
 static int paused(const sequence *q) { return q->job->begun && http_backlog(q->job->exchange) > BACKLOG_MAX; }
 
-/* A sequence's next feed, which needs so many rows of logits, taken from *rows on. */
-static void add(batch *b, sequence *q, const int32_t *tokens, size_t n, size_t needed, size_t *rows) {
-    float *logits = needed ? b->rows + *rows * (size_t)b->vocab_size : NULL;
-    *rows += needed;
+/* A sequence's next feed, which needs so many rows of logits. */
+static void add(batch *b, sequence *q, const int32_t *tokens, size_t n, size_t needed) {
+    float *logits = needed ? b->rows + b->n_rows * (size_t)b->vocab_size : NULL;
+    for (size_t row = 0; row < needed; row++) b->drawn[b->n_rows++] = (batch_row){.feed = b->n, .row = row};
     b->fed[b->n] = q;
     b->feeds[b->n++] = (il_feed){.session = q->session, .tokens = tokens, .n = n, .logits = logits};
 }
 
 /* Answers, one token each. Returns how many prompts wait. */
-static size_t gather_answers(batch *b, sequence *sequences, size_t n, size_t *rows) {
+static size_t gather_answers(batch *b, sequence *sequences, size_t n) {
     size_t waiting = 0;
     for (size_t i = 0; i < n; i++) {
         sequence *q = &sequences[i];
         if (q->job->problem.status) continue;
         if (q->phase == SEQUENCE_READS) waiting++;
         if (q->forks || paused(q)) continue;
-        if (q->phase == SEQUENCE_WRITES) add(b, q, &q->token, 1, 1, rows);
-        if (q->phase == SEQUENCE_STANDS) add(b, q, NULL, 0, 1, rows);
-        if (q->phase == SEQUENCE_CLOSES) add(b, q, &q->token, 1, 0, rows);
+        if (q->phase == SEQUENCE_WRITES) add(b, q, &q->token, 1, 1);
+        if (q->phase == SEQUENCE_STANDS) add(b, q, NULL, 0, 1);
+        if (q->phase == SEQUENCE_CLOSES) add(b, q, &q->token, 1, 0);
     }
     return waiting;
 }
 
 /* Pieces of prompts, beginning with another one every time. */
-static void gather_prompts(batch *b, sequence *sequences, size_t n, size_t waiting, size_t *rows) {
+static void gather_prompts(batch *b, sequence *sequences, size_t n, size_t waiting) {
     size_t left = (size_t)b->piece, room = b->prompt_rows, share = waiting ? left / waiting : 0;
     if (left > PASS - b->n % PASS) left = PASS - b->n % PASS;
     if (share < PIECE_MIN) share = PIECE_MIN;
@@ -70,7 +78,7 @@ static void gather_prompts(batch *b, sequence *sequences, size_t n, size_t waiti
         if (piece > left) piece = left;
         if (wants && piece > room) piece = room;
         if (!piece) continue;
-        add(b, q, q->prompt->ids + q->fed, piece, wants ? piece : 0, rows);
+        add(b, q, q->prompt->ids + q->fed, piece, wants ? piece : 0);
         if (wants) room -= piece;
         left -= piece;
         b->prompts += piece;
@@ -107,11 +115,10 @@ static void adapt(batch *b, double seconds) {
 }
 
 int batch_feed(batch *b, sequence *sequences, size_t n) {
-    size_t rows = 0;
     il_error error;
-    b->n = b->prompts = 0;
-    size_t waiting = gather_answers(b, sequences, n, &rows);
-    gather_prompts(b, sequences, n, waiting, &rows);
+    b->n = b->n_rows = b->prompts = 0;
+    size_t waiting = gather_answers(b, sequences, n);
+    gather_prompts(b, sequences, n, waiting);
     if (!b->n) return 0;
     double started = clock_seconds();
     if (il_feed_many(b->feeds, b->n, &error)) feed_alone(b);
@@ -120,4 +127,19 @@ int batch_feed(batch *b, sequence *sequences, size_t n) {
         if (!b->feeds[i].n && il_session_logits(b->feeds[i].session, b->feeds[i].logits, &error))
             failed(b->fed[i]->job, &error);
     return 1;
+}
+
+static void draw_row(void *user, int item, int thread) {
+    batch *b = user;
+    batch_row *r = &b->drawn[item];
+    const sequence *q = b->fed[r->feed];
+    float *logits = b->rows + (size_t)item * (size_t)b->vocab_size;
+    r->finite = q->job->problem.status || sequence_draw(q, r->row, logits, &b->drawers[thread]);
+}
+
+void batch_digest(batch *b) {
+    il_engine_run(b->engine, (int)b->n_rows, draw_row, b);
+    for (size_t i = 0; i < b->n_rows; i++)
+        if (!b->drawn[i].finite) sequence_nonfinite(b->fed[b->drawn[i].feed]);
+    for (size_t i = 0; i < b->n; i++) sequence_move(b->fed[i], b->feeds[i].n);
 }

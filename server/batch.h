@@ -5,11 +5,20 @@
 
 #include "sequence.h"
 
+/* A row of logits, to be drawn from by one thread. */
+typedef struct batch_row {
+    size_t feed, row; /* the row-th of that feed */
+    int finite;
+} batch_row;
+
 typedef struct batch {
-    int vocab_size;
+    il_engine *engine;
+    int vocab_size, threads;
+    drawer *drawers; /* [threads] */
     size_t prompt_rows;
-    float *rows; /* [streams_max + prompt_rows, vocab_size] */
-    size_t n;
+    float *rows;      /* [streams_max + prompt_rows, vocab_size] */
+    batch_row *drawn; /* [n_rows] of the same, those of a feed next to each other */
+    size_t n_rows, n;
     il_feed *feeds; /* [n] of streams_max */
     sequence **fed; /* [n] of streams_max, whose they are */
     size_t prompts; /* tokens of prompts among them */
@@ -17,10 +26,12 @@ typedef struct batch {
     size_t turn;
 } batch;
 
-int batch_open(batch *b, const il_model *model, int streams_max); /* 0: no memory */
-void batch_close(batch *b);                                       /* also of a zeroed one */
-/* Feeds sequences [n], which do not move until they have been digested: feeds[i] is what fed[i] has read, with the
- * logits that it needs. One that could not be fed has given its job a problem. 0: there was nothing to feed. */
+int batch_open(batch *b, il_engine *engine, const il_model *model, int tokens, int streams_max); /* 0: no memory */
+void batch_close(batch *b); /* also of a zeroed one */
+/* Feeds sequences [n], which do not move until they have been digested: feeds[i] is what fed[i] has read. One that
+ * could not be fed has given its job a problem. 0: there was nothing to feed. */
 int batch_feed(batch *b, sequence *sequences, size_t n);
+/* Draws what they are to draw, on all threads of the engine, and moves them on. */
+void batch_digest(batch *b);
 
 #endif

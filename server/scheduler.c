@@ -17,7 +17,6 @@ struct scheduler {
     size_t n;
     job *jobs; /* in the order they came */
     batch batch;
-    drawer drawer;
     size_t predicted;                      /* tokens of answers in this step */
     histogram first_token, between_tokens; /* copied to stats at the end of a step */
     text out;
@@ -114,7 +113,7 @@ static void admit(scheduler *s) {
         while (!j->problem.status && j->n_admitted < j->request.n_prompts) {
             promised += (size_t)j->request.n;
             if (promised > (size_t)s->options.streams_max) return;
-            if (sequence_open(&s->sequences[s->n], j, s->options.model, &s->drawer)) s->n++;
+            if (sequence_open(&s->sequences[s->n], j, s->options.model, s->batch.drawers)) s->n++;
             if (j->n_admitted == j->request.n_prompts) waits_no_more(s);
         }
 }
@@ -130,20 +129,18 @@ static void fork_ready(scheduler *s) {
 
 /* ---- a step ---- */
 
-/* Moves a sequence on by what it has read, and notes how long a token took. */
-static void digest(scheduler *s, size_t i, double time) {
-    sequence *q = s->batch.fed[i];
+/* Notes how long a token took, and passes on what is new. */
+static void tell(scheduler *s, sequence *q, double time) {
     const choice *c = &q->job->choices[q->choice];
-    size_t before = c->n;
-    sequence_digest(q, s->batch.feeds[i].n, s->batch.feeds[i].logits, &s->drawer);
-    if (c->n == before) return;
+    if (q->told == c->n || q->job->problem.status) return;
+    q->told = c->n;
     s->predicted++;
     if (c->n == 1)
         histogram_add(&s->first_token, time - q->job->started);
     else
         histogram_add(&s->between_tokens, time - q->spoke);
     q->spoke = time;
-    if (!q->job->problem.status) say(s, q->job, q->choice);
+    say(s, q->job, q->choice);
 }
 
 /* Sequences that have nothing more to do leave. Returns how many. */
@@ -168,7 +165,8 @@ static int step(scheduler *s) {
     int fed = batch_feed(&s->batch, s->sequences, s->n);
     double time = clock_seconds();
     s->predicted = 0;
-    for (size_t i = 0; fed && i < s->batch.n; i++) digest(s, i, time);
+    if (fed) batch_digest(&s->batch);
+    for (size_t i = 0; fed && i < s->batch.n; i++) tell(s, s->batch.fed[i], time);
     if (!collect(s) && !fed) return 0;
     pthread_mutex_lock(&s->lock);
     s->stats.steps += (unsigned)fed;
@@ -227,7 +225,6 @@ void scheduler_free(scheduler *s) {
     pthread_mutex_destroy(&s->lock);
     free(s->sequences);
     batch_close(&s->batch);
-    drawer_close(&s->drawer);
     text_free(&s->out);
     free(s);
 }
@@ -239,8 +236,7 @@ scheduler *scheduler_start(const scheduler_options *options) {
     s->sequences = calloc((size_t)options->streams_max, sizeof *s->sequences);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    if (s->sequences && batch_open(&s->batch, options->model, options->streams_max) &&
-        drawer_open(&s->drawer, options->engine, options->model, options->tokens) &&
+    if (s->sequences && batch_open(&s->batch, options->engine, options->model, options->tokens, options->streams_max) &&
         !pthread_create(&s->thread, NULL, run, s))
         return s;
     scheduler_free(s);

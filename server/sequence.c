@@ -86,35 +86,29 @@ void sequence_close(sequence *q) {
     j->running--;
 }
 
-/* Draws what follows. */
-static void predict(sequence *q, float *logits, drawer *d) {
-    choice *c = choice_of(q);
+int sequence_draw(const sequence *q, size_t row, float *logits, drawer *d) {
     size_t j = q->choice % (size_t)q->job->request.n;
-    if (!draw(d, c, q->prompt, j, il_session_position(q->session), logits)) {
-        nonfinite(q->job);
-        return;
-    }
-    q->token = c->tokens[c->n - 1];
-    q->phase = SEQUENCE_WRITES;
-    finish(q);
-    if (c->failed) no_memory(q->job);
+    if (q->phase == SEQUENCE_READS) return draw_record(d, choice_of(q), q->fed + row + 1, logits);
+    return draw(d, choice_of(q), q->prompt, j, il_session_position(q->session), logits);
 }
 
-void sequence_digest(sequence *q, size_t n, float *logits, drawer *d) {
-    job *j = q->job;
-    if (j->problem.status) return;
+void sequence_nonfinite(const sequence *q) { nonfinite(q->job); }
+
+void sequence_move(sequence *q, size_t n) {
+    choice *c = choice_of(q);
+    if (q->job->problem.status) return;
     switch (q->phase) {
     case SEQUENCE_READS:
-        for (size_t row = 0; logits && row < n; row++)
-            if (!draw_record(d, choice_of(q), q->fed + row + 1, logits + row * (size_t)d->vocab_size)) {
-                nonfinite(j);
-                return;
-            }
         q->fed += n;
         arrive(q);
         break;
     case SEQUENCE_STANDS:
-    case SEQUENCE_WRITES: predict(q, logits, d); break;
+    case SEQUENCE_WRITES:
+        q->token = c->tokens[c->n - 1];
+        q->phase = SEQUENCE_WRITES;
+        finish(q);
+        if (c->failed) no_memory(q->job);
+        break;
     case SEQUENCE_CLOSES:
     case SEQUENCE_ENDS: q->phase = SEQUENCE_ENDS; break;
     }

@@ -22,7 +22,8 @@ typedef struct sequence {
     sequence_phase phase;
     size_t fed; /* tokens of the prompt, while it reads */
     int32_t token;
-    double spoke; /* when it gave its last token */
+    size_t told;  /* tokens of the answer that were */
+    double spoke; /* when it gave the last of them */
     int forks;    /* more answers to the same prompt, which will go on from copies of this session */
 } sequence;
 
@@ -35,8 +36,12 @@ void sequence_close(sequence *q);
 
 /* Whether the predictions of its prompt are asked for. */
 int sequence_wants_prompt(const sequence *q);
-/* Moves on by the n tokens that its session was fed, n 0 where it stands. logits [n, vocab_size] (one row where it
- * stands) are changed; NULL where none were needed. */
-void sequence_digest(sequence *q, size_t n, float *logits, drawer *d);
+/* What its session was fed gives: the next token from logits [vocab_size], which are changed; or while it reads, with
+ * its prompt's predictions asked for, the record of the row-th token that was fed now. Touches only the choice: rows of
+ * one sequence, and sequences of one job, may be drawn on several threads at once. 0: a number is not finite. */
+int sequence_draw(const sequence *q, size_t row, float *logits, drawer *d);
+/* Moves on by the n tokens that its session was fed, n 0 where it stands, after everything was drawn. */
+void sequence_move(sequence *q, size_t n);
+void sequence_nonfinite(const sequence *q);
 
 #endif

@@ -1,6 +1,7 @@
 /* test_engine.c: opening an engine, its options, its log. */
 #include "support_test.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "engine/engine.h"
@@ -33,6 +34,44 @@ static void thread_count_is_what_was_asked(void **state) {
         assert_ok(il_engine_open(&options, &engine, &error), error);
         assert_int_equal(il_engine_threads(engine), threads);
         il_engine_close(engine);
+    }
+}
+
+typedef struct loop {
+    il_engine *engine;
+    atomic_int calls[100], inside[4], shared, inner;
+} loop;
+
+static void count_inner(void *user, int item, int thread) {
+    loop *l = user;
+    (void)item;
+    (void)thread;
+    atomic_fetch_add(&l->inner, 1);
+}
+
+static void count(void *user, int item, int thread) {
+    loop *l = user;
+    if (atomic_fetch_add(&l->inside[thread], 1)) atomic_store(&l->shared, 1);
+    atomic_fetch_add(&l->calls[item], 1);
+    il_engine_run(l->engine, 2, count_inner, l);
+    atomic_fetch_sub(&l->inside[thread], 1);
+}
+
+/* Every item once, no two at a time by one thread's number, and a loop within a loop. */
+static void loops_are_shared(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 4; threads += 3) {
+        il_engine_options options;
+        loop l = {0};
+        il_engine_options_default(&options);
+        options.threads = threads;
+        assert_ok(il_engine_open(&options, &l.engine, &error), error);
+        il_engine_run(l.engine, 0, count, &l);
+        il_engine_run(l.engine, 100, count, &l);
+        for (int i = 0; i < 100; i++) assert_int_equal(l.calls[i], 1);
+        assert_int_equal(l.shared, 0);
+        assert_int_equal(l.inner, 200);
+        il_engine_close(l.engine);
     }
 }
 
@@ -143,9 +182,10 @@ static void log_lines_arrive(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(default_options_open),     cmocka_unit_test(thread_count_is_what_was_asked),
-        cmocka_unit_test(bad_options_are_refused),  cmocka_unit_test(kernels_are_chosen_by_name),
-        cmocka_unit_test(short_memory_is_an_error), cmocka_unit_test(log_lines_arrive),
+        cmocka_unit_test(default_options_open),       cmocka_unit_test(thread_count_is_what_was_asked),
+        cmocka_unit_test(loops_are_shared),           cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(kernels_are_chosen_by_name), cmocka_unit_test(short_memory_is_an_error),
+        cmocka_unit_test(log_lines_arrive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

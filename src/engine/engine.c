@@ -74,6 +74,10 @@ int il_engine_threads(const il_engine *engine) { return il_pool_threads(engine->
 
 const char *il_engine_kernels(const il_engine *engine) { return engine->kernels->name; }
 
+void il_engine_run(il_engine *engine, int items, void (*run)(void *user, int item, int thread), void *user) {
+    il_pool_run(engine->pool, items, run, user);
+}
+
 void il_log(const il_engine *engine, il_log_level level, const char *format, ...) {
     char line[1024];
     va_list args;
