@@ -8,6 +8,7 @@
 #include "choice.h"
 #include "completions.h"
 #include "names.h"
+#include "vocabulary.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
@@ -42,9 +43,10 @@ static void answer(const completion_request *r, const names *n, const completion
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
-    static il_engine *engine; /* these four for the whole run */
+    static il_engine *engine; /* these five for the whole run */
     static il_tokenizer *tokenizer;
     static names known;
+    static vocabulary pieces;
     static il_chat *chat;
     if (!engine) {
         il_engine_options options;
@@ -56,6 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
         must(il_config_preset("tiny", "ttt_linear", NULL, &config, NULL) == IL_OK);
         config.vocab_size = VOCAB;
         names_open(&known, tokenizer, &config, &(il_generation){.stop = {257}, .n_stops = 1});
+        must(vocabulary_open(&pieces, &known));
+        known.vocabulary = &pieces;
         must(il_chat_open(tokenizer, &config, "no such folder", "plain", &chat, NULL) == IL_OK);
     }
     problem p = {0};

@@ -101,7 +101,8 @@ int chat_prompt(const json_t *body, const il_chat *chat, const completion_limits
         messages[i].bytes = words[i].bytes;
     }
     il_chat_get_info(chat, &info);
-    if (!p->status && render(chat, messages, n, r, p)) add_stop(info.stop, r, p);
+    if (!p->status && render(chat, messages, n, r, p) && !r->form)
+        add_stop(info.stop, r, p); /* a document ends itself */
     for (i = 0; words && i < n; i++) text_free(&words[i]);
     free(words);
     free(messages);

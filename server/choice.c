@@ -20,6 +20,11 @@ static void decode(choice *c, int32_t token, int keep) {
         add_text(c, c->scratch, bytes);
 }
 
+static int open_constraint(choice *c) {
+    c->constraint = c->request->form ? constraint_open(c->request->form, c->names->vocabulary) : NULL;
+    return c->constraint || !c->request->form;
+}
+
 int choice_open(choice *c, const completion_request *request, const names *n, const completion_prompt *prompt,
                 int follows) {
     size_t length = prompt->tokens.n, echoed = request->echo && request->logprobs >= 0 ? length : 0;
@@ -31,7 +36,7 @@ int choice_open(choice *c, const completion_request *request, const names *n, co
     c->scratch = malloc(n->piece_bytes_max);
     c->records = malloc((records + 1) * sizeof *c->records);
     c->tops = malloc((records * top + 1) * sizeof *c->tops);
-    if (!c->tokens || !c->scratch || !c->records || !c->tops) return 0;
+    if (!c->tokens || !c->scratch || !c->records || !c->tops || !open_constraint(c)) return 0;
     for (size_t i = 0; i < length; i++) {
         if (echoed) c->records[i] = (choice_record){prompt->tokens.ids[i], NAN, c->characters};
         decode(c, prompt->tokens.ids[i], request->echo);
@@ -52,7 +57,8 @@ int choice_copy(choice *copy, const choice *c) {
     copy->records = malloc((records + 1) * sizeof *c->records);
     copy->tops = malloc((records * top + 1) * sizeof *c->tops);
     text_add(&copy->text, c->text.data, c->text.bytes);
-    if (!copy->tokens || !copy->scratch || !copy->records || !copy->tops || copy->text.failed) return 0;
+    int opened = open_constraint(copy);
+    if (!copy->tokens || !copy->scratch || !copy->records || !copy->tops || copy->text.failed || !opened) return 0;
     memcpy(copy->records, c->records, c->n_records * sizeof *c->records);
     memcpy(copy->tops, c->tops, c->n_records * top * sizeof *c->tops);
     return 1;
@@ -63,8 +69,29 @@ void choice_free(choice *c) {
     free(c->scratch);
     free(c->records);
     free(c->tops);
+    constraint_close(c->constraint);
     text_free(&c->text);
     *c = (choice){0};
+}
+
+void choice_forbid(choice *c, float *logits, int vocab_size) {
+    static const float never = -1e30F;
+    const completion_request *r = c->request;
+    const il_generation *ends = &c->names->generation;
+    float of_stops[COMPLETION_STOPS_MAX], of_ends[IL_STOPS_MAX];
+    const uint64_t *tokens = c->constraint ? constraint_tokens(c->constraint) : NULL;
+    int complete = tokens && constraint_complete(c->constraint);
+    c->failed |= c->constraint && !tokens;
+    if (!tokens) return;
+    for (size_t i = 0; i < r->n_stop_tokens; i++) of_stops[i] = complete ? logits[r->stop_tokens[i]] : never;
+    for (int i = 0; i < ends->n_stops; i++) of_ends[i] = complete ? logits[ends->stop[i]] : never;
+    for (int first = 0; first < vocab_size; first += 64) {
+        uint64_t allowed = tokens[first / 64];
+        for (int i = 0; ~allowed && i < 64 && first + i < vocab_size; i++)
+            if (!(allowed >> i & 1)) logits[first + i] = never;
+    }
+    for (size_t i = 0; i < r->n_stop_tokens; i++) logits[r->stop_tokens[i]] = of_stops[i];
+    for (int i = 0; i < ends->n_stops && !r->ignore_eos; i++) logits[ends->stop[i]] = of_ends[i];
 }
 
 void choice_fill(choice *c, size_t record, const float *logits, int vocab_size, float log_sum) {
@@ -131,10 +158,16 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
         choice_finish(c, "stop");
         return;
     }
+    int read = c->constraint ? constraint_read(c->constraint, token) : 1;
+    c->failed |= read < 0;
+    if (!read) { /* no token of the vocabulary goes on */
+        choice_finish(c, "length");
+        return;
+    }
     decode(c, token, 1);
     if (c->text.failed) {
         c->failed = 1;
-    } else if (stopped(c)) {
+    } else if (stopped(c) || (c->constraint && constraint_ended(c->constraint))) {
         choice_finish(c, "stop");
     } else if (c->n == (size_t)r->tokens_max) {
         choice_finish(c, "length");

@@ -4,7 +4,7 @@
 #define SERVER_CHOICE_H
 
 #include "completions.h"
-#include "names.h"
+#include "constraint.h"
 
 typedef struct choice_record {
     int32_t token;
@@ -26,6 +26,7 @@ typedef struct choice {
     size_t safe, sent; /* bytes that no stop string can take back any more; bytes that were sent */
     size_t characters; /* of text */
     il_decoder decoder;
+    constraint *constraint; /* of a request with a form; NULL: none */
     char *scratch;          /* [names->piece_bytes_max] */
     choice_record *records; /* [n_records] of logprobs: the prompt's with echo, and the answer's */
     choice_top *tops;       /* [n_records, request->logprobs] from the likeliest on */
@@ -45,6 +46,8 @@ int choice_open(choice *c, const completion_request *request, const names *n, co
 int choice_copy(choice *copy, const choice *c);
 void choice_free(choice *c); /* also of a zeroed one */
 
+/* What may not come next is made as unlikely as a logit can be. */
+void choice_forbid(choice *c, float *logits, int vocab_size);
 /* Fills a record from the logits that predict its token, the likeliest from those [vocab_size] that can be drawn;
  * log_sum is il_log_sum_exp of all there are. */
 void choice_fill(choice *c, size_t record, const float *logits, int vocab_size, float log_sum);

@@ -12,6 +12,7 @@ static const char *const known[] = {
     "max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p",
     "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed", "stop", "stop_token_ids",
     "include_stop_str_in_output", "ignore_eos", "logit_bias", "add_special_tokens", "return_token_ids",
+    "response_format",
     /* what has no effect on an answer */
     "user", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", "request_id"};
 
@@ -38,7 +39,7 @@ static void list_ignored(const json_t *body, completion_request *r) {
     json_t *value;
     size_t used = 0;
     json_object_foreach((json_t *)(uintptr_t)body, name, value) {
-        int is_known = json_is_null(value) || !strcmp(name, "response_format");
+        int is_known = json_is_null(value);
         for (size_t i = 0; i < sizeof known / sizeof *known && !is_known; i++) is_known = !strcmp(name, known[i]);
         for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported && !is_known; i++)
             is_known = !strcmp(name, unsupported[i].name);
@@ -58,11 +59,6 @@ static int refuse_unsupported(const json_t *body, const completion_request *r, p
         return problem_set(p, 400, "unsupported_parameter", unsupported[i].name, "%s is not supported by this server",
                            unsupported[i].name);
     }
-    const json_t *format = json_field(body, "response_format");
-    const char *type = format ? json_string_value(json_object_get(format, "type")) : "text";
-    if (!type || strcmp(type, "text"))
-        return problem_set(p, 400, "unsupported_parameter", "response_format",
-                           "response_format can only be {\"type\": \"text\"}");
     int64_t best = r->n;
     json_integer_field(body, "best_of", 1, INT32_MAX, &best, p);
     if (best != r->n) problem_set(p, 400, "unsupported_parameter", "best_of", "best_of can only be what n is");
@@ -300,7 +296,8 @@ int completion_parse(const json_t *body, completion_kind kind, const completion_
     parse_sampling(body, limits, r, p);
     if (p->status || !refuse_unsupported(body, r, p) ||
         (kind == COMPLETION_TEXT && !parse_prompts(body, limits, r, p)) || !parse_stops(body, limits, r, p) ||
-        !parse_biases(body, limits, r, p))
+        !parse_biases(body, limits, r, p) ||
+        !format_parse(json_field(body, "response_format"), "response_format", &r->form, p))
         return 0;
     if (r->n_prompts * (size_t)r->n > COMPLETION_CHOICES_MAX)
         return problem_set(p, 400, "invalid_value", "n", "n: %zu prompts with %d answers each are more than %d",
@@ -314,6 +311,7 @@ void completion_free(completion_request *r) {
     free(r->prompts);
     free(r->biases);
     free(r->stops);
+    format_free(r->form);
     *r = (completion_request){0};
 }
 

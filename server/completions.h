@@ -4,8 +4,8 @@
 #ifndef SERVER_COMPLETIONS_H
 #define SERVER_COMPLETIONS_H
 
+#include "format.h"
 #include "innerloop.h"
-#include "json.h"
 
 enum {
     COMPLETION_PROMPTS_MAX = 2048,
@@ -49,6 +49,7 @@ typedef struct completion_request {
     int logprobs; /* -1: none; else so many of the likeliest besides the token */
     int tokens_max, tokens_min;
     il_sample_options sampling;
+    grammar *form; /* what an answer must be; NULL: any text */
     float presence_penalty, frequency_penalty;
     completion_bias *biases; /* [n_biases] */
     size_t n_biases;

@@ -61,6 +61,7 @@ int draw(drawer *d, choice *c, const il_tokens *prompt, size_t j, uint64_t posit
         bent = d->scratch;
     }
     bend(d, c, bent);
+    choice_forbid(c, bent, d->drawn_max);
     if (il_sample(&sampling, bent, d->drawn_max, position, tokens, n_recent, &token, NULL)) return 0;
     choice_add(c, token, logits, d->drawn_max, log_sum);
     return 1;

@@ -5,6 +5,8 @@
 #include "innerloop.h"
 #include "text.h"
 
+typedef struct vocabulary vocabulary; /* vocabulary.h */
+
 typedef struct names {
     const il_tokenizer *tokenizer;
     int vocab_size;                  /* the tokenizer's */
@@ -12,6 +14,7 @@ typedef struct names {
     il_generation generation;        /* which tokens end a text */
     char bos_name[32], eos_name[32]; /* "": none. What /tokenize turns into that token alone */
     size_t piece_bytes_max;
+    const vocabulary *vocabulary; /* of the server; for answers of a form */
 } names;
 
 void names_open(names *n, const il_tokenizer *tokenizer, const il_config *config, const il_generation *generation);

@@ -7,6 +7,7 @@
 #include "job.h"
 #include "scheduler.h"
 #include "tokens.h"
+#include "vocabulary.h"
 #include "work.h"
 
 #include <stdarg.h>
@@ -38,6 +39,7 @@ struct server {
     atomic_int *places; /* [keys]: those that are taken; NULL: they are not counted */
     char fingerprint[40];
     struct names tokens;
+    struct vocabulary vocabulary;
     completion_limits limits;
     uint64_t instance;
     atomic_ullong count;
@@ -437,6 +439,11 @@ il_status server_start(const server_options *options, server **started, il_error
                                     .chat_tokens_default = CHAT_TOKENS_DEFAULT,
                                     .vocab_size = il_model_config(options->model)->vocab_size};
     if (getrandom(&s->instance, sizeof s->instance, 0) != sizeof s->instance) s->instance = (uint64_t)time(NULL);
+    if (!vocabulary_open(&s->vocabulary, &s->tokens)) {
+        server_stop(s);
+        return fail(error, IL_ERR_NOMEM, "no memory for the server");
+    }
+    s->tokens.vocabulary = &s->vocabulary;
     s->work = work_start();
     scheduler_options scheduling = {.engine = options->engine,
                                     .model = options->model,
@@ -485,6 +492,7 @@ void server_stop(server *s) {
     http_stop(s->http);
     scheduler_free(s->scheduler); /* which HTTP has woken until now */
     for (size_t i = 0; s->names && i < s->options.n_names; i++) free(s->names[i]);
+    vocabulary_close(&s->vocabulary);
     free(s->names);
     for (size_t i = 0; s->origins && s->cors && i < s->options.n_origins; i++) {
         free(s->origins[i]);

@@ -98,8 +98,11 @@ static void refusals_name_the_field(void **state) {
         {"{\"prompt\":\"a\",\"tools\":[{}]}", "tools", "not supported"},
         {"{\"prompt\":\"a\",\"use_beam_search\":true}", "use_beam_search", "not supported"},
         {"{\"prompt\":\"a\",\"length_penalty\":2}", "length_penalty", "not supported"},
-        {"{\"prompt\":\"a\",\"response_format\":{\"type\":\"json_object\"}}", "response_format", "only be"},
-        {"{\"prompt\":\"a\",\"response_format\":\"text\"}", "response_format", "only be"},
+        {"{\"prompt\":\"a\",\"response_format\":{\"type\":\"xml\"}}", "response_format", "must be"},
+        {"{\"prompt\":\"a\",\"response_format\":\"text\"}", "response_format", "must be"},
+        {"{\"prompt\":\"a\",\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":"
+         "{\"type\":\"string\",\"pattern\":\"x\"}}}}",
+         "response_format.pattern", "pattern is not supported"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
