@@ -3,8 +3,10 @@
 #include "access.h"
 #include "answer.h"
 #include "chat.h"
+#include "cost.h"
 #include "http.h"
 #include "job.h"
+#include "page.h"
 #include "scheduler.h"
 #include "tokens.h"
 #include "vocabulary.h"
@@ -93,13 +95,16 @@ static void get_health(server *s, http_exchange *e) {
 }
 
 static void add_model(const server *s, text *t) {
+    const il_config *config = il_model_config(s->options.model);
     text_say(t, "{\"id\":");
     text_quote(t, s->name, strlen(s->name));
     text_print(t,
                ",\"object\":\"model\",\"created\":0,\"owned_by\":\"innerloop\",\"max_model_len\":%zu,"
-               "\"meta\":{\"n_vocab\":%d,\"n_params\":%llu,\"fingerprint\":\"%s\"}}",
+               "\"meta\":{\"n_vocab\":%d,\"n_params\":%llu,\"n_embd\":%d,\"n_layer\":%d,\"mixer\":\"%s\","
+               "\"chat\":%s,\"fingerprint\":\"%s\"}}",
                s->limits.prompt_tokens_max, s->limits.vocab_size,
-               (unsigned long long)il_model_parameters(s->options.model), s->fingerprint + 3);
+               (unsigned long long)il_model_parameters(s->options.model), config->width, config->layers,
+               il_mixer_name(config->mixer), s->options.chat ? "true" : "false", s->fingerprint + 3);
 }
 
 static void get_models(server *s, http_exchange *e) {
@@ -120,6 +125,24 @@ static void get_model(server *s, http_exchange *e) {
     }
     problem p = {0};
     problem_set(&p, 404, "model_not_found", "model", "model '%.60s' is not served here, '%s' is", asked, s->name);
+    answer_problem(s, e, &p, NULL);
+}
+
+static void get_cost(server *s, http_exchange *e) {
+    text body = {0};
+    cost_print(il_model_config(s->options.model), &body);
+    answer_text(e, &body);
+}
+
+static void get_page(server *s, http_exchange *e) {
+    text body = {0};
+    const char *headers = page_find(http_path(e), &body);
+    if (headers) {
+        http_answer(e, 200, headers, &body);
+        return;
+    }
+    problem p = {0};
+    problem_set(&p, 404, "not_found", NULL, "%.100s is not a path of this server", http_path(e));
     answer_problem(s, e, &p, NULL);
 }
 
@@ -256,13 +279,16 @@ typedef struct route {
     void (*post)(server *s, http_exchange *e, const json_t *body, problem *p);
 } route;
 
-static const route routes[] = {{"/health", 1, get_health, NULL},
+static const route routes[] = {{"/", 1, get_page, NULL},
+                               {"/page/*", 1, get_page, NULL},
+                               {"/health", 1, get_health, NULL},
                                {"/v1/health", 1, get_health, NULL},
                                {"/v1/models", 0, get_models, NULL},
                                {"/models", 0, get_models, NULL},
                                {"/v1/models/*", 0, get_model, NULL},
                                {"/metrics", 0, get_metrics, NULL},
                                {"/tokenizer_info", 0, get_tokenizer, NULL},
+                               {"/cost", 0, get_cost, NULL},
                                {"/tokenize", 0, NULL, post_tokenize},
                                {"/detokenize", 0, NULL, post_detokenize},
                                {"/v1/completions", 0, NULL, post_completions},

@@ -1,0 +1,148 @@
+/* test_server_page.c: the page of `innerloop serve`: every file of it answers, is of its kind, and asks nobody else;
+ * and what a token costs. */
+#include "support_test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "page.h"
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_server.h"
+
+#define MODEL "--model " FIXTURES "/../../models/any "
+
+static support_server server;
+
+static int begin(void **state) {
+    if (support_cli_begin(state)) return -1;
+    support_write("keys", "secret\n", 7);
+    server = support_server_start(MODEL "--api-key-file keys");
+    return 0;
+}
+
+static support_answer asset(const char *path, const char *type) {
+    char line[128];
+    support_answer answer = support_ask(server.port, path, NULL);
+    if (answer.status != 200) fail_msg("%s: status %d", path, answer.status);
+    snprintf(line, sizeof line, "Content-Type: %s\r\n", type);
+    if (!strstr(answer.head, line)) fail_msg("%s is not %s:\n%s", path, type, answer.head);
+    const char *policy = strstr(answer.head, "Content-Security-Policy: default-src 'none'; script-src 'self'; "
+                                             "style-src 'self'; connect-src 'self'; ");
+    if (!policy || strstr(policy, "unsafe") || !strstr(policy, "frame-ancestors 'none'"))
+        fail_msg("%s:\n%s", path, answer.head);
+    assert_non_null(strstr(answer.head, "X-Content-Type-Options: nosniff\r\n"));
+    assert_non_null(strstr(answer.head, "Cache-Control: no-cache\r\n"));
+    return answer;
+}
+
+static const char *type_of(const char *name) {
+    return strstr(name, ".html")   ? "text/html; charset=utf-8"
+           : strstr(name, ".css")  ? "text/css; charset=utf-8"
+           : strstr(name, ".js")   ? "text/javascript; charset=utf-8"
+           : strstr(name, ".svg")  ? "image/svg+xml"
+           : strstr(name, ".json") ? "application/json"
+                                   : "none";
+}
+
+/* No address but the names of the languages of SVG, and nothing that the policy would not run. */
+static void asks_nobody_else(const char *name, const char *words) {
+    static const char svg[] = "http://www.w3.org/2000/svg";
+    static const char *const forbidden[] = {"https://",  "'//",      "\"//",    "@import", "url(",          "eval(",
+                                            "innerHTML", "onclick=", " style=", "<style",  "document.write"};
+    for (const char *at = words; (at = strstr(at, "http://")); at++)
+        if (strncmp(at, svg, sizeof svg - 1)) fail_msg("%s: %.60s", name, at);
+    for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++)
+        if (strstr(words, forbidden[i])) fail_msg("%s holds %s", name, forbidden[i]);
+}
+
+/* Every $('id') of a script is an element of the page. */
+static void finds_its_elements(const char *name, const char *script, const char *html) {
+    for (const char *at = script; (at = strstr(at, "$('"));) {
+        char id[80];
+        at += 3;
+        snprintf(id, sizeof id, "id=\"%.*s\"", (int)strcspn(at, "'"), at);
+        if (!strstr(html, id)) fail_msg("%s: the page has no %s", name, id);
+    }
+}
+
+static void every_file_answers(void **state) {
+    (void)state;
+    support_answer page = asset("/", "text/html; charset=utf-8");
+    assert_non_null(strstr(page.body, "<html lang=\"en\">"));
+    text all = {0};
+    for (size_t i = 0; i < page_n_files; i++) text_add(&all, page_files[i].data, page_files[i].bytes);
+    text_add(&all, "", 1);
+    for (size_t i = 0; i < page_n_files; i++) {
+        char path[80], named[2][80];
+        const char *name = page_files[i].name;
+        snprintf(path, sizeof path, "/page/%s", name);
+        support_answer answer = asset(path, type_of(name));
+        assert_int_equal(answer.bytes, page_files[i].bytes);
+        assert_memory_equal(answer.body, page_files[i].data, answer.bytes);
+        asks_nobody_else(name, answer.body);
+        if (strstr(name, ".js")) finds_its_elements(name, answer.body, page.body);
+        snprintf(named[0], sizeof named[0], "\"/page/%s\"", name); /* by the page, or imported by a script */
+        snprintf(named[1], sizeof named[1], "'./%s'", name);
+        if (strcmp(name, "index.html") && !strstr(all.data, named[0]) && !strstr(all.data, named[1]))
+            fail_msg("nothing uses %s", name);
+        support_answer_free(&answer);
+    }
+    for (const char *at = page.body; (at = strstr(at, "\"/page/"));) { /* what it names is there */
+        char path[80];
+        snprintf(path, sizeof path, "%.*s", (int)strcspn(at + 1, "\""), at + 1);
+        support_answer answer = asset(path, type_of(path));
+        support_answer_free(&answer);
+        at++;
+    }
+    text_free(&all);
+    support_answer_free(&page);
+}
+
+static void what_is_no_file(void **state) {
+    (void)state;
+    static const char *const paths[] = {"/page/", "/page/nothing.js", "/page/../server.c", "/page/main.js/", "/page"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        support_ask_refused(server.port, paths[i], NULL, 404, NULL, "is not a path of this server");
+    support_answer answer = support_ask_as(server.port, "HEAD", "/", "", NULL, 0);
+    assert_int_equal(answer.status, 200);
+    assert_int_equal(answer.bytes, 0);
+    support_answer_free(&answer);
+    answer = support_ask_as(server.port, "POST", "/", "Content-Type: application/json\r\n", "{}", 2);
+    support_answer_refused(&answer, 405, NULL, "is asked by GET");
+    support_answer_free(&answer);
+}
+
+static double last_over_first(const json_t *costs, const char *model, const char *of) {
+    const json_t *series = json_object_get(json_object_get(costs, model), of);
+    size_t n = json_array_size(json_object_get(costs, "positions"));
+    assert_int_equal(json_array_size(series), n);
+    return json_number_value(json_array_get(series, n - 1)) / json_number_value(json_array_get(series, 1));
+}
+
+static void what_a_token_costs(void **state) {
+    (void)state;
+    support_ask_refused(server.port, "/cost", NULL, 401, NULL, "an API key is needed");
+    support_answer answer = support_ask_as(server.port, "GET", "/cost", "X-Api-Key: secret\r\n", NULL, 0);
+    json_t *costs = json_loadb(answer.body, answer.bytes, 0, NULL);
+    assert_true(last_over_first(costs, "model", "flops") == 1);
+    assert_true(last_over_first(costs, "model", "state_bytes") == 1);
+    assert_true(last_over_first(costs, "transformer", "flops") > 100);
+    assert_true(last_over_first(costs, "transformer", "state_bytes") == 1 << 20);
+    json_decref(costs);
+    support_answer_free(&answer);
+    answer = support_ask_as(server.port, "GET", "/v1/models", "X-Api-Key: secret\r\n", NULL, 0);
+    assert_non_null(strstr(answer.body, "\"chat\":false"));
+    support_answer_free(&answer);
+    assert_int_equal(support_server_end(&server, SIGTERM), 128 + SIGTERM);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_file_answers),
+        cmocka_unit_test(what_is_no_file),
+        cmocka_unit_test(what_a_token_costs),
+    };
+    return cmocka_run_group_tests(tests, begin, support_server_teardown);
+}
