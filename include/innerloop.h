@@ -500,7 +500,9 @@ typedef struct il_feed {
     float *logits;         /* [n, vocab_size] or NULL: row i predicts what follows tokens[i] */
     float *slow_nll;       /* [n] or NULL: nll without what the fast head has learned in this session; slow_nll less
                               nll is what its learning has saved. The same as nll where there is no fast head */
-    size_t consumed;       /* out */
+    float *hidden;   /* [n, width] or NULL: row i is what the layers make of tokens[i] and all before it, after the
+                        final norm and before the output head: a vector that stands for the text so far */
+    size_t consumed; /* out */
 } il_feed;
 /* Feeds a ragged batch, feeds [n], with one pass over the weights for all; the bits of each sequence do not depend on
  * its neighbours. il_session_feed is this with n = 1. */

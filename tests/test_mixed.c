@@ -121,10 +121,17 @@ static void any_neighbours(void **state) {
     for (int i = 0; i < 3; i++) feeds[i] = (il_feed){.session = s[i], .tokens = tokens, .n = N, .nll = nll[i]};
     feeds[2].n = 100;
     feeds[2].slow_nll = nll[3];
+    const size_t width = (size_t)il_model_config(model)->width;
+    float *hidden = calloc(2 * N * width, sizeof *hidden);
+    assert_non_null(hidden);
+    feeds[0].hidden = hidden;
+    feeds[1].hidden = hidden + N * width;
     assert_ok(il_feed_many(feeds, 3, &error), error);
     assert_memory_equal(nll[0], expected, sizeof expected);
     assert_memory_equal(nll[1], alone, sizeof alone);
     assert_memory_equal(nll[2], expected, 100 * sizeof *expected);
+    assert_memory_equal(hidden, hidden + N * width, N * width * sizeof *hidden); /* a mix does not touch the model */
+    free(hidden);
     assert_true(feeds[2].consumed == 100 && nll[3][50] > 0 && nll[3][50] != nll[2][50]);
     for (int i = 0; i < 4; i++) il_session_close(s[i]);
 }

@@ -3,6 +3,7 @@
 #include "support_test.h"
 
 #include "model/build.h"
+#include "model/lm_head.h"
 #include "session/session.h"
 #include "support_engine.h"
 #include "support_lively.h"
@@ -10,7 +11,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { N = 150, VOCAB = 61 };
+enum { N = 150, VOCAB = 61, WIDTH = 48 };
 
 static const struct {
     const char *name;
@@ -42,8 +43,8 @@ enum { KINDS = sizeof kinds / sizeof *kinds };
 typedef struct {
     il_model *model;
     int32_t tokens[N];
-    float logits[N * VOCAB], nll[N]; /* of one feed of all tokens */
-    il_state state;                  /* after it */
+    float logits[N * VOCAB], nll[N], hidden[N * WIDTH]; /* of one feed of all tokens */
+    il_state state;                                     /* after it */
 } reference;
 
 static void feed(il_session *session, const int32_t *tokens, size_t n, float *logits, float *nll) {
@@ -84,7 +85,9 @@ static reference *make_reference(il_engine *engine, int kind) {
     r->model = model_of(engine, kind);
     lively_tokens(r->tokens, N, VOCAB, 5);
     il_session *s = lively_session(r->model, 0);
-    feed(s, r->tokens, N, r->logits, r->nll);
+    assert_int_equal(il_model_config(r->model)->width, WIDTH);
+    il_feed f = {.session = s, .tokens = r->tokens, .n = N, .logits = r->logits, .nll = r->nll, .hidden = r->hidden};
+    assert_ok(il_feed_many(&f, 1, &error), error);
     for (int i = 1; i < N; i++) {
         const float *logits = r->logits + (i - 1) * VOCAB;
         float nll = il_log_sum_exp(engine, logits, VOCAB) - logits[r->tokens[i]];
@@ -169,6 +172,7 @@ static void any_thread_count_and_instruction_set(void **unused) {
                 reference *o = make_reference(other, kind);
                 assert_memory_equal(o->logits, r->logits, sizeof r->logits);
                 assert_memory_equal(o->nll, r->nll, sizeof r->nll);
+                assert_memory_equal(o->hidden, r->hidden, sizeof r->hidden);
                 assert_same_state(&o->state, &r->state);
                 free_reference(o);
                 il_engine_close(other);
@@ -210,6 +214,44 @@ static void any_neighbours(void **unused) {
         assert_memory_equal(nll, r->nll, sizeof nll);
         assert_same_state(&sessions[place]->state, &r->state);
         for (int i = 0; i <= NEIGHBOURS; i++) il_session_close(sessions[i]);
+        free_reference(r);
+    }
+    il_engine_close(engine);
+}
+
+/* Final hidden vectors, asked for with other outputs and without, in pieces and beside others; the output head makes
+ * the logits of them, where no fast head adds to those. */
+static void hidden_vectors(void **unused) {
+    (void)unused;
+    enum { OTHERS = 3 };
+    il_engine *engine = lively_engine(2, NULL);
+    il_error error;
+    for (int kind = 0; kind < KINDS; kind++) {
+        reference *r = make_reference(engine, kind);
+        float hidden[N * WIDTH], logits[VOCAB];
+        for (uint64_t trial = 0; trial < 12; trial++) {
+            il_feed feeds[OTHERS + 1];
+            il_session *sessions[OTHERS + 1];
+            for (int i = 0; i <= OTHERS; i++) sessions[i] = lively_session(r->model, 0);
+            memset(hidden, 0, sizeof hidden);
+            for (size_t at = 0; at < N;) {
+                size_t n = 1 + lively_random(trial, at, 70), mine = trial % (OTHERS + 1),
+                       beside = trial ? OTHERS : mine;
+                if (n > N - at) n = N - at;
+                for (size_t i = 0; i <= beside; i++)
+                    feeds[i] = (il_feed){.session = sessions[i], .tokens = r->tokens, .n = lively_random(trial, i, 60)};
+                feeds[mine] = (il_feed){
+                    .session = sessions[mine], .tokens = r->tokens + at, .n = n, .hidden = hidden + at * WIDTH};
+                assert_ok(il_feed_many(feeds, beside + 1, &error), error);
+                at += n;
+            }
+            assert_memory_equal(hidden, r->hidden, sizeof hidden);
+            for (int i = 0; i <= OTHERS; i++) il_session_close(sessions[i]);
+        }
+        for (size_t i = 0; i < N && !kinds[kind].fast_head; i++) {
+            il_lm_head_logits(r->model, r->model->work, 1, hidden + i * WIDTH, WIDTH, logits);
+            assert_memory_equal(logits, r->logits + i * VOCAB, sizeof logits);
+        }
         free_reference(r);
     }
     il_engine_close(engine);
@@ -613,6 +655,7 @@ int main(void) {
         cmocka_unit_test(any_chunking),
         cmocka_unit_test(any_thread_count_and_instruction_set),
         cmocka_unit_test(any_neighbours),
+        cmocka_unit_test(hidden_vectors),
         cmocka_unit_test(logits_of_a_batch),
         cmocka_unit_test(losses_are_those_of_the_logits),
         cmocka_unit_test(the_future_changes_nothing_before_it),

@@ -229,6 +229,7 @@ static il_status read_chunk(lot *l, int *done, il_error *error) {
         l->chunk[i].nll = f->nll && !f->session->mixed ? f->nll + at : NULL;
         l->chunk[i].slow_nll = f->slow_nll ? f->slow_nll + at : NULL;
         l->chunk[i].logits = f->logits ? f->logits + at * vocab : NULL;
+        l->chunk[i].hidden = f->hidden ? f->hidden + at * (size_t)f->session->model->config.width : NULL;
         if (left) *done = 0;
         status = begin_chunk(&l->chunk[i], error);
     }

@@ -106,7 +106,14 @@ void il_outputs_before(il_model *model, il_workspace *work, const il_part *parts
     for (int i = 0; i < n_parts; i++) first_nll(model, work, &parts[i]);
 }
 
+static void copy_hidden(const il_workspace *work, const il_part *p) {
+    const size_t width = (size_t)p->feed->session->model->config.width;
+    float *to = p->feed->hidden;
+    if (to) memcpy(to + p->feed->consumed * width, work->hidden + (size_t)p->first * width, p->n * width * sizeof *to);
+}
+
 void il_outputs_after(il_model *model, il_workspace *work, const il_part *parts, int n_parts) {
+    for (int i = 0; i < n_parts; i++) copy_hidden(work, &parts[i]);
     if (model->config.fast_head_size) {
         il_fast_outputs_after(model, work, parts, n_parts);
         return;

@@ -1,4 +1,4 @@
-/* outputs.h: from the final hidden vectors of a pass to the logits and losses that its feeds ask for. */
+/* outputs.h: from the final hidden vectors of a pass to what its feeds ask for: those, logits and losses. */
 #ifndef IL_SESSION_OUTPUTS_H
 #define IL_SESSION_OUTPUTS_H
 
