@@ -1,5 +1,5 @@
 /* fuzz_completions.c: any bytes as the body of POST /v1/completions, and with messages in it of POST
- * /v1/chat/completions. What is taken keeps to the limits and answers can
+ * /v1/chat/completions, with input of POST /v1/embeddings. What is taken keeps to the limits and answers can
  * be made of it; what is refused says why, in an answer that is JSON. */
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "chat.h"
 #include "choice.h"
 #include "completions.h"
+#include "embeddings.h"
 #include "names.h"
 #include "vocabulary.h"
 
@@ -66,9 +67,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     completion_request r = {0};
     json_t *body = json_body((const char *)data, bytes, 1000, &p);
     completion_kind kind = body && json_field(body, "messages") ? COMPLETION_CHAT : COMPLETION_TEXT;
-    int taken = body && completion_model(body, "m", &p) && completion_parse(body, kind, &limits, &r, &p) &&
-                (kind == COMPLETION_CHAT ? chat_prompt(body, chat, &limits, &r, &p)
-                                         : completion_encode(&r, tokenizer, known.bos, &limits, &p));
+    int embeds = body && json_field(body, "input");
+    int taken = body && completion_model(body, "m", &p) &&
+                (embeds ? embeddings_parse(body, 8, &limits, &r, &p) : completion_parse(body, kind, &limits, &r, &p)) &&
+                (kind == COMPLETION_CHAT && !embeds ? chat_prompt(body, chat, &limits, &r, &p)
+                                                    : completion_encode(&r, tokenizer, known.bos, &limits, &p));
     must(taken == !p.status);
     if (taken) {
         size_t tokens = 0;

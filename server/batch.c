@@ -15,15 +15,17 @@ static const double STEP_SECONDS = 0.06; /* that a step with prompts in it shoul
 
 int batch_open(batch *b, il_engine *engine, const il_model *model, int tokens, int streams_max) {
     size_t streams = (size_t)streams_max;
-    *b = (batch){.engine = engine, .vocab_size = il_model_config(model)->vocab_size, .piece = 4 * PIECE_MIN};
+    const il_config *config = il_model_config(model);
+    *b = (batch){.engine = engine, .vocab_size = config->vocab_size, .width = config->width, .piece = 4 * PIECE_MIN};
     size_t row = (size_t)b->vocab_size * sizeof *b->rows, most = ROWS_BYTES / row;
     b->prompt_rows = most < PIECE_MIN ? PIECE_MIN : most < PASS ? most : PASS;
     b->rows = malloc((streams + b->prompt_rows) * row);
     b->drawn = malloc((streams + b->prompt_rows) * sizeof *b->drawn);
+    b->hidden = malloc((streams + PASS) * (size_t)b->width * sizeof *b->hidden);
     b->feeds = calloc(streams, sizeof *b->feeds);
     b->fed = calloc(streams, sizeof *b->fed);
     b->drawers = calloc((size_t)il_engine_threads(engine), sizeof *b->drawers);
-    if (!b->rows || !b->drawn || !b->feeds || !b->fed || !b->drawers) return 0;
+    if (!b->rows || !b->drawn || !b->hidden || !b->feeds || !b->fed || !b->drawers) return 0;
     while (b->threads < il_engine_threads(engine))
         if (!drawer_open(&b->drawers[b->threads++], engine, model, tokens)) return 0;
     return 1;
@@ -34,6 +36,7 @@ void batch_close(batch *b) {
     free(b->drawers);
     free(b->rows);
     free(b->drawn);
+    free(b->hidden);
     free(b->feeds);
     free(b->fed);
     *b = (batch){0};
@@ -45,8 +48,10 @@ static int paused(const sequence *q) { return q->job->begun && http_backlog(q->j
 static void add(batch *b, sequence *q, const int32_t *tokens, size_t n, size_t needed) {
     float *logits = needed ? b->rows + b->n_rows * (size_t)b->vocab_size : NULL;
     for (size_t row = 0; row < needed; row++) b->drawn[b->n_rows++] = (batch_row){.feed = b->n, .row = row};
+    float *hidden = q->job->request.embeds ? b->hidden + b->n_hidden * (size_t)b->width : NULL;
+    if (hidden) b->n_hidden += n;
     b->fed[b->n] = q;
-    b->feeds[b->n++] = (il_feed){.session = q->session, .tokens = tokens, .n = n, .logits = logits};
+    b->feeds[b->n++] = (il_feed){.session = q->session, .tokens = tokens, .n = n, .logits = logits, .hidden = hidden};
 }
 
 /* Answers, one token each. Returns how many prompts wait. */
@@ -101,6 +106,7 @@ static void feed_alone(batch *b) {
         rest.tokens += f->consumed;
         rest.n -= f->consumed;
         if (rest.logits) rest.logits += f->consumed * (size_t)b->vocab_size;
+        if (rest.hidden) rest.hidden += f->consumed * (size_t)b->width;
         if (il_feed_many(&rest, 1, &error)) failed(b->fed[i]->job, &error);
         f->consumed = f->n;
     }
@@ -116,7 +122,7 @@ static void adapt(batch *b, double seconds) {
 
 int batch_feed(batch *b, sequence *sequences, size_t n) {
     il_error error;
-    b->n = b->n_rows = b->prompts = 0;
+    b->n = b->n_rows = b->n_hidden = b->prompts = 0;
     size_t waiting = gather_answers(b, sequences, n);
     gather_prompts(b, sequences, n, waiting);
     if (!b->n) return 0;
@@ -141,5 +147,7 @@ void batch_digest(batch *b) {
     il_engine_run(b->engine, (int)b->n_rows, draw_row, b);
     for (size_t i = 0; i < b->n_rows; i++)
         if (!b->drawn[i].finite) sequence_nonfinite(b->fed[b->drawn[i].feed]);
+    for (size_t i = 0; i < b->n; i++)
+        if (b->feeds[i].hidden) sequence_add_hidden(b->fed[i], b->feeds[i].n, b->feeds[i].hidden);
     for (size_t i = 0; i < b->n; i++) sequence_move(b->fed[i], b->feeds[i].n);
 }

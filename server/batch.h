@@ -13,12 +13,13 @@ typedef struct batch_row {
 
 typedef struct batch {
     il_engine *engine;
-    int vocab_size, threads;
+    int vocab_size, width, threads;
     drawer *drawers; /* [threads] */
     size_t prompt_rows;
     float *rows;      /* [streams_max + prompt_rows, vocab_size] */
     batch_row *drawn; /* [n_rows] of the same, those of a feed next to each other */
-    size_t n_rows, n;
+    float *hidden;    /* [n_hidden, width] of streams_max + PASS: final hidden vectors, where they are asked for */
+    size_t n_rows, n_hidden, n;
     il_feed *feeds; /* [n] of streams_max */
     sequence **fed; /* [n] of streams_max, whose they are */
     size_t prompts; /* tokens of prompts among them */

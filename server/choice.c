@@ -36,7 +36,8 @@ int choice_open(choice *c, const completion_request *request, const names *n, co
     c->scratch = malloc(n->piece_bytes_max);
     c->records = malloc((records + 1) * sizeof *c->records);
     c->tops = malloc((records * top + 1) * sizeof *c->tops);
-    if (!c->tokens || !c->scratch || !c->records || !c->tops || !open_constraint(c)) return 0;
+    c->sum = calloc((size_t)request->embeds + 1, sizeof *c->sum);
+    if (!c->tokens || !c->scratch || !c->records || !c->tops || !c->sum || !open_constraint(c)) return 0;
     for (size_t i = 0; i < length; i++) {
         if (echoed) c->records[i] = (choice_record){prompt->tokens.ids[i], NAN, c->characters};
         decode(c, prompt->tokens.ids[i], request->echo);
@@ -52,6 +53,7 @@ int choice_copy(choice *copy, const choice *c) {
     size_t top = r->logprobs > 0 ? (size_t)r->logprobs : 0;
     *copy = *c;
     copy->text = (text){0};
+    copy->sum = NULL; /* of which there is one only */
     copy->tokens = malloc(((size_t)r->tokens_max + 1) * sizeof *c->tokens);
     copy->scratch = malloc(c->names->piece_bytes_max);
     copy->records = malloc((records + 1) * sizeof *c->records);
@@ -69,6 +71,7 @@ void choice_free(choice *c) {
     free(c->scratch);
     free(c->records);
     free(c->tops);
+    free(c->sum);
     constraint_close(c->constraint);
     text_free(&c->text);
     *c = (choice){0};

@@ -31,6 +31,7 @@ typedef struct choice {
     choice_record *records; /* [n_records] of logprobs: the prompt's with echo, and the answer's */
     choice_top *tops;       /* [n_records, request->logprobs] from the likeliest on */
     size_t n_records, records_sent, tokens_sent;
+    double *sum;        /* [request->embeds], of the prompt's final hidden vectors so far */
     int begun, ended;   /* something was sent; so was its end */
     const char *finish; /* "length" or "stop"; NULL: it goes on */
     int stop;           /* which stop string ended it; -1: none did */

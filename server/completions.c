@@ -34,13 +34,13 @@ static const struct {
                    {"xtc_probability", 0}, {"allowed_token_ids", 0},
                    {"bad_words", 0},       {"truncate_prompt_tokens", 0}};
 
-static void list_ignored(const json_t *body, completion_request *r) {
+void completion_ignored(const json_t *body, const char *const *names, size_t n_names, completion_request *r) {
     const char *name;
     json_t *value;
-    size_t used = 0;
+    size_t used = strlen(r->ignored);
     json_object_foreach((json_t *)(uintptr_t)body, name, value) {
         int is_known = json_is_null(value);
-        for (size_t i = 0; i < sizeof known / sizeof *known && !is_known; i++) is_known = !strcmp(name, known[i]);
+        for (size_t i = 0; i < n_names && !is_known; i++) is_known = !strcmp(name, names[i]);
         for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported && !is_known; i++)
             is_known = !strcmp(name, unsupported[i].name);
         size_t n = strlen(name);
@@ -69,6 +69,8 @@ static int refuse_unsupported(const json_t *body, const completion_request *r, p
 
 int completion_tokens(const json_t *array, const char *field, int vocab_size, size_t tokens_max, il_tokens *tokens,
                       problem *p) {
+    static const char own[] = "a client that makes tokens must use this model's tokenizer";
+    static const char langchain[] = "OpenAIEmbeddings of LangChain must be made with check_embedding_ctx_length=False";
     size_t n = json_array_size(array);
     if (!n) return problem_set(p, 400, "invalid_value", field, "%s has no token", field);
     if (n > tokens_max)
@@ -82,15 +84,14 @@ int completion_tokens(const json_t *array, const char *field, int vocab_size, si
         int64_t id;
         if (!json_whole(json_array_get(array, i), 0, vocab_size - 1, &id))
             return problem_set(p, 400, "invalid_value", field,
-                               "%s: number %zu is not a token of this model, 0 to %d; a client that makes tokens must "
-                               "use this model's tokenizer",
-                               field, i, vocab_size - 1);
+                               "%s: number %zu is not a token of this model, 0 to %d; %s", field, i, vocab_size - 1,
+                               strcmp(field, "input") ? own : langchain);
         tokens->ids[i] = (int32_t)id;
     }
     return 1;
 }
 
-static int parse_prompt(const json_t *value, const completion_limits *limits, size_t tokens_left,
+static int parse_prompt(const json_t *value, const char *field, const completion_limits *limits, size_t tokens_left,
                         completion_prompt *prompt, problem *p) {
     if (json_is_string(value)) {
         prompt->text = json_string_value(value);
@@ -98,24 +99,26 @@ static int parse_prompt(const json_t *value, const completion_limits *limits, si
         return 1;
     }
     if (!json_is_array(value))
-        return problem_set(p, 400, "invalid_value", "prompt",
-                           "prompt must be a string, an array of tokens, or an array of such");
-    return completion_tokens(value, "prompt", limits->vocab_size, tokens_left, &prompt->tokens, p);
+        return problem_set(p, 400, "invalid_value", field,
+                           "%s must be a string, an array of tokens, or an array of such", field);
+    return completion_tokens(value, field, limits->vocab_size, tokens_left, &prompt->tokens, p);
 }
 
-static int parse_prompts(const json_t *body, const completion_limits *limits, completion_request *r, problem *p) {
-    const json_t *field = json_field(body, "prompt");
-    if (!field) return problem_set(p, 400, "invalid_value", "prompt", "prompt is missing");
-    int many = json_is_array(field) && json_array_size(field) && !json_is_number(json_array_get(field, 0));
-    size_t n = many ? json_array_size(field) : 1, left = limits->prompt_tokens_max;
+int completion_prompts(const json_t *body, const char *field, const completion_limits *limits, completion_request *r,
+                       problem *p) {
+    const json_t *value = json_field(body, field);
+    r->field = field;
+    if (!value) return problem_set(p, 400, "invalid_value", field, "%s is missing", field);
+    int many = json_is_array(value) && json_array_size(value) && !json_is_number(json_array_get(value, 0));
+    size_t n = many ? json_array_size(value) : 1, left = limits->prompt_tokens_max;
     if (n > COMPLETION_PROMPTS_MAX)
-        return problem_set(p, 400, "invalid_value", "prompt", "prompt has %zu prompts: at most %d are read", n,
+        return problem_set(p, 400, "invalid_value", field, "%s has %zu texts: at most %d are read", field, n,
                            COMPLETION_PROMPTS_MAX);
     r->prompts = calloc(n, sizeof *r->prompts);
     if (!r->prompts) return problem_set(p, 503, "no_memory", NULL, "no memory for the prompts now");
     r->n_prompts = n;
     for (size_t i = 0; i < n; i++) {
-        if (!parse_prompt(many ? json_array_get(field, i) : field, limits, left, &r->prompts[i], p)) return 0;
+        if (!parse_prompt(many ? json_array_get(value, i) : value, field, limits, left, &r->prompts[i], p)) return 0;
         left -= r->prompts[i].tokens.n;
     }
     return 1;
@@ -138,8 +141,8 @@ int completion_encode(completion_request *r, const il_tokenizer *tokenizer, int 
                 if (found.n) memcpy(prompt->tokens.ids + begins, found.ids, found.n * sizeof *found.ids);
                 prompt->tokens.n = prompt->tokens.capacity = n;
             } else {
-                problem_set(p, status && status != IL_ERR_NOMEM ? 400 : 503, "invalid_value", "prompt", "prompt: %s",
-                            status ? error.message : "no memory for it now");
+                problem_set(p, status && status != IL_ERR_NOMEM ? 400 : 503, "invalid_value", r->field, "%s: %s",
+                            r->field, status ? error.message : "no memory for it now");
             }
             il_tokens_free(&found);
             prompt->text = NULL;
@@ -148,9 +151,9 @@ int completion_encode(completion_request *r, const il_tokenizer *tokenizer, int 
         total += prompt->tokens.n;
     }
     if (total > limits->prompt_tokens_max)
-        return problem_set(p, 400, "context_length_exceeded", "prompt",
-                           "prompt has %zu tokens, and this server reads at most %zu a request (--max-prompt-tokens)",
-                           total, limits->prompt_tokens_max);
+        return problem_set(p, 400, "context_length_exceeded", r->field,
+                           "%s has %zu tokens, and this server reads at most %zu a request (--max-prompt-tokens)",
+                           r->field, total, limits->prompt_tokens_max);
     return 1;
 }
 
@@ -295,14 +298,14 @@ int completion_parse(const json_t *body, completion_kind kind, const completion_
     parse_lengths(body, kind, limits, r, p);
     parse_sampling(body, limits, r, p);
     if (p->status || !refuse_unsupported(body, r, p) ||
-        (kind == COMPLETION_TEXT && !parse_prompts(body, limits, r, p)) || !parse_stops(body, limits, r, p) ||
-        !parse_biases(body, limits, r, p) ||
+        (kind == COMPLETION_TEXT && !completion_prompts(body, "prompt", limits, r, p)) ||
+        !parse_stops(body, limits, r, p) || !parse_biases(body, limits, r, p) ||
         !format_parse(json_field(body, "response_format"), "response_format", &r->form, p))
         return 0;
     if (r->n_prompts * (size_t)r->n > COMPLETION_CHOICES_MAX)
         return problem_set(p, 400, "invalid_value", "n", "n: %zu prompts with %d answers each are more than %d",
                            r->n_prompts, r->n, COMPLETION_CHOICES_MAX);
-    list_ignored(body, r);
+    completion_ignored(body, known, sizeof known / sizeof *known, r);
     return 1;
 }
 

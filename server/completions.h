@@ -43,8 +43,10 @@ typedef struct completion_prompt {
 } completion_prompt;
 
 typedef struct completion_request {
+    const char *field;          /* what the body calls the prompts */
     completion_prompt *prompts; /* [n_prompts] */
     size_t n_prompts;
+    int embeds, base64; /* the width of the hidden vectors whose mean is asked for, 0: an answer is; and how it looks */
     int n, echo, stream, usage, usage_always;
     int logprobs; /* -1: none; else so many of the likeliest besides the token */
     int tokens_max, tokens_min;
@@ -74,6 +76,11 @@ void completion_free(completion_request *request); /* also of a zeroed one */
 
 /* The body's `model` is one of these names, or is not there. */
 int completion_model(const json_t *body, const char *name, problem *p);
+/* The prompts that the body has under that name: a string, tokens, or an array of either. */
+int completion_prompts(const json_t *body, const char *field, const completion_limits *limits,
+                       completion_request *request, problem *p);
+/* Notes which fields of the body are none of known [n] and say something. */
+void completion_ignored(const json_t *body, const char *const *known, size_t n, completion_request *request);
 /* The tokens of a JSON array, which must not be empty. */
 int completion_tokens(const json_t *array, const char *field, int vocab_size, size_t tokens_max, il_tokens *tokens,
                       problem *p);

@@ -255,9 +255,9 @@ static int check(const job *j, problem *p) {
         return problem_set(p, 400, "unsupported_parameter", NULL, "a session with a mix has no logits to draw from");
     for (size_t i = 0; i < r->n_prompts; i++)
         if (!r->prompts[i].tokens.n && !stats.position)
-            return problem_set(
-                p, 400, "invalid_value", "prompt",
-                "prompt is empty, nothing stands before it, and this model has no token that begins a text");
+            return problem_set(p, 400, "invalid_value", r->field,
+                               "%s is empty, nothing stands before it, and this model has no token that begins a text",
+                               r->field);
     return 1;
 }
 

@@ -27,7 +27,8 @@ static void go_on(sequence *q) {
 /* After its answer has ended. */
 static void finish(sequence *q) {
     if (!choice_of(q)->finish) return;
-    q->phase = q->phase == SEQUENCE_WRITES && q->job->keep ? SEQUENCE_CLOSES : SEQUENCE_ENDS;
+    int reads = q->job->keep || q->job->request.embeds;
+    q->phase = q->phase == SEQUENCE_WRITES && reads ? SEQUENCE_CLOSES : SEQUENCE_ENDS;
 }
 
 /* Whose answer has no tokens ends where it would be drawn. */
@@ -93,6 +94,13 @@ int sequence_draw(const sequence *q, size_t row, float *logits, drawer *d) {
 }
 
 void sequence_nonfinite(const sequence *q) { nonfinite(q->job); }
+
+void sequence_add_hidden(const sequence *q, size_t n, const float *hidden) {
+    double *sum = choice_of(q)->sum;
+    size_t width = (size_t)q->job->request.embeds;
+    for (size_t row = 0; row < n; row++)
+        for (size_t i = 0; i < width; i++) sum[i] += (double)hidden[row * width + i];
+}
 
 void sequence_move(sequence *q, size_t n) {
     choice *c = choice_of(q);

@@ -10,7 +10,7 @@ typedef enum sequence_phase {
     SEQUENCE_READS,  /* more of the prompt than its last token is to be read */
     SEQUENCE_STANDS, /* its session has read all of the prompt: what il_session_logits says is the first prediction */
     SEQUENCE_WRITES, /* `token`, the prompt's last or the answer's, is fed, and the next one drawn */
-    SEQUENCE_CLOSES, /* the answer has ended; `token` is fed because the session is kept */
+    SEQUENCE_CLOSES, /* the answer has ended; `token` is fed because the session is kept, or its hidden vector */
     SEQUENCE_ENDS    /* there is nothing more to do */
 } sequence_phase;
 
@@ -40,6 +40,8 @@ int sequence_wants_prompt(const sequence *q);
  * its prompt's predictions asked for, the record of the row-th token that was fed now. Touches only the choice: rows of
  * one sequence, and sequences of one job, may be drawn on several threads at once. 0: a number is not finite. */
 int sequence_draw(const sequence *q, size_t row, float *logits, drawer *d);
+/* Adds the final hidden vectors [n, embeds] of what its session was fed. */
+void sequence_add_hidden(const sequence *q, size_t n, const float *hidden);
 /* Moves on by the n tokens that its session was fed, n 0 where it stands, after everything was drawn. */
 void sequence_move(sequence *q, size_t n);
 void sequence_nonfinite(const sequence *q);

@@ -4,6 +4,7 @@
 #include "answer.h"
 #include "chat.h"
 #include "cost.h"
+#include "embeddings.h"
 #include "http.h"
 #include "job.h"
 #include "page.h"
@@ -258,6 +259,15 @@ static void post_chat(server *s, http_exchange *e, const json_t *body, problem *
     submit(s, j, p);
 }
 
+static void post_embeddings(server *s, http_exchange *e, const json_t *body, problem *p) {
+    job *j = new_job(s, e, "embd", &embeddings_form, p);
+    if (!j) return;
+    if (completion_model(body, s->name, p) &&
+        embeddings_parse(body, il_model_config(s->options.model)->width, &s->limits, &j->request, p))
+        completion_encode(&j->request, s->options.tokenizer, s->tokens.bos, &s->limits, p);
+    submit(s, j, p);
+}
+
 static void run_call(work_item *item) {
     call *c = (call *)item;
     problem p = {0};
@@ -292,7 +302,8 @@ static const route routes[] = {{"/", 1, get_page, NULL},
                                {"/tokenize", 0, NULL, post_tokenize},
                                {"/detokenize", 0, NULL, post_detokenize},
                                {"/v1/completions", 0, NULL, post_completions},
-                               {"/v1/chat/completions", 0, NULL, post_chat}};
+                               {"/v1/chat/completions", 0, NULL, post_chat},
+                               {"/v1/embeddings", 0, NULL, post_embeddings}};
 
 static const route *find(const char *path) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
