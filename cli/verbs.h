@@ -20,7 +20,7 @@ int verb_convert(int argc, char **argv);
 int verb_inspect(int argc, char **argv);
 int verb_bench(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
-int verb_serve(int argc, char **argv); /* only where there is libmicrohttpd */
+int verb_serve(int argc, char **argv); /* only where the server is built */
 
 /* Runs argv[0]; complains when it is no verb's name. Returns the exit status. */
 int verbs_run(int argc, char **argv);

@@ -37,13 +37,16 @@ size_t access_key(const char *keys, const char *key, size_t bytes) {
     return found;
 }
 
-int access_check_key(const char *keys, const char *authorization, const char *x_api_key, size_t *which, problem *p) {
+const char *access_sent(const char *authorization, const char *x_api_key) {
     static const char bearer[] = "Bearer ";
-    const char *key = x_api_key;
+    int bears = authorization && !strncasecmp(authorization, bearer, sizeof bearer - 1);
+    return bears ? authorization + sizeof bearer - 1 : x_api_key;
+}
+
+int access_check_key(const char *keys, const char *authorization, const char *x_api_key, size_t *which, problem *p) {
+    const char *key = access_sent(authorization, x_api_key);
     *which = 0;
     if (!keys) return 1;
-    if (authorization && !strncasecmp(authorization, bearer, sizeof bearer - 1))
-        key = authorization + sizeof bearer - 1;
     if (key) *which = access_key(keys, key, strlen(key));
     if (*which) return 1;
     return problem_set(p, 401, "invalid_api_key", NULL, "%s",

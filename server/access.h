@@ -9,8 +9,9 @@
 size_t access_key(const char *keys, const char *key, size_t bytes);
 /* How many keys the text has. */
 size_t access_keys(const char *keys);
-/* The key of a request: of "Authorization: Bearer KEY" or "X-Api-Key: KEY", NULL: not there. *which: as access_key
- * counts; 0 without keys. */
+/* The key that a request sends, of "Authorization: Bearer KEY" or "X-Api-Key: KEY"; NULL: none. */
+const char *access_sent(const char *authorization, const char *x_api_key);
+/* Whether that is one of the keys. *which: as access_key counts; 0 without keys. */
 int access_check_key(const char *keys, const char *authorization, const char *x_api_key, size_t *which, problem *p);
 /* A page of the web that has made its own name stand for this machine (DNS rebinding) is refused: the Host header must
  * be an address, localhost, or one of names. */

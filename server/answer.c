@@ -46,7 +46,7 @@ static void add_tops(const choice *c, size_t at, text *name, text *t) {
     text_say(t, "}");
 }
 
-static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
+void answer_logprobs(const choice *c, size_t from, size_t to, text *t) {
     text name = {0};
     if (c->request->logprobs < 0) {
         text_say(t, "null");
@@ -107,6 +107,10 @@ void answer_tail(const job *j, int with_usage, text *t) {
         job_usage(j, t);
     else
         text_say(t, "null");
+    if (j->session.bytes) {
+        text_say(t, ",\"session\":");
+        text_add(t, j->session.data, j->session.bytes);
+    }
     text_say(t, "}");
 }
 
@@ -126,7 +130,7 @@ void answer_event_end(const job *j, const choice *c, int ended, text *t) {
 void answer_usage(const job *j, const char *object, text *t) {
     text_say(t, "data: ");
     answer_head(j, object, t);
-    answer_tail(j, 1, t);
+    answer_tail(j, j->request.usage, t);
     text_say(t, "\n\n");
 }
 
@@ -154,7 +158,7 @@ static void whole(const job *j, text *t) {
         text_print(t, i ? ",{\"index\":%zu,\"text\":" : "{\"index\":%zu,\"text\":", i);
         text_quote(t, c->text.data, c->text.bytes);
         text_say(t, ",\"logprobs\":");
-        add_logprobs(c, 0, c->n_records, t);
+        answer_logprobs(c, 0, c->n_records, t);
         answer_choice_end(j, i, t);
     }
     answer_tail(j, 1, t);
@@ -167,7 +171,7 @@ static void piece(job *j, size_t index, text *t) {
     text_say(t, "\"text\":");
     text_quote(t, c->text.data + c->sent, c->safe - c->sent);
     text_say(t, ",\"logprobs\":");
-    add_logprobs(c, c->records_sent, c->n_records, t);
+    answer_logprobs(c, c->records_sent, c->n_records, t);
     answer_new_ids(j, c, t);
     answer_event_end(j, c, c->finish != NULL, t);
     choice_sent(c);
@@ -175,4 +179,4 @@ static void piece(job *j, size_t index, text *t) {
 
 static void usage(const job *j, text *t) { answer_usage(j, object, t); }
 
-const job_form answer_completion = {whole, piece, usage};
+const job_form answer_completion = {whole, piece, usage, NULL};

@@ -19,6 +19,8 @@ void answer_new_ids(const job *j, const choice *c, text *t);
 /* The end of a whole choice: ,"prompt_token_ids":[…],"token_ids":[…] if asked for, ,"finish_reason":…,"stop_reason":…}
  */
 void answer_choice_end(const job *j, size_t index, text *t);
+/* The log-probabilities of records [from, to) as an object; null where none were asked for. */
+void answer_logprobs(const choice *c, size_t from, size_t to, text *t);
 /* The likeliest tokens at a record and the one that stands there, at most COMPLETION_TOP_MAX + 1; returns how many. */
 size_t answer_tops(const choice *c, size_t record, choice_top *tops);
 

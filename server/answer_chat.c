@@ -94,4 +94,4 @@ static void piece(job *j, size_t index, text *t) {
 
 static void usage(const job *j, text *t) { answer_usage(j, chunk, t); }
 
-const job_form answer_chat = {whole, piece, usage};
+const job_form answer_chat = {whole, piece, usage, NULL};

@@ -44,11 +44,14 @@ static int parse_content(const json_t *message, text *words, problem *p) {
     return 1;
 }
 
-/* The messages [n] and the answer's beginning as the tokens of one prompt. */
+/* The messages [1, n) and the answer's beginning as the tokens of one prompt; messages[0] stands for an answer before
+ * them, which the session has read but for its end. */
 static int render(const il_chat *chat, const il_chat_message *messages, size_t n, completion_request *r, problem *p) {
     il_error error;
     il_tokens tokens = {0};
-    il_status status = il_chat_render(chat, messages, n, 0, &tokens, &error);
+    il_status status = r->continues ? il_chat_end_answer(chat, 0, &tokens, &error) : IL_OK;
+    if (!status && r->continues) status = il_chat_render(chat, messages, n, 1, &tokens, &error);
+    if (!status && !r->continues) status = il_chat_render(chat, messages + 1, n - 1, 0, &tokens, &error);
     if (!status) status = il_chat_begin_answer(chat, 0, NULL, &tokens, &error);
     r->prompts = status ? NULL : calloc(1, sizeof *r->prompts);
     if (r->prompts) {
@@ -91,17 +94,18 @@ int chat_prompt(const json_t *body, const il_chat *chat, const completion_limits
     if (!json_is_array(field) || !n || n > CHAT_MESSAGES_MAX)
         return problem_set(p, 400, "invalid_value", "messages", "messages must be an array of 1 to %d messages",
                            CHAT_MESSAGES_MAX);
-    il_chat_message *messages = calloc(n, sizeof *messages);
+    il_chat_message *messages = calloc(n + 1, sizeof *messages);
     text *words = calloc(n, sizeof *words);
     if (!messages || !words) problem_set(p, 503, "no_memory", NULL, "no memory for the messages now");
+    if (messages) messages[0] = (il_chat_message){IL_CHAT_ASSISTANT, "", 0};
     json_array_foreach(field, i, message) {
-        if (p->status || !parse_role(message, &messages[i].role, p) || !parse_content(message, &words[i], p)) break;
+        if (p->status || !parse_role(message, &messages[i + 1].role, p) || !parse_content(message, &words[i], p)) break;
         if (words[i].failed) problem_set(p, 503, "no_memory", NULL, "no memory for the messages now");
-        messages[i].text = words[i].data ? words[i].data : "";
-        messages[i].bytes = words[i].bytes;
+        messages[i + 1].text = words[i].data ? words[i].data : "";
+        messages[i + 1].bytes = words[i].bytes;
     }
     il_chat_get_info(chat, &info);
-    if (!p->status && render(chat, messages, n, r, p) && !r->form)
+    if (!p->status && render(chat, messages, n + 1, r, p) && !r->form)
         add_stop(info.stop, r, p); /* a document ends itself */
     for (i = 0; words && i < n; i++) text_free(&words[i]);
     free(words);

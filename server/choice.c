@@ -168,6 +168,7 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
         return;
     }
     decode(c, token, 1);
+    c->ends[(c->n - 1) % CHOICE_ENDS] = c->text.bytes;
     if (c->text.failed) {
         c->failed = 1;
     } else if (stopped(c) || (c->constraint && constraint_ended(c->constraint))) {
@@ -175,6 +176,14 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
     } else if (c->n == (size_t)r->tokens_max) {
         choice_finish(c, "length");
     }
+}
+
+size_t choice_behind(const choice *c) {
+    size_t behind = 0;
+    if (c->stop < 0) return c->n && c->finish && !strcmp(c->finish, "stop");
+    while (behind < c->n && behind < CHOICE_ENDS && c->ends[(c->n - 1 - behind) % CHOICE_ENDS] > c->text.bytes)
+        behind++;
+    return behind < CHOICE_ENDS ? behind : 0;
 }
 
 int choice_has_news(const choice *c) {

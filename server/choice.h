@@ -6,6 +6,8 @@
 #include "completions.h"
 #include "constraint.h"
 
+enum { CHOICE_ENDS = 64 };
+
 typedef struct choice_record {
     int32_t token;
     float logprob; /* NaN: nothing predicts it */
@@ -22,9 +24,10 @@ typedef struct choice {
     const names *names;
     int32_t *tokens; /* [n], answered so far */
     size_t n;
-    text text;         /* with echo that of the prompt first; the answer's follows, up to a stop string */
-    size_t safe, sent; /* bytes that no stop string can take back any more; bytes that were sent */
-    size_t characters; /* of text */
+    text text;                /* with echo that of the prompt first; the answer's follows, up to a stop string */
+    size_t ends[CHOICE_ENDS]; /* of text: where it ended after the last tokens, that of token i at i mod CHOICE_ENDS */
+    size_t safe, sent;        /* bytes that no stop string can take back any more; bytes that were sent */
+    size_t characters;        /* of text */
     il_decoder decoder;
     constraint *constraint; /* of a request with a form; NULL: none */
     char *scratch;          /* [names->piece_bytes_max] */
@@ -56,6 +59,9 @@ void choice_fill(choice *c, size_t record, const float *logits, int vocab_size, 
 void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, float log_sum);
 /* Ends it. */
 void choice_finish(choice *c, const char *why);
+/* How many tokens at its end are not of its text: the one that stopped it, or those behind a stop string; 0 too where
+ * they are more than CHOICE_ENDS. */
+size_t choice_behind(const choice *c);
 /* Whether there is something that can be sent. */
 int choice_has_news(const choice *c);
 /* All there is was sent. */

@@ -7,14 +7,15 @@
 #include <string.h>
 
 /* Fields that are read here. */
-static const char *const known[] = {
-    "model", "messages", "top_logprobs", "prompt", "n", "best_of", "echo", "stream", "stream_options", "logprobs",
-    "max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p",
-    "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty", "seed", "stop", "stop_token_ids",
-    "include_stop_str_in_output", "ignore_eos", "logit_bias", "add_special_tokens", "return_token_ids",
-    "response_format",
-    /* what has no effect on an answer */
-    "user", "metadata", "store", "service_tier", "prompt_cache_key", "safety_identifier", "request_id"};
+static const char *const known[] = {"model", "messages", "top_logprobs", "prompt", "n", "best_of", "echo", "stream",
+                                    "stream_options", "logprobs", "max_tokens", "max_completion_tokens",
+                                    "max_output_tokens", "min_tokens", "temperature", "top_p", "top_k", "min_p",
+                                    "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty",
+                                    "seed", "stop", "stop_token_ids", "include_stop_str_in_output", "ignore_eos",
+                                    "logit_bias", "add_special_tokens", "return_token_ids", "response_format",
+                                    /* what has no effect on an answer */
+                                    "session", "keep", "wait", "durable", "user", "metadata", "store", "service_tier",
+                                    "prompt_cache_key", "safety_identifier", "request_id"};
 
 /* Fields that would change an answer, and that this server cannot follow. A number beside one is what changes
  * nothing. */
@@ -134,7 +135,7 @@ int completion_encode(completion_request *r, const il_tokenizer *tokenizer, int 
         if (prompt->text) {
             il_status status =
                 il_tokenizer_encode_as(tokenizer, IL_ENCODE_SPECIAL, prompt->text, prompt->bytes, &found, &error);
-            size_t begins = r->special && bos >= 0, n = begins + found.n;
+            size_t begins = r->special && bos >= 0 && !r->continues, n = begins + found.n;
             if (!status) prompt->tokens.ids = malloc((n ? n : 1) * sizeof *prompt->tokens.ids);
             if (!status && prompt->tokens.ids) {
                 if (begins) prompt->tokens.ids[0] = bos;

@@ -60,6 +60,7 @@ typedef struct completion_request {
     int32_t stop_tokens[COMPLETION_STOPS_MAX];
     size_t n_stop_tokens;
     int ignore_eos, include_stop, special, return_tokens;
+    int continues; /* set before completion_encode: the prompts follow what a session has read, and may be empty */
     char ignored[COMPLETION_IGNORED_MAX]; /* names of fields that mean nothing here, with commas between them */
 } completion_request;
 

@@ -25,6 +25,8 @@ enum {
     LOW_WATER = 16 << 10, /* when so little waits, who writes is told */
     SEND_BYTES = 128 << 10,
     EVENTS = 64,
+    UPLOADS = 4,                         /* at once */
+    UPLOAD_BYTES_PER_SECOND = 128 << 10, /* at least */
     TICK_MS = 1000,
     LINGER_SECONDS = 2
 };
@@ -47,6 +49,8 @@ struct http_exchange {
     size_t asker;
     text body;
     int refused, complete;
+    int upload; /* a file for the body; -1: it is kept in memory */
+    uint64_t uploaded, upload_bytes;
     size_t reserved; /* of the bytes of all bodies */
 
     pthread_mutex_t lock; /* of all below */
@@ -70,7 +74,8 @@ struct http_server {
     connection *connections; /* the loop's, as all below */
     http_exchange *exchanges;
     size_t bodies_bytes;
-    int closed; /* a connection was, so that another one may be taken */
+    int uploads; /* files that bodies are written to */
+    int closed;  /* a connection was, so that another one may be taken */
 };
 
 /* ---- exchanges ---- */
@@ -85,6 +90,7 @@ static void release(http_exchange *e) {
     free(e->path);
     text_free(&e->body);
     text_free(&e->out);
+    if (e->upload >= 0) close(e->upload);
     free(e);
 }
 
@@ -114,6 +120,7 @@ static http_exchange *exchange_new(http_server *s, struct MHD_Connection *c, con
     snprintf(e->method, sizeof e->method, "%s", method);
     e->server = s;
     e->connection = c;
+    e->upload = -1;
     e->owners = 1;
     e->next = s->exchanges;
     e->link = &s->exchanges;
@@ -158,6 +165,13 @@ void http_answer(http_exchange *e, int status, const char *headers, text *body) 
     else
         text_free(body);
     set_response(e, status, "application/json", headers, response);
+    release(e);
+}
+
+void http_answer_file(http_exchange *e, int status, const char *headers, int fd, uint64_t bytes) {
+    struct MHD_Response *response = MHD_create_response_from_fd64(bytes, fd);
+    if (!response) close(fd);
+    set_response(e, status, "application/octet-stream", headers, response);
     release(e);
 }
 
@@ -230,6 +244,16 @@ const char *http_header(const http_exchange *e, const char *name) {
     return MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, name);
 }
 
+const char *http_query(const http_exchange *e, const char *name) {
+    return MHD_lookup_connection_value(e->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+int http_take_upload(http_exchange *e) {
+    int fd = e->upload;
+    e->upload = -1;
+    return fd;
+}
+
 int http_gone(http_exchange *e) {
     pthread_mutex_lock(&e->lock);
     int gone = e->gone;
@@ -292,6 +316,42 @@ static int reserve(http_exchange *e, size_t bytes) {
     return 1;
 }
 
+/* Whether the body, of so many bytes, is to be read. */
+static int begin_body(http_exchange *e, uint64_t bytes) {
+    http_server *s = e->server;
+    e->upload = s->options.upload(s->options.user, e, bytes, &e->refused);
+    if (e->upload < 0) return !e->refused && reserve(e, bytes);
+    if (s->uploads == UPLOADS) {
+        e->refused = 503;
+        return 0;
+    }
+    s->uploads++;
+    e->upload_bytes = bytes;
+    connection_of(e->connection)->deadline += (double)bytes / UPLOAD_BYTES_PER_SECOND;
+    return 1;
+}
+
+/* More of it. */
+static void add_body(http_exchange *e, const char *data, size_t bytes) {
+    if (e->upload < 0) {
+        if (reserve(e, e->body.bytes + bytes)) text_add(&e->body, data, bytes);
+        if (e->body.failed && !e->refused) e->refused = 503;
+        return;
+    }
+    if (bytes > e->upload_bytes - e->uploaded) e->refused = 413;
+    while (bytes && !e->refused) {
+        ssize_t n = write(e->upload, data, bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            e->refused = 503;
+            break;
+        }
+        data += n;
+        bytes -= (size_t)n;
+        e->uploaded += (uint64_t)n;
+    }
+}
+
 /* The request is there: it is handed on, and the connection waits for the answer. */
 static enum MHD_Result complete(http_exchange *e) {
     http_server *s = e->server;
@@ -322,14 +382,13 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
         if (!e) return MHD_NO;
         const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
         connection_of(c)->deadline = clock_seconds() + 2 * s->options.idle_seconds;
-        if (!length || reserve(e, strtoull(length, NULL, 10))) return MHD_YES;
+        if (!length || begin_body(e, strtoull(length, NULL, 10))) return MHD_YES;
         if (complete(e) != MHD_YES) return MHD_NO; /* answered before the body comes, which nobody reads */
     } else if (!e->complete) {
         if (!*bytes) {
             if (complete(e) != MHD_YES) return MHD_NO;
         } else {
-            if (reserve(e, e->body.bytes + *bytes)) text_add(&e->body, data, *bytes);
-            if (e->body.failed && !e->refused) e->refused = 503;
+            add_body(e, data, *bytes);
             *bytes = 0;
             return MHD_YES;
         }
@@ -356,6 +415,7 @@ static void on_completed(void *context, struct MHD_Connection *c, void **mine, e
     *e->link = e->next;
     if (e->next) e->next->link = e->link;
     s->bodies_bytes -= e->reserved;
+    s->uploads -= e->upload_bytes > 0;
     pthread_mutex_lock(&e->lock);
     int early = !e->ended && (e->streaming || !e->status);
     e->gone = 1;

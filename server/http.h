@@ -24,6 +24,9 @@ typedef struct http_options {
                             * whole in twice that time */
     /* On the thread of HTTP, which must not be kept waiting. */
     void (*request)(void *user, http_exchange *exchange);
+    /* At the beginning of a request with a body of so many bytes, before it has come: a file that the body is written
+     * to instead of memory, or -1, as usual; *refused: the status of a request whose body is not taken. */
+    int (*upload)(void *user, http_exchange *exchange, uint64_t bytes, int *refused);
     /* Any time: a peer has gone, or one that read slowly has taken what waited for it. */
     void (*wake)(void *user);
     void *user;
@@ -36,6 +39,8 @@ void http_stop(http_server *server);
 /* body [body->bytes] is taken and left empty. headers: lines "Name: value\r\n", NULL: none. Content-Type is
  * application/json unless they say otherwise. */
 void http_answer(http_exchange *exchange, int status, const char *headers, text *body);
+/* The body is what the file holds, bytes from its beginning, sent as the peer takes it; fd is taken. */
+void http_answer_file(http_exchange *exchange, int status, const char *headers, int fd, uint64_t bytes);
 /* Server-sent events. */
 void http_begin(http_exchange *exchange, const char *headers);
 /* Returns the bytes that the peer has not taken yet. */
@@ -52,8 +57,13 @@ void http_always(http_exchange *exchange, const char *headers);
 const char *http_method(const http_exchange *exchange);
 const char *http_path(const http_exchange *exchange);
 const char *http_header(const http_exchange *exchange, const char *name); /* NULL: not there */
+/* Of what stands behind the path, ?name=…; NULL: not there. Only in `request`, as headers. */
+const char *http_query(const http_exchange *exchange, const char *name);
+/* The file with the body, which is then the caller's; -1: it is in memory. */
+int http_take_upload(http_exchange *exchange);
 const text *http_body(const http_exchange *exchange);
-/* 0, or the status of a request whose body was not kept: 413 it is too long, 503 there is no room for it now. */
+/* 0, or the status of a request whose body was not kept: 413 it is too long, 503 there is no room for it now, or what
+ * `upload` said. */
 int http_refused(const http_exchange *exchange);
 /* Whether nobody waits for the answer any more. */
 int http_gone(http_exchange *exchange);

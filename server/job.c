@@ -27,6 +27,7 @@ void job_free(job *j) {
     completion_free(&j->request);
     il_session_close(j->from);
     il_session_close(j->kept);
+    text_free(&j->session);
     free(j);
 }
 
@@ -54,11 +55,11 @@ static void end_whole(job *j) {
     if (j->problem.status) problem_print(&j->problem, &body);
     const char *headers = j->headers;
     char again[sizeof j->headers + 32];
-    if (j->problem.status == 503) {
-        snprintf(again, sizeof again, "%sRetry-After: 1\r\n", j->headers);
+    if (j->problem.status) {
+        snprintf(again, sizeof again, "%s%s", j->headers, problem_headers(&j->problem));
         headers = again;
     }
-    http_answer(j->exchange, j->problem.status ? j->problem.status : 200, headers, &body);
+    http_answer(j->exchange, j->problem.status ? j->problem.status : j->status ? j->status : 200, headers, &body);
 }
 
 static void end_stream(job *j) {
@@ -67,7 +68,7 @@ static void end_stream(job *j) {
         text_say(&last, "data: ");
         problem_print(&j->problem, &last);
         text_say(&last, "\n\n");
-    } else if (j->request.usage) {
+    } else if (j->request.usage || j->session.bytes) {
         j->form->usage(j, &last);
     }
     text_say(&last, "data: [DONE]\n\n");

@@ -36,6 +36,8 @@ typedef struct job_form {
     void (*whole)(const job *j, text *t);         /* the body of an answer that is not streamed */
     void (*piece)(job *j, size_t index, text *t); /* events of what is new in a choice */
     void (*usage)(const job *j, text *t);         /* the event that closes a stream when usage was asked for */
+    /* NULL, or events of tokens of the prompt that the session has read now. */
+    void (*read)(job *j, const il_session *session, text *t);
 } job_form;
 
 struct job {
@@ -55,6 +57,8 @@ struct job {
     void (*ended)(job *j);
     void *user;         /* of `ended` */
     atomic_int *places; /* of its API key, of which it has n_choices; NULL: none are counted */
+    text session;       /* what it said of a session, of the answer's JSON */
+    int status;         /* of an answer without a problem; 0: 200 */
     const char *model, *fingerprint;
     char id[48], headers[COMPLETION_IGNORED_MAX + 128];
     long long created;

@@ -30,6 +30,11 @@ static const char *type_of(int status) {
     }
 }
 
+const char *problem_headers(const problem *p) {
+    if (p->status == 409 || (p->status == 429 && !strcmp(p->code, "sessions_full"))) return "X-Should-Retry: false\r\n";
+    return p->status == 503 || p->status == 429 ? "Retry-After: 1\r\n" : "";
+}
+
 void problem_print(const problem *p, text *t) {
     text_say(t, "{\"error\":{\"message\":");
     text_quote(t, p->message, strlen(p->message));

@@ -15,6 +15,8 @@ typedef struct problem {
  * it. */
 int problem_set(problem *p, int status, const char *code, const char *field, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* Lines of headers that say whether to ask again: after an error that passes, and not after a conflict. */
+const char *problem_headers(const problem *p);
 /* {"error":{…}} */
 void problem_print(const problem *p, text *t);
 

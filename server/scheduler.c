@@ -60,6 +60,17 @@ static void say(scheduler *s, job *j, size_t index) {
     j->spoke = clock_seconds();
 }
 
+/* The same of tokens of its prompt. */
+static void say_read(scheduler *s, const sequence *q) {
+    job *j = q->job;
+    if (!j->begun) return;
+    s->out.bytes = 0;
+    s->out.failed = 0;
+    j->form->read(j, q->session, &s->out);
+    http_write(j->exchange, s->out.data, s->out.bytes);
+    j->spoke = clock_seconds();
+}
+
 /* Jobs that are done, that nobody waits for, or that have failed. */
 static void sweep(scheduler *s, int stopping) {
     double time = clock_seconds();
@@ -132,6 +143,7 @@ static void fork_ready(scheduler *s) {
 /* Notes how long a token took, and passes on what is new. */
 static void tell(scheduler *s, sequence *q, double time) {
     const choice *c = &q->job->choices[q->choice];
+    if (q->job->form->read && !q->job->problem.status) say_read(s, q);
     if (q->told == c->n || q->job->problem.status) return;
     q->told = c->n;
     s->predicted++;

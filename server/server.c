@@ -9,6 +9,7 @@
 #include "job.h"
 #include "page.h"
 #include "scheduler.h"
+#include "session_paths.h"
 #include "tokens.h"
 #include "vocabulary.h"
 #include "work.h"
@@ -25,9 +26,10 @@
 
 enum {
     TOKENS_DEFAULT = 16,
-    CHAT_TOKENS_DEFAULT = 1024, /* of an answer, as everywhere */
-    BODIES = 4,                 /* as many of the largest bodies are held at once */
-    VALUES_BESIDE = 65536       /* values of JSON in a body besides the tokens of its prompts */
+    CHAT_TOKENS_DEFAULT = 1024,  /* of an answer, as everywhere */
+    BODIES = 4,                  /* as many of the largest bodies are held at once */
+    VALUES_BESIDE = 65536,       /* values of JSON in a body besides the tokens of its prompts */
+    STATE_BYTES_BESIDE = 8 << 20 /* in a state file besides the arrays of the state: its header and a note */
 };
 
 /* Of Authorization the asterisk does not stand for, of all else it does. */
@@ -50,6 +52,8 @@ struct server {
     atomic_size_t preparing; /* requests that are being read */
     work *work;
     scheduler *scheduler;
+    sessions *sessions;
+    session_context session_paths;
     http_server *http;
 };
 
@@ -78,7 +82,7 @@ static void answer_problem(server *s, http_exchange *e, const problem *p, const 
     char id[48], lines[160];
     problem_print(p, &body);
     new_id(s, "req", id, sizeof id);
-    if (!headers) headers = p->status == 503 || p->status == 429 ? "Retry-After: 1\r\n" : "";
+    if (!headers) headers = problem_headers(p);
     snprintf(lines, sizeof lines, "X-Request-Id: %s\r\n%s", id, headers);
     http_answer(e, p->status, lines, &body);
 }
@@ -170,6 +174,13 @@ static void get_metrics(server *s, http_exchange *e) {
                stats.requests_failed, &body);
     add_metric("answers_running", "gauge", "Answers that are being made, or their prompts read.", stats.running, &body);
     add_metric("requests_waiting", "gauge", "Requests that wait for a session.", stats.waiting, &body);
+    sessions_stats kept;
+    sessions_get_stats(s->sessions, &kept);
+    add_metric("sessions_in_memory", "gauge", "Sessions whose state is in memory.", kept.in_memory, &body);
+    add_metric("sessions_memory_bytes", "gauge", "Bytes of these states.", kept.memory_bytes, &body);
+    add_metric("sessions_unwritten", "gauge", "Sessions that wait to be written to the store.", kept.unwritten, &body);
+    add_metric("session_writes_total", "counter", "Sessions that were written to the store.", kept.writes, &body);
+    add_metric("session_write_failures_total", "counter", "Sessions that could not be.", kept.write_failures, &body);
     histogram_print(&stats.first_token, "innerloop_time_to_first_token_seconds",
                     "From a request to the first token of each of its answers.", &body);
     histogram_print(&stats.between_tokens, "innerloop_inter_token_latency_seconds", "Between tokens of an answer.",
@@ -184,11 +195,12 @@ static void get_metrics(server *s, http_exchange *e) {
 
 /* ---- requests with a body ---- */
 
+typedef struct route route;
 typedef struct call {
-    work_item item; /* must be first */
+    session_request request; /* must be first */
     server *server;
     http_exchange *exchange;
-    void (*run)(server *s, http_exchange *e, const json_t *body, problem *p);
+    const route *route;
 } call;
 
 static void post_tokenize(server *s, http_exchange *e, const json_t *body, problem *p) {
@@ -232,31 +244,52 @@ static job *new_job(server *s, http_exchange *e, const char *prefix, const job_f
     return j;
 }
 
+/* The job's to be, with room for its answers, or there is a problem. */
+static int schedule(void *context, job *j, problem *p) {
+    server *s = context;
+    return job_open_choices(j, &s->tokens, p) && take_places(s, j, p) && scheduler_submit(s->scheduler, j, p);
+}
+
 /* A request whose prompts are tokens goes to the scheduler, unless it has a problem. */
 static void submit(server *s, job *j, problem *p) {
-    if (!p->status && job_open_choices(j, &s->tokens, p) && take_places(s, j, p)) {
+    if (!p->status) {
         int n = snprintf(j->headers, sizeof j->headers, "X-Request-Id: %s\r\n", j->id);
         if (j->request.ignored[0])
             snprintf(j->headers + n, sizeof j->headers - (size_t)n, "X-Innerloop-Ignored: %s\r\n", j->request.ignored);
-        if (scheduler_submit(s->scheduler, j, p)) return;
+        if (schedule(s, j, p)) return;
     }
+    session_paths_leave(j, p);
     job_free(j);
 }
 
-static void post_completions(server *s, http_exchange *e, const json_t *body, problem *p) {
-    job *j = new_job(s, e, "cmpl", &answer_completion, p);
-    if (!j) return;
-    if (completion_model(body, s->name, p) && completion_parse(body, COMPLETION_TEXT, &s->limits, &j->request, p))
-        completion_encode(&j->request, s->options.tokenizer, s->tokens.bos, &s->limits, p);
+static int post_completions(server *s, call *c, const json_t *body, problem *p) {
+    job *j = new_job(s, c->exchange, "cmpl", &answer_completion, p);
+    if (!j) return 1;
+    int read = completion_model(body, s->name, p) &&
+               completion_parse(body, COMPLETION_TEXT, &s->limits, &j->request, p) &&
+               session_paths_join(&s->session_paths, &c->request, body, j, p);
+    if (!read && !p->status) {
+        job_free(j);
+        return 0;
+    }
+    if (read) completion_encode(&j->request, s->options.tokenizer, s->tokens.bos, &s->limits, p);
     submit(s, j, p);
+    return 1;
 }
 
-static void post_chat(server *s, http_exchange *e, const json_t *body, problem *p) {
-    job *j = new_job(s, e, "chatcmpl", &answer_chat, p);
-    if (!j) return;
-    if (completion_model(body, s->name, p) && completion_parse(body, COMPLETION_CHAT, &s->limits, &j->request, p))
-        chat_prompt(body, s->options.chat, &s->limits, &j->request, p);
+static int post_chat(server *s, call *c, const json_t *body, problem *p) {
+    job *j = new_job(s, c->exchange, "chatcmpl", &answer_chat, p);
+    if (!j) return 1;
+    int read = completion_model(body, s->name, p) &&
+               completion_parse(body, COMPLETION_CHAT, &s->limits, &j->request, p) &&
+               session_paths_join(&s->session_paths, &c->request, body, j, p);
+    if (!read && !p->status) {
+        job_free(j);
+        return 0;
+    }
+    if (read) chat_prompt(body, s->options.chat, &s->limits, &j->request, p);
     submit(s, j, p);
+    return 1;
 }
 
 static void post_embeddings(server *s, http_exchange *e, const json_t *body, problem *p) {
@@ -268,42 +301,63 @@ static void post_embeddings(server *s, http_exchange *e, const json_t *body, pro
     submit(s, j, p);
 }
 
-static void run_call(work_item *item) {
-    call *c = (call *)item;
-    problem p = {0};
-    const text *bytes = http_body(c->exchange);
-    json_t *body = json_body(bytes->data, bytes->bytes, c->server->options.prompt_tokens_max + VALUES_BESIDE, &p);
-    if (body) c->run(c->server, c->exchange, body, &p);
-    if (p.status) answer_problem(c->server, c->exchange, &p, NULL);
-    json_decref(body);
-    atomic_fetch_sub(&c->server->preparing, 1);
-    free(c);
-}
-
 /* ---- who answers what ---- */
 
-typedef struct route {
+struct route {
     const char *path; /* with "*" at its end: whatever follows */
     int open;         /* needs no key */
     void (*get)(server *s, http_exchange *e);
     void (*post)(server *s, http_exchange *e, const json_t *body, problem *p);
-} route;
+    int (*post_of_session)(server *s, call *c, const json_t *body, problem *p); /* 0: it waits, and is run again */
+};
 
-static const route routes[] = {{"/", 1, get_page, NULL},
-                               {"/page/*", 1, get_page, NULL},
-                               {"/health", 1, get_health, NULL},
-                               {"/v1/health", 1, get_health, NULL},
-                               {"/v1/models", 0, get_models, NULL},
-                               {"/models", 0, get_models, NULL},
-                               {"/v1/models/*", 0, get_model, NULL},
-                               {"/metrics", 0, get_metrics, NULL},
-                               {"/tokenizer_info", 0, get_tokenizer, NULL},
-                               {"/cost", 0, get_cost, NULL},
-                               {"/tokenize", 0, NULL, post_tokenize},
-                               {"/detokenize", 0, NULL, post_detokenize},
-                               {"/v1/completions", 0, NULL, post_completions},
-                               {"/v1/chat/completions", 0, NULL, post_chat},
-                               {"/v1/embeddings", 0, NULL, post_embeddings}};
+static const route routes[] = {{"/", 1, get_page, NULL, NULL},
+                               {"/page/*", 1, get_page, NULL, NULL},
+                               {"/health", 1, get_health, NULL, NULL},
+                               {"/v1/health", 1, get_health, NULL, NULL},
+                               {"/v1/models", 0, get_models, NULL, NULL},
+                               {"/models", 0, get_models, NULL, NULL},
+                               {"/v1/models/*", 0, get_model, NULL, NULL},
+                               {"/metrics", 0, get_metrics, NULL, NULL},
+                               {"/tokenizer_info", 0, get_tokenizer, NULL, NULL},
+                               {"/cost", 0, get_cost, NULL, NULL},
+                               {"/tokenize", 0, NULL, post_tokenize, NULL},
+                               {"/detokenize", 0, NULL, post_detokenize, NULL},
+                               {"/v1/completions", 0, NULL, NULL, post_completions},
+                               {"/v1/chat/completions", 0, NULL, NULL, post_chat},
+                               {"/v1/embeddings", 0, NULL, post_embeddings, NULL},
+                               {"/v1/sessions", 0, NULL, NULL, NULL}, /* session_paths.h knows its methods */
+                               {"/v1/sessions/*", 0, NULL, NULL, NULL}};
+
+static int is_of_sessions(const route *r) { return !r->get && !r->post && !r->post_of_session; }
+
+static int run_route(call *c, const json_t *body, problem *p) {
+    server *s = c->server;
+    char id[48];
+    if (c->route->post_of_session) return c->route->post_of_session(s, c, body, p);
+    if (c->route->post) {
+        c->route->post(s, c->exchange, body, p);
+        return 1;
+    }
+    new_id(s, "req", id, sizeof id);
+    return session_paths_run(&s->session_paths, &c->request, body, id, p);
+}
+
+static void run_call(work_item *item) {
+    call *c = (call *)item;
+    server *s = c->server;
+    problem p = {0};
+    const text *bytes = http_body(c->exchange);
+    int has_body = !is_of_sessions(c->route) || session_paths_json(c->request.verb);
+    json_t *body =
+        has_body ? json_body(bytes->data, bytes->bytes, s->options.prompt_tokens_max + VALUES_BESIDE, &p) : NULL;
+    int done = p.status || run_route(c, body, &p);
+    json_decref(body);
+    if (!done) return; /* for a session: c may be run already, or even be gone */
+    if (p.status) answer_problem(s, c->exchange, &p, NULL);
+    free(c);
+    atomic_fetch_sub(&s->preparing, 1);
+}
 
 static const route *find(const char *path) {
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
@@ -327,8 +381,24 @@ static const char *cors_of(const server *s, http_exchange *e) {
     return NULL;
 }
 
-/* Everything that can be said against a request before its body is read. */
-static const route *check(server *s, http_exchange *e, problem *p) {
+static int is_get(http_exchange *e) { return !strcmp(http_method(e), "GET") || !strcmp(http_method(e), "HEAD"); }
+
+/* What was not read of a body, or whose type is not what it must be. */
+static void check_body(const server *s, http_exchange *e, session_verb verb, problem *p) {
+    if (http_refused(e) == 413 && verb == SESSION_UPLOAD)
+        problem_set(p, 413, "body_too_large", NULL, "the state is larger than %llu bytes, as none of this model is",
+                    (unsigned long long)s->session_paths.state_bytes_max);
+    else if (http_refused(e) == 413)
+        problem_set(p, 413, "body_too_large", NULL, "the body is larger than %zu bytes (--max-body)",
+                    s->options.body_bytes_max);
+    else if (http_refused(e))
+        problem_set(p, 503, "no_memory", NULL, "the bodies of other requests fill the memory for them");
+    else if ((verb == SESSION_NONE || session_paths_json(verb)) && !is_json(http_header(e, "Content-Type")))
+        problem_set(p, 415, "unsupported_media_type", NULL, "the body must be JSON, 'Content-Type: application/json'");
+}
+
+/* Everything that can be said against a request before its body is read. *allow: for 405. */
+static const route *check(server *s, http_exchange *e, session_verb *verb, const char **allow, problem *p) {
     const route *r = find(http_path(e));
     size_t key = 0;
     if (!s->keys && !access_check_host(http_header(e, "Host"), (const char *const *)s->names, s->options.n_names, p))
@@ -340,26 +410,46 @@ static const route *check(server *s, http_exchange *e, problem *p) {
     if (!r->open && !access_check_key(s->keys, http_header(e, "Authorization"), http_header(e, "X-Api-Key"), &key, p))
         return NULL;
     http_set_asker(e, key);
-    int get = !strcmp(http_method(e), "GET") || !strcmp(http_method(e), "HEAD");
-    if (get ? !r->get : strcmp(http_method(e), "POST") || !r->post)
+    int get = is_get(e);
+    if (is_of_sessions(r)) {
+        *verb = session_paths_find(http_method(e), http_path(e), allow, p);
+    } else if (get ? !r->get : strcmp(http_method(e), "POST") || r->get) {
+        *allow = r->get ? "GET, HEAD" : "POST";
         problem_set(p, 405, "method_not_allowed", NULL, "%s is asked by %s", r->path, r->get ? "GET" : "POST");
-    else if (http_refused(e) == 413)
-        problem_set(p, 413, "body_too_large", NULL, "the body is larger than %zu bytes (--max-body)",
-                    s->options.body_bytes_max);
-    else if (http_refused(e))
-        problem_set(p, 503, "no_memory", NULL, "the bodies of other requests fill the memory for them");
-    else if (!get && !is_json(http_header(e, "Content-Type")))
-        problem_set(p, 415, "unsupported_media_type", NULL, "the body must be JSON, 'Content-Type: application/json'");
-    else if (!get && atomic_load(&s->draining))
+    }
+    if (p->status || r->get) return r;
+    if (!get) check_body(s, e, *verb, p);
+    if (!p->status && atomic_load(&s->draining))
         problem_set(p, 503, "shutting_down", NULL, "the server is stopping");
-    else if (!get && atomic_load(&s->preparing) > (size_t)s->options.queue_max)
+    else if (!p->status && atomic_load(&s->preparing) > (size_t)s->options.queue_max)
         problem_set(p, 503, "queue_full", NULL, "%d requests wait already (--max-queue)", s->options.queue_max);
     return r;
+}
+
+/* What a request says besides its body is read while it may be. */
+static call *new_call(server *s, http_exchange *e, const route *r, session_verb verb, problem *p) {
+    char owner[STORE_HASH_BYTES];
+    call *c = calloc(1, sizeof *c);
+    if (!c) {
+        problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
+        return NULL;
+    }
+    const char *key = s->keys ? access_sent(http_header(e, "Authorization"), http_header(e, "X-Api-Key")) : NULL;
+    sessions_owner(key, owner);
+    c->request.call.item.run = run_call;
+    c->server = s;
+    c->exchange = e;
+    c->route = r;
+    if (session_paths_read(&c->request, e, verb, owner, p)) return c;
+    free(c);
+    return NULL;
 }
 
 static void on_request(void *context, http_exchange *e) {
     server *s = context;
     problem p = {0};
+    session_verb verb = SESSION_NONE;
+    const char *allow = NULL;
     const char *cors = cors_of(s, e);
     http_always(e, cors);
     if (cors && !strcmp(http_method(e), "OPTIONS")) { /* its browser asks whether it may ask */
@@ -368,23 +458,35 @@ static void on_request(void *context, http_exchange *e) {
         return;
     }
     atomic_fetch_add(&s->preparing, 1); /* before `draining` is looked at */
-    const route *r = check(s, e, &p);
-    int post = r && strcmp(http_method(e), "GET") && strcmp(http_method(e), "HEAD");
-    call *c = p.status || !post ? NULL : calloc(1, sizeof *c);
-    if (!p.status && post && !c) problem_set(&p, 503, "no_memory", NULL, "no memory for the request now");
+    const route *r = check(s, e, &verb, &allow, &p);
+    call *c = p.status || r->get ? NULL : new_call(s, e, r, verb, &p);
     if (p.status) {
-        const char *headers = p.status == 401   ? "WWW-Authenticate: Bearer\r\n"
-                              : p.status == 405 ? (r->get ? "Allow: GET, HEAD\r\n" : "Allow: POST\r\n")
-                                                : NULL;
-        answer_problem(s, e, &p, headers);
-    } else if (!post) {
+        char headers[64] = "WWW-Authenticate: Bearer\r\n";
+        if (p.status == 405) snprintf(headers, sizeof headers, "Allow: %s\r\n", allow);
+        answer_problem(s, e, &p, p.status == 401 || p.status == 405 ? headers : NULL);
+    } else if (r->get) {
         r->get(s, e);
     } else {
-        *c = (call){.item.run = run_call, .server = s, .exchange = e, .run = r->post};
-        work_push(s->work, &c->item);
+        work_push(s->work, &c->request.call.item);
         return;
     }
     atomic_fetch_sub(&s->preparing, 1);
+}
+
+/* A state is written to a file while it comes; who may not send one is told so before it does. */
+static int on_upload(void *context, http_exchange *e, uint64_t bytes, int *refused) {
+    server *s = context;
+    problem p = {0};
+    size_t key;
+    if (strcmp(http_method(e), "PUT") || strcmp(http_path(e), "/v1/sessions")) return -1;
+    if (!access_check_key(s->keys, http_header(e, "Authorization"), http_header(e, "X-Api-Key"), &key, &p) ||
+        atomic_load(&s->draining))
+        *refused = 503; /* check says what it is */
+    else if (bytes > s->session_paths.state_bytes_max)
+        *refused = 413;
+    int fd = *refused ? -1 : sessions_scratch(s->sessions);
+    if (fd < 0 && !*refused) *refused = 503;
+    return fd;
 }
 
 static void on_wake(void *context) {
@@ -414,6 +516,8 @@ void server_options_default(server_options *options) {
                                 .body_bytes_max = 32 << 20,
                                 .prompt_tokens_max = 262144,
                                 .tokens_max = 4096,
+                                .sessions_max = 1000,
+                                .sessions_bytes = 1 << 30,
                                 .request_seconds = 600,
                                 .idle_seconds = 60};
 }
@@ -438,6 +542,43 @@ static int copy_strings(server *s, const server_options *o) {
         copied = s->places != NULL;
     }
     return copied;
+}
+
+/* Of any state that a session here can have: what it is now, and what grows with each token. */
+static uint64_t state_bytes_max(const server *s) {
+    enum { FAR = 1 << 20 };
+    il_session *session;
+    il_session_stats stats = {0};
+    const il_config *config = il_model_config(s->options.model);
+    double each =
+        (il_config_state_bytes_per_token(config, 2 * FAR) - il_config_state_bytes_per_token(config, FAR)) / FAR;
+    if (!il_session_open(s->options.model, NULL, &session, NULL)) il_session_get_stats(session, &stats);
+    il_session_close(session);
+    return stats.state_bytes + STATE_BYTES_BESIDE + (uint64_t)(each * (double)s->options.prompt_tokens_max);
+}
+
+static il_status start_sessions(server *s, il_error *error) {
+    sessions_options with = {.model = s->options.model,
+                             .work = s->work,
+                             .count_max = s->options.sessions_max,
+                             .bytes_max = s->options.sessions_bytes};
+    if (s->options.store) {
+        il_status status = store_open(s->options.store, s->options.model, &with.store, error);
+        if (status) return status;
+    }
+    s->sessions = sessions_start(&with);
+    if (!s->sessions) return fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
+    s->session_paths = (session_context){.model = s->options.model,
+                                         .tokenizer = s->options.tokenizer,
+                                         .words = &s->tokens,
+                                         .limits = &s->limits,
+                                         .name = s->name,
+                                         .fingerprint = s->fingerprint,
+                                         .sessions = s->sessions,
+                                         .schedule = schedule,
+                                         .server = s,
+                                         .state_bytes_max = state_bytes_max(s)};
+    return IL_OK;
 }
 
 il_status server_start(const server_options *options, server **started, il_error *error) {
@@ -494,6 +635,11 @@ il_status server_start(const server_options *options, server **started, il_error
         server_stop(s);
         return fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
     }
+    il_status status = start_sessions(s, error);
+    if (status) {
+        server_stop(s);
+        return status;
+    }
     http_options listening = {.host = options->host,
                               .port = options->port,
                               .tls_certificate = options->tls_certificate,
@@ -503,6 +649,7 @@ il_status server_start(const server_options *options, server **started, il_error
                               .bodies_bytes_max = BODIES * options->body_bytes_max,
                               .idle_seconds = options->idle_seconds,
                               .request = on_request,
+                              .upload = on_upload,
                               .wake = on_wake,
                               .user = s};
     if (http_start(&listening, &s->http, why, sizeof why)) {
@@ -523,9 +670,11 @@ int server_drain(server *s) {
 void server_stop(server *s) {
     if (!s) return;
     atomic_store(&s->draining, 1);
+    if (s->sessions) sessions_drain(s->sessions);
     while (atomic_load(&s->preparing)) usleep(1000); /* then nothing is submitted any more */
     if (s->scheduler) scheduler_stop(s->scheduler);  /* what it has is handed to the work, or to HTTP */
     work_stop(s->work);
+    sessions_stop(s->sessions); /* what has changed is written */
     http_stop(s->http);
     scheduler_free(s->scheduler); /* which HTTP has woken until now */
     for (size_t i = 0; s->names && i < s->options.n_names; i++) free(s->names[i]);

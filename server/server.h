@@ -27,9 +27,11 @@ typedef struct server_options {
     int streams_per_key_max;    /* answers at once of one API key; 0: as many as of all */
     unsigned connections_max;
     size_t body_bytes_max, prompt_tokens_max;
-    int tokens_max;         /* of an answer */
-    double request_seconds; /* that a request may take */
-    unsigned idle_seconds;  /* that a peer may do nothing */
+    int tokens_max;                        /* of an answer */
+    const char *store;                     /* where sessions are kept; NULL: in memory only */
+    uint64_t sessions_max, sessions_bytes; /* sessions at once; bytes of their states in memory */
+    double request_seconds;                /* that a request may take */
+    unsigned idle_seconds;                 /* that a peer may do nothing */
 } server_options;
 
 void server_options_default(server_options *options);

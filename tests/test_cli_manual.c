@@ -13,7 +13,7 @@
 enum { VERBS_MAX = 32, WORD = 64 };
 
 static char verbs[VERBS_MAX][WORD];
-static int n_verbs; /* without libmicrohttpd there is one less */
+static int n_verbs; /* without the server there is one less */
 
 static int begin(void **state) {
     support_command = INNERLOOP;

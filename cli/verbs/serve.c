@@ -16,10 +16,11 @@
 enum { LOOK_MS = 100, KEYS_BYTES_MAX = 1 << 20 /* of a file of keys or of PEM */ };
 
 typedef struct serve_options {
-    const char *model, *alias, *host, *keys, *template, *tls_certificate, *tls_key;
+    const char *model, *alias, *host, *keys, *template, *tls_certificate, *tls_key, *store;
     arg_list names, origins;
     int open;
     uint64_t port, streams, streams_per_key, queue, connections, body, prompt_tokens, tokens, idle_seconds;
+    uint64_t sessions, sessions_bytes;
     double request_seconds, drain_seconds;
 } serve_options;
 
@@ -119,6 +120,9 @@ static il_status serve(cli_command *command, const serve_options *options, const
     with.body_bytes_max = options->body;
     with.prompt_tokens_max = options->prompt_tokens;
     with.tokens_max = (int)options->tokens;
+    with.store = options->store;
+    with.sessions_max = options->sessions;
+    with.sessions_bytes = options->sessions_bytes;
     with.request_seconds = options->request_seconds;
     with.idle_seconds = (unsigned)options->idle_seconds;
     cli_interrupt_catch();
@@ -143,6 +147,8 @@ int verb_serve(int argc, char **argv) {
                              .body = usual.body_bytes_max,
                              .prompt_tokens = usual.prompt_tokens_max,
                              .tokens = (uint64_t)usual.tokens_max,
+                             .sessions = usual.sessions_max,
+                             .sessions_bytes = usual.sessions_bytes,
                              .request_seconds = usual.request_seconds,
                              .idle_seconds = usual.idle_seconds,
                              .drain_seconds = 30};
@@ -177,6 +183,11 @@ int verb_serve(int argc, char **argv) {
             "tokens of all prompts of a request (default 262144)", RANGE(1, 1 << 30)),
         ARG("--max-tokens", ARG_COUNT, &options.tokens, "N", "tokens of an answer, whatever is asked (default 4096)",
             RANGE(1, 1 << 24)),
+        ARG("--store", ARG_TEXT, &options.store, "DIR",
+            "keep sessions in this folder, so that they outlive the server (default: in memory only)", MAKES),
+        ARG("--sessions-max", ARG_COUNT, &options.sessions, "N", "sessions at once (default 1000)", RANGE(1, 1 << 30)),
+        ARG("--sessions-bytes", ARG_COUNT, &options.sessions_bytes, "BYTES",
+            "of sessions in memory; with --store others wait there (default 1 GiB)", RANGE(1, 1LL << 50)),
         ARG("--request-seconds", ARG_REAL, &options.request_seconds, "F", "what a request may take (default 600)",
             RANGE(1e-3, 1e9)),
         ARG("--idle-seconds", ARG_COUNT, &options.idle_seconds, "N",

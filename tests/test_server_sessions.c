@@ -1,0 +1,489 @@
+/* test_server_sessions.c: sessions over HTTP: a text that is read in parts, kept, moved and taken back has the bytes of
+ * one that was read at once; what is busy, changed, another's or too much is refused. */
+#include "support_test.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "support_cli.h"
+#include "support_files.h"
+#include "support_server.h"
+
+#define MODELS FIXTURES "/../../models"
+#define MODEL "--model " MODELS "/any --alias m "
+#define JSON "Content-Type: application/json\r\n"
+
+static const char *const parts[] = {"It was a dark and stormy night; ", "the rain fell in torrents, ",
+                                    "except at occasional intervals, ", "when it was checked by a gust of wind."};
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static void stop(const support_server *server) { assert_int_equal(support_server_end(server, SIGTERM), 128 + SIGTERM); }
+
+static json_t *json_of(support_answer *answer, int status) {
+    json_t *object = json_loadb(answer->body, answer->bytes, 0, NULL);
+    if (answer->status != status || !object)
+        fail_msg("status %d, not %d: %.400s", answer->status, status, answer->body ? answer->body : "");
+    support_answer_free(answer);
+    return object;
+}
+
+static json_t *ask(int port, int status, const char *method, const char *path, const char *body) {
+    support_answer answer = support_ask_as(port, method, path, body ? JSON : "", body, body ? strlen(body) : 0);
+    return json_of(&answer, status);
+}
+
+/* path with the id in place of ID */
+static char *path_of(const char *path, const char *id) {
+    static char paths[4][200];
+    static int next;
+    char *to = paths[next++ % 4];
+    const char *at = strstr(path, "ID");
+    snprintf(to, sizeof paths[0], "%.*s%s%s", at ? (int)(at - path) : (int)strlen(path), path, at ? id : "",
+             at ? at + 2 : "");
+    return to;
+}
+
+static char *new_session(int port, const char *body) {
+    json_t *object = ask(port, 201, "POST", "/v1/sessions", body);
+    char *id = strdup(support_string(object, "id"));
+    assert_string_equal(support_string(object, "object"), "session");
+    json_decref(object);
+    return id;
+}
+
+static void refused(int port, const char *method, const char *path, const char *headers, const char *body, int status,
+                    const char *code, const char *words) {
+    support_answer answer = support_ask_as(port, method, path, headers, body, body ? strlen(body) : 0);
+    json_t *object = json_loadb(answer.body, answer.bytes, 0, NULL), *error = json_object_get(object, "error");
+    const char *found = json_string_value(json_object_get(error, "code"));
+    const char *message = json_string_value(json_object_get(error, "message"));
+    if (answer.status != status || !found || strcmp(found, code) || !strstr(message, words))
+        fail_msg("status %d, not %d %s: %.300s", answer.status, status, code, answer.body ? answer.body : "");
+    if (status == 409) assert_non_null(strstr(answer.head, "X-Should-Retry: false"));
+    json_decref(object);
+    support_answer_free(&answer);
+}
+
+/* The numbers between the brackets of the first array with this name, and a comma. */
+static void add_numbers(char *to, const char *body, const char *name) {
+    char field[64];
+    snprintf(field, sizeof field, "\"%s\":[", name);
+    const char *begin = strstr(body, field);
+    if (!begin) fail_msg("no %s: %.300s", name, body);
+    begin += strlen(field);
+    strncat(to, begin, strcspn(begin, "]"));
+    strcat(to, ",");
+}
+
+static void feed(int port, const char *id, const char *words, const char *more, char *numbers) {
+    char body[300];
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"logprobs\":0%s}", words, more);
+    support_answer answer = support_ask(port, path_of("/v1/sessions/ID/feed", id), body);
+    assert_int_equal(answer.status, 200);
+    add_numbers(numbers, answer.body, "token_logprobs");
+    support_answer_free(&answer);
+}
+
+/* Logarithms of all parts read at once, and of what is answered then. */
+static void expected(int port, char *numbers) {
+    char body[600];
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"%s%s%s%s\",\"logprobs\":0,\"echo\":true,\"max_tokens\":12,\"temperature\":0}", parts[0],
+             parts[1], parts[2], parts[3]);
+    support_answer answer = support_ask(port, "/v1/completions", body);
+    numbers[0] = 0;
+    add_numbers(numbers, answer.body, "token_logprobs");
+    support_answer_free(&answer);
+}
+
+/* Read in parts, with a restart, a move to another server by its file, a fork, a turn that was taken back, and a kept
+ * answer between: the bytes of one that never stopped. */
+static void one_answer(void **state) {
+    static char all[20000], got[20000];
+    char body[400];
+    (void)state;
+    support_server server = support_server_start(MODEL "--store kept"), other = support_server_start(MODEL);
+    expected(server.port, all);
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"logprobs\":0,\"name\":\"a night\"}", parts[0]);
+    support_answer answer = support_ask(server.port, "/v1/sessions", body);
+    got[0] = 0;
+    add_numbers(got, answer.body, "token_logprobs");
+    json_t *object = json_of(&answer, 201);
+    char *id = strdup(support_string(object, "id"));
+    assert_string_equal(support_string(object, "name"), "a night");
+    assert_int_equal(support_number(object, "position"), strlen(parts[0]) + 1); /* with what begins a text */
+    json_decref(object);
+    stop(&server);
+    server = support_server_start(MODEL "--store kept");
+    feed(server.port, id, parts[1], "", got);
+
+    object = ask(server.port, 201, "POST", path_of("/v1/sessions/ID/fork", id), "{\"n\":2}");
+    const json_t *copies = json_object_get(object, "data");
+    assert_int_equal(json_array_size(copies), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(copies, 1), "parent")), id);
+    feed(server.port, json_string_value(json_object_get(json_array_get(copies, 0), "id")), "something else", "", body);
+    free(id);
+    id = strdup(json_string_value(json_object_get(json_array_get(copies, 1), "id")));
+    json_decref(object);
+
+    object = ask(server.port, 200, "GET", path_of("/v1/sessions/ID", id), NULL);
+    int position = (int)support_number(object, "position");
+    json_decref(object);
+    feed(server.port, id, "not that", "", body);
+    snprintf(body, sizeof body, "{\"position\":%d}", position);
+    object = ask(server.port, 200, "POST", path_of("/v1/sessions/ID/rewind", id), body);
+    assert_int_equal(support_number(object, "position"), position);
+    assert_int_equal(support_number(object, "generation"), 3);
+    json_decref(object);
+
+    answer = support_ask(server.port, path_of("/v1/sessions/ID/state", id), NULL);
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.head, "ETag: \""));
+    support_answer moved = support_ask_as(other.port, "PUT", "/v1/sessions?name=moved", "", answer.body, answer.bytes);
+    assert_non_null(strstr(answer.head, "application/octet-stream"));
+    object = json_of(&moved, 201);
+    assert_non_null(strstr(answer.head, support_string(object, "fingerprint")));
+    support_answer_free(&answer);
+    free(id);
+    id = strdup(support_string(object, "id"));
+    json_decref(object);
+    feed(other.port, id, parts[2], "", got);
+    answer = support_ask(other.port, path_of("/v1/sessions/ID/state", id), NULL); /* from memory */
+    moved = support_ask_as(server.port, "PUT", "/v1/sessions?durable=true&ttl=1000", "", answer.body, answer.bytes);
+    support_answer_free(&answer);
+    object = json_of(&moved, 201);
+    free(id);
+    id = strdup(support_string(object, "id"));
+    assert_true(support_number(object, "expires") > 1e9);
+    json_decref(object);
+
+    /* An answer to the last part in two: the first is kept, of the second is not. */
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"%s\",\"session\":\"%s\",\"keep\":true,\"logprobs\":0,\"echo\":true,\"max_tokens\":5,"
+             "\"temperature\":0,\"durable\":true}",
+             parts[3], id);
+    answer = support_ask(server.port, "/v1/completions", body);
+    add_numbers(got, answer.body, "token_logprobs");
+    object = json_of(&answer, 200);
+    assert_int_equal(support_number(object, "session.generation"), 2);
+    json_decref(object);
+    kill(server.child, SIGKILL);
+    support_server_end(&server, SIGKILL);
+    server = support_server_start(MODEL "--store kept");
+    for (int i = 0; i < 2; i++) { /* twice the same, for it is left alone */
+        snprintf(body, sizeof body,
+                 "{\"prompt\":\"\",\"session\":\"%s\",\"logprobs\":0,\"echo\":true,\"max_tokens\":7,\"temperature\":0}",
+                 id);
+        answer = support_ask(server.port, "/v1/completions", body);
+        if (i) add_numbers(got, answer.body, "token_logprobs");
+        object = json_of(&answer, 200);
+        assert_int_equal(support_number(object, "session.generation"), 2);
+        json_decref(object);
+    }
+    assert_string_equal(got, all);
+    free(id);
+    stop(&server);
+    stop(&other);
+}
+
+/* The end of a stream says where its session stands; what a stop string cut off is not read. */
+static void answers_are_kept(void **state) {
+    char body[300];
+    (void)state;
+    support_server server = support_server_start(MODEL "--chat-template plain");
+    char *id = new_session(server.port, "{\"prompt\":\"GET /index.html HTTP/1.1\"}");
+    json_t *usual = support_ask_json(server.port, "/v1/completions",
+                                     "{\"prompt\":\"GET /index.html HTTP/1.1\",\"max_tokens\":30,\"temperature\":0}");
+    const char *text = json_string_value(json_object_get(support_choice(usual, 0), "text"));
+    char ends[4] = {text[12], text[13], text[14], 0};
+    size_t length = (size_t)(strstr(text, ends) - text);
+    json_t *asks = json_pack("{s:s,s:s,s:b,s:b,s:i,s:i,s:s,s:b}", "prompt", "", "session", id, "keep", 1, "stream", 1,
+                             "max_tokens", 30, "temperature", 0, "stop", ends, "echo", 0);
+    char *words = json_dumps(asks, 0);
+    support_answer answer = support_ask(server.port, "/v1/completions", words);
+    json_t *events = support_events(&answer), *last = json_array_get(events, json_array_size(events) - 1);
+    assert_string_equal(support_string(last, "session.id"), id);
+    assert_int_equal(support_number(last, "session.position"), 25 + length);
+    assert_true(json_is_null(json_object_get(last, "usage")));
+    json_decref(events);
+    support_answer_free(&answer);
+    snprintf(body, sizeof body, "{\"prompt\":\"\",\"session\":\"%s\",\"max_tokens\":%zu,\"temperature\":0}", id,
+             30 - length);
+    json_t *rest = support_ask_json(server.port, "/v1/completions", body);
+    assert_string_equal(json_string_value(json_object_get(support_choice(rest, 0), "text")), text + length);
+    json_decref(rest);
+    json_decref(usual);
+    json_decref(asks);
+    free(words);
+
+    /* A conversation turn by turn is the conversation as a whole. */
+    static const char turns[2][200] = {"{\"role\":\"user\",\"content\":\"hello there\"}",
+                                       "{\"role\":\"user\",\"content\":\"and now?\"}"};
+    char *talk = new_session(server.port, "{}"), said[1200] = "", line[2400];
+    for (int i = 0; i < 2; i++) {
+        snprintf(line, sizeof line,
+                 "{\"messages\":[%s],\"session\":\"%s\",\"keep\":true,\"max_tokens\":20,\"temperature\":0}", turns[i],
+                 talk);
+        json_t *turn = support_ask_json(server.port, "/v1/chat/completions", line);
+        json_t *message = json_object_get(support_choice(turn, 0), "message");
+        snprintf(line, sizeof line, "{\"messages\":[%s%s],\"max_tokens\":20,\"temperature\":0}", said, turns[i]);
+        json_t *whole = support_ask_json(server.port, "/v1/chat/completions", line);
+        assert_string_equal(support_string(message, "content"),
+                            support_string(json_object_get(support_choice(whole, 0), "message"), "content"));
+        assert_int_equal(support_number(turn, "session.position"), support_number(whole, "usage.total_tokens"));
+        char *dumped = json_dumps(message, 0);
+        snprintf(said + strlen(said), sizeof said - strlen(said), "%s,%s,", turns[i], dumped);
+        free(dumped);
+        json_decref(turn);
+        json_decref(whole);
+    }
+    refused(server.port, "POST", "/v1/completions", JSON, "{\"prompt\":\"a\",\"session\":\"ses_0\"}", 404,
+            "session_not_found", "no session 'ses_0'");
+    snprintf(body, sizeof body, "{\"prompt\":\"a\",\"session\":\"%s\",\"keep\":true,\"n\":2}", id);
+    refused(server.port, "POST", "/v1/completions", JSON, body, 400, "invalid_value", "one answer");
+    snprintf(body, sizeof body, "{\"prompt\":\"a\",\"session\":\"%s\",\"durable\":true}", id);
+    refused(server.port, "POST", "/v1/completions", JSON, body, 400, "invalid_value", "durable needs");
+    snprintf(body, sizeof body, "{\"prompt\":\"a\",\"session\":\"%s\",\"keep\":true,\"durable\":true}", id);
+    refused(server.port, "POST", "/v1/completions", JSON, body, 400, "no_store", "--store");
+    free(talk);
+    free(id);
+    stop(&server);
+}
+
+/* What a page draws while a text is read. */
+static void reading_is_told(void **state) {
+    (void)state;
+    support_server server = support_server_start(MODEL);
+    char *id = new_session(server.port, "{}"), text[3000] = "", body[3200];
+    for (int i = 0; i < 60; i++) strcat(text, "A line that is said again and again. ");
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"logprobs\":0,\"stream\":true}", text);
+    support_answer answer = support_ask(server.port, path_of("/v1/sessions/ID/feed", id), body);
+    json_t *events = support_events(&answer), *event;
+    size_t i, read = 0, n = json_array_size(events);
+    assert_true(n > 3);
+    json_array_foreach(events, i, event) {
+        if (i + 1 == n) break;
+        size_t some = json_array_size(json_object_get(event, "nll"));
+        assert_string_equal(support_string(event, "object"), "session.progress");
+        read += some;
+        assert_int_equal(support_number(event, "read"), read);
+        assert_int_equal(support_number(event, "position"), read);
+        assert_int_equal(support_number(event, "total"), strlen(text) + 1);
+        json_t *layers = json_object_get(event, "layers"), *layer = json_array_get(layers, 0);
+        if (i + 2 == n) {
+            json_t *same = ask(server.port, 200, "GET", path_of("/v1/sessions/ID/layers", id), NULL);
+            assert_true(json_equal(json_object_get(same, "layers"), layers));
+            assert_true(support_number(layer, "loss_after") < support_number(layer, "loss_before"));
+            json_decref(same);
+        }
+    }
+    assert_int_equal(read, strlen(text) + 1);
+    assert_int_equal(support_number(json_array_get(events, n - 1), "position"), read);
+    assert_int_equal(support_number(json_array_get(events, n - 1), "generation"), 2);
+    json_decref(events);
+    support_answer_free(&answer);
+    free(id);
+    stop(&server);
+}
+
+static void one_at_a_time(void **state) {
+    (void)state;
+    support_server server = support_server_start(MODEL "--max-tokens 1000000");
+    char *id = new_session(server.port, "{\"prompt\":\"It was\"}"), body[300];
+    char *path = path_of("/v1/sessions/ID/feed", id);
+    refused(server.port, "POST", path, JSON "If-Match: 2\r\n", "{\"prompt\":\"a\"}", 409, "generation_conflict",
+            "has generation 1");
+    refused(server.port, "POST", path, JSON "If-Match: x\r\n", "{\"prompt\":\"a\"}", 400, "invalid_value", "If-Match");
+    int fd = support_connect(server.port);
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"a\",\"session\":\"%s\",\"keep\":true,\"stream\":true,\"ignore_eos\":true,"
+             "\"max_tokens\":1000000}",
+             id);
+    support_send_completion(fd, body);
+    support_wait_for_metric(server.port, "innerloop_predicted_tokens_total", 5);
+    refused(server.port, "POST", path, JSON, "{\"prompt\":\"a\"}", 409, "session_busy", "\"wait\": true");
+    refused(server.port, "DELETE", path_of("/v1/sessions/ID", id), "", NULL, 409, "session_busy", "at work");
+    json_decref(ask(server.port, 200, "GET", path_of("/v1/sessions/ID", id), NULL));
+    /* Who waits gets it when the other has left, as it was before. */
+    int waiting = support_connect(server.port);
+    const char asks[] = "{\"prompt\":\"a\",\"wait\":true}";
+    int n = snprintf(body, sizeof body,
+                     "POST %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" JSON "If-Match: \"1\"\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     path, strlen(asks), asks);
+    support_send(waiting, body, (size_t)n);
+    usleep(50000);
+    close(fd);
+    support_answer answer = support_receive(waiting);
+    json_t *object = json_of(&answer, 200);
+    assert_int_equal(support_number(object, "generation"), 2);
+    assert_int_equal(support_number(object, "position"), 8);
+    json_decref(object);
+
+    refused(server.port, "POST", path_of("/v1/sessions/ID/rewind", id), JSON, "{\"position\":9}", 400, "rewind_limit",
+            "from 0, which is its rewind_limit, to 8");
+    refused(server.port, "POST", path_of("/v1/sessions/ID/rewind", id), JSON, "{}", 400, "invalid_value", "position");
+    refused(server.port, "PATCH", path_of("/v1/sessions/ID", id), JSON, "{}", 405, "method_not_allowed", "DELETE");
+    refused(server.port, "GET", path_of("/v1/sessions/ID/other", id), "", NULL, 404, "not_found", "not a path");
+    /* Who waits when the server ends is told so. */
+    fd = support_connect(server.port);
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"a\",\"session\":\"%s\",\"keep\":true,\"ignore_eos\":true,\"max_tokens\":1000000}", id);
+    support_send_completion(fd, body);
+    support_wait_for_metric(server.port, "innerloop_answers_running", 1);
+    free(id);
+    json_decref(ask(server.port, 200, "GET", "/v1/sessions", NULL));
+    close(fd);
+    stop(&server);
+}
+
+static void lists_and_keys(void **state) {
+    (void)state;
+    support_write("keys", "one\ntwo\n", 8);
+    support_server server = support_server_start(MODEL "--api-key-file keys --store of-keys");
+    static const char one[] = JSON "X-Api-Key: one\r\n", two[] = JSON "X-Api-Key: two\r\n";
+    char *ids[5], path[100];
+    for (int i = 0; i < 5; i++) {
+        const char *body = i % 2 ? "{\"durable\":true}" : "{}";
+        support_answer answer =
+            support_ask_as(server.port, "POST", "/v1/sessions", i < 4 ? one : two, body, strlen(body));
+        json_t *object = json_of(&answer, 201);
+        ids[i] = strdup(support_string(object, "id"));
+        json_decref(object);
+    }
+    for (int restarts = 0; restarts < 2; restarts++) {
+        char after[60] = "";
+        for (int i = 0; i < 4; i += 2) {
+            snprintf(path, sizeof path, "/v1/sessions?limit=2%s%s", i ? "&after=" : "", after);
+            support_answer answer = support_ask_as(server.port, "GET", path, one, NULL, 0);
+            json_t *object = json_of(&answer, 200), *data = json_object_get(object, "data");
+            assert_int_equal(json_array_size(data), 2);
+            assert_int_equal(json_is_true(json_object_get(object, "has_more")), i == 0);
+            for (int k = 0; k < 2; k++) {
+                const char *id = json_string_value(json_object_get(json_array_get(data, (size_t)k), "id"));
+                int known = 0;
+                for (int x = 0; x < 4; x++) known |= !strcmp(ids[x], id);
+                assert_true(known && strcmp(after, id) < 0);
+                snprintf(after, sizeof after, "%s", id);
+            }
+            json_decref(object);
+        }
+        refused(server.port, "GET", path_of("/v1/sessions/ID", ids[0]), two, NULL, 403, "session_of_another_key",
+                ids[0]);
+        refused(server.port, "DELETE", path_of("/v1/sessions/ID", ids[0]), two, NULL, 403, "session_of_another_key",
+                "key");
+        refused(server.port, "GET", path_of("/v1/sessions/ID", ids[0]), "", NULL, 401, "invalid_api_key", "needed");
+        refused(server.port, "PUT", "/v1/sessions", "", "state", 401, "invalid_api_key", "needed");
+        refused(server.port, "GET", "/v1/sessions?limit=0", one, NULL, 400, "invalid_value", "from 1 to");
+        if (restarts) break;
+        stop(&server); /* which writes what is not written */
+        server = support_server_start(MODEL "--api-key-file keys --store of-keys");
+    }
+    support_answer answer = support_ask_as(server.port, "DELETE", path_of("/v1/sessions/ID", ids[0]), one, NULL, 0);
+    json_t *object = json_of(&answer, 200);
+    assert_true(json_is_true(json_object_get(object, "deleted")));
+    json_decref(object);
+    refused(server.port, "GET", path_of("/v1/sessions/ID", ids[0]), one, NULL, 404, "session_not_found", "no session");
+    for (int i = 0; i < 5; i++) free(ids[i]);
+    stop(&server);
+}
+
+/* Every bound of sessions and their states. */
+static void bounds(void **state) {
+    (void)state;
+    support_server server = support_server_start(MODEL "--sessions-max 2");
+    refused(server.port, "POST", "/v1/sessions", JSON, "{\"durable\":true}", 400, "no_store", "--store");
+    free(new_session(server.port, "{}"));
+    char *brief = new_session(server.port, "{\"ttl\":1}");
+    refused(server.port, "POST", "/v1/sessions", JSON, "{}", 429, "sessions_full", "--sessions-max");
+    for (int i = 0; i < 1000; i++) { /* until its time has come */
+        support_answer answer = support_ask(server.port, path_of("/v1/sessions/ID", brief), NULL);
+        int status = answer.status;
+        support_answer_free(&answer);
+        if (status == 404) break;
+        usleep(10000);
+    }
+    for (int i = 0;; i++) {
+        support_answer answer = support_ask(server.port, "/v1/sessions", "{}");
+        int status = answer.status;
+        support_answer_free(&answer);
+        if (status == 201) break;
+        if (i == 1000) fail_msg("an expired session still counts");
+        usleep(10000);
+    }
+    free(brief);
+    refused(server.port, "POST", "/v1/sessions", JSON, "{\"name\":\"a\\u0001\"}", 400, "invalid_value", "control");
+    refused(server.port, "POST", "/v1/sessions", JSON, "{\"position\":1}", 400, "invalid_value", "from");
+    refused(server.port, "POST", "/v1/sessions", JSON, "{\"prompt\":[\"a\",\"b\"]}", 400, "invalid_value",
+            "one prompt");
+
+    /* A state of another model, a damaged one, none, and one that says that it is too large. */
+    support_done("read --model " MODELS "/reader --save-state reader.ilstate " MODELS "/reader/README.md");
+    size_t bytes;
+    char *file = support_read("reader.ilstate", &bytes);
+    support_answer answer = support_ask_as(server.port, "PUT", "/v1/sessions", "", file, bytes);
+    support_answer_refused(&answer, 422, NULL, "model");
+    assert_non_null(strstr(answer.body, "state_mismatch"));
+    assert_null(strstr(answer.body, "/proc"));
+    support_answer_free(&answer);
+    free(file);
+    support_done("read --model " MODELS "/any --save-state any.ilstate " MODELS "/any/README.md");
+    file = support_read("any.ilstate", &bytes);
+    for (size_t at = 0; at < bytes; at += bytes / 5) {
+        file[at] ^= 4;
+        answer = support_ask_as(server.port, "PUT", "/v1/sessions", "", file, bytes);
+        support_answer_refused(&answer, 422, NULL, "the state: ");
+        support_answer_free(&answer);
+        file[at] ^= 4;
+        answer = support_ask_as(server.port, "PUT", "/v1/sessions", "", file, at);
+        assert_true(answer.status == 422 || answer.status == 411);
+        support_answer_free(&answer);
+    }
+    free(file);
+    answer = support_ask_as(server.port, "PUT", "/v1/sessions", "Content-Length: 100000000000\r\n", NULL, 0);
+    support_answer_refused(&answer, 413, NULL, "as none of this model is");
+    support_answer_free(&answer);
+    int fd = support_connect(server.port);
+    static const char chunked[] = "PUT /v1/sessions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                                  "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    support_send(fd, chunked, sizeof chunked - 1);
+    answer = support_receive(fd);
+    support_answer_refused(&answer, 411, NULL, "Content-Length");
+    support_answer_free(&answer);
+    stop(&server);
+
+    server = support_server_start(MODEL "--sessions-bytes 2000000");
+    free(new_session(server.port, "{}"));
+    refused(server.port, "POST", "/v1/sessions", JSON, "{}", 429, "sessions_full", "--sessions-bytes");
+    stop(&server);
+
+    /* With a store they go to the disk instead, and come back. */
+    server = support_server_start(MODEL "--store spilled --sessions-bytes 2000000");
+    char *ids[4], numbers[2][2000];
+    for (int i = 0; i < 4; i++) ids[i] = new_session(server.port, "{\"prompt\":\"It was\"}");
+    support_wait_for_metric(server.port, "innerloop_session_writes_total", 4);
+    for (int i = 0; support_metric(server.port, "innerloop_sessions_in_memory") > 1; i++) {
+        if (i == 500) fail_msg("sessions stay in memory");
+        usleep(10000);
+    }
+    for (int i = 0; i < 4; i++) {
+        numbers[i > 0][0] = 0;
+        feed(server.port, ids[i], " dark and stormy", "", numbers[i > 0]);
+        assert_string_equal(numbers[i > 0], numbers[0]);
+        free(ids[i]);
+    }
+    support_refused(1, "another server keeps its sessions", "serve " MODEL "--port 0 --store spilled");
+    support_write("a-file", "x", 1);
+    support_refused(1, "a-file", "serve " MODEL "--port 0 --store a-file");
+    stop(&server);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_answer),    cmocka_unit_test(answers_are_kept), cmocka_unit_test(reading_is_told),
+        cmocka_unit_test(one_at_a_time), cmocka_unit_test(lists_and_keys),   cmocka_unit_test(bounds),
+    };
+    return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);
+}
