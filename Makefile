@@ -64,6 +64,7 @@ soak:
 	@tools/smollm2
 	@bench/server/clients
 	@bench/server/browser
+	@python/check
 results:
 	@$(need) $(sort $(BENCH_PACKAGES) $(DEMO_PACKAGES))
 	@$(call cmake,release)
@@ -92,7 +93,7 @@ help:
 	@echo "make clang-ubsan   the tests of models and sessions under clang's sanitizer of undefined behaviour"
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
-	@echo "make soak       every command of README and docs, as it is written, a real model, clients and a browser for the server (minutes; fetches packages and 93 MB)"
+	@echo "make soak       every command of README and docs, as it is written, a real model, clients and a browser for the server, the Python package (minutes; fetches packages and 93 MB)"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 

@@ -591,6 +591,14 @@ IL_API void il_data_options_default(il_data_options *options);
 IL_API il_status il_data_open(il_engine *engine, const char *const *files, size_t n_files,
                               const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,
                               il_data **data, il_error *error);
+/* Data of the program's own: each il_data_next gives out the batch that il_data_give was given before it, and is
+ * IL_ERR_END without one. Of options length, sequences and stateful count. The cursor counts batches; seeking only sets
+ * it, so that a resumed trainer says by it which batch the program gives next. il_trainer_eval finds no batches here.
+ */
+IL_API il_status il_data_open_given(il_engine *engine, int vocab_size, const il_data_options *options, il_data **data,
+                                    il_error *error);
+/* tokens [sequences, length+1], copied; fresh [sequences], as in il_batch, NULL: all, and so unless stateful. */
+IL_API il_status il_data_give(il_data *data, const int32_t *tokens, const unsigned char *fresh, il_error *error);
 IL_API void il_data_close(il_data *data); /* NULL allowed */
 IL_API il_status il_data_next(il_data *data, il_batch *batch, il_error *error);
 /* Where the next batch lies, and going there. */

@@ -4,7 +4,8 @@
  * Unless stateful, sequence i is tokens iL .. iL+L. If stateful, a document (from a BOS token or the beginning
  * of a file on) is cut into windows of that form, the documents' windows are laid end to end, and that list
  * is cut into one run for each lane: batch t is the t-th window of every lane. Everything is found from
- * (epoch, batch) alone, so seeking is exact. */
+ * (epoch, batch) alone, so seeking is exact. Data whose batches are given have no tokens of their own: their cursor
+ * counts the batches. */
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/philox.h"
@@ -31,6 +32,8 @@ struct il_data {
     uint64_t epoch, batch; /* of the next call */
     int32_t *tokens;       /* [sequences, length+1] */
     unsigned char *fresh;  /* [sequences] */
+    int given;             /* batches come from il_data_give: 1 none is ready, 2 one is; 0: they come from the corpus */
+    int vocab_size;        /* if given */
 };
 
 void il_data_options_default(il_data_options *options) {
@@ -104,6 +107,19 @@ static size_t list_documents(const il_corpus *c, size_t length, int bos, documen
     return n;
 }
 
+/* Room for a batch. Both numbers are far below what would overflow their product. */
+static int open_batch(il_data *d) {
+    const il_data_options *o = &d->options;
+    d->tokens = il_alloc(&d->memory, o->sequences * (o->length + 1), sizeof *d->tokens);
+    d->fresh = il_alloc(&d->memory, o->sequences, 1);
+    return d->tokens && d->fresh;
+}
+
+static il_status no_memory(const il_data_options *o, il_error *error) {
+    return il_fail(error, IL_ERR_NOMEM, "no memory for batches of %zu sequences of %zu tokens", o->sequences,
+                   o->length);
+}
+
 static il_status plan(il_data *d, int bos, il_error *error) {
     const il_data_options *o = &d->options;
     const il_corpus *c = &d->corpus;
@@ -125,19 +141,15 @@ static il_status plan(il_data *d, int bos, il_error *error) {
         short_of_memory |= !(d->documents = il_alloc(&d->memory, d->units, sizeof *d->documents));
         short_of_memory |= !(d->first_window = il_alloc(&d->memory, d->units + 1, sizeof *d->first_window));
     }
-    /* n > sequences * length here, so the products cannot overflow */
-    short_of_memory |= !(d->tokens = il_alloc(&d->memory, o->sequences * (o->length + 1), sizeof *d->tokens));
-    short_of_memory |= !(d->fresh = il_alloc(&d->memory, o->sequences, 1));
-    if (short_of_memory)
-        return il_fail(error, IL_ERR_NOMEM, "no memory for batches of %zu sequences of %zu tokens", o->sequences,
-                       o->length);
+    if (short_of_memory || !open_batch(d)) return no_memory(o, error); /* n > sequences * length here */
     if (o->stateful) list_documents(c, o->length, bos, d->documents, &d->windows);
     arrange(d, 0);
     return IL_OK;
 }
 
-il_status il_data_open(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
-                       int vocab_size, const il_data_options *options, il_data **data, il_error *error) {
+/* What both ways of opening begin with. */
+static il_status begin(il_engine *engine, int vocab_size, const il_data_options *options, il_data **data,
+                       il_error *error) {
     *data = NULL;
     if (options->length == 0 || options->sequences == 0)
         return il_fail(error, IL_ERR_ARG, "length %zu and sequences %zu must be at least 1", options->length,
@@ -149,6 +161,14 @@ il_status il_data_open(il_engine *engine, const char *const *files, size_t n_fil
     d->options = *options;
     d->options.cache_dir = NULL; /* the caller's, needed no longer than this call */
     d->options.documents = (il_documents_options){0};
+    *data = d;
+    return IL_OK;
+}
+
+il_status il_data_open(il_engine *engine, const char *const *files, size_t n_files, const il_tokenizer *tokenizer,
+                       int vocab_size, const il_data_options *options, il_data **data, il_error *error) {
+    IL_TRY(begin(engine, vocab_size, options, data, error));
+    il_data *d = *data;
     int bos = options->bos_token;
     if (bos < 0 && tokenizer) {
         il_tokenizer_info info;
@@ -160,9 +180,36 @@ il_status il_data_open(il_engine *engine, const char *const *files, size_t n_fil
     if (status == IL_OK) status = plan(d, bos, error);
     if (status != IL_OK) {
         il_data_close(d);
-        return status;
+        *data = NULL;
     }
-    *data = d;
+    return status;
+}
+
+il_status il_data_open_given(il_engine *engine, int vocab_size, const il_data_options *options, il_data **data,
+                             il_error *error) {
+    *data = NULL;
+    if (options->length > 1 << 20 || options->sequences > 1 << 20)
+        return il_fail(error, IL_ERR_ARG, "length %zu and sequences %zu: 1,048,576 are the most", options->length,
+                       options->sequences);
+    IL_TRY(begin(engine, vocab_size, options, data, error));
+    (*data)->given = 1;
+    (*data)->vocab_size = vocab_size;
+    if (open_batch(*data)) return IL_OK;
+    il_data_close(*data);
+    *data = NULL;
+    return no_memory(options, error);
+}
+
+il_status il_data_give(il_data *d, const int32_t *tokens, const unsigned char *fresh, il_error *error) {
+    size_t sequences = d->options.sequences, n = sequences * (d->options.length + 1);
+    if (!d->given) return il_fail(error, IL_ERR_ARG, "these data are read from files: no batch can be given");
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= d->vocab_size)
+            return il_fail(error, IL_ERR_ARG, "token %zu of the batch is %d: ids go from 0 to %d", i, tokens[i],
+                           d->vocab_size - 1);
+    memcpy(d->tokens, tokens, n * sizeof *tokens);
+    for (size_t i = 0; i < sequences; i++) d->fresh[i] = !d->options.stateful || !fresh || fresh[i];
+    d->given = 2;
     return IL_OK;
 }
 
@@ -180,9 +227,18 @@ void il_data_close(il_data *d) {
 
 /* ---- reading ---- */
 
+static il_status next_given(il_data *d, il_batch *batch, il_error *error) {
+    if (d->given < 2) return il_fail(error, IL_ERR_END, "no batch was given (il_data_give)");
+    d->given = 1;
+    d->batch++;
+    *batch = (il_batch){d->tokens, d->fresh, d->options.sequences, d->options.length};
+    return IL_OK;
+}
+
 il_status il_data_next(il_data *d, il_batch *batch, il_error *error) {
     size_t length = d->options.length, lanes = d->options.sequences;
     *batch = (il_batch){0};
+    if (d->given) return next_given(d, batch, error);
     if (d->batch == d->batches)
         return il_fail(error, IL_ERR_END, "the data ends after %" PRIu64 " batches", d->batches);
     for (size_t lane = 0; lane < lanes; lane++) {
@@ -203,6 +259,11 @@ il_status il_data_next(il_data *d, il_batch *batch, il_error *error) {
 void il_data_tell(const il_data *d, il_cursor *cursor) { *cursor = (il_cursor){d->epoch, d->batch}; }
 
 il_status il_data_seek(il_data *d, const il_cursor *cursor, il_error *error) {
+    if (d->given) {
+        d->epoch = cursor->epoch;
+        d->batch = cursor->batch;
+        return IL_OK;
+    }
     uint64_t last = d->options.loop ? d->batches - 1 : d->batches;
     if (cursor->batch > last)
         return il_fail(error, IL_ERR_ARG, "batch %" PRIu64 " of an epoch of %" PRIu64 " batches", cursor->batch,

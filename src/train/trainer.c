@@ -159,6 +159,7 @@ il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batch
     const il_data_options *d = il_data_get_options(data);
     uint64_t batches = il_data_batches_per_epoch(data);
     if (max_batches && max_batches < batches) batches = max_batches;
+    if (!batches) return il_fail(error, IL_ERR_ARG, "batches that are given one by one cannot be evaluated on");
     il_cursor start = {0};
     IL_TRY(il_data_seek(data, &start, error));
     il_gradient g;
