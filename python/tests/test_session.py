@@ -24,7 +24,7 @@ def tokens_of(model: Model, n: int) -> Any:
 
 def test_what_a_feed_gives(reader: Model) -> None:
     tokens = reader.tokenizer.encode(STORY)[:600]  # more than a chunk
-    fed = Session(reader).feed(tokens, logits=True, slow_losses=True)
+    fed = Session(reader).feed(tokens, logits=True, slow_losses=True, hidden=True)
     assert fed.tokens is tokens
     assert fed.logits.shape == (600, reader.vocab_size) and fed.logits.dtype == np.float32
     assert np.isnan(fed.losses[0]) and (fed.losses[1:] > 0).all()
@@ -38,6 +38,12 @@ def test_what_a_feed_gives(reader: Model) -> None:
     assert np.float32(reader.log_sum_exp(row) - row[tokens[11]]) == fed.losses[11]
     assert (fed.slow_losses[300:] != fed.losses[300:]).any()  # its fast head has learned
     assert fed.bits == pytest.approx(np.nansum(fed.losses, dtype=np.float64) / np.log(2))
+    assert fed.hidden.shape == (600, reader.width)
+    plain = Session(reader.convert("f32", fast_head_size=0)).feed(tokens, logits=True, hidden=True)
+    head = reader.convert("f32").tensors["model.embed_tokens.weight"]
+    assert np.allclose(plain.hidden[590:] @ head.T, plain.logits[590:], atol=1e-3)
+    short = Session(reader).feed(tokens[:20], hidden=True).hidden
+    assert (short == fed.hidden[:20]).all()
     out = np.empty(reader.vocab_size, np.float32)
     assert session.logits(out) is out and (out == last).all()
 
@@ -63,10 +69,11 @@ def test_many_at_once(tiny: Model) -> None:
     lengths = [700, 0, 3, 512, 1, 40, 900]
     texts = [tokens_of(tiny, n) for n in lengths]
     alone = [Session(tiny) for _ in texts]
-    expected = [session.feed(text, logits=True) for session, text in zip(alone, texts)]
+    expected = [session.feed(text, logits=True, hidden=True) for session, text in zip(alone, texts)]
     together = [Session(tiny) for _ in texts]
-    for a, b, one, other in zip(expected, feed_many(together, texts, logits=True), alone, together):
+    for a, b, one, other in zip(expected, feed_many(together, texts, logits=True, hidden=True), alone, together):
         assert np.array_equal(a.losses, b.losses, equal_nan=True) and (a.logits == b.logits).all()
+        assert (a.hidden == b.hidden).all()
         assert one.fingerprint == other.fingerprint
     with pytest.raises(innerloop.ArgumentError, match="twice"):
         feed_many([alone[0], alone[0]], [[1], [2]])

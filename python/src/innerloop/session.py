@@ -36,14 +36,15 @@ RECENT = 64  # How many tokens repeat_penalty looks at, as in the command.
 class Fed:
     """What came of tokens [n] that were fed."""
 
-    __slots__ = ("tokens", "_losses", "_logits", "_slow_losses")
+    __slots__ = ("tokens", "_losses", "_logits", "_slow_losses", "_hidden")
 
-    def __init__(self, tokens: Tokens, losses: Any, logits: Any, slow_losses: Any) -> None:
+    def __init__(self, tokens: Tokens, losses: Any, logits: Any, slow_losses: Any, hidden: Any) -> None:
         self.tokens = tokens
         """[n] the tokens."""
         self._losses = losses
         self._logits = logits
         self._slow_losses = slow_losses
+        self._hidden = hidden
 
     @property
     def losses(self) -> Floats:
@@ -59,6 +60,11 @@ class Fed:
     def slow_losses(self) -> Floats:
         """[n] the losses without what the fast head has learned in this session; the same where there is none."""
         return _asked(self._slow_losses, "slow_losses")
+
+    @property
+    def hidden(self) -> Floats:
+        """[n, D] the final hidden vectors, after the last norm: row i stands for the text up to token i."""
+        return _asked(self._hidden, "hidden")
 
     @property
     def bits(self) -> float:
@@ -147,7 +153,15 @@ class Session:
 
     # ---- reading ----
 
-    def feed(self, tokens: TokensLike, *, losses: bool = True, logits: bool = False, slow_losses: bool = False) -> Fed:
+    def feed(
+        self,
+        tokens: TokensLike,
+        *,
+        losses: bool = True,
+        logits: bool = False,
+        hidden: bool = False,
+        slow_losses: bool = False,
+    ) -> Fed:
         """Reads tokens [n] and learns them. An array of int32 is read where it lies. On an error the session is valid
         where `position` says.
 
@@ -158,7 +172,7 @@ class Session:
         """
         tokens = as_tokens(tokens)
         n = len(tokens)
-        fed = _room(tokens, self._vocab_size, losses, logits, slow_losses)
+        fed = _room(tokens, self.model, losses, logits, slow_losses, hidden)
         if not self._lock.acquire(False):
             raise RuntimeError("session in use: another thread, or a callback of this one, is at work with it")
         try:
@@ -174,6 +188,7 @@ class Session:
             feed.nll = ffi.from_buffer("float[]", fed._losses) if losses else ffi.NULL
             feed.logits = ffi.from_buffer("float[]", fed._logits) if logits else ffi.NULL
             feed.slow_nll = ffi.from_buffer("float[]", fed._slow_losses) if slow_losses else ffi.NULL
+            feed.hidden = ffi.from_buffer("float[]", fed._hidden) if hidden else ffi.NULL
             if lib.il_feed_many(feed, 1, self._error):
                 raise exception(self._error)
             return fed
@@ -520,6 +535,7 @@ def feed_many(
     *,
     losses: bool = True,
     logits: bool = False,
+    hidden: bool = False,
     slow_losses: bool = False,
 ) -> list[Fed]:
     """Feeds tokens[i] to sessions[i], all of one model, with one pass over the weights for all. The bits of each do not
@@ -537,7 +553,7 @@ def feed_many(
         raise ArgumentError("a session stands twice in one batch")
     if any(session.model._identity != sessions[0].model._identity for session in sessions):
         raise ArgumentError("the sessions are of different models")
-    feds = [_room(as_tokens(t), s._vocab_size, losses, logits, slow_losses) for s, t in zip(sessions, tokens)]
+    feds = [_room(as_tokens(t), s.model, losses, logits, slow_losses, hidden) for s, t in zip(sessions, tokens)]
     with ExitStack() as stack:
         for session in sessions:
             stack.enter_context(session._held())
@@ -545,13 +561,14 @@ def feed_many(
     return feds
 
 
-def _room(tokens: Tokens, vocab_size: int, losses: bool, logits: bool, slow_losses: bool) -> Fed:
+def _room(tokens: Tokens, model: Model, losses: bool, logits: bool, slow_losses: bool, hidden: bool) -> Fed:
     n = len(tokens)
     return Fed(
         tokens,
         np.empty(n, np.float32) if losses else None,
-        np.empty((n, vocab_size), np.float32) if logits else None,
+        np.empty((n, model.vocab_size), np.float32) if logits else None,
         np.empty(n, np.float32) if slow_losses else None,
+        np.empty((n, model.width), np.float32) if hidden else None,
     )
 
 
@@ -578,6 +595,7 @@ def _feed_long(sessions: Sequence[Session], feds: Sequence[Fed]) -> None:
                 ("float[]", fed._losses),
                 ("float[]", fed._logits),
                 ("float[]", fed._slow_losses),
+                ("float[]", fed._hidden),
             ]
         ]
         for fed in feds
@@ -591,7 +609,7 @@ def _feed_long(sessions: Sequence[Session], feds: Sequence[Fed]) -> None:
             begun += 1
         for i in range(begun, n):
             take = min(room, len(feds[i].tokens) - at[i])
-            tokens, losses, logits, slow = rows[i]
+            tokens, losses, logits, slow, hidden = rows[i]
             feeds[used] = {
                 "session": sessions[i]._pointer,
                 "tokens": tokens + at[i],
@@ -599,6 +617,7 @@ def _feed_long(sessions: Sequence[Session], feds: Sequence[Fed]) -> None:
                 "nll": losses + at[i] if losses else losses,
                 "logits": logits + at[i] * sessions[i]._vocab_size if logits else logits,
                 "slow_nll": slow + at[i] if slow else slow,
+                "hidden": hidden + at[i] * sessions[i].model.width if hidden else hidden,
             }
             at[i] += take
             room -= take
