@@ -144,8 +144,9 @@ IL_API void il_engine_run(il_engine *engine, int items, void (*run)(void *user, 
 typedef struct il_model il_model;
 typedef struct il_config il_config; /* shape and arithmetic of a model; its fields are below, under config */
 
-/* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards, or the
- * only .safetensors file; fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors
+/* Reads a model directory: config.json and model.safetensors, or model.safetensors.index.json with its shards, or
+ * pytorch_model.bin, or pytorch_model.bin.index.json with its own (docs/checkpoints.md), or the only .safetensors file;
+ * fp32, bf16 and fp16 tensors. Missing, unknown, misshapen and non-finite tensors are errors
  * that name the tensor. Where config.json says bfloat16 and all linear layers are, they are held as bf16, in half the
  * memory; otherwise all is widened to fp32. What a model that sees has beside its text is not read, and the log says
  * so. Or dir is a GGUF file (docs/models.md), whose quantized numbers are widened to the fp32 that they stand for; or

@@ -264,7 +264,10 @@ static void backbone_of_config_and_weights_differ(void **state) {
     support_write_items(p.dir, WEIGHTS, p.items, p.n);
     p.config.share_qk = p.config.use_gate = p.config.pre_conv = 0;
     support_write_config(p.dir, &p.config);
-    expect_refused(&p, IL_ERR_MISMATCH, WEIGHTS, "model.layers.0.conv.conv.bias");
+    expect_refused(&p, IL_ERR_MISMATCH, WEIGHTS, "share_qk is false, or left out of config.json, but");
+    p.config.share_qk = p.config.use_gate = 1;
+    support_write_config(p.dir, &p.config);
+    expect_refused(&p, IL_ERR_MISMATCH, WEIGHTS, "pre_conv is false");
     p.config = p.model->config;
     p.config.mixer = IL_MIXER_TTT_MLP;
     support_write_config(p.dir, &p.config);

@@ -36,6 +36,13 @@ static il_status find_family(const char *path, const json_t *value, const il_fam
     if (!text) return il_fail(error, IL_ERR_FORMAT, IL_WHERE "must be a string", IL_WHERE_ARGS(path, MODEL_TYPE));
     *family = il_family_find(text);
     if (*family) return IL_OK;
+    if (strcmp(text, "ttt_linear") == 0 || strcmp(text, "ttt_mlp") == 0)
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       IL_WHERE
+                       "\"%s\" is RetentionLabs' fork of transformers, whose inner loop is another one: its "
+                       "learning rates come from keys, not from inputs, and it commits otherwise; what is read "
+                       "is \"ttt\", the official code's",
+                       IL_WHERE_ARGS(path, MODEL_TYPE), text);
     for (int i = 0; i < il_family_count && n < sizeof known; i++)
         n += (size_t)snprintf(known + n, sizeof known - n, "%s%s", i ? ", " : "", il_families[i].model_type);
     return il_fail(error, IL_ERR_UNSUPPORTED, IL_WHERE "\"%.40s\" is not supported (%s, %s)",
