@@ -53,7 +53,9 @@ il_status cli_bundled_models_find(const char *word, cli_bundled_models *models, 
     }
     if (word && !models->n) add(models, word, cli_format("%s", word));
     il_status status = IL_OK;
-    if (from_environment && !cli_path_exists(models->dirs[0], "config.json") && !cli_path_is_gguf(models->dirs[0]))
+    const char *first = models->n ? models->dirs[0] : NULL;
+    if (from_environment && !cli_path_exists(first, "config.json") && !cli_path_is_gguf(first) &&
+        !cli_path_is_jax(first))
         status = cli_fail(error, IL_ERR_IO, "INNERLOOP_MODEL: no model (config.json) in %s", word);
     else if (!models->n)
         status = cli_fail(error, IL_ERR_IO,

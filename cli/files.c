@@ -78,14 +78,26 @@ int cli_path_exists(const char *dir, const char *name) {
     return exists;
 }
 
-int cli_path_is_gguf(const char *path) {
-    char begins[4] = "";
+/* The first bytes of a file; 0 where it has fewer, or is none. */
+static int first_bytes(const char *path, char *begins, size_t bytes) {
     struct stat info;
     FILE *stream = !stat(path, &info) && S_ISREG(info.st_mode) ? fopen(path, "rb") : NULL;
     if (!stream) return 0;
-    size_t n = fread(begins, 1, sizeof begins, stream);
+    size_t n = fread(begins, 1, bytes, stream);
     fclose(stream);
-    return n == sizeof begins && !memcmp(begins, "GGUF", sizeof begins);
+    return n == bytes;
+}
+
+int cli_path_is_gguf(const char *path) {
+    char begins[4];
+    return first_bytes(path, begins, sizeof begins) && !memcmp(begins, "GGUF", sizeof begins);
+}
+
+/* A pair of msgpack, of which the first is a list that begins with a short text. */
+int cli_path_is_jax(const char *path) {
+    char begins[3];
+    return first_bytes(path, begins, sizeof begins) && begins[0] == '\x92' && (begins[1] & 0xf0) == 0x90 &&
+           (begins[2] & 0xe0) == 0xa0;
 }
 
 uint64_t cli_path_bytes(const char *path) {

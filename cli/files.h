@@ -13,7 +13,9 @@ il_status cli_path_read(const char *path, char **text, size_t *bytes, il_error *
 /* The same of a regular file of at most bytes_max: a pipe is refused, not waited for. */
 il_status cli_file_read(const char *path, size_t bytes_max, char **text, size_t *bytes, il_error *error);
 int cli_path_exists(const char *dir, const char *name); /* name may be NULL */
-int cli_path_is_gguf(const char *path);                 /* by how the file begins */
+/* By how the file begins: GGUF; a checkpoint of the official JAX code. */
+int cli_path_is_gguf(const char *path);
+int cli_path_is_jax(const char *path);
 
 uint64_t cli_path_bytes(const char *path); /* 0 when there is none */
 

@@ -838,6 +838,12 @@ IL_API il_status il_config_preset(const char *preset, const char *mixer, const c
                                   il_error *error);
 /* Reads DIR/config.json, or what a GGUF file says in its place. */
 IL_API il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error);
+/* The same with what options change: the config of the model that il_model_load_as would make, but for its weights. */
+IL_API il_status il_config_load_as(il_engine *engine, const char *dir, const il_load_options *options,
+                                   il_config *config, il_error *error);
+/* IL_ERR_UNSUPPORTED, naming what, where a model has something that other software than this does not know: official
+ * ttt.py, and transformers for Llama, Qwen2, Qwen3 and Qwen3.5. */
+IL_API il_status il_config_check_portable(const il_config *config, il_error *error);
 /* Sets one field by its config.json key ("num_hidden_layers", "4"). The whole is checked by il_config_check.
  * "layer_types" also takes names with commas, "3*" before one that is repeated ("3*ttt_linear,full_attention"), and
  * sliding_window behind a colon ("sliding_attention:512"); fewer layers than the model has are repeated if they divide
@@ -859,6 +865,18 @@ IL_API uint64_t il_config_fast_weights(const il_config *config);
  * config->weights is not fp32, which alone can be trained. Release with il_model_unref. */
 IL_API il_status il_model_init(il_engine *engine, const il_config *config, uint64_t seed, il_model **model,
                                il_error *error);
+
+/* The files that il_model_save_with would write, byte for byte, of the model that il_model_load_as would make, tensor
+ * by tensor: memory for a few million numbers suffices, whatever the model's size. tokenizer NULL: none is written.
+ * `to` may be `from`. */
+typedef struct il_rewritten {
+    il_config config;
+    uint64_t parameters;
+    char fingerprint[33];
+} il_rewritten;
+IL_API il_status il_model_rewrite(il_engine *engine, const char *from, const il_load_options *options,
+                                  const il_tokenizer *tokenizer, const char *to, il_rewritten *rewritten,
+                                  il_error *error);
 
 /* ---- outputs: files that appear whole or not at all ---- */
 

@@ -256,6 +256,21 @@ il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_
     return IL_OK;
 }
 
+il_status il_writer_change(il_writer *writer, uint64_t at, const void *data, size_t bytes, il_error *error) {
+    IL_TRY(flush(writer, error));
+    while (bytes) {
+        if (il_file_allowed("write", writer->path))
+            return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", writer->path);
+        ssize_t done = pwrite(writer->fd, data, bytes, (off_t)at);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", writer->path);
+        data = (const char *)data + done;
+        at += (uint64_t)done;
+        bytes -= (size_t)done;
+    }
+    return IL_OK;
+}
+
 il_status il_writer_finish(il_writer *writer, il_error *error) {
     IL_TRY(flush(writer, error));
     if (writer->temporary && (il_file_allowed("fsync", writer->path) || fsync(writer->fd) != 0))

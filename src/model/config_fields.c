@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/error.h"
 #include "model/config.h"
 #include "model/mixer_names.h"
 
@@ -180,4 +181,20 @@ int il_config_attends(const il_config *config) {
         if (!il_mixer_is_ttt(mixer) && mixer != IL_MIXER_GATED_DELTA) return 1;
     }
     return 0;
+}
+
+il_status il_config_check_portable(const il_config *c, il_error *error) {
+    const il_family *family = il_family_of(c);
+    int official = c->mixer == IL_MIXER_TTT_LINEAR || c->mixer == IL_MIXER_TTT_MLP;
+    IL_TRY(il_config_check(c, error));
+    if (c->fast_head_size)
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       "a fast head is known to no other software: fast_head_size must be 0");
+    if (c->weights == IL_WEIGHTS_INT8 || c->weights == IL_WEIGHTS_INT4)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "weights of type %s are known to no other software",
+                       il_weight_type_name(c->weights));
+    if (family->is_own && (!official || il_config_is_hybrid(c)))
+        return il_fail(error, IL_ERR_UNSUPPORTED, "a model with layers of %s%s is known to no other software",
+                       il_mixer_name(c->mixer), il_config_is_hybrid(c) ? " and others" : "");
+    return IL_OK;
 }

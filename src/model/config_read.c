@@ -419,7 +419,7 @@ il_status il_config_parse(const char *path, const char *text, size_t bytes, il_c
 il_status il_config_load(il_engine *engine, const char *dir, il_config *config, il_error *error) {
     il_map map;
     if (il_gguf_is(dir)) return il_gguf_config_load(&engine->memory, dir, config, error);
-    if (il_flax_is(dir)) return il_jax_config_load(&engine->memory, dir, config, error);
+    if (il_flax_is(dir)) return il_config_load_as(engine, dir, NULL, config, error);
     if (il_path_is_file(dir))
         return il_fail(error, IL_ERR_FORMAT, "%s: neither a model's directory nor a GGUF file nor a JAX checkpoint",
                        dir);

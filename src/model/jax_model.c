@@ -192,13 +192,11 @@ il_status il_jax_config(const il_flax *flax, const il_load_options *set, il_conf
     return IL_OK;
 }
 
-/* A checkpoint of self-attention has no config without its heads. */
-il_status il_jax_config_load(const il_allocator *memory, const char *path, il_config *config, il_error *error) {
+il_status il_jax_config_load(const il_allocator *memory, const char *path, const il_load_options *set,
+                             il_config *config, il_error *error) {
     il_flax flax;
-    il_load_options usual;
-    il_load_options_default(&usual);
     IL_TRY(il_flax_open(memory, path, &flax, error));
-    il_status status = il_jax_config(&flax, &usual, config, error);
+    il_status status = il_jax_config(&flax, set, config, error);
     il_flax_close(&flax);
     return status;
 }

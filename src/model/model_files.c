@@ -1,13 +1,9 @@
-/* model_files.c: writes model directories in the Hugging Face layout, and makes the fingerprint of a model. Refuses
- * tensors that are not finite, by name. */
+/* model_files.c: writes model directories in the Hugging Face layout. Refuses tensors that are not finite, by name. */
 #include <stdio.h>
 #include <string.h>
-#define XXH_STATIC_LINKING_ONLY /* the hash state lives on the stack */
-#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/folder.h"
-#include "base/hex.h"
 #include "model/build.h"
 #include "model/config_fields.h"
 #include "model/config_write.h"
@@ -73,20 +69,40 @@ static il_status check_finite(const il_model *model, const char *path, il_error 
     return IL_OK;
 }
 
+/* In memory for all tensors and their names. */
+static il_status make_header(const il_model *model, const char *path, const char *fingerprint, il_st_item *items,
+                             char (*names)[IL_SOURCE_NAME_BYTES], unsigned char **header, size_t *bytes,
+                             il_error *error) {
+    il_st_pair metadata[] = {{"format", "pt"}, {"fingerprint", fingerprint}}; /* transformers wants the first */
+    size_t n = 0;
+    for (size_t i = 0; i < model->table.n; i++) n += describe(&model->table.entries[i], items + n, names[i]);
+    return il_st_header(&model->engine->memory, path, items, n, metadata, 2, header, bytes, error);
+}
+
+il_status il_model_header(const il_model *model, const char *path, const char *fingerprint, unsigned char **header,
+                          size_t *bytes, il_error *error) {
+    const il_allocator *memory = &model->engine->memory;
+    il_st_item *items = il_alloc(memory, 2 * model->table.n, sizeof *items);
+    char(*names)[IL_SOURCE_NAME_BYTES] = il_alloc(memory, model->table.n, sizeof *names);
+    *header = NULL;
+    il_status status = items && names ? make_header(model, path, fingerprint, items, names, header, bytes, error)
+                                      : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
+    il_free(memory, names);
+    il_free(memory, items);
+    return status;
+}
+
 /* Header, then the tensors in the table's order. */
-static il_status write_weights(const il_model *model, const char *path, il_st_item *items,
-                               char (*names)[IL_SOURCE_NAME_BYTES], il_error *error) {
+static il_status write_weights(const il_model *model, const char *path, il_error *error) {
     const il_allocator *memory = &model->engine->memory;
     const il_table *table = &model->table;
     il_writer writer = {.fd = -1, .allocator = memory};
     unsigned char *header;
-    size_t bytes, n = 0;
+    size_t bytes;
     char fingerprint[33];
     IL_TRY(check_finite(model, path, error));
-    for (size_t i = 0; i < table->n; i++) n += describe(&table->entries[i], items + n, names[i]);
     il_model_fingerprint(model, fingerprint);
-    il_st_pair metadata[] = {{"format", "pt"}, {"fingerprint", fingerprint}}; /* transformers wants the first */
-    IL_TRY(il_st_header(memory, path, items, n, metadata, 2, &header, &bytes, error));
+    IL_TRY(il_model_header(model, path, fingerprint, &header, &bytes, error));
     il_status status = il_writer_open(memory, path, &writer, error);
     if (status == IL_OK) status = il_writer_write(&writer, header, bytes, error);
     for (size_t i = 0; i < table->n && status == IL_OK; i++) {
@@ -104,15 +120,10 @@ static il_status write_weights(const il_model *model, const char *path, il_st_it
 }
 
 static il_status save_weights(const il_model *model, const char *dir, il_error *error) {
-    const il_allocator *memory = &model->engine->memory;
-    char *path = il_path_join(memory, dir, WEIGHTS);
-    il_st_item *items = il_alloc(memory, 2 * model->table.n, sizeof *items);
-    char(*names)[IL_SOURCE_NAME_BYTES] = il_alloc(memory, model->table.n, sizeof *names);
-    il_status status = path && items && names ? write_weights(model, path, items, names, error)
-                                              : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
-    il_free(memory, names);
-    il_free(memory, items);
-    il_free(memory, path);
+    char *path = il_path_join(&model->engine->memory, dir, WEIGHTS);
+    il_status status =
+        path ? write_weights(model, path, error) : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", dir);
+    il_free(&model->engine->memory, path);
     return status;
 }
 
@@ -121,20 +132,24 @@ static void token_line(const char *key, int token, char text[64]) {
     if (token >= 0) snprintf(text, 64, ",\n  \"%s\": %d", key, token);
 }
 
-/* The weights come first: they are what a full disk refuses. */
-il_status il_model_write(const il_model *model, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
-    const il_allocator *memory = &model->engine->memory;
+il_status il_model_write_rest(const il_allocator *memory, const il_config *c, const il_tokenizer *tokenizer,
+                              const char *dir, il_error *error) {
     char bos[64], eos[64], generation[256], *config;
-    IL_TRY(il_config_text(memory, &model->config, &config, error));
-    token_line("bos_token_id", model->config.bos_token, bos);
-    token_line("eos_token_id", model->config.eos_token, eos);
+    IL_TRY(il_config_text(memory, c, &config, error));
+    token_line("bos_token_id", c->bos_token, bos);
+    token_line("eos_token_id", c->eos_token, eos);
     snprintf(generation, sizeof generation, "{\n  \"_from_model_config\": true%s%s\n}\n", bos, eos);
-    il_status status = save_weights(model, dir, error);
-    if (status == IL_OK) status = save_text(memory, dir, GENERATION, generation, error);
+    il_status status = save_text(memory, dir, GENERATION, generation, error);
     if (status == IL_OK && tokenizer) status = il_tokenizer_save(tokenizer, dir, error);
     if (status == IL_OK) status = save_text(memory, dir, CONFIG, config, error);
     il_free(memory, config);
     return status;
+}
+
+/* The weights come first: they are what a full disk refuses. */
+il_status il_model_write(const il_model *model, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
+    IL_TRY(save_weights(model, dir, error));
+    return il_model_write_rest(&model->engine->memory, &model->config, tokenizer, dir, error);
 }
 
 void il_lock_report(const il_engine *engine, const il_lock *lock, const char *dir) {
@@ -145,118 +160,34 @@ void il_lock_report(const il_engine *engine, const il_lock *lock, const char *di
            dir, strerror_r(lock->unsupported, why, sizeof why));
 }
 
-il_status il_model_save_with(const il_model *model, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
+il_status il_model_folder_write(il_engine *engine, const char *dir, int with_tokenizer, il_folder_fill *fill,
+                                void *user, il_error *error) {
     static const char *const with[] = {IL_MODEL_FILES, NULL};
     static const char *const without[] = {WEIGHTS, GENERATION, CONFIG, NULL};
     il_folder folder;
-    il_status status = il_folder_open(&model->engine->memory, dir, tokenizer ? with : without, 1, &folder, error);
-    il_lock_report(model->engine, &folder.lock, dir);
-    if (status == IL_OK) status = il_model_write(model, tokenizer, folder.temporary, error);
+    il_status status = il_folder_open(&engine->memory, dir, with_tokenizer ? with : without, 1, &folder, error);
+    il_lock_report(engine, &folder.lock, dir);
+    if (status == IL_OK) status = fill(user, folder.temporary, error);
     if (status == IL_OK) status = il_folder_finish(&folder, error);
     if (status != IL_OK) il_folder_abandon(&folder);
     return status;
 }
 
+typedef struct saving {
+    const il_model *model;
+    const il_tokenizer *tokenizer;
+} saving;
+
+static il_status save(void *user, const char *dir, il_error *error) {
+    const saving *s = user;
+    return il_model_write(s->model, s->tokenizer, dir, error);
+}
+
+il_status il_model_save_with(const il_model *model, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
+    saving s = {model, tokenizer};
+    return il_model_folder_write(model->engine, dir, tokenizer != NULL, save, &s, error);
+}
+
 il_status il_model_save(const il_model *model, const char *dir, il_error *error) {
     return il_model_save_with(model, NULL, dir, error);
-}
-
-/* ---- fingerprint ---- */
-
-static void hash_number(XXH3_state_t *state, uint64_t x) { XXH3_128bits_update(state, &x, sizeof x); }
-
-static void hash_real(XXH3_state_t *state, double x) { XXH3_128bits_update(state, &x, sizeof x); }
-
-static void hash_text(XXH3_state_t *state, const char *text) { XXH3_128bits_update(state, text, strlen(text) + 1); }
-
-/* A matrix of bf16 counts as the numbers it stands for: it computes what they compute. Quantized it is another model
- * than its numbers in fp32, because its inputs are quantized too: scales tell which. */
-static void hash_lp(XXH3_state_t *state, const il_lp_matrix *matrix) {
-    float x[IL_LP_GROUP];
-    if (matrix->type != IL_WEIGHTS_BF16) hash_text(state, il_weight_type_name(matrix->type));
-    for (size_t row = 0; row < (size_t)matrix->out; row++)
-        for (int from = 0; from < matrix->in; from += IL_LP_GROUP) {
-            int n = matrix->in - from < IL_LP_GROUP ? matrix->in - from : IL_LP_GROUP;
-            il_lp_get_group(matrix, row, from, n, x);
-            XXH3_128bits_update(state, x, (size_t)n * sizeof *x);
-            if (matrix->type == IL_WEIGHTS_BF16) continue;
-            float scale = il_lp_scale(matrix, row, from);
-            XXH3_128bits_update(state, &scale, sizeof scale);
-        }
-}
-
-/* Appended where it is not as in Llama's first models; heads, norms and biases show in the tensors. */
-static void hash_attention(XXH3_state_t *state, const il_config *c) {
-    int rotary = il_config_rotary_width(c);
-    if (il_config_layers_of(c, IL_MIXER_SLIDING_ATTENTION)) hash_number(state, (uint64_t)c->sliding_window);
-    if (c->norm_offset) hash_text(state, "norm_offset");
-    if (!il_config_attends(c)) return;
-    if (rotary == il_config_head_width(c) && !c->attention_gate && c->rope_scaling == IL_ROPE_PLAIN) return;
-    hash_text(state, "attention");
-    hash_number(state, (uint64_t)rotary);
-    hash_number(state, (uint64_t)c->attention_gate);
-    hash_number(state, (uint64_t)c->rope_scaling);
-    if (c->rope_scaling != IL_ROPE_PLAIN) hash_real(state, c->rope_factor);
-    if (c->rope_scaling != IL_ROPE_LLAMA3) return;
-    hash_real(state, c->rope_low_frequency);
-    hash_real(state, c->rope_high_frequency);
-    hash_number(state, (uint64_t)c->rope_positions);
-}
-
-/* What the model computes, nothing else: token ids that only steer losses and sampling are left out.
- * Little-endian. The order is part of every state file: append, never change. */
-static void hash_model(XXH3_state_t *state, const il_model *model) {
-    const il_config *c = &model->config;
-    hash_text(state, il_mixer_name(c->mixer));
-    const int sizes[] = {c->vocab_size, c->width, c->ffn_width, c->layers, c->heads, !!c->tie_word_embeddings};
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) hash_number(state, (uint64_t)sizes[i]);
-    hash_real(state, c->rope_theta);
-    hash_real(state, c->rms_norm_eps);
-    if (il_mixer_is_ttt(c->mixer)) {
-        const int inner[] = {c->mini_batch, c->conv_kernel, !!c->share_qk, !!c->use_gate, !!c->pre_conv};
-        for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) hash_number(state, (uint64_t)inner[i]);
-        hash_real(state, c->ttt_base_lr);
-    }
-    if (il_config_layers_of(c, IL_MIXER_GATED_DELTA)) {
-        const int delta[] = {c->mini_batch,      c->delta_key_heads,   c->delta_value_heads,
-                             c->delta_key_width, c->delta_value_width, c->delta_taps};
-        for (size_t i = 0; i < sizeof delta / sizeof delta[0]; i++) hash_number(state, (uint64_t)delta[i]);
-    }
-    if (c->fast_head_size) { /* appended, so that models without one keep their fingerprints */
-        hash_text(state, "fast_head");
-        hash_number(state, (uint64_t)c->fast_head_size);
-        hash_real(state, c->fast_head_lr);
-        if (!il_model_is_recurrent(model)) hash_number(state, (uint64_t)c->mini_batch);
-        if (c->fast_head_tokens) hash_number(state, (uint64_t)c->fast_head_tokens);
-    }
-    for (int i = 0; il_config_is_hybrid(c) && i < c->layers; i++) /* appended, too */
-        hash_text(state, il_mixer_name(il_config_mixer(c, i)));
-    hash_attention(state, c);
-    for (size_t i = 0; i < model->table.n; i++) {
-        const il_table_entry *entry = &model->table.entries[i];
-        hash_text(state, entry->name);
-        hash_number(state, (uint64_t)entry->rank);
-        for (int k = 0; k < entry->rank; k++) hash_number(state, entry->shape[k]);
-        il_lp_matrix matrix = il_model_lp(model, entry);
-        if (entry->type == IL_WEIGHTS_F32)
-            XXH3_128bits_update(state, model->weights + entry->offset, entry->count * sizeof(float));
-        else
-            hash_lp(state, &matrix);
-    }
-}
-
-void il_model_fingerprint(const il_model *model, char hex[33]) {
-    il_model *cache = (il_model *)(uintptr_t)model; /* only the cached text changes */
-    pthread_mutex_lock(&cache->fingerprint_lock);
-    if (cache->fingerprint_version != model->version) {
-        XXH3_state_t state;
-        XXH3_INITSTATE(&state);
-        XXH3_128bits_reset(&state);
-        hash_model(&state, model);
-        XXH128_hash_t hash = XXH3_128bits_digest(&state);
-        il_hex128(hash.high64, hash.low64, cache->fingerprint);
-        cache->fingerprint_version = model->version;
-    }
-    memcpy(hex, cache->fingerprint, sizeof cache->fingerprint);
-    pthread_mutex_unlock(&cache->fingerprint_lock);
 }

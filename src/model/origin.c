@@ -26,6 +26,20 @@ il_status il_origin_configure(const il_load_options *options, il_config *config,
     return IL_OK;
 }
 
+/* The file that is a JAX checkpoint needs to be told more than others. */
+il_status il_config_load_as(il_engine *engine, const char *dir, const il_load_options *options, il_config *config,
+                            il_error *error) {
+    il_config kept;
+    il_load_options usual;
+    il_load_options_default(&usual);
+    if (!options) options = &usual;
+    if (il_flax_is(dir)) return il_jax_config_load(&engine->memory, dir, options, config, error);
+    IL_TRY(il_config_load(engine, dir, &kept, error));
+    IL_TRY(il_origin_configure(options, &kept, error));
+    *config = kept;
+    return IL_OK;
+}
+
 il_status il_origin_open(il_engine *engine, const char *dir, const il_load_options *options, il_origin *origin,
                          il_error *error) {
     il_load_options usual;

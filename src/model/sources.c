@@ -211,26 +211,38 @@ static int holds_row(const filling *f, const il_lp_matrix *matrix, size_t row, f
     return good;
 }
 
-/* One row of a matrix that is not held as fp32. */
-static int fill_row(const filling *f, size_t tensor, const il_lp_matrix *matrix, size_t row, float *x) {
+/* One row of a matrix that is not held as fp32, which is row `at` of `matrix`. */
+static int fill_row(const filling *f, size_t tensor, size_t row, const il_lp_matrix *matrix, size_t at, float *x) {
     const il_table_entry *entry = &f->stored->table.entries[tensor];
     const il_st_tensor *stored = f->from[tensor]->stored;
     size_t in = (size_t)matrix->in;
     if (il_entry_is_quantized(entry)) {
-        quantized_row at = quantized_row_at(f, tensor, row);
-        if (!scales_are_good(entry->type, &at)) return 0;
+        quantized_row there = quantized_row_at(f, tensor, row);
+        if (!scales_are_good(entry->type, &there)) return 0;
         if (entry->type == matrix->type) {
-            il_lp_put_bytes(matrix, row, at.values, at.scales);
+            il_lp_put_bytes(matrix, at, there.values, there.scales);
             return 1;
         }
     } else if (matrix->type == IL_WEIGHTS_BF16 && stored && stored->dtype == IL_BF16) {
         const unsigned char *values = stored->data + row * in * sizeof(uint16_t);
-        il_lp_put_bytes(matrix, row, values, NULL);
+        il_lp_put_bytes(matrix, at, values, NULL);
         return all_bf16_finite(values, in);
     }
     if (read_rows(f, tensor, row, 1, x, NULL) != IL_OK || !f->model->engine->kernels->all_finite(in, x)) return 0;
-    il_lp_put(matrix, row, x);
-    return holds_row(f, matrix, row, x);
+    il_lp_put(matrix, at, x);
+    return holds_row(f, matrix, at, x);
+}
+
+/* Rows from .. from+n-1 of a tensor as fp32, all of which are numbers. */
+static int fill_plain(const filling *f, size_t tensor, size_t from, size_t n, float *to) {
+    const il_table_entry *entry = &f->stored->table.entries[tensor];
+    int good = read_rows(f, tensor, from, n, to, NULL) == IL_OK &&
+               f->model->engine->kernels->all_finite(n * (entry->count / entry->shape[0]), to);
+    for (size_t row = from; good && il_entry_is_quantized(entry) && row < from + n; row++) {
+        quantized_row at = quantized_row_at(f, tensor, row);
+        good = scales_are_good(entry->type, &at);
+    }
+    return good;
 }
 
 /* ---- pieces ---- */
@@ -269,17 +281,11 @@ static void fill_piece(void *context, int item, int worker) {
     size_t n = entry->shape[0] - from < rows ? entry->shape[0] - from : rows, lowest = atomic_load(&f->bad);
     int good = 1;
     if (entry->type == IL_WEIGHTS_F32) {
-        float *to = f->model->weights + entry->offset + from * width;
-        good = read_rows(f, low, from, n, to, NULL) == IL_OK && f->model->engine->kernels->all_finite(n * width, to);
-        for (size_t row = from; good && il_entry_is_quantized(&f->stored->table.entries[low]) && row < from + n;
-             row++) {
-            quantized_row at = quantized_row_at(f, low, row);
-            good = scales_are_good(f->stored->table.entries[low].type, &at);
-        }
+        good = fill_plain(f, low, from, n, f->model->weights + entry->offset + from * width);
     } else {
         il_lp_matrix matrix = il_model_lp(f->model, entry);
         for (size_t row = from; good && row < from + n; row++)
-            good = fill_row(f, low, &matrix, row, f->rows + (size_t)worker * f->longest);
+            good = fill_row(f, low, row, &matrix, row, f->rows + (size_t)worker * f->longest);
     }
     release(f, low, from, n);
     while (!good && low < lowest && !atomic_compare_exchange_weak(&f->bad, &lowest, low)) {}
@@ -306,18 +312,27 @@ static il_status explain(const filling *f, size_t tensor, il_error *error) {
                    il_weight_type_name(f->model->table.entries[tensor].type));
 }
 
+/* Room for a row for each thread. */
+static il_status make_rows(filling *f, il_error *error) {
+    const il_table *table = &f->model->table;
+    size_t threads = (size_t)il_pool_threads(f->model->engine->pool);
+    for (size_t i = 0; i < table->n; i++) {
+        size_t width = table->entries[i].count / table->entries[i].shape[0];
+        if (width > f->longest) f->longest = width;
+    }
+    f->rows = il_alloc_raw(f->memory, threads * f->longest, sizeof *f->rows);
+    return f->rows ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: out of memory", f->path);
+}
+
 static il_status fill(filling *f, il_error *error) {
     const il_table *table = &f->model->table;
     IL_TRY(il_model_allocate(f->model, error));
     for (size_t i = 0; i < table->n; i++) {
         const il_table_entry *entry = &table->entries[i];
-        size_t width = entry->count / entry->shape[0], rows = rows_of_piece(entry);
+        size_t rows = rows_of_piece(entry);
         f->firsts[i + 1] = f->firsts[i] + (entry->shape[0] + rows - 1) / rows;
-        if (width > f->longest) f->longest = width;
     }
-    size_t threads = (size_t)il_pool_threads(f->model->engine->pool);
-    f->rows = il_alloc_raw(f->memory, threads * f->longest, sizeof *f->rows);
-    if (!f->rows) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", f->path);
+    IL_TRY(make_rows(f, error));
     atomic_init(&f->bad, SIZE_MAX);
     il_pool_run(f->model->engine->pool, (int)f->firsts[table->n], fill_piece, f);
     size_t bad = atomic_load(&f->bad);
@@ -333,25 +348,101 @@ static il_status declare_held(filling *f, il_weight_type weights, il_error *erro
     return il_model_declare(f->stored->engine, &config, &f->model, error);
 }
 
+/* Everything that is known before a number is read. */
+static il_status begin(filling *f, il_model *declared, const char *path, const il_source *sources, size_t n,
+                       il_weight_type weights, il_error *error) {
+    *f = (filling){.memory = &declared->engine->memory, .path = path, .stored = declared};
+    f->from = il_alloc(f->memory, 2 * declared->table.n, sizeof *f->from);
+    f->firsts = il_alloc(f->memory, declared->table.n + 1, sizeof *f->firsts);
+    if (!f->from || !f->firsts) return il_fail(error, IL_ERR_NOMEM, "%s: out of memory for %zu tensors", path, n);
+    IL_TRY(claim(f, sources, n, error));
+    IL_TRY(check_complete(f, error));
+    return declare_held(f, weights, error);
+}
+
+static void end(filling *f) {
+    il_free(f->memory, f->rows);
+    il_free(f->memory, f->firsts);
+    il_free(f->memory, f->from);
+    if (f->model != f->stored) il_model_unref(f->stored);
+}
+
 il_status il_model_fill(il_model *declared, const char *path, const il_source *sources, size_t n,
                         il_weight_type weights, il_model **model, il_error *error) {
-    filling f = {.memory = &declared->engine->memory, .path = path, .stored = declared};
+    filling f;
     *model = NULL;
-    f.from = il_alloc(f.memory, 2 * declared->table.n, sizeof *f.from);
-    f.firsts = il_alloc(f.memory, declared->table.n + 1, sizeof *f.firsts);
-    il_status status =
-        f.from && f.firsts ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: out of memory for %zu tensors", path, n);
-    if (status == IL_OK) status = claim(&f, sources, n, error);
-    if (status == IL_OK) status = check_complete(&f, error);
-    if (status == IL_OK) status = declare_held(&f, weights, error);
+    il_status status = begin(&f, declared, path, sources, n, weights, error);
     if (status == IL_OK) status = fill(&f, error);
-    il_free(f.memory, f.rows);
-    il_free(f.memory, f.firsts);
-    il_free(f.memory, f.from);
-    if (f.model != f.stored) il_model_unref(f.stored);
+    end(&f);
     if (status == IL_OK)
         *model = f.model;
     else
         il_model_unref(f.model);
     return status;
+}
+
+/* ---- some rows at a time ---- */
+
+struct il_rows {
+    filling f;
+    size_t tensor, from, n; /* that are asked for */
+    float *plain;
+    const il_lp_matrix *matrix;
+    atomic_int good;
+};
+
+il_status il_rows_open(il_model *declared, const char *path, const il_source *sources, size_t n, il_weight_type weights,
+                       il_rows **rows, il_error *error) {
+    il_rows *r = il_alloc(&declared->engine->memory, 1, sizeof *r);
+    *rows = r;
+    if (!r) {
+        il_model_unref(declared);
+        return il_fail(error, IL_ERR_NOMEM, "%s: out of memory", path);
+    }
+    il_status status = begin(&r->f, declared, path, sources, n, weights, error);
+    if (status == IL_OK) status = make_rows(&r->f, error);
+    if (status == IL_OK) return IL_OK;
+    il_rows_close(r);
+    *rows = NULL;
+    return status;
+}
+
+void il_rows_close(il_rows *r) {
+    if (!r) return;
+    const il_allocator memory = *r->f.memory;
+    end(&r->f);
+    il_model_unref(r->f.model);
+    il_free(&memory, r);
+}
+
+const il_model *il_rows_model(const il_rows *r) { return r->f.model; }
+
+static void read_piece(void *context, int item, int worker) {
+    il_rows *r = context;
+    size_t at = (size_t)item * IL_LANES, n = r->n - at < IL_LANES ? r->n - at : IL_LANES;
+    const il_table_entry *entry = &r->f.model->table.entries[r->tensor];
+    int good = 1;
+    if (!r->matrix)
+        good = fill_plain(&r->f, r->tensor, r->from + at, n, r->plain + at * (entry->count / entry->shape[0]));
+    for (size_t row = at; good && r->matrix && row < at + n; row++)
+        good = fill_row(&r->f, r->tensor, r->from + row, r->matrix, row, r->f.rows + (size_t)worker * r->f.longest);
+    if (!good) atomic_store(&r->good, 0);
+}
+
+il_status il_rows_read(il_rows *r, size_t tensor, size_t from, size_t n, float *plain, const il_lp_matrix *matrix,
+                       il_error *error) {
+    r->tensor = tensor;
+    r->from = from;
+    r->n = n;
+    r->plain = plain;
+    r->matrix = matrix;
+    atomic_init(&r->good, 1);
+    il_pool_run(r->f.model->engine->pool, (int)((n + IL_LANES - 1) / IL_LANES), read_piece, r);
+    if (!atomic_load(&r->good)) return explain(&r->f, tensor, error);
+    release(&r->f, tensor, from, n);
+    const il_source *source = r->f.from[tensor];
+    if (source->map && source->scattered && from + n == r->f.model->table.entries[tensor].shape[0])
+        il_map_release(source->map, source->stored ? source->stored->data : source->data,
+                       source->stored ? source->stored->bytes : source->bytes);
+    return IL_OK;
 }

@@ -36,6 +36,19 @@ typedef struct il_source {
 il_status il_model_fill(il_model *declared, const char *path, const il_source *sources, size_t n,
                         il_weight_type weights, il_model **model, il_error *error);
 
+/* The same numbers some rows at a time, for what never holds the model: matched, checked and rounded alike. declared is
+ * used up, also when this fails. Closed by il_rows_close, before the sources. */
+typedef struct il_rows il_rows;
+il_status il_rows_open(il_model *declared, const char *path, const il_source *sources, size_t n, il_weight_type weights,
+                       il_rows **rows, il_error *error);
+void il_rows_close(il_rows *rows); /* NULL allowed */
+/* What would be filled, without memory for weights. */
+const il_model *il_rows_model(const il_rows *rows);
+/* Rows from .. from+n-1 of a tensor of its table, as fp32 in plain, or where it holds the tensor in another type as the
+ * rows of a matrix [n] of that type, whose memory is zeroed; the other is NULL. */
+il_status il_rows_read(il_rows *rows, size_t tensor, size_t from, size_t n, float *plain, const il_lp_matrix *matrix,
+                       il_error *error);
+
 /* How matrices that are of float types in the sources are held when nothing else is asked for: as bf16 where all of
  * them are, else all as fp32. */
 il_weight_type il_sources_type(const il_model *declared, const il_source *sources, size_t n);
