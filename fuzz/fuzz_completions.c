@@ -1,14 +1,17 @@
 /* fuzz_completions.c: any bytes as the body of POST /v1/completions, and with messages in it of POST
- * /v1/chat/completions, with input of POST /v1/embeddings. What is taken keeps to the limits and answers can
+ * /v1/chat/completions, with input of POST /v1/responses or
+ * /v1/embeddings. What is taken keeps to the limits and answers can
  * be made of it; what is refused says why, in an answer that is JSON. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "answer.h"
 #include "chat.h"
 #include "choice.h"
 #include "completions.h"
 #include "embeddings.h"
 #include "names.h"
+#include "responses.h"
 #include "vocabulary.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
@@ -26,21 +29,57 @@ static const completion_limits limits = {.prompt_tokens_max = 64,
                                          .vocab_size = VOCAB};
 
 /* Any tokens, and the answer is text. */
-static void answer(const completion_request *r, const names *n, const completion_prompt *prompt) {
+static void make(choice *c) {
+    const completion_request *r = c->request;
     float logits[VOCAB];
-    choice c;
-    must(choice_open(&c, r, n, prompt, 0));
     for (int i = 0; i < VOCAB; i++) logits[i] = (float)((i * 37) % 101);
-    for (size_t i = 0; !c.finish && c.n < (size_t)r->tokens_max; i++)
-        choice_add(&c, (int32_t)((i * 89 + 32) % VOCAB), logits, VOCAB, 4.0F);
-    if (!c.finish) choice_finish(&c, "length");
-    must(!c.failed && c.safe == c.text.bytes && c.n <= (size_t)r->tokens_max);
-    for (size_t at = 0; at < c.text.bytes;) {
-        size_t length = text_character(c.text.data + at, c.text.bytes - at);
+    for (size_t i = 0; !c->finish && c->n < (size_t)r->tokens_max; i++)
+        choice_add(c, (int32_t)((i * 89 + 32) % VOCAB), logits, VOCAB, 4.0F);
+    if (!c->finish) choice_finish(c, "length");
+    must(!c->failed && c->safe == c->text.bytes && c->n <= (size_t)r->tokens_max);
+    for (size_t at = 0; at < c->text.bytes;) {
+        size_t length = text_character(c->text.data + at, c->text.bytes - at);
         must(length > 0 || r->include_stop || r->n_stops > 0); /* a stop string may end within a character */
         at += length ? length : 1;
     }
+}
+
+static void answer(const completion_request *r, const names *n, const completion_prompt *prompt) {
+    choice c;
+    must(choice_open(&c, r, n, prompt, 0));
+    make(&c);
     choice_free(&c);
+}
+
+/* A response: what is said of the answer is JSON, also in each event. */
+static void respond(const json_t *body, const il_chat *chat, const names *n) {
+    problem p = {0};
+    job *j = calloc(1, sizeof *j);
+    text t = {0};
+    must(j != NULL);
+    j->model = "m";
+    memcpy(j->id, "resp-1", 7);
+    int taken = responses_parse(body, chat, &limits, j, &p);
+    must(taken == !p.status);
+    if (taken) {
+        must(job_open_choices(j, n, &p));
+        make(j->choices);
+        answer_response.piece(j, 0, &t);
+        answer_response.usage(j, &t);
+        text_add(&t, "", 1);
+        for (char *at = t.data; (at = strstr(at, "data: ")); at++) {
+            json_t *event = json_loads(at + 6, JSON_DISABLE_EOF_CHECK, NULL);
+            must(event != NULL);
+            json_decref(event);
+        }
+        t.bytes = 0;
+        answer_response.whole(j, &t);
+        json_t *whole = json_loadb(t.data, t.bytes, 0, NULL);
+        must(whole != NULL);
+        json_decref(whole);
+    }
+    text_free(&t);
+    job_free(j);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
@@ -67,7 +106,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     completion_request r = {0};
     json_t *body = json_body((const char *)data, bytes, 1000, &p);
     completion_kind kind = body && json_field(body, "messages") ? COMPLETION_CHAT : COMPLETION_TEXT;
-    int embeds = body && json_field(body, "input");
+    int embeds = body && json_field(body, "encoding_format");
+    if (body && !embeds && json_field(body, "input")) {
+        respond(body, chat, &known);
+        json_decref(body);
+        return 0;
+    }
     int taken = body && completion_model(body, "m", &p) &&
                 (embeds ? embeddings_parse(body, 8, &limits, &r, &p) : completion_parse(body, kind, &limits, &r, &p)) &&
                 (kind == COMPLETION_CHAT && !embeds ? chat_prompt(body, chat, &limits, &r, &p)

@@ -179,4 +179,4 @@ static void piece(job *j, size_t index, text *t) {
 
 static void usage(const job *j, text *t) { answer_usage(j, object, t); }
 
-const job_form answer_completion = {whole, piece, usage, NULL};
+const job_form answer_completion = {.whole = whole, .piece = piece, .usage = usage};

@@ -24,6 +24,9 @@ void answer_logprobs(const choice *c, size_t from, size_t to, text *t);
 /* The likeliest tokens at a record and the one that stands there, at most COMPLETION_TOP_MAX + 1; returns how many. */
 size_t answer_tops(const choice *c, size_t record, choice_top *tops);
 
-extern const job_form answer_completion, answer_chat;
+/* The records [from, to) with their log-probabilities, as an array in the form of chats. */
+void answer_tokens(const choice *c, size_t from, size_t to, text *t);
+
+extern const job_form answer_completion, answer_chat, answer_response;
 
 #endif

@@ -20,13 +20,9 @@ static void add_token(const choice *c, int32_t token, float logprob, text *name,
     text_free(&piece);
 }
 
-static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
+void answer_tokens(const choice *c, size_t from, size_t to, text *t) {
     text name = {0};
-    if (c->request->logprobs < 0) {
-        text_say(t, "null");
-        return;
-    }
-    text_say(t, "{\"content\":[");
+    text_say(t, "[");
     for (size_t i = from; i < to; i++) {
         choice_top tops[COMPLETION_TOP_MAX + 1];
         size_t n = answer_tops(c, i, tops), asked = (size_t)c->request->logprobs;
@@ -40,9 +36,19 @@ static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
         }
         text_say(t, "]}");
     }
-    text_say(t, "],\"refusal\":null}");
+    text_say(t, "]");
     t->failed |= name.failed;
     text_free(&name);
+}
+
+static void add_logprobs(const choice *c, size_t from, size_t to, text *t) {
+    if (c->request->logprobs < 0) {
+        text_say(t, "null");
+        return;
+    }
+    text_say(t, "{\"content\":");
+    answer_tokens(c, from, to, t);
+    text_say(t, ",\"refusal\":null}");
 }
 
 static void whole(const job *j, text *t) {
@@ -94,4 +100,4 @@ static void piece(job *j, size_t index, text *t) {
 
 static void usage(const job *j, text *t) { answer_usage(j, chunk, t); }
 
-const job_form answer_chat = {whole, piece, usage, NULL};
+const job_form answer_chat = {.whole = whole, .piece = piece, .usage = usage};

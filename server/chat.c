@@ -36,7 +36,8 @@ static int parse_content(const json_t *message, text *words, problem *p) {
     json_array_foreach(content, i, part) {
         const char *type = json_string_value(json_object_get(part, "type"));
         const json_t *said = json_object_get(part, "text");
-        if (!type || (strcmp(type, "text") && strcmp(type, "input_text")) || !json_is_string(said))
+        int is_text = type && (!strcmp(type, "text") || !strcmp(type, "input_text") || !strcmp(type, "output_text"));
+        if (!is_text || !json_is_string(said))
             return problem_set(p, 400, "unsupported_parameter", "messages",
                                "messages: parts of content can only be {\"type\": \"text\", \"text\": …}");
         text_add(words, json_string_value(said), json_string_length(said));

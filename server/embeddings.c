@@ -68,4 +68,4 @@ static void whole(const job *j, text *t) {
     text_print(t, ",\"usage\":{\"prompt_tokens\":%zu,\"total_tokens\":%zu}}", tokens, tokens);
 }
 
-const job_form embeddings_form = {whole, NULL, NULL, NULL}; /* never streamed */
+const job_form embeddings_form = {.whole = whole}; /* never streamed */

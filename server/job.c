@@ -28,13 +28,19 @@ void job_free(job *j) {
     il_session_close(j->from);
     il_session_close(j->kept);
     text_free(&j->session);
+    text_free(&j->given);
     free(j);
 }
 
+void job_count(const job *j, size_t *prompt, size_t *answer) {
+    *prompt = *answer = 0;
+    for (size_t i = 0; i < j->request.n_prompts; i++) *prompt += j->request.prompts[i].tokens.n;
+    for (size_t i = 0; i < j->n_choices; i++) *answer += j->choices[i].n;
+}
+
 void job_usage(const job *j, text *t) {
-    size_t prompt = 0, answer = 0;
-    for (size_t i = 0; i < j->request.n_prompts; i++) prompt += j->request.prompts[i].tokens.n;
-    for (size_t i = 0; i < j->n_choices; i++) answer += j->choices[i].n;
+    size_t prompt, answer;
+    job_count(j, &prompt, &answer);
     text_print(t,
                "{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
                "\"prompt_tokens_details\":{\"cached_tokens\":0}}",
@@ -64,14 +70,16 @@ static void end_whole(job *j) {
 
 static void end_stream(job *j) {
     text last = {0};
-    if (j->problem.status) {
+    if (j->problem.status && j->form->failed) {
+        j->form->failed(j, &last);
+    } else if (j->problem.status) {
         text_say(&last, "data: ");
         problem_print(&j->problem, &last);
         text_say(&last, "\n\n");
     } else if (j->request.usage || j->session.bytes) {
         j->form->usage(j, &last);
     }
-    text_say(&last, "data: [DONE]\n\n");
+    if (!j->form->failed) text_say(&last, "data: [DONE]\n\n");
     http_write(j->exchange, last.data, last.bytes);
     http_end(j->exchange);
     text_free(&last);

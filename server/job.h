@@ -38,6 +38,8 @@ typedef struct job_form {
     void (*usage)(const job *j, text *t);         /* the event that closes a stream when usage was asked for */
     /* NULL, or events of tokens of the prompt that the session has read now. */
     void (*read)(job *j, const il_session *session, text *t);
+    /* NULL, or the event of a problem in a stream, which then does not end with [DONE] either. */
+    void (*failed)(const job *j, text *t);
 } job_form;
 
 struct job {
@@ -59,6 +61,8 @@ struct job {
     atomic_int *places; /* of its API key, of which it has n_choices; NULL: none are counted */
     text session;       /* what it said of a session, of the answer's JSON */
     int status;         /* of an answer without a problem; 0: 200 */
+    text given;         /* of a response: what it repeats of its request */
+    size_t events;      /* of a response: those that were sent */
     const char *model, *fingerprint;
     char id[48], headers[COMPLETION_IGNORED_MAX + 128];
     long long created;
@@ -72,6 +76,7 @@ int job_open_choices(job *j, const names *words, problem *p);
 void job_end(job *j, work *w);
 void job_free(job *j); /* NULL allowed */
 /* Tokens read and answered so far. */
+void job_count(const job *j, size_t *prompt, size_t *answer);
 void job_usage(const job *j, text *t);
 
 #endif

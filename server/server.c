@@ -8,6 +8,7 @@
 #include "http.h"
 #include "job.h"
 #include "page.h"
+#include "responses.h"
 #include "scheduler.h"
 #include "session_paths.h"
 #include "tokens.h"
@@ -292,6 +293,13 @@ static int post_chat(server *s, call *c, const json_t *body, problem *p) {
     return 1;
 }
 
+static void post_responses(server *s, http_exchange *e, const json_t *body, problem *p) {
+    job *j = new_job(s, e, "resp", &answer_response, p);
+    if (!j) return;
+    if (completion_model(body, s->name, p)) responses_parse(body, s->options.chat, &s->limits, j, p);
+    submit(s, j, p);
+}
+
 static void post_embeddings(server *s, http_exchange *e, const json_t *body, problem *p) {
     job *j = new_job(s, e, "embd", &embeddings_form, p);
     if (!j) return;
@@ -325,6 +333,7 @@ static const route routes[] = {{"/", 1, get_page, NULL, NULL},
                                {"/detokenize", 0, NULL, post_detokenize, NULL},
                                {"/v1/completions", 0, NULL, NULL, post_completions},
                                {"/v1/chat/completions", 0, NULL, NULL, post_chat},
+                               {"/v1/responses", 0, NULL, post_responses, NULL},
                                {"/v1/embeddings", 0, NULL, post_embeddings, NULL},
                                {"/v1/sessions", 0, NULL, NULL, NULL}, /* session_paths.h knows its methods */
                                {"/v1/sessions/*", 0, NULL, NULL, NULL}};

@@ -369,7 +369,8 @@ static void read_piece(job *j, const il_session *session, text *t) {
     session_answer_piece(j, session, f->before, il_model_config(f->context->model)->layers, t);
 }
 
-static const job_form feed_form = {session_answer_fed, session_answer_nothing, session_answer_end, read_piece};
+static const job_form feed_form = {
+    .whole = session_answer_fed, .piece = session_answer_nothing, .usage = session_answer_end, .read = read_piece};
 
 /* The fields prompt, stream and logprobs, by those of a completion that answers nothing. */
 static int read_feed(const session_context *c, const json_t *body, int begins, job *j, problem *p) {
