@@ -35,9 +35,9 @@ static void add_usage(const job *j, text *t) {
     size_t prompt, answer;
     job_count(j, &prompt, &answer);
     text_print(t,
-               "{\"input_tokens\":%zu,\"input_tokens_details\":{\"cached_tokens\":0,\"cache_write_tokens\":0},"
+               "{\"input_tokens\":%zu,\"input_tokens_details\":{\"cached_tokens\":%zu,\"cache_write_tokens\":0},"
                "\"output_tokens\":%zu,\"output_tokens_details\":{\"reasoning_tokens\":0},\"total_tokens\":%zu}",
-               prompt, answer, prompt + answer);
+               prompt, j->cached, answer, prompt + answer);
 }
 
 static void add_response(const job *j, int ended, text *t) {

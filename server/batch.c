@@ -78,7 +78,7 @@ static void gather_prompts(batch *b, sequence *sequences, size_t n, size_t waiti
         sequence *q = &sequences[(b->turn + i) % n];
         if (q->phase != SEQUENCE_READS || q->job->problem.status) continue;
         int wants = sequence_wants_prompt(q);
-        size_t piece = q->prompt->n - 1 - q->fed;
+        size_t piece = sequence_piece(q);
         if (piece > share) piece = share;
         if (piece > left) piece = left;
         if (wants && piece > room) piece = room;

@@ -45,6 +45,17 @@ static int parse_content(const json_t *message, text *words, problem *p) {
     return 1;
 }
 
+/* What stands before the last message of a user's is likely to come again, with another one, or with more behind it. */
+static void mark(const il_chat *chat, const il_chat_message *messages, size_t n, completion_prompt *prompt) {
+    il_tokens before = {0};
+    size_t last = n;
+    while (last && messages[last - 1].role != IL_CHAT_USER) last--;
+    if (last > 1 && !il_chat_render(chat, messages, last - 1, 0, &before, NULL) && before.n < prompt->tokens.n &&
+        !memcmp(before.ids, prompt->tokens.ids, before.n * sizeof *before.ids))
+        prompt->mark = before.n;
+    il_tokens_free(&before);
+}
+
 /* The messages [1, n) and the answer's beginning as the tokens of one prompt; messages[0] stands for an answer before
  * them, which the session has read but for its end. */
 static int render(const il_chat *chat, const il_chat_message *messages, size_t n, completion_request *r, problem *p) {
@@ -61,6 +72,7 @@ static int render(const il_chat *chat, const il_chat_message *messages, size_t n
         if (r->prompts[0].tokens.ids) {
             memcpy(r->prompts[0].tokens.ids, tokens.ids, tokens.n * sizeof *tokens.ids);
             r->prompts[0].tokens.n = tokens.n;
+            if (!r->continues) mark(chat, messages + 1, n - 1, &r->prompts[0]);
         }
     }
     il_tokens_free(&tokens);

@@ -15,7 +15,7 @@ static const char *const known[] = {"model", "messages", "top_logprobs", "prompt
                                     "logit_bias", "add_special_tokens", "return_token_ids", "response_format",
                                     /* what has no effect on an answer */
                                     "session", "keep", "wait", "durable", "user", "metadata", "store", "service_tier",
-                                    "prompt_cache_key", "safety_identifier", "request_id"};
+                                    "prompt_cache_key", "cache_salt", "safety_identifier", "request_id"};
 
 /* Fields that would change an answer, and that this server cannot follow. A number beside one is what changes
  * nothing. */
@@ -283,6 +283,22 @@ static int parse_logprobs(const json_t *body, completion_kind kind, problem *p) 
     return wanted ? (int)most : -1;
 }
 
+/* Each word with its length in front, so that no two pairs of them look alike. */
+static void parse_space(const json_t *body, completion_request *r, problem *p) {
+    static const char *const names[] = {"cache_salt", "prompt_cache_key"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *word = "";
+        size_t bytes = 0;
+        if (!json_text_field(body, names[i], &word, &bytes, p)) return;
+        if (bytes > COMPLETION_SPACE_MAX)
+            problem_set(p, 400, "invalid_value", names[i], "%s can have %d bytes at most", names[i],
+                        COMPLETION_SPACE_MAX);
+        text_print(&r->space, "%zu:", bytes);
+        text_add(&r->space, word, bytes);
+    }
+    if (r->space.failed) problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
+}
+
 int completion_parse(const json_t *body, completion_kind kind, const completion_limits *limits, completion_request *r,
                      problem *p) {
     int64_t n = 1;
@@ -296,6 +312,7 @@ int completion_parse(const json_t *body, completion_kind kind, const completion_
     json_flag_field(body, "add_special_tokens", &r->special, p);
     json_flag_field(body, "return_token_ids", &r->return_tokens, p);
     parse_stream(body, r, p);
+    parse_space(body, r, p);
     parse_lengths(body, kind, limits, r, p);
     parse_sampling(body, limits, r, p);
     if (p->status || !refuse_unsupported(body, r, p) ||
@@ -316,6 +333,7 @@ void completion_free(completion_request *r) {
     free(r->biases);
     free(r->stops);
     format_free(r->form);
+    text_free(&r->space);
     *r = (completion_request){0};
 }
 

@@ -14,7 +14,8 @@ enum {
     COMPLETION_STOPS_MAX = 16,
     COMPLETION_STOP_BYTES_MAX = 256,
     COMPLETION_BIASES_MAX = 1024,
-    COMPLETION_IGNORED_MAX = 200
+    COMPLETION_IGNORED_MAX = 200,
+    COMPLETION_SPACE_MAX = 256 /* bytes of each word that keeps a prompt cache apart */
 };
 
 /* What a server allows. */
@@ -40,6 +41,7 @@ typedef struct completion_prompt {
     const char *text; /* [bytes], the body's; NULL: it came as tokens */
     size_t bytes;
     il_tokens tokens;
+    size_t mark; /* so many of them are likely to come again with others behind them; 0: not known */
 } completion_prompt;
 
 typedef struct completion_request {
@@ -61,6 +63,7 @@ typedef struct completion_request {
     size_t n_stop_tokens;
     int ignore_eos, include_stop, special, return_tokens;
     int continues; /* set before completion_encode: the prompts follow what a session has read, and may be empty */
+    text space;    /* cache_salt and prompt_cache_key: those who differ in it use none of each other's cached prompts */
     char ignored[COMPLETION_IGNORED_MAX]; /* names of fields that mean nothing here, with commas between them */
 } completion_request;
 

@@ -43,8 +43,8 @@ void job_usage(const job *j, text *t) {
     job_count(j, &prompt, &answer);
     text_print(t,
                "{\"prompt_tokens\":%zu,\"completion_tokens\":%zu,\"total_tokens\":%zu,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":0}}",
-               prompt, answer, prompt + answer);
+               "\"prompt_tokens_details\":{\"cached_tokens\":%zu}}",
+               prompt, answer, prompt + answer, j->cached);
 }
 
 /* ---- its end ---- */

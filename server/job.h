@@ -50,6 +50,7 @@ struct job {
     choice *choices;                      /* [n_choices], those of a prompt next to each other */
     size_t n_choices, n_done, n_admitted; /* n_admitted: prompts */
     size_t running;                       /* sequences of the scheduler */
+    size_t cached;                        /* tokens of prompts that needed no reading */
     int begun;                            /* streaming has */
     problem problem;
     il_session *from, *kept; /* NULL: none. job_free closes what nobody has taken */

@@ -17,6 +17,7 @@ struct scheduler {
     size_t n;
     job *jobs; /* in the order they came */
     batch batch;
+    cache *cache;
     size_t predicted;                      /* tokens of answers in this step */
     histogram first_token, between_tokens; /* copied to stats at the end of a step */
     text out;
@@ -124,7 +125,7 @@ static void admit(scheduler *s) {
         while (!j->problem.status && j->n_admitted < j->request.n_prompts) {
             promised += (size_t)j->request.n;
             if (promised > (size_t)s->options.streams_max) return;
-            if (sequence_open(&s->sequences[s->n], j, s->options.model, s->batch.drawers)) s->n++;
+            if (sequence_open(&s->sequences[s->n], j, s->options.model, s->cache, s->batch.drawers)) s->n++;
             if (j->n_admitted == j->request.n_prompts) waits_no_more(s);
         }
 }
@@ -197,6 +198,7 @@ static int take(scheduler *s, int idle) {
     job **end = &s->jobs;
     while (*end) end = &(*end)->next;
     pthread_mutex_lock(&s->lock);
+    cache_get_stats(s->cache, &s->stats.cache);
     s->stats.running = s->n; /* before waiting: whoever left since the last time takes no place any more */
     if (idle && !s->incoming && !s->woken && !s->stopping) {
         struct timespec until;
@@ -237,6 +239,7 @@ void scheduler_free(scheduler *s) {
     pthread_mutex_destroy(&s->lock);
     free(s->sequences);
     batch_close(&s->batch);
+    cache_close(s->cache);
     text_free(&s->out);
     free(s);
 }
@@ -248,7 +251,9 @@ scheduler *scheduler_start(const scheduler_options *options) {
     s->sequences = calloc((size_t)options->streams_max, sizeof *s->sequences);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    if (s->sequences && batch_open(&s->batch, options->engine, options->model, options->tokens, options->streams_max) &&
+    s->cache = cache_open(options->cache_bytes);
+    if (s->sequences && s->cache &&
+        batch_open(&s->batch, options->engine, options->model, options->tokens, options->streams_max) &&
         !pthread_create(&s->thread, NULL, run, s))
         return s;
     scheduler_free(s);

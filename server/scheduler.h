@@ -4,6 +4,7 @@
 #ifndef SERVER_SCHEDULER_H
 #define SERVER_SCHEDULER_H
 
+#include "cache.h"
 #include "histogram.h"
 #include "job.h"
 
@@ -16,13 +17,15 @@ typedef struct scheduler_options {
     int tokens;         /* of the tokenizer: what is drawn lies below it */
     int streams_max;    /* sessions at once */
     int queue_max;      /* requests that wait for one */
+    size_t cache_bytes; /* of sessions that have read the beginnings of prompts; 0: none are kept */
     double seconds_max; /* of a request */
 } scheduler_options;
 
 /* Totals since the start, and what is going on. */
 typedef struct scheduler_stats {
     uint64_t prompt_tokens, answer_tokens, steps, requests_done, requests_failed;
-    size_t running, waiting;                      /* answers; requests */
+    size_t running, waiting; /* answers; requests */
+    cache_stats cache;
     histogram first_token, between_tokens, whole; /* seconds: of an answer, of it, of a request */
 } scheduler_stats;
 

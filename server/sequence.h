@@ -3,6 +3,7 @@
 #ifndef SERVER_SEQUENCE_H
 #define SERVER_SEQUENCE_H
 
+#include "cache.h"
 #include "draw.h"
 #include "job.h"
 
@@ -22,18 +23,23 @@ typedef struct sequence {
     sequence_phase phase;
     size_t fed; /* tokens of the prompt, while it reads */
     int32_t token;
-    size_t told;  /* tokens of the answer that were */
-    double spoke; /* when it gave the last of them */
-    int forks;    /* more answers to the same prompt, which will go on from copies of this session */
+    size_t told;         /* tokens of the answer that were */
+    double spoke;        /* when it gave the last of them */
+    cache *cache;        /* NULL: it has nothing to do with it */
+    size_t branch, mark; /* so many tokens of the prompt are worth keeping a session of; 0: not known */
+    int forks;           /* more answers to the same prompt, which will go on from copies of this session */
 } sequence;
 
 /* A sequence for the next prompt of the job that has none. 0: there is none, and the job has got a problem. */
-int sequence_open(sequence *q, job *j, il_model *model, drawer *d);
+int sequence_open(sequence *q, job *j, il_model *model, cache *c, drawer *d);
 /* One for the last of the answers that q still has to give besides its own, at the prompt's end. 0: as above. */
 int sequence_fork(sequence *q, sequence *copy);
-/* Closes the session, or hands it to the job that keeps it. */
+/* Closes the session, or hands it to the job or the cache that keeps it. */
 void sequence_close(sequence *q);
 
+/* How many tokens of the prompt it may read at once, while it reads: a session is kept behind them, or it is the
+ * prompt's end. */
+size_t sequence_piece(const sequence *q);
 /* Whether the predictions of its prompt are asked for. */
 int sequence_wants_prompt(const sequence *q);
 /* What its session was fed gives: the next token from logits [vocab_size], which are changed; or while it reads, with

@@ -173,6 +173,12 @@ static void get_metrics(server *s, http_exchange *e) {
     add_metric("requests_done_total", "counter", "Requests that were answered.", stats.requests_done, &body);
     add_metric("requests_failed_total", "counter", "Requests that failed, or that nobody waited for.",
                stats.requests_failed, &body);
+    add_metric("prefix_cache_queries_total", "counter", "Tokens of prompts that were looked up in the cache.",
+               stats.cache.queries, &body);
+    add_metric("prefix_cache_hits_total", "counter", "Tokens of prompts that a cached state had read.",
+               stats.cache.hits, &body);
+    add_metric("prefix_cache_states", "gauge", "States in the cache.", stats.cache.sessions, &body);
+    add_metric("prefix_cache_bytes", "gauge", "Memory of the cache.", stats.cache.bytes, &body);
     add_metric("answers_running", "gauge", "Answers that are being made, or their prompts read.", stats.running, &body);
     add_metric("requests_waiting", "gauge", "Requests that wait for a session.", stats.waiting, &body);
     sessions_stats kept;
@@ -248,6 +254,8 @@ static job *new_job(server *s, http_exchange *e, const char *prefix, const job_f
 /* The job's to be, with room for its answers, or there is a problem. */
 static int schedule(void *context, job *j, problem *p) {
     server *s = context;
+    text_print(&j->request.space, "%zu", http_asker(j->exchange));
+    if (j->request.space.failed) return problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
     return job_open_choices(j, &s->tokens, p) && take_places(s, j, p) && scheduler_submit(s->scheduler, j, p);
 }
 
@@ -524,6 +532,7 @@ void server_options_default(server_options *options) {
                                 .connections_max = 512,
                                 .body_bytes_max = 32 << 20,
                                 .prompt_tokens_max = 262144,
+                                .cache_bytes = 1 << 30,
                                 .tokens_max = 4096,
                                 .sessions_max = 1000,
                                 .sessions_bytes = 1 << 30,
@@ -638,6 +647,7 @@ il_status server_start(const server_options *options, server **started, il_error
                                     .tokens = s->tokens.vocab_size,
                                     .streams_max = options->streams_max,
                                     .queue_max = options->queue_max,
+                                    .cache_bytes = options->cache_bytes,
                                     .seconds_max = options->request_seconds};
     if (s->work) s->scheduler = scheduler_start(&scheduling);
     if (!s->scheduler) {

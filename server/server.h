@@ -28,6 +28,7 @@ typedef struct server_options {
     unsigned connections_max;
     size_t body_bytes_max, prompt_tokens_max;
     int tokens_max;                        /* of an answer */
+    size_t cache_bytes;                    /* of states that have read the beginnings of prompts; 0: none are kept */
     const char *store;                     /* where sessions are kept; NULL: in memory only */
     uint64_t sessions_max, sessions_bytes; /* sessions at once; bytes of their states in memory */
     double request_seconds;                /* that a request may take */

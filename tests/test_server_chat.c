@@ -67,7 +67,9 @@ static void prompts_are_the_templates(void **state) {
         assert_true(json_equal(json_object_get(support_choice(answer, i), "finish_reason"),
                                json_object_get(support_choice(plain, i), "finish_reason")));
     }
-    assert_true(json_equal(json_object_get(answer, "usage"), json_object_get(plain, "usage")));
+    static const char *const counts[] = {"usage.prompt_tokens", "usage.completion_tokens", "usage.total_tokens"};
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(support_number(answer, counts[i]), support_number(plain, counts[i]));
     json_decref(plain);
     json_decref(request);
     free(body);

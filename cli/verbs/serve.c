@@ -20,7 +20,7 @@ typedef struct serve_options {
     arg_list names, origins;
     int open;
     uint64_t port, streams, streams_per_key, queue, connections, body, prompt_tokens, tokens, idle_seconds;
-    uint64_t sessions, sessions_bytes;
+    uint64_t sessions, sessions_bytes, cache;
     double request_seconds, drain_seconds;
 } serve_options;
 
@@ -123,6 +123,7 @@ static il_status serve(cli_command *command, const serve_options *options, const
     with.store = options->store;
     with.sessions_max = options->sessions;
     with.sessions_bytes = options->sessions_bytes;
+    with.cache_bytes = options->cache;
     with.request_seconds = options->request_seconds;
     with.idle_seconds = (unsigned)options->idle_seconds;
     cli_interrupt_catch();
@@ -149,6 +150,7 @@ int verb_serve(int argc, char **argv) {
                              .tokens = (uint64_t)usual.tokens_max,
                              .sessions = usual.sessions_max,
                              .sessions_bytes = usual.sessions_bytes,
+                             .cache = usual.cache_bytes,
                              .request_seconds = usual.request_seconds,
                              .idle_seconds = usual.idle_seconds,
                              .drain_seconds = 30};
@@ -188,6 +190,10 @@ int verb_serve(int argc, char **argv) {
         ARG("--sessions-max", ARG_COUNT, &options.sessions, "N", "sessions at once (default 1000)", RANGE(1, 1 << 30)),
         ARG("--sessions-bytes", ARG_COUNT, &options.sessions_bytes, "BYTES",
             "of sessions in memory; with --store others wait there (default 1 GiB)", RANGE(1, 1LL << 50)),
+        ARG("--cache-bytes", ARG_COUNT, &options.cache, "BYTES",
+            "of states that have read the beginnings of prompts, so that these are not read again; 0: none (default 1 "
+            "GiB)",
+            RANGE(0, 1LL << 50)),
         ARG("--request-seconds", ARG_REAL, &options.request_seconds, "F", "what a request may take (default 600)",
             RANGE(1e-3, 1e9)),
         ARG("--idle-seconds", ARG_COUNT, &options.idle_seconds, "N",
