@@ -2,6 +2,7 @@
 
 import { events } from './api.js';
 import { $, make, notice, stoppable } from './dom.js';
+import { session } from './sessions.js';
 
 const KEEP = 'innerloop.conversation';
 
@@ -29,16 +30,16 @@ export function openChat() {
     const message = { role: 'assistant', content: '' };
     const words = show(message);
     const began = performance.now();
-    let pieces = 0;
     $('chat-status').textContent = 'reading …';
+    const request = { messages, max_tokens: 1024 };
+    if (session()?.position) request.session = session().id;
     words.classList.add('coming');
     try {
-      for await (const event of events('/v1/chat/completions', { messages, max_tokens: 1024 }, signal)) {
+      for await (const event of events('/v1/chat/completions', request, signal)) {
         const piece = event.choices[0]?.delta.content;
         if (!piece) continue;
         message.content += piece;
         words.append(piece);
-        pieces++;
         words.parentNode.scrollIntoView({ block: 'end' });
       }
     } finally {

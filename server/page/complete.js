@@ -3,12 +3,14 @@
 import { events } from './api.js';
 import { $, make, notice, stoppable } from './dom.js';
 import { Heat, bytesOf } from './heat.js';
+import { session } from './sessions.js';
 
 const fields = { max_tokens: Number, temperature: Number, top_p: Number, seed: Number, stop: String };
 
 function request() {
   const json = { prompt: $('prompt').value, logprobs: $('surprise').checked ? 0 : null, stream_options: { include_usage: true } };
   for (const [name, kind] of Object.entries(fields)) if ($(name).value !== '') json[name] = kind($(name).value);
+  if (session()?.position) json.session = session().id;
   return json;
 }
 

@@ -6,6 +6,8 @@ import { make } from './dom.js';
 const LEVELS = 22; // from half a bit to 64
 const COLOURS = 11;
 const WORD = 24; // characters that are coloured together at most
+const WORST = 8;
+const BLOCK = 2000; // characters of a paragraph, after which the next line is another one
 const SPANS = 40000; // that are kept
 
 function levelOf(bits) {
@@ -33,7 +35,10 @@ export class Heat {
     this.counts = new Array(LEVELS).fill(0);
     this.group = { text: '', bits: 0 };
     this.decoder = new TextDecoder();
+    this.line = { text: '', bits: 0, number: 1 };
+    this.worst = []; // lines, the most surprising first
     this.block = null;
+    this.ended = 0; // newlines since the last word
     this.last = null;
     this.spans = 0;
     this.dropped = false;
@@ -60,10 +65,13 @@ export class Heat {
       if (!piece) continue;
       if (piece.startsWith('\n')) {
         if (this.block) this.block.append(piece);
-        if (piece.length > 1) this.block = null; // paragraphs are blocks, so that only those in sight are laid out
+        this.ended += piece.length;
+        if (this.ended > 1 || this.block?.textContent.length > BLOCK) this.block = null;
         this.last = null;
+        this.endLine();
         continue;
       }
+      this.ended = 0;
       if (!this.block) {
         this.block = make('p');
         this.element.append(this.block);
@@ -78,12 +86,24 @@ export class Heat {
         this.spans++;
       }
       this.last.node.dataset.bits = this.last.bits.toFixed(1);
+      this.line.text += piece;
+      this.line.bits += bits;
     }
     while (this.spans > SPANS && this.element.firstChild !== this.block) {
       this.spans -= this.element.firstChild.querySelectorAll('span').length;
       this.element.firstChild.remove();
       this.dropped = true;
     }
+  }
+
+  endLine() {
+    const { text, bits, number } = this.line;
+    const bytes = new TextEncoder().encode(text).length;
+    this.line = { text: '', bits: 0, number: number + 1 };
+    if (bytes < 12) return;
+    this.worst.push({ text, number, rate: bits / bytes });
+    this.worst.sort((a, b) => b.rate - a.rate);
+    this.worst.length = Math.min(this.worst.length, WORST);
   }
 
   // The colour of each level: from what half of the text reaches to the rarest, by the logarithm of the share.
@@ -105,6 +125,7 @@ export class Heat {
   end() {
     this.group.text += this.decoder.decode();
     this.flush();
+    this.endLine();
     this.colour();
   }
 }

@@ -4,6 +4,8 @@ import { get, key, onKeyNeeded } from './api.js';
 import { openChat } from './chat.js';
 import { openComplete } from './complete.js';
 import { $, notice, short } from './dom.js';
+import { openRead, showRead } from './read.js';
+import { openSessions, showSessions } from './sessions.js';
 
 function openTabs() {
   const tabs = [...document.querySelectorAll('[role=tab]')];
@@ -53,7 +55,7 @@ function openKey() {
     key.set($('key').value.trim());
     $('key').value = '';
     end(true);
-    if (!answer) showModel();
+    showAll();
   });
   $('key-cancel').addEventListener('click', () => end(false));
   dialog.addEventListener('close', () => end(false));
@@ -75,8 +77,16 @@ async function showModel() {
   }
 }
 
+async function showAll() {
+  await showModel();
+  await showSessions();
+  await showRead();
+}
+
 openKey();
 openTabs();
 openComplete();
 openChat();
-showModel();
+openSessions();
+openRead();
+showAll();
