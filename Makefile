@@ -1,6 +1,6 @@
 # Thin front of CMake (CMakePresets.json does the work). `make help` lists the targets.
 BUILD_PACKAGES = gcc g++ cmake pkg-config libjansson-dev libzstd-dev zlib1g-dev libxxhash-dev libsentencepiece-dev
-TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev libmicrohttpd-dev libsqlite3-dev
+TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev libmicrohttpd-dev libsqlite3-dev libhiredis-dev
 CHECK_PACKAGES = $(BUILD_PACKAGES) clang-format
 DEMO_PACKAGES  = $(BUILD_PACKAGES) libmicrohttpd-dev libsqlite3-dev bible-kjv bible-kjv-text xz-utils bzip2
 BENCH_PACKAGES = $(BUILD_PACKAGES) libdnnl-dev p7zip-full
@@ -58,13 +58,15 @@ bench:
 	@$(call cmake,release)
 	@build/innerloop bench
 soak:
-	@$(need) $(TEST_PACKAGES) zstd
+	@$(need) $(TEST_PACKAGES) zstd redis-server
 	@$(call cmake,release)
 	@tools/readme-check
 	@tools/smollm2
 	@bench/server/clients
 	@bench/server/browser
 	@python/check
+	@IL_KILL_ROUNDS=30 build/tests/test_server_killed
+	@build/tests/test_server_redis
 results:
 	@$(need) $(sort $(BENCH_PACKAGES) $(DEMO_PACKAGES))
 	@$(call cmake,release)

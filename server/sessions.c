@@ -21,6 +21,8 @@
 enum {
     BUCKETS = 1024,
     TICK_SECONDS = 1,    /* between looks at what has expired, or could not be written */
+    GRACE_SECONDS = 1,   /* that another server may take to write a session */
+    POLL_MS = 50,        /* between looks whether another server has done with a session */
     SWEEP_SECONDS = 300, /* between looks for files that are not needed */
     LATE_SECONDS = 1     /* what has not been written for so long is, before the next one gets the session */
 };
@@ -57,7 +59,8 @@ struct sessions {
     uint64_t new_ones;        /* that the index does not have */
     uint64_t bytes, in_memory;
     uint64_t writes, write_failures;
-    double retry; /* when what could not be written is tried again */
+    session_call *polling; /* who waits for a session that another server works on */
+    double retry;          /* when what could not be written is tried again */
     int draining, stopping;
 };
 
@@ -126,7 +129,7 @@ static held *add(sessions *s, const char *id) {
     held *h = calloc(1, sizeof *h), **at = bucket(s, id);
     if (!h) return NULL;
     snprintf(h->record.id, sizeof h->record.id, "%s", id);
-    h->busy = WORKED_ON;
+    h->busy = BRIEFLY;
     h->image = -1;
     h->end = &h->waiting;
     h->next = *at;
@@ -253,11 +256,36 @@ static int write_held(sessions *s, held *h, problem *p) {
     return problem_set(p, 409, "generation_conflict", "session", "another server has gone on with this session");
 }
 
+/* The call is run again after a moment; who does not wait is told only if the other server has more to do than to write
+ * the session. 0: not any more. */
+static int poll_for(sessions *s, session_call *c) {
+    double now = clock_seconds();
+    pthread_mutex_lock(&s->lock);
+    if (c->since == 0) c->since = now;
+    int waits = !s->draining && (c->wait || now - c->since < GRACE_SECONDS);
+    if (waits) {
+        c->next = s->polling;
+        s->polling = c;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return waits;
+}
+
+/* With the lock. */
+static void poll_again(sessions *s) {
+    while (s->polling) {
+        session_call *c = s->polling;
+        s->polling = c->next;
+        work_push(s->options.work, &c->item);
+    }
+}
+
 /* Makes sure that no other server works on it, and that the record is the index's. */
-static int lease(sessions *s, held *h, problem *p) {
+static int lease(sessions *s, held *h, session_call *c, problem *p) {
     store_record r;
     store_why why = {""};
     store_result result = s->index->lease(s->index->self, h->record.id, &r, &why);
+    if (result == STORE_LEASED && poll_for(s, c)) return 0;
     if (result == STORE_LEASED)
         return problem_set(p, 409, "session_busy", "session", "another server is at work on the session '%s'",
                            h->record.id);
@@ -303,9 +331,9 @@ static int may_see(const store_record *r, const char *owner, problem *p) {
 }
 
 /* Whether the call may have what it holds. */
-static int check(sessions *s, held *h, const session_call *c, int state, problem *p) {
+static int check(sessions *s, held *h, session_call *c, int state, problem *p) {
     if (h->deleted) return absent(h->record.id, p);
-    if (s->index && !h->leased && !lease(s, h, p)) return 0;
+    if (s->index && !h->leased && !lease(s, h, c, p)) return 0;
     if (!may_see(&h->record, c->owner, p)) return 0;
     if (c->generation && c->generation != h->record.generation)
         return problem_set(p, 409, "generation_conflict", "session",
@@ -338,11 +366,13 @@ int sessions_acquire(sessions *s, const char *id, session_call *call, int state,
         pthread_mutex_unlock(&s->lock);
         if (!h) return absent(id, p);
     }
+    call->held = NULL; /* for it may run again before this returns */
+    if (!check(s, h, call, state, p)) {
+        sessions_release(s, h);
+        return 0;
+    }
     call->held = h;
-    if (check(s, h, call, state, p)) return 1;
-    call->held = NULL;
-    sessions_release(s, h);
-    return 0;
+    return 1;
 }
 
 void sessions_release(sessions *s, held *h) {
@@ -585,9 +615,26 @@ static void expire(sessions *s) {
         }
 }
 
+/* Leases of what is being worked on, or not written yet, go on. Without the lock. */
+static void renew_leases(sessions *s) {
+    pthread_mutex_lock(&s->lock);
+    char(*ids)[STORE_ID_BYTES] = calloc(s->n + 1, sizeof *ids);
+    size_t n = 0;
+    for (size_t i = 0; ids && i < BUCKETS; i++)
+        for (held *h = s->buckets[i]; h; h = h->next)
+            if (h->leased && h->stored && !h->deleted) memcpy(ids[n++], h->record.id, sizeof *ids);
+    pthread_mutex_unlock(&s->lock);
+    for (size_t i = 0; i < n; i++) {
+        store_record ignored; /* whoever has lost one finds out when it writes */
+        store_why why;
+        s->index->lease(s->index->self, ids[i], &ignored, &why);
+    }
+    free(ids);
+}
+
 static void *run(void *context) {
     sessions *s = context;
-    double swept = clock_seconds(), looked = swept;
+    double swept = clock_seconds(), looked = swept, renewed = swept;
     sigset_t all;
     sigfillset(&all); /* they are the main thread's */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
@@ -601,10 +648,18 @@ static void *run(void *context) {
         } else {
             struct timespec until;
             clock_gettime(CLOCK_REALTIME, &until);
-            until.tv_sec += TICK_SECONDS;
+            until.tv_nsec += POLL_MS * 1000000L;
+            if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
             pthread_cond_timedwait(&s->changed, &s->lock, &until);
+            poll_again(s);
         }
         double now = clock_seconds();
+        if (s->index && s->index->lease_seconds > 0 && now - renewed > s->index->lease_seconds / 3) {
+            renewed = now;
+            pthread_mutex_unlock(&s->lock);
+            renew_leases(s);
+            pthread_mutex_lock(&s->lock);
+        }
         if (now - looked < TICK_SECONDS) continue;
         looked = now;
         expire(s);
@@ -643,6 +698,7 @@ void sessions_drain(sessions *s) {
     s->draining = 1;
     for (size_t i = 0; i < BUCKETS; i++)
         for (held *h = s->buckets[i]; h; h = h->next) wake_all(s, h);
+    poll_again(s);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -28,6 +28,7 @@ typedef struct session_call {
     uint64_t generation;          /* that the session must have; 0: any */
     int brief;                    /* it does not feed the session: others wait for it whether they ask to or not */
     int wait;                     /* 1: until it is not busy any more; 0: one that is being fed is a problem */
+    double since;                 /* 0, or since when another server's lease was met */
     held *held;
     struct session_call *next;
 } session_call;

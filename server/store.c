@@ -1,6 +1,7 @@
 /* store.c: see store.h. The files, and which index it is. */
 #include "store.h"
 
+#include "store_redis.h"
 #include "store_sqlite.h"
 
 #include <dirent.h>
@@ -55,10 +56,17 @@ void store_close(store *s) {
     free(s);
 }
 
-static il_status lock_folder(store *s, il_error *error) {
-    char path[PATH_MAX];
+static il_status make_own_folder(store *s, il_error *error) {
     if (mkdir(s->dir, 0700) && errno != EEXIST)
         return fail(error, IL_ERR_IO, "%s: cannot make the folder of sessions: %s", s->dir, strerror(errno));
+    if (access(s->dir, W_OK | X_OK))
+        return fail(error, IL_ERR_IO, "%s: cannot write into the folder of sessions: %s", s->dir, strerror(errno));
+    return IL_OK;
+}
+
+/* Of a server that has the folder alone. */
+static il_status lock_folder(store *s, il_error *error) {
+    char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/lock", s->dir);
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lock < 0)
@@ -70,18 +78,25 @@ static il_status lock_folder(store *s, il_error *error) {
 
 il_status store_open(const char *where, const il_model *model, store **opened, il_error *error) {
     store_why why;
+    store_redis_address redis;
     char hex[STORE_HASH_BYTES], path[PATH_MAX];
+    int shared = store_redis_is(where);
     *opened = NULL;
-    if (strlen(where) + 64 > PATH_MAX) return fail(error, IL_ERR_IO, "the name of the folder of sessions is too long");
+    if (shared && !store_redis_parse(where, &redis, &why)) return fail(error, IL_ERR_ARG, "%s", why.text);
+    const char *dir = shared ? redis.dir : where;
+    if (strlen(dir) + 64 > PATH_MAX) return fail(error, IL_ERR_IO, "the name of the folder of sessions is too long");
     store *s = calloc(1, sizeof *s);
     if (!s) return fail(error, IL_ERR_NOMEM, "no memory for the store of sessions");
     s->lock = -1;
     pthread_mutex_init(&s->files, NULL);
-    s->dir = strdup(where);
-    il_status status = s->dir ? lock_folder(s, error) : fail(error, IL_ERR_NOMEM, "no memory for the store");
+    s->dir = strdup(dir);
+    il_status status = s->dir ? make_own_folder(s, error) : fail(error, IL_ERR_NOMEM, "no memory for the store");
+    if (!status && !shared) status = lock_folder(s, error);
     il_model_fingerprint(model, hex);
-    snprintf(path, sizeof path, "%s/sessions.db", where);
-    if (!status && !store_sqlite_open(path, hex, &s->index, &why)) status = fail(error, IL_ERR_IO, "%s", why.text);
+    snprintf(path, sizeof path, "%s/sessions.db", dir);
+    if (!status &&
+        !(shared ? store_redis_open(&redis, hex, &s->index, &why) : store_sqlite_open(path, hex, &s->index, &why)))
+        status = fail(error, IL_ERR_IO, "%s", why.text);
     if (status)
         store_close(s);
     else

@@ -35,12 +35,13 @@ typedef enum store_result {
     STORE_FAILED    /* the disk or the index refused: why says it */
 } store_result;
 
-/* An index; store_sqlite.c. Every call fills why where it fails. */
+/* An index: store_sqlite.c, store_redis.c. Every call fills why where it fails. */
 typedef struct store_why {
     char text[300];
 } store_why;
 typedef struct store_index {
     void *self;
+    double lease_seconds; /* after which a lease that is not renewed ends; 0: none ever does */
     /* Takes the session for this server, until `release` or until it has not been renewed for so long that this server
      * must be dead; again, to renew it. Gives its record. */
     store_result (*lease)(void *self, const char *id, store_record *record, store_why *why);
@@ -60,8 +61,8 @@ typedef struct store_index {
 } store_index;
 
 typedef struct store store;
-/* where: a folder, made if absent. Sessions of other models are kept in it, and not shown. IL_ERR_IO, naming the
- * folder, while another server has it. */
+/* where: a folder, made if absent, IL_ERR_IO, naming it, while another server has it; or redis://… (store_redis.h),
+ * which several share, as they share its folder. Sessions of other models are kept there, and not shown. */
 il_status store_open(const char *where, const il_model *model, store **opened, il_error *error);
 void store_close(store *s); /* NULL allowed */
 const store_index *store_index_of(const store *s);

@@ -239,6 +239,16 @@ int store_sqlite_open(const char *path, const char *model, store_index *index, s
         close_database(d);
         return 0;
     }
-    *index = (store_index){d, get, release, get, list, put, remove_record, count, refers, expire, close_database};
+    *index = (store_index){.self = d,
+                           .lease = get,
+                           .release = release,
+                           .get = get,
+                           .list = list,
+                           .put = put,
+                           .remove = remove_record,
+                           .count = count,
+                           .refers = refers,
+                           .expire = expire,
+                           .close = close_database};
     return 1;
 }

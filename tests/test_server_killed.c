@@ -8,10 +8,17 @@
 #include <unistd.h>
 
 #include "support_cli.h"
+#include "support_redis.h"
 #include "support_server.h"
 
 enum { CLIENTS = 4 };
-#define SERVE "--model " FIXTURES "/../../models/any --store kept --sessions-bytes 4000000"
+
+static support_server serve(const char *store) {
+    char options[400];
+    snprintf(options, sizeof options, "--model " FIXTURES "/../../models/any --sessions-bytes 4000000 --store %s",
+             store);
+    return support_server_start(options);
+}
 
 /* What a client was told of its session. */
 typedef struct told {
@@ -87,13 +94,12 @@ static void look(const support_server *server, told *clients) {
     json_decref(list);
 }
 
-static void nothing_acknowledged_is_lost(void **state) {
+static void kill_often(const char *store) {
     const char *asked = getenv("IL_KILL_ROUNDS");
     int rounds = asked ? atoi(asked) : 3;
     told clients[CLIENTS];
     unsigned chance = 12345;
-    (void)state;
-    support_server server = support_server_start(SERVE);
+    support_server server = serve(store);
     for (int i = 0; i < CLIENTS; i++) {
         support_answer answer = support_ask(server.port, "/v1/sessions", "{\"prompt\":\"It was\",\"durable\":true}");
         json_t *session = json_loadb(answer.body, answer.bytes, 0, NULL);
@@ -107,13 +113,28 @@ static void nothing_acknowledged_is_lost(void **state) {
         chance = chance * 1103515245 + 12345;
         read_on(&server, clients, (chance >> 8) % 60000);
         support_server_end(&server, SIGKILL);
-        server = support_server_start(SERVE);
+        server = serve(store);
         look(&server, clients);
     }
     assert_int_equal(support_server_end(&server, SIGTERM), 128 + SIGTERM);
 }
 
+static void with_files(void **state) {
+    (void)state;
+    kill_often("kept");
+}
+
+static void with_redis(void **state) {
+    support_redis redis;
+    char store[100];
+    (void)state;
+    if (!support_redis_start(&redis)) skip();
+    snprintf(store, sizeof store, "redis://127.0.0.1:%d?dir=shared&lease=0.3", redis.port);
+    kill_often(store);
+    support_redis_end(&redis, SIGTERM);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_acknowledged_is_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(with_files), cmocka_unit_test(with_redis)};
     return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);
 }

@@ -186,7 +186,9 @@ int verb_serve(int argc, char **argv) {
         ARG("--max-tokens", ARG_COUNT, &options.tokens, "N", "tokens of an answer, whatever is asked (default 4096)",
             RANGE(1, 1 << 24)),
         ARG("--store", ARG_TEXT, &options.store, "DIR",
-            "keep sessions in this folder, so that they outlive the server (default: in memory only)", MAKES),
+            "keep sessions in this folder, or in redis://HOST:PORT/N?dir=DIR, so that they outlive the server "
+            "(default: in memory only)",
+            MAKES),
         ARG("--sessions-max", ARG_COUNT, &options.sessions, "N", "sessions at once (default 1000)", RANGE(1, 1 << 30)),
         ARG("--sessions-bytes", ARG_COUNT, &options.sessions_bytes, "BYTES",
             "of sessions in memory; with --store others wait there (default 1 GiB)", RANGE(1, 1LL << 50)),
