@@ -776,7 +776,7 @@ typedef enum il_mixer_kind {
 IL_API const char *il_mixer_name(il_mixer_kind mixer); /* "ttt_linear", …; "?" for any other number */
 IL_API int il_mixer_count(void);
 
-enum { IL_LAYERS_MAX = 256 };
+enum { IL_LAYERS_MAX = 256, IL_TAPS_MAX = 16 };
 
 /* How RoPE's frequencies f are changed for longer texts [rope_type]: not; all divided by rope_factor; the low ones are,
  * as Llama 3 does it. */
@@ -818,6 +818,9 @@ struct il_config {
     double rope_factor, rope_low_frequency, rope_high_frequency; /* of rope_scaling */
     int rope_positions;                                          /* [original_max_position_embeddings] */
     int norm_offset; /* RMS norms of layers, of queries and keys and of the output scale by 1 + weight, not weight */
+    /* Ours (docs/taps.md): how far back the tokens stand that the input adds learned embeddings of, counted so that the
+     * token just read is 1; 2 .. 65536, each once. Their sum has this order. */
+    int n_taps, taps[IL_TAPS_MAX];
     int tie_word_embeddings;
     int bos_token, eos_token; /* -1: none. Targets equal to bos_token are left out of every loss */
     int max_positions;        /* [max_position_embeddings] told to other software: nothing here ends there; 0: 2048 */

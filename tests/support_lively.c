@@ -83,6 +83,11 @@ void lively_grouped(il_config *config) {
     config->rope_low_frequency = 1, config->rope_high_frequency = 4, config->rope_positions = 100;
 }
 
+void lively_taps(il_config *config) {
+    config->n_taps = 3;
+    config->taps[0] = 5, config->taps[1] = 2, config->taps[2] = 40;
+}
+
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed) {
     il_model *model;
     il_error error;

@@ -19,6 +19,8 @@ il_config lively_sliding_hybrid(int mini_batch);
 /* Attention with all that real models have: 6 heads of width 10 over 2 of keys, norms, biases, gates, scaled RoPE of a
  * part; norms by 1 + weight. */
 void lively_grouped(il_config *config);
+/* Taps, one of which looks back over several mini-batches. */
+void lively_taps(il_config *config);
 il_model *lively_model(il_engine *engine, const il_config *config, uint64_t seed);
 /* Fails the running test when it cannot be opened. */
 il_session *lively_session(il_model *model, int frozen);

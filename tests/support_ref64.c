@@ -471,6 +471,13 @@ void ref64_logits(const ref64_model *m, const int32_t *tokens, int n, double *lo
     const double *embed = weight(m, "model.embed_tokens.weight");
     double *x = zeros(total);
     for (int t = 0; t < n; t++) memcpy(x + t * width, embed + (ptrdiff_t)tokens[t] * width, (size_t)width * sizeof *x);
+    for (int k = 0; k < c->n_taps; k++) {
+        char name[48];
+        snprintf(name, sizeof name, "model.embed_taps.%d", k);
+        const double *tap = weight(m, "%s.weight", name);
+        for (int t = c->taps[k] - 1; t < n; t++)
+            add((size_t)width, x + t * width, tap + (ptrdiff_t)tokens[t + 1 - c->taps[k]] * width);
+    }
     for (int l = 0; l < c->layers; l++) {
         char p[32];
         int delta = kind_of(c, l) == IL_MIXER_GATED_DELTA;

@@ -29,8 +29,10 @@ typedef struct shape {
     int share_qk, use_gate, pre_conv, tied;
     /* with 3 taps the gated delta rule starts from weights that are learned */
     int width, heads, b, taps, sequences, length;
-    int attention; /* 0: as Llama's first models; else its variant (attention_of) */
+    int attention; /* 0: as Llama's first models; else its variant (attention_of), and with TAPPED taps */
 } shape;
+
+enum { TAPPED = 10 };
 
 static void *zeros(size_t n, size_t size) {
     void *p = calloc(n ? n : 1, size);
@@ -102,7 +104,8 @@ static il_model *model_open(const shape *s, int threads, const char *kernels) {
     config.vocab_size = 13;
     config.bos_token = 1, config.eos_token = 2;
     config.ttt_base_lr = 1;
-    attention_of(s->attention, &config);
+    attention_of(s->attention % TAPPED, &config);
+    if (s->attention >= TAPPED) config.n_taps = 2, config.taps[0] = 7, config.taps[1] = 2;
     ok(il_model_init(engine, &config, 11, &model, &error), &error);
     for (size_t i = 0; i < model->table.n; i++) {
         const il_table_entry *e = &model->table.entries[i];
@@ -252,6 +255,8 @@ static void test_odd_shapes(void **unused) {
         {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 8, 4, 16, 4, 2, 19, 1},
         {HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 1},
         {DELTA_HYBRID, 1, 1, 1, 1, 8, 2, 4, 4, 2, 13, 1},
+        {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 12, 2, 4, 4, 2, 19, TAPPED},
+        {DELTA_HYBRID, 1, 1, 1, 0, 8, 2, 4, 4, 2, 13, TAPPED + 1},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) check_shape(&shapes[i], i == 2 || i == 6 ? 0.25F : 1);
 }
@@ -268,7 +273,8 @@ static void test_bits(void **unused) {
                             {DELTA_HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 30, 0},
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 20, 4, 16, 4, 2, 140, 1},
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 3, 16, 4, 2, 70, 2},
-                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 20, 4, 16, 4, 2, 70, 1}};
+                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 20, 4, 16, 4, 2, 70, 1},
+                            {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 132, 2, 4, 4, 2, 70, TAPPED}};
     const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
@@ -356,7 +362,8 @@ static void test_carried(void **unused) {
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 2, 16, 4, 1, 50, 0},
                             {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 16, 2, 4, 3, 1, 18, 0},
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 16, 4, 16, 4, 1, 50, 1},
-                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 16, 2, 16, 4, 1, 50, 0}};
+                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 16, 2, 16, 4, 1, 50, 0},
+                            {IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 16, 2, 4, 4, 1, 10, TAPPED}};
     check_carried(&shapes[0], 12);
     check_carried(&shapes[1], 40);
     check_carried(&shapes[2], 48);

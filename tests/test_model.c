@@ -116,14 +116,14 @@ static void tensors_of_ttt(void **state) {
     config.layers = 1;
     il_model *model = support_model(engine, &config, 1);
     expect_tensors(model, mamba_mlp, sizeof mamba_mlp / sizeof mamba_mlp[0]);
-    assert_int_equal(model->head.at, model->embed);
+    assert_int_equal(model->head.at, model->embedding.at);
     il_model_unref(model);
     config = support_config("ttt_linear", "transformer");
     config.layers = 1;
     config.tie_word_embeddings = 0;
     model = support_model(engine, &config, 1);
     expect_tensors(model, transformer_linear, sizeof transformer_linear / sizeof transformer_linear[0]);
-    assert_int_not_equal(model->head.at, model->embed);
+    assert_int_not_equal(model->head.at, model->embedding.at);
     il_model_unref(model);
 }
 

@@ -357,7 +357,7 @@ static void heads_of_tied_files(void **state) {
     il_st_item *more = calloc(p.n + 1, sizeof *more);
     float *head = calloc(20 * 16, sizeof *head);
     assert_true(more && head);
-    memcpy(head, il_weight(p.model, p.model->embed), 20 * 16 * sizeof *head);
+    memcpy(head, il_weight(p.model, p.model->embedding.at), 20 * 16 * sizeof *head);
     memcpy(more, p.items, p.n * sizeof *more);
     more[p.n] = (il_st_item){.name = "lm_head.weight", .rank = 2, .shape = {20, 16}, .data = head};
     support_write_items(p.dir, WEIGHTS, more, p.n + 1);

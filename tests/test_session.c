@@ -18,26 +18,29 @@ static const struct {
     il_mixer_kind mixer;
     int mini_batch, fast_head, heads, hybrid, grouped;
     il_weight_type weights;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3, 0, 0, IL_WEIGHTS_F32},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3, 0, 0, IL_WEIGHTS_F32},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 3, 0, 0, IL_WEIGHTS_F32},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 3, 0, 0, IL_WEIGHTS_F32},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 3, 0, 0, IL_WEIGHTS_F32},
-             {"linear, fast head, one head", IL_MIXER_TTT_LINEAR, 16, 20, 1, 0, 0, IL_WEIGHTS_F32},
-             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3, 0, 0, IL_WEIGHTS_F32},
-             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3, 0, 0, IL_WEIGHTS_F32},
-             {"hybrid", IL_MIXER_TTT_MLP, 16, 0, 3, 1, 0, IL_WEIGHTS_F32},
-             {"hybrid, b = 5, fast head", IL_MIXER_TTT_MLP, 5, 20, 3, 1, 0, IL_WEIGHTS_F32},
-             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 0, 0, IL_WEIGHTS_F32},
-             {"gated delta, b = 5, fast head", IL_MIXER_GATED_DELTA, 5, 20, 3, 0, 0, IL_WEIGHTS_F32},
-             {"hybrid of gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 2, 0, IL_WEIGHTS_F32},
-             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 6, 0, 1, IL_WEIGHTS_F32},
-             {"hybrid of grouped attention", IL_MIXER_GATED_DELTA, 5, 20, 6, 2, 1, IL_WEIGHTS_F32},
-             {"sliding attention", IL_MIXER_SLIDING_ATTENTION, 5, 0, 3, 0, 0, IL_WEIGHTS_F32},
-             {"hybrid of sliding attention", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 6, 3, 1, IL_WEIGHTS_F32},
-             {"hybrid of grouped attention, bf16", IL_MIXER_GATED_DELTA, 16, 0, 6, 2, 1, IL_WEIGHTS_BF16},
-             {"hybrid of grouped attention, int8", IL_MIXER_GATED_DELTA, 5, 0, 6, 2, 1, IL_WEIGHTS_INT8},
-             {"hybrid of grouped attention, int4", IL_MIXER_GATED_DELTA, 16, 0, 6, 2, 1, IL_WEIGHTS_INT4}};
+    int taps;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"linear, fast head, one head", IL_MIXER_TTT_LINEAR, 16, 20, 1, 0, 0, IL_WEIGHTS_F32, 0},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 7, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 20, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"hybrid", IL_MIXER_TTT_MLP, 16, 0, 3, 1, 0, IL_WEIGHTS_F32, 0},
+             {"hybrid, b = 5, fast head", IL_MIXER_TTT_MLP, 5, 20, 3, 1, 0, IL_WEIGHTS_F32, 0},
+             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"gated delta, b = 5, fast head", IL_MIXER_GATED_DELTA, 5, 20, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"hybrid of gated delta", IL_MIXER_GATED_DELTA, 16, 0, 3, 2, 0, IL_WEIGHTS_F32, 0},
+             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 6, 0, 1, IL_WEIGHTS_F32, 0},
+             {"hybrid of grouped attention", IL_MIXER_GATED_DELTA, 5, 20, 6, 2, 1, IL_WEIGHTS_F32, 0},
+             {"sliding attention", IL_MIXER_SLIDING_ATTENTION, 5, 0, 3, 0, 0, IL_WEIGHTS_F32, 0},
+             {"hybrid of sliding attention", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 6, 3, 1, IL_WEIGHTS_F32, 0},
+             {"hybrid of grouped attention, bf16", IL_MIXER_GATED_DELTA, 16, 0, 6, 2, 1, IL_WEIGHTS_BF16, 0},
+             {"hybrid of grouped attention, int8", IL_MIXER_GATED_DELTA, 5, 0, 6, 2, 1, IL_WEIGHTS_INT8, 0},
+             {"hybrid of grouped attention, int4", IL_MIXER_GATED_DELTA, 16, 0, 6, 2, 1, IL_WEIGHTS_INT4, 0},
+             {"linear, taps", IL_MIXER_TTT_LINEAR, 5, 0, 3, 0, 0, IL_WEIGHTS_F32, 1},
+             {"hybrid of grouped attention, int4, taps", IL_MIXER_GATED_DELTA, 16, 0, 6, 2, 1, IL_WEIGHTS_INT4, 1}};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 typedef struct {
@@ -60,6 +63,7 @@ static il_config config_of(int kind) {
     if (kinds[kind].hybrid == 2) config = lively_delta_hybrid(kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 3) config = lively_sliding_hybrid(kinds[kind].mini_batch);
     if (kinds[kind].grouped) lively_grouped(&config);
+    if (kinds[kind].taps) lively_taps(&config);
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
     config.heads = kinds[kind].heads;
@@ -490,7 +494,7 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
         feed(good, tokens, N, want, NULL);
         tokens[wrong] = VOCAB - 1;
         for (int i = 0; i < config.width; i++)
-            model->weights[model->embed + (size_t)(VOCAB - 1) * (size_t)config.width + (size_t)i] = INFINITY;
+            model->weights[model->embedding.at + (size_t)(VOCAB - 1) * (size_t)config.width + (size_t)i] = INFINITY;
         model->version++;
         const size_t steps[] = {N, 1, 7};
         for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {

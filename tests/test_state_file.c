@@ -16,29 +16,31 @@ enum { N = 150, VOCAB = 61 };
 static const struct {
     const char *name;
     il_mixer_kind mixer;
-    int mini_batch, frozen, convolutions, fast_head, hybrid, learned_tokens;
-} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1, 0, 0, 0},
-             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0, 0, 0, 0},
-             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1, 0, 0, 0},
-             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1, 0, 0, 0},
-             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1, 0, 0, 0},
-             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 0, 0},
-             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1, 0, 0, 0},
-             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 0},
-             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 0},
-             {"frozen, fast head", IL_MIXER_TTT_LINEAR, 16, 1, 0, 20, 0, 0},
-             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 0, 0, 20, 0, 0},
-             {"hybrid", IL_MIXER_TTT_MLP, 5, 0, 1, 0, 1, 0},
-             {"hybrid, fast head", IL_MIXER_TTT_MLP, 16, 0, 1, 7, 1, 0},
-             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 0, 0, 0, 0},
-             {"gated delta, b = 5, frozen", IL_MIXER_GATED_DELTA, 5, 1, 0, 0, 0, 0},
-             {"hybrid of gated delta, fast head", IL_MIXER_GATED_DELTA, 5, 0, 1, 7, 2, 0},
-             {"linear, fast head of 9 tokens", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 9},
-             {"mlp, b = 1, fast head of 40 tokens", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 40},
-             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 3, 0},
-             {"sliding attention", IL_MIXER_SLIDING_ATTENTION, 16, 0, 0, 0, 0, 0},
-             {"hybrid of sliding attention", IL_MIXER_TTT_LINEAR_DECAY, 5, 0, 1, 0, 4, 0}};
-enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7, WITH_FEW_TOKENS = 16 };
+    int mini_batch, frozen, convolutions, fast_head, hybrid, learned_tokens, taps;
+} kinds[] = {{"linear", IL_MIXER_TTT_LINEAR, 16, 0, 1, 0, 0, 0, 0},
+             {"linear, b = 5", IL_MIXER_TTT_LINEAR, 5, 0, 0, 0, 0, 0, 0},
+             {"mlp", IL_MIXER_TTT_MLP, 16, 0, 1, 0, 0, 0, 0},
+             {"mlp, b = 1", IL_MIXER_TTT_MLP, 1, 0, 1, 0, 0, 0, 0},
+             {"frozen", IL_MIXER_TTT_LINEAR, 16, 1, 1, 0, 0, 0, 0},
+             {"attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 0, 0, 0},
+             {"linear decay", IL_MIXER_TTT_LINEAR_DECAY, 16, 0, 1, 0, 0, 0, 0},
+             {"linear, fast head", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 0, 0},
+             {"mlp, b = 1, fast head", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 0, 0},
+             {"frozen, fast head", IL_MIXER_TTT_LINEAR, 16, 1, 0, 20, 0, 0, 0},
+             {"attention, fast head", IL_MIXER_SELF_ATTENTION, 5, 0, 0, 20, 0, 0, 0},
+             {"hybrid", IL_MIXER_TTT_MLP, 5, 0, 1, 0, 1, 0, 0},
+             {"hybrid, fast head", IL_MIXER_TTT_MLP, 16, 0, 1, 7, 1, 0, 0},
+             {"gated delta", IL_MIXER_GATED_DELTA, 16, 0, 0, 0, 0, 0, 0},
+             {"gated delta, b = 5, frozen", IL_MIXER_GATED_DELTA, 5, 1, 0, 0, 0, 0, 0},
+             {"hybrid of gated delta, fast head", IL_MIXER_GATED_DELTA, 5, 0, 1, 7, 2, 0, 0},
+             {"linear, fast head of 9 tokens", IL_MIXER_TTT_LINEAR, 16, 0, 1, 20, 0, 9, 0},
+             {"mlp, b = 1, fast head of 40 tokens", IL_MIXER_TTT_MLP, 1, 0, 1, 7, 0, 40, 0},
+             {"grouped attention", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 3, 0, 0},
+             {"sliding attention", IL_MIXER_SLIDING_ATTENTION, 16, 0, 0, 0, 0, 0, 0},
+             {"hybrid of sliding attention", IL_MIXER_TTT_LINEAR_DECAY, 5, 0, 1, 0, 4, 0, 0},
+             {"linear, b = 5, taps", IL_MIXER_TTT_LINEAR, 5, 0, 1, 0, 0, 0, 1},
+             {"attention, taps", IL_MIXER_SELF_ATTENTION, 16, 0, 0, 0, 3, 0, 1}};
+enum { KINDS = sizeof kinds / sizeof *kinds, WITH_FAST_HEAD = 7, WITH_FEW_TOKENS = 16, WITH_TAPS = 21 };
 
 typedef struct fixture {
     char *folder;
@@ -73,6 +75,7 @@ static fixture *begin(int kind) {
     if (kinds[kind].hybrid == 2) config = lively_delta_hybrid(kinds[kind].mini_batch);
     if (kinds[kind].hybrid == 3) lively_grouped(&config);
     if (kinds[kind].hybrid == 4) config = lively_sliding_hybrid(kinds[kind].mini_batch);
+    if (kinds[kind].taps) lively_taps(&config);
     config.share_qk = config.pre_conv = kinds[kind].convolutions;
     config.fast_head_size = kinds[kind].fast_head;
     config.fast_head_lr = 0.3;
@@ -802,6 +805,34 @@ static void columns_of_a_fast_head(void **unused) {
     end(f);
 }
 
+static void tokens_that_taps_look_at(void **unused) {
+    (void)unused;
+    static const int32_t bad[] = {-1, VOCAB, 1 << 30};
+    fixture *f = begin(WITH_TAPS);
+    il_error error;
+    il_session *s = open_session(f);
+    feed(s, f->tokens, 102, NULL); /* the limit is 95, from where a tap looks back to 56 */
+    bytes b = bytes_of(s);
+    int32_t tokens[102 - 56];
+    for (size_t i = 0; i <= sizeof bad / sizeof *bad; i++) {
+        forgery g = forge(f, &b);
+        il_st_item *kept = item(&g, "taps.tokens");
+        assert_true(kept->dtype == IL_I32 && kept->rank == 1 && kept->shape[0] == 102 - 56);
+        assert_memory_equal(kept->data, f->tokens + 56, sizeof tokens);
+        memcpy(tokens, kept->data, sizeof tokens);
+        kept->data = tokens;
+        if (i < sizeof bad / sizeof *bad)
+            tokens[15 * i] = bad[i];
+        else
+            kept->shape[0]--;
+        assert_fails(load_forged(f, &g, &error), IL_ERR_FORMAT, error,
+                     i < sizeof bad / sizeof *bad ? "not a token of the model" : "taps.tokens is [45], not [46]");
+    }
+    il_session_close(s);
+    free(b.data);
+    end(f);
+}
+
 static void a_position_needs_its_keys(void **unused) {
     (void)unused;
     fixture *f = begin(5);
@@ -897,8 +928,9 @@ int main(void) {
         cmocka_unit_test(statistics_tell_of_learning), cmocka_unit_test(wrong_models_are_named),
         cmocka_unit_test(every_bit_is_watched),        cmocka_unit_test(lies_are_refused),
         cmocka_unit_test(wrong_tensors_are_refused),   cmocka_unit_test(states_of_a_fast_head),
-        cmocka_unit_test(columns_of_a_fast_head),      cmocka_unit_test(a_position_needs_its_keys),
-        cmocka_unit_test(files_that_are_none),         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(columns_of_a_fast_head),      cmocka_unit_test(tokens_that_taps_look_at),
+        cmocka_unit_test(a_position_needs_its_keys),   cmocka_unit_test(files_that_are_none),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("state files", tests, NULL, NULL);
 }

@@ -2,34 +2,12 @@
  * reverse. The output head's is lm_head.c's. */
 #include "model/backward.h"
 
+#include "model/embedding.h"
 #include "model/mixer.h"
 #include "model/steps.h"
 
-enum { COLUMNS = 64 }; /* of the embedding, that a thread gets at a time */
-
-typedef struct embed_job {
-    const il_kernels *kernels;
-    const int32_t *tokens;
-    int n;
-    size_t width;
-    const float *dx;
-    float *dembed;
-} embed_job;
-
-/* Some columns, tokens ascending: each row's sum has one order. */
-static void embed_run(void *context, int item, int worker) {
-    const embed_job *job = context;
-    size_t at = (size_t)item * COLUMNS, left = job->width - at, n = left < COLUMNS ? left : COLUMNS;
-    (void)worker;
-    for (int t = 0; t < job->n; t++) {
-        float *row = job->dembed + (size_t)job->tokens[t] * job->width + at;
-        job->kernels->add(n, row, job->dx + (size_t)t * job->width + at, row);
-    }
-}
-
 void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, float *grad, il_backspace *space) {
     const il_model *model = pass->model;
-    int width = model->config.width;
     float *dx = space->dx, *dxn = pass->work->tmp, *dfn = space->dz;
     if (pass->tokens < 1) return;
     il_rms_backward(pass, &model->norm, pass->tape->x_last, dhidden, dx, 0, grad, space);
@@ -47,6 +25,5 @@ void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, flo
         }
     }
 
-    embed_job job = {model->engine->kernels, tokens, pass->tokens, (size_t)width, dx, grad + model->embed};
-    il_pool_run(model->engine->pool, (width + COLUMNS - 1) / COLUMNS, embed_run, &job);
+    il_embed_backward(pass, tokens, dx, grad);
 }

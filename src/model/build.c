@@ -7,6 +7,7 @@
 #include "model/fast_head.h"
 #include "model/mixers.h"
 #include "model/workspace.h"
+#include <stdio.h>
 #include <string.h>
 
 /* ---- tensors ---- */
@@ -42,8 +43,12 @@ static il_status declare_all(il_model *model, il_error *error) {
     const il_config *c = &model->config;
     il_declarer d = {.model = model, .layer = -1, .error = error};
     model->embedding = declare_vocabulary(&d, "model.embed_tokens.");
-    model->embed = model->embedding.at;
     model->head = model->embedding;
+    for (int k = 0; k < c->n_taps; k++) {
+        char prefix[40];
+        snprintf(prefix, sizeof prefix, "model.embed_taps.%d.", k);
+        model->taps[k] = declare_vocabulary(&d, prefix);
+    }
     for (int i = 0; i < c->layers; i++) {
         il_layer *layer = &model->layers[i];
         d.layer = i;

@@ -12,7 +12,7 @@
 #include "model/config_fields.h"
 #include "model/mixer_names.h"
 
-enum { SLIDING_WINDOW = 512 };                            /* of a preset */
+enum { SLIDING_WINDOW = 512 /* of a preset */, TAP_MAX = 1 << 16 };
 static const uint64_t PARAMETERS_MAX = UINT64_C(1) << 36; /* 256 GiB of fp32 */
 
 il_mixer_kind il_config_mixer(const il_config *config, int layer) {
@@ -25,7 +25,27 @@ int il_config_layers_of(const il_config *config, il_mixer_kind mixer) {
     return n;
 }
 
+int il_config_farthest_tap(const il_config *config) {
+    int farthest = 0;
+    for (int i = 0; i < config->n_taps; i++)
+        if (config->taps[i] > farthest) farthest = config->taps[i];
+    return farthest;
+}
+
 /* ---- checking ---- */
+
+static il_status check_taps(const il_config *config, il_error *error) {
+    if (config->n_taps < 0 || config->n_taps > IL_TAPS_MAX)
+        return il_fail(error, IL_ERR_ARG, "taps: there are %d, at most %d may be", config->n_taps, IL_TAPS_MAX);
+    for (int i = 0; i < config->n_taps; i++) {
+        int tap = config->taps[i];
+        if (tap < 2 || tap > TAP_MAX)
+            return il_fail(error, IL_ERR_ARG, "taps: %d is not from 2 to %d (1 is the token just read)", tap, TAP_MAX);
+        for (int j = 0; j < i; j++)
+            if (config->taps[j] == tap) return il_fail(error, IL_ERR_ARG, "taps: %d stands there twice", tap);
+    }
+    return IL_OK;
+}
 
 il_mixer_kind il_config_leading_mixer(const il_config *config) {
     il_mixer_kind leading = (il_mixer_kind)config->layer_types[0];
@@ -81,6 +101,7 @@ il_status il_config_check(const il_config *config, il_error *error) {
                        "%s has no mamba backbone: share_qk, use_gate, pre_conv must be false",
                        il_mixer_name(config->mixer));
     IL_TRY(check_layer_types(config, error));
+    IL_TRY(check_taps(config, error));
     IL_TRY(il_config_check_attention(config, error));
     if (il_config_layers_of(config, IL_MIXER_GATED_DELTA) && config->delta_value_heads % config->delta_key_heads != 0)
         return il_fail(error, IL_ERR_ARG, "linear_num_value_heads %d is not a multiple of linear_num_key_heads %d",
@@ -112,6 +133,7 @@ int il_config_same(const il_config *left, const il_config *right) {
     if (a.mixer != b.mixer || a.weights != b.weights || a.layers != b.layers) return 0;
     for (int i = 0; i < a.layers; i++)
         if (il_config_mixer(&a, i) != il_config_mixer(&b, i)) return 0;
+    if (a.n_taps != b.n_taps || memcmp(a.taps, b.taps, (size_t)a.n_taps * sizeof *a.taps) != 0) return 0;
     il_config_normalize(&a);
     il_config_normalize(&b);
     a.max_positions = b.max_positions;

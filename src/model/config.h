@@ -21,6 +21,7 @@ static inline int il_config_rotary_width(const il_config *c) {
  * model_type. */
 il_mixer_kind il_config_leading_mixer(const il_config *config);
 il_status il_config_check_leading(il_mixer_kind layers, il_mixer_kind rest, const char *type, il_error *error);
+int il_config_farthest_tap(const il_config *config); /* 0: it has none */
 /* How many layers of a checked config have that mixer; whether the mixers of its layers differ. */
 int il_config_layers_of(const il_config *config, il_mixer_kind mixer);
 int il_config_is_hybrid(const il_config *config);

@@ -102,6 +102,7 @@ static uint64_t layer_parameters(const il_config *c, int layer) {
 
 uint64_t il_config_parameters(const il_config *c) {
     uint64_t width = (uint64_t)c->width, n = (uint64_t)c->vocab_size * width * (c->tie_word_embeddings ? 1 : 2) + width;
+    n += (uint64_t)c->n_taps * (uint64_t)c->vocab_size * width;
     for (int i = 0; i < c->layers; i++) n += layer_parameters(c, i);
     return n;
 }

@@ -105,7 +105,7 @@ const il_family *il_family_find(const char *model_type) {
 static int says(const il_family *family, const il_config *c) {
     int attends = il_config_attends(c), deltas = il_config_layers_of(c, IL_MIXER_GATED_DELTA);
     int plain = il_config_layers_of(c, IL_MIXER_SELF_ATTENTION);
-    if (family->is_own || plain + deltas < c->layers || c->norm_offset != family->norm_offset) return 0;
+    if (c->n_taps || family->is_own || plain + deltas < c->layers || c->norm_offset != family->norm_offset) return 0;
     if (deltas && (family->mixer != IL_MIXER_GATED_DELTA || c->delta_learned_start)) return 0;
     if (!attends) return deltas && family->mixer == IL_MIXER_GATED_DELTA;
     return c->qk_norm == family->qk_norm && c->attention_gate == family->gate &&

@@ -20,7 +20,7 @@
 enum { TEXT_BYTES_MAX = 1 << 20 /* of a config.json that is read */ };
 
 static const char MODEL_TYPE[] = "model_type", TTT_LAYER_TYPE[] = "ttt_layer_type", LAYER_TYPES[] = "layer_types",
-                  INTERVAL[] = "full_attention_interval", QUANTIZATION[] = "quantization_config",
+                  INTERVAL[] = "full_attention_interval", QUANTIZATION[] = "quantization_config", TAPS[] = "taps",
                   TEXT_CONFIG[] = "text_config", TIE[] = "tie_word_embeddings";
 
 /* Files of models that see hold one of these, in text_config. */
@@ -216,6 +216,52 @@ static il_status read_layer_types(const char *path, const json_t *root, const il
     return check_layers(path, family, config, error);
 }
 
+/* ---- taps ---- */
+
+static il_status add_tap(const char *path, json_int_t tap, il_config *config, il_error *error) {
+    if (tap < INT_MIN || tap > INT_MAX) tap = 0; /* refused when all is checked */
+    if (config->n_taps == IL_TAPS_MAX)
+        return il_fail(error, IL_ERR_FORMAT, IL_WHERE "has more than %d numbers", IL_WHERE_ARGS(path, TAPS),
+                       IL_TAPS_MAX);
+    config->taps[config->n_taps++] = (int)tap;
+    return IL_OK;
+}
+
+/* "28,27,29" */
+static il_status read_taps(const char *text, il_config *config, il_error *error) {
+    for (;;) {
+        size_t digits = strspn(text, "0123456789");
+        if (!digits || digits > 9 || (text[digits] && text[digits] != ','))
+            return il_fail(error, IL_ERR_FORMAT, "%s: must be numbers with commas between them", TAPS);
+        IL_TRY(add_tap(NULL, atol(text), config, error));
+        if (!text[digits]) return IL_OK;
+        text += digits + 1;
+    }
+}
+
+/* value: a list of numbers. Not in a file: one, or text for read_taps, too. */
+static il_status set_taps(const char *path, const json_t *value, il_config *config, il_error *error) {
+    il_config made = *config;
+    made.n_taps = 0;
+    if (!path && json_is_integer(value)) {
+        IL_TRY(add_tap(path, json_integer_value(value), &made, error));
+    } else if (!path && json_is_string(value)) {
+        IL_TRY(read_taps(json_string_value(value), &made, error));
+    } else if (value && !json_is_null(value)) {
+        if (!json_is_array(value))
+            return il_fail(error, IL_ERR_FORMAT, IL_WHERE "must be a list of integers", IL_WHERE_ARGS(path, TAPS));
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            const json_t *item = json_array_get(value, i);
+            if (!json_is_integer(item))
+                return il_fail(error, IL_ERR_FORMAT, IL_WHERE "entry %zu must be an integer", IL_WHERE_ARGS(path, TAPS),
+                               i);
+            IL_TRY(add_tap(path, json_integer_value(item), &made, error));
+        }
+    }
+    *config = made;
+    return IL_OK;
+}
+
 /* ---- fields ---- */
 
 static il_status set_integer(const char *path, const il_field *f, const json_t *value, il_config *config,
@@ -320,7 +366,8 @@ static il_status check_key(const char *path, const il_family *family, const char
     const il_field *f = il_field_find(key);
     int known = strcmp(key, MODEL_TYPE) == 0 || strcmp(key, LAYER_TYPES) == 0 || strcmp(key, QUANTIZATION) == 0 ||
                 (il_mixer_is_ttt(family->mixer) && strcmp(key, TTT_LAYER_TYPE) == 0) ||
-                (family->column == IL_ABSENT_QWEN3_5 && strcmp(key, INTERVAL) == 0);
+                (family->column == IL_ABSENT_QWEN3_5 && strcmp(key, INTERVAL) == 0) ||
+                (family->is_own && strcmp(key, TAPS) == 0);
     if (known) return IL_OK;
     if (f && il_family_may_have(family, f)) {
         int attention = f->of == IL_OF_ATTENTION || f->of == IL_OF_OWN_ATTENTION;
@@ -361,6 +408,7 @@ static il_status read_model(const char *path, json_t *root, const il_family *fam
     config->bytes_tokenizer = is_bytes(json_object_get(root, "tokenizer"));
     IL_TRY(il_config_rope_read(path, family, root, config, error));
     IL_TRY(read_layer_types(path, root, family, config, error));
+    if (family->is_own) IL_TRY(set_taps(path, json_object_get(root, TAPS), config, error));
     il_config_normalize(config);
     il_status status = il_config_check(config, &inner);
     if (status != IL_OK)
@@ -447,6 +495,7 @@ static il_status set_key(il_config *config, const char *key, json_t *value, il_e
     if (il_mixer_is_ttt(config->mixer) && strcmp(key, TTT_LAYER_TYPE) == 0)
         return set_ttt_layer_type(NULL, value, config, error);
     if (strcmp(key, LAYER_TYPES) == 0) return set_layer_types(NULL, value, config, error);
+    if (strcmp(key, TAPS) == 0) return set_taps(NULL, value, config, error);
     if (!il_config_rope_is_key(key))
         return il_fail(error, IL_ERR_ARG, "%.100s: is not a key of a model of type %s", key,
                        il_family_of(config)->model_type);

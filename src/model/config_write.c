@@ -52,6 +52,11 @@ static void put_layer_types(writing *w, const il_config *config) {
     put(w, "],\n");
 }
 
+static void put_taps(writing *w, const il_config *config) {
+    for (int i = 0; i < config->n_taps; i++) put(w, "%s%d", i ? ", " : "  \"taps\": [", config->taps[i]);
+    if (config->n_taps) put(w, "],\n");
+}
+
 static const char *bool_text(int value) { return value ? "true" : "false"; }
 
 /* null, or all that changes the frequencies. */
@@ -141,6 +146,7 @@ il_status il_config_text(const il_allocator *allocator, const il_config *config,
     put_attention(&w, family, config);
     if (il_config_is_hybrid(config) || others || config->mixer == IL_MIXER_SLIDING_ATTENTION)
         put_layer_types(&w, config);
+    put_taps(&w, config);
     for (int i = 0; i < il_field_count; i++) {
         double value;
         if (is_written(family, config, &il_fields[i], &value)) put_field(&w, &il_fields[i], value);

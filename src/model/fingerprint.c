@@ -78,6 +78,8 @@ void il_fingerprint_begin(XXH3_state_t *state, const il_model *model) {
     for (int i = 0; il_config_is_hybrid(c) && i < c->layers; i++) /* appended, too */
         hash_text(state, il_mixer_name(il_config_mixer(c, i)));
     hash_attention(state, c);
+    if (c->n_taps) hash_text(state, "taps");
+    for (int i = 0; i < c->n_taps; i++) hash_number(state, (uint64_t)c->taps[i]);
 }
 
 void il_fingerprint_tensor(XXH3_state_t *state, const il_table_entry *entry) {

@@ -3,6 +3,7 @@
  * norm. backward.c is the same, backwards. */
 #include "model/forward.h"
 
+#include "model/embedding.h"
 #include "model/mixer.h"
 #include "model/steps.h"
 #include <string.h>
@@ -30,9 +31,7 @@ void il_forward(il_pass *pass, const int32_t *tokens) {
     int layers = model->config.layers;
     float *x_last = pass->tape ? pass->tape->x_last : work->tmp;
 
-    float *x0 = il_pass_acts(pass, 0)->x0;
-    for (int t = 0; t < pass->tokens; t++)
-        il_model_embedding(model, tokens[t], x0 + (ptrdiff_t)t * model->config.width);
+    il_embed_forward(pass, tokens, il_pass_acts(pass, 0)->x0);
     for (int i = 0; i < model->n_mixers; i++)
         if (model->mixers[i]->begin) model->mixers[i]->begin(pass);
 

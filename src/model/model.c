@@ -178,16 +178,6 @@ void il_model_product(const il_model *model, const il_dense *dense, int m, const
         il_gemm(model->engine, m, out, in, a, (il_matrix){model->weights + dense->at, 1, in}, y, ldy, 0);
 }
 
-void il_model_embedding(const il_model *model, int token, float *x) {
-    const il_dense *l = &model->embedding;
-    if (l->type == IL_WEIGHTS_F32) {
-        memcpy(x, model->weights + l->at + (size_t)token * (size_t)l->in, (size_t)l->in * sizeof *x);
-        return;
-    }
-    il_lp_matrix rows = {l->type, l->out, l->in, model->lp + l->packed};
-    il_lp_get(&rows, (size_t)token, x);
-}
-
 int il_model_is_recurrent(const il_model *model) {
     for (int i = 0; i < model->config.layers; i++)
         if (model->layers[i].heads) return 1;

@@ -64,10 +64,10 @@ struct il_model {
     il_engine *engine;
     il_config config;
     il_table table;
-    size_t embed; /* IL_NONE when low-precision */
     il_norm norm;
-    il_dense embedding; /* read by rows */
-    il_dense head;      /* the same when tied */
+    il_dense embedding; /* read by rows, as are those of the taps */
+    il_dense taps[IL_TAPS_MAX];
+    il_dense head; /* the same when tied */
     il_layer *layers;
     const struct il_mixer *mixers[4]; /* [n_mixers]: those that the layers have, each once */
     int n_mixers;
@@ -109,8 +109,6 @@ void il_model_product(const il_model *model, const il_dense *dense, int m, const
 /* The most inputs and the most numbers, inputs or outputs, that a matrix of a layer has. */
 int il_model_most_inputs(const il_model *model);
 int il_model_most_width(const il_model *model);
-/* The embedding of a token, [width]. */
-void il_model_embedding(const il_model *model, int token, float *x);
 /* A tensor of the table that is held in a low-precision type. */
 il_lp_matrix il_model_lp(const il_model *model, const il_table_entry *entry);
 /* IL_ERR_UNSUPPORTED unless the weights are fp32, which alone have gradients. */

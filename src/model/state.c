@@ -15,6 +15,7 @@ static void lay_out(il_state *s, il_arena *arena) {
     il_kept unused = {0};
     s->hidden = il_arena_take(arena, (size_t)s->ring_hidden * (size_t)c->width, sizeof(float));
     for (int i = 0; i < c->layers; i++) mixer_of(s, i)->keep(arena, s, i, s->layers ? &s->layers[i] : &unused);
+    if (s->ring_tapped) s->tapped = il_arena_take(arena, (size_t)s->ring_tapped, sizeof *s->tapped);
 }
 
 static void lay_out_fast(il_state *s, il_arena *arena) {
@@ -42,6 +43,7 @@ il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *
         il_config_layers_of(c, IL_MIXER_GATED_DELTA) && c->delta_taps > c->conv_kernel ? c->delta_taps : c->conv_kernel;
     state->ring_columns = taps - 1 + 2 * c->mini_batch;
     state->ring_hidden = 2 * c->mini_batch + 1;
+    state->ring_tapped = c->n_taps ? il_config_farthest_tap(c) - 1 + 2 * c->mini_batch : 0;
     il_arena whole = {0}, block = {0}, fast = {0};
     lay_out(state, &block);
     lay_out_fast(state, &fast);

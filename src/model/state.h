@@ -60,6 +60,8 @@ typedef struct il_state {
     int ring_columns; /* R = taps - 1 + 2b */
     int ring_hidden;  /* 2b + 1 */
     float *hidden;    /* [2b+1, D]: final hidden vector of position p at p mod (2b+1) */
+    int ring_tapped;  /* the farthest tap - 1 + 2b; 0: no taps */
+    int32_t *tapped;  /* [ring_tapped]: the token at position p at p mod ring_tapped */
     /* KV cache: page c covers positions c*512 .. of all layers: of each, head and block of 64 keys, K^T [d][64], V
      * [64][d]. Whole pages are allocated, since larger blocks of memory are faster to read. */
     float **pages; /* [n_pages] */

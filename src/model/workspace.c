@@ -72,6 +72,7 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
         w->sine = il_arena_take(arena, tokens * (size_t)il_config_rotary_width(c) / 2, size);
     }
     w->history = il_arena_take(arena, most_history(model), size);
+    w->tapped = il_arena_take(arena, (size_t)c->n_taps * tokens, sizeof *w->tapped);
     if (c->fast_head_size) {
         if (rows < (size_t)c->mini_batch) rows = (size_t)c->mini_batch;
         w->lse = il_arena_take(arena, rows, size);

@@ -59,6 +59,7 @@ typedef struct il_workspace {
     float *ffn;           /* [T,F] silu(h1)*h3 */
     float *cosine, *sine; /* [T, rotary width / 2] RoPE of each token (attention) */
     float *history;       /* [taps-1, channels] in blocks of channels (steps.h) */
+    int32_t *tapped;      /* [taps, T]: the tokens that the input adds embeddings of; -1: there is none so far back */
     int logit_rows;       /* at least 1, with a fast head at least b */
     float *logits;        /* [logit_rows, V] */
     float *lse;           /* [logit_rows] their log-sum-exp; NULL without a fast head, like the next */

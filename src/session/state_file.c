@@ -10,6 +10,7 @@
  *     fast_head.tokens [columns]               I32: with fast_head_tokens, the tokens of these columns
  *     hidden [n, width]                        final hidden vectors, oldest first
  *     tokens [n]                               with a fast head: the tokens from the rewind limit on
+ *     taps.tokens [n]                          I32: with taps, the tokens that are still looked back at
  *     mix, mix.odds, mix.tokens                I32: of a mixed session, all that the mix had learned at the rewind
  *                                              limit, and what it is to learn since
  *
@@ -37,9 +38,21 @@ static const char FORMAT[] = "innerloop-state", VERSION[] = "1";
 
 /* ---- what of a state is alive, and how it lies in a file ---- */
 
-typedef enum content { FAST, FAST_BEFORE, OWNERS, HIDDEN, TOKENS, MIX, MIX_ODDS, MIX_TOKENS, OF_LAYERS } content;
+typedef enum content {
+    FAST,
+    FAST_BEFORE,
+    OWNERS,
+    HIDDEN,
+    TOKENS,
+    MIX,
+    MIX_ODDS,
+    MIX_TOKENS,
+    TAPPED,
+    OF_LAYERS
+} content;
 static const char *const names[] = {
-    "fast_head.current", "fast_head.previous", "fast_head.tokens", "hidden", "tokens", "mix", "mix.odds", "mix.tokens"};
+    "fast_head.current", "fast_head.previous", "fast_head.tokens", "hidden", "tokens", "mix",
+    "mix.odds",          "mix.tokens",         "taps.tokens"};
 
 /* What decides which tensors there are, and their shapes. */
 typedef struct outline {
@@ -68,8 +81,14 @@ typedef struct plan {
 /* The first position whose column before it is still needed at the rewind limit. */
 static uint64_t one_before(uint64_t limit) { return limit ? limit - 1 : 0; }
 
+/* The first position that a tap looks at when the token at the rewind limit is read. */
+static uint64_t first_tapped(const il_config *c, uint64_t limit) {
+    uint64_t back = (uint64_t)il_config_farthest_tap(c) - 1;
+    return limit > back ? limit - back : 0;
+}
+
 static void add(plan *p, entry e, int rank, size_t d0, size_t d1, size_t d2, size_t d3) {
-    int whole = e.content == OWNERS || (e.content >= MIX && e.content <= MIX_TOKENS);
+    int whole = e.content == OWNERS || (e.content >= MIX && e.content <= TAPPED);
     il_st_item item = {.dtype = whole ? IL_I32 : IL_F32, .rank = rank, .shape = {d0, d1, d2, d3}};
     for (int i = 0; i < rank; i++)
         if (!item.shape[i]) return;
@@ -155,6 +174,7 @@ static il_status plan_open(const il_model *m, const outline *o, plan *p, il_erro
         add_own(p, MIX_ODDS, 3, (size_t)(position - limit), (size_t)depth, 2);
         add_own(p, MIX_TOKENS, 1, (size_t)(position - limit), 0, 0);
     }
+    if (c->n_taps) add_own(p, TAPPED, 1, (size_t)(position - first_tapped(c, limit)), 0, 0);
     add_own(p, HIDDEN, 2, (size_t)(position - one_before(limit)), (size_t)c->width, 0);
     add_layers(p, m, extent);
     sort(p);
@@ -214,6 +234,12 @@ static il_status visit_mix(const il_state *s, il_mixed *m, content which, il_vis
     return IL_OK;
 }
 
+static il_status visit_tapped(const il_state *s, il_visitor *v) {
+    for (uint64_t p = first_tapped(&s->model->config, s->oldest); p < s->position; p++)
+        IL_TRY(v->visit(v, (void *)(s->tapped + p % (uint64_t)s->ring_tapped), 1, 1));
+    return IL_OK;
+}
+
 /* s->oldest is the rewind limit. mixed: the session's, NULL without. */
 static il_status visit(const il_state *s, il_mixed *mixed, const entry *e, il_visitor *v) {
     switch (e->content) {
@@ -224,6 +250,7 @@ static il_status visit(const il_state *s, il_mixed *mixed, const entry *e, il_vi
     case FAST_BEFORE: return visit_fast_head(s, e->content, v);
     case OWNERS: return visit_owners(s, v);
     case HIDDEN: return visit_hidden(s, v);
+    case TAPPED: return visit_tapped(s, v);
     case TOKENS: return visit_tokens(s, v);
     case OF_LAYERS: break;
     }
@@ -560,7 +587,8 @@ static il_status check_tensors(const record *r, const il_st *st, const il_model 
             shape_text(must, want->rank, want->shape);
             return il_fail(error, IL_ERR_FORMAT, "%s: tensor %s is %s, not %s", r->path, t->name, is, must);
         }
-        if (p->entries[i].content == MIX_TOKENS) IL_TRY(check_token_list(r, t, model, NULL, error));
+        if (p->entries[i].content == MIX_TOKENS || p->entries[i].content == TAPPED)
+            IL_TRY(check_token_list(r, t, model, NULL, error));
         if (p->entries[i].content == OWNERS) IL_TRY(check_owners(r, t, model, error));
         for (size_t at = 0; t->dtype == IL_F32 && at < t->count;
              at += 256) { /* copied, since a map need not be aligned */
