@@ -39,6 +39,13 @@ il_weight_type cli_dtype(const char *name) {
     return type;
 }
 
+il_status cli_command_load_model(cli_command *command, const char *dir, il_model **model) {
+    il_load_options options;
+    il_load_options_default(&options);
+    if (command->dtype) options.weights = (int)cli_dtype(command->dtype);
+    return il_model_load_as(command->engine, dir, &options, model, &command->error);
+}
+
 il_status cli_command_load_any(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer) {
     cli_bundled_models models;
     *model = NULL;
@@ -46,10 +53,7 @@ il_status cli_command_load_any(cli_command *command, const char *word, il_model 
     il_status status = cli_bundled_models_find(word, &models, &command->error);
     if (status) return status;
     const char *dir = models.dirs[0];
-    il_load_options options;
-    il_load_options_default(&options);
-    if (command->dtype) options.weights = (int)cli_dtype(command->dtype);
-    status = il_model_load_as(command->engine, dir, &options, model, &command->error);
+    status = cli_command_load_model(command, dir, model);
     if (!status) {
         il_status found = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer,
                                                       &command->no_tokenizer);
@@ -102,6 +106,17 @@ il_status cli_command_configure(cli_command *command, const arg_list *set, il_co
     }
     if (asks && !says) cli_mixer_bound_fast_head(config);
     return status;
+}
+
+il_status cli_command_check_set(cli_command *command, const arg_list *set, const il_config *config) {
+    il_error *error = &command->error, why;
+    for (size_t i = 0; i < set->n; i++) {
+        char *key = cli_format("%.*s", (int)strcspn(set->items[i], "="), set->items[i]);
+        il_status status = il_config_check_key(config, key, &why);
+        free(key);
+        if (status) return cli_fail(error, status, "--set: %.450s", why.message);
+    }
+    return IL_OK;
 }
 
 il_status cli_command_widen(cli_command *command, il_model **model) {

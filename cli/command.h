@@ -31,6 +31,8 @@ int cli_command_close(cli_command *command, il_status status);
 
 /* One of CLI_DTYPES. */
 il_weight_type cli_dtype(const char *name);
+/* The model of a directory, held as --dtype says. */
+il_status cli_command_load_model(cli_command *command, const char *dir, il_model **model);
 /* The model that --model says (a directory, or the name of a bundled one; NULL: the usual one, bundled_model.h) and its
  * tokenizer. Both are the caller's. Verbs that read a text choose by it first (model_choice.h). */
 il_status cli_command_load(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer);
@@ -43,6 +45,8 @@ il_status cli_command_data(cli_command *command, const char *const *files, size_
                            il_data **data);
 /* --set KEY=VALUE …: keys of config.json. A fast head is bounded (mixers.h) unless fast_head_tokens is one of them. */
 il_status cli_command_configure(cli_command *command, const arg_list *set, il_config *config);
+/* Once the config is complete: refuses a key of --set that changes nothing in such a model. */
+il_status cli_command_check_set(cli_command *command, const arg_list *set, const il_config *config);
 /* Replaces a model held as bf16 by the same one held as fp32, which has gradients. Nothing it computes changes. */
 il_status cli_command_widen(cli_command *command, il_model **model);
 

@@ -171,7 +171,9 @@ IL_API il_status il_gguf_describe(il_engine *engine, const char *path, char **js
 /* Writes config.json, generation_config.json and model.safetensors into dir, which is made if absent. They appear
  * together or not at all: made beside dir, they take the place of an older model at once. Where that cannot be (dir is
  * a mount, holds other files, or its file system cannot exchange folders) they are moved into it while it has no
- * config.json. Other files stay. IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model
+ * config.json. Weights of an older model in other files (shards of an index, pytorch_model.bin) are
+ * removed; other files stay.
+ * IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model
  * could not be loaded again. IL_ERR_IO, naming the process, while another one writes there. */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
 
@@ -287,6 +289,15 @@ typedef struct il_decoder {
 IL_API il_status il_tokenizer_decode(const il_tokenizer *tokenizer, il_decoder *decoder, int32_t token, char *text,
                                      size_t capacity, size_t *bytes, il_error *error);
 IL_API size_t il_tokenizer_piece_bytes_max(const il_tokenizer *tokenizer);
+
+typedef enum il_token_kind {
+    IL_TOKEN_NONE,   /* an id that the tokenizer has no token for */
+    IL_TOKEN_TEXT,   /* is text, or bytes of it */
+    IL_TOKEN_CONTROL /* has no text of its own, but a name: "<|im_end|>" */
+} il_token_kind;
+/* What a token is, for any number. *name [*bytes], no NUL behind it: what the tokenizer's file calls a control token
+ * ("<s>" and "</s>" with bytes), NULL and 0 otherwise; it lives as long as the tokenizer. Both may be NULL. */
+IL_API il_token_kind il_tokenizer_token(const il_tokenizer *tokenizer, int32_t token, const char **name, size_t *bytes);
 
 /* il_model_save of a model and its tokenizer at once: no directory holds the one without the other. A file of another
  * tokenizer is removed. tokenizer may be NULL: il_model_save. */
@@ -456,7 +467,8 @@ IL_API il_status il_chat_end_answer(const il_chat *chat, int in_thought, il_toke
 
 /* Copies what a model directory says of chatting and sampling into another one, after a model was saved there:
  * tokenizer_config.json and chat_template.jinja as they are, generation_config.json with the stops of all files in
- * eos_token_id. What `from` does not have is removed. */
+ * eos_token_id. What `from` does not have is removed; from NULL: all of it, since the model that was saved is no copy
+ * of another. */
 IL_API il_status il_chat_copy(const il_tokenizer *tokenizer, const il_config *config, const char *from, const char *to,
                               il_error *error);
 
@@ -853,6 +865,9 @@ IL_API il_status il_config_check_portable(const il_config *config, il_error *err
  * them. */
 IL_API il_status il_config_set(il_config *config, const char *key, const char *value, il_error *error);
 IL_API il_status il_config_check(const il_config *config, il_error *error);
+/* IL_ERR_ARG where a key says nothing of a model of a checked config, because it has no layer of that kind, or no fast
+ * head. */
+IL_API il_status il_config_check_key(const il_config *config, const char *key, il_error *error);
 /* The mixer of a layer of a checked config. */
 IL_API il_mixer_kind il_config_mixer(const il_config *config, int layer);
 /* Model floating-point operations per token of a forward pass with (or without) its row of logits, `position` tokens

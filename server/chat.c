@@ -22,14 +22,18 @@ static int parse_role(const json_t *message, il_chat_role *role, problem *p) {
                        "messages: the role of each must be system, developer, user or assistant");
 }
 
-/* A string, or parts that are text; those are put together. */
-static int parse_content(const json_t *message, text *words, problem *p) {
+/* A string, or parts that are text; those are put together. An assistant's message may have none, or null: it called
+ * a tool, or was cut short before its first word. */
+static int parse_content(const json_t *message, il_chat_role role, text *words, problem *p) {
     const json_t *content = json_field(message, "content"), *part;
     size_t i;
     if (json_is_string(content)) {
         text_add(words, json_string_value(content), json_string_length(content));
         return 1;
     }
+    if (!content && role != IL_CHAT_ASSISTANT)
+        return problem_set(p, 400, "invalid_value", "messages",
+                           "messages: a message has no content, which only an assistant's may leave out");
     if (content && !json_is_array(content))
         return problem_set(p, 400, "invalid_value", "messages",
                            "messages: content must be a string, or an array of parts {\"type\": \"text\"}");
@@ -112,7 +116,9 @@ int chat_prompt(const json_t *body, const il_chat *chat, const completion_limits
     if (!messages || !words) problem_set(p, 503, "no_memory", NULL, "no memory for the messages now");
     if (messages) messages[0] = (il_chat_message){IL_CHAT_ASSISTANT, "", 0};
     json_array_foreach(field, i, message) {
-        if (p->status || !parse_role(message, &messages[i + 1].role, p) || !parse_content(message, &words[i], p)) break;
+        if (p->status || !parse_role(message, &messages[i + 1].role, p) ||
+            !parse_content(message, messages[i + 1].role, &words[i], p))
+            break;
         if (words[i].failed) problem_set(p, 503, "no_memory", NULL, "no memory for the messages now");
         messages[i + 1].text = words[i].data ? words[i].data : "";
         messages[i + 1].bytes = words[i].bytes;

@@ -4,10 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The name of a control token alone is that token: so lm-eval finds the one that ends a text. */
+/* The name of EOS or BOS alone is that token: so lm-eval finds the one that ends a text. */
 static int control_token(const names *n, const char *words, size_t bytes) {
-    if (n->eos >= 0 && strlen(n->eos_name) == bytes && !memcmp(words, n->eos_name, bytes)) return n->eos;
-    if (n->bos >= 0 && strlen(n->bos_name) == bytes && !memcmp(words, n->bos_name, bytes)) return n->bos;
+    const int tokens[] = {n->eos, n->bos};
+    for (int i = 0; i < 2; i++) {
+        const char *name;
+        size_t length;
+        il_tokenizer_token(n->tokenizer, tokens[i], &name, &length);
+        if (name && length == bytes && !memcmp(words, name, bytes)) return tokens[i];
+    }
     return -1;
 }
 
@@ -122,10 +127,13 @@ void tokens_detokenize(const json_t *body, const names *n, const completion_limi
     text_free(&whole);
 }
 
-static void add_name(const char *field, const char *name, text *t) {
+static void add_name(const char *field, const names *n, int token, text *t) {
+    const char *name;
+    size_t bytes;
+    il_tokenizer_token(n->tokenizer, token, &name, &bytes);
     text_print(t, ",\"%s\":", field);
-    if (name[0])
-        text_quote(t, name, strlen(name));
+    if (name)
+        text_quote(t, name, bytes);
     else
         text_say(t, "null");
 }
@@ -134,7 +142,7 @@ void tokens_info(const names *n, text *t) {
     il_tokenizer_info info;
     il_tokenizer_get_info(n->tokenizer, &info);
     text_print(t, "{\"tokenizer_class\":\"%s\",\"vocab_size\":%d", info.kind, info.vocab_size);
-    add_name("bos_token", n->bos_name, t);
-    add_name("eos_token", n->eos_name, t);
+    add_name("bos_token", n, n->bos, t);
+    add_name("eos_token", n, n->eos, t);
     text_say(t, ",\"pad_token\":null,\"chat_template\":null}");
 }

@@ -620,6 +620,12 @@ static void copies_say_what_the_originals_say(void **state) {
     write_text(k.dir, "generation_config.json", same_stops); /* has them all: not a byte is changed */
     assert_ok(il_chat_copy(k.tokenizer, &config, k.dir, to, &error), error);
     expect_text(to, "generation_config.json", same_stops);
+
+    write_text(to, "tokenizer_config.json", "{}"); /* of nothing: what is no part of the model itself goes */
+    assert_ok(il_chat_copy(k.tokenizer, &config, NULL, to, &error), error);
+    assert_false(support_exists(support_path(to, "chat_template.jinja")));
+    assert_false(support_exists(support_path(to, "tokenizer_config.json")));
+    expect_text(to, "generation_config.json", same_stops);
     support_folder_remove(to);
     close_kind(&k);
 }

@@ -242,6 +242,10 @@ static void test_init_refusals(void **state) {
     support_refused(2, "--set: 'layers' is not key=value", "init --preset tiny --set layers --out x");
     support_refused(2, "--set: '=3' is not key=value", "init --preset tiny --set =3 --out x");
     support_refused(2, "nonsense", "init --preset tiny --set nonsense=3 --out x");
+    support_refused(2, "--set: sliding_window: no layer of this model is sliding_attention",
+                    "init --preset tiny --mixer self_attention --set sliding_window=64 --out x");
+    support_refused(2, "--set: num_key_value_heads: says nothing of a model with these layers",
+                    "init --preset tiny --mixer ttt_mlp --set num_key_value_heads=1 --out x");
     support_refused(2, "hidden_size", "init --preset tiny --set hidden_size=-5 --out x");
     support_refused(2, "num_attention_heads", "init --preset tiny --set num_attention_heads=7 --out x");
     support_refused(2, "vocab_size 20 is smaller than the tokenizer's 258",

@@ -442,6 +442,10 @@ static void test_conversion_takes_them_along(void **state) {
     json_decref(after);
     free(support_done("convert --model m --dtype bf16 --out converted --force"));
     assert_false(support_exists("converted/chat_template.jinja"));
+    free(support_done("convert --model c --dtype bf16 --out converted --force"));
+    free(support_done("init --preset tiny %s --tokenizer bytes --out converted --force", SUPPORT_SHAPE));
+    assert_false(support_exists("converted/chat_template.jinja")); /* nor has a new model what an older one had */
+    assert_false(support_exists("converted/tokenizer_config.json"));
     set_generation("c", "{\"top_k\": \"many\"}");
     support_refused(1, "c/generation_config.json: top_k must be", "convert --model c --dtype bf16 --out unusable");
     assert_false(support_exists("unusable"));

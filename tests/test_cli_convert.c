@@ -147,6 +147,51 @@ static void test_types_at_loading(void **state) {
     free(support_done("generate --model l8 --load-state l8.ilstate --max-tokens 3"));
     support_refused(1, "the state of a different model", "generate --model m --load-state l8.ilstate --max-tokens 3");
     support_refused(2, "--dtype", "generate --model m --dtype int2 --prompt the");
+    /* compressed with a model, and a state read by one, need that one again */
+    free(support_done("compress --model m --dtype int8 book.txt l8.ilc"));
+    free(support_done("compress --model l8 book.txt made.ilc"));
+    support_same_files("l8.ilc", "made.ilc");
+    free(support_done("decompress --model m --dtype int8 l8.ilc back.txt"));
+    support_same_files("book.txt", "back.txt");
+    support_refused(1, "this model is", "decompress --model m l8.ilc back.txt");
+    same_answer("inspect --dtype int8 m", "inspect l8", "fingerprint");
+    same_answer("inspect --model m --dtype int8 l8.ilstate", "inspect --model l8 l8.ilstate", "layers");
+    support_refused(1, "the state of a different model", "inspect --model m l8.ilstate");
+    support_refused(2, "--dtype: m/tokenizer.model is not a state or the directory of a model",
+                    "inspect --dtype int8 m/tokenizer.model");
+    support_refused(2, "--model: m is not a state", "inspect --model l8 m");
+    support_refused(2, "--tokenizer: m is not a token shard", "inspect --tokenizer bytes m");
+}
+
+/* Converted in its place, a model that lay in several files lies in one. */
+static void test_shards_are_replaced(void **state) {
+    (void)state;
+    static const char *const names[] = {"config.json", "model.safetensors.index.json",
+                                        "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
+                                        "model-00003-of-00003.safetensors"};
+    assert_int_equal(mkdir("shards", 0777), 0);
+    for (size_t i = 0; i < 5; i++) {
+        char from[300], to[300];
+        snprintf(from, sizeof from, FIXTURES "/qwen2_shards/%s", names[i]);
+        snprintf(to, sizeof to, "shards/%s", names[i]);
+        size_t bytes;
+        char *data = support_read(from, &bytes);
+        support_write(to, data, bytes);
+        free(data);
+    }
+    support_write("shards/notes.safetensors", "mine", 4);
+    char *before = support_fingerprint("shards");
+    free(support_done("convert --model shards --dtype f32 --out shards --force"));
+    char *after = support_fingerprint("shards");
+    assert_string_equal(before, after);
+    for (size_t i = 1; i < 5; i++) {
+        char path[300];
+        snprintf(path, sizeof path, "shards/%s", names[i]);
+        assert_false(support_exists(path));
+    }
+    assert_true(support_exists("shards/notes.safetensors"));
+    free(before);
+    free(after);
 }
 
 /* A model that goes on learning: told by inspect, better on a text that repeats itself, frozen the one it was; taken
@@ -211,6 +256,10 @@ static void test_refusals(void **state) {
     support_refused(2, "fast_head_size", "convert --model m --set fast_head_size=1025 --out x");
     support_refused(2, "fast_head_lr", "convert --model m --set fast_head_size=8 --set fast_head_lr=-1 --out x");
     support_refused(2, "fast_head_size", "init --preset tiny --set fast_head_size=-1 --out x");
+    support_refused(2, "--set: fast_head_tokens: this model has no fast head",
+                    "convert --model m --set fast_head_tokens=9 --out x");
+    support_refused(2, "--set: fast_head_lr: this model has no fast head",
+                    "convert --model m --set fast_head_lr=0.1 --out x");
     assert_false(support_exists("x"));
     support_refused(1, "already holds a model", "convert --model m --dtype bf16 --out w");
     support_refused(2, "--dtype", "convert --model m --dtype f8 --out x");
@@ -226,6 +275,7 @@ int main(void) {
         cmocka_unit_test(test_training_widens),
         cmocka_unit_test(test_int8),
         cmocka_unit_test(test_types_at_loading),
+        cmocka_unit_test(test_shards_are_replaced),
         cmocka_unit_test(test_fast_head),
         cmocka_unit_test(test_refusals),
     };

@@ -737,7 +737,21 @@ static void set_reads_values_as_json_or_plain(void **state) {
     assert_ok(il_config_set(&c, "model_type", "llama", &error), error);
     assert_int_equal(c.mixer, IL_MIXER_SELF_ATTENTION);
     assert_fails(il_config_set(&c, "mini_batch_size", "8", &error), IL_ERR_ARG, error, "mini_batch_size");
+    assert_ok(il_config_check_key(&c, "num_key_value_heads", &error), error);
+    assert_ok(il_config_check_key(&c, "rope_scaling", &error), error);
+    assert_fails(il_config_check_key(&c, "mini_batch_size", &error), IL_ERR_ARG, error, "mini_batch_size");
+    assert_fails(il_config_check_key(&c, "sliding_window", &error), IL_ERR_ARG, error, "no layer");
+    assert_fails(il_config_check_key(&c, "fast_head_lr", &error), IL_ERR_ARG, error, "no fast head");
+    c.fast_head_size = 4;
+    assert_ok(il_config_check_key(&c, "mini_batch_size", &error), error);
+    assert_ok(il_config_check_key(&c, "fast_head_tokens", &error), error);
+    c.fast_head_size = 0;
+    assert_ok(il_config_set(&c, "layer_types", "sliding_attention:8", &error), error);
+    assert_ok(il_config_check_key(&c, "sliding_window", &error), error);
+    assert_ok(il_config_set(&c, "layer_types", "null", &error), error);
     assert_ok(il_config_set(&c, "model_type", "ttt", &error), error);
+    assert_fails(il_config_check_key(&c, "num_key_value_heads", &error), IL_ERR_ARG, error, "these layers");
+    assert_fails(il_config_check_key(&c, "rope_scaling", &error), IL_ERR_ARG, error, "these layers");
     assert_int_equal(c.mixer, IL_MIXER_TTT_LINEAR);
 }
 

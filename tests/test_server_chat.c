@@ -137,6 +137,8 @@ static void what_is_refused(void **state) {
         {"{\"messages\":[5]}", "messages", "role"},
         {"{\"messages\":[{\"role\":\"tool\",\"content\":\"a\"}]}", "messages", "role"},
         {"{\"messages\":[{\"role\":\"user\",\"content\":5}]}", "messages", "must be a string"},
+        {"{\"messages\":[{\"role\":\"assistant\"},{\"role\":\"user\"}]}", "messages", "has no content"},
+        {"{\"messages\":[{\"role\":\"system\",\"content\":null}]}", "messages", "has no content"},
         {"{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", "messages", "parts of content"},
         {"{" MESSAGES ",\"logprobs\":3}", "logprobs", "true or false"},
         {"{" MESSAGES ",\"top_logprobs\":3}", "top_logprobs", "needs"},

@@ -58,6 +58,22 @@ static void utf8_lengths(void **state) {
 
 /* ---- bytes ---- */
 
+static void is_control(const il_tokenizer *t, int32_t token, const char *expected) {
+    const char *name;
+    size_t bytes;
+    assert_int_equal(il_tokenizer_token(t, token, &name, &bytes), IL_TOKEN_CONTROL);
+    assert_int_equal(bytes, strlen(expected));
+    assert_memory_equal(name, expected, bytes);
+}
+
+static void is_no_control(const il_tokenizer *t, int32_t token, il_token_kind kind) {
+    const char *name = "";
+    size_t bytes = 1;
+    assert_int_equal(il_tokenizer_token(t, token, &name, &bytes), kind);
+    assert_true(!name && !bytes);
+    assert_int_equal(il_tokenizer_token(t, token, NULL, NULL), kind);
+}
+
 static void bytes_info(void **state) {
     (void)state;
     il_tokenizer *t = bytes_tokenizer();
@@ -68,6 +84,11 @@ static void bytes_info(void **state) {
     assert_int_equal(info.bos, 256);
     assert_int_equal(info.eos, 257);
     assert_int_equal(info.unk, -1);
+    is_control(t, 256, "<s>");
+    is_control(t, 257, "</s>");
+    is_no_control(t, 255, IL_TOKEN_TEXT);
+    is_no_control(t, 258, IL_TOKEN_NONE);
+    is_no_control(t, -1, IL_TOKEN_NONE);
     il_tokenizer_close(t);
     il_tokenizer_close(NULL);
 }
@@ -299,6 +320,12 @@ static void llama_like_model(void **state) {
     assert_int_equal(info.unk, 0);
     assert_int_equal(info.bos, 1);
     assert_int_equal(info.eos, 2);
+    is_no_control(t, 0, IL_TOKEN_TEXT); /* what stands for the unknown */
+    is_control(t, 1, "<s>");
+    is_control(t, 2, "</s>");
+    is_no_control(t, byte_id('a'), IL_TOKEN_TEXT);
+    is_no_control(t, SPACE_HELLO, IL_TOKEN_TEXT);
+    is_no_control(t, 271, IL_TOKEN_NONE);
     /* as the library: one space before the text, unknown characters as bytes, merges by score */
     encodes(t, "hello", SPACE_HELLO);
     encodes(t, " hello", SPACE, SPACE_HELLO);

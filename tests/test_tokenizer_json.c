@@ -97,6 +97,44 @@ static void one_kind(const char *kind, const json_t *texts) {
     il_tokenizer_close(t);
 }
 
+/* Control tokens are those that the file calls special, by the names that it gives them, which are those tokens. */
+static void tokens_have_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *kind, *names[4];
+    } some[] = {{"qwen35", {"<|im_start|>", "<|im_end|>"}},
+                {"llama3", {"<|begin_of_text|>", "<|eot_id|>"}},
+                {"llama2", {"<unk>", "<s>", "</s>"}}};
+    for (size_t k = 0; k < KINDS; k++) {
+        il_tokenizer *t = load(kinds[k]);
+        il_tokenizer_info info;
+        il_tokens ids = {0};
+        int found = 0, expected = 0;
+        il_tokenizer_get_info(t, &info);
+        for (int id = -1; id <= info.vocab_size; id++) {
+            const char *name;
+            size_t bytes;
+            il_token_kind kind = il_tokenizer_token(t, id, &name, &bytes);
+            if (id < 0 || id == info.vocab_size) assert_int_equal(kind, IL_TOKEN_NONE);
+            if (kind != IL_TOKEN_CONTROL) {
+                assert_true(!name && !bytes);
+                continue;
+            }
+            ids.n = 0;
+            assert_ok(il_tokenizer_encode_as(t, IL_ENCODE_SPECIAL, name, bytes, &ids, &error), error);
+            assert_true(ids.n == 1 && ids.ids[0] == id);
+            for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+                for (int n = 0; n < 4 && some[i].names[n] && !strcmp(some[i].kind, kinds[k]); n++)
+                    found += strlen(some[i].names[n]) == bytes && !memcmp(name, some[i].names[n], bytes);
+        }
+        for (size_t i = 0; i < sizeof some / sizeof *some; i++)
+            for (int n = 0; n < 4 && some[i].names[n] && !strcmp(some[i].kind, kinds[k]); n++) expected++;
+        assert_int_equal(found, expected);
+        il_tokens_free(&ids);
+        il_tokenizer_close(t);
+    }
+}
+
 static void as_tokenizers_does(void **state) {
     (void)state;
     json_t *texts = read_json("texts", ".json");
@@ -562,13 +600,14 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_tokenizers_does),      cmocka_unit_test(parts_are_the_whole),
-        cmocka_unit_test(parts_are_given_out),     cmocka_unit_test(a_word_of_any_length),
-        cmocka_unit_test(any_bytes_come_back),     cmocka_unit_test(nfc_of_what_is_nfc),
-        cmocka_unit_test(nfc_of_many_marks),       cmocka_unit_test(a_file_by_hand),
-        cmocka_unit_test(other_kinds_are_refused), cmocka_unit_test(broken_files_are_refused),
-        cmocka_unit_test(cut_files_are_refused),   cmocka_unit_test(failed_allocations),
-        cmocka_unit_test(saved_with_a_model),      cmocka_unit_test(ways_to_encode),
+        cmocka_unit_test(as_tokenizers_does),       cmocka_unit_test(parts_are_the_whole),
+        cmocka_unit_test(tokens_have_names),        cmocka_unit_test(parts_are_given_out),
+        cmocka_unit_test(a_word_of_any_length),     cmocka_unit_test(any_bytes_come_back),
+        cmocka_unit_test(nfc_of_what_is_nfc),       cmocka_unit_test(nfc_of_many_marks),
+        cmocka_unit_test(a_file_by_hand),           cmocka_unit_test(other_kinds_are_refused),
+        cmocka_unit_test(broken_files_are_refused), cmocka_unit_test(cut_files_are_refused),
+        cmocka_unit_test(failed_allocations),       cmocka_unit_test(saved_with_a_model),
+        cmocka_unit_test(ways_to_encode),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

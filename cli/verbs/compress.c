@@ -14,7 +14,7 @@
 #include <string.h>
 
 typedef struct compress_options {
-    const char *model, *load;
+    const char *model, *dtype, *load;
     uint64_t streams;
     int no_mix;
 } compress_options;
@@ -126,6 +126,7 @@ static int run_verb(arg_spec *spec, const compress_options *options, int argc, c
     spec->writes_last = 1;
     if (!arg_parse(spec, argc, argv, &code)) return code;
     il_status status = cli_command_open(&command, spec);
+    command.dtype = options->dtype;
     if (!status) status = transcode(&command, options, spec->operands.items[0], spec->operands.items[1]);
     return cli_command_close(&command, status);
 }
@@ -134,6 +135,8 @@ int verb_compress(int argc, char **argv) {
     compress_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_CHOSEN_MODEL_HELP "; decompress needs the same one", READS),
+        ARG("--dtype", ARG_CHOICE, &options.dtype, CLI_DTYPES,
+            "hold the weights of linear layers in this type (default: as stored); decompress needs the same one"),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE",
             "state from which the text goes on (see read); decompress needs the same one", READS),
         ARG("--streams", ARG_COUNT, &options.streams, "N",
@@ -157,6 +160,8 @@ int verb_decompress(int argc, char **argv) {
     compress_options options = {0};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_OWN_MODEL_HELP, READS),
+        ARG("--dtype", ARG_CHOICE, &options.dtype, CLI_DTYPES,
+            "hold the weights of linear layers in this type, as compress did (default: as stored)"),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "state that compress went on from, if it did", READS),
     };
     arg_spec spec = {.verb = "decompress",

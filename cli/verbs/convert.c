@@ -76,6 +76,7 @@ static il_status convert(cli_command *command, const convert_options *options, i
     if (!status) {
         il_config config = *il_model_config(model);
         status = cli_command_configure(command, &options->set, &config);
+        if (!status) status = cli_command_check_set(command, &options->set, &config);
         *usage = status != IL_OK;
         if (!status && !options->set.n)
             converted = il_model_ref(model); /* the type is that which it was loaded in */

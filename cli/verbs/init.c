@@ -40,6 +40,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
     status = cli_command_configure(command, &options->set, config);
     if (!status && options->layers) status = il_config_set(config, "layer_types", options->layers, &command->error);
     if (!status) status = il_config_check(config, &command->error);
+    if (!status) status = cli_command_check_set(command, &options->set, config);
     if (!status && config->vocab_size < info.vocab_size)
         status = cli_fail(&command->error, IL_ERR_ARG, "--set: vocab_size %d is smaller than the tokenizer's %d",
                           config->vocab_size, info.vocab_size);
@@ -52,6 +53,7 @@ static il_status make_model(cli_command *command, const init_options *options, c
     il_model *model = NULL;
     il_status status = il_model_init(command->engine, config, options->seed, &model, &command->error);
     if (!status) status = il_model_save_with(model, tokenizer, options->out, &command->error);
+    if (!status) status = il_chat_copy(tokenizer, config, NULL, options->out, &command->error); /* of an older model */
     if (!status) {
         char fingerprint[33];
         il_model_fingerprint(model, fingerprint);

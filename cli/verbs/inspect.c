@@ -249,7 +249,7 @@ static il_status describe_state(inspection *in, const char *dir) {
     il_model *model = NULL;
     il_session *session = NULL;
     il_session_stats stats;
-    il_status status = il_model_load(in->command->engine, dir, &model, error);
+    il_status status = cli_command_load_model(in->command, dir, &model);
     if (!status) status = il_session_load(model, in->path, &session, error);
     if (!status) {
         il_session_get_stats(session, &stats);
@@ -376,6 +376,25 @@ static il_status inspect(inspection *in) {
                     in->path);
 }
 
+/* An option that says nothing of what was found is a mistake. */
+static il_status check_options(inspection *in) {
+    static const struct {
+        const char *option, *kinds[3], *use;
+    } uses[] = {{"--model", {"state"}, "a state"},
+                {"--tokenizer", {"tokens"}, "a token shard"},
+                {"--dtype", {"state", "model", "checkpoint"}, "a state or the directory of a model"}};
+    const char *kind = json_string_value(json_object_get(in->object, "kind"));
+    for (size_t i = 0; i < COUNT_OF(uses); i++) {
+        int used = 0;
+        for (size_t k = 0; k < COUNT_OF(uses[i].kinds) && uses[i].kinds[k]; k++)
+            used |= !strcmp(kind, uses[i].kinds[k]);
+        if (used || !arg_given(in->command->spec, uses[i].option)) continue;
+        in->command->wrong_usage = 1;
+        return cli_fail(&in->command->error, IL_ERR_ARG, "%s: %s is not %s", uses[i].option, in->path, uses[i].use);
+    }
+    return IL_OK;
+}
+
 static void print_value(const json_t *value) {
     if (json_is_string(value)) {
         printf("%s\n", cli_shown(json_string_value(value)));
@@ -428,12 +447,14 @@ static void print_text(json_t *object) {
 }
 
 int verb_inspect(int argc, char **argv) {
-    const char *tokenizer = NULL, *model = NULL;
+    const char *tokenizer = NULL, *model = NULL, *dtype = NULL;
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &model, "DIR",
             "with a state: check it, and say what each layer has learned (default: the bundled model, if it is the "
             "state's)",
             READS),
+        ARG("--dtype", ARG_CHOICE, &dtype, CLI_DTYPES,
+            "with a model, or a state: hold the weights of linear layers in this type (default: as stored)"),
         ARG("--tokenizer", ARG_TEXT, &tokenizer, "{FILE,bytes}",
             "with a token shard: also print its first tokens as text", READS),
     };
@@ -455,7 +476,9 @@ int verb_inspect(int argc, char **argv) {
         .command = &command, .path = spec.operands.items[0], .tokenizer_path = tokenizer, .model_path = model};
     in.object = json_pack("{s:o}", "path", cli_json_string(in.path));
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = dtype;
     if (!status) status = inspect(&in);
+    if (!status) status = check_options(&in);
     if (!status && spec.json) {
         cli_json_print(in.object);
     } else {

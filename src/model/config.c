@@ -10,6 +10,7 @@
 #include "model/config_attention.h"
 #include "model/config_count.h"
 #include "model/config_fields.h"
+#include "model/config_rope.h"
 #include "model/mixer_names.h"
 
 enum { SLIDING_WINDOW = 512 /* of a preset */, TAP_MAX = 1 << 16 };
@@ -115,6 +116,17 @@ il_status il_config_check(const il_config *config, il_error *error) {
         return il_fail(error, IL_ERR_ARG, "the sizes make a model of %llu parameters, more than %llu",
                        (unsigned long long)il_config_parameters(config), (unsigned long long)PARAMETERS_MAX);
     return IL_OK;
+}
+
+il_status il_config_check_key(const il_config *config, const char *key, il_error *error) {
+    const il_field *f = il_field_find(key);
+    if (f && f->at == offsetof(il_config, sliding_window) && !il_config_layers_of(config, IL_MIXER_SLIDING_ATTENTION))
+        return il_fail(error, IL_ERR_ARG, "%s: no layer of this model is sliding_attention", key);
+    if (f && !config->fast_head_size &&
+        (f->at == offsetof(il_config, fast_head_tokens) || f->at == offsetof(il_config, fast_head_lr)))
+        return il_fail(error, IL_ERR_ARG, "%s: this model has no fast head: its fast_head_size is 0", key);
+    if (f ? il_config_has(config, f) : !il_config_rope_is_key(key) || il_config_attends(config)) return IL_OK;
+    return il_fail(error, IL_ERR_ARG, "%.100s: says nothing of a model with these layers", key);
 }
 
 int il_config_is_hybrid(const il_config *config) {

@@ -9,6 +9,7 @@
 #include "model/config_write.h"
 #include "model/mixer_names.h"
 #include "model/model_files.h"
+#include "model/older_weights.h"
 #include "model/sources.h"
 
 static const char CONFIG[] = "config.json", GENERATION[] = "generation_config.json", WEIGHTS[] = "model.safetensors";
@@ -169,6 +170,7 @@ il_status il_model_folder_write(il_engine *engine, const char *dir, int with_tok
     il_lock_report(engine, &folder.lock, dir);
     if (status == IL_OK) status = fill(user, folder.temporary, error);
     if (status == IL_OK) status = il_folder_finish(&folder, error);
+    if (status == IL_OK) il_older_weights_remove(engine, dir);
     if (status != IL_OK) il_folder_abandon(&folder);
     return status;
 }

@@ -186,10 +186,12 @@ static void side_close(side_file *f) {
     il_free(f->memory, f->path);
 }
 
-/* Must be closed even after a failure. */
+/* Must be closed even after a failure. dir NULL: nothing is there. */
 static il_status side_open(const il_allocator *memory, const char *dir, const char *name, side_file *f,
                            il_error *error) {
-    *f = (side_file){.memory = memory, .path = il_path_join(memory, dir, name)};
+    *f = (side_file){.memory = memory};
+    if (!dir) return IL_OK;
+    f->path = il_path_join(memory, dir, name);
     if (!f->path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
     if (!il_path_exists(f->path)) return IL_OK;
     IL_TRY(il_map_open(f->path, &f->map, error));
@@ -342,9 +344,10 @@ il_status il_chat_copy(const il_tokenizer *tokenizer, const il_config *config, c
                        il_error *error) {
     const il_allocator *memory = il_tokenizer_memory(tokenizer);
     il_chat_files files;
-    IL_TRY(il_chat_files_read(tokenizer, config, from, &files, error));
+    if (from) IL_TRY(il_chat_files_read(tokenizer, config, from, &files, error));
     IL_TRY(copy_one(memory, from, to, TOKENIZER, 1, error));
     IL_TRY(copy_one(memory, from, to, TEMPLATE, 1, error));
+    if (!from) return IL_OK;
     if (il_gguf_is(from)) IL_TRY(copy_gguf_template(memory, from, to, error));
     return copy_generation(memory, &files, config->vocab_size, from, to, error);
 }

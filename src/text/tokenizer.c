@@ -284,6 +284,46 @@ int il_tokenizer_bos(const il_tokenizer *t, const il_config *config) {
 
 const il_allocator *il_tokenizer_memory(const il_tokenizer *t) { return &t->memory; }
 
+/* ---- what a token is ---- */
+
+/* Where its content stands among the added tokens; NULL: it is none. */
+static const char *added_name(const il_added *added, int32_t token, size_t *bytes) {
+    for (size_t i = 0; i < added->n; i++) {
+        if (added->tokens[i].id != token) continue;
+        *bytes = added->tokens[i].bytes;
+        return added->contents.text + added->tokens[i].at;
+    }
+    return NULL;
+}
+
+static il_token_kind kind_of_bpe(const il_pipeline *p, int32_t token, const char **name, size_t *bytes) {
+    if (p->bpe.tokens[token].type == IL_BPE_NONE) return IL_TOKEN_NONE;
+    if (p->bpe.tokens[token].type != IL_BPE_CONTROL) return IL_TOKEN_TEXT;
+    *name = added_name(&p->raw, token, bytes);
+    if (!*name) *name = added_name(&p->normalized, token, bytes);
+    return IL_TOKEN_CONTROL;
+}
+
+il_token_kind il_tokenizer_token(const il_tokenizer *t, int32_t token, const char **name, size_t *bytes) {
+    const char *named = NULL;
+    size_t length = 0;
+    il_token_kind kind = token < 0 || token >= t->info.vocab_size ? IL_TOKEN_NONE : IL_TOKEN_TEXT;
+    if (kind == IL_TOKEN_TEXT && t->pipeline) {
+        kind = kind_of_bpe(t->pipeline, token, &named, &length);
+    } else if (kind == IL_TOKEN_TEXT && t->sp && t->model.pieces[token].type == IL_SP_CONTROL) {
+        kind = IL_TOKEN_CONTROL;
+        named = t->model.pieces[token].text;
+        length = t->model.pieces[token].bytes;
+    } else if (kind == IL_TOKEN_TEXT && !t->sp && token >= IL_BYTES_BOS) {
+        kind = IL_TOKEN_CONTROL;
+        named = token == IL_BYTES_BOS ? "<s>" : "</s>";
+        length = strlen(named);
+    }
+    if (name) *name = named;
+    if (bytes) *bytes = length;
+    return kind;
+}
+
 /* ---- encode ---- */
 
 int il_tokens_reserve(const il_allocator *allocator, il_tokens *tokens, size_t more) {
