@@ -4,6 +4,8 @@
 #include "model/bf16.h"
 #include "model/steps.h"
 
+static int smaller(int a, int b) { return a < b ? a : b; }
+
 void il_lm_head_logits(const il_model *model, const il_workspace *work, int n, const float *hidden, ptrdiff_t ldh,
                        float *logits) {
     il_model_product(model, &model->head, n, hidden, ldh, work->quantized, logits, model->config.vocab_size);
@@ -56,19 +58,51 @@ static void loss_run(void *context, int item, int worker) {
     job->kernels->scale((size_t)job->vocab, job->weight[item], row, row);
 }
 
+typedef struct losing {
+    const il_pass *pass;
+    const int32_t *targets; /* and so on: of all tokens of the pass */
+    const float *weight;
+    float *nll, *dhidden, *grad;
+} losing;
+
+/* The gradient of the logits of rows first .. first+rows-1 in place of them. */
+static void make_dlogits(const losing *l, int first, int rows, float *logits) {
+    const il_model *model = l->pass->model;
+    size_t at = (size_t)first * (size_t)model->config.width;
+    il_dense_forward(l->pass, &model->head, rows, l->pass->work->hidden + at, logits);
+    loss_job job = {model->engine->kernels, model->config.vocab_size, logits,
+                    l->targets + first,     l->weight + first,        l->nll + first};
+    il_pool_run(model->engine->pool, rows, loss_run, &job);
+}
+
+/* Those of a product are rounded piece by piece: in bf16 there is room for more rows of them. */
+static void lose_bf16(const losing *l) {
+    const il_model *model = l->pass->model;
+    il_bf16 *bf16 = l->pass->bf16;
+    for (int first = 0, rows; first < l->pass->tokens; first += rows) {
+        size_t at = (size_t)first * (size_t)model->config.width;
+        rows = smaller(l->pass->tokens - first, bf16->dlogit_rows);
+        for (int done = 0, n; done < rows; done += n) {
+            n = smaller(rows - done, bf16->logit_rows);
+            make_dlogits(l, first + done, n, bf16->logits);
+            il_bf16_put(bf16, model, &model->head, done, n, bf16->logits);
+        }
+        il_bf16_backward_put(bf16, model, &model->head, rows, l->pass->work->hidden + at, l->dhidden + at, 0, l->grad);
+    }
+}
+
 void il_lm_head_loss(const il_pass *pass, const int32_t *targets, const float *weight, float *nll, float *dhidden,
                      float *grad) {
-    const il_model *model = pass->model;
-    float *logits = pass->bf16 ? pass->bf16->logits : pass->work->logits;
-    int most = pass->bf16 ? pass->bf16->logit_rows : pass->work->logit_rows;
-    for (int first = 0; first < pass->tokens; first += most) {
-        int rows = pass->tokens - first < most ? pass->tokens - first : most;
-        size_t at = (size_t)first * (size_t)model->config.width;
-        const float *hidden = pass->work->hidden + at;
-        il_dense_forward(pass, &model->head, rows, hidden, logits);
-        loss_job job = {model->engine->kernels, model->config.vocab_size, logits,
-                        targets + first,        weight + first,           nll + first};
-        il_pool_run(model->engine->pool, rows, loss_run, &job);
-        il_dense_backward(pass, &model->head, rows, hidden, logits, dhidden + at, 0, grad);
+    const losing l = {pass, targets, weight, nll, dhidden, grad};
+    il_workspace *work = pass->work;
+    if (pass->bf16) {
+        lose_bf16(&l);
+        return;
+    }
+    for (int first = 0, rows; first < pass->tokens; first += rows) {
+        size_t at = (size_t)first * (size_t)pass->model->config.width;
+        rows = smaller(pass->tokens - first, work->logit_rows);
+        make_dlogits(&l, first, rows, work->logits);
+        il_dense_backward(pass, &pass->model->head, rows, work->hidden + at, work->logits, dhidden + at, 0, grad);
     }
 }
