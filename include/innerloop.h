@@ -171,9 +171,9 @@ IL_API il_status il_gguf_describe(il_engine *engine, const char *path, char **js
 /* Writes config.json, generation_config.json and model.safetensors into dir, which is made if absent. They appear
  * together or not at all: made beside dir, they take the place of an older model at once. Where that cannot be (dir is
  * a mount, holds other files, or its file system cannot exchange folders) they are moved into it while it has no
- * config.json. Weights of an older model in other files (shards of an index, pytorch_model.bin) are removed; other files
- * stay. IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model could not be loaded again.
- * IL_ERR_IO, naming the process, while another one writes there. */
+ * config.json. Weights of an older model in other files (shards of an index, pytorch_model.bin) are removed; other
+ * files stay. IL_ERR_NONFINITE, naming the tensor, when an entry is NaN or infinite: such a model could not be loaded
+ * again. IL_ERR_IO, naming the process, while another one writes there. */
 IL_API il_status il_model_save(const il_model *model, const char *dir, il_error *error);
 
 /* How the weights of linear layers (projections, feed-forward network, embedding, output head) are held. All other
