@@ -59,7 +59,7 @@ static void respond(const json_t *body, const il_chat *chat, const names *n) {
     must(j != NULL);
     j->model = "m";
     memcpy(j->id, "resp-1", 7);
-    int taken = responses_parse(body, chat, &limits, j, &p);
+    int taken = responses_parse(body, &limits, j, &p) && responses_prompt(body, chat, &limits, j, &p);
     must(taken == !p.status);
     if (taken) {
         must(job_open_choices(j, n, &p));

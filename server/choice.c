@@ -171,7 +171,10 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
     c->ends[(c->n - 1) % CHOICE_ENDS] = c->text.bytes;
     if (c->text.failed) {
         c->failed = 1;
-    } else if (stopped(c) || (c->constraint && constraint_ended(c->constraint))) {
+    } else if (stopped(c)) {
+        choice_finish(c, "stop");
+    } else if (c->constraint && constraint_ended(c->constraint)) {
+        c->whole = 1;
         choice_finish(c, "stop");
     } else if (c->n == (size_t)r->tokens_max) {
         choice_finish(c, "length");
@@ -180,7 +183,7 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
 
 size_t choice_behind(const choice *c) {
     size_t behind = 0;
-    if (c->stop < 0) return c->n && c->finish && !strcmp(c->finish, "stop");
+    if (c->stop < 0) return c->n && c->finish && !strcmp(c->finish, "stop") && !c->whole;
     while (behind < c->n && behind < CHOICE_ENDS && c->ends[(c->n - 1 - behind) % CHOICE_ENDS] > c->text.bytes)
         behind++;
     return behind < CHOICE_ENDS ? behind : 0;

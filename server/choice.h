@@ -37,6 +37,7 @@ typedef struct choice {
     double *sum;        /* [request->embeds], of the prompt's final hidden vectors so far */
     int begun, ended;   /* something was sent; so was its end */
     const char *finish; /* "length" or "stop"; NULL: it goes on */
+    int whole;          /* nothing can follow its last token, which is of its text */
     int stop;           /* which stop string ended it; -1: none did */
     int32_t stop_token; /* which of stop_token_ids did; -1 */
     int failed;         /* for want of memory */

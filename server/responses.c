@@ -39,8 +39,8 @@ static int add_items(json_t *messages, const json_t *items, problem *p) {
     return 1;
 }
 
-/* instructions and input as messages of a chat; NULL after a problem. */
-static json_t *messages_of(const json_t *body, problem *p) {
+/* instructions, unless they were read before, and input as messages of a chat; NULL after a problem. */
+static json_t *messages_of(const json_t *body, int continues, problem *p) {
     json_t *messages = json_array(), *input = json_object_get(body, "input");
     json_t *instructions = json_object_get(body, "instructions");
     if (!messages) no_memory(p);
@@ -48,7 +48,7 @@ static json_t *messages_of(const json_t *body, problem *p) {
         problem_set(p, 400, "invalid_value", "instructions", "instructions must be a string");
     if (!json_is_string(input) && !json_is_array(input))
         problem_set(p, 400, "invalid_value", "input", "input must be a string or an array of messages");
-    if (!p->status && json_is_string(instructions)) add_message(messages, "system", instructions, p);
+    if (!p->status && json_is_string(instructions) && !continues) add_message(messages, "system", instructions, p);
     if (!p->status && json_is_string(input)) add_message(messages, "user", input, p);
     if (!p->status && json_is_array(input)) add_items(messages, input, p);
     if (!p->status) return messages;
@@ -79,26 +79,22 @@ static int wants_logprobs(const json_t *body) {
     return 0;
 }
 
-/* The body as that of a chat; NULL after a problem. */
-static json_t *chat_of(const json_t *body, problem *p) {
-    json_t *messages = messages_of(body, p);
-    if (!messages) return NULL;
+/* The body as that of a chat without messages; NULL: no memory. */
+static json_t *chat_of(const json_t *body) {
     json_t *chat = json_copy((json_t *)(uintptr_t)body), *top = json_object_get(body, "top_logprobs");
     for (size_t i = 0; chat && i < sizeof own / sizeof *own; i++) json_object_del(chat, own[i]);
-    int done = chat && !json_object_set(chat, "messages", messages);
+    int done = chat != NULL;
     if (done && wants_logprobs(body)) {
         done = !json_object_set_new(chat, "logprobs", json_true());
         if (done && top) done = !json_object_set(chat, "top_logprobs", top);
     }
-    json_decref(messages);
     if (done) return chat;
     json_decref(chat);
-    no_memory(p);
     return NULL;
 }
 
 static int refuse(const json_t *body, problem *p) {
-    static const char *const unsupported[] = {"background", "conversation", "prompt", "previous_response_id"};
+    static const char *const unsupported[] = {"background", "conversation", "prompt"};
     const json_t *form = json_field(body, "text"), *metadata = json_field(body, "metadata");
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
         if (json_says(body, unsupported[i]))
@@ -127,27 +123,37 @@ static int note_given(const json_t *body, text *t, problem *p) {
     repeat(body, "top_p", "1.0", t);
     repeat(body, "max_output_tokens", "null", t);
     repeat(body, "user", "null", t);
+    repeat(body, "previous_response_id", "null", t);
+    repeat(body, "store", "false", t);
     char *words = json_dumps(json_field(form, "format"), JSON_COMPACT);
     text_print(t, ",\"text\":{\"format\":%s", words ? words : "{\"type\":\"text\"}");
     free(words);
-    text_say(t, "},\"previous_response_id\":null,\"parallel_tool_calls\":false,\"tool_choice\":\"none\",\"tools\":[],"
-                "\"truncation\":\"disabled\",\"background\":false,\"store\":false");
+    text_say(t, "},\"parallel_tool_calls\":false,\"tool_choice\":\"none\",\"tools\":[],"
+                "\"truncation\":\"disabled\",\"background\":false");
     return t->failed ? no_memory(p) : 1;
 }
 
-int responses_parse(const json_t *body, const il_chat *chat, const completion_limits *limits, job *j, problem *p) {
+int responses_parse(const json_t *body, const completion_limits *limits, job *j, problem *p) {
     completion_request *r = &j->request;
-    json_t *as_chat = refuse(body, p) ? chat_of(body, p) : NULL;
-    if (!as_chat) return 0;
-    if (completion_parse(as_chat, COMPLETION_CHAT, limits, r, p) &&
-        format_parse(json_field(json_field(body, "text"), "format"), "text.format", &r->form, p))
-        chat_prompt(as_chat, chat, limits, r, p);
-    json_decref(as_chat);
-    name_input(p);
+    json_t *chat = refuse(body, p) ? chat_of(body) : NULL;
+    if (!chat) return p->status ? 0 : no_memory(p);
+    if (completion_parse(chat, COMPLETION_CHAT, limits, r, p))
+        format_parse(json_field(json_field(body, "text"), "format"), "text.format", &r->form, p);
+    json_decref(chat);
     if (r->n != 1) problem_set(p, 400, "unsupported_parameter", "n", "a response has one answer: n can only be 1");
     if (!p->status && !r->tokens_max)
         problem_set(p, 400, "invalid_value", "max_output_tokens", "max_output_tokens must be 1 or more");
     r->usage = 1; /* a stream ends with the whole response */
     j->id[strcspn(j->id, "-")] = '_';
     return !p->status && note_given(body, &j->given, p);
+}
+
+int responses_prompt(const json_t *body, const il_chat *chat, const completion_limits *limits, job *j, problem *p) {
+    json_t *messages = messages_of(body, j->request.continues, p);
+    json_t *as_chat = messages ? json_pack("{s:o}", "messages", messages) : NULL;
+    if (messages && !as_chat) no_memory(p);
+    if (as_chat) chat_prompt(as_chat, chat, limits, &j->request, p);
+    json_decref(as_chat);
+    name_input(p);
+    return !p->status;
 }

@@ -4,7 +4,9 @@
 
 #include "job.h"
 
-/* Fills the job's request, and what its answer repeats. chat NULL: the model has no template. */
-int responses_parse(const json_t *body, const il_chat *chat, const completion_limits *limits, job *j, problem *p);
+/* Fills the job's request but for its messages, and what its answer repeats. */
+int responses_parse(const json_t *body, const completion_limits *limits, job *j, problem *p);
+/* The messages, after stored_responses_join. chat NULL: the model has no template. */
+int responses_prompt(const json_t *body, const il_chat *chat, const completion_limits *limits, job *j, problem *p);
 
 #endif

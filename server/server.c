@@ -11,6 +11,7 @@
 #include "responses.h"
 #include "scheduler.h"
 #include "session_paths.h"
+#include "stored_responses.h"
 #include "tokens.h"
 #include "vocabulary.h"
 #include "work.h"
@@ -301,11 +302,18 @@ static int post_chat(server *s, call *c, const json_t *body, problem *p) {
     return 1;
 }
 
-static void post_responses(server *s, http_exchange *e, const json_t *body, problem *p) {
-    job *j = new_job(s, e, "resp", &answer_response, p);
-    if (!j) return;
-    if (completion_model(body, s->name, p)) responses_parse(body, s->options.chat, &s->limits, j, p);
+static int post_responses(server *s, call *c, const json_t *body, problem *p) {
+    job *j = new_job(s, c->exchange, "resp", &answer_response, p);
+    if (!j) return 1;
+    int read = completion_model(body, s->name, p) && responses_parse(body, &s->limits, j, p) &&
+               stored_responses_join(&s->session_paths, &c->request, body, j, p);
+    if (!read && !p->status) {
+        job_free(j);
+        return 0;
+    }
+    if (read) responses_prompt(body, s->options.chat, &s->limits, j, p);
     submit(s, j, p);
+    return 1;
 }
 
 static void post_embeddings(server *s, http_exchange *e, const json_t *body, problem *p) {
@@ -341,7 +349,8 @@ static const route routes[] = {{"/", 1, get_page, NULL, NULL},
                                {"/detokenize", 0, NULL, post_detokenize, NULL},
                                {"/v1/completions", 0, NULL, NULL, post_completions},
                                {"/v1/chat/completions", 0, NULL, NULL, post_chat},
-                               {"/v1/responses", 0, NULL, post_responses, NULL},
+                               {"/v1/responses", 0, NULL, NULL, post_responses},
+                               {"/v1/responses/*", 0, NULL, NULL, NULL}, /* session_paths.h knows these, too */
                                {"/v1/embeddings", 0, NULL, post_embeddings, NULL},
                                {"/v1/sessions", 0, NULL, NULL, NULL}, /* session_paths.h knows its methods */
                                {"/v1/sessions/*", 0, NULL, NULL, NULL}};

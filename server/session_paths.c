@@ -2,6 +2,7 @@
 #include "session_paths.h"
 
 #include "session_answer.h"
+#include "stored_responses.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ static const struct {
              {"GET", "/layers", SESSION_LAYERS}};
 
 session_verb session_paths_find(const char *method, const char *path, const char **allow, problem *p) {
+    if (stored_responses_path(path)) return stored_responses_find(method, path, allow, p);
     const char *id = path + sizeof ROOT - 1, *below = NULL;
     if (*id) below = id + 1 + strcspn(id + 1, "/");
     *allow = NULL;
@@ -108,6 +110,7 @@ int session_paths_read(session_request *r, http_exchange *e, session_verb verb, 
     snprintf(r->call.owner, sizeof r->call.owner, "%s", owner);
     if (!read_match(e, &r->call.generation, p)) return 0;
     if (verb == SESSION_NONE) return 1;
+    if (verb == RESPONSE_SHOW || verb == RESPONSE_DELETE) return stored_responses_read(r, http_path(e), p);
     if (*id) snprintf(r->id, sizeof r->id, "%.*s", (int)strcspn(id + 1, "/"), id + 1);
     if ((after = http_query(e, "after"))) snprintf(r->after, sizeof r->after, "%s", after);
     if (verb == SESSION_UPLOAD && (name = http_query(e, "name")) && !take_name(name, strlen(name), r->name, p))
@@ -320,7 +323,7 @@ typedef struct feeding {
 } feeding;
 
 /* A session that was moved by an answer stands where the answer's text ends. */
-static void take_back(const job *j, il_session *session) {
+void session_paths_take_back(const job *j, il_session *session) {
     size_t behind = choice_behind(&j->choices[0]);
     uint64_t position = il_session_position(session) - behind;
     if (behind && position >= il_session_rewind_limit(session)) il_session_rewind(session, position, NULL);
@@ -332,7 +335,7 @@ static void put_back(job *j, feeding *f) {
     il_session *kept = j->kept;
     held *h = f->held;
     j->kept = NULL;
-    if (f->answers) take_back(j, kept);
+    if (f->answers) session_paths_take_back(j, kept);
     if (h) {
         sessions_replace(h, kept);
         if (sessions_changed(s, h, &j->problem) && f->durable) sessions_write(s, h, &j->problem);
@@ -477,6 +480,8 @@ int session_paths_run(const session_context *c, session_request *r, const json_t
     case SESSION_LIST: list(c, r, id, p); return 1;
     case SESSION_SHOW: show(c, r, id, p); return 1;
     case SESSION_UPLOAD: upload(c, r, id, p); return 1;
+    case RESPONSE_SHOW:
+    case RESPONSE_DELETE: return stored_responses_run(c, r, id, p);
     case SESSION_CREATE:
         if (!read_id(body, "from", r->id, p)) return 1;
         if (!r->id[0]) {

@@ -31,7 +31,9 @@ typedef enum session_verb {
     SESSION_FORK,
     SESSION_REWIND,
     SESSION_STATE,
-    SESSION_LAYERS
+    SESSION_LAYERS,
+    RESPONSE_SHOW, /* stored_responses.h */
+    RESPONSE_DELETE
 } session_verb;
 
 /* What a request says besides its body. The object must not move while the request is answered. */
@@ -44,8 +46,8 @@ typedef struct session_request {
     char id[STORE_ID_BYTES], after[STORE_ID_BYTES], name[STORE_NAME_BYTES];
 } session_request;
 
-/* What is asked by a method of a path below /v1/sessions. SESSION_NONE: 404 or 405, for which *allow lists the methods
- * of the path. */
+/* What is asked by a method of a path below /v1/sessions or /v1/responses/. SESSION_NONE: 404 or 405, for which *allow
+ * lists the methods of the path. */
 session_verb session_paths_find(const char *method, const char *path, const char **allow, problem *p);
 /* Whether the verb's body is JSON. */
 int session_paths_json(session_verb verb);
@@ -61,5 +63,7 @@ int session_paths_run(const session_context *c, session_request *r, const json_t
  * without scheduler_submit the job is ended by session_paths_leave. */
 int session_paths_join(const session_context *c, session_request *r, const json_t *body, job *j, problem *p);
 void session_paths_leave(job *j, const problem *p);
+/* Takes the session that a job has left behind back to where the text of its only answer ends. */
+void session_paths_take_back(const job *j, il_session *session);
 
 #endif

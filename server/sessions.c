@@ -74,7 +74,7 @@ void sessions_owner(const char *key, char owner[STORE_HASH_BYTES]) {
 }
 
 /* Later ones are larger, and nobody guesses one. */
-static void new_id(char id[STORE_ID_BYTES]) {
+void sessions_new_id(char id[STORE_ID_BYTES]) {
     struct timespec now;
     uint64_t chance = 0;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -389,7 +389,10 @@ held *sessions_create(sessions *s, il_session *session, const store_record *like
     char id[STORE_ID_BYTES];
     il_session_get_stats(session, &stats);
     if (s->index && s->index->count(s->index->self, &others, &why) != STORE_DONE) failed(p, &why);
-    new_id(id);
+    if (like->id[0])
+        snprintf(id, sizeof id, "%s", like->id);
+    else
+        sessions_new_id(id);
     pthread_mutex_lock(&s->lock);
     if (!p->status && others + s->new_ones >= s->options.count_max)
         problem_set(p, 429, "sessions_full", NULL,

@@ -46,8 +46,10 @@ void sessions_owner(const char *key, char owner[STORE_HASH_BYTES]);
  * without one, the call waits: its item runs again, and this is called again. */
 int sessions_acquire(sessions *s, const char *id, session_call *call, int state, problem *p);
 void sessions_release(sessions *s, held *h);
-/* A new one with a session, which is taken also on failure, and what `like` says of parent, owner, name and ttl; held.
- * NULL: a problem. */
+/* A name that no session has. */
+void sessions_new_id(char id[STORE_ID_BYTES]);
+/* A new one with a session, which is taken also on failure, and what `like` says of parent, owner, name and ttl, and of
+ * its id, "": a new one; held. NULL: a problem. */
 held *sessions_create(sessions *s, il_session *session, const store_record *like, problem *p);
 
 /* Of one that is held. */
