@@ -64,6 +64,8 @@ soak:
 	@tools/smollm2
 	@bench/server/clients
 	@bench/server/browser
+	@bench/server/conformance
+	@bench/server/hostile
 	@python/check
 	@IL_KILL_ROUNDS=30 build/tests/test_server_killed
 	@build/tests/test_server_redis
@@ -95,7 +97,7 @@ help:
 	@echo "make clang-ubsan   the tests of models and sessions under clang's sanitizer of undefined behaviour"
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
-	@echo "make soak       every command of README and docs, as it is written, a real model, clients and a browser for the server, the Python package (minutes; fetches packages and 93 MB)"
+	@echo "make soak       every command of README and docs, as it is written, a real model, clients, a browser and enemies of the server, the Python package (many minutes; fetches packages and 93 MB)"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 

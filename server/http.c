@@ -49,7 +49,8 @@ struct http_exchange {
     size_t asker;
     text body;
     int refused, complete;
-    int upload; /* a file for the body; -1: it is kept in memory */
+    int upload;  /* a file for the body; -1: it is kept in memory */
+    int counted; /* among the server's uploads */
     uint64_t uploaded, upload_bytes;
     size_t reserved; /* of the bytes of all bodies */
 
@@ -326,6 +327,7 @@ static int begin_body(http_exchange *e, uint64_t bytes) {
         return 0;
     }
     s->uploads++;
+    e->counted = 1; /* an empty one too */
     e->upload_bytes = bytes;
     connection_of(e->connection)->deadline += (double)bytes / UPLOAD_BYTES_PER_SECOND;
     return 1;
@@ -415,7 +417,7 @@ static void on_completed(void *context, struct MHD_Connection *c, void **mine, e
     *e->link = e->next;
     if (e->next) e->next->link = e->link;
     s->bodies_bytes -= e->reserved;
-    s->uploads -= e->upload_bytes > 0;
+    s->uploads -= e->counted;
     pthread_mutex_lock(&e->lock);
     int early = !e->ended && (e->streaming || !e->status);
     e->gone = 1;
@@ -488,6 +490,13 @@ static void server_free(http_server *s) {
     free(s);
 }
 
+/* A path with a NUL in it would end there: such a thing stays as it is written, and is no path of the server. */
+static size_t unescape(void *context, struct MHD_Connection *c, char *words) {
+    (void)context;
+    (void)c;
+    return strstr(words, "%00") ? strlen(words) : MHD_http_unescape(words);
+}
+
 static void quiet(void *context, const char *format, va_list arguments) {
     (void)context;
     (void)format;
@@ -515,12 +524,12 @@ static int listen_at(http_server *s, char *why, size_t capacity) {
     else
         tls[0].option = MHD_OPTION_END;
     errno = 0;
-    s->daemon = MHD_start_daemon(flags, o->port, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
-                                 MHD_OPTION_ARRAY, tls, MHD_OPTION_SOCK_ADDR, address->ai_addr,
-                                 MHD_OPTION_CONNECTION_LIMIT, o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
-                                 o->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX,
-                                 MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(
+        flags, o->port, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY, tls, MHD_OPTION_SOCK_ADDR, address->ai_addr,
+        MHD_OPTION_CONNECTION_LIMIT, o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT, o->idle_seconds,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES_MAX, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
     if (!s->daemon && o->tls_certificate && !errno)
         snprintf(why, capacity,
                  MHD_is_feature_supported(MHD_FEATURE_TLS) == MHD_YES

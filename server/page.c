@@ -19,8 +19,8 @@ static const char *headers_of(const char *name) {
 
 const char *page_find(const char *path, text *t) {
     static const char folder[] = "/page/";
-    const char *name = !strcmp(path, "/") ? "index.html" : path;
-    if (!strncmp(name, folder, sizeof folder - 1)) name += sizeof folder - 1;
+    const char *name = !strcmp(path, "/") ? "index.html" : path + 1;
+    if (!strncmp(path, folder, sizeof folder - 1)) name = path + sizeof folder - 1;
     for (size_t i = 0; i < page_n_files; i++)
         if (!strcmp(page_files[i].name, name)) {
             text_add(t, page_files[i].data, page_files[i].bytes);

@@ -10,7 +10,7 @@ typedef struct page_file {
     size_t bytes;
 } page_file;
 
-/* What cmake/embed.cmake makes of server/page/. */
+/* What cmake/embed.cmake makes of server/page/ and docs/openapi.json. */
 extern const page_file page_files[];
 extern const size_t page_n_files;
 
@@ -20,7 +20,7 @@ extern const size_t page_n_files;
     "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "           \
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
 
-/* Adds the file at "/" or "/page/NAME" to t, and returns its lines of headers; NULL: there is none. */
+/* Adds the file at "/", "/page/NAME" or "/openapi.json" to t, and returns its lines of headers; NULL: there is none. */
 const char *page_find(const char *path, text *t);
 
 #endif

@@ -337,6 +337,7 @@ struct route {
 
 static const route routes[] = {{"/", 1, get_page, NULL, NULL},
                                {"/page/*", 1, get_page, NULL, NULL},
+                               {"/openapi.json", 1, get_page, NULL, NULL},
                                {"/health", 1, get_health, NULL, NULL},
                                {"/v1/health", 1, get_health, NULL, NULL},
                                {"/v1/models", 0, get_models, NULL, NULL},

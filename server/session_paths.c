@@ -520,10 +520,10 @@ int session_paths_run(const session_context *c, session_request *r, const json_t
 
 int session_paths_join(const session_context *c, session_request *r, const json_t *body, job *j, problem *p) {
     int keep = 0;
-    if (!json_field(body, "session")) return 1;
     r->durable = 0;
-    if (!read_id(body, "session", r->id, p) || !json_flag_field(body, "keep", &keep, p) || !read_flags(body, r, p))
-        return 0;
+    if (!json_flag_field(body, "keep", &keep, p) || !read_flags(body, r, p)) return 0;
+    if (!json_field(body, "session")) return 1;
+    if (!read_id(body, "session", r->id, p)) return 0;
     if (r->durable && !keep)
         return problem_set(p, 400, "invalid_value", "durable",
                            "durable needs \"keep\": true, for nothing is kept without");

@@ -27,7 +27,7 @@ static char *choices(void) {
 static int begin(void **state) {
     if (support_cli_begin(state)) return -1;
     server = support_server_start("--model " FIXTURES "/../../models/any --max-body 200000 --max-tokens 20 "
-                                  "--idle-seconds 1");
+                                  "--idle-seconds 1 --chat-template plain");
     expected = choices();
     return 0;
 }
@@ -150,6 +150,63 @@ static void what_is_no_request(void **state) {
     goes_on();
 }
 
+/* Every field of every path, given what it cannot be: the error names it. */
+static void fields_of_wrong_types(void **state) {
+    enum { WRONG = 6 };
+    static const char kinds[] = "snhbao"; /* string, number that is not whole, a huge one, true, array, object */
+    static const char *const values[] = {"\"\\u0000x\"", "1.5", "1e300", "true", "[{}]", "{\"a\":{}}"};
+    /* field:kinds that it may be of, whose ranges are not looked at here */
+    static const struct {
+        const char *path, *needed, *fields;
+    } paths[] = {
+        {"/v1/completions", "\"prompt\":\"a\"",
+         "n: stream:b stream_options:o max_tokens: min_tokens: temperature:n top_p: top_k: min_p: repetition_penalty:n "
+         "presence_penalty:n frequency_penalty:n seed: stop:s stop_token_ids: include_stop_str_in_output:b "
+         "ignore_eos:b "
+         "logit_bias: add_special_tokens:b return_token_ids:b response_format: model: session: keep:b echo:b logprobs: "
+         "prompt:s"},
+        {"/v1/chat/completions", "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]",
+         "n: stream:b temperature:n seed: stop:s logprobs:b top_logprobs: messages: response_format: session: keep:b"},
+        {"/v1/embeddings", "\"input\":\"a\"", "input:s encoding_format: model: add_special_tokens:b"},
+        {"/v1/responses", "\"input\":\"a\"",
+         "input:s instructions:s max_output_tokens: temperature:n metadata:o text:o model:"},
+        {"/tokenize", "\"prompt\":\"a\"", "prompt:s add_special_tokens:b return_token_strs:b"},
+        {"/detokenize", "\"tokens\":[5]", "tokens:"},
+        {"/v1/sessions", "", "name: from: ttl: model: wait:b durable: position: prompt:s"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        for (const char *at = paths[i].fields; *at; at += strcspn(at, " "), at += *at == ' ') {
+            char field[40], body[300];
+            size_t n = strcspn(at, ":"), n_kinds = strcspn(at + n + 1, " ");
+            snprintf(field, sizeof field, "%.*s", (int)n, at);
+            for (size_t k = 0; k < WRONG; k++) {
+                if (memchr(at + n + 1, kinds[k], n_kinds)) continue;
+                const char *rest = strncmp(paths[i].needed + 1, field, n) ? paths[i].needed : "";
+                snprintf(body, sizeof body, "{\"%s\":%s%s%s}", field, values[k], *rest ? "," : "", rest);
+                support_answer answer = support_ask(server.port, paths[i].path, body);
+                json_t *object = json_loadb(answer.body, answer.bytes, 0, NULL);
+                const char *param = json_string_value(json_object_get(json_object_get(object, "error"), "param"));
+                if ((answer.status != 400 && answer.status != 404) || !param || strncmp(param, field, n))
+                    fail_msg("%s %s: status %d: %.300s", paths[i].path, body, answer.status, answer.body);
+                json_decref(object);
+                support_answer_free(&answer);
+            }
+        }
+    goes_on();
+}
+
+/* An upload without a byte is one all the same, and its place is free again. */
+static void uploads_of_nothing(void **state) {
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        support_answer answer = support_ask_as(server.port, "PUT", "/v1/sessions", "", "", 0);
+        support_answer_refused(&answer, 422, NULL, "the state");
+        support_answer_free(&answer);
+    }
+    goes_on();
+}
+
 /* A sound body with some of its bytes changed, cut or doubled: an answer, or an error of the client's. */
 static void bodies_that_were_damaged(void **state) {
     static const char sound[] =
@@ -227,10 +284,9 @@ static void connections_of_all_kinds(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_not_http),
-        cmocka_unit_test(what_is_no_request),
-        cmocka_unit_test(bodies_that_were_damaged),
-        cmocka_unit_test(connections_of_all_kinds),
+        cmocka_unit_test(what_is_not_http),         cmocka_unit_test(what_is_no_request),
+        cmocka_unit_test(fields_of_wrong_types),    cmocka_unit_test(uploads_of_nothing),
+        cmocka_unit_test(bodies_that_were_damaged), cmocka_unit_test(connections_of_all_kinds),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

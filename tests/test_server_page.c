@@ -38,11 +38,11 @@ static support_answer asset(const char *path, const char *type) {
 }
 
 static const char *type_of(const char *name) {
-    return strstr(name, ".html")   ? "text/html; charset=utf-8"
+    return strstr(name, ".json")   ? "application/json"
+           : strstr(name, ".html") ? "text/html; charset=utf-8"
            : strstr(name, ".css")  ? "text/css; charset=utf-8"
            : strstr(name, ".js")   ? "text/javascript; charset=utf-8"
            : strstr(name, ".svg")  ? "image/svg+xml"
-           : strstr(name, ".json") ? "application/json"
                                    : "none";
 }
 
@@ -82,10 +82,11 @@ static void every_file_answers(void **state) {
         assert_int_equal(answer.bytes, page_files[i].bytes);
         assert_memory_equal(answer.body, page_files[i].data, answer.bytes);
         asks_nobody_else(name, answer.body);
-        if (strstr(name, ".js")) finds_its_elements(name, answer.body, page.body);
+        if (strstr(name, ".js") && !strstr(name, ".json")) finds_its_elements(name, answer.body, page.body);
         snprintf(named[0], sizeof named[0], "\"/page/%s\"", name); /* by the page, or imported by a script */
         snprintf(named[1], sizeof named[1], "'./%s'", name);
-        if (strcmp(name, "index.html") && !strstr(all.data, named[0]) && !strstr(all.data, named[1]))
+        if (strcmp(name, "index.html") && strcmp(name, "openapi.json") && !strstr(all.data, named[0]) &&
+            !strstr(all.data, named[1]))
             fail_msg("nothing uses %s", name);
         support_answer_free(&answer);
     }
@@ -98,6 +99,35 @@ static void every_file_answers(void **state) {
     }
     text_free(&all);
     support_answer_free(&page);
+}
+
+/* Every path and method of openapi.json is one of the server's. */
+static void the_file_of_its_paths_is_true(void **state) {
+    (void)state;
+    support_answer answer = asset("/openapi.json", "application/json");
+    json_t *file = json_loadb(answer.body, answer.bytes, 0, NULL), *paths = json_object_get(file, "paths"), *methods,
+           *what;
+    const char *path, *method;
+    assert_true(json_object_size(paths) > 15);
+    json_object_foreach(paths, path, methods) {
+        json_object_foreach(methods, method, what) {
+            char asked[100], upper[8] = "";
+            if (!strcmp(method, "parameters")) continue;
+            size_t n = strcspn(path, "{");
+            snprintf(asked, sizeof asked, "%.*s%s%s", (int)n, path, path[n] ? "any" : "",
+                     path[n] ? path + n + strcspn(path + n, "}") + 1 : "");
+            for (size_t i = 0; method[i] && i + 1 < sizeof upper; i++) upper[i] = (char)(method[i] - 'a' + 'A');
+            int body = !strcmp(upper, "POST") || !strcmp(upper, "PUT");
+            support_answer one =
+                support_ask_as(server.port, upper, asked, "X-Api-Key: secret\r\nContent-Type: application/json\r\n",
+                               body ? "[" : NULL, 1);
+            if (one.status == 405 || one.status >= 500 || (one.status == 404 && strstr(one.body, "\"not_found\"")))
+                fail_msg("%s %s: status %d: %s", upper, asked, one.status, one.body);
+            support_answer_free(&one);
+        }
+    }
+    json_decref(file);
+    support_answer_free(&answer);
 }
 
 static void what_is_no_file(void **state) {
@@ -141,6 +171,7 @@ static void what_a_token_costs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_file_answers),
+        cmocka_unit_test(the_file_of_its_paths_is_true),
         cmocka_unit_test(what_is_no_file),
         cmocka_unit_test(what_a_token_costs),
     };
