@@ -108,8 +108,10 @@ void session_answer_piece(job *j, const il_session *session, uint64_t before, in
     text_print(t, "data: {\"object\":\"session.progress\",\"position\":%llu,\"read\":%zu,\"total\":%zu",
                (unsigned long long)position, read, j->request.prompts[0].tokens.n);
     add_surprise(c, c->tokens_sent, read, t);
-    text_say(t, ",\"layers\":");
-    session_answer_layers(session, layers, t);
+    if (layers) {
+        text_say(t, ",\"layers\":");
+        session_answer_layers(session, layers, t);
+    }
     text_say(t, "}\n\n");
     c->tokens_sent = read; /* nothing is answered, so that it counts what was read */
 }

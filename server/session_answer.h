@@ -17,7 +17,7 @@ void session_answer_layers(const il_session *session, int layers, text *t);
 void session_answer_fed(const job *j, text *t);
 void session_answer_nothing(job *j, size_t index, text *t);
 void session_answer_end(const job *j, text *t);
-/* The event of the tokens that it has read since the last one. */
+/* The event of the tokens that it has read since the last one. layers 0: without what they have learned. */
 void session_answer_piece(job *j, const il_session *session, uint64_t before, int layers, text *t);
 
 #endif

@@ -1,6 +1,7 @@
 /* session_paths.c: see session_paths.h. */
 #include "session_paths.h"
 
+#include "clock.h"
 #include "session_answer.h"
 #include "stored_responses.h"
 
@@ -11,6 +12,7 @@
 
 enum { LIST_USUAL = 20, LIST_MAX = 1000 };
 static const char ROOT[] = "/v1/sessions";
+static const double LAYERS_SECONDS = 0.1;
 static const int64_t TTL_MAX = 10LL * 366 * 86400;
 
 /* ---- which path it is ---- */
@@ -319,6 +321,7 @@ typedef struct feeding {
     store_record like;
     int durable, answers; /* answers: it is asked for an answer, and says only where the session stands */
     uint64_t before;      /* its position */
+    double told;          /* when a client that watches was told of the layers */
     store_record stands;  /* with answers, of one that is not kept */
 } feeding;
 
@@ -367,9 +370,14 @@ void session_paths_leave(job *j, const problem *p) {
     j->ended(j);
 }
 
+/* The layers are looked at by the thread that feeds all others, and so not for every piece. */
 static void read_piece(job *j, const il_session *session, text *t) {
-    const feeding *f = j->user;
-    session_answer_piece(j, session, f->before, il_model_config(f->context->model)->layers, t);
+    feeding *f = j->user;
+    double now = clock_seconds();
+    int last = il_session_position(session) - f->before == j->request.prompts[0].tokens.n;
+    int looks = last || now - f->told >= LAYERS_SECONDS;
+    if (looks) f->told = now;
+    session_answer_piece(j, session, f->before, looks ? il_model_config(f->context->model)->layers : 0, t);
 }
 
 static const job_form feed_form = {

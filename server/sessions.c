@@ -210,7 +210,8 @@ int sessions_changed(sessions *s, held *h, problem *p) {
     store_record r = h->record;
     il_session_get_stats(h->session, &stats);
     r.position = stats.position;
-    r.bytes = stats.state_bytes;
+    const char *note = il_session_note(h->session); /* of a program that wrote an uploaded state */
+    r.bytes = stats.state_bytes + (note ? strlen(note) : 0);
     r.rewind_limit = il_session_rewind_limit(h->session);
     r.generation++;
     if (il_session_fingerprint(h->session, r.fingerprint, &error)) {

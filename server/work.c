@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { THREADS = 2 };
+enum { THREADS = 4 };
 
 struct work {
     pthread_mutex_t lock;

@@ -1,5 +1,5 @@
 /* work.h: a few threads for what is neither reading sockets nor feeding the engine: JSON and tokenizing both ways, of
- * requests that may be large. */
+ * requests that may be large, and sessions, which may wait for the disk. */
 #ifndef SERVER_WORK_H
 #define SERVER_WORK_H
 

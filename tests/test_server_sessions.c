@@ -272,6 +272,7 @@ static void reading_is_told(void **state) {
         assert_int_equal(support_number(event, "position"), read);
         assert_int_equal(support_number(event, "total"), strlen(text) + 1);
         json_t *layers = json_object_get(event, "layers"), *layer = json_array_get(layers, 0);
+        if (i == 0) assert_int_equal(json_array_size(layers), 2);
         if (i + 2 == n) {
             json_t *same = ask(server.port, 200, "GET", path_of("/v1/sessions/ID/layers", id), NULL);
             assert_true(json_equal(json_object_get(same, "layers"), layers));
@@ -390,6 +391,60 @@ static void lists_and_keys(void **state) {
     stop(&server);
 }
 
+static void what_is_refused(void **state) {
+    static const struct {
+        const char *path, *body;
+        int status;
+        const char *code, *words;
+    } cases[] = {
+        {"", "{", 400, "invalid_json", "not JSON"},
+        {"", "[]", 400, "invalid_json", "object"},
+        {"", "{\"from\":5}", 400, "invalid_value", "from"},
+        {"", "{\"from\":\"\"}", 404, "session_not_found", "from"},
+        {"", "{\"from\":\"ses_\\u0000\"}", 404, "session_not_found", "from"},
+        {"", "{\"from\":\"../../etc/passwd\"}", 404, "session_not_found", "no session"},
+        {"", "{\"model\":\"x\"}", 404, "model_not_found", "not served"},
+        {"", "{\"ttl\":0}", 400, "invalid_value", "ttl"},
+        {"", "{\"ttl\":1e300}", 400, "invalid_value", "ttl"},
+        {"", "{\"name\":[]}", 400, "invalid_value", "name"},
+        {"", "{\"durable\":1}", 400, "invalid_value", "durable"},
+        {"", "{\"wait\":\"yes\"}", 400, "invalid_value", "wait"},
+        {"", "{\"prompt\":[]}", 400, "invalid_value", "prompt"},
+        {"", "{\"prompt\":[1,99999]}", 400, "invalid_value", "not a token"},
+        {"/ID/feed", "{}", 400, "invalid_value", "prompt is missing"},
+        {"/ID/feed", "{\"prompt\":{}}", 400, "invalid_value", "prompt"},
+        {"/ID/feed", "{\"prompt\":\"a\",\"logprobs\":21}", 400, "invalid_value", "logprobs"},
+        {"/ID/feed", "{\"prompt\":\"a\",\"n\":2}", 400, "invalid_value", "one prompt"},
+        {"/ID/fork", "{\"n\":0}", 400, "invalid_value", "n must be"},
+        {"/ID/fork", "{\"n\":1000000}", 400, "invalid_value", "n must be"},
+        {"/ID/rewind", "{\"position\":-1}", 400, "invalid_value", "position"},
+        {"/ID/rewind", "{\"position\":1e17}", 400, "invalid_value", "position"},
+        {"/%00/feed", "{\"prompt\":\"a\"}", 404, NULL, ""},
+        {"//feed", "{\"prompt\":\"a\"}", 404, NULL, ""},
+    };
+    (void)state;
+    support_server server = support_server_start(MODEL);
+    char *id = new_session(server.port, "{\"prompt\":\"It was\"}");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[100];
+        snprintf(path, sizeof path, "/v1/sessions%s", cases[i].path);
+        if (cases[i].code) {
+            refused(server.port, "POST", path_of(path, id), JSON, cases[i].body, cases[i].status, cases[i].code,
+                    cases[i].words);
+            continue;
+        }
+        support_answer answer = support_ask(server.port, path, cases[i].body);
+        assert_true(answer.status >= 400 && answer.status < 500);
+        support_answer_free(&answer);
+    }
+    refused(server.port, "POST", path_of("/v1/sessions/ID/feed", id), "", "{}", 415, "unsupported_media_type", "JSON");
+    json_t *object = ask(server.port, 200, "GET", path_of("/v1/sessions/ID", id), NULL);
+    assert_int_equal(support_number(object, "generation"), 1); /* none of it has touched it */
+    json_decref(object);
+    free(id);
+    stop(&server);
+}
+
 /* Every bound of sessions and their states. */
 static void bounds(void **state) {
     (void)state;
@@ -483,7 +538,8 @@ static void bounds(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_answer),    cmocka_unit_test(answers_are_kept), cmocka_unit_test(reading_is_told),
-        cmocka_unit_test(one_at_a_time), cmocka_unit_test(lists_and_keys),   cmocka_unit_test(bounds),
+        cmocka_unit_test(one_at_a_time), cmocka_unit_test(lists_and_keys),   cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(bounds),
     };
     return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);
 }
