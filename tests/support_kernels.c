@@ -83,6 +83,13 @@ static void run_gemm(kernel_run *run) {
     K->gemm(m, n, k, a, a_row, a_col, b, row_major ? n + run->pad : 16, row_major ? 16 : 16 * k, rows_out(run), ld(run),
             run->variant >> 2 & 1);
 }
+/* variant: 1: accumulate; over 1: four depths, of which the last is cut. */
+static void run_gemm_read(kernel_run *run) {
+    static const int depths[] = {1, 3, 40, 300};
+    int m = run->rows, n = run->n, k = depths[run->variant >> 1];
+    const float *a = in(run, m ? (m - 1) * (k + run->pad) + k : 0), *b = in(run, k * n);
+    K->gemm_read(m, n, k, a, k + run->pad, b, b, rows_out(run), ld(run), run->variant & 1);
+}
 /* variant: 1: in place; over 1: rows of a side by side or 16 apart, as in a mini-batch of 16; over 2: three depths;
  * from 12 on: what was there fades. */
 static void run_rank_update(kernel_run *run) {
@@ -416,6 +423,7 @@ static void run_f32_to_bf16(kernel_run *run) {
     { #NAME, VARIANTS, run_##NAME }
 const kernel_case kernel_cases[] = {
     CASE(gemm, 32),
+    CASE(gemm_read, 8),
     CASE(rank_update, 24),
     CASE(lower_product, 2),
     CASE(lower_solve, 4),

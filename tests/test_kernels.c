@@ -155,6 +155,25 @@ static void test_neighbours_do_not_matter(void **unused) {
             }
 }
 
+/* gemm_read is gemm, whatever is fetched meanwhile. */
+static void test_gemm_read(void **unused) {
+    (void)unused;
+    enum { M = 14, K = 260, N = 80 };
+    static float a[M * K], b[K * N], elsewhere[16], want[M * N], got[M * N];
+    uint32_t state = 9;
+    for (int i = 0; i < M * K; i++) a[i] = kernel_draw(&state);
+    for (int i = 0; i < K * N; i++) b[i] = kernel_draw(&state);
+    for (int m = 0; m <= M; m++)
+        for (int n = 1; n <= N; n += 13)
+            for (int k = 1; k <= K; k += 37)
+                for (int accumulate = 0; accumulate < 2; accumulate++) {
+                    for (int i = 0; i < M * N; i++) want[i] = got[i] = (float)i;
+                    il_kernels_portable.gemm(m, n, k, a, K, 1, b, n, IL_LANES, want, N, accumulate);
+                    il_kernels_portable.gemm_read(m, n, k, a, K, b, elsewhere, got, N, accumulate);
+                    assert_memory_equal(got, want, sizeof want);
+                }
+}
+
 /* The weights of attention: exp, but exact 0 below e^-60; what is no number stays none. */
 static void test_small_weights(void **unused) {
     (void)unused;
@@ -403,6 +422,7 @@ int main(void) {
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_gaps_untouched),
         cmocka_unit_test(test_neighbours_do_not_matter),
+        cmocka_unit_test(test_gemm_read),
         cmocka_unit_test(test_special_values),
         cmocka_unit_test(test_small_weights),
         cmocka_unit_test(test_log_sum_exp_ends),

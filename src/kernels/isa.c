@@ -54,6 +54,7 @@ const il_kernels IL_KERNELS_NAME = {
     .int8_bytes = INT8_BYTES,
     .cache_blocks = CACHE_BLOCKS,
     .gemm = gemm,
+    .gemm_read = gemm_read,
     .gemm_bf16 = gemm_bf16,
     .quantize = quantize,
     .quantize_int4 = quantize_int4,

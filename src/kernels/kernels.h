@@ -57,7 +57,12 @@ typedef struct il_kernels {
      * b is not cut into cache blocks here: for big products call il_gemm (engine/gemm.h). */
     void (*gemm)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const float *b, ptrdiff_t b_row,
                  ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate);
-    /* The same with b in bfloat16, each number widened before it is multiplied: the bits of gemm on the widened b.
+    /* The same for a few rows of a, with a_col 1, and b [k,n] without gaps, k ≥ 1, which waits in memory and is read
+     * once: every part of it is fetched while the one before is multiplied, and the beginning of what is read
+     * afterwards, at `next`, with the last one. */
+    void (*gemm_read)(int m, int n, int k, const float *a, ptrdiff_t a_row, const float *b, const float *next, float *c,
+                      ptrdiff_t ldc, int accumulate);
+    /* gemm with b in bfloat16, each number widened before it is multiplied: the bits of gemm on the widened b.
      * Always packed (b_row 16), the last panel padded with zeros and read whole; the 16 columns of a panel in the order
      * 0 8 1 9 … 7 15. */
     void (*gemm_bf16)(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const uint16_t *b,

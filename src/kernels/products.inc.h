@@ -23,15 +23,19 @@
  * panel and one number of a. The tiles of the same rows are a strip: it goes from left to right, so its rows of a stay
  * in the first-level cache; then the next strip goes over the same panels of b. */
 
-/* 16 numbers of b. bf16: two bytes each, widened; those panels are padded and read whole. */
-IL_INLINE v16 gemm_right(const unsigned char *b, const int bf16, const int columns) {
+/* How b is read: numbers of four bytes; of two bytes, widened, whose panels are padded and read whole; or of four, and
+ * for every line that is read another is fetched (gemm_read). */
+enum { GEMM_F32, GEMM_BF16, GEMM_READ };
+
+/* 16 numbers of b. */
+IL_INLINE v16 gemm_right(const unsigned char *b, const int how, const int columns) {
     const void *at = b;
-    if (bf16) return v16_load_bf16_panel(at);
+    if (how == GEMM_BF16) return v16_load_bf16_panel(at);
     return columns < 16 ? v16_load_n(at, columns) : v16_load(at);
 }
 
-/* The panels of b to bring into the cache meanwhile, as many as the tile has: so many lines of 64 bytes of each for
- * every 16 steps along k; at NULL: none. */
+/* What to bring into the cache meanwhile. Panels of b, as many as the tile has: so many lines of 64 bytes of each for
+ * every 16 steps along k; at NULL: none. With GEMM_READ what lies at `at`, as many lines as are read; lines is 0. */
 typedef struct gemm_fetch {
     const unsigned char *at;
     int lines;
@@ -41,13 +45,17 @@ typedef struct gemm_fetch {
  * of them in memory. */
 #define GEMM_FORGET(POINTER) __asm__("" : "+r"(POINTER))
 
-/* One step along k. left: every `shared`th row of a, at its number `at`; a stride leads to the rows between. */
-IL_INLINE void gemm_step(const int rows, const int panels, const int columns, const int bf16, const int shared,
+/* One step along k. left: every `shared`th row of a, at its number `at`; a stride leads to the rows between. next: what
+ * is fetched with GEMM_READ. */
+IL_INLINE void gemm_step(const int rows, const int panels, const int columns, const int how, const int shared,
                          const float *const *left, ptrdiff_t a_row, const int at, const unsigned char *b,
-                         ptrdiff_t b_panel, v16 (*acc)[8]) {
+                         ptrdiff_t b_panel, const unsigned char *next, v16 (*acc)[8]) {
     v16 right[8];
     UNROLL
-    for (int p = 0; p < panels; p++) right[p] = gemm_right(b + p * b_panel, bf16, columns);
+    for (int p = 0; p < panels; p++) {
+        right[p] = gemm_right(b + p * b_panel, how, columns);
+        if (how == GEMM_READ) __builtin_prefetch(next + 64 * p);
+    }
     UNROLL
     for (int r = 0; r < rows; r++) {
         v16 x = v16_set1(left[r / shared][r % shared * a_row + at]);
@@ -59,7 +67,7 @@ IL_INLINE void gemm_step(const int rows, const int panels, const int columns, co
 /* rows x panels*16 of c; both are compile-time constants where this is inlined, so the sums live in
  * registers. columns: of the last panel, 16 or fewer. Strides of b in bytes. ahead: the next strip's rows of a, NULL:
  * not prefetched. */
-IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, const int bf16, int k, const float *a,
+IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, const int how, int k, const float *a,
                          ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row, ptrdiff_t b_panel,
                          float *c, ptrdiff_t ldc, int accumulate, const float *ahead, gemm_fetch fetch) {
     v16 acc[GEMM_ROWS][8];
@@ -84,8 +92,10 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
         UNROLL
         for (int i = 0; i < rows; i++) __builtin_prefetch(ahead + i * a_row);
     }
+    const unsigned char *next = fetch.at;
+    const int next_row = how == GEMM_READ ? 64 * panels : 0;
     for (int steps; k > 0; k -= steps) {
-        steps = fetch.at && k > 16 ? 16 : k;
+        steps = fetch.lines && k > 16 ? 16 : k;
         for (int line = 0; line < fetch.lines; line++, fetch.at += 64) {
             UNROLL
             for (int p = 0; p < panels; p++)
@@ -103,8 +113,9 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
                 for (int l = 0; l < lefts; l++) GEMM_FORGET(left[l]);
                 UNROLL
                 for (int step = 0; step < GEMM_UNROLL; step++) {
-                    gemm_step(rows, panels, columns, bf16, SHARED, left, a_row, step, b, b_panel, acc);
+                    gemm_step(rows, panels, columns, how, SHARED, left, a_row, step, b, b_panel, next, acc);
                     b += b_row;
+                    next += next_row;
                 }
                 UNROLL
                 for (int l = 0; l < lefts; l++) left[l] += GEMM_UNROLL;
@@ -112,14 +123,15 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
             a = left[0];
         }
         for (; i > 0; i--) {
-            const float *next = a + a_col;
+            const float *a_next = a + a_col;
 #if defined(__clang__) /* would go on to it from the last row, one addition after the other, longer than the sums take \
                         */
-            GEMM_FORGET(next);
+            GEMM_FORGET(a_next);
 #endif
-            gemm_step(rows, panels, columns, bf16, rows, &a, a_row, 0, b, b_panel, acc);
-            a = next;
+            gemm_step(rows, panels, columns, how, rows, &a, a_row, 0, b, b_panel, next, acc);
+            a = a_next;
             b += b_row;
+            next += next_row;
         }
     }
     UNROLL
@@ -141,55 +153,63 @@ typedef struct gemm_place {
     const unsigned char *b;
     float *c;
     const float *ahead, *last; /* what tiles prefetch of the next strip's rows, and where these end */
+    gemm_fetch fetch;
 } gemm_place;
 
 /* Tiles of rows x panels as long as so many whole panels are left. */
-IL_INLINE void gemm_run(const int rows, const int panels, const int bf16, gemm_place *at, int k, const float *a,
+IL_INLINE void gemm_run(const int rows, const int panels, const int how, gemm_place *at, int k, const float *a,
                         ptrdiff_t a_row, ptrdiff_t a_col, ptrdiff_t b_row, ptrdiff_t b_panel, ptrdiff_t ldc,
-                        int accumulate, gemm_fetch fetch) {
+                        int accumulate) {
     for (; at->n >= 16 * panels; at->n -= 16 * panels) {
-        gemm_tile(rows, panels, 16, bf16, k, a, a_row, a_col, at->b, b_row, b_panel, at->c, ldc, accumulate, at->ahead,
-                  fetch);
+        gemm_tile(rows, panels, 16, how, k, a, a_row, a_col, at->b, b_row, b_panel, at->c, ldc, accumulate, at->ahead,
+                  at->fetch);
         at->b += panels * b_panel;
         at->c += 16 * panels;
         if (at->ahead < at->last) at->ahead += 16;
+        if (how == GEMM_READ) at->fetch.at += (ptrdiff_t)k * panels * 64;
     }
 }
 
 /* A strip: rows of c over all columns, so many panels at a time, then fewer, then one, then what is left of one. */
-IL_INLINE void gemm_strip(const int rows, const int panels, const int fewer, const int bf16, int n, int k,
+IL_INLINE void gemm_strip(const int rows, const int panels, const int fewer, const int how, int n, int k,
                           const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b, ptrdiff_t b_row,
                           ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate, gemm_fetch fetch) {
-    gemm_place at = {.n = n, .b = b, .c = c, .ahead = a_col == 1 ? a + rows * a_row : NULL};
+    gemm_place at = {.n = n, .b = b, .c = c, .ahead = a_col == 1 ? a + rows * a_row : NULL, .fetch = fetch};
     at.last = at.ahead ? at.ahead + k - 16 : NULL;
-    if (panels > 1) gemm_run(rows, panels, bf16, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate, fetch);
-    if (fewer > 1) gemm_run(rows, fewer, bf16, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate, fetch);
-    gemm_run(rows, 1, bf16, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate, fetch);
+    if (panels > 1) gemm_run(rows, panels, how, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate);
+    if (fewer > 1) gemm_run(rows, fewer, how, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate);
+    gemm_run(rows, 1, how, &at, k, a, a_row, a_col, b_row, b_panel, ldc, accumulate);
     if (at.n > 0)
-        gemm_tile(rows, 1, at.n, bf16, k, a, a_row, a_col, at.b, b_row, b_panel, at.c, ldc, accumulate, at.ahead,
-                  fetch);
+        gemm_tile(rows, 1, at.n, how, k, a, a_row, a_col, at.b, b_row, b_panel, at.c, ldc, accumulate, at.ahead,
+                  at.fetch);
 }
+
+enum { GEMM_READ_ROWS = 4 };
 
 /* A function for each height of GEMM_TILES, because only constants make a tile registers: macros that name and list
  * them, and nothing else. */
 typedef void gemm_strip_of(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,
                            ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate,
                            gemm_fetch fetch);
-#define GEMM_STRIP(NAME, BF16, ROWS, PANELS, FEWER)                                                                    \
+#define GEMM_STRIP(NAME, HOW, ROWS, PANELS, FEWER)                                                                     \
     static void NAME##_##ROWS(int n, int k, const float *a, ptrdiff_t a_row, ptrdiff_t a_col, const unsigned char *b,  \
                               ptrdiff_t b_row, ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate,             \
                               gemm_fetch fetch) {                                                                      \
-        gemm_strip(ROWS, PANELS, FEWER, BF16, n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, fetch);    \
+        gemm_strip(ROWS, PANELS, FEWER, HOW, n, k, a, a_row, a_col, b, b_row, b_panel, c, ldc, accumulate, fetch);     \
     }
-#define GEMM_STRIP_F32(ROWS, PANELS, FEWER) GEMM_STRIP(gemm_f32, 0, ROWS, PANELS, FEWER)
-#define GEMM_STRIP_BF16(ROWS, PANELS, FEWER) GEMM_STRIP(gemm_bf16, 1, ROWS, PANELS, FEWER)
+#define GEMM_STRIP_F32(ROWS, PANELS, FEWER) GEMM_STRIP(gemm_f32, GEMM_F32, ROWS, PANELS, FEWER)
+#define GEMM_STRIP_BF16(ROWS, PANELS, FEWER) GEMM_STRIP(gemm_bf16, GEMM_BF16, ROWS, PANELS, FEWER)
+#define GEMM_STRIP_READ(ROWS, PANELS, FEWER) GEMM_STRIP(gemm_read, GEMM_READ, ROWS, PANELS, FEWER)
 GEMM_TILES(GEMM_STRIP_F32)
 GEMM_TILES(GEMM_STRIP_BF16)
+GEMM_READ_TILES(GEMM_STRIP_READ)
 
 #define GEMM_NAME_F32(ROWS, PANELS, FEWER) gemm_f32_##ROWS,
 #define GEMM_NAME_BF16(ROWS, PANELS, FEWER) gemm_bf16_##ROWS,
+#define GEMM_NAME_READ(ROWS, PANELS, FEWER) gemm_read_##ROWS,
 static gemm_strip_of *const gemm_f32_strips[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_F32)};
 static gemm_strip_of *const gemm_bf16_strips[GEMM_ROWS] = {GEMM_TILES(GEMM_NAME_BF16)};
+static gemm_strip_of *const gemm_read_strips[GEMM_READ_ROWS] = {GEMM_READ_TILES(GEMM_NAME_READ)};
 
 /* Strips of nearly equal height: 16 rows as 6 5 5, not 6 6 4. */
 static void gemm_all_rows(gemm_strip_of *const *strip_of, int m, int n, int k, const float *a, ptrdiff_t a_row,
@@ -235,6 +255,26 @@ static void gemm_bf16(int m, int n, int k, const float *a, ptrdiff_t a_row, ptrd
                       ptrdiff_t b_panel, float *c, ptrdiff_t ldc, int accumulate) {
     const ptrdiff_t size = sizeof *b;
     gemm_any(gemm_bf16_strips, m, n, k, a, a_row, a_col, b, 16 * size, b_panel * size, c, ldc, accumulate);
+}
+
+/* Slices of b along k come one after the other, and while one is multiplied the next is fetched, so that memory is
+ * asked all the time and b is read front to back, however many tiles lie side by side. The first rows fetch for all. */
+static void gemm_read(int m, int n, int k, const float *a, ptrdiff_t a_row, const float *b, const float *next, float *c,
+                      ptrdiff_t ldc, int accumulate) {
+    enum { SLICE = 2048 }; /* floats: 8 KiB, a part of the first level and as much as memory has under way */
+    const int depth = n < SLICE ? SLICE / n : 1, first = m < GEMM_READ_ROWS ? m : GEMM_READ_ROWS;
+    const ptrdiff_t b_row = n * (ptrdiff_t)sizeof *b, b_panel = 16 * sizeof *b;
+    for (int steps; m > 0 && k > 0; k -= steps) {
+        steps = depth < k ? depth : k;
+        const void *right = b, *after = k > steps ? b + (ptrdiff_t)steps * n : next;
+        gemm_read_strips[first - 1](n, steps, a, a_row, 1, right, b_row, b_panel, c, ldc, accumulate,
+                                    (gemm_fetch){after, 0});
+        gemm_all_rows(gemm_f32_strips, m - first, n, steps, a + first * a_row, a_row, 1, right, b_row, b_panel,
+                      c + first * ldc, ldc, accumulate, (gemm_fetch){0});
+        a += steps;
+        b += (ptrdiff_t)steps * n;
+        accumulate = 1;
+    }
 }
 
 /* V16_TRANSPOSE_ROWS x V16_TRANSPOSE_COLUMNS in registers, the rim number by number; a stripe of 16 columns at a time,

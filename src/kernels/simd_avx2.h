@@ -44,6 +44,12 @@ enum { GEMM_ROWS = 6, GEMM_UNROLL = 1 /* steps along k at once */ };
     STEP(4, 1, 1)                                                                                                      \
     STEP(5, 1, 1)                                                                                                      \
     STEP(6, 1, 1)
+/* Of gemm_read, which has 64 columns or the width of a head. */
+#define GEMM_READ_TILES(STEP)                                                                                          \
+    STEP(1, 4, 1)                                                                                                      \
+    STEP(2, 2, 1)                                                                                                      \
+    STEP(3, 2, 1)                                                                                                      \
+    STEP(4, 1, 1)
 
 static const int32_t v16_mask_[32] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 

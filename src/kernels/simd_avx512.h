@@ -53,6 +53,12 @@ enum { GEMM_ROWS = 12, GEMM_UNROLL = 4 /* steps along k at once */ };
     STEP(10, 2, 1)                                                                                                     \
     STEP(11, 2, 1)                                                                                                     \
     STEP(12, 2, 1)
+/* Of gemm_read, which has 64 columns or the width of a head. */
+#define GEMM_READ_TILES(STEP)                                                                                          \
+    STEP(1, 4, 2)                                                                                                      \
+    STEP(2, 4, 2)                                                                                                      \
+    STEP(3, 4, 2)                                                                                                      \
+    STEP(4, 4, 2)
 
 IL_INLINE __mmask16 v16_mask(int n) { return (__mmask16)((1u << n) - 1u); }
 

@@ -27,6 +27,12 @@ enum { GEMM_ROWS = 5, GEMM_UNROLL = 1 /* steps along k at once */ };
     STEP(3, 1, 1)                                                                                                      \
     STEP(4, 1, 1)                                                                                                      \
     STEP(5, 1, 1)
+/* Of gemm_read, which has 64 columns or the width of a head. */
+#define GEMM_READ_TILES(STEP)                                                                                          \
+    STEP(1, 2, 1)                                                                                                      \
+    STEP(2, 2, 1)                                                                                                      \
+    STEP(3, 1, 1)                                                                                                      \
+    STEP(4, 1, 1)
 
 /* One operation on each of the four registers. */
 #define V16_MAP1(F, a)                                                                                                 \

@@ -24,6 +24,12 @@ enum { GEMM_ROWS = 4, GEMM_UNROLL = 1 /* steps along k at once */ };
     STEP(2, 1, 1)                                                                                                      \
     STEP(3, 1, 1)                                                                                                      \
     STEP(4, 1, 1)
+/* Of gemm_read, which has 64 columns or the width of a head. */
+#define GEMM_READ_TILES(STEP)                                                                                          \
+    STEP(1, 2, 1)                                                                                                      \
+    STEP(2, 1, 1)                                                                                                      \
+    STEP(3, 1, 1)                                                                                                      \
+    STEP(4, 1, 1)
 
 #define EACH_LANE for (int i = 0; i < 16; i++)
 

@@ -3,10 +3,12 @@
  * One answer: a query's output is a chain over key blocks at absolute positions, ascending from that of the first key
  * it sees, and inside a block over the keys that it sees. Queries that share a key block are computed together (a
  * tile): of one head, or where they are few of several heads that share their keys. Some tiles pass over the earlier
- * blocks side by side (a group), so that keys and values come from memory once for all of them. Which queries are in
- * this call changes no bit, because keys that a query does not see are never multiplied into it, not even by zero. */
+ * blocks side by side (a group), so that keys and values come from memory once for all of them. A single token takes a
+ * head's blocks in steps, which threads may take over from each other. Which queries are in this call changes no bit,
+ * because keys that a query does not see are never multiplied into it, not even by zero. */
 #include "model/mixer_attention.h"
 
+#include "base/chains.h"
 #include "base/maths.h"
 #include "model/attention_backward.h"
 #include "model/attention_keys.h"
@@ -56,6 +58,7 @@ static void take_acts(il_arena *arena, const il_model *model, int layer, const i
     acts->v = il_arena_take(arena, k, f);
     acts->z = acts->zhat = il_arena_take(arena, z, f);
     acts->lse = il_arena_take(arena, size->tokens * (size_t)a.heads, f);
+    acts->top = il_arena_take(arena, size->tokens * (size_t)a.heads, f);
     if (tape && model->config.qk_norm) {
         acts->q = il_arena_take(arena, q, f);
         acts->k = il_arena_take(arena, k, f);
@@ -99,6 +102,7 @@ typedef struct attend_job {
     int group;      /* so many tiles pass over the key blocks side by side */
     int share;      /* heads of queries, at most, that share a tile */
     int units;      /* tiles that the heads of one head of keys are in then */
+    int steps;      /* of a single token over its key blocks */
 } attend_job;
 
 /* The tokens of a segment's stretch: from position start on, in rows first .. first+n-1. */
@@ -163,8 +167,8 @@ typedef struct tile_sums {
     int heads, rows;
     const float *q; /* [rows, d] */
     ptrdiff_t q_row;
-    float *out;                                 /* [rows,d]: sums of exp(score - top) v */
-    float top[IL_KEY_BLOCK], sum[IL_KEY_BLOCK]; /* largest score; sum of exp(score - top) */
+    float *out;       /* [rows,d]: sums of exp(score - top) v */
+    float *top, *sum; /* [rows] largest score; sum of exp(score - top) */
 } tile_sums;
 
 /* out [rows,d] += P · V in a block at the rim of what rows see: row r sees keys from[r] .. to[r]-1, both ascending. */
@@ -203,8 +207,19 @@ static void rim_softmax(const il_kernels *kernels, tile_sums *sums, const int *f
     }
 }
 
-/* What a tile gathers from one key block. */
-static void tile_add(const attend_job *job, tile_sums *sums, uint64_t block, const float *keys, float *scores) {
+/* c = a · b, or c += a · b; b [k,n] in one piece. Few rows wait for memory, which is asked for what comes `next` too.
+ */
+static void product(const il_kernels *kernels, int rows, int n, int k, const float *a, ptrdiff_t a_row, const float *b,
+                    const float *next, float *c, ptrdiff_t c_row, int accumulate) {
+    if (rows <= IL_FEW_ROWS)
+        kernels->gemm_read(rows, n, k, a, a_row, b, next, c, c_row, accumulate);
+    else
+        kernels->gemm(rows, n, k, a, a_row, 1, b, n, IL_LANES, c, c_row, accumulate);
+}
+
+/* What a tile gathers from one key block; next: the one after it. */
+static void tile_add(const attend_job *job, tile_sums *sums, uint64_t block, const float *keys, const float *next,
+                     float *scores) {
     const il_kernels *kernels = job->pass->model->engine->kernels;
     int d = job->a.d, rows = sums->rows, n = IL_KEY_BLOCK, window = job->window;
     float correction[IL_KEY_BLOCK];
@@ -220,7 +235,10 @@ static void tile_add(const attend_job *job, tile_sums *sums, uint64_t block, con
         from[r] = before < (uint64_t)to[r] ? (int)before : to[r];
         rim |= from[r];
     }
-    kernels->gemm(rows, n, d, sums->q, sums->q_row, 1, keys, IL_KEY_BLOCK, IL_LANES, scores, IL_KEY_BLOCK, 0);
+    if (own)
+        kernels->gemm(rows, n, d, sums->q, sums->q_row, 1, keys, IL_KEY_BLOCK, IL_LANES, scores, IL_KEY_BLOCK, 0);
+    else
+        product(kernels, rows, n, d, sums->q, sums->q_row, keys, values, scores, IL_KEY_BLOCK, 0);
     if (rim)
         rim_softmax(kernels, sums, from, to, job->a.scale, scores, correction);
     else
@@ -232,26 +250,29 @@ static void tile_add(const attend_job *job, tile_sums *sums, uint64_t block, con
     if (own || rim)
         rim_values(kernels, rows, from, to, d, scores, values, sums->out);
     else
-        kernels->gemm(rows, d, n, scores, IL_KEY_BLOCK, 1, values, d, IL_LANES, sums->out, d, 1);
+        product(kernels, rows, d, n, scores, IL_KEY_BLOCK, values, next, sums->out, d, 1);
 }
 
-/* Before the first block; gathered: room for the queries of several heads side by side. */
-static void tile_begin(const attend_job *job, tile_sums *sums, int head, float *gathered) {
+/* The tile's queries, where they lie, or side by side in `gathered` if there are several tokens of several heads. */
+static void tile_queries(const attend_job *job, tile_sums *sums, int head, float *gathered) {
     const il_attention *a = &job->a;
     const float *q =
         il_pass_acts(job->pass, job->layer)->q + (ptrdiff_t)sums->at.row * a->q_row + (ptrdiff_t)head * a->q_head;
     sums->rows = sums->at.n * sums->heads;
     sums->q = q;
-    sums->q_row = a->q_row;
-    if (sums->heads > 1) {
-        sums->q = gathered;
-        sums->q_row = a->d;
-        for (int r = 0; r < sums->rows; r++)
-            memcpy(gathered + (ptrdiff_t)r * a->d,
-                   q + (ptrdiff_t)(r / sums->heads) * a->q_row + (ptrdiff_t)(r % sums->heads) * a->q_head,
-                   (size_t)a->d * sizeof *q);
-    }
-    memset(sums->out, 0, (size_t)sums->rows * (size_t)a->d * sizeof(float));
+    sums->q_row = sums->heads > 1 ? a->q_head : a->q_row;
+    if (sums->heads == 1 || sums->at.n == 1) return;
+    sums->q = gathered;
+    sums->q_row = a->d;
+    for (int r = 0; r < sums->rows; r++)
+        memcpy(gathered + (ptrdiff_t)r * a->d,
+               q + (ptrdiff_t)(r / sums->heads) * a->q_row + (ptrdiff_t)(r % sums->heads) * a->q_head,
+               (size_t)a->d * sizeof *q);
+}
+
+/* Before the first block. */
+static void tile_begin(const attend_job *job, tile_sums *sums) {
+    memset(sums->out, 0, (size_t)sums->rows * (size_t)job->a.d * sizeof(float));
     for (int r = 0; r < sums->rows; r++) {
         sums->top[r] = -INFINITY;
         sums->sum[r] = 0;
@@ -284,6 +305,22 @@ static uint64_t tile_first(const attend_job *job, const stretch *s, int index) {
     return il_attention_first(job->window, at.block * IL_KEY_BLOCK + (uint64_t)at.offset) / IL_KEY_BLOCK;
 }
 
+static const float *keys_of(const attend_job *job, const stretch *s, uint64_t block, int kv_head) {
+    return il_attention_keys(job->pass, job->layer, s->segment, s->start, block * IL_KEY_BLOCK, kv_head);
+}
+
+/* What n tiles gather from the key blocks from .. to-1, one block after the other. */
+static void tiles_add(const attend_job *job, const stretch *s, int kv_head, tile_sums *tiles, int n, uint64_t from,
+                      uint64_t to, float *scores) {
+    const float *keys = from < to ? keys_of(job, s, from, kv_head) : NULL, *next = keys;
+    for (uint64_t block = from; block < to; block++, keys = next) {
+        if (block + 1 < to) next = keys_of(job, s, block + 1, kv_head);
+        for (int i = 0; i < n; i++)
+            if (block >= tiles[i].first && block <= tiles[i].at.block)
+                tile_add(job, &tiles[i], block, keys, next, scores);
+    }
+}
+
 /* n tiles of a stretch from `first` on, of the heads of unit `unit`: z = softmax(q K^T / sqrt(d)) V, online over
  * blocks. */
 static void tiles_attend(const attend_job *job, const stretch *s, int unit, int first, int n, float *scratch) {
@@ -291,22 +328,47 @@ static void tiles_attend(const attend_job *job, const stretch *s, int unit, int 
     const ptrdiff_t room = (ptrdiff_t)(IL_KEY_BLOCK * il_pad16_size((size_t)a->d));
     int kv_head = unit / job->units, from = unit % job->units * job->share, head = kv_head * a->group + from;
     float *scores = scratch, *out = scratch + SCORES, *gathered = out + GROUP_MAX * room;
-    const uint64_t last = il_tile_at(s->first, s->n, s->start, first + n - 1).block;
+    float top[GROUP_MAX][IL_KEY_BLOCK], sum[GROUP_MAX][IL_KEY_BLOCK];
     tile_sums tiles[GROUP_MAX];
     for (int i = 0; i < n; i++) {
-        tiles[i].at = il_tile_at(s->first, s->n, s->start, first + i);
-        tiles[i].first = tile_first(job, s, first + i);
-        tiles[i].heads = a->group - from < job->share ? a->group - from : job->share;
-        tiles[i].out = out + i * room;
-        tile_begin(job, &tiles[i], head, gathered + i * room);
+        tiles[i] = (tile_sums){.at = il_tile_at(s->first, s->n, s->start, first + i),
+                               .first = tile_first(job, s, first + i),
+                               .heads = a->group - from < job->share ? a->group - from : job->share,
+                               .out = out + i * room,
+                               .top = top[i],
+                               .sum = sum[i]};
+        tile_queries(job, &tiles[i], head, gathered + i * room);
+        tile_begin(job, &tiles[i]);
     }
-    for (uint64_t block = tile_first(job, s, first); block <= last; block++) {
-        const float *keys =
-            il_attention_keys(job->pass, job->layer, s->segment, s->start, block * IL_KEY_BLOCK, kv_head);
-        for (int i = 0; i < n; i++)
-            if (block >= tiles[i].first && block <= tiles[i].at.block) tile_add(job, &tiles[i], block, keys, scores);
-    }
+    tiles_add(job, s, kv_head, tiles, n, tiles[0].first, tiles[n - 1].at.block + 1, scores);
     for (int i = 0; i < n; i++) tile_end(job, &tiles[i], head);
+}
+
+/* A step of a single token: what the queries of one head of keys gather from a share of the blocks. Until the next step
+ * it waits where the outputs go, so that another thread may do that. */
+static void token_step(void *context, int chain, int step, int worker) {
+    const attend_job *job = context;
+    const il_attention *a = &job->a;
+    const il_acts *acts = il_pass_acts(job->pass, job->layer);
+    stretch s = stretch_of(job, chain / a->kv_heads);
+    if (!s.n) return;
+    const int kv_head = chain % a->kv_heads, head = kv_head * a->group;
+    const ptrdiff_t at = (ptrdiff_t)s.first * a->heads + head;
+    tile_sums tile = {.at = il_tile_at(s.first, s.n, s.start, 0),
+                      .first = tile_first(job, &s, 0),
+                      .heads = a->group,
+                      .out = acts->z + at * a->d,
+                      .top = acts->top + at,
+                      .sum = acts->lse + at};
+    tile_queries(job, &tile, head, NULL);
+    if (step == 0) {
+        keys_store(job, &s, kv_head);
+        tile_begin(job, &tile);
+    }
+    const uint64_t blocks = tile.at.block + 1 - tile.first, i = (uint64_t)step, steps = (uint64_t)job->steps;
+    tiles_add(job, &s, kv_head, &tile, 1, tile.first + blocks * i / steps, tile.first + blocks * (i + 1) / steps,
+              job->pass->work->scratch + (size_t)worker * job->pass->work->scratch_floats);
+    if (step == job->steps - 1) tile_end(job, &tile, head);
 }
 
 static void keys_run(void *context, int item, int worker) {
@@ -348,10 +410,30 @@ static void share_heads(attend_job *job) {
     job->units = (group + job->share - 1) / job->share;
 }
 
+/* Decode: a single token of every sequence. */
+static void attend_tokens(attend_job *job) {
+    il_pool *pool = job->pass->model->engine->pool;
+    il_chains chains;
+    uint64_t blocks = 0;
+    for (int i = 0; i < job->pass->n_segments; i++) {
+        stretch s = stretch_of(job, i);
+        uint64_t own = s.start / IL_KEY_BLOCK + 1 - il_attention_first(job->window, s.start) / IL_KEY_BLOCK;
+        if (own > blocks) blocks = own;
+    }
+    const int threads = il_pool_threads(pool);
+    job->steps = blocks < (uint64_t)threads ? (int)blocks : threads;
+    int items = il_chains_begin(&chains, pool, job->pass->n_segments * job->a.kv_heads, job->steps, token_step, job);
+    il_pool_run(pool, items, il_chains_run, &chains);
+}
+
 static void attend(attend_job *job) {
     il_pool *pool = job->pass->model->engine->pool;
     int segments = job->pass->n_segments, tiles = 0, most = 0, items = 0;
     share_heads(job);
+    if (job->most == 1 && job->units == 1) {
+        attend_tokens(job);
+        return;
+    }
     int units = job->a.kv_heads * job->units;
     for (int i = 0; i < segments; i++) {
         int own = tiles_of(job, i);
@@ -361,8 +443,7 @@ static void attend(attend_job *job) {
     job->group = tiles * units / (ITEMS * il_pool_threads(pool));
     job->group = job->group < 1 ? 1 : job->group > GROUP_MAX ? GROUP_MAX : job->group;
     for (int i = 0; i < segments; i++) items += groups_of(job, i) * units;
-    /* Where all queries that read a head of keys are one tile, it stores them: decode then needs one hand-over between
-     * threads. */
+    /* Where all queries that read a head of keys are one tile, it stores them: one hand-over between threads. */
     job->fused = most <= 1 && job->units == 1;
     if (!job->fused) il_pool_run(pool, segments * job->a.kv_heads, keys_run, job);
     il_pool_run(pool, items, attend_run, job);
@@ -379,7 +460,9 @@ static void forward(const il_pass *pass, int index) {
     il_dense_forward(pass, &layer->wv, pass->tokens, acts->xn, acts->v);
     for (int i = 0; i < pass->n_segments; i++)
         if (pass->segments[i].n > longest) longest = pass->segments[i].n;
-    job.most = layer->window && !pass->tape ? IL_SLIDING_TOKENS : longest; /* a ring has no room for more */
+    job.most = longest;
+    if (layer->window && !pass->tape && longest > IL_SLIDING_TOKENS)
+        job.most = IL_SLIDING_TOKENS; /* of a ring's room */
     for (; job.done < longest; job.done += job.most) attend(&job);
     il_dense_forward(pass, &layer->wo, pass->tokens, acts->zhat, pass->work->mix);
     il_bias_forward(pass, layer->bo, layer->wo.out, pass->work->mix);

@@ -25,10 +25,10 @@ typedef struct il_acts {
     float *z;                /* [T,D] outputs of the heads; [T,V] */
     float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT); [T,V] after norm and gate, alone; of
                               * attention after the gate, = z unless a tape needs both */
-    float *lse;              /* [T,H] log-sum-exp of the scaled scores (self-attention) */
-    float *x2;               /* [T,D] x1 + mixer */
-    float *fn;               /* [T,D] rms(x2) */
-    float *h1, *h3;          /* [T,F] W1 fn, W3 fn */
+    float *lse, *top; /* [T,H] log-sum-exp of the scaled scores; their largest, while one is sought (attention) */
+    float *x2;        /* [T,D] x1 + mixer */
+    float *fn;        /* [T,D] rms(x2) */
+    float *h1, *h3;   /* [T,F] W1 fn, W3 fn */
     /* On a tape only: */
     float *rows;              /* [segments, mini_batches, heads, shape.rows] (il_layer.heads) */
     float *carries;           /* [segments, ceil(mini_batches / IL_CARRY_EVERY), heads, shape.carry] */
