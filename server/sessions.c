@@ -257,19 +257,22 @@ static int write_held(sessions *s, held *h, problem *p) {
     return problem_set(p, 409, "generation_conflict", "session", "another server has gone on with this session");
 }
 
-/* The call is run again after a moment; who does not wait is told only if the other server has more to do than to write
- * the session. 0: not any more. */
-static int poll_for(sessions *s, session_call *c) {
+/* Whether a call is to be run again after a moment: who does not wait is told only if the other server has more to do
+ * than to write the session. */
+static int may_poll(sessions *s, session_call *c) {
     double now = clock_seconds();
-    pthread_mutex_lock(&s->lock);
     if (c->since == 0) c->since = now;
-    int waits = !s->draining && (c->wait || now - c->since < GRACE_SECONDS);
-    if (waits) {
-        c->next = s->polling;
-        s->polling = c;
-    }
+    pthread_mutex_lock(&s->lock);
+    int may = !s->draining && (c->wait || now - c->since < GRACE_SECONDS);
     pthread_mutex_unlock(&s->lock);
-    return waits;
+    return may;
+}
+
+static void poll_later(sessions *s, session_call *c) {
+    pthread_mutex_lock(&s->lock);
+    c->next = s->polling;
+    s->polling = c;
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* With the lock. */
@@ -281,12 +284,13 @@ static void poll_again(sessions *s) {
     }
 }
 
-/* Makes sure that no other server works on it, and that the record is the index's. */
+/* Makes sure that no other server works on it, and that the record is the index's. 0: a problem, or, without one, one
+ * does and the call is to wait. */
 static int lease(sessions *s, held *h, session_call *c, problem *p) {
     store_record r;
     store_why why = {""};
     store_result result = s->index->lease(s->index->self, h->record.id, &r, &why);
-    if (result == STORE_LEASED && poll_for(s, c)) return 0;
+    if (result == STORE_LEASED && may_poll(s, c)) return 0;
     if (result == STORE_LEASED)
         return problem_set(p, 409, "session_busy", "session", "another server is at work on the session '%s'",
                            h->record.id);
@@ -331,7 +335,7 @@ static int may_see(const store_record *r, const char *owner, problem *p) {
     return problem_set(p, 403, "session_of_another_key", "session", "the session '%s' is another API key's", r->id);
 }
 
-/* Whether the call may have what it holds. */
+/* Whether the call may have what it holds; 0 without a problem: not yet. */
 static int check(sessions *s, held *h, session_call *c, int state, problem *p) {
     if (h->deleted) return absent(h->record.id, p);
     if (s->index && !h->leased && !lease(s, h, c, p)) return 0;
@@ -367,9 +371,10 @@ int sessions_acquire(sessions *s, const char *id, session_call *call, int state,
         pthread_mutex_unlock(&s->lock);
         if (!h) return absent(id, p);
     }
-    call->held = NULL; /* for it may run again before this returns */
+    call->held = NULL;
     if (!check(s, h, call, state, p)) {
         sessions_release(s, h);
+        if (!p->status) poll_later(s, call); /* and may run before this returns */
         return 0;
     }
     call->held = h;

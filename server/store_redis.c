@@ -10,6 +10,8 @@
  * has done with the session finds another generation: in both cases nothing is written. Time is Redis' own. */
 #include "store_redis.h"
 
+#include "clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,13 +82,14 @@ int store_redis_open(const store_redis_address *address, const char *model, stor
 }
 #else
 
+#include <errno.h>
 #include <hiredis.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <sys/random.h>
 #include <time.h>
 
-enum { FIELDS = 11, TIMEOUT_SECONDS = 2, EXPIRE_AT_ONCE = 100, ARGUMENTS = 32 };
+enum { FIELDS = 11, TIMEOUT_SECONDS = 1, QUIET_SECONDS = 2, EXPIRE_AT_ONCE = 100, ARGUMENTS = 32 };
 #define FIELD_NAMES                                                                                                    \
     "'parent','owner','name','fingerprint','position','rewind_limit','bytes','generation','created','expires','ttl'"
 
@@ -153,6 +156,8 @@ typedef struct database {
     pthread_mutex_t lock; /* of the connection */
     store_redis_address address;
     redisContext *connection; /* NULL: there is none now */
+    double quiet_until;       /* it did not answer: until then it is not asked, so that nobody waits for it */
+    char why[160];
     char me[40], model[STORE_HASH_BYTES], lease_ms[24];
 } database;
 
@@ -179,7 +184,7 @@ static int dial(database *d, store_why *why) {
         (!a->password[0] || is_good(redisCommand(d->connection, "AUTH %s", a->password))) &&
         is_good(redisCommand(d->connection, "SELECT %d", a->number)))
         return 1;
-    snprintf(why->text, sizeof why->text, "Redis at %.100s port %d: %.120s", a->host, a->port,
+    snprintf(why->text, sizeof why->text, "Redis at %.100s port %d: %.40s", a->host, a->port,
              !d->connection       ? "no memory"
              : d->connection->err ? d->connection->errstr
                                   : "it does not let us in");
@@ -189,18 +194,25 @@ static int dial(database *d, store_why *why) {
 
 /* With the lock. A connection that has ended is made anew, once; scripts may be run twice. NULL: why. */
 static redisReply *ask(database *d, int n, const char **words, store_why *why) {
-    for (int again = 0; again < 2; again++) {
-        if (!dial(d, why)) return NULL;
+    if (clock_seconds() < d->quiet_until) {
+        snprintf(why->text, sizeof why->text, "%s", d->why);
+        return NULL;
+    }
+    for (int again = 0; again < 2 && dial(d, why); again++) {
         redisReply *reply = redisCommandArgv(d->connection, n, words, NULL);
         if (reply && reply->type != REDIS_REPLY_ERROR) return reply;
-        snprintf(why->text, sizeof why->text, "Redis at %.100s: %.160s", d->address.host,
+        snprintf(why->text, sizeof why->text, "Redis at %.100s: %.50s", d->address.host,
                  reply ? reply->str : d->connection->errstr);
         if (reply) {
             freeReplyObject(reply);
             return NULL;
         }
+        int silent = d->connection->err == REDIS_ERR_IO && errno == EAGAIN;
         drop(d);
+        if (silent) break;
     }
+    d->quiet_until = clock_seconds() + QUIET_SECONDS;
+    snprintf(d->why, sizeof d->why, "%.159s", why->text);
     return NULL;
 }
 

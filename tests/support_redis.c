@@ -67,7 +67,9 @@ int support_redis_start(support_redis *redis) {
     return 0;
 }
 
-void support_redis_end(const support_redis *redis, int number) {
+void support_redis_end(support_redis *redis, int number) {
+    if (redis->child <= 0) return;
     kill(redis->child, number);
     waitpid(redis->child, NULL, 0);
+    redis->child = 0;
 }

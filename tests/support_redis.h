@@ -12,6 +12,6 @@ typedef struct support_redis {
 /* 0, and says why, where there is no redis-server, or the server was built without it: then the test is to be skipped.
  * It keeps its data in the working folder, and is told to write each change to the disk. */
 int support_redis_start(support_redis *redis);
-void support_redis_end(const support_redis *redis, int signal);
+void support_redis_end(support_redis *redis, int signal); /* once; again it does nothing */
 
 #endif
