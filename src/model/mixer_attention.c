@@ -330,6 +330,7 @@ static void tiles_attend(const attend_job *job, const stretch *s, int unit, int 
     float *scores = scratch, *out = scratch + SCORES, *gathered = out + GROUP_MAX * room;
     float top[GROUP_MAX][IL_KEY_BLOCK], sum[GROUP_MAX][IL_KEY_BLOCK];
     tile_sums tiles[GROUP_MAX];
+    uint64_t blocks = 0;
     for (int i = 0; i < n; i++) {
         tiles[i] = (tile_sums){.at = il_tile_at(s->first, s->n, s->start, first + i),
                                .first = tile_first(job, s, first + i),
@@ -339,8 +340,9 @@ static void tiles_attend(const attend_job *job, const stretch *s, int unit, int 
                                .sum = sum[i]};
         tile_queries(job, &tiles[i], head, gathered + i * room);
         tile_begin(job, &tiles[i]);
+        blocks = tiles[i].at.block + 1;
     }
-    tiles_add(job, s, kv_head, tiles, n, tiles[0].first, tiles[n - 1].at.block + 1, scores);
+    tiles_add(job, s, kv_head, tiles, n, tile_first(job, s, first), blocks, scores);
     for (int i = 0; i < n; i++) tile_end(job, &tiles[i], head);
 }
 
