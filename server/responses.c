@@ -103,7 +103,8 @@ static int refuse(const json_t *body, problem *p) {
     if (form && !json_is_object(form)) return problem_set(p, 400, "invalid_value", "text", "text must be an object");
     if (metadata && !json_is_object(metadata))
         return problem_set(p, 400, "invalid_value", "metadata", "metadata must be an object");
-    return 1;
+    int64_t top; /* also where include does not ask for it */
+    return json_integer_field(body, "top_logprobs", 0, COMPLETION_TOP_MAX, &top, p);
 }
 
 /* A field of the body as it came, or what stands for none. */

@@ -169,8 +169,9 @@ static void fields_of_wrong_types(void **state) {
          "n: stream:b temperature:n seed: stop:s logprobs:b top_logprobs: messages: response_format: session: keep:b"},
         {"/v1/embeddings", "\"input\":\"a\"", "input:s encoding_format: model: add_special_tokens:b"},
         {"/v1/responses", "\"input\":\"a\"",
-         "input:s instructions:s max_output_tokens: temperature:n metadata:o text:o model:"},
-        {"/tokenize", "\"prompt\":\"a\"", "prompt:s add_special_tokens:b return_token_strs:b"},
+         "input:s instructions:s max_output_tokens: temperature:n metadata:o text:o model: top_logprobs: store:b"},
+        {"/tokenize", "\"prompt\":\"a\"",
+         "prompt:s add_special_tokens:b return_token_strs:b add_special:b with_pieces:b"},
         {"/detokenize", "\"tokens\":[5]", "tokens:"},
         {"/v1/sessions", "", "name: from: ttl: model: wait:b durable: position: prompt:s"},
     };
