@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    THREADS_MAX = 1024, /* what a state may be the beginning of; more are left out, and what is left can be ended */
+    THREADS_MAX = 256, /* what a state may be the beginning of; more are left out, and what is left can be ended */
     STATES_MAX = 2048,
     FRAMES_MAX = 32768,
     INDENT_MAX = 32, /* blanks after the end of a line */
@@ -71,6 +71,7 @@ struct automaton {
     size_t n_found;
     uint32_t stamp;
     int full, current;
+    uint64_t work;
     unsigned cleared;
 };
 
@@ -132,6 +133,7 @@ static int grow_frames(automaton *a) {
 
 /* The number of the frame; -1: there is no room for it. */
 static int32_t frame_id(automaton *a, const frame *f) {
+    a->work++;
     uint64_t hash = hash_frame(f);
     size_t mask = 2 * a->frames_capacity - 1;
     for (size_t at = hash & mask; a->frames_capacity && a->frame_table[at] >= 0; at = (at + 1) & mask)
@@ -704,7 +706,7 @@ int automaton_clear(automaton *a) {
     automaton *old = malloc(sizeof *old);
     if (!old) return 0;
     *old = *a;
-    *a = (automaton){.grammar = old->grammar, .cleared = old->cleared + 1};
+    *a = (automaton){.grammar = old->grammar, .cleared = old->cleared + 1, .work = old->work};
     begin_search(a);
     const state *s = &old->states[old->current];
     for (int32_t i = 0; i < s->n; i++) a->found[a->n_found++] = carry(old, a, old->members[s->first + i]);
@@ -714,6 +716,8 @@ int automaton_clear(automaton *a) {
 }
 
 unsigned automaton_cleared(const automaton *a) { return a->cleared; }
+
+uint64_t automaton_work(const automaton *a) { return a->work; }
 
 int automaton_read(automaton *a, const char *bytes, size_t n) {
     for (size_t i = 0; i < n; i++) {

@@ -25,6 +25,8 @@ int automaton_read(automaton *a, const char *bytes, size_t n);
 int automaton_clear(automaton *a);
 /* How often it did, also by itself. */
 unsigned automaton_cleared(const automaton *a);
+/* How much it has done since it was opened: places in values that it came to. */
+uint64_t automaton_work(const automaton *a);
 /* Whether the bytes so far are a whole document. */
 int automaton_complete(const automaton *a, int state);
 /* Whether the current state is such a one, and nothing can follow. */

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOKEN_BYTES_MAX = 255 }; /* longer ones are not taken */
+enum {
+    TOKEN_BYTES_MAX = 255, /* longer ones are not taken */
+    WORK_MAX = 1 << 20     /* of a set: after so much of it only tokens of one byte are looked at */
+};
 
 static void insert(uint64_t *set, int32_t token) { set[token / 64] |= UINT64_C(1) << token % 64; }
 
@@ -110,8 +113,10 @@ void vocabulary_close(vocabulary *v) {
 
 /* ---- which tokens go on ---- */
 
-/* Tokens [from, to) of the list, which begin alike. 0: there was no room for another state. */
-static int walk(const vocabulary *v, const vocabulary_list *list, size_t from, size_t to, automaton *a, uint64_t *set) {
+/* Tokens [from, to) of the list, which begin alike; those of one byte come first. until: work that may be done for the
+ * others. 0: there was no room for another state. */
+static int walk(const vocabulary *v, const vocabulary_list *list, size_t from, size_t to, automaton *a, uint64_t until,
+                uint64_t *set) {
     int states[TOKEN_BYTES_MAX + 1];
     size_t reached = 0; /* bytes of the token before that were taken; states [reached + 1] */
     states[0] = automaton_current(a);
@@ -120,6 +125,7 @@ static int walk(const vocabulary *v, const vocabulary_list *list, size_t from, s
         const char *bytes = v->bytes + v->begin[token];
         size_t n = v->begin[token + 1] - v->begin[token], shared = i > from ? list->shared[i] : 0;
         if (shared > reached) continue; /* it begins with what was not taken */
+        if (n > 1 && automaton_work(a) > until) return 1;
         for (reached = shared; reached < n; reached++) {
             int next = automaton_next(a, states[reached], (unsigned char)bytes[reached]);
             if (next == AUTOMATON_FULL) return 0;
@@ -133,6 +139,7 @@ static int walk(const vocabulary *v, const vocabulary_list *list, size_t from, s
 
 int vocabulary_fill(const vocabulary *v, automaton *a, uint64_t *set) {
     int only;
+    const uint64_t until = automaton_work(a) + WORK_MAX;
     size_t room = automaton_room(a, automaton_current(a), &only);
     if (room > VOCABULARY_PLAIN_MAX) room = VOCABULARY_PLAIN_MAX;
     memcpy(set, v->plain[room], v->words * sizeof *set);
@@ -142,10 +149,10 @@ int vocabulary_fill(const vocabulary *v, automaton *a, uint64_t *set) {
         if (from == to) continue;
         int next = automaton_next(a, automaton_current(a), (unsigned char)c);
         if (next == AUTOMATON_DEAD) continue;
-        if (next >= 0 && walk(v, list, from, to, a, set)) continue;
+        if (next >= 0 && walk(v, list, from, to, a, until, set)) continue;
         /* Once more with all the room there is. What does not find room then is not taken. */
         if (!automaton_clear(a)) return 0;
-        walk(v, list, from, to, a, set);
+        walk(v, list, from, to, a, until, set);
     }
     return 1;
 }

@@ -28,7 +28,7 @@ struct vocabulary {
 int vocabulary_open(vocabulary *v, const names *n); /* 0: no memory */
 void vocabulary_close(vocabulary *v);               /* also of a zeroed one */
 /* The tokens that go on from the automaton's current state, as a set [v->words]: bit t % 64 of word t / 64. 0: no
- * memory. */
+ * memory. Where a grammar is so wide that this would take long, some tokens of several bytes are left out. */
 int vocabulary_fill(const vocabulary *v, automaton *a, uint64_t *set);
 
 #endif

@@ -416,6 +416,39 @@ static void depth_and_size_are_bounded(void **state) {
     json_decref(schema);
 }
 
+/* One that goes on in hundreds of ways at once costs a bounded time, and ends all the same. */
+static void wide_schemas_end(void **state) {
+    fixture f = open_reader();
+    json_t *schema = json_object(), *members = json_array();
+    grammar g = {0};
+    problem p = {0};
+    text document = {0};
+    uint32_t seed = 2;
+    (void)state;
+    for (int i = 0; i < 1500; i++)
+        json_array_append_new(members, json_pack("{s:s,s:{s:s,s:i},s:i}", "type", "array", "items", "type", "string",
+                                                 "maxLength", 3 + i % 700, "maxItems", 1 + i));
+    json_object_set_new(schema, "anyOf", members);
+    assert_true(schema_compile(schema, "f", &g, &p));
+    constraint *c = constraint_open(&g, &f.vocabulary);
+    for (int i = 0; i < 400 && !constraint_ended(c); i++) {
+        const uint64_t *tokens = constraint_tokens(c);
+        int32_t token = tokens ? choose(&f, tokens, i > 4, &seed) : -1;
+        assert_true(token >= 0);
+        assert_int_equal(constraint_read(c, token), 1);
+        text_add(&document, f.vocabulary.bytes + f.vocabulary.begin[token],
+                 f.vocabulary.begin[token + 1] - f.vocabulary.begin[token]);
+    }
+    json_t *value = json_loadb(document.data, document.bytes, 0, NULL);
+    assert_true(constraint_ended(c) && value && json_schema_satisfied(schema, schema, value));
+    json_decref(value);
+    constraint_close(c);
+    text_free(&document);
+    grammar_free(&g);
+    json_decref(schema);
+    close_reader(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_are_told_apart),
@@ -423,6 +456,7 @@ int main(void) {
         cmocka_unit_test(random_documents_satisfy_random_schemas),
         cmocka_unit_test(forgetting_changes_nothing),
         cmocka_unit_test(depth_and_size_are_bounded),
+        cmocka_unit_test(wide_schemas_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
