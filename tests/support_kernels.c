@@ -85,7 +85,7 @@ static void run_gemm(kernel_run *run) {
 }
 /* variant: 1: accumulate; over 1: four depths, of which the last is cut. */
 static void run_gemm_read(kernel_run *run) {
-    static const int depths[] = {1, 3, 40, 300};
+    static const int depths[] = {1, 3, 40, 100};
     int m = run->rows, n = run->n, k = depths[run->variant >> 1];
     const float *a = in(run, m ? (m - 1) * (k + run->pad) + k : 0), *b = in(run, k * n);
     K->gemm_read(m, n, k, a, k + run->pad, b, b, rows_out(run), ld(run), run->variant & 1);
