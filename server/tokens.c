@@ -43,14 +43,16 @@ static int encode(const char *data, size_t bytes, int special, const names *n, i
 void tokens_tokenize(const json_t *body, const names *n, const completion_limits *limits, text *t, problem *p) {
     int llama = json_field(body, "content") != NULL; /* llama.cpp's words */
     const char *field = llama ? "content" : "prompt", *data = NULL;
-    size_t bytes = 0;
+    const char *unread;
+    size_t bytes = 0, unread_bytes;
     int begins = !llama, special = 1, pieces = 0, other;
     json_text_field(body, field, &data, &bytes, p);
     json_flag_field(body, llama ? "add_special" : "add_special_tokens", &begins, p);
     json_flag_field(body, "parse_special", &special, p);
     json_flag_field(body, llama ? "with_pieces" : "return_token_strs", &pieces, p);
-    json_flag_field(body, llama ? "add_special_tokens" : "add_special", &other,
-                    p); /* change nothing, but must be such */
+    /* What the other has changes nothing, and must be right all the same. */
+    json_text_field(body, llama ? "prompt" : "content", &unread, &unread_bytes, p);
+    json_flag_field(body, llama ? "add_special_tokens" : "add_special", &other, p);
     json_flag_field(body, llama ? "return_token_strs" : "with_pieces", &other, p);
     if (!p->status && !data) problem_set(p, 400, "invalid_value", "prompt", "prompt is missing: the text to tokenize");
     if (p->status) return;

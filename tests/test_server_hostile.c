@@ -172,6 +172,7 @@ static void fields_of_wrong_types(void **state) {
          "input:s instructions:s max_output_tokens: temperature:n metadata:o text:o model: top_logprobs: store:b"},
         {"/tokenize", "\"prompt\":\"a\"",
          "prompt:s add_special_tokens:b return_token_strs:b add_special:b with_pieces:b"},
+        {"/tokenize", "\"content\":\"a\"", "prompt:s with_pieces:b return_token_strs:b"},
         {"/detokenize", "\"tokens\":[5]", "tokens:"},
         {"/v1/sessions", "", "name: from: ttl: model: wait:b durable: position: prompt:s"},
     };
