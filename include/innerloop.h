@@ -201,6 +201,9 @@ typedef struct il_load_options {
      * tensors must fit the outcome. */
     const char *const *set;
     size_t n_set;
+    /* 1: the square matrices of linear layers lie in a directory's files as [in, out], where a conversion has forgotten
+     * to transpose them; no shape tells. Default 0. */
+    int transposed;
 } il_load_options;
 IL_API void il_load_options_default(il_load_options *options);
 /* il_model_load with options, NULL for the default. Numbers go from the files into that type at once, so that no more
@@ -221,6 +224,9 @@ IL_API size_t il_model_tensor_count(const il_model *model);
 /* index 0 .. il_model_tensor_count-1. */
 IL_API il_status il_model_tensor_at(const il_model *model, size_t index, il_tensor *tensor, il_error *error);
 IL_API il_status il_model_tensor(const il_model *model, const char *name, il_tensor *tensor, il_error *error);
+/* Rows from .. from+n-1 of the tensor of that index as fp32, whatever it is held as: [n, count / shape[0]]. */
+IL_API il_status il_model_tensor_rows(const il_model *model, size_t index, size_t from, size_t n, float *rows,
+                                      il_error *error);
 
 /* ---- tokenizer ---- */
 

@@ -94,6 +94,10 @@ static const struct fixture {
      IL_MIXER_TTT_LINEAR,
      IL_WEIGHTS_BF16,
      0},
+    {"jax_walk", "streaming_train_state", {NULL}, IL_MIXER_TTT_LINEAR, IL_WEIGHTS_BF16, 1},
+    {"torch_ttt", "", {NULL}, IL_MIXER_TTT_LINEAR, IL_WEIGHTS_F32, 1},
+    {"torch_ttt_sharded", "", {NULL}, IL_MIXER_TTT_LINEAR, IL_WEIGHTS_BF16, 1},
+    {"torch_llama", "", {NULL}, IL_MIXER_SELF_ATTENTION, IL_WEIGHTS_F32, 0},
 };
 enum { N_FIXTURES = sizeof fixtures / sizeof fixtures[0] };
 

@@ -6,6 +6,7 @@
 #include "output.h"
 #include "safetensors.h"
 #include "verbs.h"
+#include "verdict.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ enum { FIRST_TOKENS = 16 };
 typedef struct inspection {
     cli_command *command;
     const char *path, *tokenizer_path, *model_path;
+    int check;      /* a model is tried, too */
     json_t *object; /* what is found, in the order it is printed */
 } inspection;
 
@@ -152,6 +154,9 @@ static il_status inspect_model(inspection *in, const char *dir) {
                                                      shape_of(tensor.shape, tensor.rank)));
     }
     set(in, "tensors", tensors);
+    json_t *verdict = NULL;
+    if (in->check && !status) status = cli_verdict(in->command, dir, model, tokenizer, &verdict);
+    if (verdict) set(in, "verdict", verdict);
     il_tokenizer_close(tokenizer);
     il_model_unref(model);
     return status;
@@ -363,6 +368,7 @@ static il_status inspect(inspection *in) {
         return cli_fail(error, IL_ERR_FORMAT, "%s holds neither a model (config.json) nor a run (latest)", in->path);
     }
     if (!S_ISREG(info.st_mode)) return cli_fail(error, IL_ERR_IO, "%s: not a file", in->path);
+    if (in->check && (cli_path_is_gguf(in->path) || cli_path_is_jax(in->path))) return inspect_model(in, in->path);
     inspect_one *inspect_it = by_content(in->path);
     if (inspect_it) return inspect_it(in);
     if (ends_in(in->path, ".ilc")) return inspect_compressed(in);
@@ -382,7 +388,8 @@ static il_status check_options(inspection *in) {
         const char *option, *kinds[3], *use;
     } uses[] = {{"--model", {"state"}, "a state"},
                 {"--tokenizer", {"tokens"}, "a token shard"},
-                {"--dtype", {"state", "model", "checkpoint"}, "a state or the directory of a model"}};
+                {"--dtype", {"state", "model", "checkpoint"}, "a state or the directory of a model"},
+                {"--check", {"model", "checkpoint"}, "a model"}};
     const char *kind = json_string_value(json_object_get(in->object, "kind"));
     for (size_t i = 0; i < COUNT_OF(uses); i++) {
         int used = 0;
@@ -412,7 +419,9 @@ static void print_text(json_t *object) {
     json_t *value, *inner, *number;
     size_t i;
     json_object_foreach(object, key, value) {
-        if (json_is_object(value)) {
+        if (!strcmp(key, "verdict")) {
+            cli_verdict_print(value);
+        } else if (json_is_object(value)) {
             printf("%s\n", key);
             json_object_foreach(value, inner_key, inner) {
                 printf("  %-22s ", cli_shown(inner_key));
@@ -448,7 +457,10 @@ static void print_text(json_t *object) {
 
 int verb_inspect(int argc, char **argv) {
     const char *tokenizer = NULL, *model = NULL, *dtype = NULL;
+    int check = 0;
     arg_option table[] = {
+        ARG("--check", ARG_FLAG, &check, NULL,
+            "of a model: read a few short texts with it, look at its weights, and judge whether it is sane"),
         ARG("--model", ARG_TEXT, &model, "DIR",
             "with a state: check it, and say what each layer has learned (default: the bundled model, if it is the "
             "state's)",
@@ -468,12 +480,16 @@ int verb_inspect(int argc, char **argv) {
                      .operands_min = 1,
                      .operands_max = 1,
                      .example = "innerloop inspect model\n"
+                                "innerloop inspect --check model\n"
                                 "innerloop inspect --tokenizer bytes shards/book.bin"};
     cli_command command;
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    inspection in = {
-        .command = &command, .path = spec.operands.items[0], .tokenizer_path = tokenizer, .model_path = model};
+    inspection in = {.command = &command,
+                     .path = spec.operands.items[0],
+                     .tokenizer_path = tokenizer,
+                     .model_path = model,
+                     .check = check};
     in.object = json_pack("{s:o}", "path", cli_json_string(in.path));
     il_status status = cli_command_open(&command, &spec);
     command.dtype = dtype;

@@ -257,6 +257,46 @@ static il_status open_files(loader *l, const char *dir, il_error *error) {
     return open_only(l, dir, error);
 }
 
+enum { TURNED_AT_ONCE = 512 /* numbers */ };
+
+static il_status read_turned(const il_source *source, size_t from, size_t n, float *out, il_error *error) {
+    const il_st_tensor *tensor = source->user;
+    size_t width = tensor->shape[0], bytes = il_dtype_bytes(tensor->dtype);
+    float numbers[TURNED_AT_ONCE];
+    for (size_t at = 0; at < n; at += TURNED_AT_ONCE) {
+        il_st_tensor some = *tensor;
+        some.count = n - at < TURNED_AT_ONCE ? n - at : TURNED_AT_ONCE;
+        some.bytes = some.count * bytes;
+        for (size_t k = 0; k < width; k++) {
+            some.data = tensor->data + (k * width + from + at) * bytes;
+            IL_TRY(il_st_to_f32(&some, numbers, error));
+            for (size_t i = 0; i < some.count; i++) out[(at + i) * width + k] = numbers[i];
+        }
+    }
+    return IL_OK;
+}
+
+/* Reads the square matrices of linear layers as [in, out]. */
+static il_status turn_squares(loader *l, il_error *error) {
+    for (size_t i = 0; i < l->n_sources; i++) {
+        il_source *source = &l->sources[i];
+        int scales;
+        const il_table_entry *entry = il_source_entry(&l->declared->table, source->name, &scales);
+        if (!entry || scales || !entry->matrix || source->rank != 2 || source->shape[0] != source->shape[1]) continue;
+        if (!source->stored ||
+            (source->stored->dtype != IL_F32 && source->stored->dtype != IL_BF16 && source->stored->dtype != IL_F16))
+            return il_fail(error, IL_ERR_UNSUPPORTED, WHERE "cannot be read as a transposed one", source->path,
+                           source->name_there);
+        source->user = source->stored;
+        source->data = source->stored->data;
+        source->bytes = source->stored->bytes;
+        source->stored = NULL;
+        source->read = read_turned;
+        source->scattered = 1;
+    }
+    return IL_OK;
+}
+
 /* The three keys that say which backbone a TTT model has are false where they are left out, and conversions have left
  * them out: what the tensors are is said by the key, not by the first of them that does not fit. */
 static il_status check_backbone(const loader *l, il_error *error) {
@@ -327,6 +367,7 @@ il_status il_directory_origin_open(il_engine *engine, const char *dir, const il_
             l->sources[k].map = l->shards[i].is_torch ? &l->shards[i].torch.map : &l->shards[i].st.map;
             l->sources[k].user = &l->shards[i].torch;
         }
+    if (options->transposed) IL_TRY(turn_squares(l, error));
     origin->path = l->path;
     origin->sources = l->sources;
     origin->n = l->n_sources;

@@ -36,6 +36,23 @@ il_status il_model_tensor(const il_model *model, const char *name, il_tensor *te
     return IL_OK;
 }
 
+il_status il_model_tensor_rows(const il_model *model, size_t index, size_t from, size_t n, float *rows,
+                               il_error *error) {
+    if (index >= model->table.n)
+        return il_fail(error, IL_ERR_ARG, "tensor %zu: the model has %zu", index, model->table.n);
+    const il_table_entry *entry = &model->table.entries[index];
+    size_t width = entry->count / entry->shape[0];
+    if (from > entry->shape[0] || n > entry->shape[0] - from)
+        return il_fail(error, IL_ERR_ARG, "tensor %s: rows %zu to %zu are asked for, of %zu", entry->name, from,
+                       from + n, entry->shape[0]);
+    il_lp_matrix matrix = il_model_lp(model, entry);
+    if (entry->type == IL_WEIGHTS_F32)
+        memcpy(rows, model->weights + entry->offset + from * width, n * width * sizeof *rows);
+    else
+        for (size_t i = 0; i < n; i++) il_lp_get(&matrix, from + i, rows + i * width);
+    return IL_OK;
+}
+
 uint64_t il_model_parameters(const il_model *model) {
     uint64_t sum = 0;
     for (size_t i = 0; i < model->table.n; i++) sum += model->table.entries[i].count;
