@@ -94,7 +94,7 @@ static json_t *chat_of(const json_t *body) {
 }
 
 static int refuse(const json_t *body, problem *p) {
-    static const char *const unsupported[] = {"background", "conversation", "prompt"};
+    static const char *const unsupported[] = {"background", "conversation", "prompt", "session", "keep"};
     const json_t *form = json_field(body, "text"), *metadata = json_field(body, "metadata");
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
         if (json_says(body, unsupported[i]))

@@ -49,7 +49,7 @@ int stored_responses_run(const session_context *c, session_request *r, const cha
     text body = {0};
     problem found = {0};
     if (!sessions_acquire(c->sessions, r->id, &r->call, 1, &found)) {
-        if (found.status == 404)
+        if (found.status == 404 || found.status == 403)
             absent(response, strlen(response), p);
         else
             *p = found;
@@ -130,7 +130,7 @@ static int go_on_from(const session_context *c, session_request *r, const json_t
     if (!session_of(previous, bytes, r->id)) return unknown(previous, bytes, p);
     r->call.brief = 1;
     if (!sessions_acquire(c->sessions, r->id, &r->call, 1, &found)) {
-        if (found.status == 404) return unknown(previous, bytes, p);
+        if (found.status == 404 || found.status == 403) return unknown(previous, bytes, p);
         *p = found;
         return 0;
     }

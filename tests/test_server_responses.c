@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "support_cli.h"
+#include "support_files.h"
 #include "support_server.h"
 
 #define READER FIXTURES "/../../models/reader"
@@ -229,6 +230,8 @@ static void refusals_name_the_field(void **state) {
         {"{\"input\":\"a\",\"background\":true}", "background", "not supported"},
         {"{\"input\":\"a\",\"conversation\":\"c\"}", "conversation", "not supported"},
         {"{\"input\":\"a\",\"prompt\":{\"id\":\"x\"}}", "prompt", "not supported"},
+        {"{\"input\":\"a\",\"session\":\"ses_1\"}", "session", "not supported"},
+        {"{\"input\":\"a\",\"keep\":true}", "keep", "not supported"},
         {"{\"input\":\"a\",\"previous_response_id\":\"resp_1\"}", "previous_response_id", "no response 'resp_1'"},
         {"{\"input\":\"a\",\"previous_response_id\":\"ses_1\"}", "previous_response_id", "no response 'ses_1'"},
         {"{\"input\":\"a\",\"previous_response_id\":7}", "previous_response_id", "a string"},
@@ -378,11 +381,42 @@ static void sessions_are_no_responses(void **state) {
     support_answer_free(&made);
 }
 
+/* To another API key there is no such response. */
+static void responses_are_of_a_key(void **state) {
+    static const char asked[] = "{\"input\":\"a\",\"max_output_tokens\":1,\"store\":true}";
+    static const char *const keys[] = {"Authorization: Bearer one\r\nContent-Type: application/json\r\n",
+                                       "Authorization: Bearer two\r\nContent-Type: application/json\r\n"};
+    char path[100], body[150];
+    (void)state;
+    support_write("keys", "one\ntwo\n", 8);
+    support_server keyed =
+        support_server_start("--model " FIXTURES "/../../models/any --chat-template plain --api-key-file keys");
+    support_answer answer = support_ask_as(keyed.port, "POST", RESPONSES, keys[0], asked, strlen(asked));
+    json_t *made = json_loadb(answer.body, answer.bytes, 0, NULL);
+    support_answer_free(&answer);
+    snprintf(path, sizeof path, RESPONSES "/%s", support_string(made, "id"));
+    snprintf(body, sizeof body, "{\"previous_response_id\":\"%s\",\"input\":\"a\"}", support_string(made, "id"));
+    for (int i = 0; i < 2; i++) {
+        answer = support_ask_as(keyed.port, i ? "DELETE" : "GET", path, keys[1], NULL, 0);
+        support_answer_refused(&answer, 404, "response_id", "there is no response");
+        support_answer_free(&answer);
+    }
+    answer = support_ask_as(keyed.port, "POST", RESPONSES, keys[1], body, strlen(body));
+    support_answer_refused(&answer, 400, "previous_response_id", "there is no response");
+    support_answer_free(&answer);
+    answer = support_ask_as(keyed.port, "GET", path, keys[0], NULL, 0);
+    assert_int_equal(answer.status, 200);
+    support_answer_free(&answer);
+    json_decref(made);
+    assert_int_equal(support_server_end(&keyed, SIGTERM), 128 + SIGTERM);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(responses_are_chats),    cmocka_unit_test(events_are_the_whole),
         cmocka_unit_test(forms_are_followed),     cmocka_unit_test(refusals_name_the_field),
         cmocka_unit_test(stored_responses_go_on), cmocka_unit_test(sessions_are_no_responses),
+        cmocka_unit_test(responses_are_of_a_key),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
