@@ -632,7 +632,7 @@ il_status server_start(const server_options *options, server **started, il_error
     if (!s) return fail(error, IL_ERR_NOMEM, "no memory for the server");
     s->options = *options;
     if (!copy_strings(s, options)) {
-        server_stop(s);
+        server_stop(s, NULL);
         return fail(error, IL_ERR_NOMEM, "no memory for the server");
     }
     memcpy(s->fingerprint, "il-", 3);
@@ -646,7 +646,7 @@ il_status server_start(const server_options *options, server **started, il_error
                                     .vocab_size = il_model_config(options->model)->vocab_size};
     if (getrandom(&s->instance, sizeof s->instance, 0) != sizeof s->instance) s->instance = (uint64_t)time(NULL);
     if (!vocabulary_open(&s->vocabulary, &s->tokens)) {
-        server_stop(s);
+        server_stop(s, NULL);
         return fail(error, IL_ERR_NOMEM, "no memory for the server");
     }
     s->tokens.vocabulary = &s->vocabulary;
@@ -661,12 +661,12 @@ il_status server_start(const server_options *options, server **started, il_error
                                     .seconds_max = options->request_seconds};
     if (s->work) s->scheduler = scheduler_start(&scheduling);
     if (!s->scheduler) {
-        server_stop(s);
+        server_stop(s, NULL);
         return fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
     }
     il_status status = start_sessions(s, error);
     if (status) {
-        server_stop(s);
+        server_stop(s, NULL);
         return status;
     }
     http_options listening = {.host = options->host,
@@ -682,7 +682,7 @@ il_status server_start(const server_options *options, server **started, il_error
                               .wake = on_wake,
                               .user = s};
     if (http_start(&listening, &s->http, why, sizeof why)) {
-        server_stop(s);
+        server_stop(s, NULL);
         return fail(error, IL_ERR_IO, "%s", why);
     }
     *started = s;
@@ -696,14 +696,15 @@ int server_drain(server *s) {
     return scheduler_idle(s->scheduler) && !atomic_load(&s->preparing);
 }
 
-void server_stop(server *s) {
-    if (!s) return;
+il_status server_stop(server *s, il_error *error) {
+    problem lost = {0};
+    if (!s) return IL_OK;
     atomic_store(&s->draining, 1);
     if (s->sessions) sessions_drain(s->sessions);
     while (atomic_load(&s->preparing)) usleep(1000); /* then nothing is submitted any more */
     if (s->scheduler) scheduler_stop(s->scheduler);  /* what it has is handed to the work, or to HTTP */
     work_stop(s->work);
-    sessions_stop(s->sessions); /* what has changed is written */
+    sessions_stop(s->sessions, &lost); /* what has changed is written */
     http_stop(s->http);
     scheduler_free(s->scheduler); /* which HTTP has woken until now */
     for (size_t i = 0; s->names && i < s->options.n_names; i++) free(s->names[i]);
@@ -719,4 +720,10 @@ void server_stop(server *s) {
     free(s->name);
     free(s->keys);
     free(s);
+    if (!lost.status) return IL_OK;
+    if (error) {
+        error->status = IL_ERR_IO;
+        snprintf(error->message, sizeof error->message, "%s", lost.message);
+    }
+    return IL_ERR_IO;
 }

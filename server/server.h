@@ -41,7 +41,7 @@ il_status server_start(const server_options *options, server **started, il_error
 uint16_t server_port(const server *s);
 /* Takes no new requests, and says whether those it has are all answered. */
 int server_drain(server *s);
-/* Ends what is left, with an error to each client. */
-void server_stop(server *s); /* NULL allowed */
+/* Ends what is left, with an error to each client. IL_ERR_IO when sessions that have changed cannot be written. */
+il_status server_stop(server *s, il_error *error); /* NULL allowed, for either */
 
 #endif

@@ -61,6 +61,8 @@ struct sessions {
     uint64_t writes, write_failures;
     session_call *polling; /* who waits for a session that another server works on */
     double retry;          /* when what could not be written is tried again */
+    uint64_t n_lost;       /* that could not be written when it stopped */
+    problem lost;          /* of the first of them */
     int draining, stopping;
 };
 
@@ -595,8 +597,9 @@ static held *next_queued(sessions *s) {
     return NULL;
 }
 
-/* Writes it and gives its lease back. 0: it cannot. */
-static int write_one(sessions *s, held *h) {
+/* Writes it and gives its lease back. While the server stops each has one try, for what one meets need not meet the
+ * next. */
+static void write_one(sessions *s, held *h) {
     problem p = {0};
     int written = h->deleted;
     h->busy = BRIEFLY;
@@ -604,12 +607,12 @@ static int write_one(sessions *s, held *h) {
     if (!written) written = write_held(s, h, &p);
     if (written) s->index->release(s->index->self, h->record.id);
     pthread_mutex_lock(&s->lock);
-    if (written)
-        h->leased = 0;
-    else
+    if (!written) {
         s->retry = clock_seconds() + TICK_SECONDS;
+        if (s->stopping && !s->n_lost++) s->lost = p;
+    }
+    if (written || s->stopping) h->leased = 0;
     pass_on(s, h);
-    return written;
 }
 
 static void expire(sessions *s) {
@@ -651,7 +654,7 @@ static void *run(void *context) {
     for (;;) {
         held *h = next_queued(s);
         if (h) {
-            if (!write_one(s, h) && s->stopping) break;
+            write_one(s, h);
         } else if (s->stopping) {
             break;
         } else {
@@ -698,7 +701,7 @@ sessions *sessions_start(const sessions_options *options) {
     pthread_cond_init(&s->changed, NULL);
     s->started = !pthread_create(&s->thread, NULL, run, s);
     if (s->started) return s;
-    sessions_stop(s);
+    sessions_stop(s, &(problem){0});
     return NULL;
 }
 
@@ -711,8 +714,8 @@ void sessions_drain(sessions *s) {
     pthread_mutex_unlock(&s->lock);
 }
 
-void sessions_stop(sessions *s) {
-    if (!s) return;
+int sessions_stop(sessions *s, problem *p) {
+    if (!s) return 1;
     pthread_mutex_lock(&s->lock);
     s->stopping = 1;
     pthread_cond_signal(&s->changed);
@@ -720,8 +723,12 @@ void sessions_stop(sessions *s) {
     if (s->started) pthread_join(s->thread, NULL);
     for (size_t i = 0; i < BUCKETS; i++)
         while (s->buckets[i]) drop(s, s->buckets[i]);
+    if (s->n_lost)
+        problem_set(p, s->lost.status, s->lost.code, NULL, "what %llu sessions have read since is lost: %s",
+                    (unsigned long long)s->n_lost, s->lost.message);
     store_close(s->options.store);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
+    return !p->status;
 }

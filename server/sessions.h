@@ -36,8 +36,8 @@ typedef struct session_call {
 sessions *sessions_start(const sessions_options *options); /* NULL: it cannot */
 /* Nobody waits for a session any more: who does is told. */
 void sessions_drain(sessions *s);
-/* Writes what is not written yet, and ends. Nothing is held any more. */
-void sessions_stop(sessions *s); /* NULL allowed */
+/* Writes what is not written yet, and ends. Nothing is held any more. 0: not all could be written. */
+int sessions_stop(sessions *s, problem *p); /* NULL allowed */
 
 /* What stands for an API key, NULL: none is used. */
 void sessions_owner(const char *key, char owner[STORE_HASH_BYTES]);

@@ -535,11 +535,44 @@ static void bounds(void **state) {
     stop(&server);
 }
 
+/* When it ends, a session that cannot be written keeps no other from being written, and it says so. Folders of states
+ * are files here, so that none can be written, until one of them makes room. */
+static void what_cannot_be_written(void **state) {
+    static const char options[] = MODEL "--store no-room";
+    char path[40], *ids[3], middle[3] = "";
+    size_t bytes;
+    (void)state;
+    support_server server = support_server_start(options);
+    for (int i = 0; i < 256; i++) {
+        snprintf(path, sizeof path, "no-room/%02x", i);
+        support_write(path, "x", 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "{\"prompt\":\"%s\"}", (const char *[]){"one", "two", "three"}[i]);
+        json_t *made = ask(server.port, 201, "POST", "/v1/sessions", path);
+        ids[i] = strdup(support_string(made, "id"));
+        if (i == 1) snprintf(middle, sizeof middle, "%.2s", support_string(made, "fingerprint"));
+        json_decref(made);
+    }
+    support_wait_for_metric(server.port, "innerloop_session_write_failures_total", 1);
+    snprintf(path, sizeof path, "no-room/%s", middle);
+    unlink(path);
+    assert_int_equal(support_server_end(&server, SIGTERM), 1);
+    char *said = support_read("err", &bytes);
+    if (!strstr(said, "2 sessions") || !strstr(said, "is lost: the store of sessions: ")) fail_msg("%s", said);
+    free(said);
+    server = support_server_start(options);
+    for (int i = 0; i < 3; i++)
+        json_decref(ask(server.port, i == 1 ? 200 : 404, "GET", path_of("/v1/sessions/ID", ids[i]), NULL));
+    for (int i = 0; i < 3; i++) free(ids[i]);
+    stop(&server);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_answer),    cmocka_unit_test(answers_are_kept), cmocka_unit_test(reading_is_told),
-        cmocka_unit_test(one_at_a_time), cmocka_unit_test(lists_and_keys),   cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(bounds),
+        cmocka_unit_test(one_answer),    cmocka_unit_test(answers_are_kept),       cmocka_unit_test(reading_is_told),
+        cmocka_unit_test(one_at_a_time), cmocka_unit_test(lists_and_keys),         cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(bounds),        cmocka_unit_test(what_cannot_be_written),
     };
     return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);
 }

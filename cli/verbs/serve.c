@@ -133,8 +133,7 @@ static il_status serve(cli_command *command, const serve_options *options, const
     while (!cli_interrupted()) poll(NULL, 0, LOOK_MS);
     double until = cli_seconds() + options->drain_seconds;
     while (!server_drain(running) && cli_seconds() < until) poll(NULL, 0, LOOK_MS);
-    server_stop(running);
-    return IL_OK;
+    return server_stop(running, &command->error);
 }
 
 int verb_serve(int argc, char **argv) {
