@@ -31,7 +31,10 @@ static const char *type_of(int status) {
 }
 
 const char *problem_headers(const problem *p) {
-    if (p->status == 409 || (p->status == 429 && !strcmp(p->code, "sessions_full"))) return "X-Should-Retry: false\r\n";
+    /* What was done, or will be as it is now, is not to be asked for again. */
+    if (p->status == 409 || (p->status == 429 && !strcmp(p->code, "sessions_full")) ||
+        (p->status == 503 && !strcmp(p->code, "not_written")))
+        return "X-Should-Retry: false\r\n";
     return p->status == 503 || p->status == 429 ? "Retry-After: 1\r\n" : "";
 }
 

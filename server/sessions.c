@@ -445,7 +445,15 @@ int sessions_write(sessions *s, held *h, problem *p) {
     if (!s->index)
         return problem_set(p, 400, "no_store", "durable",
                            "this server keeps sessions in memory only: start it with --store");
-    return write_held(s, h, p);
+    problem why = {0};
+    if (write_held(s, h, &why)) return 1;
+    if (why.status != 503 || h->record.generation == 1) { /* of a new session nothing stays */
+        if (!p->status) *p = why;
+        return 0;
+    }
+    return problem_set(p, why.status, "not_written", "durable",
+                       "the session has gone on to generation %llu, but that is not on the disk yet: %s",
+                       (unsigned long long)h->record.generation, why.message);
 }
 
 int sessions_delete(sessions *s, held *h, problem *p) {

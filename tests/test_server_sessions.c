@@ -555,6 +555,13 @@ static void what_cannot_be_written(void **state) {
         json_decref(made);
     }
     support_wait_for_metric(server.port, "innerloop_session_write_failures_total", 1);
+    static const char feed[] = "{\"prompt\":\" and\",\"durable\":true}";
+    support_answer fed =
+        support_ask_as(server.port, "POST", path_of("/v1/sessions/ID/feed", ids[0]), JSON, feed, strlen(feed));
+    support_answer_refused(&fed, 503, "durable", "gone on to generation 2");
+    assert_non_null(strstr(fed.head, "X-Should-Retry: false")); /* which would read it twice */
+    support_answer_free(&fed);
+    refused(server.port, "POST", "/v1/sessions", JSON, feed, 503, "store_failed", "written"); /* there is none */
     snprintf(path, sizeof path, "no-room/%s", middle);
     unlink(path);
     assert_int_equal(support_server_end(&server, SIGTERM), 1);
