@@ -483,7 +483,7 @@ static int read_id(const json_t *body, const char *field, char id[STORE_ID_BYTES
 }
 
 int session_paths_run(const session_context *c, session_request *r, const json_t *body, const char *id, problem *p) {
-    if (!read_flags(body, r, p)) return 1;
+    if (!read_flags(body, r, p) || (r->durable && !sessions_can_write(c->sessions, p))) return 1;
     switch (r->verb) {
     case SESSION_LIST: list(c, r, id, p); return 1;
     case SESSION_SHOW: show(c, r, id, p); return 1;
@@ -535,6 +535,7 @@ int session_paths_join(const session_context *c, session_request *r, const json_
     if (r->durable && !keep)
         return problem_set(p, 400, "invalid_value", "durable",
                            "durable needs \"keep\": true, for nothing is kept without");
+    if (r->durable && !sessions_can_write(c->sessions, p)) return 0;
     r->call.brief = !keep;
     if (!sessions_acquire(c->sessions, r->id, &r->call, 1, p)) return 0;
     held *h = r->call.held;

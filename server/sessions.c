@@ -441,10 +441,13 @@ void sessions_replace(held *h, il_session *session) {
     h->session = session;
 }
 
+int sessions_can_write(const sessions *s, problem *p) {
+    return s->index != NULL || problem_set(p, 400, "no_store", "durable",
+                                           "this server keeps sessions in memory only: start it with --store");
+}
+
 int sessions_write(sessions *s, held *h, problem *p) {
-    if (!s->index)
-        return problem_set(p, 400, "no_store", "durable",
-                           "this server keeps sessions in memory only: start it with --store");
+    if (!sessions_can_write(s, p)) return 0;
     problem why = {0};
     if (write_held(s, h, &why)) return 1;
     if (why.status != 503 || h->record.generation == 1) { /* of a new session nothing stays */

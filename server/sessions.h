@@ -60,6 +60,8 @@ void sessions_replace(held *h, il_session *session);
 /* After its session has moved or was replaced: the record is brought up to date, with the next generation. 0: a
  * problem, and the session is as the store has it. */
 int sessions_changed(sessions *s, held *h, problem *p);
+/* 0: there is no store, which a request is to know before it changes a session. */
+int sessions_can_write(const sessions *s, problem *p);
 /* It is on the disk when this returns. 0: a problem; without a store always. */
 int sessions_write(sessions *s, held *h, problem *p);
 /* It is there no more once it is released. */

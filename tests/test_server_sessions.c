@@ -419,6 +419,9 @@ static void what_is_refused(void **state) {
         {"/ID/fork", "{\"n\":1000000}", 400, "invalid_value", "n must be"},
         {"/ID/rewind", "{\"position\":-1}", 400, "invalid_value", "position"},
         {"/ID/rewind", "{\"position\":1e17}", 400, "invalid_value", "position"},
+        {"/ID/feed", "{\"prompt\":\"a\",\"durable\":true}", 400, "no_store", "--store"},
+        {"/ID/fork", "{\"durable\":true}", 400, "no_store", "--store"},
+        {"/ID/rewind", "{\"position\":0,\"durable\":true}", 400, "no_store", "--store"},
         {"/%00/feed", "{\"prompt\":\"a\"}", 404, NULL, ""},
         {"//feed", "{\"prompt\":\"a\"}", 404, NULL, ""},
     };
