@@ -63,8 +63,8 @@ static void use_tokenizer(const il_gguf *g) {
 static void use_config(const il_gguf *g) {
     il_config config;
     il_error error = {IL_OK, ""};
-    int turned;
-    if (il_gguf_config(g, &config, &turned, &error) != IL_OK) must(error.message[0]);
+    il_gguf_form form;
+    if (il_gguf_config(g, &config, &form, &error) != IL_OK) must(error.message[0]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {

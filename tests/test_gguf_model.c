@@ -39,12 +39,12 @@ static int tear_down(void **state) {
 
 /* ---- against transformers ---- */
 
-static void logits_are_those_of_transformers(void **state) {
-    (void)state;
+/* bound: of the largest difference, over the rms of the logits. */
+static void same_logits(const char *path, const char *expected, int eos, double bound) {
     il_st expect;
     il_model *model;
     il_session *session;
-    assert_ok(il_st_open(&alloc.allocator, FIXTURES "/gguf/expect.safetensors", &expect, &error), error);
+    assert_ok(il_st_open(&alloc.allocator, expected, &expect, &error), error);
     const il_st_tensor *tokens = il_st_find(&expect, "tokens"), *logits = il_st_find(&expect, "logits");
     assert_true(tokens && logits && tokens->dtype == IL_I32 && logits->rank == 2);
     int32_t *ids = malloc(tokens->bytes);
@@ -52,9 +52,9 @@ static void logits_are_those_of_transformers(void **state) {
     assert_true(ids && want && got);
     memcpy(ids, tokens->data, tokens->bytes);
     assert_ok(il_st_to_f32(logits, want, &error), error);
-    assert_ok(il_model_load(engine, TINY, &model, &error), error);
+    assert_ok(il_model_load(engine, path, &model, &error), error);
     assert_int_equal(il_model_config(model)->vocab_size, logits->shape[1]);
-    assert_int_equal(il_model_config(model)->eos_token, 637);
+    assert_int_equal(il_model_config(model)->eos_token, eos);
     assert_ok(il_session_open(model, NULL, &session, &error), error);
     il_feed feed = {.session = session, .tokens = ids, .n = tokens->count, .logits = got};
     assert_ok(il_feed_many(&feed, 1, &error), error);
@@ -65,13 +65,80 @@ static void logits_are_those_of_transformers(void **state) {
         if (!(difference <= most)) most = difference;
     }
     double rms = sqrt(squares / (double)logits->count);
-    if (!(most <= 2e-5 * rms)) fail_msg("logits differ by %.2g x their rms", most / rms);
+    if (!(most <= bound * rms)) fail_msg("%s: logits differ by %.2g x their rms", path, most / rms);
     il_session_close(session);
     il_model_unref(model);
     il_st_close(&expect);
     free(ids);
     free(want);
     free(got);
+}
+
+static void logits_are_those_of_transformers(void **state) {
+    (void)state;
+    same_logits(TINY, FIXTURES "/gguf/expect.safetensors", 637, 2e-5);
+}
+
+/* ---- Qwen3.5, as llama.cpp's converter writes it ---- */
+
+#define QWEN35 FIXTURES "/gguf/qwen35.gguf"
+
+static void qwen35_is_the_model_that_was_converted(void **state) {
+    (void)state;
+    il_config config;
+    same_logits(QWEN35, FIXTURES "/gguf/qwen35.expect.safetensors", 656, 4e-5);
+    assert_ok(il_config_load(engine, QWEN35, &config, &error), error);
+    assert_int_equal(config.layers, 4);
+    assert_int_equal(il_config_mixer(&config, 1), IL_MIXER_GATED_DELTA);
+    assert_int_equal(il_config_mixer(&config, 2), IL_MIXER_SELF_ATTENTION);
+    assert_true(config.delta_key_heads == 2 && config.delta_value_heads == 4 && config.rotary_width == 4);
+    assert_true(config.norm_offset && config.qk_norm && config.attention_gate && !config.tie_word_embeddings);
+}
+
+/* A copy of the file with so many bytes changed. */
+static void with_bytes(const char *to, size_t at, const void *bytes, size_t n) {
+    size_t all;
+    char *data = support_read(QWEN35, &all);
+    assert_true(at + n <= all);
+    memcpy(data + at, bytes, n);
+    support_write(to, data, all);
+    free(data);
+}
+
+static void damaged_qwen35_is_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        uint32_t value;
+        const char *message;
+    } keys[] = {{"qwen35.ssm.time_step_rank", 3, "qwen35.ssm.inner_size: 32 is not a multiple of the 3 heads"},
+                {"qwen35.ssm.time_step_rank", 0, "qwen35.ssm.inner_size: 32 is not a multiple of the 0 heads"},
+                {"qwen35.ssm.time_step_rank", 8, "its rows are not whole heads of"},
+                {"qwen35.ssm.state_size", 7, "blk.0.attn_qkv.weight"},
+                {"qwen35.block_count", 0, "qwen35.block_count: 0 layers"},
+                {"qwen35.block_count", 3, "has no such tensor"},
+                {"qwen35.rope.dimension_count", 3, "partial_rotary_factor"},
+                {"qwen35.rope.dimension_count", 17, "of which RoPE turns 17"}};
+    static const float numbers[] = {0, 1, NAN, -INFINITY};
+    const char *path = support_path(folder, "damaged.gguf");
+    il_model *model;
+    il_gguf gguf;
+    assert_ok(il_gguf_open(&alloc.allocator, QWEN35, &gguf, &error), error);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const il_gguf_value *value = il_gguf_find(&gguf, keys[i].key);
+        assert_non_null(value);
+        with_bytes(path, (size_t)(value->data - gguf.map.data), &keys[i].value, sizeof keys[i].value);
+        il_status status = il_model_load(engine, path, &model, &error);
+        if (!status || !strstr(error.message, keys[i].message))
+            fail_msg("%s = %u: \"%s\" lacks \"%s\"", keys[i].key, keys[i].value, error.message, keys[i].message);
+    }
+    const il_gguf_tensor *fading = il_gguf_find_tensor(&gguf, "blk.3.ssm_a");
+    assert_non_null(fading);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        with_bytes(path, (size_t)(fading->data - gguf.map.data) + 2 * sizeof(float), &numbers[i], sizeof(float));
+        assert_fails(il_model_load(engine, path, &model, &error), IL_ERR_NONFINITE, error, "blk.3.ssm_a: element");
+    }
+    il_gguf_close(&gguf);
 }
 
 /* ---- what was written is what is read ---- */
@@ -100,7 +167,8 @@ static const family families[] = {
      "\"original_max_position_embeddings\": 8192}}",
      1},
     {"qwen2", "{\"model_type\": \"qwen2\", " SIZES "\"rope_theta\": 1000000.0, \"tie_word_embeddings\": true}", 0},
-    {"qwen3", "{\"model_type\": \"qwen3\", " SIZES "\"head_dim\": 16, \"tie_word_embeddings\": true}", 0}};
+    {"qwen3", "{\"model_type\": \"qwen3\", " SIZES "\"head_dim\": 16, \"tie_word_embeddings\": true}", 0},
+    {"qwen3", "{\"model_type\": \"qwen3\", " SIZES "\"head_dim\": 8, \"tie_word_embeddings\": true}", 0}};
 enum { FAMILIES = sizeof families / sizeof families[0] };
 
 static void put_u32(support_gguf *file, const family *f, const char *name, int x) {
@@ -374,7 +442,7 @@ static void bad_models_are_refused(void **state) {
     support_gguf file = {0};
     support_gguf_text(&file, "general.architecture", "gemma3");
     refuse(&file, IL_ERR_UNSUPPORTED,
-           "general.architecture: \"gemma3\" is not supported, only llama, qwen2, qwen3 are");
+           "general.architecture: \"gemma3\" is not supported, only llama, qwen2, qwen3, qwen35 are");
     file = (support_gguf){0};
     refuse(&file, IL_ERR_UNSUPPORTED, "general.architecture: \"\" is not supported");
     file = (support_gguf){0};
@@ -422,6 +490,8 @@ static void failed_allocations(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(logits_are_those_of_transformers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(qwen35_is_the_model_that_was_converted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damaged_qwen35_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_weights_that_were_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(types_of_weights, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bad_models_are_refused, set_up, tear_down),

@@ -20,8 +20,11 @@ enum { KEY_BYTES = 96 };
 
 static const struct architecture {
     const char *name, *model_type;
-    int turned;
-} architectures[] = {{"llama", "llama", 1}, {"qwen2", "qwen2", 0}, {"qwen3", "qwen3", 0}};
+    il_gguf_form form;
+} architectures[] = {{"llama", "llama", IL_GGUF_TURNED},
+                     {"qwen2", "qwen2", IL_GGUF_AS_THEY_ARE},
+                     {"qwen3", "qwen3", IL_GGUF_AS_THEY_ARE},
+                     {"qwen35", "qwen3_5_text", IL_GGUF_QWEN35}};
 enum { ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
 
 /* Llama 3's factors are in a tensor; the numbers they were computed with, but for the largest, are the same in all. */
@@ -158,7 +161,7 @@ static il_status read_scaling(const reader *r) {
 
 /* ---- the whole ---- */
 
-/* Heads are as wide as keys; values are not of another width, and all of a head is turned. */
+/* Heads are as wide as keys; values are not of another width, and all of a head is turned, but in Qwen3.5. */
 static il_status read_head_width(const reader *r) {
     int64_t heads = 0, width = 0, key = 0, value = 0, rotary = 0;
     IL_TRY(get_count(r, "attention.head_count", &heads));
@@ -169,11 +172,17 @@ static il_status read_head_width(const reader *r) {
     IL_TRY(get_count(r, "attention.value_length", &value));
     rotary = key;
     IL_TRY(get_count(r, "rope.dimension_count", &rotary));
+    if (r->is->form == IL_GGUF_QWEN35 && rotary > 0 && rotary < key) {
+        double part = (double)rotary / (double)key;
+        while ((int64_t)(part * (double)key) < rotary) part = nextafter(part, 2);
+        IL_TRY(set(r, r->root, "partial_rotary_factor", json_real(part)));
+        rotary = key;
+    }
     if (value != key || rotary != key)
         return il_fail(r->error, IL_ERR_UNSUPPORTED,
                        "%s: %s: heads of %lld numbers with values of %lld, of which RoPE turns %lld, are not supported",
                        r->gguf->path, r->is->name, (long long)key, (long long)value, (long long)rotary);
-    return key * heads == width ? IL_OK : set(r, r->root, "head_dim", json_integer(key));
+    return set(r, r->root, "head_dim", json_integer(key)); /* what its absence says depends on the type */
 }
 
 static il_status read_vocabulary(const reader *r) {
@@ -188,6 +197,40 @@ static il_status read_vocabulary(const reader *r) {
         int64_t id = -1;
         IL_TRY(il_gguf_get_count(r->gguf, tokens[i][0], size - 1, &id, r->error));
         IL_TRY(set(r, r->root, tokens[i][1], id < 0 ? json_null() : json_integer(id)));
+    }
+    return IL_OK;
+}
+
+/* Layers of linear attention are those that have what fades. Layers behind the model's, which predict further tokens,
+ * are counted with them. */
+static il_status read_delta(const reader *r) {
+    static const char *const counts[][2] = {{"ssm.conv_kernel", "linear_conv_kernel_dim"},
+                                            {"ssm.state_size", "linear_key_head_dim"},
+                                            {"ssm.group_count", "linear_num_key_heads"},
+                                            {"ssm.time_step_rank", "linear_num_value_heads"}};
+    char key[KEY_BYTES], name[IL_GGUF_NAME_BYTES];
+    int64_t layers = 0, further = 0, inner = 0, heads = 0;
+    IL_TRY(get_count(r, "block_count", &layers));
+    IL_TRY(get_count(r, "nextn_predict_layers", &further));
+    IL_TRY(get_count(r, "ssm.inner_size", &inner));
+    IL_TRY(get_count(r, "ssm.time_step_rank", &heads));
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) IL_TRY(copy_count(r, counts[i][0], 1, counts[i][1]));
+    if (heads < 1 || inner % heads)
+        return il_fail(r->error, IL_ERR_FORMAT,
+                       "%s: %s: %lld is not a multiple of the %lld heads of ssm.time_step_rank", r->gguf->path,
+                       key_of(r, "ssm.inner_size", key), (long long)inner, (long long)heads);
+    IL_TRY(set(r, r->root, "linear_value_head_dim", json_integer(inner / heads)));
+    layers -= further;
+    if (layers < 1 || layers > IL_LAYERS_MAX)
+        return il_fail(r->error, IL_ERR_FORMAT, "%s: %s: %lld layers, must be 1 to %d", r->gguf->path,
+                       key_of(r, "block_count", key), (long long)layers, IL_LAYERS_MAX);
+    IL_TRY(set(r, r->root, "num_hidden_layers", json_integer(layers)));
+    json_t *types = json_array();
+    IL_TRY(set(r, r->root, "layer_types", types));
+    for (int64_t i = 0; i < layers; i++) {
+        snprintf(name, sizeof name, "blk.%lld.ssm_a", (long long)i);
+        const char *type = il_gguf_find_tensor(r->gguf, name) ? "linear_attention" : "full_attention";
+        if (json_array_append_new(types, json_string(type)) != 0) return no_memory(r);
     }
     return IL_OK;
 }
@@ -216,7 +259,14 @@ static il_status read_all(const reader *r) {
     int tied = !il_gguf_find_tensor(r->gguf, "output.weight");
     IL_TRY(set(r, r->root, "tie_word_embeddings", json_boolean(tied)));
     if (strcmp(r->is->model_type, "qwen2") == 0) return IL_OK; /* its biases are always there */
+    if (r->is->form == IL_GGUF_QWEN35) return read_delta(r);
     return set(r, r->root, "attention_bias", json_boolean(il_gguf_find_tensor(r->gguf, "blk.0.attn_q.bias") != NULL));
+}
+
+static int is_one_of(il_gguf_text key, const char *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (strlen(list[i]) == key.bytes && memcmp(list[i], key.text, key.bytes) == 0) return 1;
+    return 0;
 }
 
 /* Everything that the architecture's keys say is known, or says nothing of what is computed here. */
@@ -241,15 +291,19 @@ static il_status check_keys(const reader *r) {
                                         "rope.scaling.factor",
                                         "rope.scaling.original_context_length",
                                         "rope.scaling.finetuned"};
+    /* Sections are of positions in pictures; of layers the tensors tell. */
+    static const char *const known_of_qwen35[] = {
+        "ssm.conv_kernel",         "ssm.state_size",          "ssm.group_count",
+        "ssm.time_step_rank",      "ssm.inner_size",          "attention.recurrent_layers",
+        "full_attention_interval", "rope.dimension_sections", "nextn_predict_layers"};
     size_t n = strlen(r->is->name);
     for (size_t i = 0; i < r->gguf->n_values; i++) {
         il_gguf_text key = r->gguf->values[i].key;
-        size_t k = 0;
         if (key.bytes <= n || memcmp(key.text, r->is->name, n) != 0 || key.text[n] != '.') continue;
-        while (k < sizeof known / sizeof known[0] &&
-               (strlen(known[k]) != key.bytes - n - 1 || memcmp(known[k], key.text + n + 1, key.bytes - n - 1) != 0))
-            k++;
-        if (k == sizeof known / sizeof known[0])
+        il_gguf_text rest = {key.text + n + 1, key.bytes - n - 1};
+        if (!is_one_of(rest, known, sizeof known / sizeof known[0]) &&
+            (r->is->form != IL_GGUF_QWEN35 ||
+             !is_one_of(rest, known_of_qwen35, sizeof known_of_qwen35 / sizeof known_of_qwen35[0])))
             return il_fail(r->error, IL_ERR_UNSUPPORTED, "%s: %.*s is not supported", r->gguf->path,
                            (int)(key.bytes < 150 ? key.bytes : 150), key.text);
     }
@@ -272,7 +326,7 @@ static il_status find_architecture(reader *r) {
 
 int il_gguf_config_has_read(const il_gguf_tensor *tensor) { return strcmp(tensor->name, FACTORS) == 0; }
 
-il_status il_gguf_config(const il_gguf *gguf, il_config *config, int *turned, il_error *error) {
+il_status il_gguf_config(const il_gguf *gguf, il_config *config, il_gguf_form *form, il_error *error) {
     reader r = {.gguf = gguf, .error = error};
     IL_TRY(find_architecture(&r));
     IL_TRY(check_keys(&r));
@@ -281,7 +335,7 @@ il_status il_gguf_config(const il_gguf *gguf, il_config *config, int *turned, il
     il_status status = r.root ? read_all(&r) : no_memory(&r);
     if (status == IL_OK && !(text = json_dumps(r.root, JSON_COMPACT))) status = no_memory(&r);
     if (status == IL_OK) status = il_config_parse(gguf->path, text, strlen(text), config, error);
-    *turned = r.is->turned;
+    *form = r.is->form;
     const il_gguf_tensor *factors = il_gguf_find_tensor(gguf, FACTORS);
     if (status == IL_OK && factors && 2 * factors->count != (size_t)il_config_rotary_width(config))
         status = il_fail(error, IL_ERR_MISMATCH, "%s: tensor %s: %zu numbers, but RoPE turns %d pairs", gguf->path,
@@ -293,9 +347,9 @@ il_status il_gguf_config(const il_gguf *gguf, il_config *config, int *turned, il
 
 il_status il_gguf_config_load(const il_allocator *memory, const char *path, il_config *config, il_error *error) {
     il_gguf gguf;
-    int turned;
+    il_gguf_form form;
     IL_TRY(il_gguf_open(memory, path, &gguf, error));
-    il_status status = il_gguf_config(&gguf, config, &turned, error);
+    il_status status = il_gguf_config(&gguf, config, &form, error);
     il_gguf_close(&gguf);
     return status;
 }
