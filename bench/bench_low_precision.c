@@ -39,7 +39,8 @@ static void bench(il_engine *engine, int m, int n, int k, int rounds) {
     for (int type = 1; type < TYPES; type++) {
         weights[type] =
             (il_lp_matrix){(il_weight_type)type, n, k, block(il_lp_bytes((il_weight_type)type, (size_t)n, (size_t)k))};
-        for (int row = 0; row < n; row++) il_lp_put(&weights[type], (size_t)row, b + (ptrdiff_t)row * k);
+        for (int row = 0; row < n; row++)
+            il_lp_put(engine->kernels, &weights[type], (size_t)row, b + (ptrdiff_t)row * k);
     }
     for (int round = -1; round < rounds; round++) { /* round -1 warms up */
         double took[TYPES];

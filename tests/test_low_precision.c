@@ -28,7 +28,7 @@ static il_lp_matrix make(il_weight_type type, int out, int in, const float *w) {
     il_lp_matrix m = {type, out, in, aligned_alloc(64, (bytes + 63) / 64 * 64)};
     assert_non_null(m.panels);
     memset(m.panels, 0, bytes);
-    for (int row = 0; row < out; row++) il_lp_put(&m, (size_t)row, w + (ptrdiff_t)row * in);
+    for (int row = 0; row < out; row++) il_lp_put(&il_kernels_portable, &m, (size_t)row, w + (ptrdiff_t)row * in);
     return m;
 }
 
@@ -179,6 +179,81 @@ static void int4_rows(void **unused) {
     }
 }
 
+typedef struct int4_group {
+    float scale;
+    double error;
+    int q[IL_GROUP];
+} int4_group;
+
+static int better_int4(int n, const float *x, float scale, int4_group *best) {
+    int4_group tried = {.scale = scale};
+    float factor = 1 / scale;
+    for (int i = 0; i < n; i++) {
+        float whole = rintf(x[i] * factor);
+        tried.q[i] = (int)(whole > 7 ? 7 : whole < -8 ? -8 : whole);
+        double off = (double)x[i] - (double)tried.q[i] * (double)scale;
+        tried.error += off * off;
+    }
+    if (tried.error >= best->error) return 0;
+    *best = tried;
+    return 1;
+}
+
+/* docs/arithmetic.md, word for word, for one group. */
+static int4_group best_int4(int n, const float *x) {
+    int4_group best = {.scale = 0};
+    float largest = 0;
+    for (int i = 0; i < n; i++) {
+        largest = fmaxf(largest, fabsf(x[i]));
+        best.error += (double)x[i] * (double)x[i];
+    }
+    if (largest < 0x1p-100f) return best;
+    for (int step = 0; step <= 8; step++)
+        for (int sign = 1; sign >= -1; sign -= 2)
+            better_int4(n, x, (float)sign * (largest / (7.0f + 0.25f * (float)step)), &best);
+    for (double products = 1, squares = 1; squares > 0;) {
+        products = squares = 0;
+        for (int i = 0; i < n; i++) {
+            products += (double)x[i] * (double)best.q[i];
+            squares += (double)best.q[i] * (double)best.q[i];
+        }
+        if (!better_int4(n, x, (float)(products / squares), &best)) break;
+    }
+    return best;
+}
+
+/* 16 groups at once are what each is alone, whatever the instruction set, the size of the numbers and their number. */
+static void int4_groups_are_rounded_alike(void **unused) {
+    (void)unused;
+    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
+    enum { OUT = 3, IN = 2 * 16 * IL_GROUP + 5 * IL_GROUP + 9 };
+    float *w = numbers(OUT * IN), *x = numbers(IN);
+    for (int i = 0; i < OUT * IN; i++) {
+        int group = i % IN / IL_GROUP;
+        if (group % 7 == 1) w[i] = 0;
+        if (group % 7 == 2) w[i] = ldexpf(w[i], -90);
+        if (group % 7 == 3) w[i] = rintf(w[i] * 8) / 4;
+        if (group % 7 == 4 && i % 9) w[i] /= 20;
+    }
+    for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
+        const il_kernels *kernels = il_kernels_pick(sets[set]);
+        if (!kernels) continue;
+        il_lp_matrix m = make(IL_WEIGHTS_INT4, OUT, IN, w);
+        for (int row = 0; row < OUT; row++) {
+            il_lp_put(kernels, &m, (size_t)row, w + (ptrdiff_t)row * IN);
+            il_lp_get(&m, (size_t)row, x);
+            for (int from = 0; from < IN; from += IL_GROUP) {
+                int n = IN - from < IL_GROUP ? IN - from : IL_GROUP;
+                int4_group best = best_int4(n, w + (ptrdiff_t)row * IN + from);
+                assert_true(il_lp_scale(&m, (size_t)row, from) == best.scale);
+                for (int i = 0; i < n; i++) assert_true(x[from + i] == (float)best.q[i] * best.scale);
+            }
+        }
+        free(m.panels);
+    }
+    free(w), free(x);
+}
+
 /* int4: whole numbers of some scale come out as they went in, -8 .. 7, -7 .. 8 and -7 .. 7. */
 static void int4_keeps_what_it_holds(void **unused) {
     (void)unused;
@@ -314,6 +389,7 @@ int main(void) {
         cmocka_unit_test(rows_come_out_as_they_went_in),
         cmocka_unit_test(rows_are_quantized_by_groups),
         cmocka_unit_test(int4_rows),
+        cmocka_unit_test(int4_groups_are_rounded_alike),
         cmocka_unit_test(int4_keeps_what_it_holds),
         cmocka_unit_test(products_on_every_machine),
     };

@@ -2,11 +2,9 @@
  * refuses nothing: what a file holds is checked by who reads it. */
 #include "engine/low_precision.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/bits.h"
-#include "kernels/kernels.h"
 
 _Static_assert((int)IL_LP_GROUP == (int)IL_GROUP, "a group has one scale");
 
@@ -97,70 +95,25 @@ static int get_integer(const group *g, int i) {
     return g->type == IL_WEIGHTS_INT8 ? (int8_t)*byte : (*byte >> nibble_shift(i) & 15) - 8;
 }
 
-typedef struct int4_group {
-    float scale;
-    double error; /* sum of squares that the integers leave */
-    int16_t q[IL_GROUP];
-} int4_group;
-
-/* Rounds to whole numbers of `scale`, -8 .. 7. Whether that leaves a smaller error; then it is the best. */
-static int try_int4(int n, const float *x, float scale, int4_group *best) {
-    int4_group tried = {.scale = scale};
-    float factor = 1 / scale;
-    for (int i = 0; i < n; i++) {
-        float whole = rintf(x[i] * factor);
-        tried.q[i] = (int16_t)(whole > 7 ? 7 : whole < -8 ? -8 : whole);
-        double off = (double)x[i] - (double)tried.q[i] * (double)scale;
-        tried.error += off * off;
-    }
-    if (tried.error >= best->error) return 0;
-    *best = tried;
-    return 1;
-}
-
-/* The scale that leaves the smallest square error for integers that are not all zero. */
-static float fit_int4(int n, const float *x, const int16_t *q) {
-    double products = 0, squares = 0;
-    for (int i = 0; i < n; i++) {
-        products += (double)x[i] * (double)q[i];
-        squares += (double)q[i] * (double)q[i];
-    }
-    return (float)(products / squares);
-}
-
-/* So few integers are worth a search: for the largest magnitude at 7 to 9 steps, then for the scale that suits the
- * integers best and the integers that suit it, as long as the error falls. The sign of a scale is free: the largest
- * magnitude, whatever its own sign, may become -8, which has no counterpart. */
-static float quantize_int4(int n, const float *x, int16_t *q) {
-    int4_group best = {.scale = 0}; /* zeros */
-    float largest = 0;
-    for (int i = 0; i < n; i++) {
-        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
-        best.error += (double)x[i] * (double)x[i];
-    }
-    if (!isfinite(best.error)) {
-        best.scale = NAN;
-    } else if (largest >= 0x1p-100f) {
-        for (int step = 0; step <= 8; step++) {
-            float scale = largest / (7.0f + 0.25f * (float)step);
-            try_int4(n, x, scale, &best);
-            try_int4(n, x, -scale, &best);
-        }
-        while (try_int4(n, x, fit_int4(n, x, best.q), &best)) {}
-    }
-    memcpy(q, best.q, (size_t)n * sizeof *q);
-    return best.scale;
-}
-
-/* int8 as rows of inputs are quantized. */
-static void quantized_put(const il_lp_matrix *m, size_t row, int from, int n, const float *x) {
+/* As rows of inputs are quantized. */
+static void int8_put(const il_lp_matrix *m, size_t row, int from, int n, const float *x) {
     group g = group_at(m, row, from);
     il_int8_pairs whole;
-    if (m->type == IL_WEIGHTS_INT4)
-        *g.scale = quantize_int4(n, x, whole.q);
-    else
-        il_kernels_portable.quantize(1, n, x, n, &whole, g.scale);
+    il_kernels_portable.quantize(1, n, x, n, &whole, g.scale);
     for (int i = 0; i < n; i++) put_integer(&g, i, whole.q[i]);
+}
+
+/* Up to 16 groups of a row, n numbers. */
+static void int4_put(const il_kernels *kernels, const il_lp_matrix *m, size_t row, int from, int n, const float *x) {
+    float turned[IL_GROUP * IL_LANES] = {0}, scale[IL_LANES];
+    int8_t whole[IL_GROUP * IL_LANES];
+    for (int i = 0; i < n; i++) turned[i % IL_GROUP * IL_LANES + i / IL_GROUP] = x[i];
+    kernels->weights_int4(turned, scale, whole);
+    for (int lane = 0; lane * IL_GROUP < n; lane++) {
+        group g = group_at(m, row, from + lane * IL_GROUP);
+        *g.scale = scale[lane];
+        for (int i = 0; i < IL_GROUP && lane * IL_GROUP + i < n; i++) put_integer(&g, i, whole[i * IL_LANES + lane]);
+    }
 }
 
 static void quantized_get(const il_lp_matrix *m, size_t row, int from, int n, float *x) {
@@ -172,10 +125,16 @@ float il_lp_scale(const il_lp_matrix *m, size_t row, int from) { return *group_a
 
 /* ---- either ---- */
 
-void il_lp_put(const il_lp_matrix *m, size_t row, const float *x) {
-    for (int from = 0; from < m->in; from += IL_LP_GROUP) {
-        int n = m->in - from < IL_LP_GROUP ? m->in - from : IL_LP_GROUP;
-        (m->type == IL_WEIGHTS_BF16 ? bf16_put : quantized_put)(m, row, from, n, x + from);
+void il_lp_put(const il_kernels *kernels, const il_lp_matrix *m, size_t row, const float *x) {
+    const int step = m->type == IL_WEIGHTS_INT4 ? IL_GROUP * IL_LANES : IL_GROUP;
+    for (int from = 0; from < m->in; from += step) {
+        int n = m->in - from < step ? m->in - from : step;
+        if (m->type == IL_WEIGHTS_BF16)
+            bf16_put(m, row, from, n, x + from);
+        else if (m->type == IL_WEIGHTS_INT8)
+            int8_put(m, row, from, n, x + from);
+        else
+            int4_put(kernels, m, row, from, n, x + from);
     }
 }
 

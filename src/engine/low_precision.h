@@ -5,6 +5,7 @@
 #define IL_ENGINE_LOW_PRECISION_H
 
 #include "innerloop.h"
+#include "kernels/kernels.h"
 
 /* A matrix [out, in] of one of the low-precision types; panels [il_lp_bytes], zeroed before the first row is put.
  *   bf16: [ceil(out/16)][in][16] uint16_t, the 16 in the order 0 8 1 9 … 7 15.
@@ -23,7 +24,7 @@ size_t il_lp_row_bytes(il_weight_type type, size_t in);
 size_t il_lp_row_scales(il_weight_type type, size_t in);
 
 /* Row x [in], rounded to the type. Rows of different panels may be put by different threads. */
-void il_lp_put(const il_lp_matrix *matrix, size_t row, const float *x);
+void il_lp_put(const il_kernels *kernels, const il_lp_matrix *matrix, size_t row, const float *x);
 /* The numbers of a row, [in], and those of one group: n from `from` on, a multiple of IL_LP_GROUP, n at most that. */
 enum { IL_LP_GROUP = 64 };
 void il_lp_get(const il_lp_matrix *matrix, size_t row, float *x);

@@ -48,6 +48,7 @@
 #include "kernels/quantized.inc.h"
 #include "kernels/sequence.inc.h"
 #include "kernels/softmax.inc.h"
+#include "kernels/weights_int4.inc.h"
 
 const il_kernels IL_KERNELS_NAME = {
     .name = IL_ISA_TEXT,
@@ -58,6 +59,7 @@ const il_kernels IL_KERNELS_NAME = {
     .gemm_bf16 = gemm_bf16,
     .quantize = quantize,
     .quantize_int4 = quantize_int4,
+    .weights_int4 = weights_int4,
     .gemm_int8 = gemm_int8,
     .gemm_int4 = gemm_int4,
     .rank_update = rank_update,

@@ -92,6 +92,10 @@ typedef struct il_kernels {
      * ascending. */
     void (*gemm_int8)(int m, int n, int k, const void *q, const float *scale, const unsigned char *b, ptrdiff_t b_panel,
                       float *c, ptrdiff_t ldc);
+    /* Weights of 16 groups x [IL_GROUP, 16] -> whole numbers q [IL_GROUP, 16] of -8 .. 7, and scale [16], as
+     * docs/arithmetic.md has it. A group that is shorter ends in zeros. Where a number is not finite, or its square too
+     * large, the scale is NaN. */
+    void (*weights_int4)(const float *x, float *scale, int8_t *q);
     /* Both for int4. */
     void (*quantize_int4)(int m, int k, const float *x, ptrdiff_t ldx, il_int4_inputs *q, float *scale);
     /* b, after the factors: for each eight inputs [16] uint32_t, of an output's eight integers plus 8: input 2j in bits

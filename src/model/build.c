@@ -198,7 +198,7 @@ static void fill_piece(void *context, int item, int worker) {
     float *x = f->rows + (size_t)worker * f->longest;
     for (size_t row = from; row < to; row++) {
         il_table_init_range(table, f->seed, tensor, row * width, (row + 1) * width, x);
-        il_lp_put(&matrix, row, x);
+        il_lp_put(f->model->engine->kernels, &matrix, row, x);
     }
 }
 

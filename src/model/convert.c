@@ -31,7 +31,7 @@ static void write_row(const il_model *model, const il_table_entry *entry, size_t
         memcpy(model->weights + entry->offset + row * in, x, in * sizeof *x);
     } else {
         il_lp_matrix matrix = il_model_lp(model, entry);
-        il_lp_put(&matrix, row, x);
+        il_lp_put(model->engine->kernels, &matrix, row, x);
         il_lp_get(&matrix, row, x);
     }
 }

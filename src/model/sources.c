@@ -229,7 +229,7 @@ static int fill_row(const filling *f, size_t tensor, size_t row, const il_lp_mat
         return all_bf16_finite(values, in);
     }
     if (read_rows(f, tensor, row, 1, x, NULL) != IL_OK || !f->model->engine->kernels->all_finite(in, x)) return 0;
-    il_lp_put(matrix, at, x);
+    il_lp_put(f->model->engine->kernels, matrix, at, x);
     return holds_row(f, matrix, at, x);
 }
 
