@@ -5,14 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "answer.h"
-#include "chat.h"
-#include "choice.h"
-#include "completions.h"
-#include "embeddings.h"
-#include "names.h"
-#include "responses.h"
-#include "vocabulary.h"
+#include "api/answer.h"
+#include "api/embeddings.h"
+#include "api/responses.h"
+#include "grammar/names.h"
+#include "grammar/vocabulary.h"
+#include "request/chat.h"
+#include "request/completions.h"
+#include "run/choice.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

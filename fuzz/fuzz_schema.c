@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "automaton.h"
+#include "common/text.h"
+#include "grammar/automaton.h"
+#include "grammar/schema.h"
 #include "json_schema.h"
-#include "schema.h"
-#include "text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

@@ -2,7 +2,7 @@
 #ifndef SERVER_PAGE_H
 #define SERVER_PAGE_H
 
-#include "text.h"
+#include "common/text.h"
 
 typedef struct page_file {
     const char *name;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "cache.h"
+#include "run/cache.h"
 #include "support_cli.h"
 #include "support_files.h"
 #include "support_server.h"

@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 
-#include "access.h"
-#include "completions.h"
+#include "net/access.h"
+#include "request/completions.h"
 
 static const completion_limits limits = {
     .prompt_tokens_max = 100, .tokens_max = 50, .n_max = 8, .tokens_default = 16, .vocab_size = 258};

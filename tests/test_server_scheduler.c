@@ -5,8 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "answer.h"
-#include "scheduler.h"
+#include "api/answer.h"
+#include "run/scheduler.h"
 
 #define MODEL FIXTURES "/../../models/any"
 

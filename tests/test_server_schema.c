@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "constraint.h"
-#include "format.h"
+#include "grammar/constraint.h"
+#include "grammar/format.h"
 #include "json_schema.h"
 
 #define READER FIXTURES "/../../models/reader"

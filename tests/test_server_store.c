@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "store.h"
+#include "sessions/store.h"
 #include "support_cli.h"
 #include "support_files.h"
 
