@@ -538,6 +538,33 @@ static void bounds(void **state) {
     stop(&server);
 }
 
+/* Work that takes longer than a session has to live is not lost: the session lives on from when it ends. */
+static void outlived(void **state) {
+    enum { TEXT = 60000 };
+    static char text[TEXT + 1], body[TEXT + 300], request[TEXT + 600];
+    (void)state;
+    support_server server = support_server_start(MODEL "--store outlived");
+    char *id = new_session(server.port, "{\"ttl\":1,\"durable\":true}");
+    memset(text, 'a', TEXT);
+    int bytes = snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"durable\":true}", text);
+    int fd = support_connect(server.port);
+    bytes = snprintf(request, sizeof request,
+                     "POST /v1/sessions/%s/feed HTTP/1.1\r\nHost: localhost\r\n" JSON
+                     "Connection: close\r\nContent-Length: %d\r\n\r\n%s",
+                     id, bytes, body);
+    support_send(fd, request, (size_t)bytes);
+    support_wait_for_metric(server.port, "innerloop_answers_running", 1);
+    kill(server.child, SIGSTOP); /* its time goes by */
+    usleep(1200000);
+    kill(server.child, SIGCONT);
+    support_answer answer = support_receive(fd);
+    json_t *fed = json_of(&answer, 200);
+    assert_int_equal(support_number(fed, "generation"), 2);
+    json_decref(fed);
+    free(id);
+    stop(&server);
+}
+
 /* When it ends, a session that cannot be written keeps no other from being written, and it says so. Folders of states
  * are files here, so that none can be written, until one of them makes room. */
 static void what_cannot_be_written(void **state) {
@@ -582,7 +609,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_answer),    cmocka_unit_test(answers_are_kept),       cmocka_unit_test(reading_is_told),
         cmocka_unit_test(one_at_a_time), cmocka_unit_test(lists_and_keys),         cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(bounds),        cmocka_unit_test(what_cannot_be_written),
+        cmocka_unit_test(bounds),        cmocka_unit_test(what_cannot_be_written), cmocka_unit_test(outlived),
     };
     return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);
 }

@@ -35,6 +35,7 @@ struct held {
     il_session *session;            /* NULL: its state is in the store only */
     uint64_t stored;                /* the generation that the index has; 0: none */
     char written[STORE_HASH_BYTES]; /* its fingerprint */
+    int64_t ends;                   /* when it expires by the index; 0: never */
     int leased;                     /* no other server works on it; without a store always */
     busy busy;
     int deleted, queued; /* queued: the writer is to look at it */
@@ -243,6 +244,7 @@ static int write_held(sessions *s, held *h, problem *p) {
     if (result == STORE_DONE) {
         s->new_ones -= !h->stored;
         h->stored = h->record.generation;
+        h->ends = h->record.expires;
         memcpy(h->written, h->record.fingerprint, sizeof h->written);
         h->changed = 0;
         s->writes++;
@@ -302,6 +304,7 @@ static int lease(sessions *s, held *h, session_call *c, problem *p) {
         if (h->session && strcmp(r.fingerprint, h->record.fingerprint)) put_session(s, h, NULL);
         h->record = r;
         h->stored = r.generation;
+        h->ends = r.expires;
         memcpy(h->written, r.fingerprint, sizeof h->written);
         h->leased = 1;
         count(s, h);
@@ -638,6 +641,16 @@ static void expire(sessions *s) {
         }
 }
 
+/* What the index may forget: all that has expired, but nothing as late as what is being worked on, or not written yet,
+ * for that has a new time to live then. With the lock. */
+static int64_t forgettable(const sessions *s) {
+    int64_t until = (int64_t)time(NULL);
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (const held *h = s->buckets[i]; h; h = h->next)
+            if (h->leased && h->stored && h->ends && h->ends <= until) until = h->ends - 1;
+    return until;
+}
+
 /* Leases of what is being worked on, or not written yet, go on. Without the lock. */
 static void renew_leases(sessions *s) {
     pthread_mutex_lock(&s->lock);
@@ -687,8 +700,9 @@ static void *run(void *context) {
         looked = now;
         expire(s);
         if (!s->index) continue;
+        int64_t until = forgettable(s);
         pthread_mutex_unlock(&s->lock);
-        s->index->expire(s->index->self, (int64_t)time(NULL));
+        s->index->expire(s->index->self, until);
         if (now - swept > SWEEP_SECONDS) {
             store_sweep(s->options.store, (int64_t)time(NULL));
             swept = now;
