@@ -381,6 +381,11 @@ static void run_softmax_key_block(kernel_run *run) {
         for (int r = 0; r < run->rows; r++) m[r] = -INFINITY, l[r] = 0;
     K->softmax_key_block(run->rows, run->n, valid, 0.7f, rows_out(run), ld(run), m, l, moved);
 }
+static void run_draw_weights(kernel_run *run) {
+    float *x = out(run, run->n), top = 0;
+    for (int i = 0; i < run->n; i++) top = x[i] > top ? x[i] : top;
+    K->draw_weights(run->n, x, (double)top, run->variant ? 0.03 : 0.8, run->variant ? -60 : -80, 1e-20f);
+}
 static void run_softmax_rows(kernel_run *run) {
     int valid[16];
     for (int r = 0; r < run->rows; r++) valid[r] = (int)((float)(run->n + 1) * (kernel_draw(&run->seed) + 2.0f) / 4.0f);
@@ -457,6 +462,7 @@ const kernel_case kernel_cases[] = {
     CASE(conv_back, 8),
     CASE(log_sum_exp, 1),
     CASE(exp_shift, 1),
+    CASE(draw_weights, 2),
     CASE(softmax_key_block, 2),
     CASE(softmax_rows, 2),
     CASE(softmax_rows_back, 1),

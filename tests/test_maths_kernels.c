@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/maths.h"
 #include "support_kernels.h"
 
 static const il_kernels *k;
@@ -144,6 +145,27 @@ static void test_plain(void **unused) {
     memcpy(y, b, sizeof y);
     k->add_bias(2, 35, a, y, 35);
     for (int i = 0; i < N_MAX; i++) assert_true(y[i] == b[i] + a[i % 35]);
+}
+
+/* Weights are those of il_exp_d, over all its range and at the ends. */
+static void test_draw_weights(void **unused) {
+    enum { N = 20001 };
+    static float x[N], y[N];
+    (void)unused;
+    for (int i = 0; i < N; i++) x[i] = 3.0f - (float)i * 0.0042f;
+    x[1] = -INFINITY, x[2] = -3e38f, x[3] = nextafterf(3.0f, 0.0f);
+    for (int variant = 0; variant < 4; variant++) {
+        double temperature = variant & 1 ? 0.37 : 1.0, least = variant & 2 ? -3.01 : -80;
+        float smallest = variant & 2 ? 0.05f : 0.0f;
+        memcpy(y, x, sizeof y);
+        k->draw_weights(N, y, 3.0, temperature, least, smallest);
+        for (int i = 0; i < N; i++) {
+            double quotient = ((double)x[i] - 3.0) / temperature;
+            float want = quotient < least ? 0.0f : (float)il_exp_d(quotient);
+            if (want < smallest) want = 0;
+            assert_memory_equal(&y[i], &want, sizeof want);
+        }
+    }
 }
 
 /* The documented order of every sum, spelt out: 16 lanes, then halves onto halves. */
@@ -564,6 +586,7 @@ static void test_finite(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exp_ulps),
+        cmocka_unit_test(test_draw_weights),
         cmocka_unit_test(test_sigmoid_gelu_silu_softplus),
         cmocka_unit_test(test_gates),
         cmocka_unit_test(test_plain),

@@ -95,6 +95,7 @@ const il_kernels IL_KERNELS_NAME = {
     .conv_back = conv_back,
     .log_sum_exp = log_sum_exp,
     .exp_shift = exp_shift,
+    .draw_weights = draw_weights,
     .softmax_key_block = softmax_key_block,
     .softmax_rows = softmax_rows,
     .softmax_rows_back = softmax_rows_back,

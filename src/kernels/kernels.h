@@ -176,6 +176,10 @@ typedef struct il_kernels {
     void (*log_sum_exp)(int rows, int n, const float *x, ptrdiff_t ldx, float *lse);
     /* x = exp(x - lse[r]) in place: softmax rows from log_sum_exp. */
     void (*exp_shift)(int rows, int n, float *x, ptrdiff_t ldx, const float *lse);
+    /* What x is worth when a token is drawn, in place: exp((x - top) / temperature), by il_exp_d, rounded to float; 0
+     * where that quotient is below `least`, and where the result is below `smallest`. No x is above top; least is -80
+     * at least. */
+    void (*draw_weights)(int n, float *x, double top, double temperature, double least, float smallest);
     /* The scores of one key block of online softmax: s [rows, n] times `scale`; only the first valid[r] (0 .. n) of a
      * row count, the others become exact 0. m [rows] running maximum (start -inf), l [rows] running sum (start 0):
      * updates both, turns s into exp(s*scale - m_new) and gives correction[r] = exp(m_old - m_new) (1 for rows with

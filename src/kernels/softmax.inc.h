@@ -42,6 +42,62 @@ static void exp_shift(int rows, int n, float *x, ptrdiff_t ldx, const float *lse
     }
 }
 
+/* Doubles, as many as a vector of the instruction set holds; the compiler's own vectors do what few operations need. */
+#if defined(__AVX512F__)
+enum { DOUBLES = 8 };
+#elif defined(__AVX2__)
+enum { DOUBLES = 4 };
+#else
+enum { DOUBLES = 2 };
+#endif
+typedef double doubles __attribute__((vector_size(DOUBLES * 8)));
+typedef uint64_t doubles_bits __attribute__((vector_size(DOUBLES * 8)));
+typedef float floats __attribute__((vector_size(DOUBLES * 4)));
+typedef uint32_t floats_bits __attribute__((vector_size(DOUBLES * 4)));
+
+/* The operations of il_exp_d (base/maths.c) without its branches, on DOUBLES of x. floor is rounding to a whole number
+ * by an addition, less 1 where that was upwards; and 2^k, one factor because it is in range, is k as the last bits of a
+ * double, moved to where the exponent is. */
+static void draw_weights_step(float *x, double top, double temperature, double least, float smallest) {
+    static const double c[] = {1.0 / 479001600.0,
+                               1.0 / 39916800.0,
+                               1.0 / 3628800.0,
+                               1.0 / 362880.0,
+                               1.0 / 40320.0,
+                               1.0 / 5040.0,
+                               1.0 / 720.0,
+                               1.0 / 120.0,
+                               1.0 / 24.0,
+                               1.0 / 6.0,
+                               0.5};
+    const doubles zero = {0};
+    floats in;
+    memcpy(&in, x, sizeof in);
+    doubles quotient = (__builtin_convertvector(in, doubles) - top) / temperature;
+    doubles_bits counts = (doubles_bits)(quotient >= least);
+    doubles q = (doubles)((doubles_bits)quotient & counts);
+    doubles scaled = q * 0x1.71547652b82fep+0 + 0.5, k = (scaled + 0x1.8p52) - 0x1.8p52;
+    k -= (doubles)((doubles_bits)(zero + 1) & (doubles_bits)(k > scaled));
+    doubles hi = q - k * 0x1.62e42feep-1, lo = k * 0x1.a39ef35793c76p-33, r = hi - lo;
+    doubles p = zero + 1.0 / 6227020800.0;
+    for (unsigned i = 0; i < sizeof c / sizeof *c; i++) p = p * r + c[i];
+    doubles power = (doubles)((doubles_bits)(k + (0x1p52 + 1023)) << 52);
+    doubles weight = (1.0 + (r + ((hi - r) - lo) + r * r * p)) * power;
+    floats out = __builtin_convertvector((doubles)((doubles_bits)weight & counts), floats);
+    out = (floats)((floats_bits)out & (floats_bits)(out >= smallest));
+    memcpy(x, &out, sizeof out);
+}
+
+static void draw_weights(int n, float *x, double top, double temperature, double least, float smallest) {
+    int i = 0;
+    for (; i + DOUBLES <= n; i += DOUBLES) draw_weights_step(x + i, top, temperature, least, smallest);
+    if (i == n) return;
+    float rest[DOUBLES];
+    for (int j = 0; j < DOUBLES; j++) rest[j] = i + j < n ? x[i + j] : (float)top;
+    draw_weights_step(rest, top, temperature, least, smallest);
+    memcpy(x + i, rest, (size_t)(n - i) * sizeof *x);
+}
+
 IL_STEP v16 softmax_weight(const float *s, int w, v16 factor, v16 shift) {
     return exp_weight(v16_sub(v16_mul(load(s, w), factor), shift));
 }

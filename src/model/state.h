@@ -8,7 +8,7 @@
 
 #include "model/model.h"
 
-enum { IL_KEY_BLOCK = 64, IL_KV_PAGE = 512 }; /* keys a block of attention; positions a KV allocation */
+enum { IL_KEY_BLOCK = 64, IL_KV_PAGE = 128 }; /* keys a block of attention; positions a KV allocation */
 
 /* Rings that hold the last inputs of convolutions. */
 typedef enum il_ring {

@@ -36,6 +36,12 @@ static float punished(float logit, float penalty) {
     return x > FLT_MAX ? FLT_MAX : x < -FLT_MAX ? -FLT_MAX : x;
 }
 
+/* Drawing knows no engine; every table gives the same bits. */
+static const il_kernels *kernels(void) {
+    const il_kernels *best = il_kernels_pick(NULL);
+    return best ? best : &il_kernels_portable;
+}
+
 static int32_t argmax(const float *x, int n) {
     int best = 0;
     for (int i = 1; i < n; i++)
@@ -103,11 +109,7 @@ il_status il_sample(const il_sample_options *options, float *logits, int vocab_s
     double top = (double)logits[best], temperature = (double)o->temperature, least = -80;
     if (o->min_p > 0) least = il_log_d((double)o->min_p) - 0.001; /* below it every weight is below min_p */
     if (least < -80) least = -80;
-    for (int i = 0; i < n; i++) {
-        double x = ((double)logits[i] - top) / temperature;
-        logits[i] = x < least ? 0.0F : (float)il_exp_d(x);
-        if (logits[i] < o->min_p) logits[i] = 0;
-    }
+    kernels()->draw_weights(n, logits, top, temperature, least, o->min_p);
     if (o->top_k && o->top_k < n) keep_top(logits, n, o->top_k, 1);
     if (o->top_p < 1) keep_top(logits, n, (double)o->top_p * amount(logits, n, 0, 0), 0);
     double left = il_uniform(o->seed, IL_PURPOSE_SAMPLE, 0, position) * amount(logits, n, 0, 0);
