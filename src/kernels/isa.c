@@ -41,6 +41,7 @@
 
 #include "kernels/maths.inc.h"
 
+#include "kernels/doubles.inc.h"
 #include "kernels/elementwise.inc.h"
 #include "kernels/norms.inc.h"
 #include "kernels/products.inc.h"

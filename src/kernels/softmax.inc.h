@@ -42,17 +42,7 @@ static void exp_shift(int rows, int n, float *x, ptrdiff_t ldx, const float *lse
     }
 }
 
-/* Doubles, as many as a vector of the instruction set holds; the compiler's own vectors do what few operations need. */
-#if defined(__AVX512F__)
-enum { DOUBLES = 8 };
-#elif defined(__AVX2__)
-enum { DOUBLES = 4 };
-#else
-enum { DOUBLES = 2 };
-#endif
-typedef double doubles __attribute__((vector_size(DOUBLES * 8)));
 typedef uint64_t doubles_bits __attribute__((vector_size(DOUBLES * 8)));
-typedef float floats __attribute__((vector_size(DOUBLES * 4)));
 typedef uint32_t floats_bits __attribute__((vector_size(DOUBLES * 4)));
 
 /* The operations of il_exp_d (base/maths.c) without its branches, on DOUBLES of x. floor is rounding to a whole number

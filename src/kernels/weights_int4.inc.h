@@ -1,22 +1,12 @@
 /* weights_int4.inc.h (included by isa.c): rounding weights to int4, 16 groups side by side, one in each lane. A lane
  * does what one group alone would: its sums are chains of double over its own inputs. */
 
-/* As many doubles as a register holds, and their floats. */
-#if defined(IL_ISA_AVX512) || defined(IL_ISA_AVX512_VNNI)
-enum { DOUBLES = 8 };
-#elif defined(IL_ISA_AVX2)
-enum { DOUBLES = 4 };
-#else
-enum { DOUBLES = 2 };
-#endif
-typedef double doubles __attribute__((vector_size(8 * DOUBLES)));
-typedef float singles __attribute__((vector_size(4 * DOUBLES)));
 #define EACH_PART(k)                                                                                                   \
     UNROLL                                                                                                             \
     for (int k = 0; k < 16; k += DOUBLES)
 
 IL_STEP void widen(const float *x, doubles *wide) {
-    singles x_ = {0};
+    floats x_ = {0};
     memcpy(&x_, x, sizeof x_);
     *wide = __builtin_convertvector(x_, doubles);
 }
