@@ -93,7 +93,6 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
         for (int i = 0; i < rows; i++) __builtin_prefetch(ahead + i * a_row);
     }
     const unsigned char *next = fetch.at;
-    const int next_row = how == GEMM_READ ? 64 * panels : 0;
     for (int steps; k > 0; k -= steps) {
         steps = fetch.lines && k > 16 ? 16 : k;
         for (int line = 0; line < fetch.lines; line++, fetch.at += 64) {
@@ -115,7 +114,7 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
                 for (int step = 0; step < GEMM_UNROLL; step++) {
                     gemm_step(rows, panels, columns, how, SHARED, left, a_row, step, b, b_panel, next, acc);
                     b += b_row;
-                    next += next_row;
+                    if (how == GEMM_READ) next += 64 * panels;
                 }
                 UNROLL
                 for (int l = 0; l < lefts; l++) left[l] += GEMM_UNROLL;
@@ -131,7 +130,7 @@ IL_INLINE void gemm_tile(const int rows, const int panels, const int columns, co
             gemm_step(rows, panels, columns, how, rows, &a, a_row, 0, b, b_panel, next, acc);
             a = a_next;
             b += b_row;
-            next += next_row;
+            if (how == GEMM_READ) next += 64 * panels;
         }
     }
     UNROLL
