@@ -279,6 +279,7 @@ static int check(const job *j, problem *p) {
 }
 
 int scheduler_submit(scheduler *s, job *j, problem *p) {
+    int taken = 0; /* once it is, it may be over, and whatever p points to changed with it, before this returns */
     if (!check(j, p)) return 0;
     j->started = clock_seconds();
     j->next = NULL;
@@ -294,10 +295,11 @@ int scheduler_submit(scheduler *s, job *j, problem *p) {
         *end = j;
         s->left++;
         s->stats.waiting++;
+        taken = 1;
         pthread_cond_signal(&s->changed);
     }
     pthread_mutex_unlock(&s->lock);
-    return !p->status;
+    return taken;
 }
 
 void scheduler_wake(scheduler *s) {
