@@ -184,7 +184,7 @@ static void fields_of_wrong_types(void **state) {
             snprintf(field, sizeof field, "%.*s", (int)n, at);
             for (size_t k = 0; k < WRONG; k++) {
                 if (memchr(at + n + 1, kinds[k], n_kinds)) continue;
-                const char *rest = strncmp(paths[i].needed + 1, field, n) ? paths[i].needed : "";
+                const char *needed = paths[i].needed, *rest = *needed && strncmp(needed + 1, field, n) ? needed : "";
                 snprintf(body, sizeof body, "{\"%s\":%s%s%s}", field, values[k], *rest ? "," : "", rest);
                 support_answer answer = support_ask(server.port, paths[i].path, body);
                 json_t *object = json_loadb(answer.body, answer.bytes, 0, NULL);

@@ -478,7 +478,7 @@ static void bounds(void **state) {
             "one prompt");
 
     /* A state of another model, a damaged one, none, and one that says that it is too large. */
-    support_done("read --model " MODELS "/reader --save-state reader.ilstate " MODELS "/reader/README.md");
+    free(support_done("read --model " MODELS "/reader --save-state reader.ilstate " MODELS "/reader/README.md"));
     size_t bytes;
     char *file = support_read("reader.ilstate", &bytes);
     support_answer answer = support_ask_as(server.port, "PUT", "/v1/sessions", "", file, bytes);
@@ -487,7 +487,7 @@ static void bounds(void **state) {
     assert_null(strstr(answer.body, "/proc"));
     support_answer_free(&answer);
     free(file);
-    support_done("read --model " MODELS "/any --save-state any.ilstate " MODELS "/any/README.md");
+    free(support_done("read --model " MODELS "/any --save-state any.ilstate " MODELS "/any/README.md"));
     file = support_read("any.ilstate", &bytes);
     for (size_t at = 0; at < bytes; at += bytes / 5) {
         file[at] ^= 4;
