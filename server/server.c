@@ -4,6 +4,7 @@
 #include "api/cost.h"
 #include "api/embeddings.h"
 #include "api/responses.h"
+#include "common/fail.h"
 #include "common/work.h"
 #include "grammar/vocabulary.h"
 #include "net/access.h"
@@ -16,7 +17,6 @@
 #include "sessions/session_paths.h"
 #include "sessions/stored_responses.h"
 
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -523,17 +523,6 @@ static void on_wake(void *context) {
 
 /* ---- beginning and end ---- */
 
-static il_status fail(il_error *error, il_status status, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    if (error) {
-        error->status = status;
-        vsnprintf(error->message, sizeof error->message, format, arguments);
-    }
-    va_end(arguments);
-    return status;
-}
-
 void server_options_default(server_options *options) {
     *options = (server_options){.host = "127.0.0.1",
                                 .port = 8080,
@@ -595,7 +584,7 @@ static il_status start_sessions(server *s, il_error *error) {
         if (status) return status;
     }
     s->sessions = sessions_start(&with);
-    if (!s->sessions) return fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
+    if (!s->sessions) return server_fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
     s->session_paths = (session_context){.model = s->options.model,
                                          .tokenizer = s->options.tokenizer,
                                          .words = &s->tokens,
@@ -613,27 +602,29 @@ il_status server_start(const server_options *options, server **started, il_error
     char why[256];
     *started = NULL;
     if (!access_is_address(options->host))
-        return fail(error, IL_ERR_ARG, "'%s' is not a numeric address", options->host);
-    if (options->keys && !access_keys(options->keys)) return fail(error, IL_ERR_ARG, "the file of keys has no key");
+        return server_fail(error, IL_ERR_ARG, "'%s' is not a numeric address", options->host);
+    if (options->keys && !access_keys(options->keys))
+        return server_fail(error, IL_ERR_ARG, "the file of keys has no key");
     if (!options->keys && !options->open_to_all && !access_is_loopback(options->host))
-        return fail(error, IL_ERR_ARG,
-                    "%s is an address that others reach: ask them for a key (--api-key-file FILE), or let everybody in "
-                    "(--open)",
-                    options->host);
+        return server_fail(
+            error, IL_ERR_ARG,
+            "%s is an address that others reach: ask them for a key (--api-key-file FILE), or let everybody in "
+            "(--open)",
+            options->host);
     if (options->streams_per_key_max && !options->keys)
-        return fail(error, IL_ERR_ARG, "--max-streams-per-key counts by key: give --api-key-file FILE too");
+        return server_fail(error, IL_ERR_ARG, "--max-streams-per-key counts by key: give --api-key-file FILE too");
     for (size_t i = 0; i < options->n_origins; i++)
         if (!access_is_origin(options->origins[i]))
-            return fail(error, IL_ERR_ARG,
-                        "'%s' is not an origin: write it as browsers do, 'https://example.org' or "
-                        "'http://localhost:3000', without a path",
-                        options->origins[i]);
+            return server_fail(error, IL_ERR_ARG,
+                               "'%s' is not an origin: write it as browsers do, 'https://example.org' or "
+                               "'http://localhost:3000', without a path",
+                               options->origins[i]);
     server *s = calloc(1, sizeof *s);
-    if (!s) return fail(error, IL_ERR_NOMEM, "no memory for the server");
+    if (!s) return server_fail(error, IL_ERR_NOMEM, "no memory for the server");
     s->options = *options;
     if (!copy_strings(s, options)) {
         server_stop(s, NULL);
-        return fail(error, IL_ERR_NOMEM, "no memory for the server");
+        return server_fail(error, IL_ERR_NOMEM, "no memory for the server");
     }
     memcpy(s->fingerprint, "il-", 3);
     il_model_fingerprint(options->model, s->fingerprint + 3);
@@ -647,7 +638,7 @@ il_status server_start(const server_options *options, server **started, il_error
     if (getrandom(&s->instance, sizeof s->instance, 0) != sizeof s->instance) s->instance = (uint64_t)time(NULL);
     if (!vocabulary_open(&s->vocabulary, &s->tokens)) {
         server_stop(s, NULL);
-        return fail(error, IL_ERR_NOMEM, "no memory for the server");
+        return server_fail(error, IL_ERR_NOMEM, "no memory for the server");
     }
     s->tokens.vocabulary = &s->vocabulary;
     s->work = work_start();
@@ -662,7 +653,7 @@ il_status server_start(const server_options *options, server **started, il_error
     if (s->work) s->scheduler = scheduler_start(&scheduling);
     if (!s->scheduler) {
         server_stop(s, NULL);
-        return fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
+        return server_fail(error, IL_ERR_NOMEM, "no memory or no threads for the server");
     }
     il_status status = start_sessions(s, error);
     if (status) {
@@ -683,7 +674,7 @@ il_status server_start(const server_options *options, server **started, il_error
                               .user = s};
     if (http_start(&listening, &s->http, why, sizeof why)) {
         server_stop(s, NULL);
-        return fail(error, IL_ERR_IO, "%s", why);
+        return server_fail(error, IL_ERR_IO, "%s", why);
     }
     *started = s;
     return IL_OK;

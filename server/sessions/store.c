@@ -1,6 +1,7 @@
 /* store.c: see store.h. The files, and which index it is. */
 #include "sessions/store.h"
 
+#include "common/fail.h"
 #include "sessions/store_redis.h"
 #include "sessions/store_sqlite.h"
 
@@ -9,7 +10,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,17 +26,6 @@ struct store {
     store_index index;
     pthread_mutex_t files; /* from when a file is written until the index names it none is removed */
 };
-
-static il_status fail(il_error *error, il_status status, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    if (error) {
-        error->status = status;
-        vsnprintf(error->message, sizeof error->message, format, arguments);
-    }
-    va_end(arguments);
-    return status;
-}
 
 static void sync_folder(const char *dir) {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -58,9 +47,10 @@ void store_close(store *s) {
 
 static il_status make_own_folder(store *s, il_error *error) {
     if (mkdir(s->dir, 0700) && errno != EEXIST)
-        return fail(error, IL_ERR_IO, "%s: cannot make the folder of sessions: %s", s->dir, strerror(errno));
+        return server_fail(error, IL_ERR_IO, "%s: cannot make the folder of sessions: %s", s->dir, strerror(errno));
     if (access(s->dir, W_OK | X_OK))
-        return fail(error, IL_ERR_IO, "%s: cannot write into the folder of sessions: %s", s->dir, strerror(errno));
+        return server_fail(error, IL_ERR_IO, "%s: cannot write into the folder of sessions: %s", s->dir,
+                           strerror(errno));
     return IL_OK;
 }
 
@@ -70,9 +60,10 @@ static il_status lock_folder(store *s, il_error *error) {
     snprintf(path, sizeof path, "%s/lock", s->dir);
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (s->lock < 0)
-        return fail(error, IL_ERR_IO, "%s: cannot write into the folder of sessions: %s", s->dir, strerror(errno));
+        return server_fail(error, IL_ERR_IO, "%s: cannot write into the folder of sessions: %s", s->dir,
+                           strerror(errno));
     if (flock(s->lock, LOCK_EX | LOCK_NB))
-        return fail(error, IL_ERR_IO, "%s: another server keeps its sessions there", s->dir);
+        return server_fail(error, IL_ERR_IO, "%s: another server keeps its sessions there", s->dir);
     return IL_OK;
 }
 
@@ -82,21 +73,22 @@ il_status store_open(const char *where, const il_model *model, store **opened, i
     char hex[STORE_HASH_BYTES], path[PATH_MAX];
     int shared = store_redis_is(where);
     *opened = NULL;
-    if (shared && !store_redis_parse(where, &redis, &why)) return fail(error, IL_ERR_ARG, "%s", why.text);
+    if (shared && !store_redis_parse(where, &redis, &why)) return server_fail(error, IL_ERR_ARG, "%s", why.text);
     const char *dir = shared ? redis.dir : where;
-    if (strlen(dir) + 64 > PATH_MAX) return fail(error, IL_ERR_IO, "the name of the folder of sessions is too long");
+    if (strlen(dir) + 64 > PATH_MAX)
+        return server_fail(error, IL_ERR_IO, "the name of the folder of sessions is too long");
     store *s = calloc(1, sizeof *s);
-    if (!s) return fail(error, IL_ERR_NOMEM, "no memory for the store of sessions");
+    if (!s) return server_fail(error, IL_ERR_NOMEM, "no memory for the store of sessions");
     s->lock = -1;
     pthread_mutex_init(&s->files, NULL);
     s->dir = strdup(dir);
-    il_status status = s->dir ? make_own_folder(s, error) : fail(error, IL_ERR_NOMEM, "no memory for the store");
+    il_status status = s->dir ? make_own_folder(s, error) : server_fail(error, IL_ERR_NOMEM, "no memory for the store");
     if (!status && !shared) status = lock_folder(s, error);
     il_model_fingerprint(model, hex);
     snprintf(path, sizeof path, "%s/sessions.db", dir);
     if (!status &&
         !(shared ? store_redis_open(&redis, hex, &s->index, &why) : store_sqlite_open(path, hex, &s->index, &why)))
-        status = fail(error, IL_ERR_IO, "%s", why.text);
+        status = server_fail(error, IL_ERR_IO, "%s", why.text);
     if (status)
         store_close(s);
     else
