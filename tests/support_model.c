@@ -3,6 +3,7 @@
 
 #include "support_test.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/bits.h"
@@ -69,4 +70,36 @@ uint16_t *support_half(il_dtype dtype, const float *x, size_t n) {
             half[i] = (uint16_t)(bits >> 16 & 0x8000); /* too small: zero */
     }
     return half;
+}
+
+double support_logits_apart(il_model *model, const char *expected) {
+    const il_allocator memory = il_allocator_default();
+    il_st expect;
+    il_session *session;
+    il_error error;
+    assert_ok(il_st_open(&memory, expected, &expect, &error), error);
+    const il_st_tensor *tokens = il_st_find(&expect, "tokens"), *logits = il_st_find(&expect, "logits");
+    assert_true(tokens && logits && tokens->dtype == IL_I32 && logits->rank == 2);
+    int32_t *ids = malloc(tokens->bytes);
+    float *want = malloc(logits->bytes), *got = malloc(logits->bytes);
+    assert_true(ids && want && got);
+    memcpy(ids, tokens->data, tokens->bytes);
+    assert_ok(il_st_to_f32(logits, want, &error), error);
+    assert_int_equal(il_model_config(model)->vocab_size, logits->shape[1]);
+    assert_ok(il_session_open(model, NULL, &session, &error), error);
+    il_feed feed = {.session = session, .tokens = ids, .n = tokens->count, .logits = got};
+    assert_ok(il_feed_many(&feed, 1, &error), error);
+    double squares = 0, most = 0;
+    for (size_t i = 0; i < logits->count; i++) {
+        double difference = fabs((double)got[i] - (double)want[i]);
+        squares += (double)want[i] * (double)want[i];
+        if (!(difference <= most)) most = difference;
+    }
+    double rms = sqrt(squares / (double)logits->count);
+    il_session_close(session);
+    il_st_close(&expect);
+    free(ids);
+    free(want);
+    free(got);
+    return most / rms;
 }

@@ -18,5 +18,8 @@ void support_write_items(const char *dir, const char *name, const il_st_item *it
 void support_write_config(const char *dir, const il_config *config);
 /* x [n] as BF16 or F16, cut, not rounded (F16: normal numbers only), released by free. */
 uint16_t *support_half(il_dtype dtype, const float *x, size_t n);
+/* The largest difference between the logits of the tokens that a file of tensors holds (tokens I32, logits [n, V]) and
+ * those that it holds, over the rms of those. */
+double support_logits_apart(il_model *model, const char *expected);
 
 #endif

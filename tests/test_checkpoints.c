@@ -9,6 +9,7 @@
 #include "support_alloc.h"
 #include "support_engine.h"
 #include "support_files.h"
+#include "support_model.h"
 #include "tensor/flax.h"
 #include "tensor/safetensors.h"
 
@@ -46,34 +47,8 @@ static il_status load(const char *path, const char *const *set, il_model **model
 /* How far the logits of a fixture's tokens are from those that are expected, relative to their rms. */
 static double apart(const char *name, il_model *model) {
     char path[300];
-    il_st expect;
-    il_session *session;
     snprintf(path, sizeof path, FOLDER "%s/expect.safetensors", name);
-    assert_ok(il_st_open(&alloc.allocator, path, &expect, &error), error);
-    const il_st_tensor *tokens = il_st_find(&expect, "tokens"), *logits = il_st_find(&expect, "logits");
-    assert_true(tokens && logits && tokens->dtype == IL_I32 && logits->rank == 2);
-    int32_t *ids = malloc(tokens->bytes);
-    float *want = malloc(logits->bytes), *got = malloc(logits->bytes);
-    assert_true(ids && want && got);
-    memcpy(ids, tokens->data, tokens->bytes);
-    assert_ok(il_st_to_f32(logits, want, &error), error);
-    assert_int_equal(il_model_config(model)->vocab_size, logits->shape[1]);
-    assert_ok(il_session_open(model, NULL, &session, &error), error);
-    il_feed feed = {.session = session, .tokens = ids, .n = tokens->count, .logits = got};
-    assert_ok(il_feed_many(&feed, 1, &error), error);
-    double squares = 0, most = 0;
-    for (size_t i = 0; i < logits->count; i++) {
-        double difference = fabs((double)got[i] - (double)want[i]);
-        squares += (double)want[i] * (double)want[i];
-        if (!(difference <= most)) most = difference;
-    }
-    double rms = sqrt(squares / (double)logits->count);
-    il_session_close(session);
-    il_st_close(&expect);
-    free(ids);
-    free(want);
-    free(got);
-    return most / rms;
+    return support_logits_apart(model, path);
 }
 
 #define SET_MAX 4

@@ -14,6 +14,7 @@
 #include "support_files.h"
 #include "support_gguf.h"
 #include "support_lively.h"
+#include "support_model.h"
 #include "tensor/safetensors.h"
 
 #define TINY FIXTURES "/gguf/tiny.gguf"
@@ -41,37 +42,12 @@ static int tear_down(void **state) {
 
 /* bound: of the largest difference, over the rms of the logits. */
 static void same_logits(const char *path, const char *expected, int eos, double bound) {
-    il_st expect;
     il_model *model;
-    il_session *session;
-    assert_ok(il_st_open(&alloc.allocator, expected, &expect, &error), error);
-    const il_st_tensor *tokens = il_st_find(&expect, "tokens"), *logits = il_st_find(&expect, "logits");
-    assert_true(tokens && logits && tokens->dtype == IL_I32 && logits->rank == 2);
-    int32_t *ids = malloc(tokens->bytes);
-    float *want = malloc(logits->bytes), *got = malloc(logits->bytes);
-    assert_true(ids && want && got);
-    memcpy(ids, tokens->data, tokens->bytes);
-    assert_ok(il_st_to_f32(logits, want, &error), error);
     assert_ok(il_model_load(engine, path, &model, &error), error);
-    assert_int_equal(il_model_config(model)->vocab_size, logits->shape[1]);
     assert_int_equal(il_model_config(model)->eos_token, eos);
-    assert_ok(il_session_open(model, NULL, &session, &error), error);
-    il_feed feed = {.session = session, .tokens = ids, .n = tokens->count, .logits = got};
-    assert_ok(il_feed_many(&feed, 1, &error), error);
-    double squares = 0, most = 0;
-    for (size_t i = 0; i < logits->count; i++) {
-        double difference = fabs((double)got[i] - (double)want[i]);
-        squares += (double)want[i] * (double)want[i];
-        if (!(difference <= most)) most = difference;
-    }
-    double rms = sqrt(squares / (double)logits->count);
-    if (!(most <= bound * rms)) fail_msg("%s: logits differ by %.2g x their rms", path, most / rms);
-    il_session_close(session);
+    double apart = support_logits_apart(model, expected);
+    if (!(apart <= bound)) fail_msg("%s: logits differ by %.2g x their rms", path, apart);
     il_model_unref(model);
-    il_st_close(&expect);
-    free(ids);
-    free(want);
-    free(got);
 }
 
 static void logits_are_those_of_transformers(void **state) {
