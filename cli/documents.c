@@ -11,9 +11,37 @@ il_documents_options cli_documents_options(const cli_documents *documents) {
     for (il_format format = IL_FORMAT_AUTO; documents->format && format <= IL_FORMAT_BIN; format++)
         if (!strcmp(documents->format, il_format_name(format))) options.format = format;
     options.field = documents->field;
-    options.skip_bad_lines = documents->bad_lines && !strcmp(documents->bad_lines, "skip");
+    options.bad_lines_max = documents->bad_lines || documents->max_bad ? documents->max_bad : documents->usual_max_bad;
+    options.skip_bad_lines = options.bad_lines_max || (documents->bad_lines && !strcmp(documents->bad_lines, "skip"));
     options.window_log_max = (int)documents->max_window;
     return options;
+}
+
+static void show(void *user, const char *path, uint64_t done, uint64_t total) {
+    enum { MB = 1000000 };
+    cli_reading *r = user;
+    if (path != r->path) {
+        cli_reading_end(r);
+        r->path = path;
+        r->since = cli_seconds();
+    }
+    if (!total || (!r->shown && (cli_seconds() - r->since < 1 || done >= total))) return;
+    if (!r->shown) cli_progress_begin(&r->progress, r->verb, "MB", 0, total / MB + 1);
+    if (!r->shown) r->progress.started = r->since;
+    r->shown = 1;
+    const char *slash = strrchr(path, '/');
+    cli_progress_show(&r->progress, done >= total ? total / MB + 1 : done / MB, cli_shown(slash ? slash + 1 : path));
+}
+
+void cli_documents_watch(il_documents_options *options, cli_reading *reading) {
+    options->progress = show;
+    options->progress_user = reading;
+}
+
+void cli_reading_end(cli_reading *r) {
+    if (r->shown) cli_progress_end(&r->progress);
+    r->shown = 0;
+    r->path = NULL;
 }
 
 il_status cli_documents_text(il_engine *engine, const char *path, char **text, size_t *bytes, il_error *error) {

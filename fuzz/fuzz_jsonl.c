@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     } ways[] = {
         {"fuzz", {.text_bytes_max = 4096, .also = {"author", "title"}}},
         {"fuzz.jsonl", {.text_bytes_max = 4096}},
-        {"fuzz.jsonl", {.format = IL_FORMAT_JSONL, .text_bytes_max = 4096, .skip_bad_lines = 1}},
+        {"fuzz.jsonl", {.format = IL_FORMAT_JSONL, .text_bytes_max = 4096, .skip_bad_lines = 1, .bad_lines_max = 2}},
         {"fuzz.json", {.format = IL_FORMAT_JSON, .text_bytes_max = 4096, .skip_bad_lines = 1}},
     };
     static il_engine *engine; /* for the whole run */

@@ -554,6 +554,11 @@ typedef struct il_documents_options { /* all zero is the default */
     size_t text_bytes_max; /* of JSON: longer texts are bad lines; default 256 MiB */
     il_read read;          /* where the file's bytes come from; NULL: from path */
     void *user;
+    uint64_t bad_lines_max; /* with skip_bad_lines: more of them in a file are an error after all; 0: any number */
+    /* il_data_open and il_data_tokenize, while they tokenize: bytes of the file that were read, of how many; 0: not
+     * known. NULL: nobody wants to know */
+    void (*progress)(void *progress_user, const char *path, uint64_t done, uint64_t total);
+    void *progress_user;
 } il_documents_options;
 
 typedef struct il_document {
@@ -582,15 +587,23 @@ IL_API il_status il_documents_part(il_documents *documents, il_document *part, i
 typedef struct il_data il_data;
 
 typedef struct il_data_options {
-    size_t length;         /* L: inputs (and targets) per sequence; default 2048 */
-    size_t sequences;      /* per batch; default 1 */
-    int shuffle;           /* 0: file order; 1: sequences (if stateful: documents) in an order drawn anew each epoch */
-    int stateful;          /* windows never cross documents; `sequences` lanes each read on through theirs */
-    uint64_t seed;         /* of the shuffle */
-    int loop;              /* 1: begin again at the end (training); 0: IL_ERR_END */
-    const char *cache_dir; /* where tokenized text is kept; NULL: in memory only */
-    int bos_token;         /* begins a document in token shards; default -1: the tokenizer's, if it has one */
+    size_t length;    /* L: inputs (and targets) per sequence; default 2048 */
+    size_t sequences; /* per batch; default 1 */
+    int shuffle;      /* 0: file order; 1: sequences (if stateful: documents) in an order drawn anew each epoch, which
+                       * takes 8 bytes of memory for each; 2: sequences in such an order by arithmetic, in none */
+    int stateful;     /* windows never cross documents; `sequences` lanes each read on through theirs */
+    uint64_t seed;    /* of the shuffle */
+    int loop;         /* 1: begin again at the end (training); 0: IL_ERR_END */
+    const char *cache_dir;          /* where tokenized text is kept; NULL: in memory only */
+    int bos_token;                  /* begins a document in token shards; default -1: the tokenizer's, if it has one */
     il_documents_options documents; /* how files are read; `read` must be NULL */
+    /* [files]: several sources, each from its own order and epochs: file i begins one, of which so many sequences come
+     * for a total of all weights, or with 0 goes on with the source before it. Shares are rounded to 1/10,000; shuffle
+     * 1 is 2, and stateful IL_ERR_UNSUPPORTED. NULL: all files are one stream */
+    const double *weights;
+    /* Files of more bytes in all stay on disk as far as they can: tokens that are not compressed, and the cache of
+     * texts. They are checked as they are read. No batch depends on it. 0: all are loaded */
+    uint64_t memory_max;
 } il_data_options;
 
 typedef struct il_batch {
@@ -619,6 +632,10 @@ IL_API il_status il_data_open_given(il_engine *engine, int vocab_size, const il_
 IL_API il_status il_data_give(il_data *data, const int32_t *tokens, const unsigned char *fresh, il_error *error);
 IL_API void il_data_close(il_data *data); /* NULL allowed */
 IL_API il_status il_data_next(il_data *data, il_batch *batch, il_error *error);
+/* Of the next batch only sequences first .. first+n-1, n of which may be 0, and goes on behind it: for one of several
+ * processes that share a batch. What a sequence is does not depend on which are asked for. On failure data stay where
+ * they were. */
+IL_API il_status il_data_next_part(il_data *data, size_t first, size_t n, il_batch *batch, il_error *error);
 /* Where the next batch lies, and going there. */
 IL_API void il_data_tell(const il_data *data, il_cursor *cursor);
 IL_API il_status il_data_seek(il_data *data, const il_cursor *cursor, il_error *error);
@@ -628,7 +645,7 @@ IL_API uint64_t il_data_tokens(const il_data *data); /* tokens in the files */
 IL_API uint64_t il_data_batches_per_epoch(const il_data *data);
 /* UTF-8 bytes of the text behind the tokens; 0 when not known (shards made elsewhere). */
 IL_API uint64_t il_data_text_bytes(const il_data *data);
-/* The whole token stream, [il_data_tokens]; lives as long as data. */
+/* The whole token stream, [il_data_tokens]; lives as long as data. NULL when some of it is on disk (memory_max). */
 IL_API const int32_t *il_data_stream(const il_data *data);
 /* Tokenizes text files into token shards NAME.bin under dir. *tokens: how many they hold. options may be NULL. */
 IL_API il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,

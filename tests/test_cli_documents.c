@@ -146,11 +146,12 @@ static const char *const verbs[] = {"tokenize --tokenizer bytes --out o-tokenize
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 static int runs;
-static void each(const char *file, const char *option, const char *complaint, const char *warning) {
+static void each(const char *file, const char *otherwise, const char *option, const char *complaint,
+                 const char *warning) {
     for (size_t v = 0; v < VERBS; v++) {
         char line[300];
         snprintf(line, sizeof line, verbs[v], v, runs++);
-        support_run without = support_cli(NULL, "%s %s", line, file),
+        support_run without = support_cli(NULL, "%s %s %s", line, file, otherwise),
                     with = support_cli(NULL, "%s %s %s", line, file, option);
         if (without.code != 1 || !strstr(without.err, complaint)) fail_msg("%s %s: %s", line, file, without.err);
         if (with.code != 0 || !strstr(with.err, warning)) fail_msg("%s %s %s: %s", line, file, option, with.err);
@@ -161,11 +162,13 @@ static void each(const char *file, const char *option, const char *complaint, co
 
 static void test_options(void **state) {
     (void)state;
-    each("body.jsonl", "--field body", "not an object with a string \"text\"; its strings are \"body\"", "");
-    each("body.jsonl", "--format text", "not an object", "");
-    each("bad.jsonl", "--bad-lines skip", "bad.jsonl, line 1, byte 1: not an object with a string \"text\"",
-         "2 bad lines were skipped, 1 documents read");
-    each("window.zst", "--max-window 28", "--max-window", "");
+    each("body.jsonl", "", "--field body", "not an object with a string \"text\"; its strings are \"body\"", "");
+    each("body.jsonl", "", "--format text", "not an object", "");
+    each("bad.jsonl", "--bad-lines stop", "--bad-lines skip",
+         "bad.jsonl, line 1, byte 1: not an object with a string \"text\"",
+         "2 bad lines were skipped, the first is line 1; 1 documents read");
+    each("bad.jsonl", "--max-bad 1", "--max-bad 2", "with it more than 1 lines are bad, the first is line 1", "");
+    each("window.zst", "", "--max-window 28", "--max-window", "");
 }
 
 /* nanoGPT's form. */

@@ -106,6 +106,7 @@ static void test_no_option_is_ignored(void **state) {
         SHORT " --shuffle none",
         SHORT " --fresh",
         SHORT " --fresh --shuffle none",
+        SHORT " --fresh --shuffle computed",
         "--steps 4 --warmup 3 " SIZE,
         "--steps 5 --warmup 2 " SIZE,
         "--steps 4 --warmup 2 --batch-tokens 128 --seq-len 16",
@@ -122,6 +123,98 @@ static void test_no_option_is_ignored(void **state) {
         if (!strcmp(prints[i], prints[N])) fail_msg("%s: changes nothing", changes[i]);
     }
     for (size_t i = 0; i <= N; i++) free(prints[i]);
+}
+
+static char *trained_on(const char *data) {
+    static int runs;
+    char latest[64];
+    free(support_done("train --model m --out on%d --fresh %s %s", ++runs, SHORT, data));
+    snprintf(latest, sizeof latest, "on%d/latest", runs);
+    return support_fingerprint(latest);
+}
+
+static void test_sources(void **state) {
+    (void)state;
+    char *prose = support_text_of("book.txt");
+    assert_int_equal(mkdir("parts", 0777), 0);
+    support_write("parts/1.txt", prose, 1000);
+    support_write("parts/2.txt", prose + 1000, 500);
+    support_write("=0.5", prose, 1000); /* a name like any other */
+    free(prose);
+    static const char *const ways[] = {"--data docs.jsonl=0.7 parts/1.txt=0.3", "--data docs.jsonl=0.3 parts/1.txt=0.7",
+                                       "--data docs.jsonl parts/1.txt", "--data docs.jsonl=0.7 parts=0.3",
+                                       "--data docs.jsonl parts"};
+    char *prints[5];
+    for (int i = 0; i < 5; i++) {
+        prints[i] = trained_on(ways[i]);
+        for (int k = 0; k < i; k++) assert_string_not_equal(prints[i], prints[k]);
+    }
+    static const struct {
+        const char *way;
+        int same;
+    } again[] = {{"docs.jsonl=70 parts/1.txt=30", 0},
+                 {"--data docs.jsonl=0.7 --data parts/1.txt=0.3 --shuffle computed --data-memory 0", 0},
+                 {"--data docs.jsonl parts/1.txt parts/2.txt --data-memory 0", 4},
+                 {"--data docs.jsonl=0.7 parts/=0.3 --threads 3", 3}};
+    for (int i = 0; i < 4; i++) {
+        char *print = trained_on(again[i].way);
+        assert_string_equal(print, prints[again[i].same]);
+        free(print);
+    }
+    char *one = trained_on("--data =0.5"), *other = trained_on("--data parts/1.txt");
+    assert_string_equal(one, other);
+    free(other);
+    free(one);
+    for (int i = 0; i < 5; i++) free(prints[i]);
+    /* a run of sources goes on, on disk or not, and with the same shares only */
+    free(support_done("train --model m --out mix --fresh %s --save-every 1 docs.jsonl=2 parts=1", SHORT));
+    support_run run =
+        support_cli(NULL, "train --resume --out mix --fresh %s docs.jsonl=2 parts=1 --data-memory 0", SHORT);
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.err, "tokens stay on disk, 0 are in memory"));
+    support_run_free(&run);
+    run = support_cli(NULL, "train --resume --out mix --fresh %s docs.jsonl=2 parts=1", SHORT);
+    assert_int_equal(run.code, 0);
+    assert_null(strstr(run.err, "on disk"));
+    support_run_free(&run);
+    support_refused(1, "data mixture was 6667 3333, is 7500 2500",
+                    "train --resume --out mix --fresh %s docs.jsonl=3 parts=1", SHORT);
+    support_refused(2, "docs.jsonl has no weight", "train --model m --out x %s docs.jsonl parts=1", SHORT);
+    support_refused(2, "a weight must be above 0", "train --model m --out x %s docs.jsonl=0", SHORT);
+    support_refused(1, "docs.jsonl=a", "train --model m --out x %s docs.jsonl=a", SHORT);
+    support_refused(1, "each begin afresh", "train --model m --out x %s docs.jsonl=1", SHORT);
+    support_refused(1, "each begin afresh", "train --model m --out x %s docs.jsonl --shuffle computed", SHORT);
+}
+
+static void test_bad_lines(void **state) {
+    (void)state;
+    char *docs = support_text_of("docs.jsonl"), *bad = malloc(strlen(docs) + 4000);
+    char *at = bad + sprintf(bad, "%s", docs);
+    for (int i = 0; i < 101; i++) {
+        at += sprintf(at, "{\"text\": %d}\n", i);
+        if (i == 99) support_write("bad100.jsonl", bad, strlen(bad));
+    }
+    support_write("bad101.jsonl", bad, strlen(bad));
+    char *good = trained_on("docs.jsonl"), *skipped = trained_on("bad100.jsonl");
+    assert_string_equal(good, skipped);
+    static const char *const refused[] = {"bad101.jsonl", "bad100.jsonl --max-bad 99", "bad100.jsonl --bad-lines stop"};
+    for (int i = 0; i < 3; i++)
+        support_refused(1, i < 2 ? "lines are bad, the first is line 25" : "line 25",
+                        "train --model m --out x --fresh %s %s", SHORT, refused[i]);
+    free(trained_on("bad101.jsonl --max-bad 101"));
+    free(trained_on("bad101.jsonl --bad-lines skip"));
+    /* what the cache has says it again, and is not taken where fewer may be bad */
+    free(support_done("train --model m --out cached --fresh %s bad100.jsonl", SHORT));
+    support_run run = support_cli(NULL, "train --resume --out cached --fresh %s bad100.jsonl", SHORT);
+    assert_int_equal(run.code, 0);
+    assert_non_null(strstr(run.err, "100 bad lines were skipped when it was tokenized, the first is line 25"));
+    support_run_free(&run);
+    support_refused(1, "the first is line 25", "train --resume --out cached --fresh %s bad100.jsonl --max-bad 5",
+                    SHORT);
+    free(skipped);
+    free(good);
+    free(bad);
+    free(docs);
 }
 
 static void test_carry_is_another_name_of_stateful(void **state) {
@@ -349,7 +442,7 @@ static void test_refusals(void **state) {
     support_refused(2, "--minutes is of a new model", "train --model m --out x %s --minutes 3 book.txt", SHORT);
     support_refused(2, "--stateful and --fresh", "train --model m --out x %s --stateful --fresh book.txt", SHORT);
     support_refused(2, "--data needs a value", "train --model m --out x %s --data", SHORT);
-    support_refused(2, "--shuffle: 'all' is not one of {blocks,none}",
+    support_refused(2, "--shuffle: 'all' is not one of {blocks,computed,none}",
                     "train --model m --data book.txt --out x %s --shuffle all", SHORT);
     support_refused(2, "--steps must be from 1 to 1000000000, not 0",
                     "train --model m --data book.txt --out x --steps 0 %s", SIZE);
@@ -581,6 +674,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_options_same_weights),
         cmocka_unit_test(test_no_option_is_ignored),
+        cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_bad_lines),
         cmocka_unit_test(test_carry_is_another_name_of_stateful),
         cmocka_unit_test(test_mlp_default),
         cmocka_unit_test(test_log_and_checkpoints),

@@ -513,6 +513,54 @@ static void tokenize_to_shards(void **state) {
     il_tokenizer_close(t);
 }
 
+/* Long texts, many small ones and some of both, by any number of threads: the tokens of il_tokenizer_encode. */
+static void tokenized_by_threads(void **state) {
+    (void)state;
+    enum { BYTES = 3 << 20 };
+    char *dir = strdup(support_path(folder, "threads")), *lines = malloc(2 * BYTES), *at = lines;
+    const char *files[] = {support_path(folder, "long.txt"), support_path(folder, "many.jsonl")};
+    il_tokens expected[2] = {{0}};
+    support_seed(11);
+    char *prose = support_prose(BYTES);
+    for (char *c = prose; *c; c++)
+        if (*c < ' ' || *c == '"' || *c == '\\') *c = ' '; /* for JSON */
+    support_write(files[0], prose, BYTES);
+    il_tokenizer *t;
+    il_tokenizer_train(engine, files, 1, NULL, 400, support_path(folder, "small.model"), &error);
+    assert_ok(il_tokenizer_load(engine, support_path(folder, "small.model"), &t, &error), error);
+    il_tokenizer_info info;
+    il_tokenizer_get_info(t, &info);
+    for (int file = 0; file < 2; file++) {
+        for (size_t from = 0, n; from < BYTES; from += n) {
+            n = file == 0 ? BYTES : support_random(20) ? support_random(900) : support_random(300000);
+            if (n > BYTES - from) n = BYTES - from;
+            if (file == 1) at += sprintf(at, "{\"text\": \"%.*s\"}\n", (int)n, prose + from);
+            assert_ok(il_tokenizer_encode_as(t, IL_ENCODE_TEMPLATE, prose + from, n, &expected[file], &error), error);
+        }
+    }
+    support_write(files[1], lines, (size_t)(at - lines));
+    for (int threads = 1; threads <= 3; threads += 2) {
+        il_engine *other = lively_engine(threads, NULL);
+        uint64_t tokens;
+        assert_ok(il_data_tokenize(other, files, 2, NULL, t, dir, &tokens, &error), error);
+        assert_int_equal(tokens, expected[0].n + expected[1].n);
+        for (int file = 0; file < 2; file++) {
+            il_tokens got = {0};
+            const char *path = support_path(dir, file ? "many.bin" : "long.bin");
+            assert_ok(il_shard_read(&engine->memory, path, 400, &got, NULL, &error), error);
+            assert_int_equal(got.n, expected[file].n);
+            assert_memory_equal(got.ids, expected[file].ids, got.n * sizeof *got.ids);
+            il_tokens_free(&got);
+        }
+        il_engine_close(other);
+    }
+    for (int file = 0; file < 2; file++) il_tokens_free(&expected[file]);
+    il_tokenizer_close(t);
+    free(prose);
+    free(lines);
+    free(dir);
+}
+
 static int setup(void **state) {
     (void)state;
     engine = lively_engine(1, NULL);
@@ -539,6 +587,7 @@ int main(void) {
         cmocka_unit_test(open_refuses),
         cmocka_unit_test(cache),
         cmocka_unit_test(tokenize_to_shards),
+        cmocka_unit_test(tokenized_by_threads),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

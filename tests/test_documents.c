@@ -327,7 +327,7 @@ static void bad_lines_are_skipped(void **state) {
     assert_non_null(strstr(logged, "! skipped: a.jsonl, line 3, byte 1: not an object\n"));
     assert_non_null(strstr(logged, "! skipped: a.jsonl, line 5, byte 7: the line ends inside its object\n"));
     assert_null(strstr(logged, "line 6")); /* three are shown */
-    assert_non_null(strstr(logged, "! a.jsonl: 5 bad lines were skipped, 2 documents read\n"));
+    assert_non_null(strstr(logged, "! a.jsonl: 5 bad lines were skipped, the first is line 2; 2 documents read\n"));
     gives_as("a.json", skip, "[{\"text\": \"a\"}, {}, \"b\"]", 24, "a|b|");
     refuses_as("a.json", skip, "[\"a\", 5, \"b\"]", 13, IL_ERR_FORMAT, "not an object");
     refuses_as("a.jsonl", skip, "x\n", 2, IL_ERR_FORMAT, "no documents");

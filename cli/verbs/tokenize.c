@@ -33,7 +33,8 @@ static il_status print_ids(cli_command *command, const char *path, const il_docu
 int verb_tokenize(int argc, char **argv) {
     const char *path = NULL, *out = NULL;
     int print = 0, special = 0;
-    cli_documents documents = {0};
+    cli_documents documents = {.usual_max_bad = CLI_MAX_BAD};
+    cli_reading shown = {.verb = "tokenize"};
     arg_option table[] = {
         ARG("--tokenizer", ARG_TEXT, &path, "{FILE,bytes}", "SentencePiece file, tokenizer.json, or bytes", READS,
             .required = 1),
@@ -59,6 +60,7 @@ int verb_tokenize(int argc, char **argv) {
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     double started = cli_seconds();
     il_documents_options reading = cli_documents_options(&documents);
+    cli_documents_watch(&reading, &shown);
     unsigned how = special ? IL_ENCODE_SPECIAL | IL_ENCODE_TEMPLATE : 0;
     il_status status = cli_command_open(&command, &spec);
     if (!status && !print && !out) status = cli_fail(&command.error, IL_ERR_ARG, "either --out or --ids is needed");
@@ -72,6 +74,7 @@ int verb_tokenize(int argc, char **argv) {
     if (!status && !print)
         status = il_data_tokenize(command.engine, spec.operands.items, spec.operands.n, &reading, tokenizer, out,
                                   &tokens, &command.error);
+    cli_reading_end(&shown);
     double seconds = cli_seconds() - started;
     if (!status && !print && spec.json)
         cli_json_print(json_pack("{s:o, s:I, s:o}", "out", cli_json_string(out), "tokens", (json_int_t)tokens,

@@ -3,6 +3,7 @@
 #include "documents.h"
 #include "interrupt.h"
 #include "mixers.h"
+#include "mixture.h"
 #include "output.h"
 #include "shell.h"
 #include "verbs.h"
@@ -56,7 +57,7 @@ static const char *const of_a_run[] = {
     "--steps",     "--batch-tokens", "--seq-len",    "--stateful", "--fresh",          "--shuffle",
     "--dtype",     "--lr",           "--end-lr",     "--warmup",   "--beta1",          "--beta2",
     "--eps",       "--weight-decay", "--clip",       "--val",      "--inner-lr-start", "--inner-lr-warmup",
-    "--val-every", "--patience",     "--save-every", "--log"};
+    "--val-every", "--patience",     "--save-every", "--log",      "--data-memory"};
 static const char *const of_a_new_model[] = {"--minutes", "--mixer"};
 static const char *const needed[] = {"--out", "--steps", "--batch-tokens", "--seq-len"};
 
@@ -87,8 +88,10 @@ int verb_train(int argc, char **argv) {
     train_new_options made = {.mixer = CLI_MIXER_DEFAULT, .minutes = 10};
     train_options_default(&options);
     cli_mixer_choice mixers = cli_mixer_choices(NULL);
-    cli_documents documents = {0};
+    cli_documents documents = {.usual_max_bad = CLI_MAX_BAD};
+    cli_reading reading = {.verb = "train"};
     arg_list data = {0};
+    cli_mixture mixture = {0};
     uint64_t warmup = 0, inner_lr_warmup = 0;
     int stateful = 0, fresh = 0;
     arg_option table[] = {
@@ -98,7 +101,11 @@ int verb_train(int argc, char **argv) {
             "of a new model: what mixes tokens in each layer (default " CLI_MIXER_DEFAULT ", with a fast head)"),
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)",
             READS),
-        ARG("--data", ARG_LIST, &data, "FILE", "the same as FILE: tokens, or " CLI_FILE_HELP, READS),
+        ARG("--data", ARG_LIST, &data, "FILE",
+            "the same as FILE: tokens, or " CLI_FILE_HELP "; a folder of them; FILE=W: so much of this source", READS),
+        ARG("--data-memory", ARG_COUNT, &options.data_memory, "MIB",
+            "files of more than this in all stay on disk, as far as they are tokens or can be cached (default 1024)",
+            RANGE(0, 1e9)),
         CLI_DOCUMENTS_OPTIONS(documents, CLI_FORMATS),
         ARG("--out", ARG_TEXT, &options.out, "DIR",
             "where checkpoints go: step-N, and latest; of a new model: its folder (default FILE-model)", MAKES),
@@ -110,8 +117,9 @@ int verb_train(int argc, char **argv) {
             "ttt_mlp, gated_delta or self_attention)",
             .alias = "--carry"),
         ARG("--fresh", ARG_FLAG, &fresh, NULL, "every window begins from a fresh state (the default of those)"),
-        ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,none}",
-            "order of the sequences, with --stateful of the documents (default blocks)"),
+        ARG("--shuffle", ARG_CHOICE, &options.shuffle, "{blocks,computed,none}",
+            "order of the sequences, with --stateful of the documents (default blocks); computed: without a table of "
+            "them in memory, as FILE=W always has it"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16}",
             "of products: f32, or bf16 by oneDNN where the CPU has AMX: faster, but with different bits (default f32)"),
         ARG("--lr", ARG_REAL, &options.lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
@@ -139,6 +147,9 @@ int verb_train(int argc, char **argv) {
         ARG("--save-every", ARG_COUNT, &options.save_every, "N",
             "steps between checkpoints (default: a tenth of --steps); the last is always saved", RANGE(1, 1e15)),
         ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "write a line of JSON for every step", WRITES),
+        ARG("--html", ARG_TEXT, &options.html, "FILE.html",
+            "write a page with the run's curves, and write it anew while training", WRITES),
+        ARG("--tensorboard", ARG_TEXT, &options.tensorboard, "DIR", "write event files for TensorBoard", MAKES),
         ARG("--resume", ARG_FLAG, &options.resume, NULL,
             "go on from --out's latest, as if never stopped: with the same data and options"),
         ARG("--resume-with-changes", ARG_FLAG, &options.resume_with_changes, NULL,
@@ -168,18 +179,24 @@ int verb_train(int argc, char **argv) {
     if (arg_given(&spec, "--warmup")) options.warmup = (double)warmup;
     if (arg_given(&spec, "--inner-lr-warmup")) options.inner_lr_warmup = (double)inner_lr_warmup;
     options.state = stateful ? TRAIN_STATEFUL : fresh ? TRAIN_FRESH : TRAIN_BY_MIXER;
-    const arg_list *files = data.n ? &data : &spec.operands;
+    arg_list *files = data.n ? &data : &spec.operands;
+    int is_new = !options.model && !options.resume;
     options.data = files->items;
     options.n_data = files->n;
-    int is_new = !options.model && !options.resume;
     char *complaint = misuse(&spec, &options, &data, is_new, stateful, fresh);
+    if (!complaint && !is_new) complaint = cli_mixture_take(files, &mixture);
     if (complaint) {
         cli_error(spec.verb, "%s (see innerloop train --help)", complaint);
         free(complaint);
         arg_release(&spec);
+        cli_mixture_free(&mixture);
         return 2;
     }
+    options.data = files->items;
+    options.n_data = files->n;
+    options.weights = mixture.weights;
     options.documents = cli_documents_options(&documents);
+    cli_documents_watch(&options.documents, &reading);
     char *again = is_new ? cli_shell_line(argc, argv, NULL) : line_to_go_on(argc, argv, &options);
     options.again = again;
     il_status status = cli_command_open(&command, &spec);
@@ -193,5 +210,7 @@ int verb_train(int argc, char **argv) {
         if (!status) (spec.json ? report_json : report)(&options, &result);
     }
     free(again);
-    return cli_command_close(&command, status);
+    int ended = cli_command_close(&command, status);
+    cli_mixture_free(&mixture);
+    return ended;
 }

@@ -339,6 +339,8 @@ static il_status run(making *m) {
     options.n_data = 1;
     options.val = m->split.held_out;
     options.log = m->paths.log;
+    options.html = m->files->html;
+    options.tensorboard = m->files->tensorboard;
     options.out = m->paths.run;
     options.again = m->files->again;
     options.documents = as_split(m);

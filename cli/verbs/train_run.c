@@ -6,6 +6,8 @@
 #include "mixers.h"
 #include "output.h"
 #include "shell.h"
+#include "verbs/train_log.h"
+#include "verbs/train_watch.h"
 #include "whole.h"
 
 #include <errno.h>
@@ -22,6 +24,7 @@ typedef struct training {
     il_data *data, *val;
     il_trainer *trainer;
     FILE *log;
+    train_watch watch;
     char *cache;
     int stateful;
     uint64_t saved; /* steps done when the last checkpoint was written */
@@ -30,6 +33,7 @@ typedef struct training {
 
 void train_options_default(train_options *options) {
     *options = (train_options){.shuffle = "blocks",
+                               .data_memory = 1024,
                                .dtype = "f32",
                                .lr = NAN,
                                .end_lr = NAN,
@@ -71,10 +75,16 @@ static il_status open_data(training *t, const char *const *files, size_t n_files
         o.stateful = t->stateful;
         /* Validation reads one sequence at a time, so that none is dropped with an incomplete batch. */
         o.sequences = is_val ? 1 : (size_t)(options->batch_tokens / options->length);
-        o.shuffle = !is_val && !strcmp(options->shuffle, "blocks");
         o.loop = !is_val;
     }
-    return cli_command_data(t->command, files, n_files, t->tokenizer, config->vocab_size, &o, data);
+    if (!is_val) {
+        o.shuffle = !strcmp(options->shuffle, "blocks") ? 1 : !strcmp(options->shuffle, "computed") ? 2 : 0;
+        o.weights = options->weights;
+        o.memory_max = options->data_memory ? options->data_memory << 20 : 1;
+    }
+    il_status status = cli_command_data(t->command, files, n_files, t->tokenizer, config->vocab_size, &o, data);
+    if (o.documents.progress_user) cli_reading_end(o.documents.progress_user);
+    return status;
 }
 
 static il_status open_val(training *t) {
@@ -115,47 +125,12 @@ static il_status open_trainer(training *t) {
     return il_trainer_open(t->model, t->data, &o, &t->trainer, &t->command->error);
 }
 
-/* Of a line of the log, without its end, the step; 0 when it is none. */
-static uint64_t step_of(const char *line, size_t bytes) {
-    json_t *object = json_loadb(line, bytes, 0, NULL), *step = json_object_get(object, "step");
-    uint64_t number = json_is_integer(step) && json_integer_value(step) > 0 ? (uint64_t)json_integer_value(step) : 0;
-    json_decref(object);
-    return number;
-}
-
-/* Cuts the log at path to what a run has written after `done` steps. What is no log is left alone. */
-static il_status trim_log(const char *path, uint64_t done, il_error *error) {
-    static const char begins[] = "{\"step\":";
-    char *text;
-    size_t bytes, kept = 0;
-    il_status status = cli_path_read(path, &text, &bytes, error);
-    if (status) return status;
-    for (char *line = text, *end; line < text + bytes; line = end + 1) {
-        end = memchr(line, '\n', (size_t)(text + bytes - line));
-        size_t n = (size_t)((end ? end : text + bytes) - line);
-        uint64_t step = end ? step_of(line, n) : 0;
-        /* a crash may have cut the last line short */
-        int is_ours = end ? step > 0 : !memcmp(line, begins, n < sizeof begins - 1 ? n : sizeof begins - 1);
-        if (!is_ours) {
-            free(text);
-            return cli_fail(error, IL_ERR_FORMAT, "%s: not a log of train: --resume --log would empty it", path);
-        }
-        if (!end) break;
-        if (step > done) continue;
-        memmove(text + kept, line, n + 1);
-        kept += n + 1;
-    }
-    if (kept < bytes) status = cli_path_write(path, text, kept, error);
-    free(text);
-    return status;
-}
-
 static il_status open_log(training *t) {
     const char *path = t->options->log;
     il_status status = IL_OK;
     if (!path) return IL_OK;
     if (t->options->resume && cli_path_bytes(path)) /* a pipe or a terminal has none */
-        status = trim_log(path, il_trainer_steps_done(t->trainer), &t->command->error);
+        status = train_log_trim(path, il_trainer_steps_done(t->trainer), &t->command->error);
     if (status) return status;
     t->log = fopen(path, t->options->resume ? "ab" : "wb");
     if (!t->log) return cli_fail(&t->command->error, IL_ERR_IO, "%s: %s", path, strerror(errno));
@@ -264,6 +239,7 @@ static il_status make_step(training *t, uint64_t save_every, uint64_t val_every,
     int validated = t->val && (last || r->step.step % val_every == 0);
     if (validated) status = validate(t);
     if (!status) status = write_log(t, validated);
+    if (!status) status = train_watch_step(&t->watch, &r->step, validated ? r->val_loss : NAN, &t->command->error);
     show(t, progress);
     if (status) return status;
     if (validated && options->patience && !r->validation.worse) return save_best(t, best_before % save_every != 0);
@@ -299,6 +275,8 @@ static il_status run_steps(training *t) {
         cli_note(t->command->verb, "validation has risen %s since step %llu, stopping",
                  cli_count(r->validation.worse, "time"), (unsigned long long)r->validation.best_step);
     if (!status) status = save(t); /* interrupted between checkpoints */
+    il_status watched = train_watch_end(&t->watch, status, cli_interrupted(), status ? NULL : &t->command->error);
+    if (!status) status = watched;
     r->made = il_trainer_steps_done(t->trainer);
     if (status == IL_ERR_NONFINITE && t->saved != UINT64_MAX)
         cli_note(t->command->verb, "the last checkpoint is %s/step-%llu", options->out, (unsigned long long)t->saved);
@@ -324,6 +302,8 @@ static il_status train(training *t) {
         t->result->is_whole = t->stateful;
         status = open_data(t, options->data, options->n_data, 0, &t->data);
     }
+    if (status == IL_ERR_UNSUPPORTED && t->stateful && options->state == TRAIN_BY_MIXER)
+        cli_note(command->verb, "--fresh begins every sequence from a fresh state");
     if (!status) status = open_val(t);
     if (!status) status = open_trainer(t);
     if (status == IL_ERR_ARG && t->stateful && options->state == TRAIN_BY_MIXER)
@@ -331,6 +311,7 @@ static il_status train(training *t) {
     if (!status) status = open_out(t, latest);
     free(latest);
     if (!status) status = open_log(t);
+    if (!status) status = train_watch_open(&t->watch, options, t->model, t->trainer, t->data, t->val, &command->error);
     if (status) return status;
     cli_interrupt_catch();
     return run_steps(t);
@@ -353,6 +334,7 @@ il_status train_run(cli_command *command, const train_options *options, train_re
     if (!status) status = cli_documents_check(options->data, options->n_data, &command->error);
     if (!status) status = train(&t);
     if (t.log) fclose(t.log);
+    train_watch_close(&t.watch);
     il_trainer_close(t.trainer);
     il_data_close(t.val);
     il_data_close(t.data);

@@ -13,8 +13,10 @@ typedef enum train_state {
 typedef struct train_options {
     const char *model; /* NULL: only with resume */
     const char *const *data;
+    const double *weights; /* [n_data] of il_data_options; NULL: none */
     size_t n_data;
-    const char *val, *log; /* NULL: none */
+    uint64_t data_memory;                       /* MiB of token files; larger ones stay on disk */
+    const char *val, *log, *html, *tensorboard; /* NULL: none */
     const char *out, *shuffle, *dtype;
     const char *again; /* the command line that goes on with the run; NULL: there is none */
     il_documents_options documents;

@@ -7,11 +7,13 @@
 /* What a number is drawn for; different purposes never share numbers. Values are part of every result: never renumber.
  */
 typedef enum il_purpose {
-    IL_PURPOSE_INIT = 1,     /* stream: tensor index, index: element */
-    IL_PURPOSE_SAMPLE = 2,   /* stream: 0, index: position */
-    IL_PURPOSE_SHUFFLE = 3,  /* stream: epoch, index: swap */
-    IL_PURPOSE_TEST = 4,     /* free for tests and benches */
-    IL_PURPOSE_FAST_HEAD = 5 /* stream: input, index: 128 features */
+    IL_PURPOSE_INIT = 1,      /* stream: tensor index, index: element */
+    IL_PURPOSE_SAMPLE = 2,    /* stream: 0, index: position */
+    IL_PURPOSE_SHUFFLE = 3,   /* stream: epoch, index: swap */
+    IL_PURPOSE_TEST = 4,      /* free for tests and benches */
+    IL_PURPOSE_FAST_HEAD = 5, /* stream: input, index: 128 features */
+    IL_PURPOSE_ORDER = 6 /* il_permute. seed: the order's, stream and index: its stream and epoch; then seed: what that
+                          * gave, stream: round, index: half of a place */
 } il_purpose;
 
 void il_philox(uint64_t seed, il_purpose purpose, uint32_t stream, uint64_t index, uint32_t out[4]);

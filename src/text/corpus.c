@@ -1,147 +1,24 @@
-/* corpus.c: see corpus.h; also il_data_tokenize.
- *
- * The cache keeps a text file's tokens as the shard NAME-HASH.bin, where HASH covers the tokenizer and every
- * byte of the file: a file or tokenizer that changed is another name. A cached shard that is damaged is made
- * again; a cache that cannot be written is a warning, since the tokens are there. */
+/* corpus.c: see corpus.h. */
 #include "text/corpus.h"
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/hex.h"
 #include "base/memory.h"
-#include "base/temporary.h"
 #include "engine/engine.h"
+#include "text/cache.h"
 #include "text/documents.h"
 #include "text/format.h"
-#include "text/shard.h"
-#include "text/tokenizer.h"
+#include "text/tokenize.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #define XXH_STATIC_LINKING_ONLY /* the size of XXH3_state_t */
 #include <xxhash.h>
 
-/* A document begins: the one before has ended. */
-static il_status begin_document(il_engine *engine, il_encoding *encoding, int bos, il_tokens *tokens, il_error *error) {
-    IL_TRY(il_encoding_end(encoding, tokens, error));
-    if (bos < 0) return IL_OK;
-    if (!il_tokens_reserve(&engine->memory, tokens, 1))
-        return il_fail(error, IL_ERR_NOMEM, "no memory for %zu tokens", tokens->n + 1);
-    tokens->ids[tokens->n++] = bos;
-    return IL_OK;
-}
+enum { WINDOW = 1 << 16 /* tokens of il_corpus_view */, ENDS = 1 << 14 /* tokens of hash_file_of */ };
 
-/* Appends the tokens of a file's documents; on failure tokens are as they were. */
-static il_status tokenize(il_engine *engine, const char *path, il_documents *documents, const il_tokenizer *tokenizer,
-                          il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
-    il_tokenizer_info info;
-    il_document part;
-    il_encoding encoding = {.tokenizer = tokenizer};
-    il_tokenizer_get_info(tokenizer, &info);
-    size_t before = tokens->n;
-    int begun = 0;
-    il_status status;
-    *text_bytes = 0;
-    while ((status = il_documents_part(documents, &part, error)) == IL_OK) {
-        if (part.begins) status = begin_document(engine, &encoding, info.bos, tokens, error);
-        if (status == IL_OK) status = il_encoding_add(&encoding, part.text, part.bytes, tokens, error);
-        if (status != IL_OK) break;
-        *text_bytes += part.bytes;
-        begun = 1;
-    }
-    if (status == IL_ERR_END) status = il_encoding_end(&encoding, tokens, error);
-    if (status == IL_OK && !begun) status = il_fail(error, IL_ERR_FORMAT, "%s: the file is empty", path);
-    il_encoding_free(&encoding);
-    if (status != IL_OK) {
-        tokens->n = before;
-        return status;
-    }
-    il_log(engine, IL_LOG_INFO, "%s: %" PRIu64 " bytes of text, %zu tokens", path, *text_bytes, tokens->n - before);
-    return IL_OK;
-}
-
-/* xxh3-128 of the bytes of a file as they stand there, compressed or not. */
-static il_status hash_file(il_engine *engine, const char *path, XXH128_hash_t *hash, il_error *error) {
-    il_source source;
-    XXH3_state_t *state = il_alloc(&engine->memory, 1, sizeof *state);
-    if (!state) return il_fail(error, IL_ERR_NOMEM, "%s: no memory to read it", path);
-    XXH3_128bits_reset(state);
-    il_status status = il_source_open_raw(&engine->memory, path, &source, error);
-    while (status == IL_OK && !source.ended) {
-        status = il_source_fill(&source, error);
-        if (status == IL_OK) XXH3_128bits_update(state, il_source_data(&source), il_source_bytes(&source));
-        source.from = source.to;
-    }
-    *hash = XXH3_128bits_digest(state);
-    il_source_close(&source);
-    il_free(&engine->memory, state);
-    return status;
-}
-
-/* dir/NAME-HASH.bin in memory of the engine. */
-static il_status cache_path(il_engine *engine, const char *path, const il_documents_options *options,
-                            const il_tokenizer *tokenizer, const char *dir, char **cached, il_error *error) {
-    char key[80] = "innerloop tokens 2 ", digest[IL_HEX128_BYTES], name[160];
-    const char *field = options->field ? options->field : "text", *base;
-    XXH128_hash_t hash;
-    *cached = NULL;
-    IL_TRY(hash_file(engine, path, &hash, error));
-    il_tokenizer_fingerprint(tokenizer, key + strlen(key));
-    snprintf(key + strlen(key), sizeof key - strlen(key), " %s", il_format_name(options->format));
-    hash = XXH3_128bits_withSeed(key, strlen(key), hash.high64 ^ XXH3_64bits(&hash.low64, 8));
-    hash = XXH3_128bits_withSeed(field, strlen(field), hash.high64 ^ XXH3_64bits(&hash.low64, 8));
-    il_hex128(hash.high64, hash.low64, digest);
-    il_format_stem(path, &base);
-    snprintf(name, sizeof name, "%.80s-%s.bin", base, digest);
-    *cached = il_path_join(&engine->memory, dir, name);
-    return *cached ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
-}
-
-/* tokenize, by way of the cache. */
-static il_status tokenize_cached(il_engine *engine, const char *path, il_documents *documents,
-                                 const il_documents_options *options, const il_tokenizer *tokenizer, const char *dir,
-                                 il_tokens *tokens, uint64_t *text_bytes, il_error *error) {
-    il_tokenizer_info info;
-    il_shard_info shard;
-    il_error problem;
-    char *cached;
-    size_t before = tokens->n;
-    il_tokenizer_get_info(tokenizer, &info);
-    IL_TRY(cache_path(engine, path, options, tokenizer, dir, &cached, error));
-    il_status status = IL_ERR_IO;
-    if (il_path_is_file(cached)) { /* no pipe, which would be waited for */
-        status = il_shard_read(&engine->memory, cached, info.vocab_size, tokens, &shard, &problem);
-        if (status == IL_OK && !shard.text_known) { /* not one that we wrote */
-            tokens->n = before;
-            status = il_fail(&problem, IL_ERR_FORMAT, "%s: not a cached shard", cached);
-        }
-        if (status == IL_OK) {
-            *text_bytes = shard.text_bytes;
-            il_log(engine, IL_LOG_DEBUG, "%s: %" PRIu64 " tokens from %s", path, shard.tokens, cached);
-        } else if (status == IL_ERR_NOMEM) {
-            if (error) *error = problem;
-        } else {
-            il_log(engine, IL_LOG_WARN, "made again: %s", problem.message);
-        }
-    }
-    if (status != IL_OK && status != IL_ERR_NOMEM) {
-        status = tokenize(engine, path, documents, tokenizer, tokens, text_bytes, error);
-        int free_place = il_path_is_file(cached) || !il_path_exists(cached);
-        if (status == IL_OK && free_place &&
-            !il_documents_skipped(documents)) { /* what was skipped is told each time */
-            il_status kept = il_dir_make(&engine->memory, dir, NULL, &problem);
-            if (kept == IL_OK)
-                kept = il_shard_write(&engine->memory, cached, tokens->ids + before, tokens->n - before,
-                                      info.vocab_size, *text_bytes, &problem);
-            if (kept != IL_OK) il_log(engine, IL_LOG_WARN, "tokens are not cached: %s", problem.message);
-        }
-    }
-    il_free(&engine->memory, cached);
-    return status;
-}
+/* ---- loading ---- */
 
 typedef struct loading {
     il_engine *engine;
@@ -150,46 +27,77 @@ typedef struct loading {
     int vocab_size;
     const char *cache_dir;
     il_corpus *corpus;
+    int stays; /* what can stay on disk does */
     int text_known;
 } loading;
 
-static il_status load_tokens(loading *l, const char *path, il_documents *documents, il_error *error) {
+static il_status load_tokens(loading *l, const char *path, il_documents *documents, il_corpus_file *file,
+                             il_error *error) {
     il_shard_info shard;
-    IL_TRY(il_shard_take(&l->engine->memory, il_documents_source(documents), il_documents_format(documents),
-                         l->vocab_size, &l->corpus->tokens, &shard, error));
+    il_source *source = il_documents_source(documents);
+    il_format format = il_documents_format(documents);
+    const il_allocator *memory = &l->engine->memory;
+    if (l->stays && il_on_disk_possible(source)) {
+        IL_TRY(il_on_disk_open(memory, path, source, format, &file->disk, error));
+        shard = il_shard_info_of(&file->disk.layout, file->disk.tokens);
+    } else {
+        IL_TRY(il_shard_take(memory, source, format, l->vocab_size, &l->corpus->tokens, &shard, error));
+    }
     if (shard.tokens == 0) return il_fail(error, IL_ERR_FORMAT, "%s: no tokens in it", path);
     if (!shard.text_known) l->text_known = 0;
+    file->marked = shard.text_known;
+    memcpy(file->digest, shard.digest, sizeof file->digest);
     l->corpus->text_bytes += shard.text_bytes;
     return IL_OK;
 }
 
-static il_status load_text(loading *l, const char *path, il_documents *documents, il_error *error) {
+static il_status load_text(loading *l, const char *path, il_documents *documents, il_corpus_file *file,
+                           il_error *error) {
     uint64_t text_bytes = 0;
     il_tokens *tokens = &l->corpus->tokens;
     if (!l->tokenizer) return il_fail(error, IL_ERR_ARG, "%s: text needs a tokenizer", path);
     if (l->cache_dir && il_documents_source(documents)->regular)
-        IL_TRY(tokenize_cached(l->engine, path, documents, l->options, l->tokenizer, l->cache_dir, tokens, &text_bytes,
-                               error));
+        IL_TRY(il_cache_tokens(l->engine, path, documents, l->options, l->tokenizer, l->cache_dir, tokens,
+                               l->stays ? &file->disk : NULL, &text_bytes, error));
     else
-        IL_TRY(tokenize(l->engine, path, documents, l->tokenizer, tokens, &text_bytes, error));
+        IL_TRY(il_documents_tokenize(l->engine, path, documents, l->tokenizer, tokens, NULL, &text_bytes, error));
     l->corpus->text_bytes += text_bytes;
+    file->is_text = 1;
+    file->marked = file->disk.path != NULL;
+    memcpy(file->digest, file->disk.layout.digest, sizeof file->digest);
     return IL_OK;
 }
 
 static il_status load_file(loading *l, const char *path, il_error *error) {
     il_documents *documents;
+    il_corpus *c = l->corpus;
+    il_corpus_file *file = &c->files[c->n_files++];
+    *file = (il_corpus_file){.first = c->n, .at = c->tokens.n, .disk = {.fd = -1}};
     IL_TRY(il_documents_open_any(l->engine, path, l->options, &documents, error));
-    il_status status = il_format_is_tokens(il_documents_format(documents)) ? load_tokens(l, path, documents, error)
-                                                                           : load_text(l, path, documents, error);
+    il_status status = il_format_is_tokens(il_documents_format(documents))
+                           ? load_tokens(l, path, documents, file, error)
+                           : load_text(l, path, documents, file, error);
     il_documents_close(documents);
+    file->tokens = file->disk.path ? file->disk.tokens : c->tokens.n - file->at;
+    c->on_disk |= file->disk.path != NULL;
+    c->n += file->tokens;
     return status;
+}
+
+/* Of the files that are there; of the others opening them will tell. */
+static uint64_t bytes_of(const char *const *files, size_t n_files) {
+    struct stat info;
+    uint64_t total = 0;
+    for (size_t i = 0; i < n_files; i++)
+        if (stat(files[i], &info) == 0 && S_ISREG(info.st_mode)) total += (uint64_t)info.st_size;
+    return total;
 }
 
 il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_files,
                          const il_documents_options *options, const il_tokenizer *tokenizer, int vocab_size,
-                         const char *cache_dir, il_corpus *corpus, il_error *error) {
-    loading l = {engine, options, tokenizer, vocab_size, cache_dir, corpus, 1};
-    *corpus = (il_corpus){0};
+                         const char *cache_dir, uint64_t memory_max, il_corpus *corpus, il_error *error) {
+    loading l = {engine, options, tokenizer, vocab_size, cache_dir, corpus, 0, 1};
+    *corpus = (il_corpus){.allocator = &engine->memory, .vocab_size = vocab_size};
     if (n_files == 0) return il_fail(error, IL_ERR_ARG, "no data files");
     if (options->read) return il_fail(error, IL_ERR_ARG, "files are read by their names alone");
     if (tokenizer) {
@@ -198,114 +106,125 @@ il_status il_corpus_load(il_engine *engine, const char *const *files, size_t n_f
         if (info.vocab_size > vocab_size)
             return il_fail(error, IL_ERR_MISMATCH, "the %s tokenizer has %d tokens, the model's vocabulary %d",
                            info.kind, info.vocab_size, vocab_size);
+        corpus->text_vocab = info.vocab_size;
     }
-    corpus->starts = il_alloc(&engine->memory, n_files, sizeof *corpus->starts);
-    if (!corpus->starts) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu files", n_files);
-    for (size_t i = 0; i < n_files; i++) {
-        corpus->starts[corpus->files++] = corpus->tokens.n;
-        IL_TRY(load_file(&l, files[i], error));
-    }
+    l.stays = memory_max && bytes_of(files, n_files) > memory_max;
+    corpus->files = il_alloc(&engine->memory, n_files, sizeof *corpus->files);
+    if (!corpus->files) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu files", n_files);
+    for (size_t i = 0; i < n_files; i++) IL_TRY(load_file(&l, files[i], error));
     if (!l.text_known) corpus->text_bytes = 0;
+    if (corpus->on_disk)
+        il_log(engine, IL_LOG_INFO, "%" PRIu64 " tokens stay on disk, %zu are in memory", corpus->n - corpus->tokens.n,
+               corpus->tokens.n);
     return IL_OK;
 }
 
 void il_corpus_free(const il_allocator *allocator, il_corpus *corpus) {
+    for (size_t i = 0; i < corpus->n_files; i++) il_on_disk_close(&corpus->files[i].disk);
     il_tokens_free(&corpus->tokens);
-    il_free(allocator, corpus->starts);
+    il_free(allocator, corpus->files);
+    il_free(allocator, corpus->window);
     *corpus = (il_corpus){0};
 }
 
-/* ---- il_data_tokenize ---- */
+/* ---- reading ---- */
 
-static il_status check_names(const char *const *files, size_t n_files, il_error *error) {
-    for (size_t i = 0; i < n_files; i++) {
-        const char *a, *b;
-        size_t n = il_format_stem(files[i], &a);
-        for (size_t k = 0; k < i; k++)
-            if (il_format_stem(files[k], &b) == n && memcmp(a, b, n) == 0)
-                return il_fail(error, IL_ERR_ARG, "%s and %s would both become %.*s.bin", files[k], files[i], (int)n,
-                               a);
+/* The file that holds the token at `at` < corpus.n. */
+static size_t file_of(const il_corpus *c, uint64_t at) {
+    size_t low = 0, high = c->n_files; /* files[low].first <= at < files[high].first; none is empty on the way there */
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (c->files[middle].first <= at)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Notes that a file is open now; of too many the oldest is closed. */
+static void keep_open(il_corpus *c, size_t file) {
+    if (c->n_opened == IL_CORPUS_OPEN_MAX) il_on_disk_rest(&c->files[c->opened[c->next_opened]].disk);
+    if (c->n_opened < IL_CORPUS_OPEN_MAX) c->n_opened++;
+    c->opened[c->next_opened] = file;
+    c->next_opened = (c->next_opened + 1) % IL_CORPUS_OPEN_MAX;
+}
+
+static il_status read_file(il_corpus *c, size_t file, uint64_t at, size_t n, int32_t *ids, il_error *error) {
+    il_corpus_file *f = &c->files[file];
+    int opened = 0;
+    if (!f->disk.path) {
+        memcpy(ids, c->tokens.ids + f->at + (size_t)at, n * sizeof *ids);
+        return IL_OK;
+    }
+    il_status status = il_on_disk_read(&f->disk, at, n, c->vocab_size, ids, &opened, error);
+    if (opened && f->disk.fd >= 0) keep_open(c, file);
+    return status;
+}
+
+il_status il_corpus_read(il_corpus *c, uint64_t at, size_t n, int32_t *ids, il_error *error) {
+    for (size_t file = file_of(c, at); n; file++) {
+        const il_corpus_file *f = &c->files[file];
+        uint64_t from = at - f->first, left = f->tokens - from;
+        size_t m = left < n ? (size_t)left : n;
+        if (m) IL_TRY(read_file(c, file, from, m, ids, error));
+        at += m, ids += m, n -= m;
     }
     return IL_OK;
 }
 
-/* dir/NAME.bin, the shard of a file; released by the engine's allocator. */
-static il_status shard_path(il_engine *engine, const char *dir, const char *file, char **path, il_error *error) {
-    const char *name;
-    size_t n = il_format_stem(file, &name);
-    char *base = il_alloc(&engine->memory, n + sizeof ".bin", 1);
-    *path = NULL;
-    if (base) {
-        memcpy(base, name, n);
-        memcpy(base + n, ".bin", sizeof ".bin");
-        *path = il_path_join(&engine->memory, dir, base);
+il_status il_corpus_view(il_corpus *c, uint64_t at, const int32_t **ids, size_t *n, il_error *error) {
+    size_t file = file_of(c, at);
+    const il_corpus_file *f = &c->files[file];
+    uint64_t from = at - f->first, left = f->tokens - from;
+    *n = f->disk.path && left > WINDOW ? WINDOW : (size_t)left;
+    if (!f->disk.path) {
+        *ids = c->tokens.ids + f->at + (size_t)from;
+        return IL_OK;
     }
-    il_free(&engine->memory, base);
-    return *path ? IL_OK : il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
+    if (!c->window) c->window = il_alloc_raw(c->allocator, WINDOW, sizeof *c->window);
+    if (!c->window) return il_fail(error, IL_ERR_NOMEM, "no memory to read tokens");
+    *ids = c->window;
+    return read_file(c, file, from, *n, c->window, error);
 }
 
-/* No shard may take the place of a text, and each must be one that can be written; where there is no folder yet there
- * is nothing in the way. */
-static il_status check_shards(il_engine *engine, const char *const *files, size_t n_files, const char *dir,
-                              il_error *error) {
-    struct stat text, shard;
+static il_status hash_tokens(il_corpus *c, uint64_t from, uint64_t to, XXH3_state_t *state, il_error *error) {
+    for (uint64_t at = from; at < to;) {
+        const int32_t *ids;
+        size_t n;
+        IL_TRY(il_corpus_view(c, at, &ids, &n, error));
+        if (n > to - at) n = (size_t)(to - at);
+        XXH3_128bits_update(state, ids, n * sizeof *ids);
+        at += n;
+    }
+    return IL_OK;
+}
+
+static il_status hash_file_of(il_corpus *c, const il_corpus_file *f, XXH3_state_t *state, il_error *error) {
+    unsigned char digest[sizeof f->digest];
+    uint64_t first = f->first, last = first + f->tokens, ends = f->tokens < ENDS ? f->tokens : ENDS;
+    memcpy(digest, f->digest, sizeof digest);
+    XXH3_128bits_update(state, &f->tokens, sizeof f->tokens);
+    if (!f->is_text && !f->marked) {
+        IL_TRY(hash_tokens(c, first, first + ends, state, error));
+        return hash_tokens(c, last - ends, last, state, error);
+    }
+    if (!f->marked)
+        IL_TRY(il_shard_digest(c->allocator, c->tokens.ids + f->at, (size_t)f->tokens, c->text_vocab, digest, error));
+    XXH3_128bits_update(state, digest, sizeof digest);
+    return IL_OK;
+}
+
+il_status il_corpus_fingerprint(il_corpus *c, int of_tokens, char hex[33], il_error *error) {
+    XXH3_state_t *state = il_alloc(c->allocator, 1, sizeof *state);
     il_status status = IL_OK;
-    for (size_t i = 0; i < n_files && status == IL_OK && il_path_exists(dir); i++) {
-        char *path;
-        IL_TRY(shard_path(engine, dir, files[i], &path, error));
-        for (size_t k = 0; k < n_files && status == IL_OK && stat(path, &shard) == 0; k++)
-            if ((strcmp(files[k], "-") ? stat(files[k], &text) : fstat(STDIN_FILENO, &text)) == 0 &&
-                S_ISREG(text.st_mode) && text.st_dev == shard.st_dev && text.st_ino == shard.st_ino)
-                status = il_fail(error, IL_ERR_ARG,
-                                 "%s and %s are the same file: writing it would destroy what is read", path, files[k]);
-        if (status == IL_OK) status = il_writer_check(path, error);
-        il_free(&engine->memory, path);
-    }
-    return status;
-}
-
-static il_status tokenize_file(il_engine *engine, const char *path, const il_documents_options *options,
-                               const il_tokenizer *tokenizer, il_tokens *stream, uint64_t *text_bytes,
-                               il_error *error) {
-    il_documents *documents;
-    IL_TRY(il_documents_open(engine, path, options, &documents, error));
-    il_status status = tokenize(engine, path, documents, tokenizer, stream, text_bytes, error);
-    il_documents_close(documents);
-    return status;
-}
-
-il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n_files,
-                           const il_documents_options *options, const il_tokenizer *tokenizer, const char *dir,
-                           uint64_t *tokens, il_error *error) {
-    static const char *const nothing[] = {NULL};
-    il_tokens stream = {0};
-    il_tokenizer_info info;
-    uint64_t total = 0, text_bytes;
-    if (tokens) *tokens = 0;
-    if (n_files == 0) return il_fail(error, IL_ERR_ARG, "no text files");
-    il_tokenizer_get_info(tokenizer, &info);
-    IL_TRY(check_names(files, n_files, error));
-    IL_TRY(check_shards(engine, files, n_files, dir, error));
-    size_t existed = strlen(dir);
-    int watch = 0;
-    il_status status = IL_OK;
-    for (size_t i = 0; i < n_files && status == IL_OK; i++) {
-        char *path = NULL;
-        stream.n = 0;
-        status = tokenize_file(engine, files[i], options, tokenizer, &stream, &text_bytes, error);
-        if (status == IL_OK && i == 0) { /* not before there is something to put there */
-            status = il_dir_make(&engine->memory, dir, &existed, error);
-            if (status == IL_OK && existed < strlen(dir)) watch = il_temporary_watch(dir, nothing, existed);
-        }
-        if (status == IL_OK) status = shard_path(engine, dir, files[i], &path, error);
-        if (status == IL_OK)
-            status = il_shard_write(&engine->memory, path, stream.ids, stream.n, info.vocab_size, text_bytes, error);
-        il_free(&engine->memory, path);
-        total += stream.n;
-    }
-    il_tokens_free(&stream);
-    if (status != IL_OK && existed < strlen(dir)) il_dir_unmake(&engine->memory, dir, existed); /* if it is empty */
-    il_temporary_unwatch(watch);
-    if (status == IL_OK && tokens) *tokens = total;
+    if (!state) return il_fail(error, IL_ERR_NOMEM, "no memory to hash tokens");
+    XXH3_128bits_reset(state);
+    if (of_tokens) status = hash_tokens(c, 0, c->n, state, error);
+    for (size_t i = 0; i < c->n_files && !of_tokens && status == IL_OK; i++)
+        status = hash_file_of(c, &c->files[i], state, error);
+    XXH128_hash_t hash = XXH3_128bits_digest(state);
+    if (status == IL_OK) il_hex128(hash.high64, hash.low64, hex);
+    il_free(c->allocator, state);
     return status;
 }

@@ -23,7 +23,7 @@ struct il_documents {
     il_format format;
     char *held; /* [n_held] a text in the making */
     size_t n_held, capacity;
-    uint64_t documents, bad;
+    uint64_t documents, bad, first_bad; /* first_bad: its line, from 1 */
     /* text */
     int line_begins, ends_in_cr, crlf_seen, nul_seen;
     /* JSON */
@@ -105,7 +105,12 @@ void il_documents_close(il_documents *d) {
 
 il_format il_documents_format(const il_documents *d) { return d->format; }
 il_source *il_documents_source(il_documents *d) { return &d->source; }
-uint64_t il_documents_skipped(const il_documents *d) { return d->bad; }
+const il_documents_options *il_documents_options_of(const il_documents *d) { return &d->options; }
+
+uint64_t il_documents_skipped(const il_documents *d, uint64_t *first) {
+    *first = d->first_bad;
+    return d->bad;
+}
 
 /* ---- text ---- */
 
@@ -229,7 +234,13 @@ static il_status bad(il_documents *d, uint64_t line, uint64_t column, const char
     if (!d->options.skip_bad_lines)
         return il_fail(error, IL_ERR_FORMAT, "%.400s; %" PRIu64 " documents came before it", problem.message,
                        d->documents);
-    if (++d->bad <= BAD_LINES_SHOWN) il_log(d->engine, IL_LOG_WARN, "skipped: %s", problem.message);
+    uint64_t most = d->options.bad_lines_max;
+    if (++d->bad == 1) d->first_bad = line + 1;
+    if (most && d->bad > most)
+        return il_fail(error, IL_ERR_FORMAT,
+                       "%.300s; with it more than %" PRIu64 " lines are bad, the first is line %" PRIu64,
+                       problem.message, most, d->first_bad);
+    if (d->bad <= BAD_LINES_SHOWN) il_log(d->engine, IL_LOG_WARN, "skipped: %s", problem.message);
     return IL_OK;
 }
 
@@ -405,8 +416,9 @@ static il_status next_object(il_documents *d, il_document *document, il_error *e
 
 static il_status ended(il_documents *d, il_error *error) {
     if (d->bad)
-        il_log(d->engine, IL_LOG_WARN, "%s: %" PRIu64 " bad lines were skipped, %" PRIu64 " documents read",
-               d->source.name, d->bad, d->documents);
+        il_log(d->engine, IL_LOG_WARN,
+               "%s: %" PRIu64 " bad lines were skipped, the first is line %" PRIu64 "; %" PRIu64 " documents read",
+               d->source.name, d->bad, d->first_bad, d->documents);
     if (d->documents == 0)
         return il_fail(error, IL_ERR_FORMAT, "%s: %s", d->source.name,
                        d->source.raw_read ? "no documents in it" : "the file is empty");

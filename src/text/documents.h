@@ -12,7 +12,8 @@ enum { IL_DOCUMENT_BYTES_MAX = 256 << 20 };
 il_status il_documents_open_any(il_engine *engine, const char *path, const il_documents_options *options,
                                 il_documents **documents, il_error *error);
 il_source *il_documents_source(il_documents *documents);
-/* Bad lines that were skipped so far. */
-uint64_t il_documents_skipped(const il_documents *documents);
+const il_documents_options *il_documents_options_of(const il_documents *documents);
+/* Bad lines that were skipped so far, and the number of the first, from 1. */
+uint64_t il_documents_skipped(const il_documents *documents, uint64_t *first);
 
 #endif

@@ -2,7 +2,6 @@
 #include "text/shard.h"
 
 #include "base/error.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "text/tokenizer.h"
 
@@ -12,7 +11,7 @@
 
 /* ---- .bin: 256 int32 of header, then the tokens ----
  * word 0 magic, 1 version, 2 count; ours, zero in files of others: 3 MARK, 4-5 bytes of text, 6-9 xxh3-128 of
- * the tokens. */
+ * the tokens, 10-11 lines that were skipped, 12-13 the first of them. */
 enum {
     HEADER_BYTES = 1024,
     MAGIC_16 = 20240520,
@@ -33,44 +32,50 @@ static void store_u32(unsigned char *p, uint32_t value) {
     for (int i = 0; i < 4; i++) p[i] = (unsigned char)(value >> (8 * i));
 }
 
+static void store_u64(unsigned char *p, uint64_t value) {
+    store_u32(p, (uint32_t)value);
+    store_u32(p + 4, (uint32_t)(value >> 32));
+}
+
 static uint64_t load(const unsigned char *p, size_t width, int big_endian) {
     uint64_t value = 0;
     for (size_t i = 0; i < width; i++) value |= (uint64_t)p[i] << (8 * (big_endian ? width - 1 - i : i));
     return value;
 }
 
-/* How an integer stands in a file. */
-typedef struct number {
-    size_t width; /* 1, 2, 4 or 8 bytes */
-    int is_signed, big_endian;
-} number;
-
-static il_status outside(const il_source *source, number form, size_t index, uint64_t token, int vocab_size,
+static il_status outside(const char *name, il_number form, uint64_t index, uint64_t token, int vocab_size,
                          il_error *error) {
     int unused = 64 - (int)(8 * form.width); /* shown with its sign */
     int64_t shown = form.is_signed ? (int64_t)(token << unused) >> unused : (int64_t)token;
-    return il_fail(error, IL_ERR_MISMATCH, "%s: token %zu is %lld, outside the vocabulary of %d", source->name, index,
-                   (long long)shown, vocab_size);
+    return il_fail(error, IL_ERR_MISMATCH, "%s: token %llu is %lld, outside the vocabulary of %d", name,
+                   (unsigned long long)index, (long long)shown, vocab_size);
+}
+
+il_status il_shard_convert(const char *name, il_number form, const unsigned char *data, size_t n, uint64_t first,
+                           int vocab_size, int32_t *ids, il_error *error) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t token = load(data + i * form.width, form.width, form.big_endian);
+        if (token >= (uint64_t)vocab_size) return outside(name, form, first + i, token, vocab_size, error);
+        ids[i] = (int32_t)token;
+    }
+    return IL_OK;
 }
 
 /* Appends n tokens at data; `first` is the index of the first of them in the file. */
-static il_status convert(const il_allocator *allocator, const il_source *source, number form, const unsigned char *data,
-                         size_t n, size_t first, int vocab_size, il_tokens *tokens, il_error *error) {
+static il_status convert(const il_allocator *allocator, const il_source *source, il_number form,
+                         const unsigned char *data, size_t n, size_t first, int vocab_size, il_tokens *tokens,
+                         il_error *error) {
     if (!il_tokens_reserve(allocator, tokens, n))
         return il_fail(error, IL_ERR_NOMEM, "%s: no memory for %zu tokens", source->name, tokens->n + n);
-    for (size_t i = 0; i < n; i++) {
-        uint64_t token = load(data + i * form.width, form.width, form.big_endian);
-        if (token >= (uint64_t)vocab_size) return outside(source, form, first + i, token, vocab_size, error);
-        tokens->ids[tokens->n + i] = (int32_t)token;
-    }
+    IL_TRY(il_shard_convert(source->name, form, data, n, first, vocab_size, tokens->ids + tokens->n, error));
     tokens->n += n;
     return IL_OK;
 }
 
 /* Appends the tokens that the rest of the source holds: count of them, or with UINT64_MAX as many as there are. hash
  * (NULL allowed) gets all their bytes, also behind one that is outside the vocabulary: damage explains it better. */
-static il_status append(const il_allocator *allocator, il_source *source, number form, uint64_t count, int vocab_size,
-                        il_tokens *tokens, XXH3_state_t *hash, il_error *error) {
+static il_status append(const il_allocator *allocator, il_source *source, il_number form, uint64_t count,
+                        int vocab_size, il_tokens *tokens, XXH3_state_t *hash, il_error *error) {
     size_t before = tokens->n;
     uint64_t bytes = 0;
     il_status status = IL_OK;
@@ -97,14 +102,13 @@ static il_status append(const il_allocator *allocator, il_source *source, number
                    (unsigned long long)count, bytes / form.width > count ? "at least " : "", (unsigned long long)bytes);
 }
 
-static il_status read_bin(const il_allocator *allocator, il_source *source, int vocab_size, il_tokens *tokens,
-                          il_shard_info *info, il_error *error) {
-    unsigned char h[HEADER_BYTES];
+static il_status layout_of_bin(il_source *source, il_shard_layout *layout, il_error *error) {
     const char *path = source->name;
     IL_TRY(il_source_need(source, HEADER_BYTES, error));
+    const unsigned char *h = il_source_data(source);
     size_t there = il_source_bytes(source);
     if (there >= 4) {
-        uint32_t magic = load_u32(il_source_data(source));
+        uint32_t magic = load_u32(h);
         if (magic != MAGIC_16 && magic != MAGIC_32)
             return il_fail(error, IL_ERR_FORMAT,
                            "%s: not a token shard: magic %u. Tokens without a header are read by --format u16 or u32",
@@ -112,79 +116,121 @@ static il_status read_bin(const il_allocator *allocator, il_source *source, int 
     }
     if (there < HEADER_BYTES)
         return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, shorter than a shard's header", path, there);
-    memcpy(h, il_source_data(source), HEADER_BYTES);
-    source->from += HEADER_BYTES;
     uint32_t version = load_u32(h + 4), count = load_u32(h + 8);
-    int wide = load_u32(h) == MAGIC_32, marked = load_u32(h + 12) == MARK;
+    int wide = load_u32(h) == MAGIC_32;
     if (version != (wide ? VERSION_32 : VERSION_16))
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: shard version %u", path, version);
     if (count > INT32_MAX)
         return il_fail(error, IL_ERR_FORMAT, "%s: %u tokens promised, more than a shard holds", path, count);
-    XXH3_state_t *hash = marked ? il_alloc(allocator, 1, sizeof *hash) : NULL;
-    if (marked && !hash) return il_fail(error, IL_ERR_NOMEM, "%s: no memory to check it", path);
-    if (marked) XXH3_128bits_reset(hash);
-    il_status status =
-        append(allocator, source, (number){wide ? 4 : 2, wide, 0}, count, vocab_size, tokens, hash, error);
-    if (marked && (status == IL_OK || status == IL_ERR_MISMATCH)) {
-        XXH128_canonical_t sum;
+    *layout = (il_shard_layout){
+        .form = {wide ? 4 : 2, wide, 0}, .offset = HEADER_BYTES, .tokens = count, .marked = load_u32(h + 12) == MARK};
+    if (layout->marked) {
+        layout->text_bytes = load(h + 16, 8, 0);
+        layout->skipped = load(h + 40, 8, 0);
+        layout->first_skipped = load(h + 48, 8, 0);
+        memcpy(layout->digest, h + 24, sizeof layout->digest);
+    }
+    source->from += HEADER_BYTES;
+    return IL_OK;
+}
+
+/* ---- writing ---- */
+
+static size_t width_of(int vocab_size) { return vocab_size <= VOCAB_16_MAX ? 2 : 4; }
+
+/* m ≤ WRITE_TOKENS tokens as they stand in a shard. */
+static void store(const int32_t *tokens, size_t m, size_t width, unsigned char *block) {
+    for (size_t i = 0; i < m; i++)
+        for (size_t k = 0; k < width; k++) block[i * width + k] = (unsigned char)((uint32_t)tokens[i] >> (8 * k));
+}
+
+il_status il_shard_digest(const il_allocator *allocator, const int32_t *tokens, size_t n, int vocab_size,
+                          unsigned char digest[16], il_error *error) {
+    size_t width = width_of(vocab_size);
+    unsigned char *block = il_alloc_raw(allocator, WRITE_TOKENS, width);
+    XXH3_state_t *hash = il_alloc(allocator, 1, sizeof *hash);
+    XXH128_canonical_t sum;
+    il_status status = block && hash ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to hash tokens");
+    if (status == IL_OK) {
+        XXH3_128bits_reset(hash);
+        for (size_t at = 0, m; at < n; at += m) {
+            m = n - at < WRITE_TOKENS ? n - at : WRITE_TOKENS;
+            store(tokens + at, m, width, block);
+            XXH3_128bits_update(hash, block, m * width);
+        }
         XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(hash));
-        if (memcmp(sum.digest, h + 24, 16) != 0)
-            status = il_fail(error, IL_ERR_FORMAT, "%s: damaged: the checksum of its tokens does not fit", path);
-        info->text_known = 1;
-        info->text_bytes = load_u32(h + 16) | (uint64_t)load_u32(h + 20) << 32;
+        memcpy(digest, sum.digest, sizeof sum.digest);
     }
     il_free(allocator, hash);
+    il_free(allocator, block);
     return status;
+}
+
+il_status il_shard_writer_open(const il_allocator *allocator, const char *path, int vocab_size, il_shard_writer *s,
+                               il_error *error) {
+    static const unsigned char header[HEADER_BYTES];
+    *s = (il_shard_writer){.writer = {.fd = -1}, .width = width_of(vocab_size)};
+    IL_TRY(il_writer_open(allocator, path, &s->writer, error));
+    if (!s->writer.temporary) /* what its head says is known last */
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: a shard is written to a file, not to a device or pipe", path);
+    s->block = il_alloc_raw(allocator, WRITE_TOKENS, s->width);
+    s->hash = il_alloc(allocator, 1, sizeof(XXH3_state_t));
+    if (!s->block || !s->hash) return il_fail(error, IL_ERR_NOMEM, "%s: no memory to write a shard", path);
+    XXH3_128bits_reset(s->hash);
+    return il_writer_write(&s->writer, header, sizeof header, error);
+}
+
+il_status il_shard_writer_add(il_shard_writer *s, const int32_t *tokens, size_t n, il_error *error) {
+    if (n > INT32_MAX - s->tokens)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: more than %d tokens, which a shard cannot hold", s->writer.path,
+                       INT32_MAX);
+    s->tokens += n;
+    for (size_t at = 0, m; at < n; at += m) {
+        m = n - at < WRITE_TOKENS ? n - at : WRITE_TOKENS;
+        store(tokens + at, m, s->width, s->block);
+        XXH3_128bits_update(s->hash, s->block, m * s->width);
+        IL_TRY(il_writer_write(&s->writer, s->block, m * s->width, error));
+    }
+    return IL_OK;
+}
+
+static void release(il_shard_writer *s) {
+    il_free(s->writer.allocator, s->hash);
+    il_free(s->writer.allocator, s->block);
+    s->hash = s->block = NULL;
+}
+
+il_status il_shard_writer_finish(il_shard_writer *s, uint64_t text_bytes, uint64_t skipped, uint64_t first_skipped,
+                                 il_error *error) {
+    unsigned char head[14 * 4];
+    XXH128_canonical_t sum;
+    store_u32(head, s->width == 2 ? MAGIC_16 : MAGIC_32);
+    store_u32(head + 4, s->width == 2 ? VERSION_16 : VERSION_32);
+    store_u32(head + 8, (uint32_t)s->tokens);
+    store_u32(head + 12, MARK);
+    store_u64(head + 16, text_bytes);
+    XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(s->hash));
+    memcpy(head + 24, sum.digest, sizeof sum.digest);
+    store_u64(head + 40, skipped);
+    store_u64(head + 48, first_skipped);
+    IL_TRY(il_writer_change(&s->writer, 0, head, sizeof head, error));
+    IL_TRY(il_writer_finish(&s->writer, error));
+    release(s);
+    return IL_OK;
+}
+
+void il_shard_writer_abandon(il_shard_writer *s) {
+    if (s->writer.allocator) release(s);
+    il_writer_abandon(&s->writer);
 }
 
 il_status il_shard_write(const il_allocator *allocator, const char *path, const int32_t *tokens, size_t n,
                          int vocab_size, uint64_t text_bytes, il_error *error) {
-    size_t width = vocab_size <= VOCAB_16_MAX ? 2 : 4;
-    unsigned char header[HEADER_BYTES] = {0}, *block = NULL;
-    XXH3_state_t *hash = NULL;
-    il_writer writer;
-    if (n > INT32_MAX)
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: %zu tokens, a shard holds at most %d", path, n, INT32_MAX);
-    il_status status = il_writer_open(allocator, path, &writer, error);
-    if (status != IL_OK) goto done;
-    status = IL_ERR_NOMEM;
-    block = il_alloc_raw(allocator, WRITE_TOKENS, width);
-    hash = il_alloc(allocator, 1, sizeof *hash);
-    if (!block || !hash) {
-        il_fail(error, status, "%s: no memory to write a shard", path);
-        goto done;
-    }
-    /* Two passes, since the checksum stands first: hash, then write. */
-    XXH3_128bits_reset(hash);
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t at = 0; at < n;) {
-            size_t m = n - at < WRITE_TOKENS ? n - at : WRITE_TOKENS;
-            for (size_t i = 0; i < m; i++)
-                for (size_t k = 0; k < width; k++)
-                    block[i * width + k] = (unsigned char)((uint32_t)tokens[at + i] >> (8 * k));
-            if (pass == 0)
-                XXH3_128bits_update(hash, block, m * width);
-            else if ((status = il_writer_write(&writer, block, m * width, error)) != IL_OK)
-                goto done;
-            at += m;
-        }
-        if (pass == 1) break;
-        XXH128_canonical_t sum;
-        XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(hash));
-        store_u32(header, width == 2 ? MAGIC_16 : MAGIC_32);
-        store_u32(header + 4, width == 2 ? VERSION_16 : VERSION_32);
-        store_u32(header + 8, (uint32_t)n);
-        store_u32(header + 12, MARK);
-        store_u32(header + 16, (uint32_t)text_bytes);
-        store_u32(header + 20, (uint32_t)(text_bytes >> 32));
-        memcpy(header + 24, sum.digest, 16);
-        if ((status = il_writer_write(&writer, header, sizeof header, error)) != IL_OK) goto done;
-    }
-    status = il_writer_finish(&writer, error);
-done:
-    if (status != IL_OK) il_writer_abandon(&writer);
-    il_free(allocator, hash);
-    il_free(allocator, block);
+    il_shard_writer s;
+    il_status status = il_shard_writer_open(allocator, path, vocab_size, &s, error);
+    if (status == IL_OK) status = il_shard_writer_add(&s, tokens, n, error);
+    if (status == IL_OK) status = il_shard_writer_finish(&s, text_bytes, 0, 0, error);
+    if (status != IL_OK) il_shard_writer_abandon(&s);
     return status;
 }
 
@@ -256,18 +302,17 @@ static const char *parse_npy(text t, char descr[16], uint64_t *count) {
 }
 
 /* "<u2", ">i8", "|u1": an integer. */
-static int parse_number(const char *descr, number *form) {
+static int parse_number(const char *descr, il_number *form) {
     if (!descr[0] || !strchr("<>|=", descr[0]) || !descr[1] || !strchr("iu", descr[1])) return 0;
     if (!descr[2] || !strchr("1248", descr[2]) || descr[3]) return 0;
-    *form = (number){(size_t)(descr[2] - '0'), descr[1] == 'i', descr[0] == '>'};
+    *form = (il_number){(size_t)(descr[2] - '0'), descr[1] == 'i', descr[0] == '>'};
     return form->width == 1 || descr[0] != '|';
 }
 
-static il_status read_npy(const il_allocator *allocator, il_source *source, int vocab_size, il_tokens *tokens,
-                          il_error *error) {
+static il_status layout_of_npy(il_source *source, il_shard_layout *layout, il_error *error) {
     char descr[16] = "";
     uint64_t count = 0;
-    number form;
+    il_number form;
     const char *path = source->name;
     IL_TRY(il_source_need(source, 12, error));
     const unsigned char *p = il_source_data(source);
@@ -291,27 +336,58 @@ static il_status read_npy(const il_allocator *allocator, il_source *source, int 
     if (count > INT64_MAX / 8)
         return il_fail(error, IL_ERR_FORMAT, "%s: %llu tokens promised", path, (unsigned long long)count);
     source->from += start + header;
-    return append(allocator, source, form, count, vocab_size, tokens, NULL, error);
+    *layout = (il_shard_layout){.form = form, .offset = start + header, .tokens = count};
+    return IL_OK;
 }
 
 /* ---- all of them ---- */
+
+il_status il_shard_layout_of(il_source *source, il_format format, il_shard_layout *layout, il_error *error) {
+    if (format == IL_FORMAT_NPY) return layout_of_npy(source, layout, error);
+    if (format == IL_FORMAT_BIN) return layout_of_bin(source, layout, error);
+    *layout = (il_shard_layout){.form = {format == IL_FORMAT_U16 ? 2 : 4, 0, 0}, .tokens = UINT64_MAX};
+    return IL_OK;
+}
+
+il_shard_info il_shard_info_of(const il_shard_layout *layout, uint64_t tokens) {
+    il_shard_info info = {.tokens = tokens,
+                          .text_known = layout->marked,
+                          .text_bytes = layout->text_bytes,
+                          .skipped = layout->skipped,
+                          .first_skipped = layout->first_skipped};
+    memcpy(info.digest, layout->digest, sizeof info.digest);
+    return info;
+}
+
+/* append, and the checksum of a shard of ours. */
+static il_status append_checked(const il_allocator *allocator, il_source *source, const il_shard_layout *layout,
+                                int vocab_size, il_tokens *tokens, il_error *error) {
+    XXH3_state_t *hash = layout->marked ? il_alloc(allocator, 1, sizeof *hash) : NULL;
+    if (layout->marked && !hash) return il_fail(error, IL_ERR_NOMEM, "%s: no memory to check it", source->name);
+    if (hash) XXH3_128bits_reset(hash);
+    il_status status = append(allocator, source, layout->form, layout->tokens, vocab_size, tokens, hash, error);
+    if (hash && (status == IL_OK || status == IL_ERR_MISMATCH)) {
+        XXH128_canonical_t sum;
+        XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(hash));
+        if (memcmp(sum.digest, layout->digest, sizeof layout->digest) != 0)
+            status =
+                il_fail(error, IL_ERR_FORMAT, "%s: damaged: the checksum of its tokens does not fit", source->name);
+    }
+    il_free(allocator, hash);
+    return status;
+}
 
 il_status il_shard_take(const il_allocator *allocator, il_source *source, il_format format, int vocab_size,
                         il_tokens *tokens, il_shard_info *info, il_error *error) {
     size_t before = tokens->n;
     il_shard_info ignored;
-    il_status status;
+    il_shard_layout layout;
     if (!info) info = &ignored;
     *info = (il_shard_info){0};
-    if (format == IL_FORMAT_NPY)
-        status = read_npy(allocator, source, vocab_size, tokens, error);
-    else if (format == IL_FORMAT_BIN)
-        status = read_bin(allocator, source, vocab_size, tokens, info, error);
-    else
-        status = append(allocator, source, (number){format == IL_FORMAT_U16 ? 2 : 4, 0, 0}, UINT64_MAX, vocab_size,
-                        tokens, NULL, error);
+    IL_TRY(il_shard_layout_of(source, format, &layout, error));
+    il_status status = append_checked(allocator, source, &layout, vocab_size, tokens, error);
     if (status != IL_OK) tokens->n = before;
-    info->tokens = tokens->n - before;
+    *info = il_shard_info_of(&layout, tokens->n - before);
     return status;
 }
 

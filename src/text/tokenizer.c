@@ -511,6 +511,37 @@ void il_encoding_free(il_encoding *e) {
     *e = (il_encoding){.tokenizer = e->tokenizer};
 }
 
+/* ---- a text in spans ---- */
+
+/* The stretches that encode_plain would make at the beginning of a longer text, some of them. */
+static size_t cut_plain(const il_tokenizer *t, const char *text, size_t bytes) {
+    size_t at = 0, length;
+    while (at < SPAN_SOFT && bytes - at >= SPAN_HARD + LOOK_AHEAD) {
+        at = stretch_end(t, text, bytes, at);
+        while (bytes - at >= LOOK_AHEAD) {
+            size_t around = detour(t, text + at, bytes - at, &length);
+            if (around == 0) break;
+            at += around;
+        }
+    }
+    return at;
+}
+
+size_t il_tokenizer_cut(const il_tokenizer *t, const char *text, size_t bytes) {
+    size_t cut = 0;
+    if (!t->pipeline && !t->sp) return bytes < SPAN_SOFT ? 0 : SPAN_SOFT;
+    if (!t->pipeline) return t->plain ? cut_plain(t, text, bytes) : 0; /* it may rewrite anything */
+    for (size_t n = SPAN_SOFT; n <= bytes && cut == 0; n *= 2) cut = il_pipeline_cut(t->pipeline, text, n);
+    return cut;
+}
+
+il_status il_tokenizer_encode_span(const il_tokenizer *t, const char *text, size_t bytes, int begins, il_tokens *tokens,
+                                   il_error *error) {
+    sink s = {&t->memory, tokens};
+    size_t taken;
+    return bytes ? encoded(encode_some(t, text, bytes, begins, 1, &taken, &s), bytes, error) : IL_OK;
+}
+
 /* ---- decode ---- */
 
 typedef struct out {

@@ -27,6 +27,14 @@ il_status il_encoding_add(il_encoding *encoding, const char *text, size_t bytes,
 il_status il_encoding_end(il_encoding *encoding, il_tokens *tokens, il_error *error);
 void il_encoding_free(il_encoding *encoding);
 
+/* A long text in spans that can be encoded beside each other: how many bytes at the beginning of a text that may go
+ * on are one; 0: more are needed to tell, or there is no place to cut. */
+size_t il_tokenizer_cut(const il_tokenizer *tokenizer, const char *text, size_t bytes);
+/* Appends the tokens of such a span, or of the rest of a text. begins: 1 for the first of a text. The tokens of all
+ * spans are those of il_tokenizer_encode for the text. */
+il_status il_tokenizer_encode_span(const il_tokenizer *tokenizer, const char *text, size_t bytes, int begins,
+                                   il_tokens *tokens, il_error *error);
+
 /* Makes room for `more` further ids. 0 when memory is short. */
 int il_tokens_reserve(const il_allocator *allocator, il_tokens *tokens, size_t more);
 

@@ -7,11 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/hex.h"
+#include "text/data.h"
 
 enum { FORMAT = 1, BYTES_MAX = 1 << 20 };
 
@@ -19,20 +18,26 @@ size_t il_trainer_lanes(const il_trainer *t) { return t->gradient.stateful ? (si
 
 /* ---- what a run is made with ---- */
 
-/* Of the tokens, wherever their files lie; computed once. */
-static const char *data_fingerprint(il_trainer *t) {
-    if (!*t->data_fingerprint) {
-        XXH128_hash_t hash = XXH3_128bits(il_data_stream(t->data), (size_t)il_data_tokens(t->data) * sizeof(int32_t));
-        il_hex128(hash.high64, hash.low64, t->data_fingerprint);
-    }
-    return t->data_fingerprint;
-}
-
-static json_t *describe_data(il_trainer *t) {
+/* "fingerprint" is of the tokens, "files" of what their files say of them, wherever these lie. A checkpoint has the
+ * first if all tokens were in memory; a saved one (NULL: none) is described by what it has. */
+static il_status describe_data(il_trainer *t, const json_t *saved, json_t **data, il_error *error) {
     const il_data_options *d = il_data_get_options(t->data);
-    return json_pack("{s:I,s:I,s:I,s:i,s:i,s:I,s:s}", "tokens", (json_int_t)il_data_tokens(t->data), "length",
-                     (json_int_t)d->length, "sequences", (json_int_t)d->sequences, "shuffle", d->shuffle, "carry",
-                     d->stateful, "seed", (json_int_t)d->seed, "fingerprint", data_fingerprint(t));
+    int usual = !il_data_on_disk(t->data);
+    int of_tokens = json_object_get(saved, "fingerprint") || (usual && !json_object_get(saved, "files"));
+    char other[33], *hex = of_tokens == usual ? t->data_fingerprint : other;
+    *data = NULL;
+    if (hex == other || !*hex) IL_TRY(il_data_fingerprint(t->data, of_tokens, hex, error));
+    char *mixture = il_data_mixture(t->data);
+    if (mixture)
+        *data = json_pack("{s:I,s:I,s:I,s:i,s:i,s:I,s:s}", "tokens", (json_int_t)il_data_tokens(t->data), "length",
+                          (json_int_t)d->length, "sequences", (json_int_t)d->sequences, "shuffle", d->shuffle, "carry",
+                          d->stateful, "seed", (json_int_t)d->seed, of_tokens ? "fingerprint" : "files", hex);
+    if (*data && *mixture && json_object_set_new(*data, "mixture", json_string(mixture)) != 0) {
+        json_decref(*data);
+        *data = NULL;
+    }
+    free(mixture);
+    return *data ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to describe the data");
 }
 
 static json_t *describe_options(const il_trainer *t) {
@@ -55,16 +60,18 @@ static json_t *describe_validation(const il_validation *v) {
 il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
     il_cursor cursor;
     char model[33];
+    json_t *data;
     il_data_tell(t->data, &cursor);
     il_model_fingerprint(t->model, model);
+    IL_TRY(describe_data(t, NULL, &data, error));
     json_t *positions = json_array();
     for (size_t i = 0; i < il_trainer_lanes(t); i++)
         json_array_append_new(positions, json_integer((json_int_t)t->gradient.states[i].position));
     json_t *root =
         json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:o,s:o,s:o,s:o*}", "format", FORMAT, "step", (json_int_t)t->done, "epoch",
                   (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "dtype",
-                  il_weight_type_name(t->options.dtype), "model", model, "data", describe_data(t), "options",
-                  describe_options(t), "lane_positions", positions, "validation", describe_validation(&t->validation));
+                  il_weight_type_name(t->options.dtype), "model", model, "data", data, "options", describe_options(t),
+                  "lane_positions", positions, "validation", describe_validation(&t->validation));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text) return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
@@ -129,9 +136,10 @@ static void compare_all(differences *d, const char *prefix, const json_t *saved,
 /* Checks a run against the trainer. *same_data: the cursor means the same place. */
 static il_status check(il_trainer *t, const json_t *root, const char *path, int *same_data, il_error *error) {
     differences d = {.n = 0};
-    json_t *data = describe_data(t), *options = describe_options(t), *dtype;
     json_t *saved_data = json_object_get(root, "data"), *saved_options = json_object_get(root, "options"),
-           *saved_dtype = json_object_get(root, "dtype");
+           *saved_dtype = json_object_get(root, "dtype"), *data;
+    IL_TRY(describe_data(t, saved_data, &data, error));
+    json_t *options = describe_options(t), *dtype;
     dtype = json_string(il_weight_type_name(t->options.dtype));
     il_status status = IL_OK;
     if (!data || !options || !dtype) {
@@ -140,7 +148,10 @@ static il_status check(il_trainer *t, const json_t *root, const char *path, int 
         if (!saved_options)
             il_log(t->model->engine, IL_LOG_INFO,
                    "%s is older than the record of data and options: they are not compared", path);
-        if (!json_object_get(saved_data, "fingerprint")) json_object_del(data, "fingerprint");
+        if (!json_object_get(saved_data, "fingerprint") && !json_object_get(saved_data, "files")) {
+            json_object_del(data, "fingerprint"); /* from before they were kept */
+            json_object_del(data, "files");
+        }
         compare_all(&d, "data ", saved_data, data);
         *same_data = d.n == 0;
         if (saved_options) compare_all(&d, "", saved_options, options);
