@@ -121,7 +121,8 @@ static const char style[] =
     "font-variant-numeric:tabular-nums}\n"
     "dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.2rem,1fr));gap:.9rem 1.2rem;margin:1.8rem 0 2.2rem}"
     "dl div{border-top:1px solid var(--line);padding-top:.5rem}"
-    "dt{color:var(--dim);font-size:.74rem}dd{margin:0;font-size:1.12rem;font-variant-numeric:tabular-nums}\n"
+    "dt{color:var(--dim);font-size:.74rem}dd{margin:0;font-size:1.12rem;white-space:nowrap;"
+    "font-variant-numeric:tabular-nums}dd small{color:var(--dim);font-size:.78rem}\n"
     "section{background:var(--card);border:1px solid var(--line);border-radius:.8rem;padding:1.1rem 1.3rem;"
     "margin-bottom:1.1rem}\n"
     ".three{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:1.4rem 1.8rem}"
@@ -171,7 +172,13 @@ static const char *name_of(const char *path) {
 }
 
 static void put_tile(FILE *f, const char *what, const char *value, const char *unit) {
-    fprintf(f, "<div><dt>%s</dt><dd>%s%s</dd></div>\n", what, value, unit);
+    fprintf(f, "<div><dt>%s</dt><dd>%s<small>%s</small></dd></div>\n", what, value, unit);
+}
+
+static void put_loss(FILE *f, const char *what, double loss) {
+    char text[32];
+    snprintf(text, sizeof text, "%.4f", loss);
+    put_tile(f, what, text, "");
 }
 
 static void put_head(FILE *f, const train_page *page, train_page_state state) {
@@ -200,9 +207,8 @@ static void put_head(FILE *f, const train_page *page, train_page_state state) {
         fputs(" of training", f);
     }
     fputs("</span></div>\n<dl>\n", f);
-    put_tile(f, "loss, last step", cli_curves_number(last->loss), "");
-    if (page->validations.n)
-        put_tile(f, "validation, last", cli_curves_number(page->validations.y[page->validations.n - 1]), "");
+    put_loss(f, "loss, last step", last->loss);
+    if (page->validations.n) put_loss(f, "validation, last", page->validations.y[page->validations.n - 1]);
     put_tile(f, "speed", cli_curves_number(last->tokens_per_s), " tokens/s");
     if (!isnan(last->tokens)) put_tile(f, "read", cli_curves_number(last->tokens), " tokens");
     put_tile(f, "parameters", cli_curves_number((double)page->parameters), "");
@@ -237,7 +243,7 @@ static void put_losses(FILE *f, const train_page *page, const columns *c, double
                .title = "loss", .now = now, .lines = lines, .n_lines = 2, .x_max = x_max, .y_low = NAN, .y_high = NAN});
     free(now);
     fputs("<div class=\"key\"><span><i style=\"color:var(--a)\"></i>training", f);
-    if (page->each > 1) fprintf(f, ", mean of %.0f steps, and the least and most of them", page->each);
+    if (page->each > 1) fprintf(f, ": means of %.0f steps, and their least and most", page->each);
     fputs("</span>", f);
     if (v->n) fputs("<span><i style=\"color:var(--b)\"></i>validation</span>", f);
     fputs("</div>\n</section>\n", f);
