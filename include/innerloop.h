@@ -918,6 +918,14 @@ IL_API il_status il_model_rewrite(il_engine *engine, const char *from, const il_
                                   const il_tokenizer *tokenizer, const char *to, il_rewritten *rewritten,
                                   il_error *error);
 
+/* Looks at the numbers of a model's files, as il_model_load_as would hold them, in as little memory. scan is called
+ * with rows from .. from+n-1 of each tensor, as fp32 [n, count / shape[0]], in order of index and from its first row to
+ * its last; tensor->data is NULL. It returns 0 to go on, anything else to stop with IL_ERR_CANCELLED. NULL: what is
+ * found is all that is asked for. All numbers are checked as loading does. */
+typedef int (*il_scan)(void *user, size_t index, const il_tensor *tensor, size_t from, size_t n, const float *rows);
+IL_API il_status il_model_scan(il_engine *engine, const char *from, const il_load_options *options, il_scan scan,
+                               void *user, il_rewritten *found, il_error *error);
+
 /* ---- outputs: files that appear whole or not at all ---- */
 
 /* What all files of the library are written by. At path there is the old file until the new one is complete; links are

@@ -16,7 +16,7 @@ size_t il_model_tensor_count(const il_model *model) { return model->table.n; }
 
 static void describe(const il_model *model, const il_table_entry *entry, il_tensor *tensor) {
     *tensor = (il_tensor){.name = entry->name, .rank = entry->rank, .count = entry->count, .type = entry->type};
-    if (entry->type == IL_WEIGHTS_F32) tensor->data = model->weights + entry->offset;
+    if (entry->type == IL_WEIGHTS_F32 && model->weights) tensor->data = model->weights + entry->offset;
     memcpy(tensor->shape, entry->shape, sizeof tensor->shape);
 }
 

@@ -9,9 +9,9 @@
 #include "model/load.h"
 #include "tensor/gguf.h"
 
-void il_load_options_default(il_load_options *options) {
-    *options = (il_load_options){.weights = IL_WEIGHTS_AS_STORED};
-}
+static const il_load_options usual = {.weights = IL_WEIGHTS_AS_STORED};
+
+void il_load_options_default(il_load_options *options) { *options = usual; }
 
 il_status il_origin_configure(const il_load_options *options, il_config *config, il_error *error) {
     for (size_t i = 0; i < options->n_set; i++) {
@@ -30,8 +30,6 @@ il_status il_origin_configure(const il_load_options *options, il_config *config,
 il_status il_config_load_as(il_engine *engine, const char *dir, const il_load_options *options, il_config *config,
                             il_error *error) {
     il_config kept;
-    il_load_options usual;
-    il_load_options_default(&usual);
     if (!options) options = &usual;
     if (il_flax_is(dir)) return il_jax_config_load(&engine->memory, dir, options, config, error);
     IL_TRY(il_config_load(engine, dir, &kept, error));
@@ -42,10 +40,8 @@ il_status il_config_load_as(il_engine *engine, const char *dir, const il_load_op
 
 il_status il_origin_open(il_engine *engine, const char *dir, const il_load_options *options, il_origin *origin,
                          il_error *error) {
-    il_load_options usual;
     il_status status;
     *origin = (il_origin){0};
-    il_load_options_default(&usual);
     if (!options) options = &usual;
     if (options->weights < IL_WEIGHTS_AS_STORED || options->weights > (int)IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_ARG, "weights: type %d is unknown", options->weights);
