@@ -10,29 +10,13 @@
 #include "support_engine.h"
 #include "support_files.h"
 #include "support_model.h"
+#include "support_scene.h"
 #include "tensor/flax.h"
 #include "tensor/safetensors.h"
 
 #define FOLDER FIXTURES "/checkpoints/"
 
-static support_alloc alloc;
-static il_engine *engine;
 static il_error error;
-static char *folder;
-
-static int set_up(void **state) {
-    (void)state;
-    engine = support_engine(2, &alloc);
-    folder = support_folder_make();
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    support_folder_remove(folder);
-    support_engine_close(engine, &alloc);
-    return 0;
-}
 
 /* ---- against the code that wrote them ---- */
 
@@ -41,7 +25,7 @@ static il_status load(const char *path, const char *const *set, il_model **model
     il_load_options_default(&options);
     options.set = set;
     while (set && set[options.n_set]) options.n_set++;
-    return il_model_load_as(engine, path, &options, model, &error);
+    return il_model_load_as(scene.engine, path, &options, model, &error);
 }
 
 /* How far the logits of a fixture's tokens are from those that are expected, relative to their rms. */
@@ -119,10 +103,10 @@ static void what_it_becomes_is_the_same_model(void **state) {
     for (const struct fixture *f = fixtures; f < fixtures + N_FIXTURES; f++) {
         il_model *model, *again;
         char first[33], second[33];
-        const char *dir = support_path(folder, f->name);
+        const char *dir = support_path(scene.folder, f->name);
         assert_ok(load(path_of(f), f->set, &model), error);
         assert_ok(il_model_save(model, dir, &error), error);
-        assert_ok(il_model_load(engine, dir, &again, &error), error);
+        assert_ok(il_model_load(scene.engine, dir, &again, &error), error);
         il_model_fingerprint(model, first);
         il_model_fingerprint(again, second);
         assert_string_equal(first, second);
@@ -131,7 +115,7 @@ static void what_it_becomes_is_the_same_model(void **state) {
         config.weights = IL_WEIGHTS_INT8;
         il_load_options options = {.weights = IL_WEIGHTS_INT8, .set = f->set};
         while (f->set[options.n_set]) options.n_set++;
-        assert_ok(il_model_load_as(engine, path_of(f), &options, &again, &error), error);
+        assert_ok(il_model_load_as(scene.engine, path_of(f), &options, &again, &error), error);
         il_model_fingerprint(again, second);
         il_model_unref(again);
         assert_ok(il_model_convert(model, &config, &again, &error), error);
@@ -180,7 +164,7 @@ static void guesses_are_said(void **state) {
     assert_non_null(strstr(said.text, "not read: 57 entries of the optimizer"));
     il_model_unref(model);
     il_engine_close(talking);
-    assert_int_equal(il_model_load(engine, FOLDER "jax_attention/streaming_params", &model, &error),
+    assert_int_equal(il_model_load(scene.engine, FOLDER "jax_attention/streaming_params", &model, &error),
                      IL_ERR_UNSUPPORTED);
     assert_non_null(strstr(error.message, "num_attention_heads"));
     const char *wrong[] = {"num_attention_heads=5", NULL}, *odd[] = {"num_attention_heads", NULL};
@@ -196,16 +180,16 @@ static void tokenizer_beside_it(void **state) {
     il_model *model;
     il_tokenizer *tokenizer;
     char *data = support_read(FOLDER "jax_mlp/streaming_params", &bytes);
-    const char *path = support_path(folder, "streaming_params");
+    const char *path = support_path(scene.folder, "streaming_params");
     support_write(path, data, bytes);
     free(data);
-    assert_ok(il_model_load(engine, path, &model, &error), error);
-    assert_int_equal(il_tokenizer_load_for_model(engine, path, il_model_config(model), &tokenizer, &error),
+    assert_ok(il_model_load(scene.engine, path, &model, &error), error);
+    assert_int_equal(il_tokenizer_load_for_model(scene.engine, path, il_model_config(model), &tokenizer, &error),
                      IL_ERR_UNSUPPORTED);
     data = support_read(FIXTURES "/tokenizers/gpt2.json", &bytes);
-    support_write(support_path(folder, "tokenizer.json"), data, bytes);
+    support_write(support_path(scene.folder, "tokenizer.json"), data, bytes);
     free(data);
-    assert_int_equal(il_tokenizer_load_for_model(engine, path, il_model_config(model), &tokenizer, &error),
+    assert_int_equal(il_tokenizer_load_for_model(scene.engine, path, il_model_config(model), &tokenizer, &error),
                      IL_ERR_MISMATCH); /* it is found, and has more tokens than the model */
     il_model_unref(model);
 }
@@ -214,7 +198,7 @@ static void tokenizer_beside_it(void **state) {
 
 static void refuse(const void *data, size_t bytes, const char *why) {
     il_flax flax;
-    il_status status = il_flax_parse(&alloc.allocator, "x", data, bytes, &flax, &error);
+    il_status status = il_flax_parse(&scene.alloc.allocator, "x", data, bytes, &flax, &error);
     if (!status) fail_msg("accepted, where \"%s\" was expected", why);
     if (!strstr(error.message, why)) fail_msg("\"%s\", where \"%s\" was expected", error.message, why);
 }
@@ -224,11 +208,11 @@ static void cut_short(void **state) {
     (void)state;
     size_t bytes;
     char *data = support_read(FOLDER "jax_mlp_base/streaming_params", &bytes);
-    const char *path = support_path(folder, "streaming_params");
+    const char *path = support_path(scene.folder, "streaming_params");
     for (size_t n = 0; n < bytes; n += n < 300 ? 1 : 97) {
         il_model *model;
         support_write(path, data, n);
-        assert_int_not_equal(il_model_load(engine, path, &model, &error), IL_OK);
+        assert_int_not_equal(il_model_load(scene.engine, path, &model, &error), IL_OK);
         assert_null(model);
     }
     free(data);
@@ -289,8 +273,8 @@ static il_status attempt(const il_allocator *allocator, void *context, il_error 
 static void every_allocation_may_fail(void **state) {
     (void)state;
     char path[] = FOLDER "jax_linear/streaming_train_state", chunked[] = FOLDER "jax_mlp_base/streaming_params";
-    assert_true(support_alloc_fail_each(&alloc, attempt, path) > 20);
-    assert_true(support_alloc_fail_each(&alloc, attempt, chunked) > 20);
+    assert_true(support_alloc_fail_each(&scene.alloc, attempt, path) > 20);
+    assert_true(support_alloc_fail_each(&scene.alloc, attempt, chunked) > 20);
 }
 
 int main(void) {
@@ -304,5 +288,5 @@ int main(void) {
         cmocka_unit_test(hostile),
         cmocka_unit_test(every_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, support_scene_begin, support_scene_end);
 }

@@ -7,24 +7,11 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "support_alloc.h"
 #include "support_gguf.h"
+#include "support_scene.h"
 #include "tensor/safetensors.h"
 
-static support_alloc alloc;
 static il_error error;
-
-static int set_up(void **state) {
-    (void)state;
-    support_alloc_begin(&alloc);
-    return 0;
-}
-
-static int nothing_left(void **state) {
-    (void)state;
-    assert_int_equal(alloc.live, 0);
-    return 0;
-}
 
 /* ---- reading ---- */
 
@@ -35,7 +22,7 @@ static void metadata_are_read(void **state) {
     double real = 7;
     int flag = 7;
     il_gguf_text text = {NULL, 0};
-    assert_ok(il_gguf_open(&alloc.allocator, FIXTURES "/gguf/tiny.gguf", &g, &error), error);
+    assert_ok(il_gguf_open(&scene.alloc.allocator, FIXTURES "/gguf/tiny.gguf", &g, &error), error);
     assert_int_equal(g.version, 3);
     assert_int_equal(g.n_tensors, 20);
     assert_ok(il_gguf_get_text(&g, "general.architecture", &text, &error), error);
@@ -75,8 +62,8 @@ static void every_type_of_tensor_is_read(void **state) {
                                              {"F16", "blk.0.ffn_gate.weight"}, {"F32", "blk.0.ffn_up.weight"}};
     il_gguf g;
     il_st expect;
-    assert_ok(il_gguf_open(&alloc.allocator, FIXTURES "/gguf/tiny.gguf", &g, &error), error);
-    assert_ok(il_st_open(&alloc.allocator, FIXTURES "/gguf/expect.safetensors", &expect, &error), error);
+    assert_ok(il_gguf_open(&scene.alloc.allocator, FIXTURES "/gguf/tiny.gguf", &g, &error), error);
+    assert_ok(il_st_open(&scene.alloc.allocator, FIXTURES "/gguf/expect.safetensors", &expect, &error), error);
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
         char name[32];
         float rows[2][64], wanted[2][64];
@@ -117,7 +104,7 @@ static void blocks_are_read_by_their_definition(void **state) {
     support_gguf_tensor(&file, "q41", IL_GGML_Q4_1, 2, shape, q41, sizeof q41);
     unsigned char *data = support_gguf_make(&file, &bytes);
     il_gguf g;
-    assert_ok(il_gguf_parse(&alloc.allocator, "mem", data, bytes, &g, &error), error);
+    assert_ok(il_gguf_parse(&scene.alloc.allocator, "mem", data, bytes, &g, &error), error);
     assert_ok(il_gguf_read(&g, il_gguf_find_tensor(&g, "q8"), 0, 32, out, &error), error);
     assert_true(out[0] == -64 && out[1] == 0 && out[31] == 1.5f);
     assert_ok(il_gguf_read(&g, il_gguf_find_tensor(&g, "q4"), 0, 32, out, &error), error);
@@ -161,7 +148,7 @@ static il_status parse_copy(const unsigned char *data, size_t bytes) {
     assert_non_null(exact);
     if (bytes) memcpy(exact, data, bytes);
     memset(&error, 0, sizeof error);
-    il_status status = il_gguf_parse(&alloc.allocator, "mem", exact, bytes, &g, &error);
+    il_status status = il_gguf_parse(&scene.alloc.allocator, "mem", exact, bytes, &g, &error);
     if (!status) il_gguf_close(&g);
     free(exact);
     return status;
@@ -310,7 +297,7 @@ static void other_quantizations_are_refused_by_name(void **state) {
     support_gguf_tensor(&file, "w", 12, 2, shape, block, sizeof block);
     unsigned char *data = support_gguf_make(&file, &bytes);
     il_gguf g;
-    assert_ok(il_gguf_parse(&alloc.allocator, "mem", data, bytes, &g, &error), error);
+    assert_ok(il_gguf_parse(&scene.alloc.allocator, "mem", data, bytes, &g, &error), error);
     assert_fails(il_gguf_read(&g, &g.tensors[0], 0, 256, out, &error), IL_ERR_UNSUPPORTED, error,
                  "mem: tensor w: type Q4_K is not supported, only F32");
     il_gguf_close(&g);
@@ -331,8 +318,8 @@ static void files_that_are_not_gguf(void **state) {
     int is = il_gguf_is(FIXTURES "/gguf/tiny.gguf");
     assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
     assert_true(is); /* though there was no memory to map it */
-    assert_fails(il_gguf_open(&alloc.allocator, FIXTURES "/gguf/none", &g, &error), IL_ERR_IO, error, "none");
-    assert_fails(il_gguf_open(&alloc.allocator, FIXTURES "/gguf/meta.json", &g, &error), IL_ERR_FORMAT, error,
+    assert_fails(il_gguf_open(&scene.alloc.allocator, FIXTURES "/gguf/none", &g, &error), IL_ERR_IO, error, "none");
+    assert_fails(il_gguf_open(&scene.alloc.allocator, FIXTURES "/gguf/meta.json", &g, &error), IL_ERR_FORMAT, error,
                  "meta.json: not a GGUF file");
 }
 
@@ -346,20 +333,20 @@ static il_status open_once(const il_allocator *allocator, void *context, il_erro
 
 static void failed_allocations(void **state) {
     (void)state;
-    assert_true(support_alloc_fail_each(&alloc, open_once, NULL) >= 3);
+    assert_true(support_alloc_fail_each(&scene.alloc, open_once, NULL) >= 3);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(metadata_are_read, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(every_type_of_tensor_is_read, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(blocks_are_read_by_their_definition, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(every_shorter_file_is_refused, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(versions, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(bad_files_are_refused, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(other_quantizations_are_refused_by_name, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(files_that_are_not_gguf, set_up, nothing_left),
-        cmocka_unit_test_setup_teardown(failed_allocations, set_up, nothing_left),
+        cmocka_unit_test(metadata_are_read),
+        cmocka_unit_test(every_type_of_tensor_is_read),
+        cmocka_unit_test(blocks_are_read_by_their_definition),
+        cmocka_unit_test(every_shorter_file_is_refused),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(bad_files_are_refused),
+        cmocka_unit_test(other_quantizations_are_refused_by_name),
+        cmocka_unit_test(files_that_are_not_gguf),
+        cmocka_unit_test(failed_allocations),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, support_scene_begin_memory, support_scene_end_memory);
 }

@@ -15,35 +15,19 @@
 #include "support_gguf.h"
 #include "support_lively.h"
 #include "support_model.h"
+#include "support_scene.h"
 #include "tensor/safetensors.h"
 
 #define TINY FIXTURES "/gguf/tiny.gguf"
 
-static support_alloc alloc;
-static il_engine *engine;
 static il_error error;
-static char *folder;
-
-static int set_up(void **state) {
-    (void)state;
-    engine = support_engine(2, &alloc);
-    folder = support_folder_make();
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    support_folder_remove(folder);
-    support_engine_close(engine, &alloc);
-    return 0;
-}
 
 /* ---- against transformers ---- */
 
 /* bound: of the largest difference, over the rms of the logits. */
 static void same_logits(const char *path, const char *expected, int eos, double bound) {
     il_model *model;
-    assert_ok(il_model_load(engine, path, &model, &error), error);
+    assert_ok(il_model_load(scene.engine, path, &model, &error), error);
     assert_int_equal(il_model_config(model)->eos_token, eos);
     double apart = support_logits_apart(model, expected);
     if (!(apart <= bound)) fail_msg("%s: logits differ by %.2g x their rms", path, apart);
@@ -63,7 +47,7 @@ static void qwen35_is_the_model_that_was_converted(void **state) {
     (void)state;
     il_config config;
     same_logits(QWEN35, FIXTURES "/gguf/qwen35.expect.safetensors", 656, 4e-5);
-    assert_ok(il_config_load(engine, QWEN35, &config, &error), error);
+    assert_ok(il_config_load(scene.engine, QWEN35, &config, &error), error);
     assert_int_equal(config.layers, 4);
     assert_int_equal(il_config_mixer(&config, 1), IL_MIXER_GATED_DELTA);
     assert_int_equal(il_config_mixer(&config, 2), IL_MIXER_SELF_ATTENTION);
@@ -96,15 +80,15 @@ static void damaged_qwen35_is_refused(void **state) {
                 {"qwen35.rope.dimension_count", 3, "partial_rotary_factor"},
                 {"qwen35.rope.dimension_count", 17, "of which RoPE turns 17"}};
     static const float numbers[] = {0, 1, NAN, -INFINITY};
-    const char *path = support_path(folder, "damaged.gguf");
+    const char *path = support_path(scene.folder, "damaged.gguf");
     il_model *model;
     il_gguf gguf;
-    assert_ok(il_gguf_open(&alloc.allocator, QWEN35, &gguf, &error), error);
+    assert_ok(il_gguf_open(&scene.alloc.allocator, QWEN35, &gguf, &error), error);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const il_gguf_value *value = il_gguf_find(&gguf, keys[i].key);
         assert_non_null(value);
         with_bytes(path, (size_t)(value->data - gguf.map.data), &keys[i].value, sizeof keys[i].value);
-        il_status status = il_model_load(engine, path, &model, &error);
+        il_status status = il_model_load(scene.engine, path, &model, &error);
         if (!status || !strstr(error.message, keys[i].message))
             fail_msg("%s = %u: \"%s\" lacks \"%s\"", keys[i].key, keys[i].value, error.message, keys[i].message);
     }
@@ -112,7 +96,8 @@ static void damaged_qwen35_is_refused(void **state) {
     assert_non_null(fading);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         with_bytes(path, (size_t)(fading->data - gguf.map.data) + 2 * sizeof(float), &numbers[i], sizeof(float));
-        assert_fails(il_model_load(engine, path, &model, &error), IL_ERR_NONFINITE, error, "blk.3.ssm_a: element");
+        assert_fails(il_model_load(scene.engine, path, &model, &error), IL_ERR_NONFINITE, error,
+                     "blk.3.ssm_a: element");
     }
     il_gguf_close(&gguf);
 }
@@ -256,7 +241,7 @@ static void put_factors(support_gguf *file, const il_config *c, float spoiled) {
 static const char *write_file(support_gguf *file) {
     size_t bytes;
     unsigned char *data = support_gguf_make(file, &bytes);
-    const char *path = support_path(folder, "m.gguf");
+    const char *path = support_path(scene.folder, "m.gguf");
     support_write(path, data, bytes);
     free(data);
     return path;
@@ -265,7 +250,7 @@ static const char *write_file(support_gguf *file) {
 static il_model *make(const family *f) {
     il_config config;
     assert_ok(il_config_parse("config.json", f->json, strlen(f->json), &config, &error), error);
-    return lively_model(engine, &config, 5);
+    return lively_model(scene.engine, &config, 5);
 }
 
 static void the_weights_that_were_written(void **state) {
@@ -278,13 +263,13 @@ static void the_weights_that_were_written(void **state) {
         put_tensors(&file, &families[i], model, NULL);
         if (model->config.rope_scaling == IL_ROPE_LLAMA3) put_factors(&file, &model->config, 0);
         const char *path = write_file(&file);
-        assert_ok(il_model_load(engine, path, &loaded, &error), error);
+        assert_ok(il_model_load(scene.engine, path, &loaded, &error), error);
         il_model_fingerprint(model, want);
         il_model_fingerprint(loaded, got);
         assert_string_equal(got, want);
         if (!il_config_same(&loaded->config, &model->config)) fail_msg("family %d: another config", i);
         il_config config;
-        assert_ok(il_config_load(engine, path, &config, &error), error);
+        assert_ok(il_config_load(scene.engine, path, &config, &error), error);
         assert_true(il_config_same(&config, &model->config));
         il_model_unref(loaded);
         il_model_unref(model);
@@ -297,7 +282,7 @@ static void types_of_weights(void **state) {
     static const il_weight_type types[] = {IL_WEIGHTS_F32, IL_WEIGHTS_BF16, IL_WEIGHTS_INT8, IL_WEIGHTS_INT4};
     il_model *plain, *loaded, *converted;
     char want[33], got[33];
-    assert_ok(il_model_load(engine, TINY, &plain, &error), error);
+    assert_ok(il_model_load(scene.engine, TINY, &plain, &error), error);
     assert_int_equal(il_model_config(plain)->weights, IL_WEIGHTS_F32);
     for (int i = 0; i < 4; i++) {
         il_config config = *il_model_config(plain);
@@ -306,7 +291,7 @@ static void types_of_weights(void **state) {
         config.weights = types[i];
         options.weights = (int)types[i];
         assert_ok(il_model_convert(plain, &config, &converted, &error), error);
-        assert_ok(il_model_load_as(engine, TINY, &options, &loaded, &error), error);
+        assert_ok(il_model_load_as(scene.engine, TINY, &options, &loaded, &error), error);
         assert_int_equal(il_model_config(loaded)->weights, types[i]);
         il_model_fingerprint(converted, want);
         il_model_fingerprint(loaded, got);
@@ -330,7 +315,7 @@ static void types_of_weights(void **state) {
         support_gguf_tensor(&file, name, IL_GGML_BF16, t.rank, shape, halves, t.count * sizeof *halves);
         free(halves);
     }
-    assert_ok(il_model_load(engine, write_file(&file), &loaded, &error), error);
+    assert_ok(il_model_load(scene.engine, write_file(&file), &loaded, &error), error);
     assert_int_equal(il_model_config(loaded)->weights, IL_WEIGHTS_BF16);
     il_model_unref(loaded);
     il_model_unref(model);
@@ -340,7 +325,7 @@ static void types_of_weights(void **state) {
 
 static void refuse(support_gguf *file, il_status status, const char *text) {
     il_model *model;
-    assert_fails(il_model_load(engine, write_file(file), &model, &error), status, error, text);
+    assert_fails(il_model_load(scene.engine, write_file(file), &model, &error), status, error, text);
     assert_null(model);
 }
 
@@ -465,14 +450,14 @@ static void failed_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(logits_are_those_of_transformers, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(qwen35_is_the_model_that_was_converted, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(damaged_qwen35_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_weights_that_were_written, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(types_of_weights, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(bad_models_are_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(heads_that_are_turned_in_part, set_up, tear_down),
+        cmocka_unit_test(logits_are_those_of_transformers),
+        cmocka_unit_test(qwen35_is_the_model_that_was_converted),
+        cmocka_unit_test(damaged_qwen35_is_refused),
+        cmocka_unit_test(the_weights_that_were_written),
+        cmocka_unit_test(types_of_weights),
+        cmocka_unit_test(bad_models_are_refused),
+        cmocka_unit_test(heads_that_are_turned_in_part),
         cmocka_unit_test(failed_allocations),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, support_scene_begin, support_scene_end);
 }

@@ -9,6 +9,7 @@
 #include "support_engine.h"
 #include "support_files.h"
 #include "support_gguf.h"
+#include "support_scene.h"
 #include "support_text.h"
 #include "text/gguf_tokenizer.h"
 #include "text/sentencepiece_model.h"
@@ -17,24 +18,7 @@
 #define FOLDER FIXTURES "/tokenizers"
 #define READER FIXTURES "/../../models/reader/tokenizer.model"
 
-static support_alloc alloc;
-static il_engine *engine;
 static il_error error;
-static char *folder;
-
-static int set_up(void **state) {
-    (void)state;
-    engine = support_engine(1, &alloc);
-    folder = support_folder_make();
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    support_folder_remove(folder);
-    support_engine_close(engine, &alloc);
-    return 0;
-}
 
 static json_t *read_json(const char *path) {
     json_error_t why;
@@ -46,7 +30,7 @@ static json_t *read_json(const char *path) {
 static const char *write_file(support_gguf *file) {
     size_t bytes;
     unsigned char *data = support_gguf_make(file, &bytes);
-    const char *path = support_path(folder, "t.gguf");
+    const char *path = support_path(scene.folder, "t.gguf");
     support_write(path, data, bytes);
     free(data);
     return path;
@@ -54,7 +38,7 @@ static const char *write_file(support_gguf *file) {
 
 static il_tokenizer *load_file(support_gguf *file) {
     il_tokenizer *t;
-    assert_ok(il_tokenizer_load(engine, write_file(file), &t, &error), error);
+    assert_ok(il_tokenizer_load(scene.engine, write_file(file), &t, &error), error);
     return t;
 }
 
@@ -159,7 +143,7 @@ static void byte_level_tokens_are_those_of_tokenizer_json(void **state) {
         support_gguf file = {0};
         snprintf(path, sizeof path, FOLDER "/%s.json", kinds[i].name);
         json_t *root = read_json(path);
-        assert_ok(il_tokenizer_load(engine, path, &json, &error), error);
+        assert_ok(il_tokenizer_load(scene.engine, path, &json, &error), error);
         fill(&file, root, kinds[i].pre);
         il_tokenizer_info info, made;
         il_tokenizer_get_info(json, &info);
@@ -213,10 +197,10 @@ static void pieces_are_those_of_a_sentencepiece_model(void **state) {
     support_gguf file = {0};
     size_t bytes;
     char *data = support_read(READER, &bytes);
-    assert_ok(il_sp_model_parse(&alloc.allocator, READER, (unsigned char *)data, bytes, &model, &error), error);
+    assert_ok(il_sp_model_parse(&scene.alloc.allocator, READER, (unsigned char *)data, bytes, &model, &error), error);
     il_tokenizer *original;
     il_tokenizer_info info, made;
-    assert_ok(il_tokenizer_load(engine, READER, &original, &error), error);
+    assert_ok(il_tokenizer_load(scene.engine, READER, &original, &error), error);
     il_tokenizer_get_info(original, &info);
     token *tokens = malloc((size_t)model.n * sizeof *tokens);
     assert_non_null(tokens);
@@ -260,7 +244,7 @@ static void pieces_are_those_of_a_sentencepiece_model(void **state) {
     free(prose);
     free(tokens);
     free(data);
-    il_sp_model_free(&alloc.allocator, &model);
+    il_sp_model_free(&scene.alloc.allocator, &model);
     il_tokenizer_close(t);
     il_tokenizer_close(original);
 }
@@ -311,7 +295,7 @@ static void settings_of_sentencepiece(void **state) {
 
 static void refuse(support_gguf *file, il_status status, const char *text) {
     il_tokenizer *t;
-    assert_fails(il_tokenizer_load(engine, write_file(file), &t, &error), status, error, text);
+    assert_fails(il_tokenizer_load(scene.engine, write_file(file), &t, &error), status, error, text);
     assert_null(t);
 }
 
@@ -409,12 +393,12 @@ static void failed_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(byte_level_tokens_are_those_of_tokenizer_json, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(flags_say_what_begins_and_ends_a_text, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(pieces_are_those_of_a_sentencepiece_model, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(settings_of_sentencepiece, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(bad_tokenizers_are_refused, set_up, tear_down),
+        cmocka_unit_test(byte_level_tokens_are_those_of_tokenizer_json),
+        cmocka_unit_test(flags_say_what_begins_and_ends_a_text),
+        cmocka_unit_test(pieces_are_those_of_a_sentencepiece_model),
+        cmocka_unit_test(settings_of_sentencepiece),
+        cmocka_unit_test(bad_tokenizers_are_refused),
         cmocka_unit_test(failed_allocations),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, support_scene_begin, support_scene_end);
 }

@@ -5,24 +5,11 @@
 #include <stdlib.h>
 
 #include "base/bits.h"
-#include "support_alloc.h"
 #include "support_files.h"
+#include "support_scene.h"
 #include "tensor/safetensors.h"
 
-static support_alloc alloc;
 static il_error error;
-
-static int set_up(void **state) {
-    (void)state;
-    support_alloc_begin(&alloc);
-    return 0;
-}
-
-static int nothing_left(void **state) {
-    (void)state;
-    assert_int_equal(alloc.live, 0);
-    return 0;
-}
 
 /* Length, header, data; released by free, so that a read past the end is seen. */
 static unsigned char *make_file(const char *header, const void *data, size_t data_bytes, size_t *bytes) {
@@ -55,7 +42,7 @@ static void a_good_file_is_read(void **state) {
     size_t bytes;
     unsigned char *file = make_file(header, data, sizeof data, &bytes);
     il_st st;
-    assert_ok(il_st_parse(&alloc.allocator, "mem", file, bytes, &st, &error), error);
+    assert_ok(il_st_parse(&scene.alloc.allocator, "mem", file, bytes, &st, &error), error);
     assert_int_equal(st.n, 4);
     static const char *order[] = {"a", "empty", "s", "w"};
     for (size_t i = 0; i < 4; i++) {
@@ -93,7 +80,7 @@ static void an_empty_header_is_read(void **state) {
     size_t bytes;
     unsigned char *file = make_file("{}", NULL, 0, &bytes);
     il_st st;
-    assert_ok(il_st_parse(&alloc.allocator, "mem", file, bytes, &st, &error), error);
+    assert_ok(il_st_parse(&scene.alloc.allocator, "mem", file, bytes, &st, &error), error);
     assert_int_equal(st.n, 0);
     assert_null(il_st_find(&st, "x"));
     assert_null(il_st_meta(&st, "x"));
@@ -179,11 +166,11 @@ static void hostile_headers_are_refused(void **state) {
         size_t bytes;
         unsigned char *file = make_file(hostile[i].header, NULL, hostile[i].data_bytes, &bytes);
         il_st st;
-        assert_fails(il_st_parse(&alloc.allocator, "dir/model", file, bytes, &st, &error), hostile[i].status, error,
-                     hostile[i].text);
+        assert_fails(il_st_parse(&scene.alloc.allocator, "dir/model", file, bytes, &st, &error), hostile[i].status,
+                     error, hostile[i].text);
         assert_memory_equal(error.message, "dir/model: ", 11);
         assert_int_equal(st.n, 0);
-        assert_int_equal(alloc.live, 0);
+        assert_int_equal(scene.alloc.live, 0);
         il_st_close(&st);
         free(file);
     }
@@ -202,12 +189,12 @@ static void large_headers_are_refused(void **state) {
         memcpy(file, &length, 8);
         file[8] = '{';
         file[7 + length] = '}';
-        assert_fails(il_st_parse(&alloc.allocator, "f", file, 8 + length, &st, &error), IL_ERR_UNSUPPORTED, error,
+        assert_fails(il_st_parse(&scene.alloc.allocator, "f", file, 8 + length, &st, &error), IL_ERR_UNSUPPORTED, error,
                      "f: header of 17 MB: more than 16 MiB are not read");
         length = 16 << 20;
         memcpy(file, &length, 8);
         file[7 + length] = '}';
-        assert_ok(il_st_parse(&alloc.allocator, "f", file, 8 + length, &st, &error), error);
+        assert_ok(il_st_parse(&scene.alloc.allocator, "f", file, 8 + length, &st, &error), error);
         il_st_close(&st);
         free(file);
     }
@@ -227,13 +214,14 @@ static void hostile_lengths_are_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         memcpy(file, &cases[i].length, 8);
         memcpy(file + 8, "{}", 2);
-        assert_fails(il_st_parse(&alloc.allocator, "f", file, 10, &st, &error), IL_ERR_FORMAT, error, cases[i].text);
+        assert_fails(il_st_parse(&scene.alloc.allocator, "f", file, 10, &st, &error), IL_ERR_FORMAT, error,
+                     cases[i].text);
     }
     free(file);
     for (size_t bytes = 0; bytes < 8; bytes++) {
         file = malloc(bytes + !bytes);
         memset(file, 0, bytes + !bytes);
-        assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
+        assert_fails(il_st_parse(&scene.alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
                      "at least 8 are needed");
         free(file);
     }
@@ -249,13 +237,13 @@ static void damage_is_noticed_or_harmless(void **state) {
     for (size_t cut = 0; cut < bytes; cut++) {
         unsigned char *part = malloc(cut + !cut);
         memcpy(part, file, cut);
-        assert_int_equal(il_st_parse(&alloc.allocator, "f", part, cut, &st, &error), IL_ERR_FORMAT);
+        assert_int_equal(il_st_parse(&scene.alloc.allocator, "f", part, cut, &st, &error), IL_ERR_FORMAT);
         free(part);
     }
     for (size_t at = 0; at < bytes - 8; at++)
         for (int bit = 0; bit < 8; bit++) {
             file[at] ^= (unsigned char)(1 << bit);
-            if (il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error) == IL_OK) {
+            if (il_st_parse(&scene.alloc.allocator, "f", file, bytes, &st, &error) == IL_OK) {
                 size_t sum = 0;
                 for (size_t i = 0; i < st.n; i++) {
                     assert_true(st.tensors[i].data >= file + 8 &&
@@ -284,7 +272,7 @@ static void deep_nesting_is_refused(void **state) {
     header[DEPTH + 5] = 0;
     unsigned char *file = make_file(header, NULL, 0, &bytes);
     il_st st;
-    assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error, "header");
+    assert_fails(il_st_parse(&scene.alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error, "header");
     free(file);
     free(header);
 }
@@ -298,7 +286,7 @@ static void a_long_name_is_cut_in_the_message(void **state) {
     memcpy(header + 4004, "\":1}", 5);
     unsigned char *file = make_file(header, NULL, 0, &bytes);
     il_st st;
-    assert_fails(il_st_parse(&alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
+    assert_fails(il_st_parse(&scene.alloc.allocator, "f", file, bytes, &st, &error), IL_ERR_FORMAT, error,
                  "nnn: is not described by an object");
     assert_null(strchr(error.message, '\n'));
     free(file);
@@ -378,9 +366,9 @@ static const il_st_pair some_pairs[] = {{"format", "pt"}, {"text", "line\nline \
 static void what_is_written_is_read_back(void **state) {
     (void)state;
     char *folder = support_folder_make(), *path = strdup(support_path(folder, "x.safetensors"));
-    assert_ok(il_st_write(&alloc.allocator, path, some_items, 4, some_pairs, 2, &error), error);
+    assert_ok(il_st_write(&scene.alloc.allocator, path, some_items, 4, some_pairs, 2, &error), error);
     il_st st;
-    assert_ok(il_st_open(&alloc.allocator, path, &st, &error), error);
+    assert_ok(il_st_open(&scene.alloc.allocator, path, &st, &error), error);
     assert_int_equal(st.n, 4);
     assert_int_equal(st.n_metadata, 2);
     assert_string_equal(il_st_meta(&st, "text"), some_pairs[1].value);
@@ -404,7 +392,7 @@ static void what_is_written_is_read_back(void **state) {
 
     size_t bytes, again_bytes;
     char *first = support_read(path, &bytes), *again;
-    assert_ok(il_st_write(&alloc.allocator, path, some_items, 4, some_pairs, 2, &error), error);
+    assert_ok(il_st_write(&scene.alloc.allocator, path, some_items, 4, some_pairs, 2, &error), error);
     again = support_read(path, &again_bytes);
     assert_int_equal(bytes, again_bytes);
     assert_memory_equal(first, again, bytes);
@@ -412,8 +400,8 @@ static void what_is_written_is_read_back(void **state) {
     free(first);
     free(again);
 
-    assert_ok(il_st_write(&alloc.allocator, path, NULL, 0, NULL, 0, &error), error);
-    assert_ok(il_st_open(&alloc.allocator, path, &st, &error), error);
+    assert_ok(il_st_write(&scene.alloc.allocator, path, NULL, 0, NULL, 0, &error), error);
+    assert_ok(il_st_open(&scene.alloc.allocator, path, &st, &error), error);
     assert_int_equal(st.n + st.n_metadata, 0);
     il_st_close(&st);
     assert_int_equal(support_folder_count(folder), 1);
@@ -439,18 +427,19 @@ static void nonsense_is_not_written(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const il_st_item items[2] = {{"first", IL_F32, 1, {1}, some_floats}, cases[i].item};
-        assert_fails(il_st_write(&alloc.allocator, path, items, 2, NULL, 0, &error), IL_ERR_ARG, error, cases[i].text);
+        assert_fails(il_st_write(&scene.alloc.allocator, path, items, 2, NULL, 0, &error), IL_ERR_ARG, error,
+                     cases[i].text);
     }
     const il_st_pair twice[] = {{"k", "a"}, {"k", "b"}}, bad[] = {{"k", "\xff"}};
-    assert_fails(il_st_write(&alloc.allocator, path, NULL, 0, twice, 2, &error), IL_ERR_ARG, error, "twice");
-    assert_fails(il_st_write(&alloc.allocator, path, NULL, 0, bad, 1, &error), IL_ERR_ARG, error, "UTF-8");
+    assert_fails(il_st_write(&scene.alloc.allocator, path, NULL, 0, twice, 2, &error), IL_ERR_ARG, error, "twice");
+    assert_fails(il_st_write(&scene.alloc.allocator, path, NULL, 0, bad, 1, &error), IL_ERR_ARG, error, "UTF-8");
     assert_int_equal(support_folder_count(folder), 0);
-    assert_fails(il_st_write(&alloc.allocator, folder, NULL, 0, NULL, 0, &error), IL_ERR_IO, error, folder);
+    assert_fails(il_st_write(&scene.alloc.allocator, folder, NULL, 0, NULL, 0, &error), IL_ERR_IO, error, folder);
     il_st st;
-    assert_fails(il_st_open(&alloc.allocator, path, &st, &error), IL_ERR_IO, error, path);
-    assert_fails(il_st_open(&alloc.allocator, folder, &st, &error), IL_ERR_IO, error, "folder");
+    assert_fails(il_st_open(&scene.alloc.allocator, path, &st, &error), IL_ERR_IO, error, path);
+    assert_fails(il_st_open(&scene.alloc.allocator, folder, &st, &error), IL_ERR_IO, error, "folder");
     support_write(path, "", 0);
-    assert_fails(il_st_open(&alloc.allocator, path, &st, &error), IL_ERR_FORMAT, error, "0 bytes");
+    assert_fails(il_st_open(&scene.alloc.allocator, path, &st, &error), IL_ERR_FORMAT, error, "0 bytes");
     support_folder_remove(folder);
     free(path);
 }
@@ -467,14 +456,14 @@ static il_status write_and_read(const il_allocator *allocator, void *context, il
 static void short_memory_is_an_error(void **state) {
     (void)state;
     char *folder = support_folder_make(), *path = strdup(support_path(folder, "x"));
-    assert_int_equal(support_alloc_fail_each(&alloc, write_and_read, path), 7);
+    assert_int_equal(support_alloc_fail_each(&scene.alloc, write_and_read, path), 7);
     assert_int_equal(support_folder_count(folder), 1);
     support_folder_remove(folder);
     free(path);
 }
 
 int main(void) {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, nothing_left)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, support_scene_begin_memory, support_scene_end_memory)
     const struct CMUnitTest tests[] = {
         CASE(a_good_file_is_read),       CASE(an_empty_header_is_read),           CASE(hostile_headers_are_refused),
         CASE(large_headers_are_refused), CASE(hostile_lengths_are_refused),       CASE(damage_is_noticed_or_harmless),

@@ -5,22 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "support_alloc.h"
+#include "support_scene.h"
 #include "tensor/torch.h"
 
-static support_alloc alloc;
 static il_error error;
-
-static int set_up(void **state) {
-    (void)state;
-    support_alloc_begin(&alloc);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    return alloc.live != 0;
-}
 
 /* ---- archives ---- */
 
@@ -106,7 +94,7 @@ static void end_archive(archive *a, size_t count) {
 static il_torch torch;
 
 static void expect_refused(const archive *a, il_status status, const char *why) {
-    assert_fails(il_torch_parse(&alloc.allocator, "x", a->data, a->n, &torch, &error), status, error, why);
+    assert_fails(il_torch_parse(&scene.alloc.allocator, "x", a->data, a->n, &torch, &error), status, error, why);
     assert_true(torch.n == 0 && !torch.tensors);
 }
 
@@ -139,7 +127,7 @@ static void tensors_of_any_stride(void **state) {
     archive a;
     float out[6];
     MAKE(&a, GOOD);
-    assert_ok(il_torch_parse(&alloc.allocator, "x", a.data, a.n, &torch, &error), error);
+    assert_ok(il_torch_parse(&scene.alloc.allocator, "x", a.data, a.n, &torch, &error), error);
     assert_int_equal(torch.n, 1);
     assert_string_equal(torch.tensors[0].name, "w");
     assert_true(il_torch_is_whole(&torch, 0) && torch.tensors[0].bytes == sizeof numbers);
@@ -154,7 +142,7 @@ static void tensors_of_any_stride(void **state) {
                                                                "0", "\6") "K\4K\2\x85K\1\x85\x89)tR"
                                                                           "X\1\0\0\0s" TENSOR "(" STORAGE(
                                                                               "0", "\6") "K\2))\x89)tRX\1\0\0\0nK\7u.");
-    assert_ok(il_torch_parse(&alloc.allocator, "x", a.data, a.n, &torch, &error), error);
+    assert_ok(il_torch_parse(&scene.alloc.allocator, "x", a.data, a.n, &torch, &error), error);
     assert_true(torch.n == 4 && torch.skipped == 1);
     static const struct {
         const char *name;
@@ -188,7 +176,7 @@ static void what_torch_also_writes(void **state) {
     MAKE(&a, "\x80\2ccollections\nOrderedDict\nq\0)Rq\1(X\1\0\0\0wctorch._utils\n_rebuild_parameter\n" TENSOR
              "(" STORAGE("0", "\6") "K\0\x8a\1\6\x85J\1\0\0\0\x85\x89h\0)\x81tR\x88h\0)R\x87R"
                                     "X\1\0\0\0vNu}X\11\0\0\0_metadatah\0)Rsb.");
-    assert_ok(il_torch_parse(&alloc.allocator, "x", a.data, a.n, &torch, &error), error);
+    assert_ok(il_torch_parse(&scene.alloc.allocator, "x", a.data, a.n, &torch, &error), error);
     assert_true(torch.n == 1 && torch.tensors[0].count == 6 && torch.tensors[0].rank == 1);
     il_torch_close(&torch);
 }
@@ -277,24 +265,24 @@ static void bombs_cost_their_bytes(void **state) {
         }
         bomb[n++] = '.';
         make(&a, bomb, n);
-        alloc.peak_bytes = 0;
+        scene.alloc.peak_bytes = 0;
         expect_refused(&a, IL_ERR_FORMAT, "more or less than one value");
-        assert_true(alloc.peak_bytes < 200 * BYTES);
+        assert_true(scene.alloc.peak_bytes < 200 * BYTES);
     }
 }
 
 static void archives_that_lie(void **state) {
     (void)state;
     archive a;
-    il_torch_parse(&alloc.allocator, "x", "", 0, &torch, &error);
+    il_torch_parse(&scene.alloc.allocator, "x", "", 0, &torch, &error);
     assert_non_null(strstr(error.message, "not a file of torch's"));
     static const char old[] = "\x80\2\x8a\12l\xfc\x9c"
                               "F\xf9 j\xa8P\x19.";
-    assert_fails(il_torch_parse(&alloc.allocator, "x", old, sizeof old, &torch, &error), IL_ERR_UNSUPPORTED, error,
-                 "before 1.6");
+    assert_fails(il_torch_parse(&scene.alloc.allocator, "x", old, sizeof old, &torch, &error), IL_ERR_UNSUPPORTED,
+                 error, "before 1.6");
     MAKE(&a, GOOD);
     for (size_t n = 0; n < a.n; n++) { /* cut short anywhere */
-        assert_int_not_equal(il_torch_parse(&alloc.allocator, "x", a.data, n, &torch, &error), IL_OK);
+        assert_int_not_equal(il_torch_parse(&scene.alloc.allocator, "x", a.data, n, &torch, &error), IL_OK);
     }
     /* deflated, encrypted, larger than it is, elsewhere; no directory of torch's */
     static const struct {
@@ -314,7 +302,7 @@ static void archives_that_lie(void **state) {
         a.place = lies[i].place;
         add_file(&a, "m/data/0", numbers, sizeof numbers);
         end_archive(&a, lies[i].count);
-        assert_int_not_equal(il_torch_parse(&alloc.allocator, "x", a.data, a.n, &torch, &error), IL_OK);
+        assert_int_not_equal(il_torch_parse(&scene.alloc.allocator, "x", a.data, a.n, &torch, &error), IL_OK);
         if (!strstr(error.message, lies[i].why)) fail_msg("\"%s\" lacks \"%s\"", error.message, lies[i].why);
     }
     a = (archive){.n = 0};
@@ -356,7 +344,7 @@ static void long_archives(void **state) {
         if (lie == 2) a.place = SIZE_MAX / 2;
         add_file(&a, "m/data/0", numbers, sizeof numbers);
         end_archive(&a, 2);
-        il_status status = il_torch_parse(&alloc.allocator, "x", a.data, a.n, &torch, &error);
+        il_status status = il_torch_parse(&scene.alloc.allocator, "x", a.data, a.n, &torch, &error);
         assert_int_equal(status, lie ? IL_ERR_FORMAT : IL_OK);
         if (!lie) assert_int_equal(torch.n, 1);
         il_torch_close(&torch);
@@ -379,7 +367,7 @@ static void every_allocation_may_fail(void **state) {
     (void)state;
     archive a;
     MAKE(&a, GOOD);
-    assert_true(support_alloc_fail_each(&alloc, attempt, &a) > 5);
+    assert_true(support_alloc_fail_each(&scene.alloc, attempt, &a) > 5);
 }
 
 int main(void) {
@@ -389,5 +377,5 @@ int main(void) {
         cmocka_unit_test(bombs_cost_their_bytes), cmocka_unit_test(archives_that_lie),
         cmocka_unit_test(long_archives),          cmocka_unit_test(every_allocation_may_fail),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, support_scene_begin_memory, support_scene_end_memory);
 }
