@@ -46,6 +46,14 @@ il_status cli_command_load_model(cli_command *command, const char *dir, il_model
     return il_model_load_as(command->engine, dir, &options, model, &command->error);
 }
 
+il_status cli_command_load_tokenizer(cli_command *command, const char *dir, const il_config *config,
+                                     il_tokenizer **tokenizer) {
+    il_status found = il_tokenizer_load_for_model(command->engine, dir, config, tokenizer, &command->no_tokenizer);
+    if (!found || found == IL_ERR_UNSUPPORTED || found == IL_ERR_MISMATCH) return IL_OK;
+    command->error = command->no_tokenizer;
+    return found;
+}
+
 il_status cli_command_load_any(cli_command *command, const char *word, il_model **model, il_tokenizer **tokenizer) {
     cli_bundled_models models;
     *model = NULL;
@@ -54,14 +62,7 @@ il_status cli_command_load_any(cli_command *command, const char *word, il_model 
     if (status) return status;
     const char *dir = models.dirs[0];
     status = cli_command_load_model(command, dir, model);
-    if (!status) {
-        il_status found = il_tokenizer_load_for_model(command->engine, dir, il_model_config(*model), tokenizer,
-                                                      &command->no_tokenizer);
-        if (found && found != IL_ERR_UNSUPPORTED && found != IL_ERR_MISMATCH) {
-            command->error = command->no_tokenizer;
-            status = found;
-        }
-    }
+    if (!status) status = cli_command_load_tokenizer(command, dir, il_model_config(*model), tokenizer);
     free(command->model_dir);
     command->model_dir = cli_format("%s", dir);
     cli_bundled_models_free(&models);

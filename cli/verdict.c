@@ -10,12 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENTROPY_TOKENS = 64, ROWS_BYTES = 1 << 22 };
+enum { ENTROPY_TOKENS = 64 };
+/* A model of floats that takes more memory is judged with its weights as int8, which moves the figures by far less than
+ * they must differ to be told apart. */
+static const double JUDGED_BYTES = 512 << 20;
 /* A text is understood where it takes fewer bits than its bytes would by their frequencies alone, and its tokens fewer
  * than by blind choice from the vocabulary, by these factors. */
 #define OF_BYTES_BELOW 0.85
 #define OF_CHANCE_BELOW 0.95
-/* Rows of a trained embedding differ more in length. */
+/* Rows of a trained embedding differ more in length (cli_scanned). */
 #define SPREAD_FROM 2.0
 /* Another setting is named if it saves so much of the bits. */
 #define BETTER_BY 0.015
@@ -31,13 +34,25 @@ typedef struct reading {
 typedef struct verdict {
     cli_command *command;
     const char *path;
-    const il_model *model;
+    const cli_scanned *scanned;
+    const il_config *config;
+    il_weight_type held; /* how its weights are held while it reads */
     const il_tokenizer *tokenizer;
     reading is;
     double entropy; /* of predictions in the best text, over the most that it can be */
-    double spread;  /* of the norms of the embedding's rows, over that of random ones */
-    json_t *object, *hints, *tried;
+    json_t *object, *layers, *hints, *tried;
 } verdict;
+
+/* There is one at a time. */
+static il_status load(const verdict *v, const char *word, int transposed, il_model **model, il_error *error) {
+    il_load_options options;
+    il_load_options_default(&options);
+    options.weights = (int)v->held;
+    options.set = &word;
+    options.n_set = word != NULL;
+    options.transposed = transposed;
+    return il_model_load_as(v->command->engine, v->path, &options, model, error);
+}
 
 /* ---- texts ---- */
 
@@ -103,8 +118,7 @@ static il_status read_texts(const verdict *v, il_model *model, int frozen, readi
 }
 
 /* How much a prediction leaves open on average, over what blind choice does: 1 where all tokens are alike. */
-static il_status measure_entropy(verdict *v) {
-    il_model *model = (il_model *)(uintptr_t)v->model; /* a session refers to it, and changes nothing */
+static il_status measure_entropy(verdict *v, il_model *model) {
     size_t vocabulary = (size_t)il_model_config(model)->vocab_size;
     il_session *session = NULL;
     il_tokens tokens = {0};
@@ -128,88 +142,10 @@ static il_status measure_entropy(verdict *v) {
     return status;
 }
 
-/* ---- weights ---- */
-
-typedef struct weights_of {
-    double squares, count, largest;
-} weights_of;
-
-static void add_numbers(weights_of *w, const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        double a = fabs((double)x[i]);
-        w->squares += a * a;
-        if (a > w->largest) w->largest = a;
-    }
-    w->count += (double)n;
-}
-
-/* norms: of the rows, [shape[0]], or NULL. */
-static il_status add_tensor(const verdict *v, size_t index, const il_tensor *t, weights_of *w, double *norms) {
-    size_t width = t->count / t->shape[0], most = ROWS_BYTES / sizeof(float) / width + 1;
-    float *rows = cli_alloc(most * width, sizeof *rows);
-    il_status status = IL_OK;
-    for (size_t from = 0; from < t->shape[0] && !status; from += most) {
-        size_t n = t->shape[0] - from < most ? t->shape[0] - from : most;
-        status = il_model_tensor_rows(v->model, index, from, n, rows, &v->command->error);
-        if (status) break;
-        add_numbers(w, rows, n * width);
-        for (size_t i = 0; norms && i < n; i++) {
-            double sum = 0;
-            for (size_t k = 0; k < width; k++) sum += (double)rows[i * width + k] * (double)rows[i * width + k];
-            norms[from + i] = sqrt(sum);
-        }
-    }
-    free(rows);
-    return status;
-}
-
-/* Rows of independent normal numbers have norms that differ by a part 1 / sqrt(2 width) of them. Training makes those
- * of frequent and of rare tokens differ by far more. */
-static double spread_of(const double *norms, size_t n, size_t width) {
-    double mean = 0, square = 0;
-    for (size_t i = 0; i < n; i++) mean += norms[i] / (double)n;
-    for (size_t i = 0; i < n; i++) square += (norms[i] - mean) * (norms[i] - mean) / (double)n;
-    return mean > 0 ? sqrt(square) / mean * sqrt(2 * (double)width) : 0;
-}
-
-static double rms_of(const weights_of *w) { return w->count > 0 ? sqrt(w->squares / w->count) : 0; }
-
-/* Of each layer the root mean square of what mixes tokens and of what does not, and the largest number. */
-static il_status look_at_weights(verdict *v) {
-    const il_config *c = il_model_config(v->model);
-    weights_of *parts = cli_alloc(2 * (size_t)c->layers + 2, sizeof *parts);
-    il_status status = IL_OK;
-    memset(parts, 0, (2 * (size_t)c->layers + 2) * sizeof *parts);
-    for (size_t i = 0; i < il_model_tensor_count(v->model) && !status; i++) {
-        il_tensor t;
-        int layer = c->layers, at = 0;
-        status = il_model_tensor_at(v->model, i, &t, &v->command->error);
-        if (status) break;
-        if (sscanf(t.name, "model.layers.%d.%n", &layer, &at) != 1 || !at || layer >= c->layers) layer = c->layers;
-        int embeds = !strcmp(t.name, "model.embed_tokens.weight");
-        double *norms = embeds ? cli_alloc(t.shape[0], sizeof *norms) : NULL;
-        status = add_tensor(v, i, &t, &parts[2 * layer + (at && !strncmp(t.name + at, "mlp.", 4))], norms);
-        if (!status && embeds) v->spread = spread_of(norms, t.shape[0], t.count / t.shape[0]);
-        free(norms);
-    }
-    json_t *layers = json_array();
-    for (int i = 0; i < c->layers && !status; i++) {
-        const weights_of *mixer = &parts[2 * i], *mlp = &parts[2 * i + 1];
-        json_array_append_new(layers,
-                              json_pack("{s:f, s:f, s:f}", "mixer_rms", rms_of(mixer), "mlp_rms", rms_of(mlp),
-                                        "largest", mixer->largest > mlp->largest ? mixer->largest : mlp->largest));
-    }
-    json_object_set_new(v->object, "weights", layers);
-    free(parts);
-    return status;
-}
-
 /* What learning does in each layer while the text that is read best is read. */
-static il_status look_at_learning(verdict *v) {
-    il_model *model = (il_model *)(uintptr_t)v->model;
+static il_status look_at_learning(verdict *v, il_model *model) {
     il_session *session = NULL;
     il_tokens tokens = {0};
-    json_t *layers = json_object_get(v->object, "weights");
     if (!cli_mixer_learners(il_model_config(model))) return IL_OK;
     il_status status = open_text(v, model, v->is.best, 0, &session, &tokens);
     if (!status) status = il_session_feed(session, tokens.ids, tokens.n, NULL, NULL, &v->command->error);
@@ -218,7 +154,7 @@ static il_status look_at_learning(verdict *v) {
         if (!cli_mixer_learns(il_model_config(model), i)) continue;
         status = il_session_layer_stats(session, i, &stats, &v->command->error);
         if (!status)
-            json_object_update_new(json_array_get(layers, (size_t)i),
+            json_object_update_new(json_array_get(v->layers, (size_t)i),
                                    json_pack("{s:o, s:o, s:o}", "change",
                                              cli_json_real(stats.change_norm / stats.weight_norm), "loss_before",
                                              cli_json_real(stats.loss_before), "loss_after",
@@ -254,15 +190,9 @@ static void add_tried(const verdict *v, const char *what, const reading *r) {
 
 /* The same files read in another way. A way in which they cannot be read is none. */
 static il_status try_way(verdict *v, const char *word, int transposed, reading *r, int *tried) {
-    il_load_options options;
     il_model *other;
     il_error why;
-    il_load_options_default(&options);
-    options.weights = (int)il_model_config(v->model)->weights;
-    options.set = &word;
-    options.n_set = word != NULL;
-    options.transposed = transposed;
-    *tried = !il_model_load_as(v->command->engine, v->path, &options, &other, &why);
+    *tried = !load(v, word, transposed, &other, &why);
     if (!*tried) return IL_OK;
     il_status status = read_texts(v, other, 0, r);
     il_model_unref(other);
@@ -272,7 +202,7 @@ static il_status try_way(verdict *v, const char *word, int transposed, reading *
 
 static il_status try_rates(verdict *v) {
     static const double rates[] = {1, 0.1};
-    const il_config *c = il_model_config(v->model);
+    const il_config *c = v->config;
     for (size_t i = 0; i < COUNT_OF(rates); i++) {
         char word[40];
         reading r;
@@ -292,9 +222,9 @@ static il_status try_rates(verdict *v) {
 }
 
 /* Whether learning while it reads is of use, which a wrong inner learning rate spoils. */
-static il_status try_frozen(verdict *v) {
+static il_status try_frozen(verdict *v, il_model *model) {
     reading r;
-    il_status status = read_texts(v, (il_model *)(uintptr_t)v->model, 1, &r);
+    il_status status = read_texts(v, model, 1, &r);
     if (status) return status;
     add_tried(v, "frozen", &r);
     if (saved(v, &r) > BETTER_BY)
@@ -320,7 +250,7 @@ static il_status try_transposed(verdict *v) {
 /* ---- the judgement ---- */
 
 static const char *judge(const verdict *v) {
-    int looks_trained = v->spread >= SPREAD_FROM;
+    int looks_trained = v->scanned->spread >= SPREAD_FROM;
     if (!v->tokenizer) return looks_trained ? "no tokenizer" : "looks random";
     if (understood(&v->is, v->is.best) < 1) return "trained";
     return looks_trained ? "tokenizer does not fit" : "looks random";
@@ -341,20 +271,22 @@ static void explain(const verdict *v, const char *judgement) {
                 "(share_qk, use_gate, pre_conv, ttt_base_lr, rope_theta).");
 }
 
-static il_status examine(verdict *v) {
-    il_status status = look_at_weights(v);
-    if (!status && v->tokenizer) status = read_texts(v, (il_model *)(uintptr_t)v->model, 0, &v->is);
-    if (!status && v->tokenizer) status = measure_entropy(v);
-    if (!status && v->tokenizer) status = look_at_learning(v);
-    if (status) return status;
-    const char *judgement = judge(v);
-    if (v->tokenizer && cli_mixer_learners(il_model_config(v->model))) status = try_frozen(v);
-    if (!status && v->tokenizer && cli_mixer_is_ttt(il_model_config(v->model)->mixer)) status = try_rates(v);
-    if (!status && v->tokenizer) status = try_transposed(v);
-    explain(v, judgement);
-    json_object_set_new(v->object, "judgement", json_string(judgement));
-    json_object_set_new(v->object, "embedding_spread", cli_json_real(v->spread));
-    if (!v->tokenizer) return status;
+/* Everything that is found by reading. */
+static il_status read_all(verdict *v) {
+    il_model *model;
+    int learns = cli_mixer_learners(v->config) > 0;
+    il_status status = load(v, NULL, 0, &model, &v->command->error);
+    if (!status) status = read_texts(v, model, 0, &v->is);
+    if (!status) status = measure_entropy(v, model);
+    if (!status && learns) status = look_at_learning(v, model);
+    if (!status && learns) status = try_frozen(v, model);
+    il_model_unref(model);
+    if (!status && cli_mixer_is_ttt(v->config->mixer)) status = try_rates(v);
+    if (!status) status = try_transposed(v);
+    return status;
+}
+
+static void describe_reading(const verdict *v) {
     json_t *texts = json_object();
     for (size_t i = 0; i < cli_verdict_n_texts; i++)
         json_object_set_new(texts, cli_verdict_texts[i].language,
@@ -364,16 +296,31 @@ static il_status examine(verdict *v) {
     json_object_set_new(v->object, "texts", texts);
     json_object_set_new(v->object, "bits_per_byte", cli_json_real(v->is.bits / v->is.bytes));
     json_object_set_new(v->object, "entropy", cli_json_real(v->entropy));
-    return status;
+    json_object_set_new(v->object, "dtype", json_string(il_weight_type_name(v->held)));
 }
 
-il_status cli_verdict(cli_command *command, const char *path, const il_model *model, const il_tokenizer *tokenizer,
+static il_weight_type type_to_judge(const cli_command *command, const il_rewritten *found) {
+    il_weight_type type = found->config.weights;
+    double bytes = type == IL_WEIGHTS_F32 ? 4 : type == IL_WEIGHTS_BF16 ? 2 : 0;
+    return !command->dtype && bytes * (double)found->parameters > JUDGED_BYTES ? IL_WEIGHTS_INT8 : type;
+}
+
+il_status cli_verdict(cli_command *command, const char *path, const cli_scanned *scanned, const il_tokenizer *tokenizer,
                       json_t **made) {
-    verdict v = {.command = command, .path = path, .model = model, .tokenizer = tokenizer};
+    verdict v = {.command = command, .path = path, .scanned = scanned, .tokenizer = tokenizer};
+    v.config = &scanned->found.config;
+    v.held = type_to_judge(command, &scanned->found);
     v.object = json_object();
+    v.layers = json_deep_copy(scanned->layers);
     v.hints = json_array();
     v.tried = json_array();
-    il_status status = examine(&v);
+    il_status status = tokenizer ? read_all(&v) : IL_OK;
+    const char *judgement = judge(&v);
+    explain(&v, judgement);
+    json_object_set_new(v.object, "judgement", json_string(judgement));
+    json_object_set_new(v.object, "embedding_spread", cli_json_real(scanned->spread));
+    if (tokenizer) describe_reading(&v);
+    json_object_set_new(v.object, "weights", v.layers);
     json_object_set_new(v.object, "tried", v.tried);
     json_object_set_new(v.object, "hints", v.hints);
     *made = v.object;
@@ -399,8 +346,8 @@ void cli_verdict_print(const json_t *v) {
         printf("  %-12s %14.3f %14.2f %14.2f\n", key, number(value, "bits_per_byte"), number(value, "of_bytes"),
                number(value, "of_chance"));
     if (json_object_get(v, "texts"))
-        printf("  %-12s %14.3f   predictions %.2f as flat as blind choice\n", "all", number(v, "bits_per_byte"),
-               number(v, "entropy"));
+        printf("  %-12s %14.3f   predictions %.2f as flat as blind choice, weights as %s\n", "all",
+               number(v, "bits_per_byte"), number(v, "entropy"), json_string_value(json_object_get(v, "dtype")));
     printf("  norms of the embedding's rows differ %.1f times as much as random ones\n", number(v, "embedding_spread"));
     printf("  %-6s %10s %10s %10s %10s %12s %12s\n", "layer", "mixer_rms", "mlp_rms", "largest", "change",
            "loss_before", "loss_after");

@@ -3,13 +3,12 @@
 #ifndef CLI_VERDICT_H
 #define CLI_VERDICT_H
 
-#include "command.h"
+#include "scan.h"
 
-#include <jansson.h>
-
-/* Of a model that lies at `path`. tokenizer NULL: there is none, as command->no_tokenizer says; then only weights are
- * looked at. */
-il_status cli_verdict(cli_command *command, const char *path, const il_model *model, const il_tokenizer *tokenizer,
+/* Of a model that lies at `path` and was scanned. tokenizer NULL: there is none, as command->no_tokenizer says; then
+ * only weights are looked at. At most one model is in memory at a time: as the files hold it or as --dtype says, but a
+ * large one as int8. */
+il_status cli_verdict(cli_command *command, const char *path, const cli_scanned *scanned, const il_tokenizer *tokenizer,
                       json_t **verdict);
 /* As lines on stdout. */
 void cli_verdict_print(const json_t *verdict);

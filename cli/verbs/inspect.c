@@ -25,12 +25,6 @@ typedef struct inspection {
 
 static void set(inspection *in, const char *key, json_t *value) { json_object_set_new(in->object, key, value); }
 
-static json_t *shape_of(const size_t *shape, int rank) {
-    json_t *array = json_array();
-    for (int i = 0; i < rank; i++) json_array_append_new(array, json_integer((json_int_t)shape[i]));
-    return array;
-}
-
 static json_t *token_or_null(int token) { return token < 0 ? json_null() : json_integer(token); }
 
 /* What the keys of config.json come to, those left out included. */
@@ -123,42 +117,33 @@ static il_status read_progress(inspection *in, const char *path) {
     return IL_OK;
 }
 
-/* dir: the model's directory; a checkpoint is one that also has the trainer's files. */
+/* dir: the model's directory, or its file; a checkpoint is a directory that also has the trainer's files. */
 static il_status inspect_model(inspection *in, const char *dir) {
-    il_error *error = &in->command->error;
-    il_model *model = NULL;
     il_tokenizer *tokenizer = NULL;
-    char fingerprint[33];
-    il_status status = cli_command_load_any(in->command, dir, &model, &tokenizer);
-    if (status) return status;
-    json_t *tensors = json_array();
+    cli_scanned scanned;
+    json_t *verdict = NULL;
+    const il_config *config = &scanned.found.config;
+    il_status status = cli_scan(in->command, dir, &scanned);
+    if (!status) status = cli_command_load_tokenizer(in->command, dir, config, &tokenizer);
     int is_checkpoint = cli_path_exists(dir, "trainer.json");
     set(in, "kind", json_string(is_checkpoint ? "checkpoint" : "model"));
-    if (is_checkpoint) {
+    if (is_checkpoint && !status) {
         char *path = cli_format("%s/trainer.json", dir);
         status = read_progress(in, path);
         free(path);
     }
-    set(in, "config", config_object(il_model_config(model)));
-    set(in, "parameters", json_integer((json_int_t)il_model_parameters(model)));
-    il_model_fingerprint(model, fingerprint);
-    set(in, "fingerprint", json_string(fingerprint));
-    set(in, "tokenizer", tokenizer ? tokenizer_object(tokenizer) : json_null());
-    if (tokenizer && !status) status = describe_writing(in, dir, il_model_config(model), tokenizer);
-    for (size_t i = 0; i < il_model_tensor_count(model) && !status; i++) {
-        il_tensor tensor;
-        status = il_model_tensor_at(model, i, &tensor, error);
-        if (!status)
-            json_array_append_new(tensors, json_pack("{s:s, s:s, s:o}", "name", tensor.name, "dtype",
-                                                     il_weight_type_name(tensor.type), "shape",
-                                                     shape_of(tensor.shape, tensor.rank)));
+    if (!status) {
+        set(in, "config", config_object(config));
+        set(in, "parameters", json_integer((json_int_t)scanned.found.parameters));
+        set(in, "fingerprint", json_string(scanned.found.fingerprint));
+        set(in, "tokenizer", tokenizer ? tokenizer_object(tokenizer) : json_null());
     }
-    set(in, "tensors", tensors);
-    json_t *verdict = NULL;
-    if (in->check && !status) status = cli_verdict(in->command, dir, model, tokenizer, &verdict);
+    if (tokenizer && !status) status = describe_writing(in, dir, config, tokenizer);
+    if (!status) set(in, "tensors", json_incref(scanned.tensors));
+    if (in->check && !status) status = cli_verdict(in->command, dir, &scanned, tokenizer, &verdict);
     if (verdict) set(in, "verdict", verdict);
     il_tokenizer_close(tokenizer);
-    il_model_unref(model);
+    cli_scanned_free(&scanned);
     return status;
 }
 
