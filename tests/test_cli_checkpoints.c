@@ -141,12 +141,17 @@ static void test_to_hf(void **state) {
     support_same_files("m/tokenizer.model", "h/tokenizer.model");
     free(support_done("convert --model m --out plain"));
     assert_false(support_exists("plain/tokenizer_config.json"));
-    support_refused(1, "fast head", "convert --model m --to hf --set fast_head_size=4 --out x");
+    support_refused(1, "fast_head_size is known to no other software",
+                    "convert --model m --to hf --set fast_head_size=4 --out x");
     support_refused(1, "int8", "convert --model m --to hf --dtype int8 --out x");
     free(support_done(
         "init --preset tiny %s --mixer ttt_linear_decay --set fast_head_size=0 --tokenizer t.model --out d",
         SUPPORT_SHAPE));
-    support_refused(1, "ttt_linear_decay is known to no other software", "convert --model d --to hf --out x");
+    support_refused(1, "layers of ttt_linear_decay, as this model has them, are known to no",
+                    "convert --model d --to hf --out x");
+    free(support_done("init --preset tiny %s --mixer ttt_linear --set taps=3 --tokenizer t.model --out taps",
+                      SUPPORT_SHAPE));
+    support_refused(1, "taps is known to no other software", "convert --model taps --to hf --out x");
     assert_false(support_exists("x"));
     support_refused(1, "it has 300 tokens",
                     "convert --from torch --model " CHECKPOINTS "torch_ttt --tokenizer t.model --out x");

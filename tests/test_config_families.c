@@ -442,6 +442,44 @@ static void what_no_type_says_is_written_as_ours(void **state) {
     written_as(&c, "ttt");
 }
 
+/* key "": other software knows such a model. */
+static void portable(const il_config *config, const char *key) {
+    il_error error = {0};
+    il_status status = il_config_check_portable(config, &error);
+    if (status != (*key ? IL_ERR_UNSUPPORTED : IL_OK) || (*key && !strstr(error.message, key)))
+        fail_msg("%s: %s \"%s\"", key, il_status_name(status), error.message);
+}
+
+/* What others would pass over without a word is refused by its key; layers that they do not have, by name. */
+static void what_others_cannot_compute_is_named(void **state) {
+    static const char *const mixers[] = {"ttt_linear", "ttt_mlp", "self_attention"};
+    il_config base, c;
+    il_error error;
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        assert_ok(il_config_preset("tiny", mixers[i], NULL, &base, &error), error);
+        portable(&base, "");
+        c = base, c.weights = IL_WEIGHTS_BF16, portable(&c, "");
+        c = base, c.weights = IL_WEIGHTS_INT4, portable(&c, "weights of type int4");
+        c = base, c.fast_head_size = 4, portable(&c, "fast_head_size");
+        c = base, c.n_taps = 1, c.taps[0] = 2, portable(&c, "taps");
+        c = base, c.norm_offset = 1, portable(&c, i < 2 ? "norm_offset" : "layers of self_attention, as");
+    }
+    assert_ok(il_config_preset("tiny", "ttt_linear_decay", NULL, &c, &error), error);
+    portable(&c, "layers of ttt_linear_decay, as");
+    assert_ok(il_config_set(&c, "layer_types", "ttt_linear,full_attention", &error), error);
+    c.mixer = IL_MIXER_TTT_LINEAR, portable(&c, "layers of ttt_linear and others");
+    assert_ok(il_config_preset("tiny", "sliding_attention", NULL, &c, &error), error);
+    portable(&c, "layers of sliding_attention");
+    assert_ok(il_config_preset("tiny", "gated_delta", NULL, &c, &error), error);
+    portable(&c, "layers of gated_delta");
+    read_ok("{" SMALL35 "\"vocab_size\":300}", &base);
+    portable(&base, "");
+    c = base, c.delta_learned_start = 1, portable(&c, "linear_learned_start");
+    c = base, c.qk_norm = 0, portable(&c, "layers of gated_delta and others");
+    c = base, c.n_taps = 1, c.taps[0] = 9, portable(&c, "taps");
+}
+
 /* With a fast head any model has mini-batches. */
 static void attention_with_a_fast_head(void **state) {
     il_config c;
@@ -481,14 +519,23 @@ static void keys_are_set_one_by_one(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(qwen35_as_published),         cmocka_unit_test(qwen3_as_published),
-        cmocka_unit_test(qwen2_as_published),          cmocka_unit_test(llama3_as_published),
-        cmocka_unit_test(smollm2_as_published),        cmocka_unit_test(absent_keys_have_the_defaults_of_the_family),
-        cmocka_unit_test(derived_numbers_are_normal),  cmocka_unit_test(rope_is_said_in_one_of_two_objects),
-        cmocka_unit_test(every_part_reads_back),       cmocka_unit_test(layers_follow_the_interval_or_the_list),
-        cmocka_unit_test(ties_are_said_on_two_levels), cmocka_unit_test(what_is_beside_the_text_is_read_too),
-        cmocka_unit_test(what_is_not_done_is_named),   cmocka_unit_test(what_no_type_says_is_written_as_ours),
-        cmocka_unit_test(attention_with_a_fast_head),  cmocka_unit_test(keys_are_set_one_by_one),
+        cmocka_unit_test(qwen35_as_published),
+        cmocka_unit_test(qwen3_as_published),
+        cmocka_unit_test(qwen2_as_published),
+        cmocka_unit_test(llama3_as_published),
+        cmocka_unit_test(smollm2_as_published),
+        cmocka_unit_test(absent_keys_have_the_defaults_of_the_family),
+        cmocka_unit_test(derived_numbers_are_normal),
+        cmocka_unit_test(rope_is_said_in_one_of_two_objects),
+        cmocka_unit_test(every_part_reads_back),
+        cmocka_unit_test(layers_follow_the_interval_or_the_list),
+        cmocka_unit_test(ties_are_said_on_two_levels),
+        cmocka_unit_test(what_is_beside_the_text_is_read_too),
+        cmocka_unit_test(what_is_not_done_is_named),
+        cmocka_unit_test(what_no_type_says_is_written_as_ours),
+        cmocka_unit_test(what_others_cannot_compute_is_named),
+        cmocka_unit_test(attention_with_a_fast_head),
+        cmocka_unit_test(keys_are_set_one_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,13 +141,7 @@ static il_status load_tokenizer(conversion *c, const il_config *config) {
     il_engine *engine = c->command->engine;
     il_error *error = &c->command->error;
     il_tokenizer_info info;
-    if (!c->options->tokenizer) {
-        il_status status =
-            il_tokenizer_load_for_model(engine, c->model, config, &c->tokenizer, &c->command->no_tokenizer);
-        if (!status || status == IL_ERR_UNSUPPORTED || status == IL_ERR_MISMATCH) return IL_OK;
-        *error = c->command->no_tokenizer;
-        return status;
-    }
+    if (!c->options->tokenizer) return cli_command_load_tokenizer(c->command, c->model, config, &c->tokenizer);
     il_status status = il_tokenizer_load(engine, c->options->tokenizer, &c->tokenizer, error);
     if (status) return status;
     il_tokenizer_get_info(c->tokenizer, &info);
@@ -158,19 +152,54 @@ static il_status load_tokenizer(conversion *c, const il_config *config) {
 
 /* ---- what is written ---- */
 
-/* What transformers needs to find the tokenizer's class, where nothing said it. */
+/* Whether a text is read as if a space stood before it, as Llama's tokenizer does. */
+static il_status puts_space(const conversion *c, int *space) {
+    il_error *error = &c->command->error;
+    il_tokens tokens = {0};
+    il_decoder decoder = {.started = 1};
+    char *text = cli_alloc(il_tokenizer_piece_bytes_max(c->tokenizer), 1);
+    size_t bytes = 0;
+    il_status status = il_tokenizer_encode(c->tokenizer, "a", 1, &tokens, error);
+    if (!status)
+        status = il_tokenizer_decode(c->tokenizer, &decoder, tokens.ids[0], text,
+                                     il_tokenizer_piece_bytes_max(c->tokenizer), &bytes, error);
+    *space = !status && bytes && text[0] == ' ';
+    free(text);
+    il_tokens_free(&tokens);
+    return status;
+}
+
+static void set_name(const conversion *c, json_t *object, const char *key, int token) {
+    const char *name;
+    size_t bytes;
+    il_token_kind kind = il_tokenizer_token(c->tokenizer, token, &name, &bytes);
+    json_object_set_new(object, key, kind == IL_TOKEN_CONTROL ? json_stringn(name, bytes) : json_null());
+}
+
+/* What transformers needs to make the same tokens of a text, where nothing said it: the tokenizer's class, and of
+ * SentencePiece what it would take for granted otherwise. Of a tokenizer.json the file itself says all. */
 static il_status describe_tokenizer(const conversion *c) {
     const char *out = c->options->out;
     il_tokenizer_info info;
     if (!c->tokenizer || cli_path_exists(out, "tokenizer_config.json")) return IL_OK;
     il_tokenizer_get_info(c->tokenizer, &info);
-    const char *text = !strcmp(info.kind, "sentencepiece")
-                           ? "{\n  \"tokenizer_class\": \"LlamaTokenizer\",\n  \"add_bos_token\": true,\n"
-                             "  \"add_eos_token\": false,\n  \"legacy\": true\n}\n"
-                           : "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\"\n}\n";
     if (!strcmp(info.kind, "bytes")) return IL_OK; /* which transformers does not have */
-    char *path = cli_format("%s/tokenizer_config.json", out);
-    il_status status = cli_path_write(path, text, strlen(text), &c->command->error);
+    json_t *object = json_pack("{s:s}", "tokenizer_class", "PreTrainedTokenizerFast");
+    il_status status = IL_OK;
+    if (!strcmp(info.kind, "sentencepiece")) {
+        int space;
+        status = puts_space(c, &space);
+        json_object_update_new(object, json_pack("{s:s, s:b, s:b, s:b, s:b, s:b}", "tokenizer_class", "LlamaTokenizer",
+                                                 "add_bos_token", info.bos >= 0, "add_eos_token", 0, "add_prefix_space",
+                                                 space, "legacy", 1, "clean_up_tokenization_spaces", 0));
+        set_name(c, object, "bos_token", info.bos);
+        set_name(c, object, "eos_token", info.eos);
+        set_name(c, object, "unk_token", info.unk);
+    }
+    char *text = json_dumps(object, JSON_INDENT(2)), *path = cli_format("%s/tokenizer_config.json", out);
+    if (!status) status = cli_path_write(path, text, strlen(text), &c->command->error);
+    json_decref(object);
+    free(text);
     free(path);
     return status;
 }
@@ -200,11 +229,10 @@ static il_status save(conversion *c, const il_config *config, il_rewritten *made
 
 /* Of what was written, as any other verb will read it. */
 static il_status check(conversion *c, json_t **verdict) {
-    il_model *model;
-    il_status status = il_model_load(c->command->engine, c->options->out, &model, &c->command->error);
-    if (status) return status;
-    status = cli_verdict(c->command, c->options->out, model, c->tokenizer, verdict);
-    il_model_unref(model);
+    cli_scanned scanned;
+    il_status status = cli_scan(c->command, c->options->out, &scanned);
+    if (!status) status = cli_verdict(c->command, c->options->out, &scanned, c->tokenizer, verdict);
+    cli_scanned_free(&scanned);
     return status;
 }
 

@@ -183,18 +183,30 @@ int il_config_attends(const il_config *config) {
     return 0;
 }
 
+/* A key that other software passes over, and so would compute another model without a word; NULL: there is none. */
+static const char *key_of_our_own(const il_config *c, const il_family *family) {
+    if (c->fast_head_size) return "fast_head_size";
+    if (c->n_taps) return "taps";
+    if (c->delta_learned_start && il_config_layers_of(c, IL_MIXER_GATED_DELTA)) return "linear_learned_start";
+    for (int i = 0; i < il_field_count && il_mixer_is_ttt(family->mixer); i++) {
+        const il_field *f = &il_fields[i];
+        if (f->of == IL_OF_OWN && il_field_value(c, f) != f->absent[family->column]) return f->key;
+    }
+    return NULL;
+}
+
 il_status il_config_check_portable(const il_config *c, il_error *error) {
     const il_family *family = il_family_of(c);
     int official = c->mixer == IL_MIXER_TTT_LINEAR || c->mixer == IL_MIXER_TTT_MLP;
     IL_TRY(il_config_check(c, error));
-    if (c->fast_head_size)
-        return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "a fast head is known to no other software: fast_head_size must be 0");
+    const char *key = key_of_our_own(c, family);
+    if (key) return il_fail(error, IL_ERR_UNSUPPORTED, "%s is known to no other software", key);
     if (c->weights == IL_WEIGHTS_INT8 || c->weights == IL_WEIGHTS_INT4)
         return il_fail(error, IL_ERR_UNSUPPORTED, "weights of type %s are known to no other software",
                        il_weight_type_name(c->weights));
     if (family->is_own && (!official || il_config_is_hybrid(c)))
-        return il_fail(error, IL_ERR_UNSUPPORTED, "a model with layers of %s%s is known to no other software",
+        return il_fail(error, IL_ERR_UNSUPPORTED,
+                       "layers of %s%s, as this model has them, are known to no other software",
                        il_mixer_name(c->mixer), il_config_is_hybrid(c) ? " and others" : "");
     return IL_OK;
 }
