@@ -49,16 +49,16 @@ def test_states_of_odd_texts(reader: Model, command: Run, tmp_path: Path, kind: 
 
 
 def test_texts(reader: Model, command: Run, story: Path, tmp_path: Path) -> None:
-    options = ["--max-tokens", 60, "--seed", 5, "--repeat-penalty", 1.3, "--prompt", "The boat, a café,"]
+    options = ["--max-tokens", 90, "--seed", 5, "--repeat-penalty", 1.3, "--prompt", "The boat, a café,"]
     theirs = json.loads(command("generate", "--model", "reader", "--json", *options))
     session = Session(reader)
-    pieces = session.generate_text("The boat, a café,", 60, seed=5, repeat_penalty=1.3)
+    pieces = session.generate_text("The boat, a café,", 90, seed=5, repeat_penalty=1.3)
     assert "".join(pieces) == theirs["text"]
     state = tmp_path / "story.ilstate"
     command("read", "--model", "reader", "--save-state", state, story)
     theirs = json.loads(command("generate", "--model", "reader", "--json", "--load-state", state, *options))
     session = Session.load(reader, state)
-    assert "".join(session.generate_text("The boat, a café,", 60, seed=5, repeat_penalty=1.3)) == theirs["text"]
+    assert "".join(session.generate_text("The boat, a café,", 90, seed=5, repeat_penalty=1.3)) == theirs["text"]
 
 
 def test_new_models(command: Run, tmp_path: Path) -> None:

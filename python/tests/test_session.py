@@ -120,6 +120,9 @@ def test_generate(reader: Model) -> None:
     fork.rewind(position + 10)
     assert list(fork.generate(temperature=0, stop=[b])) == [a]  # nor is the stop read
     assert fork.position == position + 11
+    fork.rewind(position + 10)
+    others = [token for token in reversed(range(reader.vocab_size)) if token != a]
+    assert list(fork.generate(temperature=0, stop=others)) == [a]
     assert first in range(reader.vocab_size)
     assert reader.sampling.top_k == 40 and reader.stops == [2]
 

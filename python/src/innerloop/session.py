@@ -391,50 +391,34 @@ class Session:
         ]:
             if value is not None:
                 setattr(options, name, value)
-        stops = frozenset(model.stops if stop is None else stop)
+        stops = np.unique(np.array(model.stops if stop is None else list(stop), np.int32))
         return self._draw(max_tokens, options, stops, as_tokens(recent)[-RECENT:])
 
-    def _draw(self, max_tokens: Optional[int], options: Any, stops: frozenset[int], recent: Tokens) -> Iterator[int]:
-        vocab_size = self._vocab_size
+    def _draw(self, max_tokens: Optional[int], options: Any, stops: Tokens, recent: Tokens) -> Iterator[int]:
         tokenizer = self.model._own_tokenizer()
-        if tokenizer is not None:  # what pads a vocabulary stands for no text
-            vocab_size = min(vocab_size, tokenizer.vocab_size)
         logits = ffi.new("float[]", self._vocab_size)
-        memory = ffi.new("int32_t[]", RECENT)
-        n_recent = len(recent)
-        memory[0:n_recent] = recent.tolist()
-        token, error = ffi.new("int32_t *"), self._error
-        logits_of, sample, feed, position = (
-            lib.il_session_logits,
-            lib.il_sample,
-            lib.il_session_feed,
-            lib.il_session_position,
-        )
-        penalty = options.repeat_penalty != 1
+        drawing = ffi.new("il_py_drawing *")
+        drawing.options = options[0]
+        drawing.vocab_size = self._vocab_size
+        if tokenizer is not None:  # what pads a vocabulary stands for no text
+            drawing.vocab_size = min(self._vocab_size, tokenizer.vocab_size)
+        drawing.logits = logits
+        drawing.stops, drawing.n_stops = ints(stops), len(stops)
+        drawing.n_recent = len(recent)
+        drawing.recent[0 : len(recent)] = recent.tolist()
+        draw, error, lock = lib.il_py_draw, self._error, self._lock
         done = 0
         while max_tokens is None or done < max_tokens:
             self._enter()
             try:
-                pointer = self._pointer
-                if (
-                    logits_of(pointer, logits, error)
-                    or sample(options, logits, vocab_size, position(pointer), memory, n_recent, token, error)
-                    or (token[0] not in stops and feed(pointer, token, 1, ffi.NULL, ffi.NULL, error))
-                ):
+                if draw(self._pointer, drawing, error):
                     raise exception(error)
-                drawn = token[0]
             finally:
-                self._lock.release()
-            if drawn in stops:
+                lock.release()
+            if drawing.stopped:
                 return
-            if penalty:
-                if n_recent == RECENT:
-                    ffi.memmove(memory, memory + 1, 4 * (RECENT - 1))
-                else:
-                    n_recent += 1
-                memory[n_recent - 1] = drawn
             done += 1
-            yield drawn
+            yield drawing.token
 
     def generate_text(
         self,
