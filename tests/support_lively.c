@@ -1,6 +1,7 @@
 #include "support_test.h"
 
 #include "base/philox.h"
+#include "kernels/kernels.h"
 #include "model/model.h"
 #include "support_lively.h"
 
@@ -13,6 +14,25 @@ il_engine *lively_engine(int threads, const char *kernels) {
     il_error error;
     assert_ok(il_engine_open(&options, &engine, &error), error);
     return engine;
+}
+
+const lively_way *lively_ways(void) {
+    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
+    enum { SETS = sizeof sets / sizeof *sets };
+    static const int threads[] = {1, 2, 3, 5};
+    static lively_way ways[SETS + 5];
+    size_t n = 0;
+    for (size_t i = 0; i < SETS; i++) {
+        if (!il_kernels_pick(sets[i])) continue;
+        ways[n] = (lively_way){sets[i], n ? 2 + (int)(n % 2) : 1};
+        n++;
+    }
+    const char *best = ways[n - 1].kernels;
+    size_t first = n == 1; /* the plainest is the best, and runs on one thread already */
+    n -= !first;
+    for (size_t i = first; i < sizeof threads / sizeof *threads; i++) ways[n++] = (lively_way){best, threads[i]};
+    ways[n] = (lively_way){NULL, 0};
+    return ways;
 }
 
 il_config lively_config(il_mixer_kind mixer, int mini_batch) {

@@ -7,6 +7,13 @@
 
 /* An engine of that many threads on those kernels (NULL: the default); fails the running test when it cannot. */
 il_engine *lively_engine(int threads, const char *kernels);
+/* Ways to run, which all must give one answer: the instruction sets that run here, the plainest first and once, since
+ * it is slow, the best one last and with several numbers of threads. threads 0 ends them. */
+typedef struct lively_way {
+    const char *kernels;
+    int threads;
+} lively_way;
+const lively_way *lively_ways(void);
 /* layers 2, heads 3, width 48, ffn 40, vocabulary 61, mini-batch b, conv_kernel 4; Mamba backbone if TTT. The gated
  * delta rule has 3 key heads of width 10, 6 value heads of 14, and 3 taps. */
 il_config lively_config(il_mixer_kind mixer, int mini_batch);

@@ -15,6 +15,7 @@
 #include "base/philox.h"
 #include "model/mixer_attention.h"
 #include "model/tape.h"
+#include "support_lively.h"
 
 enum { LAYER = 1 };
 
@@ -228,11 +229,10 @@ static void test_against_double(void **unused) {
     }
 }
 
-/* Every split, thread count and instruction set against one call on one thread of portable code. */
+/* Every split and way to run against one call on one thread of portable code. */
 static void test_one_answer(void **unused) {
     (void)unused;
     enum { N = 203 };
-    const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     const int pieces[] = {N, 1, 7, 16, 63, 64, 65, 130};
     const int shapes[][4] = {{28, 2, 0, 0}, {64, 2, 0, 0},  {36, 6, 2, 0}, {24, 66, 1, 0}, {24, 3, 3, 0},
                              {28, 2, 0, 7}, {36, 6, 2, 90}, {24, 6, 3, 70}}; /* width, heads, variant, window */
@@ -242,21 +242,19 @@ static void test_one_answer(void **unused) {
         float *xn = zeros(size, sizeof *xn), *want = zeros(size, sizeof *want), *got = zeros(size, sizeof *got);
         fill(xn, size, 11, 1);
         int have = 0;
-        for (size_t isa = 0; isa < sizeof kernels / sizeof *kernels; isa++)
-            for (int threads = 1; threads <= 3; threads++) {
-                il_model *model = model_open_as(width, heads, variant, window, threads, kernels[isa]);
-                if (!model) break;
-                for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
-                    il_state state;
-                    assert_int_equal(il_state_open(model, 0, &state, NULL), IL_OK);
-                    run_pieces(model, &state, N, pieces[i], xn, have ? got : want);
-                    if (have && memcmp(got, want, size * sizeof *got))
-                        fail_msg("%s, %d threads, pieces of %d: other bits", kernels[isa], threads, pieces[i]);
-                    have = 1;
-                    il_state_close(&state);
-                }
-                model_close(model);
+        for (const lively_way *way = lively_ways(); way->threads; way++) {
+            il_model *model = model_open_as(width, heads, variant, window, way->threads, way->kernels);
+            for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+                il_state state;
+                assert_int_equal(il_state_open(model, 0, &state, NULL), IL_OK);
+                run_pieces(model, &state, N, pieces[i], xn, have ? got : want);
+                if (have && memcmp(got, want, size * sizeof *got))
+                    fail_msg("%s, %d threads, pieces of %d: other bits", way->kernels, way->threads, pieces[i]);
+                have = 1;
+                il_state_close(&state);
             }
+            model_close(model);
+        }
         free(xn), free(want), free(got);
     }
 }

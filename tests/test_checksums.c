@@ -154,27 +154,18 @@ static void print_list(void) {
 
 static void the_same_bits_on_every_machine(void **unused) {
     (void)unused;
-    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
-    static const int threads[] = {1, 3};
-    for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
-        if (!il_kernels_pick(sets[set])) {
-            print_message("%s cannot run here: left out\n", sets[set]);
-            continue;
+    for (const lively_way *way = lively_ways(); way->threads; way++) {
+        il_engine *engine = lively_engine(way->threads, way->kernels);
+        for (int i = 0; i < ENTRIES; i++) {
+            entry r = compute(engine, &list[i], way->threads > 1 ? 23 : N);
+            if (r.logits != list[i].logits || r.nll != list[i].nll || r.gradient != list[i].gradient ||
+                r.weights != list[i].weights)
+                fail_msg("%s on %s with %d threads: logits %s, nll %s, gradient %s, weights %s", r.name, way->kernels,
+                         way->threads, r.logits == list[i].logits ? "same" : "differ",
+                         r.nll == list[i].nll ? "same" : "differ", r.gradient == list[i].gradient ? "same" : "differ",
+                         r.weights == list[i].weights ? "same" : "differ");
         }
-        for (size_t t = 0; t < 2; t++) {
-            il_engine *engine = lively_engine(threads[t], sets[set]);
-            for (int i = 0; i < ENTRIES; i++) {
-                entry r = compute(engine, &list[i], t ? 23 : N);
-                if (r.logits != list[i].logits || r.nll != list[i].nll || r.gradient != list[i].gradient ||
-                    r.weights != list[i].weights)
-                    fail_msg("%s on %s with %d threads: logits %s, nll %s, gradient %s, weights %s", r.name, sets[set],
-                             threads[t], r.logits == list[i].logits ? "same" : "differ",
-                             r.nll == list[i].nll ? "same" : "differ",
-                             r.gradient == list[i].gradient ? "same" : "differ",
-                             r.weights == list[i].weights ? "same" : "differ");
-            }
-            il_engine_close(engine);
-        }
+        il_engine_close(engine);
     }
 }
 

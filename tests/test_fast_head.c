@@ -365,30 +365,22 @@ static void any_neighbours(void **unused) {
 
 static void any_thread_count_and_instruction_set(void **unused) {
     (void)unused;
-    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
-    static const int threads[] = {1, 2, 3, 5};
     for (int i = 0; i < KINDS; i++) {
         int32_t tokens[N];
         tokens_of(tokens, N, kinds[i].vocab, 5);
         answers want = {0};
-        for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
-            if (!il_kernels_pick(sets[set])) {
-                if (!i) print_message("%s cannot run here: left out\n", sets[set]);
-                continue;
+        for (const lively_way *way = lively_ways(); way->threads; way++) {
+            il_engine *engine = lively_engine(way->threads, way->kernels);
+            il_model *model = model_of(engine, &kinds[i], 1);
+            answers got = read_whole(model, tokens, N, 0);
+            if (!want.n) {
+                want = got;
+            } else {
+                assert_same_answers(&got, &want);
+                free_answers(&got);
             }
-            for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
-                il_engine *engine = lively_engine(threads[t], sets[set]);
-                il_model *model = model_of(engine, &kinds[i], 1);
-                answers got = read_whole(model, tokens, N, 0);
-                if (!want.n) {
-                    want = got;
-                } else {
-                    assert_same_answers(&got, &want);
-                    free_answers(&got);
-                }
-                il_model_unref(model);
-                il_engine_close(engine);
-            }
+            il_model_unref(model);
+            il_engine_close(engine);
         }
         free_answers(&want);
     }

@@ -18,6 +18,7 @@
 #include "model/forward.h"
 #include "model/lm_head.h"
 #include "model/tape.h"
+#include "support_lively.h"
 #include "support_ref64.h"
 
 /* Self-attention, TTT-MLP, TTT-Linear that fades, self-attention; gated delta, self-attention, TTT-Linear, gated delta
@@ -275,32 +276,29 @@ static void test_bits(void **unused) {
                             {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 3, 16, 4, 2, 70, 2},
                             {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 20, 4, 16, 4, 2, 70, 1},
                             {IL_MIXER_TTT_LINEAR, 1, 1, 1, 0, 132, 2, 4, 4, 2, 70, TAPPED}};
-    const char *kernels[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const shape *s = &shapes[i];
         int32_t *tokens = tokens_of(s);
         float *want = NULL;
         double want_loss = 0;
-        for (size_t isa = 0; isa < sizeof kernels / sizeof *kernels; isa++)
-            for (int threads = 1; threads <= 3; threads++) {
-                il_model *model = model_open(s, threads, kernels[isa]);
-                if (!model) continue;
-                float *grad = zeros(model->table.floats, sizeof *grad);
-                double loss = fresh_loss(model, s, tokens, 1, grad);
-                if (!want) {
-                    want = grad;
-                    want_loss = loss;
-                } else {
-                    for (size_t t = 0; t < model->table.n; t++) {
-                        const il_table_entry *e = &model->table.entries[t];
-                        if (memcmp(grad + e->offset, want + e->offset, e->count * sizeof *grad))
-                            fail_msg("%s, %d threads: other bits in %s", kernels[isa], threads, e->name);
-                    }
-                    assert_true(loss == want_loss);
-                    free(grad);
+        for (const lively_way *way = lively_ways(); way->threads; way++) {
+            il_model *model = model_open(s, way->threads, way->kernels);
+            float *grad = zeros(model->table.floats, sizeof *grad);
+            double loss = fresh_loss(model, s, tokens, 1, grad);
+            if (!want) {
+                want = grad;
+                want_loss = loss;
+            } else {
+                for (size_t t = 0; t < model->table.n; t++) {
+                    const il_table_entry *e = &model->table.entries[t];
+                    if (memcmp(grad + e->offset, want + e->offset, e->count * sizeof *grad))
+                        fail_msg("%s, %d threads: other bits in %s", way->kernels, way->threads, e->name);
                 }
-                model_close(model);
+                assert_true(loss == want_loss);
+                free(grad);
             }
+            model_close(model);
+        }
         free(want), free(tokens);
     }
 }

@@ -363,24 +363,21 @@ static void check_nonfinite(il_engine *engine, il_weight_type type) {
 
 static void products_on_every_machine(void **unused) {
     (void)unused;
-    static const char *const sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
-    static const int threads[] = {1, 2, 3}, rows[] = {1, 2, 5, 6, 7, 12, 23, 24, 25, 50};
-    for (size_t set = 0; set < sizeof sets / sizeof *sets; set++) {
-        if (!il_kernels_pick(sets[set])) continue;
-        for (size_t t = 0; t < 3; t++) {
-            il_engine *engine = lively_engine(threads[t], sets[set]);
-            for (int s = 0; s < SIZES; s++)
-                for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
-                    check_bf16(engine, rows[r], sizes[s][0], sizes[s][1]);
-                    check_quantized(engine, IL_WEIGHTS_INT8, rows[r], sizes[s][0], sizes[s][1]);
-                    check_quantized(engine, IL_WEIGHTS_INT4, rows[r], sizes[s][0], sizes[s][1]);
-                }
-            check_nonfinite(engine, IL_WEIGHTS_INT8);
-            check_nonfinite(engine, IL_WEIGHTS_INT4);
-            for (int few = 0; few < 2 && threads[t] == 1; few++) /* one tile; panels put in order for more */
-                check_extremes(engine, few ? 7 : 25);
-            il_engine_close(engine);
-        }
+    static const int rows[] = {1, 2, 5, 6, 7, 12, 23, 24, 25, 50};
+    const char *before = NULL;
+    for (const lively_way *way = lively_ways(); way->threads; before = way->kernels, way++) {
+        il_engine *engine = lively_engine(way->threads, way->kernels);
+        for (int s = 0; s < SIZES; s++)
+            for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+                check_bf16(engine, rows[r], sizes[s][0], sizes[s][1]);
+                check_quantized(engine, IL_WEIGHTS_INT8, rows[r], sizes[s][0], sizes[s][1]);
+                check_quantized(engine, IL_WEIGHTS_INT4, rows[r], sizes[s][0], sizes[s][1]);
+            }
+        check_nonfinite(engine, IL_WEIGHTS_INT8);
+        check_nonfinite(engine, IL_WEIGHTS_INT4);
+        for (int few = 0; few < 2 && before != way->kernels; few++) /* one tile; panels put in order for more */
+            check_extremes(engine, few ? 7 : 25);
+        il_engine_close(engine);
     }
 }
 

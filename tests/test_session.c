@@ -161,26 +161,18 @@ static void any_chunking(void **unused) {
 
 static void any_thread_count_and_instruction_set(void **unused) {
     (void)unused;
-    const char *sets[] = {"portable", "avx2", "avx512", "avx512_vnni", "neon"};
-    const int threads[] = {1, 2, 3, 5};
     for (int kind = 0; kind < KINDS; kind++) {
         il_engine *engine = lively_engine(1, "portable");
         reference *r = make_reference(engine, kind);
-        for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-            if (!il_kernels_pick(sets[i])) {
-                print_message("%s cannot run here: left out\n", sets[i]);
-                continue;
-            }
-            for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
-                il_engine *other = lively_engine(threads[t], sets[i]);
-                reference *o = make_reference(other, kind);
-                assert_memory_equal(o->logits, r->logits, sizeof r->logits);
-                assert_memory_equal(o->nll, r->nll, sizeof r->nll);
-                assert_memory_equal(o->hidden, r->hidden, sizeof r->hidden);
-                assert_same_state(&o->state, &r->state);
-                free_reference(o);
-                il_engine_close(other);
-            }
+        for (const lively_way *way = lively_ways() + 1; way->threads; way++) {
+            il_engine *other = lively_engine(way->threads, way->kernels);
+            reference *o = make_reference(other, kind);
+            assert_memory_equal(o->logits, r->logits, sizeof r->logits);
+            assert_memory_equal(o->nll, r->nll, sizeof r->nll);
+            assert_memory_equal(o->hidden, r->hidden, sizeof r->hidden);
+            assert_same_state(&o->state, &r->state);
+            free_reference(o);
+            il_engine_close(other);
         }
         free_reference(r);
         il_engine_close(engine);
