@@ -18,23 +18,29 @@ IL_STEP void whole_int4(const float *x, v16 factor, float whole[16]) {
     v16_store(whole, v16_sub(v16_add(w, round), round));
 }
 
+/* An input of every group and its whole number, wide. */
+IL_STEP void int4_input(const float *x, v16 factor, doubles have[16 / DOUBLES], doubles q[16 / DOUBLES]) {
+    float whole[16];
+    whole_int4(x, factor, whole);
+    EACH_PART(k) {
+        widen(x + k, &have[k / DOUBLES]);
+        widen(whole + k, &q[k / DOUBLES]);
+    }
+}
+
 /* The square errors that steps of these scales leave. */
 static void int4_errors(const float *x, const float scale[16], double error[16]) {
     const v16 factor = v16_div(v16_set1(1.0f), v16_load(scale));
-    doubles sum[16 / DOUBLES], step[16 / DOUBLES];
+    doubles sum[16 / DOUBLES], step[16 / DOUBLES], have[16 / DOUBLES], q[16 / DOUBLES];
     EACH_PART(k) {
         sum[k / DOUBLES] = (doubles){0};
         widen(scale + k, &step[k / DOUBLES]);
     }
     for (int i = 0; i < IL_GROUP; i++, x += 16) {
-        float whole[16];
-        whole_int4(x, factor, whole);
+        int4_input(x, factor, have, q);
         EACH_PART(k) {
-            doubles have, q;
-            widen(x + k, &have);
-            widen(whole + k, &q);
-            have -= q * step[k / DOUBLES];
-            sum[k / DOUBLES] += have * have;
+            have[k / DOUBLES] -= q[k / DOUBLES] * step[k / DOUBLES];
+            sum[k / DOUBLES] += have[k / DOUBLES] * have[k / DOUBLES];
         }
     }
     memcpy(error, sum, sizeof sum);
@@ -43,17 +49,13 @@ static void int4_errors(const float *x, const float scale[16], double error[16])
 /* For the whole numbers of each scale the scale that leaves the smallest square error. */
 static void int4_fit(const float *x, float scale[16]) {
     const v16 factor = v16_div(v16_set1(1.0f), v16_load(scale));
-    doubles products[16 / DOUBLES], squares[16 / DOUBLES];
+    doubles products[16 / DOUBLES], squares[16 / DOUBLES], have[16 / DOUBLES], q[16 / DOUBLES];
     EACH_PART(k) products[k / DOUBLES] = squares[k / DOUBLES] = (doubles){0};
     for (int i = 0; i < IL_GROUP; i++, x += 16) {
-        float whole[16];
-        whole_int4(x, factor, whole);
+        int4_input(x, factor, have, q);
         EACH_PART(k) {
-            doubles have, q;
-            widen(x + k, &have);
-            widen(whole + k, &q);
-            products[k / DOUBLES] += have * q;
-            squares[k / DOUBLES] += q * q;
+            products[k / DOUBLES] += have[k / DOUBLES] * q[k / DOUBLES];
+            squares[k / DOUBLES] += q[k / DOUBLES] * q[k / DOUBLES];
         }
     }
     for (int lane = 0; lane < 16; lane++)
