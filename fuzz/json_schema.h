@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <regex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,18 +35,38 @@ static inline const json_t *json_schema_named(const json_t *root, const char *re
     return root;
 }
 
+/* Of patterns only those that POSIX reads in the same way, and of texts those of ASCII. */
+static inline int json_schema_pattern(const char *expression, const char *words) {
+    regex_t regex;
+    if (!expression || expression[strcspn(expression, "\\\n\r.")] || strstr(expression, "(?") || strstr(expression, "[^") ||
+        strstr(expression, "[[") || strstr(expression, "??") || strstr(expression, "*?") || strstr(expression, "+?") ||
+        strstr(expression, "}?") || strstr(expression, "[]") || strstr(expression, "()") || strstr(expression, "|)"))
+        return 1;
+    for (const char *at = words; *at; at++)
+        if (*at & 0x80) return 1;
+    for (const char *at = expression; *at; at++)
+        if (*at & 0x80) return 1;
+    if (regcomp(&regex, expression, REG_EXTENDED | REG_NOSUB)) return 1;
+    int found = !regexec(&regex, words, 0, NULL, 0);
+    regfree(&regex);
+    return found;
+}
+
 static inline int json_schema_string(const json_t *schema, const json_t *value) {
     const char *bytes = json_string_value(value);
     const json_t *least = json_object_get(schema, "minLength"), *most = json_object_get(schema, "maxLength");
     double n = 0;
     for (size_t i = 0; i < json_string_length(value); i++) n += ((unsigned char)bytes[i] & 0xC0) != 0x80;
-    return !(least && n < json_number_value(least)) && !(most && n > json_number_value(most));
+    return !(least && n < json_number_value(least)) && !(most && n > json_number_value(most)) &&
+           json_schema_pattern(json_string_value(json_object_get(schema, "pattern")), bytes);
 }
 
 static inline int json_schema_number(const json_t *schema, const json_t *value) {
     const json_t *low = json_object_get(schema, "minimum"), *above = json_object_get(schema, "exclusiveMinimum");
     const json_t *high = json_object_get(schema, "maximum"), *below = json_object_get(schema, "exclusiveMaximum");
+    const json_t *multiple = json_object_get(schema, "multipleOf");
     double x = json_number_value(value);
+    if (multiple && fmod(x, json_number_value(multiple)) != 0) return 0;
     return !(low && x < json_number_value(low)) && !(above && x <= json_number_value(above)) &&
            !(high && x > json_number_value(high)) && !(below && x >= json_number_value(below));
 }
@@ -83,6 +104,7 @@ static inline int json_schema_satisfied(const json_t *root, const json_t *schema
     const json_t *type = json_object_get(schema, "type"), *reference = json_object_get(schema, "$ref"), *one;
     const json_t *words = json_object_get(schema, "enum"), *word = json_object_get(schema, "const");
     const json_t *any = json_object_get(schema, "anyOf"), *all = json_object_get(schema, "allOf");
+    const json_t *exactly = json_object_get(schema, "oneOf");
     size_t i;
     int found = !json_is_array(type);
     if (json_is_boolean(schema)) return json_is_true(schema);
@@ -94,6 +116,11 @@ static inline int json_schema_satisfied(const json_t *root, const json_t *schema
     if (!found) return 0;
     found = !any;
     json_array_foreach(any, i, one) found = found || json_schema_satisfied(root, one, value);
+    if (exactly) {
+        int times = 0;
+        json_array_foreach(exactly, i, one) times += json_schema_satisfied(root, one, value);
+        found = found && times == 1;
+    }
     json_array_foreach(all, i, one) found = found && json_schema_satisfied(root, one, value);
     if (!found) return 0;
     if (reference && !json_schema_satisfied(root, json_schema_named(root, json_string_value(reference)), value))

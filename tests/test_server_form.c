@@ -116,8 +116,8 @@ static void ends_are_told_apart(void **state) {
     json_decref(answer);
     support_ask_refused(server.port, CHAT,
                         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"response_format\":{\"type\":"
-                        "\"json_schema\",\"json_schema\":{\"name\":\"n\",\"schema\":{\"oneOf\":[{}]}}}}",
-                        400, "response_format.oneOf", "oneOf is not supported");
+                        "\"json_schema\",\"json_schema\":{\"name\":\"n\",\"schema\":{\"not\":{}}}}}",
+                        400, "response_format.not", "not is not supported");
 }
 
 /* A token that the form forces has the probability that the model gives it without the form. */

@@ -104,6 +104,30 @@ static void documents_are_told_apart(void **state) {
         {"{}", {"1", "[{\"a\":[true,null,-1.5e3]}]", "\"x\"", "{\"a\":{}}"}, {"nul", "{a", "[1,", "}"}},
         {"{\"allOf\":[{\"type\":\"null\"}],\"title\":\"t\",\"format\":\"date\",\"default\":3}", {"null"}, {"3"}},
         {"{\"type\":\"object\",\"properties\":{\"a\":false,\"b\":true}}", {"{}", "{\"b\":0}"}, {"{\"a\""}},
+        {"{\"type\":\"integer\",\"multipleOf\":7}",
+         {"0", "7", "-14", "700", "999999999999994"},
+         {"8", "-", "-0", "70.0"}},
+        {"{\"type\":\"number\",\"multipleOf\":25,\"minimum\":-60,\"exclusiveMaximum\":125}",
+         {"-50", "0", "100"},
+         {"-7", "125", "1000", "3", "50.0"}},
+        {"{\"oneOf\":[{\"type\":\"null\"},{\"type\":\"integer\",\"maximum\":3},{\"type\":\"number\","
+         "\"exclusiveMinimum\":3}"
+         ",{\"enum\":[\"a\",\"b\"]},{\"const\":\"c\"}]}",
+         {"null", "3", "3.5", "\"a\"", "\"c\""},
+         {"\"d\"", "2.5"}},
+        {"{\"$defs\":{\"cat\":{\"type\":\"object\",\"properties\":{\"kind\":{\"const\":\"cat\"},\"lives\":{\"type\":"
+         "\"integer\"}},\"required\":[\"kind\",\"lives\"]},\"dog\":{\"type\":\"object\",\"properties\":{\"kind\":{"
+         "\"const\":\"dog\"},\"of\":{\"$ref\":\"#\"}},\"required\":[\"kind\"]}},\"oneOf\":[{\"$ref\":\"#/$defs/cat\"},"
+         "{\"$ref\":\"#/$defs/dog\"}],\"discriminator\":{\"propertyName\":\"kind\"}}",
+         {"{\"kind\":\"cat\",\"lives\":9}", "{\"kind\":\"dog\",\"of\":{\"kind\":\"dog\"}}"},
+         {"{\"kind\":\"dog\",\"lives", "{\"kind\":\"cow"}},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"a\":{}},\"required\":[\"a\"]},{\"type\":\"object\","
+         "\"properties\":{\"b\":{}},\"additionalProperties\":false}]}",
+         {"{\"a\":1}", "{\"b\":1}", "{}"},
+         {"{\"a\":1,\"b"}},
+        {"{\"oneOf\":[{\"type\":\"array\",\"maxItems\":1},{\"type\":\"array\",\"minItems\":2,\"maxItems\":3}]}",
+         {"[]", "[1,2]"},
+         {"[1,2,3,4"}},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -125,6 +149,87 @@ static void documents_are_told_apart(void **state) {
     }
 }
 
+/* Texts that patterns lead to, and those that they do not. */
+static void patterns_are_followed(void **state) {
+    static const struct {
+        const char *pattern, *whole[8], *not [8];
+    } cases[] = {
+        {"^[a-z]+$", {"a", "abc"}, {"", "A", "a1", "\xC3\xA9"}},
+        {"b",
+         {"b", "abc",
+          "\xC3\xA9"
+          "b\xF0\x9F\x98\x80"},
+         {"", "ac"}},
+        {"^a|b$", {"a", "ax", "xb"}, {"xa", "bx", ""}},
+        {"^\\d{3}-\\d{4}$", {"555-1234"}, {"555-123", "5555-1234", "555-12345"}},
+        {"^a{2,}$", {"aa", "aaaaa"}, {"a", "aab"}},
+        {"^a{0,2}b?$", {"", "a", "aab", "b"}, {"aaa", "bb"}},
+        {"^(?:ab|cd)*e$", {"e", "abcde", "cdcde"}, {"ab", "ace"}},
+        {"^(?<year>\\d\\d)\\.?$", {"12", "12."}, {"1", "12.."}},
+        {"^[^a-y]$", {"z", "A", "\xC3\xA9", "\\n", "\\\"", "\\\\"}, {"a", "zz"}},
+        {"^.$", {"x", "\xE2\x82\xAC"}, {"\\n", "\\r", "xx"}},
+        {"^\\s\\S$", {" x", "\\tx", "\xC2\xA0x"}, {"xx", "  "}},
+        {"^\\w\\W$", {"_-", "9 "}, {"--", "aa"}},
+        {"^[\xC3\xA9-\xC3\xAB]+$", {"\xC3\xA9\xC3\xAB"}, {"\xC3\xAC", "e"}},
+        {"^\\u00e9\\x41[\\-\\]]$",
+         {"\xC3\xA9"
+          "A-",
+          "\xC3\xA9"
+          "A]"},
+         {"eA-"}},
+        {"^a+?b$", {"ab", "aab"}, {"b"}},
+        {"^/$", {"/"}, {"\\/"}}, /* one spelling */
+        {"", {"", "anything"}, {"\x01"}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *schema = json_pack("{s:s,s:s}", "type", "string", "pattern", cases[i].pattern);
+        grammar g = {0};
+        problem p = {0};
+        if (!schema || !schema_compile(schema, "f", &g, &p)) fail_msg("%s: %s", cases[i].pattern, p.message);
+        for (size_t k = 0; k < 16; k++) {
+            const char *said = k < 8 ? cases[i].whole[k] : cases[i].not [k - 8];
+            char document[64];
+            snprintf(document, sizeof document, "\"%s\"", said ? said : "");
+            if (said && (judge(&g, document) == 1) != (k < 8)) fail_msg("%s: %s", cases[i].pattern, document);
+        }
+        grammar_free(&g);
+        json_decref(schema);
+    }
+}
+
+/* Formats that programs read: whatever is drawn can be read, and the rest bind nothing. */
+static void formats_are_followed(void **state) {
+    static const struct {
+        const char *format, *whole[5], *not [6];
+    } cases[] = {
+        {"date", {"2026-11-30", "1999-02-28"}, {"2026-02-30", "2026-04-31", "2026-13-01", "26-01-01"}},
+        {"time", {"23:59:59Z", "00:00:00.5+01:30"}, {"24:00:00Z", "12:60:00Z", "12:00:00"}},
+        {"date-time", {"2026-11-30T20:15:00Z"}, {"2026-11-30", "2026-11-30 20:15:00Z"}},
+        {"uuid", {"01234567-89ab-cdef-0123-456789abcdef"}, {"0123456789abcdef0123456789abcdef"}},
+        {"ipv4", {"127.0.0.1", "255.255.255.255"}, {"256.0.0.1", "1.2.3", "01.2.3.4"}},
+        {"hostname", {"anything at all"}, {NULL}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *schema = json_pack("{s:s,s:s}", "type", "string", "format", cases[i].format);
+        grammar g = {0};
+        problem p = {0};
+        char document[64];
+        assert_true(schema_compile(schema, "f", &g, &p));
+        for (size_t k = 0; k < 5 && cases[i].whole[k]; k++) {
+            snprintf(document, sizeof document, "\"%s\"", cases[i].whole[k]);
+            if (judge(&g, document) != 1) fail_msg("%s: %s", cases[i].format, document);
+        }
+        for (size_t k = 0; k < 6 && cases[i].not [k]; k++) {
+            snprintf(document, sizeof document, "\"%s\"", cases[i].not [k]);
+            if (judge(&g, document) == 1) fail_msg("%s: %s", cases[i].format, document);
+        }
+        grammar_free(&g);
+        json_decref(schema);
+    }
+}
+
 static void what_is_refused_is_named(void **state) {
     static const struct {
         const char *value, *field, *words;
@@ -135,12 +240,38 @@ static void what_is_refused_is_named(void **state) {
         {"{\"type\":\"json_schema\"}", "f", "has no schema"},
         {"{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\"}}", "f", "has no schema"},
         {"[]", "f", "true or false must stand there (in the schema, at #)"},
-        {"{\"type\":\"string\",\"pattern\":\"a*\"}", "f.pattern", "pattern is not supported"},
+        {"{\"type\":\"string\",\"pattern\":\"a(?=b)\"}", "f.pattern", "pattern has something that is not supported"},
+        {"{\"type\":\"string\",\"pattern\":\"a\\\\bc\"}", "f.pattern", "not supported"},
+        {"{\"type\":\"string\",\"pattern\":\"a^b\"}", "f.pattern", "not supported"},
+        {"{\"type\":\"string\",\"pattern\":\"(a$)\"}", "f.pattern", "not supported"},
+        {"{\"type\":\"string\",\"pattern\":\"(a\"}", "f.pattern", "is not a regular expression"},
+        {"{\"type\":\"string\",\"pattern\":\"a)\"}", "f.pattern", "is not a regular expression"},
+        {"{\"type\":\"string\",\"pattern\":\"[a\"}", "f.pattern", "is not a regular expression"},
+        {"{\"type\":\"string\",\"pattern\":\"[b-a]\"}", "f.pattern", "is not a regular expression"},
+        {"{\"type\":\"string\",\"pattern\":\"*a\"}", "f.pattern", "is not a regular expression"},
+        {"{\"type\":\"string\",\"pattern\":\"a{3,2}\"}", "f.pattern", "is not a regular expression"},
+        {"{\"type\":\"string\",\"pattern\":\"a{600}\"}", "f.pattern", "is too large"},
+        {"{\"type\":\"string\",\"pattern\":\"((){999}){999}\"}", "f.pattern", "is too large"},
+        {"{\"type\":\"string\",\"pattern\":\"[\\\\x00-\\\\x07]\"}", "f.pattern", "a character that no answer has"},
+        {"{\"type\":\"string\",\"pattern\":\"a\",\"maxLength\":3}", "f.pattern", "beside minLength or maxLength"},
+        {"{\"type\":\"string\",\"pattern\":3}", "f.pattern", "must be a string"},
         {"{\"properties\":{\"a\":{\"items\":{\"not\":{}}}}}", "f.not", "at #/properties/a/items)"},
-        {"{\"oneOf\":[{}]}", "f.oneOf", "not supported"},
+        {"{\"oneOf\":[]}", "f.oneOf", "must be an array of schemas"},
+        {"{\"oneOf\":[{},{\"type\":\"null\"}]}", "f.oneOf", "one document may satisfy both"},
+        {"{\"oneOf\":[{\"type\":\"integer\"},{\"type\":\"number\"}]}", "f.oneOf", "use anyOf"},
+        {"{\"oneOf\":[{\"const\":1},{\"const\":1.0}]}", "f.oneOf", "use anyOf"},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"t\":{\"const\":1}}},{\"type\":\"object\",\"properties\":"
+         "{\"t\":{\"const\":2}}}]}",
+         "f.oneOf", "required property"},
+        {"{\"oneOf\":[{\"type\":\"object\",\"properties\":{\"a\":{}},\"required\":[\"a\"]},{\"type\":\"object\","
+         "\"properties\":{\"b\":{}}}]}",
+         "f.oneOf", "use anyOf"},
+        {"{\"properties\":{\"k\":{\"oneOf\":[{\"type\":\"string\"},{\"enum\":[\"a\"]}]}}}", "f.oneOf",
+         "at #/properties/k)"},
         {"{\"type\":\"object\",\"minProperties\":1}", "f.minProperties", "not supported"},
         {"{\"type\":\"array\",\"uniqueItems\":true}", "f.uniqueItems", "not supported"},
-        {"{\"type\":\"integer\",\"multipleOf\":3}", "f.multipleOf", "not supported"},
+        {"{\"type\":\"number\",\"multipleOf\":0.5}", "f.multipleOf", "a whole number from 1"},
+        {"{\"type\":\"integer\",\"multipleOf\":7,\"minimum\":8,\"maximum\":13}", "f", "no document satisfies"},
         {"{\"type\":\"number\",\"minimum\":0.5}", "f.minimum", "a whole number"},
         {"{\"type\":\"number\",\"maximum\":1e16}", "f.maximum", "up to 1e15"},
         {"{\"type\":\"integer\",\"exclusiveMinimum\":true}", "f.exclusiveMinimum", "a number"},
@@ -228,6 +359,10 @@ static json_t *random_schema(uint32_t *seed, int depth) {
                                          "{\"enum\":[\"red\",\"reddish\",\"a\\\"b\",17,null]}",
                                          "{\"type\":\"number\"}",
                                          "{\"const\":[1,\"x\"]}",
+                                         "{\"type\":\"integer\",\"multipleOf\":12,\"minimum\":-100}",
+                                         "{\"type\":\"string\",\"pattern\":\"^([a-c]{2,4}|x+-[0-9]{3})*$\"}",
+                                         "{\"type\":\"string\",\"pattern\":\"ab|[x-z]\\\"?$\"}",
+                                         "{\"oneOf\":[{\"type\":\"null\"},{\"type\":\"string\",\"maxLength\":3}]}",
                                          "{\"$ref\":\"#/$defs/tree\"}",
                                          "{}"};
     static const char *const keys[] = {"a", "ab", "b", "\xC3\xA9", "a b", "\"", "name"};
@@ -452,6 +587,8 @@ static void wide_schemas_end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_are_told_apart),
+        cmocka_unit_test(patterns_are_followed),
+        cmocka_unit_test(formats_are_followed),
         cmocka_unit_test(what_is_refused_is_named),
         cmocka_unit_test(random_documents_satisfy_random_schemas),
         cmocka_unit_test(forgetting_changes_nothing),

@@ -89,6 +89,12 @@ static void sort(grammar_node *node) {
     node->n_words = n;
 }
 
+int grammar_has_multiple(int64_t low, int64_t high, int64_t multiple) {
+    if (low > high) return 0;
+    int64_t rest = high % multiple; /* with the sign of high */
+    return high - (rest < 0 ? rest + multiple : rest) >= low;
+}
+
 static int height_of(const grammar *g, const grammar_node *n) {
     int height = 0;
     switch (n->kind) {
@@ -112,7 +118,9 @@ static int height_of(const grammar *g, const grammar_node *n) {
         if (n->most >= 0 && n->least > n->most) height = ENDLESS;
         break;
     case GRAMMAR_STRING: return n->most >= 0 && n->least > n->most ? ENDLESS : 0;
+    case GRAMMAR_PATTERN: return 0;
     case GRAMMAR_NUMBER:
+        if (n->multiple && !grammar_has_multiple(n->least, n->most, n->multiple)) return ENDLESS;
         return n->least > n->most || (n->least == n->most && (n->least_open || n->most_open)) ? ENDLESS : 0;
     case GRAMMAR_WORDS: return n->n_words ? 0 : ENDLESS;
     }
@@ -143,6 +151,7 @@ void grammar_free(grammar *g) {
         free(n->words);
         free(n->properties);
         free(n->members);
+        pattern_free(n->pattern);
     }
     free(g->nodes);
     *g = (grammar){0};

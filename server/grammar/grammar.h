@@ -3,8 +3,7 @@
 #ifndef SERVER_GRAMMAR_H
 #define SERVER_GRAMMAR_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "grammar/pattern.h"
 
 enum {
     GRAMMAR_NODES_MAX = 8192,
@@ -21,6 +20,7 @@ typedef enum grammar_kind {
     GRAMMAR_OBJECT,
     GRAMMAR_ARRAY,
     GRAMMAR_STRING,
+    GRAMMAR_PATTERN, /* a string that a pattern leads to */
     GRAMMAR_NUMBER,
     GRAMMAR_WORDS /* one of words */
 } grammar_kind;
@@ -45,6 +45,9 @@ typedef struct grammar_node {
     int64_t least, most;   /* of an array places, of a string characters (most -1: any), of a number its bounds */
     int bounded, fraction; /* of a number: whether it has bounds, and whether it may be no whole one */
     int least_open, most_open;    /* of such a one: the bound itself is not allowed */
+    int64_t multiple;             /* of such a one without fraction: what it is a multiple of; 0: of anything */
+    pattern *pattern;             /* released with the grammar */
+    int closed;                   /* an object with other names than its properties does not satisfy the schema */
     grammar_property *properties; /* [n_properties] of an object */
     size_t n_properties;
     grammar_word *words; /* [n_words] in the order of their bytes: names of an object's properties, or the words */
@@ -65,6 +68,8 @@ int grammar_add_member(grammar *g, int node, int member);
 int grammar_add_property(grammar *g, int object, const char *name, size_t name_bytes, const char *key, size_t key_bytes,
                          int value, int required);
 int grammar_add_word(grammar *g, int node, const char *word, size_t bytes);
+/* Whether a multiple lies between low and high. */
+int grammar_has_multiple(int64_t low, int64_t high, int64_t multiple);
 /* Puts words in order and finds the heights. 0: no document can satisfy it. */
 int grammar_finish(grammar *g);
 void grammar_free(grammar *g); /* also of a zeroed one */

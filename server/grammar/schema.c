@@ -1,6 +1,8 @@
 /* schema.c: see schema.h. */
 #include "grammar/schema.h"
 
+#include "grammar/disjoint.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +10,8 @@
 
 enum {
     WORDS_MAX = 1024,
+    ALTERNATIVES_MAX = 64,       /* of oneOf, and so many oneOf */
+    DISJOINT_WORK_MAX = 1 << 20, /* steps to find out whether the alternatives exclude each other */
     LENGTH_MAX = 1000000,
     PATH_MAX_BYTES = 120,
     DEPTH_MAX = 256 /* of schemas within each other, those that are referred to among them */
@@ -23,6 +27,11 @@ typedef struct compiler {
         int node;
     } known[GRAMMAR_NODES_MAX]; /* what stands for a schema, so that it may refer to itself */
     size_t n_known;
+    struct {
+        int node; /* a union whose members must exclude each other */
+        char path[PATH_MAX_BYTES];
+    } exclusive[ALTERNATIVES_MAX];
+    size_t n_exclusive;
     int any, depth;
     char path[PATH_MAX_BYTES]; /* of the schema that is looked at, for messages */
 } compiler;
@@ -39,7 +48,10 @@ static int refuse(compiler *c, const char *keyword, const char *what) {
 
 static int add(compiler *c, grammar_kind kind) {
     int node = grammar_add(c->grammar, kind);
-    if (node < 0) refuse(c, NULL, "there are too many parts");
+    if (node < 0 && c->grammar->n < GRAMMAR_NODES_MAX)
+        problem_set(c->problem, 503, "no_memory", NULL, "no memory for the schema now");
+    else if (node < 0)
+        refuse(c, NULL, "there are too many parts");
     return node;
 }
 
@@ -56,9 +68,10 @@ static int add_word(compiler *c, int node, const char *word, size_t bytes) {
 /* ---- keywords ---- */
 
 /* What binds nothing. */
-static const char *const notes[] = {"title",    "description", "default", "examples",        "$schema",
-                                    "$id",      "$comment",    "$defs",   "definitions",     "deprecated",
-                                    "readOnly", "writeOnly",   "format",  "contentEncoding", "contentMediaType"};
+static const char *const notes[] = {"title",        "description", "default", "examples",        "$schema",
+                                    "$id",          "$comment",    "$defs",   "definitions",     "deprecated",
+                                    "readOnly",     "writeOnly",   "format",  "contentEncoding", "contentMediaType",
+                                    "discriminator"};
 
 /* What binds values of one type. */
 enum { OBJECT = 1, ARRAY = 2, STRING = 4, NUMBER = 8, INTEGER = 16, BOOLEAN = 32, NULLS = 64, ALL = 127 - INTEGER };
@@ -74,12 +87,15 @@ static const struct {
                {"maxItems", ARRAY},
                {"minLength", STRING},
                {"maxLength", STRING},
+               {"pattern", STRING},
                {"minimum", NUMBER},
                {"maximum", NUMBER},
                {"exclusiveMinimum", NUMBER},
                {"exclusiveMaximum", NUMBER},
+               {"multipleOf", NUMBER},
                {"$ref", 0},
                {"anyOf", 0},
+               {"oneOf", 0},
                {"allOf", 0},
                {"enum", 0},
                {"const", 0}};
@@ -232,6 +248,8 @@ static int parse_bound(compiler *c, const json_t *schema, const char *keyword, i
 
 static int compile_number(compiler *c, const json_t *schema, int fraction) {
     int node = add(c, GRAMMAR_NUMBER);
+    const json_t *multiple = json_object_get(schema, "multipleOf");
+    if (multiple) fraction = 0; /* of a whole number there are only whole multiples */
     grammar_node n = {.kind = GRAMMAR_NUMBER,
                       .rest = -1,
                       .fraction = fraction,
@@ -242,11 +260,50 @@ static int compile_number(compiler *c, const json_t *schema, int fraction) {
         !parse_bound(c, schema, "maximum", 0, fraction, 1, &n) ||
         !parse_bound(c, schema, "exclusiveMaximum", 1, fraction, 1, &n))
         return -1;
+    if (multiple) {
+        n.bounded = 1;
+        if (!json_whole(multiple, 1, GRAMMAR_BOUND_MAX, &n.multiple))
+            return refuse(c, "multipleOf", "can only be a whole number from 1 to 1e15");
+    }
     c->grammar->nodes[node] = n;
     return node;
 }
 
+/* What must be such a text, so that whoever reads the answer can read it; years from 1000 to 2999, and no 29th of
+ * February. */
+#define DATE                                                                                                           \
+    "[12]\\d{3}-(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1\\d|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
+#define CLOCK "(?:[01]\\d|2[0-3]):[0-5]\\d"
+#define TIME CLOCK ":[0-5]\\d(?:\\.\\d{1,6})?(?:Z|[+-]" CLOCK ")"
+#define BYTE "(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"
+static const struct {
+    const char *name, *pattern;
+} formats[] = {{"date", "^" DATE "$"},
+               {"time", "^" TIME "$"},
+               {"date-time", "^" DATE "T" TIME "$"},
+               {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
+               {"ipv4", "^" BYTE "(?:\\." BYTE "){3}$"}};
+
+static int compile_pattern(compiler *c, const char *words, size_t bytes) {
+    const char *why;
+    int node = add(c, GRAMMAR_PATTERN);
+    if (node < 0) return -1;
+    c->grammar->nodes[node].pattern = pattern_compile(words, bytes, &why);
+    if (c->grammar->nodes[node].pattern) return node;
+    if (why) return refuse(c, "pattern", why);
+    problem_set(c->problem, 503, "no_memory", NULL, "no memory for the schema now");
+    return -1;
+}
+
 static int compile_string(compiler *c, const json_t *schema) {
+    const json_t *words = json_object_get(schema, "pattern");
+    const char *format = json_string_value(json_object_get(schema, "format"));
+    int bounded = json_object_get(schema, "minLength") || json_object_get(schema, "maxLength");
+    if (words && bounded) return refuse(c, "pattern", "beside minLength or maxLength is not supported");
+    if (words && !json_is_string(words)) return refuse(c, "pattern", "must be a string");
+    if (words) return compile_pattern(c, json_string_value(words), json_string_length(words));
+    for (size_t i = 0; format && !bounded && i < sizeof formats / sizeof *formats; i++)
+        if (!strcmp(format, formats[i].name)) return compile_pattern(c, formats[i].pattern, strlen(formats[i].pattern));
     int node = add(c, GRAMMAR_STRING);
     int64_t least = 0, most = -1;
     if (node < 0 || !parse_count(c, schema, "minLength", &least) || !parse_count(c, schema, "maxLength", &most))
@@ -339,6 +396,7 @@ static int compile_object(compiler *c, const json_t *schema) {
         if (!add_property(c, node, name, of_rest, 1)) return -1;
     }
     c->grammar->nodes[node].rest = further;
+    c->grammar->nodes[node].closed = rest && json_is_false(rest);
     return node;
 }
 
@@ -375,6 +433,33 @@ static const json_t *resolve(const json_t *root, const char *reference) {
     return at;
 }
 
+/* Its members are looked at when all of them are there. */
+static int note_exclusive(compiler *c, int node, size_t members) {
+    if (members > ALTERNATIVES_MAX || c->n_exclusive == ALTERNATIVES_MAX) {
+        refuse(c, "oneOf", "can stand 64 times, with 64 schemas");
+        return 0;
+    }
+    c->exclusive[c->n_exclusive].node = node;
+    memcpy(c->exclusive[c->n_exclusive++].path, c->path, sizeof c->path);
+    return 1;
+}
+
+/* Whether a document satisfies one schema of each oneOf at most. */
+static void check_exclusive(compiler *c) {
+    size_t work = DISJOINT_WORK_MAX;
+    for (size_t i = 0; i < c->n_exclusive && !c->problem->status; i++) {
+        const grammar_node *n = &c->grammar->nodes[c->exclusive[i].node];
+        for (size_t k = 1; k < n->n_members; k++)
+            for (size_t j = 0; j < k && !c->problem->status; j++) {
+                if (disjoint(c->grammar, n->members[j], n->members[k], &work)) continue;
+                memcpy(c->path, c->exclusive[i].path, sizeof c->path);
+                refuse(c, "oneOf",
+                       "has two schemas that one document may satisfy both, as far as can be seen: use anyOf, "
+                       "or tell them apart by a required property with a const");
+            }
+    }
+}
+
 static int compile_whole(compiler *c, int node, const json_t *schema, int types, const char *keyword) {
     const json_t *value = json_object_get(schema, keyword), *one;
     size_t i;
@@ -396,6 +481,8 @@ static int compile_whole(compiler *c, int node, const json_t *schema, int types,
         refuse(c, keyword, "of more than one schema is not supported");
         return 0;
     }
+    if (!strcmp(keyword, "oneOf") && json_array_size(value) > 1 && !note_exclusive(c, node, json_array_size(value)))
+        return 0;
     json_array_foreach(value, i, one) {
         if (!join(c, node, compile_below(c, one, keyword, NULL))) return 0;
     }
@@ -451,6 +538,7 @@ static int run(const json_t *schema, const char *field, grammar *g, problem *p) 
         c->path[0] = 0;
         refuse(c, NULL, "no document satisfies it, or only one that is nested more than 64 deep");
     }
+    if (!p->status) check_exclusive(c);
     free(c);
     return !p->status;
 }

@@ -111,6 +111,24 @@ void vocabulary_close(vocabulary *v) {
     *v = (vocabulary){0};
 }
 
+size_t vocabulary_spell(const vocabulary *v, const char *bytes, size_t n, int32_t *tokens) {
+    const vocabulary_list *list = &v->all;
+    size_t found = 0;
+    for (size_t at = 0, most; at < n; at += most) {
+        size_t first = (unsigned char)bytes[at];
+        most = 0;
+        for (size_t i = list->part[first]; i < list->part[first + 1]; i++) {
+            size_t begin = v->begin[list->tokens[i]], length = v->begin[list->tokens[i] + 1] - begin;
+            if (length <= most || length > n - at || memcmp(v->bytes + begin, bytes + at, length)) continue;
+            most = length;
+            tokens[found] = list->tokens[i];
+        }
+        if (!most) return 0;
+        found++;
+    }
+    return found;
+}
+
 /* ---- which tokens go on ---- */
 
 /* Tokens [from, to) of the list, which begin alike; those of one byte come first. until: work that may be done for the

@@ -27,6 +27,8 @@ struct vocabulary {
 
 int vocabulary_open(vocabulary *v, const names *n); /* 0: no memory */
 void vocabulary_close(vocabulary *v);               /* also of a zeroed one */
+/* bytes [n] as tokens [n], the longest that fits each time; returns how many, 0: there are none for some of them. */
+size_t vocabulary_spell(const vocabulary *v, const char *bytes, size_t n, int32_t *tokens);
 /* The tokens that go on from the automaton's current state, as a set [v->words]: bit t % 64 of word t / 64. 0: no
  * memory. Where a grammar is so wide that this would take long, some tokens of several bytes are left out. */
 int vocabulary_fill(const vocabulary *v, automaton *a, uint64_t *set);
