@@ -197,25 +197,54 @@ static void queue_and_connections(void **state) {
     assert_non_null(strstr(answer.head, "Retry-After: 1\r\n"));
     support_answer_free(&answer);
 
-    int third = support_connect(server.port), fourth = support_connect(server.port);
-    int fifth = support_connect(server.port); /* the system takes it, the server does not yet */
-    const char get[] = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    support_send(fifth, get, sizeof get - 1);
-    struct pollfd waiting = {.fd = fifth, .events = POLLIN};
-    if (poll(&waiting, 1, 200)) {
-        char said[500] = "";
-        ssize_t n = recv(fifth, said, sizeof said - 1, 0);
-        fail_msg("it is served beyond the limit: %zd bytes: %s", n, said);
-    }
-    close(third);
-    answer = support_receive(fifth);
-    assert_int_equal(answer.status, 200);
-    support_answer_free(&answer);
-    close(fourth);
     close(first); /* its place is free at once */
     answer = support_receive(second);
     assert_int_equal(answer.status, 200);
     support_answer_free(&answer);
+    stop(&server);
+}
+
+/* Those who are connected and ask nothing keep nobody out: the longest silent goes for who comes. Those who are being
+ * answered stay, and who comes then waits. */
+static void mute_connections(void **state) {
+    enum { MUTE = 40 };
+    static const char get[] = "GET /health HTTP/1.1\r\nHost: localhost\r\n", rest[] = "Connection: close\r\n\r\n";
+    int busy[4], mute[MUTE];
+    char c;
+    (void)state;
+    support_server server = support_server_start(MODEL "--max-tokens 1000000 --max-connections 4");
+    for (int i = 0; i < 3; i++) {
+        busy[i] = support_connect(server.port);
+        support_send_completion(busy[i], LONG "}");
+        assert_int_equal(recv(busy[i], &c, 1, 0), 1); /* it has begun */
+    }
+    for (int i = 0; i < MUTE; i++) {
+        mute[i] = support_connect(server.port);
+        if (i % 2) support_send(mute[i], get, sizeof get - 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        int fd = support_connect(server.port);
+        support_send(fd, get, sizeof get - 1);
+        support_send(fd, rest, sizeof rest - 1);
+        support_answer answer = support_receive(fd);
+        assert_int_equal(answer.status, 200);
+        support_answer_free(&answer);
+    }
+    for (int i = 0; i < MUTE; i++) close(mute[i]);
+    busy[3] = support_connect(server.port);
+    support_send_completion(busy[3], LONG "}");
+    assert_int_equal(recv(busy[3], &c, 1, 0), 1);
+    int waits = support_connect(server.port); /* the system takes it, the server does not yet */
+    support_send(waits, get, sizeof get - 1);
+    support_send(waits, rest, sizeof rest - 1);
+    struct pollfd waiting = {.fd = waits, .events = POLLIN};
+    if (poll(&waiting, 1, 200)) fail_msg("it is served beyond the limit");
+    for (int i = 0; i < 4; i++) assert_true(recv(busy[i], &c, 1, 0) == 1); /* they go on */
+    close(busy[0]);
+    support_answer answer = support_receive(waits);
+    assert_int_equal(answer.status, 200);
+    support_answer_free(&answer);
+    for (int i = 1; i < 4; i++) close(busy[i]);
     stop(&server);
 }
 
@@ -363,6 +392,7 @@ int main(void) {
         cmocka_unit_test(pages_of_other_origins),
         cmocka_unit_test(answers_of_a_key),
         cmocka_unit_test(queue_and_connections),
+        cmocka_unit_test(mute_connections),
         cmocka_unit_test(clients_that_leave),
         cmocka_unit_test(slow_readers),
         cmocka_unit_test(times),

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -25,6 +26,7 @@ enum {
     LOW_WATER = 16 << 10, /* when so little waits, who writes is told */
     SEND_BYTES = 128 << 10,
     EVENTS = 64,
+    PEER_LISTS = 256,                    /* of addresses that have connections */
     UPLOADS = 4,                         /* at once */
     UPLOAD_BYTES_PER_SECOND = 128 << 10, /* at least */
     TICK_MS = 1000,
@@ -33,9 +35,18 @@ enum {
 
 #define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
+/* An address that has connections. */
+typedef struct peer {
+    unsigned char address[16];
+    size_t connections;
+    struct peer *next, **link;
+} peer;
+
 typedef struct connection {
     int fd;
     double deadline; /* when a request must have come whole; 0: it has */
+    int cut;         /* it is to end */
+    peer *peer;
     struct connection *next, **link;
 } connection;
 
@@ -70,9 +81,12 @@ struct http_server {
     struct MHD_Daemon *daemon;
     int set;  /* epoll */
     int bell; /* eventfd: a connection was resumed, or the loop is to stop */
+    int listener;
     atomic_int stopping;
     pthread_t thread;
     connection *connections; /* the loop's, as all below */
+    size_t n_connections;    /* without those that are cut */
+    peer *peers[PEER_LISTS];
     http_exchange *exchanges;
     size_t bodies_bytes;
     int uploads; /* files that bodies are written to */
@@ -275,12 +289,76 @@ static connection *connection_of(struct MHD_Connection *c) {
     return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+/* ---- connections ---- */
+
+/* Counts a connection of the address; NULL: no memory. */
+static peer *peer_join(http_server *s, const struct sockaddr *from) {
+    unsigned char address[16] = {0};
+    unsigned list = 0;
+    if (from->sa_family == AF_INET6)
+        memcpy(address, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 8); /* of one customer */
+    else
+        memcpy(address, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+    for (int i = 0; i < 16; i++) list = list * 31 + address[i];
+    peer **first = &s->peers[list % PEER_LISTS], *p = *first;
+    while (p && memcmp(p->address, address, sizeof address)) p = p->next;
+    if (!p && (p = calloc(1, sizeof *p))) {
+        memcpy(p->address, address, sizeof address);
+        p->next = *first;
+        p->link = first;
+        if (p->next) p->next->link = &p->next;
+        *first = p;
+    }
+    if (p) p->connections++;
+    return p;
+}
+
+static void peer_leave(peer *p) {
+    if (--p->connections) return;
+    *p->link = p->next;
+    if (p->next) p->next->link = p->link;
+    free(p);
+}
+
+static void cut(http_server *s, connection *k) {
+    k->cut = 1;
+    s->n_connections--;
+    shutdown(k->fd, SHUT_RDWR);
+}
+
+/* Whether somebody waits to be connected. */
+static int is_waited_for(const http_server *s) {
+    struct tcp_info info;
+    socklen_t bytes = sizeof info;
+    return !getsockopt(s->listener, IPPROTO_TCP, TCP_INFO, &info, &bytes) &&
+           info.tcpi_unacked > 0; /* Linux: of accept */
+}
+
+/* Where as many are connected as may be, and somebody waits, one that has asked nothing, or not all of it, makes room:
+ * of the address that has the most connections that which has been so the longest. */
+static void make_room(http_server *s) {
+    connection *last = NULL;
+    if (s->n_connections < s->options.connections_max || !is_waited_for(s)) return;
+    for (connection *k = s->connections; k; k = k->next) {
+        if (k->cut || k->deadline <= 0) continue;
+        if (!last || k->peer->connections > last->peer->connections ||
+            (k->peer == last->peer && k->deadline < last->deadline))
+            last = k;
+    }
+    if (last) cut(s, last);
+}
+
 static void on_connection(void *context, struct MHD_Connection *c, void **mine,
                           enum MHD_ConnectionNotificationCode what) {
     http_server *s = context;
     connection *k = *mine;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         k = calloc(1, sizeof *k);
+        if (k &&
+            !(k->peer = peer_join(s, MHD_get_connection_info(c, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr))) {
+            free(k);
+            k = NULL;
+        }
         *mine = k; /* without memory the first request is not taken */
         if (!k) return;
         k->fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
@@ -291,7 +369,10 @@ static void on_connection(void *context, struct MHD_Connection *c, void **mine,
         k->link = &s->connections;
         if (k->next) k->next->link = &k->next;
         s->connections = k;
+        s->n_connections++;
     } else if (k) {
+        s->n_connections -= !k->cut;
+        peer_leave(k->peer);
         *k->link = k->next;
         if (k->next) k->next->link = k->link;
         free(k);
@@ -443,7 +524,7 @@ static void leave(http_exchange *e) {
 static void cut_late(http_server *s) {
     double time = clock_seconds();
     for (connection *k = s->connections; k; k = k->next)
-        if (k->deadline > 0 && time > k->deadline) shutdown(k->fd, SHUT_RDWR);
+        if (k->deadline > 0 && time > k->deadline && !k->cut) cut(s, k);
 }
 
 static void *loop(void *context) {
@@ -465,13 +546,14 @@ static void *loop(void *context) {
             ssize_t ignored = 0;
             if (events[i].data.ptr == &s->bell)
                 ignored = read(s->bell, &times, sizeof times);
-            else if (events[i].data.ptr != s)
+            else if (events[i].data.ptr != s && events[i].data.ptr != &s->listener)
                 leave(events[i].data.ptr);
             (void)ignored;
         }
         if (until == 0 && atomic_load(&s->stopping)) until = clock_seconds() + LINGER_SECONDS;
         MHD_run(s->daemon);
         cut_late(s);
+        make_room(s);
     }
     for (http_exchange *e = s->exchanges; e; e = e->next) {
         pthread_mutex_lock(&e->lock);
@@ -554,9 +636,12 @@ int http_start(const http_options *options, http_server **server, char *why, siz
         return -1;
     }
     struct epoll_event inner = {.events = EPOLLIN, .data.ptr = s}, bell = {.events = EPOLLIN, .data.ptr = &s->bell};
+    /* libmicrohttpd looks at it only where it has room. */
+    struct epoll_event comes = {.events = EPOLLIN | EPOLLET, .data.ptr = &s->listener};
+    s->listener = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_LISTEN_FD)->listen_fd;
     int fd = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     if (epoll_ctl(s->set, EPOLL_CTL_ADD, fd, &inner) || epoll_ctl(s->set, EPOLL_CTL_ADD, s->bell, &bell) ||
-        pthread_create(&s->thread, NULL, loop, s)) {
+        epoll_ctl(s->set, EPOLL_CTL_ADD, s->listener, &comes) || pthread_create(&s->thread, NULL, loop, s)) {
         snprintf(why, capacity, "cannot start the server's thread: %s", strerror(errno));
         server_free(s);
         return -1;
