@@ -3,9 +3,11 @@
 #include "support_test.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/answer.h"
+#include "grammar/vocabulary.h"
 #include "run/scheduler.h"
 
 #define MODEL FIXTURES "/../../models/any"
@@ -225,6 +227,116 @@ static void kept_sessions_have_read_everything(void **state) {
     end_with(&f);
 }
 
+/* Where a text ends inside a token, what of the token is in it is read as other tokens: the session stands there. */
+static void torn_tokens_are_mended(void **state) {
+    enum { TOKENS = 80 };
+    static const char path[] = FIXTURES "/../../models/reader", prompt[] = "She looked out at the rain, and";
+    fixture f = {0};
+    il_error error;
+    vocabulary v;
+    int found = 0;
+    (void)state;
+    assert_ok(il_engine_open(NULL, &f.engine, &error), error);
+    assert_ok(il_model_load(f.engine, path, &f.model, &error), error);
+    assert_ok(il_tokenizer_load_for_model(f.engine, path, il_model_config(f.model), &f.tokenizer, &error), error);
+    serve(&f);
+    assert_true(vocabulary_open(&v, &f.words));
+    char body[600], *scratch = malloc(f.words.piece_bytes_max);
+    float *logits[2];
+    for (int i = 0; i < 2; i++) logits[i] = malloc((size_t)il_model_config(f.model)->vocab_size * sizeof(float));
+    assert_true(scratch && logits[0] && logits[1]);
+    outcome first;
+    f.words.vocabulary = &v;
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"temperature\":0.9,\"max_tokens\":%d,\"ignore_eos\":true}", prompt,
+             TOKENS);
+    ask(&f, body, NULL, 0, &first);
+    for (size_t k = 3; k + 1 < first.n; k++) {
+        char stop[100];
+        size_t n = names_bytes(&f.words, first.tokens[k], scratch), plain = n > 3 && n < 90;
+        for (size_t i = 1; i < n && plain; i++) plain = (scratch[i] | 0x20) >= 'a' && (scratch[i] | 0x20) <= 'z';
+        if (!plain) continue;
+        int included = found % 2; /* the text ends before the stop string, or behind it and still in the token */
+        snprintf(stop, sizeof stop, "%.*s", (int)(n - 2), scratch + 1);
+        snprintf(body, sizeof body,
+                 "{\"prompt\":\"%s\",\"temperature\":0.9,\"max_tokens\":%d,\"ignore_eos\":true,\"stop\":\"%s\","
+                 "\"include_stop_str_in_output\":%s}",
+                 prompt, TOKENS, stop, included ? "true" : "false");
+        outcome o;
+        ask(&f, body, NULL, 1, &o);
+        if (o.n == k + 1) { /* it was the first of these letters */
+            int32_t spelled[100];
+            size_t torn = included ? n - 1 : 1, n_spelled = vocabulary_spell(&v, scratch, torn, spelled);
+            il_session *other;
+            il_tokens read = {0};
+            assert_ok(il_session_open(f.model, NULL, &other, &error), error);
+            assert_ok(il_tokenizer_encode(f.tokenizer, prompt, strlen(prompt), &read, &error), error);
+            int32_t bos = f.words.bos;
+            assert_true(n_spelled > 0 && n_spelled <= torn);
+            assert_ok(il_session_feed(other, &bos, bos >= 0, NULL, NULL, &error), error);
+            assert_ok(il_session_feed(other, read.ids, read.n, NULL, NULL, &error), error);
+            assert_ok(il_session_feed(other, first.tokens, k, NULL, NULL, &error), error);
+            assert_ok(il_session_feed(other, spelled, n_spelled, NULL, NULL, &error), error);
+            assert_int_equal(il_session_position(o.kept), il_session_position(other));
+            assert_ok(il_session_logits(o.kept, logits[0], &error), error);
+            assert_ok(il_session_logits(other, logits[1], &error), error);
+            assert_memory_equal(logits[0], logits[1], (size_t)il_model_config(f.model)->vocab_size * sizeof(float));
+            il_session_close(other);
+            il_tokens_free(&read);
+            found++;
+        }
+        outcome_free(&o);
+    }
+    if (found < 2) fail_msg("only %d words were cut", found);
+    outcome_free(&first);
+    for (int i = 0; i < 2; i++) free(logits[i]);
+    free(scratch);
+    end_with(&f);
+    vocabulary_close(&v);
+}
+
+/* How much of an answer's end a stop string takes back: whole tokens, and the beginnings of characters. */
+static void what_stops_take_back(void **state) {
+    static const struct {
+        const char *stop, *text, *torn;
+        int include;
+        size_t behind;
+    } cases[] = {{"c", "ab", "", 0, 1},
+                 {"bc", "a", "", 0, 2},
+                 {"\xC3\xA9", "abc", "", 0, 2},
+                 {"c\xC3\xA9", "ab", "", 0, 3},
+                 {"\xC3\xA9", "abc\xC3\xA9", "", 1, 0}};
+    fixture f = {0};
+    il_error error;
+    (void)state;
+    assert_ok(il_engine_open(NULL, &f.engine, &error), error);
+    assert_ok(il_model_load(f.engine, MODEL, &f.model, &error), error);
+    assert_ok(il_tokenizer_load(f.engine, "bytes", &f.tokenizer, &error), error);
+    names_open(&f.words, f.tokenizer, il_model_config(f.model), &f.generation);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        static const int32_t tokens[] = {'a', 'b', 'c', 0xC3, 0xA9};
+        completion_stop stop = {.n = strlen(cases[i].stop)};
+        completion_request r = {
+            .logprobs = -1, .tokens_max = 9, .stops = &stop, .n_stops = 1, .include_stop = cases[i].include};
+        completion_prompt prompt = {0};
+        choice c;
+        size_t bytes;
+        memcpy(stop.bytes, cases[i].stop, stop.n);
+        assert_true(choice_open(&c, &r, &f.words, &prompt, 1));
+        for (size_t k = 0; k < 5 && !c.finish; k++) choice_add(&c, tokens[k], NULL, 0, 0);
+        const char *torn = choice_torn(&c, &bytes);
+        assert_string_equal(c.finish, "stop");
+        assert_int_equal(c.text.bytes, strlen(cases[i].text));
+        assert_memory_equal(c.text.data, cases[i].text, c.text.bytes);
+        assert_int_equal(choice_behind(&c), cases[i].behind);
+        assert_int_equal(bytes, strlen(cases[i].torn));
+        assert_memory_equal(torn, cases[i].torn, bytes);
+        choice_free(&c);
+    }
+    il_tokenizer_close(f.tokenizer);
+    il_model_unref(f.model);
+    il_engine_close(f.engine);
+}
+
 /* Cut in two at any place, a text goes on as if it had not been; so do several answers and several prompts. */
 static void answers_go_on_from_sessions(void **state) {
     fixture f = {0};
@@ -383,6 +495,8 @@ static void padding_is_not_drawn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_sessions_have_read_everything),
+        cmocka_unit_test(torn_tokens_are_mended),
+        cmocka_unit_test(what_stops_take_back),
         cmocka_unit_test(answers_go_on_from_sessions),
         cmocka_unit_test(who_leaves_moves_no_session),
         cmocka_unit_test(padding_is_not_drawn),

@@ -65,6 +65,7 @@ static size_t gather_answers(batch *b, sequence *sequences, size_t n) {
         if (q->phase == SEQUENCE_WRITES) add(b, q, &q->token, 1, 1);
         if (q->phase == SEQUENCE_STANDS) add(b, q, NULL, 0, 1);
         if (q->phase == SEQUENCE_CLOSES) add(b, q, &q->token, 1, 0);
+        if (q->phase == SEQUENCE_MENDS) add(b, q, q->mending, q->n_mending, 0);
     }
     return waiting;
 }

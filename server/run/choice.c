@@ -43,7 +43,7 @@ int choice_open(choice *c, const completion_request *request, const names *n, co
         decode(c, prompt->tokens.ids[i], request->echo);
     }
     c->n_records = echoed;
-    c->safe = c->text.bytes;
+    c->begin = c->safe = c->text.bytes;
     return !c->text.failed;
 }
 
@@ -181,12 +181,30 @@ void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, f
     }
 }
 
+/* Where the text ended before the last so many tokens. */
+static size_t end_before(const choice *c, size_t tokens) {
+    return tokens < c->n ? c->ends[(c->n - 1 - tokens) % CHOICE_ENDS] : c->begin;
+}
+
+/* Whether the token before the last so many only begins a character that one of them ends. */
+static int begins_character(const choice *c, size_t tokens) {
+    return end_before(c, tokens + 1) == end_before(c, tokens) &&
+           names_bytes(c->names, c->tokens[c->n - 1 - tokens], c->scratch);
+}
+
 size_t choice_behind(const choice *c) {
     size_t behind = 0;
+    if (c->mended) return 0;
     if (c->stop < 0) return c->n && c->finish && !strcmp(c->finish, "stop") && !c->whole;
-    while (behind < c->n && behind < CHOICE_ENDS && c->ends[(c->n - 1 - behind) % CHOICE_ENDS] > c->text.bytes)
-        behind++;
+    while (behind < c->n && behind < CHOICE_ENDS && end_before(c, behind) > c->text.bytes) behind++;
+    while (behind && behind < c->n && behind + 1 < CHOICE_ENDS && begins_character(c, behind)) behind++;
     return behind < CHOICE_ENDS ? behind : 0;
+}
+
+const char *choice_torn(const choice *c, size_t *bytes) {
+    size_t from = c->stop < 0 ? c->text.bytes : end_before(c, choice_behind(c));
+    *bytes = c->text.bytes > from ? c->text.bytes - from : 0;
+    return c->text.data + (c->text.bytes - *bytes);
 }
 
 int choice_has_news(const choice *c) {

@@ -26,6 +26,7 @@ typedef struct choice {
     size_t n;
     text text;                /* with echo that of the prompt first; the answer's follows, up to a stop string */
     size_t ends[CHOICE_ENDS]; /* of text: where it ended after the last tokens, that of token i at i mod CHOICE_ENDS */
+    size_t begin;             /* where the answer's text begins */
     size_t safe, sent;        /* bytes that no stop string can take back any more; bytes that were sent */
     size_t characters;        /* of text */
     il_decoder decoder;
@@ -40,6 +41,7 @@ typedef struct choice {
     int whole;          /* nothing can follow its last token, which is of its text */
     int stop;           /* which stop string ended it; -1: none did */
     int32_t stop_token; /* which of stop_token_ids did; -1 */
+    int mended;         /* its session was taken back to where its text ends */
     int failed;         /* for want of memory */
 } choice;
 
@@ -60,9 +62,11 @@ void choice_fill(choice *c, size_t record, const float *logits, int vocab_size, 
 void choice_add(choice *c, int32_t token, const float *logits, int vocab_size, float log_sum);
 /* Ends it. */
 void choice_finish(choice *c, const char *why);
-/* How many tokens at its end are not of its text: the one that stopped it, or those behind a stop string; 0 too where
- * they are more than CHOICE_ENDS. */
+/* How many tokens at its end are not of its text, or not as a whole: the one that stopped it, or those behind a stop
+ * string and that in which it begins; 0 too where they are more than CHOICE_ENDS, or it is mended. */
 size_t choice_behind(const choice *c);
+/* What of its text stands in those tokens: [*bytes] up to its end. */
+const char *choice_torn(const choice *c, size_t *bytes);
 /* Whether there is something that can be sent. */
 int choice_has_news(const choice *c);
 /* All there is was sent. */

@@ -13,7 +13,8 @@
  *     il_session_position(kept) = that of from + the tokens of the prompt + choices[0].n, as usage counts them.
  * That holds whatever ended the answer: the token that stopped it is read, and so are the tokens behind the place where
  * a stop string cut its text; who wants to be without the stopping token takes it back by il_session_rewind, which can
- * go back a mini-batch. tokens_max 0 reads the prompt and draws nothing: this is how a session is fed.
+ * go back a mini-batch. But where the text ends inside a token, kept has read the text, its last part as other tokens
+ * (choice.mended). tokens_max 0 reads the prompt and draws nothing: this is how a session is fed.
  * If there is a problem (a number that is not finite, no memory, time, the server stops, 499 the client has gone) kept
  * is NULL: an answer either moves a session on as a whole, or not at all.
  *

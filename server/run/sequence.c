@@ -142,6 +142,8 @@ int sequence_fork(sequence *q, sequence *copy) {
 
 void sequence_close(sequence *q) {
     job *j = q->job;
+    free(q->mending);
+    q->mending = NULL;
     if (j->keep && !j->problem.status)
         j->kept = q->session;
     else if (q->cache && is_sound(j))
@@ -150,6 +152,21 @@ void sequence_close(sequence *q) {
         il_session_close(q->session);
     q->session = NULL;
     j->running--;
+}
+
+/* A session that is kept ends where the text does: where that is inside a token, the token is taken back, and what of
+ * it is in the text is to be read as other tokens. 0: it is not inside one, or cannot be mended. */
+static int mend(sequence *q) {
+    choice *c = choice_of(q);
+    const vocabulary *v = c->names->vocabulary;
+    size_t bytes, behind = choice_behind(c);
+    const char *torn = choice_torn(c, &bytes);
+    uint64_t position = il_session_position(q->session);
+    if (!q->job->keep || !v || !behind || !bytes || position - behind < il_session_rewind_limit(q->session)) return 0;
+    q->mending = malloc(bytes * sizeof *q->mending);
+    q->n_mending = q->mending ? vocabulary_spell(v, torn, bytes, q->mending) : 0;
+    if (!q->n_mending || il_session_rewind(q->session, position - behind, NULL)) return 0;
+    return c->mended = 1;
 }
 
 int sequence_draw(const sequence *q, size_t row, float *logits, drawer *d) {
@@ -183,7 +200,8 @@ void sequence_move(sequence *q, size_t n) {
         finish(q);
         if (c->failed) no_memory(q->job);
         break;
-    case SEQUENCE_CLOSES:
+    case SEQUENCE_CLOSES: q->phase = mend(q) ? SEQUENCE_MENDS : SEQUENCE_ENDS; break;
+    case SEQUENCE_MENDS:
     case SEQUENCE_ENDS: q->phase = SEQUENCE_ENDS; break;
     }
 }

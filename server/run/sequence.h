@@ -12,6 +12,7 @@ typedef enum sequence_phase {
     SEQUENCE_STANDS, /* its session has read all of the prompt: what il_session_logits says is the first prediction */
     SEQUENCE_WRITES, /* `token`, the prompt's last or the answer's, is fed, and the next one drawn */
     SEQUENCE_CLOSES, /* the answer has ended; `token` is fed because the session is kept, or its hidden vector */
+    SEQUENCE_MENDS,  /* what a stop string left of a token is fed, in place of that, because the session is kept */
     SEQUENCE_ENDS    /* there is nothing more to do */
 } sequence_phase;
 
@@ -27,7 +28,9 @@ typedef struct sequence {
     double spoke;        /* when it gave the last of them */
     cache *cache;        /* NULL: it has nothing to do with it */
     size_t branch, mark; /* so many tokens of the prompt are worth keeping a session of; 0: not known */
-    int forks;           /* more answers to the same prompt, which will go on from copies of this session */
+    int32_t *mending;    /* [n_mending], which it owns */
+    size_t n_mending;
+    int forks; /* more answers to the same prompt, which will go on from copies of this session */
 } sequence;
 
 /* A sequence for the next prompt of the job that has none. 0: there is none, and the job has got a problem. */
