@@ -33,6 +33,10 @@ typedef struct server_options {
     uint64_t sessions_max, sessions_bytes; /* sessions at once; bytes of their states in memory */
     double request_seconds;                /* that a request may take */
     unsigned idle_seconds;                 /* that a peer may do nothing */
+    /* A line for whoever runs the server: what clients are not told, for it names files. On any thread; NULL: none is
+     * written. */
+    void (*note)(void *user, const char *message);
+    void *user;
 } server_options;
 
 void server_options_default(server_options *options);

@@ -154,7 +154,7 @@ static void redis_may_fail(void **state) {
         else
             kill(redis.child, SIGSTOP); /* it does not even refuse */
         answer = support_ask(servers[0].port, below(id, "/feed"), "{\"prompt\":\"x\"}");
-        support_answer_refused(&answer, 503, NULL, "Redis at 127.0.0.1");
+        support_answer_refused(&answer, 503, NULL, "neither read nor written");
         support_answer_free(&answer);
         if (killed) break;
         kill(redis.child, SIGCONT);

@@ -381,6 +381,43 @@ static void sessions_are_no_responses(void **state) {
     support_answer_free(&made);
 }
 
+/* The session of a response stays what it is: what goes on is a copy of it. */
+static void what_a_response_read_stays(void **state) {
+    static const char *const moves[][2] = {{"feed", "{\"prompt\":\"a\"}"}, {"rewind", "{\"position\":3}"}};
+    char path[120], body[200];
+    (void)state;
+    json_t *response =
+        support_ask_json(server.port, "/v1/responses", "{\"input\":\"hello\",\"store\":true,\"max_output_tokens\":4}");
+    const char *id = support_string(response, "id");
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "/v1/sessions/ses_%s/%s", id + 5, moves[i][0]);
+        support_ask_refused(server.port, path, moves[i][1], 409, "session", "fork it");
+    }
+    snprintf(body, sizeof body, "{\"prompt\":\"a\",\"session\":\"ses_%s\",\"keep\":true}", id + 5);
+    support_ask_refused(server.port, "/v1/completions", body, 409, "session", "fork it");
+    snprintf(body, sizeof body, "{\"prompt\":\"a\",\"session\":\"ses_%s\",\"max_tokens\":2}", id + 5);
+    json_decref(support_ask_json(server.port, "/v1/completions", body));
+    snprintf(path, sizeof path, "/v1/sessions/ses_%s/fork", id + 5);
+    support_answer answer = support_ask(server.port, path, "{}");
+    json_t *copies = json_loadb(answer.body, answer.bytes, 0, NULL);
+    const char *copy = json_string_value(json_object_get(json_array_get(json_object_get(copies, "data"), 0), "id"));
+    assert_int_equal(answer.status, 201);
+    support_answer_free(&answer);
+    snprintf(path, sizeof path, "/v1/sessions/%s/feed", copy);
+    json_decref(support_ask_json(server.port, path, moves[0][1]));
+    snprintf(path, sizeof path, "resp_%.40s", copy + 4); /* which is no response, though it has its note */
+    answer = ask_stored(server.port, "GET", path);
+    support_answer_refused(&answer, 404, "response_id", path);
+    support_answer_free(&answer);
+    answer = ask_stored(server.port, "GET", id);
+    json_t *same = json_loadb(answer.body, answer.bytes, 0, NULL);
+    assert_true(json_equal(same, response));
+    json_decref(same);
+    support_answer_free(&answer);
+    json_decref(copies);
+    json_decref(response);
+}
+
 /* To another API key there is no such response. */
 static void responses_are_of_a_key(void **state) {
     static const char asked[] = "{\"input\":\"a\",\"max_output_tokens\":1,\"store\":true}";
@@ -413,10 +450,10 @@ static void responses_are_of_a_key(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(responses_are_chats),    cmocka_unit_test(events_are_the_whole),
-        cmocka_unit_test(forms_are_followed),     cmocka_unit_test(refusals_name_the_field),
-        cmocka_unit_test(stored_responses_go_on), cmocka_unit_test(sessions_are_no_responses),
-        cmocka_unit_test(responses_are_of_a_key),
+        cmocka_unit_test(responses_are_chats),        cmocka_unit_test(events_are_the_whole),
+        cmocka_unit_test(forms_are_followed),         cmocka_unit_test(refusals_name_the_field),
+        cmocka_unit_test(stored_responses_go_on),     cmocka_unit_test(sessions_are_no_responses),
+        cmocka_unit_test(what_a_response_read_stays), cmocka_unit_test(responses_are_of_a_key),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -326,7 +326,7 @@ static void one_at_a_time(void **state) {
     refused(server.port, "POST", path_of("/v1/sessions/ID/rewind", id), JSON, "{\"position\":9}", 400, "rewind_limit",
             "from 0, which is its rewind_limit, to 8");
     refused(server.port, "POST", path_of("/v1/sessions/ID/rewind", id), JSON, "{}", 400, "invalid_value", "position");
-    refused(server.port, "PATCH", path_of("/v1/sessions/ID", id), JSON, "{}", 405, "method_not_allowed", "DELETE");
+    refused(server.port, "POST", path_of("/v1/sessions/ID", id), JSON, "{}", 405, "method_not_allowed", "DELETE");
     refused(server.port, "GET", path_of("/v1/sessions/ID/other", id), "", NULL, 404, "not_found", "not a path");
     /* Who waits when the server ends is told so. */
     fd = support_connect(server.port);
@@ -565,6 +565,113 @@ static void outlived(void **state) {
     stop(&server);
 }
 
+/* While it is being fed a session has not expired, however long that takes. */
+static void busy_sessions_live(void **state) {
+    char body[200];
+    (void)state;
+    support_server server = support_server_start(MODEL "--max-tokens 1000000");
+    char *id = new_session(server.port, "{\"prompt\":\"It was\",\"ttl\":1}");
+    snprintf(body, sizeof body,
+             "{\"prompt\":\"a\",\"session\":\"%s\",\"keep\":true,\"stream\":true,\"ignore_eos\":true,"
+             "\"max_tokens\":1000000}",
+             id);
+    int fd = support_connect(server.port);
+    support_send_completion(fd, body);
+    support_wait_for_metric(server.port, "innerloop_predicted_tokens_total", 1);
+    kill(server.child, SIGSTOP);
+    usleep(1200000);
+    kill(server.child, SIGCONT);
+    json_t *shown = ask(server.port, 200, "GET", path_of("/v1/sessions/ID", id), NULL);
+    assert_int_equal(support_number(shown, "generation"), 1);
+    json_decref(shown);
+    shown = ask(server.port, 200, "GET", "/v1/sessions", NULL);
+    assert_int_equal(json_array_size(json_object_get(shown, "data")), 1);
+    json_decref(shown);
+    close(fd);
+    for (int i = 0; support_metric(server.port, "innerloop_answers_running") > 0 && i < 1000; i++) usleep(10000);
+    refused(server.port, "GET", path_of("/v1/sessions/ID", id), "", NULL, 404, "session_not_found", "no session");
+    free(id);
+    stop(&server);
+}
+
+/* A session has another name, and another time to live, from when it is said. */
+static void sessions_are_renamed(void **state) {
+    (void)state;
+    support_server server = support_server_start(MODEL "--store renamed");
+    char *id = new_session(server.port, "{\"prompt\":\"It was\",\"name\":\"one\",\"ttl\":1000}");
+    char *path = strdup(path_of("/v1/sessions/ID", id));
+    static const char renames[] = "{\"name\":\"two \\u00e9\",\"durable\":true}";
+    support_answer answer =
+        support_ask_as(server.port, "PATCH", path, JSON "If-Match: 1\r\n", renames, sizeof renames - 1);
+    json_t *object = json_of(&answer, 200);
+    assert_string_equal(support_string(object, "name"), "two \xC3\xA9");
+    assert_int_equal(support_number(object, "generation"), 2);
+    assert_true(support_number(object, "expires") > 1e9);
+    json_decref(object);
+    kill(server.child, SIGKILL);
+    support_server_end(&server, SIGKILL);
+    server = support_server_start(MODEL "--store renamed");
+    object = ask(server.port, 200, "PATCH", path, "{\"ttl\":0}");
+    assert_string_equal(support_string(object, "name"), "two \xC3\xA9");
+    assert_true(json_is_null(json_object_get(object, "expires")));
+    assert_int_equal(support_number(object, "position"), 7);
+    json_decref(object);
+    object = ask(server.port, 200, "PATCH", path, "{\"name\":\"\"}");
+    assert_true(json_is_null(json_object_get(object, "name")));
+    json_decref(object);
+    refused(server.port, "PATCH", path, JSON, "{}", 400, "invalid_value", "a name, or a ttl");
+    refused(server.port, "PATCH", path, JSON, "{\"name\":\"a\\n\"}", 400, "invalid_value", "control");
+    refused(server.port, "PATCH", path, JSON, "{\"name\":5}", 400, "invalid_value", "name");
+    refused(server.port, "PATCH", path, JSON, "{\"ttl\":-1}", 400, "invalid_value", "ttl");
+    refused(server.port, "PATCH", path, JSON "If-Match: 2\r\n", "{\"name\":\"a\"}", 409, "generation_conflict",
+            "has generation 4");
+    free(path);
+    free(id);
+    stop(&server);
+}
+
+/* A state that was damaged on the disk is not given to anybody: it is written anew where it is in memory, and else an
+ * error, whose file the server's own output names, and no client hears of. */
+static void damaged_states(void **state) {
+    char path[100];
+    size_t bytes, same;
+    (void)state;
+    support_server server = support_server_start(MODEL "--store damaged");
+    json_t *made = ask(server.port, 201, "POST", "/v1/sessions", "{\"prompt\":\"It was\",\"durable\":true}");
+    char *id = strdup(support_string(made, "id"));
+    const char *fingerprint = support_string(made, "fingerprint");
+    snprintf(path, sizeof path, "damaged/%.2s/%s.ilstate", fingerprint, fingerprint);
+    json_decref(made);
+    char *file = support_read(path, &bytes);
+    for (int restarts = 0; restarts < 2; restarts++) {
+        file[bytes / 2] ^= 1;
+        support_write(path, file, bytes);
+        file[bytes / 2] ^= 1;
+        support_answer answer = support_ask(server.port, path_of("/v1/sessions/ID/state", id), NULL);
+        if (restarts) {
+            support_answer_refused(&answer, 500, "session", "is damaged");
+            assert_null(strstr(answer.body, "damaged/"));
+            refused(server.port, "GET", path_of("/v1/sessions/ID/layers", id), "", NULL, 500, "state_damaged", id);
+            char *said = support_text_of("err");
+            assert_non_null(strstr(said, path));
+            free(said);
+        } else {
+            assert_int_equal(answer.status, 200);
+            assert_int_equal(answer.bytes, bytes);
+            assert_memory_equal(answer.body, file, bytes);
+            char *now = support_read(path, &same);
+            assert_int_equal(same, bytes);
+            assert_memory_equal(now, file, bytes);
+            free(now);
+        }
+        support_answer_free(&answer);
+        stop(&server);
+        if (!restarts) server = support_server_start(MODEL "--store damaged");
+    }
+    free(file);
+    free(id);
+}
+
 /* When it ends, a session that cannot be written keeps no other from being written, and it says so. Folders of states
  * are files here, so that none can be written, until one of them makes room. */
 static void what_cannot_be_written(void **state) {
@@ -589,6 +696,11 @@ static void what_cannot_be_written(void **state) {
     support_answer fed =
         support_ask_as(server.port, "POST", path_of("/v1/sessions/ID/feed", ids[0]), JSON, feed, strlen(feed));
     support_answer_refused(&fed, 503, "durable", "gone on to generation 2");
+    assert_null(strstr(fed.body, "no-room")); /* which only the operator hears of, once */
+    char *told = support_text_of("err");
+    const char *once = strstr(told, "no-room/");
+    if (!once || strstr(once + 1, "no-room/")) fail_msg("%s", told);
+    free(told);
     assert_non_null(strstr(fed.head, "X-Should-Retry: false")); /* which would read it twice */
     support_answer_free(&fed);
     refused(server.port, "POST", "/v1/sessions", JSON, feed, 503, "store_failed", "written"); /* there is none */
@@ -607,9 +719,18 @@ static void what_cannot_be_written(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_answer),    cmocka_unit_test(answers_are_kept),       cmocka_unit_test(reading_is_told),
-        cmocka_unit_test(one_at_a_time), cmocka_unit_test(lists_and_keys),         cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(bounds),        cmocka_unit_test(what_cannot_be_written), cmocka_unit_test(outlived),
+        cmocka_unit_test(one_answer),
+        cmocka_unit_test(answers_are_kept),
+        cmocka_unit_test(reading_is_told),
+        cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(lists_and_keys),
+        cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(bounds),
+        cmocka_unit_test(what_cannot_be_written),
+        cmocka_unit_test(outlived),
+        cmocka_unit_test(busy_sessions_live),
+        cmocka_unit_test(sessions_are_renamed),
+        cmocka_unit_test(damaged_states),
     };
     return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);
 }

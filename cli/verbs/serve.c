@@ -93,6 +93,9 @@ static il_status read_secrets(const serve_options *options, secrets *s, il_error
     return status;
 }
 
+/* What the server says to whoever runs it. */
+static void note(void *user, const char *message) { cli_note(user, "%s", message); }
+
 static il_status serve(cli_command *command, const serve_options *options, const served *s, const secrets *secret) {
     server_options with;
     server *running;
@@ -126,6 +129,8 @@ static il_status serve(cli_command *command, const serve_options *options, const
     with.cache_bytes = options->cache;
     with.request_seconds = options->request_seconds;
     with.idle_seconds = (unsigned)options->idle_seconds;
+    with.note = note;
+    with.user = (void *)(uintptr_t)command->verb;
     cli_interrupt_catch();
     il_status status = server_start(&with, &running, &command->error);
     if (status) return status;

@@ -20,10 +20,10 @@ static const int64_t TTL_MAX = 10LL * 366 * 86400;
 static const struct {
     const char *method, *below; /* what follows an id; NULL: there is none */
     session_verb verb;
-} table[] = {{"GET", NULL, SESSION_LIST},       {"POST", NULL, SESSION_CREATE},      {"PUT", NULL, SESSION_UPLOAD},
-             {"GET", "", SESSION_SHOW},         {"DELETE", "", SESSION_DELETE},      {"POST", "/feed", SESSION_FEED},
-             {"POST", "/fork", SESSION_FORK},   {"POST", "/rewind", SESSION_REWIND}, {"GET", "/state", SESSION_STATE},
-             {"GET", "/layers", SESSION_LAYERS}};
+} table[] = {{"GET", NULL, SESSION_LIST},      {"POST", NULL, SESSION_CREATE},    {"PUT", NULL, SESSION_UPLOAD},
+             {"GET", "", SESSION_SHOW},        {"DELETE", "", SESSION_DELETE},    {"PATCH", "", SESSION_CHANGE},
+             {"POST", "/feed", SESSION_FEED},  {"POST", "/fork", SESSION_FORK},   {"POST", "/rewind", SESSION_REWIND},
+             {"GET", "/state", SESSION_STATE}, {"GET", "/layers", SESSION_LAYERS}};
 
 session_verb session_paths_find(const char *method, const char *path, const char **allow, problem *p) {
     if (stored_responses_path(path)) return stored_responses_find(method, path, allow, p);
@@ -35,7 +35,7 @@ session_verb session_paths_find(const char *method, const char *path, const char
         if (!table[i].below != !below || (below && strcmp(below, table[i].below))) continue;
         if (!strcmp(method, table[i].method)) return table[i].verb;
         *allow = !below                      ? "GET, HEAD, POST, PUT"
-                 : !*below                   ? "GET, HEAD, DELETE"
+                 : !*below                   ? "GET, HEAD, PATCH, DELETE"
                  : table[i].method[0] == 'G' ? "GET, HEAD"
                                              : "POST";
     }
@@ -46,8 +46,17 @@ session_verb session_paths_find(const char *method, const char *path, const char
     return SESSION_NONE;
 }
 
+int session_paths_at(size_t i, const char **method, char *path) {
+    const size_t n = sizeof table / sizeof *table;
+    if (i >= n) return stored_responses_at(i - n, method, path);
+    *method = table[i].method;
+    snprintf(path, 64, "%s%s%s", ROOT, table[i].below ? "/{id}" : "", table[i].below ? table[i].below : "");
+    return 1;
+}
+
 int session_paths_json(session_verb verb) {
-    return verb == SESSION_CREATE || verb == SESSION_FEED || verb == SESSION_FORK || verb == SESSION_REWIND;
+    return verb == SESSION_CREATE || verb == SESSION_FEED || verb == SESSION_FORK || verb == SESSION_REWIND ||
+           verb == SESSION_CHANGE;
 }
 
 /* ---- what stands around the body ---- */
@@ -192,6 +201,16 @@ static void send_layers(const session_context *c, const session_request *r, held
     answer(r->exchange, 200, id, &body, p);
 }
 
+/* What a stored response has read stays what it is. 0: a problem. */
+static int may_move(const held *h, problem *p) {
+    const char *id = sessions_record(h)->id;
+    return !stored_responses_is(sessions_session(h), id) ||
+           problem_set(p, 409, "session_of_a_response", "session",
+                       "the session '%s' is what a stored response has read, and stays so: fork it, and go on with the "
+                       "copy",
+                       id);
+}
+
 /* Takes a session back; 0: a problem. */
 static int go_back(il_session *session, int64_t position, problem *p) {
     uint64_t limit = il_session_rewind_limit(session), now = il_session_position(session);
@@ -211,7 +230,25 @@ static void rewind_session(const session_context *c, const session_request *r, h
     json_integer_field(body, "position", 0, INT64_MAX, &position, p);
     if (position < 0)
         problem_set(p, 400, "invalid_value", "position", "position is missing: how many tokens are to stay read");
-    if (p->status || !go_back(sessions_session(h), position, p)) return;
+    if (p->status || !may_move(h, p) || !go_back(sessions_session(h), position, p)) return;
+    if (sessions_changed(c->sessions, h, p) && (!durable || sessions_write(c->sessions, h, p)))
+        answer_session(c, r, 200, id, sessions_record(h), p);
+}
+
+/* Its name, and how long it lives after it was changed. */
+static void change_session(const session_context *c, const session_request *r, held *h, const json_t *body, int durable,
+                           const char *id, problem *p) {
+    const char *words = NULL;
+    size_t bytes = 0;
+    char name[STORE_NAME_BYTES];
+    int64_t ttl = sessions_record(h)->ttl;
+    snprintf(name, sizeof name, "%s", sessions_record(h)->name);
+    if (!json_field(body, "name") && !json_field(body, "ttl"))
+        problem_set(p, 400, "invalid_value", "name", "there must be a name, or a ttl, to change");
+    if (!json_text_field(body, "name", &words, &bytes, p) || (words && !take_name(words, bytes, name, p)) ||
+        !json_integer_field(body, "ttl", 0, TTL_MAX, &ttl, p) || p->status)
+        return;
+    sessions_rename(c->sessions, h, name, ttl);
     if (sessions_changed(c->sessions, h, p) && (!durable || sessions_write(c->sessions, h, p)))
         answer_session(c, r, 200, id, sessions_record(h), p);
 }
@@ -508,9 +545,11 @@ int session_paths_run(const session_context *c, session_request *r, const json_t
     case SESSION_DELETE: delete_session(c, r, h, id, p); break;
     case SESSION_FORK: fork_session(c, r, h, body, r->durable, id, p); break;
     case SESSION_REWIND: rewind_session(c, r, h, body, r->durable, id, p); break;
+    case SESSION_CHANGE: change_session(c, r, h, body, r->durable, id, p); break;
     case SESSION_STATE: send_state(c, r, h, id, p); break;
     case SESSION_LAYERS: send_layers(c, r, h, id, p); break;
     default: {
+        if (!may_move(h, p)) break;
         feeding *f = calloc(1, sizeof *f);
         if (f) *f = (feeding){.context = c, .held = h, .durable = r->durable};
         il_session *copy = copy_of(sessions_session(h));
@@ -540,6 +579,10 @@ int session_paths_join(const session_context *c, session_request *r, const json_
     if (!sessions_acquire(c->sessions, r->id, &r->call, 1, p)) return 0;
     held *h = r->call.held;
     r->call.held = NULL;
+    if (keep && !may_move(h, p)) {
+        sessions_release(c->sessions, h);
+        return 0;
+    }
     feeding *f = calloc(1, sizeof *f);
     j->from = copy_of(sessions_session(h));
     if (f && j->from) {

@@ -27,6 +27,7 @@ typedef enum session_verb {
     SESSION_UPLOAD,
     SESSION_SHOW,
     SESSION_DELETE,
+    SESSION_CHANGE,
     SESSION_FEED,
     SESSION_FORK,
     SESSION_REWIND,
@@ -49,6 +50,8 @@ typedef struct session_request {
 /* What is asked by a method of a path below /v1/sessions or /v1/responses/. SESSION_NONE: 404 or 405, for which *allow
  * lists the methods of the path. */
 session_verb session_paths_find(const char *method, const char *path, const char **allow, problem *p);
+/* The methods and paths there are, with {id} in them; 0: not so many. path [64]. */
+int session_paths_at(size_t i, const char **method, char *path);
 /* Whether the verb's body is JSON. */
 int session_paths_json(session_verb verb);
 /* Reads headers and what stands behind the path, where they may be read. owner: of the key, as sessions_owner has it.

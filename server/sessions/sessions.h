@@ -19,6 +19,9 @@ typedef struct sessions_options {
     store *store;       /* NULL: none; taken, also on failure */
     uint64_t count_max; /* sessions at once */
     uint64_t bytes_max; /* of states in memory. With a store those used longest ago are let go, else none is added */
+    /* Why the store fails, for its operator and not for clients; on any thread. NULL: nobody is told. */
+    void (*note)(void *user, const char *message);
+    void *user;
 } sessions_options;
 
 /* Who asks for a session. It is part of the caller's object, which must not move while it waits. */
@@ -55,6 +58,10 @@ held *sessions_create(sessions *s, il_session *session, const store_record *like
 /* Of one that is held. */
 il_session *sessions_session(const held *h);
 const store_record *sessions_record(const held *h);
+/* Names it, "": no more, and says how many seconds after its last change it expires, 0: never; sessions_changed
+ * follows.
+ */
+void sessions_rename(sessions *s, held *h, const char *name, int64_t ttl);
 /* Puts another session in place of its own, which is closed. */
 void sessions_replace(held *h, il_session *session);
 /* After its session has moved or was replaced: the record is brought up to date, with the next generation. 0: a
@@ -66,7 +73,7 @@ int sessions_can_write(const sessions *s, problem *p);
 int sessions_write(sessions *s, held *h, problem *p);
 /* It is there no more once it is released. */
 int sessions_delete(sessions *s, held *h, problem *p);
-/* Its state file, open for reading, and how long it is; -1: a problem. */
+/* Its state file, open for reading and checked, and how long it is; -1: a problem. */
 int sessions_file(sessions *s, held *h, uint64_t *bytes, problem *p);
 /* A file without a name, where an upload fits; -1: it cannot. Any thread. */
 int sessions_scratch(const sessions *s);

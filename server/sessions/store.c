@@ -164,6 +164,14 @@ int store_file(store *s, const il_session *session, const char *fingerprint, cha
     return fd;
 }
 
+void store_unlink(store *s, const char *fingerprint) {
+    char path[PATH_MAX];
+    name_file(s, fingerprint, path);
+    pthread_mutex_lock(&s->files);
+    unlink(path);
+    pthread_mutex_unlock(&s->files);
+}
+
 int store_scratch(const store *s) { return open(s->dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600); }
 
 /* ---- what is not needed any more ---- */

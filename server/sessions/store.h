@@ -75,6 +75,8 @@ store_result store_remove(store *s, const store_record *record, store_why *why);
 /* Opens the state file of this fingerprint for reading; it is made of session first, unless it is there or session is
  * NULL. -1: it cannot. path [PATH_MAX]: its name, for the library. */
 int store_file(store *s, const il_session *session, const char *fingerprint, char *path);
+/* Removes the state file of this fingerprint, which is damaged. */
+void store_unlink(store *s, const char *fingerprint);
 /* A file without a name in the store's folder, for an upload; -1: it cannot. */
 int store_scratch(const store *s);
 /* Removes sessions whose time has come, and files older than an hour that no session's state is. */

@@ -109,8 +109,14 @@ static const char lease_script[] = BEGIN /* 4: for so many ms */
     "if r[1] ~= ARGV[1] and r[1] ~= '' and tonumber(r[2]) > now then return 'leased' end "
     "redis.call('HSET', key, 'lease', ARGV[1], 'until', now + ARGV[4]) "
     "return redis.call('HMGET', key, " FIELD_NAMES ")";
-static const char get_script[] = BEGIN "if redis.call('HGET', key, 'model') ~= ARGV[3] then return 'absent' end "
-                                       "return redis.call('HMGET', key, " FIELD_NAMES ")";
+/* Who works on it now gives it a new time to live: it does not expire before its lease. */
+static const char get_script[] =
+    BEGIN "if redis.call('HGET', key, 'model') ~= ARGV[3] then return 'absent' end "
+          "local f = redis.call('HMGET', key, " FIELD_NAMES ") "
+          "local r = redis.call('HMGET', key, 'lease', 'until') "
+          "if r[1] ~= '' and tonumber(r[2]) > now and f[10] ~= '0' and tonumber(f[10]) * 1000 < tonumber(r[2]) then "
+          "  f[10] = string.format('%d', math.ceil(r[2] / 1000)) end "
+          "return f";
 static const char release_script[] =
     BEGIN "if redis.call('HGET', key, 'lease') == ARGV[1] then redis.call('HSET', key, 'lease', '') end return 'done'";
 static const char put_script[] = BEGIN FORGET /* 4: ms of the lease, 5: generation before, 6 ..: the record */

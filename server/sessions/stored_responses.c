@@ -24,6 +24,16 @@ static int absent(const char *response, size_t bytes, problem *p) {
                        (int)(bytes < 60 ? bytes : 60), response);
 }
 
+/* The response that is the session's note; NULL: it is none. */
+static const char *response_of(const il_session *session, const char *id) {
+    char begins[STORE_ID_BYTES + 24];
+    const char *note = il_session_note(session);
+    size_t n = (size_t)snprintf(begins, sizeof begins, "{\"id\":\"%s%s\",", RESPONSE, id + sizeof SESSION - 1);
+    return note && !strncmp(note, begins, n) ? note : NULL;
+}
+
+int stored_responses_is(const il_session *session, const char *id) { return response_of(session, id) != NULL; }
+
 /* ---- GET and DELETE ---- */
 
 int stored_responses_path(const char *path) { return !strncmp(path, ROOT, sizeof ROOT - 1); }
@@ -35,6 +45,13 @@ session_verb stored_responses_find(const char *method, const char *path, const c
     *allow = "GET, HEAD, DELETE";
     problem_set(p, 405, "method_not_allowed", NULL, "%.100s is asked by %s", path, *allow);
     return SESSION_NONE;
+}
+
+int stored_responses_at(size_t i, const char **method, char *path) {
+    if (i > 1) return 0;
+    *method = i ? "DELETE" : "GET";
+    snprintf(path, 64, "%s{id}", ROOT);
+    return 1;
 }
 
 int stored_responses_read(session_request *r, const char *path, problem *p) {
@@ -57,7 +74,7 @@ int stored_responses_run(const session_context *c, session_request *r, const cha
     }
     held *h = r->call.held;
     r->call.held = NULL;
-    const char *note = il_session_note(sessions_session(h));
+    const char *note = response_of(sessions_session(h), r->id);
     if (!note) {
         absent(response, strlen(response), p);
     } else if (r->verb == RESPONSE_SHOW) {
@@ -136,7 +153,7 @@ static int go_on_from(const session_context *c, session_request *r, const json_t
     }
     held *h = r->call.held;
     r->call.held = NULL;
-    const char *note = il_session_note(sessions_session(h));
+    const char *note = response_of(sessions_session(h), r->id);
     if (!note) {
         unknown(previous, bytes, p);
     } else if (same_instructions(note, body, p)) {
