@@ -1,6 +1,7 @@
 // What the page asks the server: JSON, events, and the API key that goes with both.
 
 const KEEP = 'innerloop.key';
+const TRIES = 4; // more of a request that finds the server busy
 
 export class Refused extends Error {
   constructor(status, error) {
@@ -33,9 +34,17 @@ async function refusal(response) {
   return new Refused(response.status, error);
 }
 
+// Whether the request is made again, after a moment: the server has too much to do, and says when it has less.
+async function isTriedAgain(response, tries) {
+  const seconds = Number(response.headers.get('Retry-After'));
+  if (![429, 503].includes(response.status) || !seconds || tries >= TRIES) return false;
+  await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+  return true;
+}
+
 // The response, or an error in the server's words. A missing key is asked for, and the request made again.
 export async function ask(method, path, { json, body, type, headers = {}, signal } = {}) {
-  for (;;) {
+  for (let tries = 0; ; ) {
     const all = { ...headers };
     if (json !== undefined) all['Content-Type'] = 'application/json';
     if (type) all['Content-Type'] = type;
@@ -48,6 +57,7 @@ export async function ask(method, path, { json, body, type, headers = {}, signal
       throw new Error('The server does not answer.');
     }
     if (response.ok) return response;
+    if (await isTriedAgain(response, tries++)) continue;
     const error = await refusal(response);
     if (response.status !== 401 || !(await askForKey())) throw error;
   }

@@ -1,4 +1,5 @@
-// Sessions as a tree of which came from which: selected by mouse or arrows, forked, taken back, saved, loaded, deleted.
+// Sessions as a tree of which came from which: selected by mouse or arrows, forked, named, taken back, saved, loaded,
+// deleted.
 
 import { ask, get, post } from './api.js';
 import { $, make, notice, number, short } from './dom.js';
@@ -104,11 +105,18 @@ function button(id, work) {
 }
 
 async function fork() {
-  const name = $('fork-name').value.trim();
+  const name = $('new-name').value.trim();
   const made = await post(`/v1/sessions/${selected}/fork`, name ? { name } : {});
-  $('fork-name').value = '';
+  $('new-name').value = '';
   put(made.data[0]);
   select(made.data[0].id);
+}
+
+async function rename() {
+  const one = session();
+  const json = { name: $('new-name').value.trim() };
+  put(await (await ask('PATCH', `/v1/sessions/${one.id}`, { json, headers: { 'If-Match': String(one.generation) } })).json());
+  $('new-name').value = '';
 }
 
 async function rewind() {
@@ -176,6 +184,7 @@ export async function showSessions() {
 export function openSessions() {
   button('session-new', () => create());
   button('session-fork', fork);
+  button('session-rename', rename);
   button('session-rewind', rewind);
   button('session-save', save);
   button('session-delete', remove);
