@@ -38,9 +38,10 @@ static inline const json_t *json_schema_named(const json_t *root, const char *re
 /* Of patterns only those that POSIX reads in the same way, and of texts those of ASCII. */
 static inline int json_schema_pattern(const char *expression, const char *words) {
     regex_t regex;
-    if (!expression || expression[strcspn(expression, "\\\n\r.")] || strstr(expression, "(?") || strstr(expression, "[^") ||
-        strstr(expression, "[[") || strstr(expression, "??") || strstr(expression, "*?") || strstr(expression, "+?") ||
-        strstr(expression, "}?") || strstr(expression, "[]") || strstr(expression, "()") || strstr(expression, "|)"))
+    if (!expression || expression[strcspn(expression, "\\\n\r.")] || strstr(expression, "(?") ||
+        strstr(expression, "[^") || strstr(expression, "[[") || strstr(expression, "??") || strstr(expression, "*?") ||
+        strstr(expression, "+?") || strstr(expression, "}?") || strstr(expression, "[]") || strstr(expression, "()") ||
+        strstr(expression, "|)"))
         return 1;
     for (const char *at = words; *at; at++)
         if (*at & 0x80) return 1;

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "json_schema.h"
 #include "page.h"
+#include "routes.h"
 #include "support_cli.h"
 #include "support_files.h"
 #include "support_server.h"
@@ -101,6 +103,86 @@ static void every_file_answers(void **state) {
     support_answer_free(&page);
 }
 
+/* Every method and path that the server knows stands in openapi.json. */
+static void the_file_has_all_paths(void **state) {
+    support_answer answer = asset("/openapi.json", "application/json");
+    json_t *file = json_loadb(answer.body, answer.bytes, 0, NULL), *paths = json_object_get(file, "paths");
+    const char *method;
+    char path[64], lower[8];
+    size_t n = 0;
+    (void)state;
+    for (; routes_at(n, &method, path); n++) {
+        snprintf(lower, sizeof lower, "%s", method);
+        for (char *at = lower; *at; at++) *at |= 0x20;
+        if (!json_object_get(json_object_get(paths, path), lower)) fail_msg("it lacks %s %s", method, path);
+    }
+    size_t methods = 0;
+    json_t *of_path, *what;
+    const char *name;
+    json_object_foreach(paths, name, of_path) {
+        json_object_foreach(of_path, method, what) methods += strcmp(method, "parameters") != 0;
+    }
+    assert_int_equal(n, methods);
+    json_decref(file);
+    support_answer_free(&answer);
+}
+
+/* Every event of a stream is as the file has it. */
+static void events_are_as_the_file_has_them(void **state) {
+    static const struct {
+        const char *path, *body, *schema;
+    } cases[] = {
+        {"/v1/completions",
+         "{\"prompt\":\"It was\",\"max_tokens\":4,\"n\":2,\"logprobs\":2,\"return_token_ids\":true,\"stream\":true,"
+         "\"stream_options\":{\"include_usage\":true,\"continuous_usage_stats\":true}}",
+         "CompletionEvent"},
+        {"/v1/completions",
+         "{\"prompt\":\"It was\",\"max_tokens\":4,\"stop\":\"e\",\"stream\":true,\"session\":\"%s\"}",
+         "CompletionEvent"},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":4,\"logprobs\":true,\"top_logprobs\":2,"
+         "\"return_token_ids\":true,\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
+         "ChatEvent"},
+        {"/v1/responses",
+         "{\"input\":\"a\",\"max_output_tokens\":4,\"stream\":true,\"include\":[\"message.output_text.logprobs\"]}",
+         "ResponseEvent"},
+        {"/v1/sessions/%s/feed", "{\"prompt\":\" a dark night\",\"logprobs\":1,\"stream\":true}", "SessionEvent"},
+        {"/v1/sessions/%s/feed", "{\"prompt\":\" a dark night\",\"stream\":true}", "SessionEvent"},
+    };
+    support_answer answer = asset("/openapi.json", "application/json");
+    json_t *file = json_loadb(answer.body, answer.bytes, 0, NULL), *event;
+    json_t *schemas = json_object_get(json_object_get(file, "components"), "schemas");
+    (void)state;
+    support_answer_free(&answer);
+    support_server talks = support_server_start(MODEL "--chat-template plain");
+    answer = support_ask(talks.port, "/v1/sessions", "{\"prompt\":\"It was\"}");
+    json_t *session = json_loadb(answer.body, answer.bytes, 0, NULL);
+    support_answer_free(&answer);
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        char path[100], body[500];
+        const char *id = support_string(session, "id"), *at = strstr(cases[k].body, "%s");
+        snprintf(path, sizeof path, strstr(cases[k].path, "%s") ? "/v1/sessions/%s/feed" : "%s",
+                 strstr(cases[k].path, "%s") ? id : cases[k].path);
+        snprintf(body, sizeof body, "%.*s%s%s", at ? (int)(at - cases[k].body) : 500, cases[k].body, at ? id : "",
+                 at ? at + 2 : "");
+        answer = support_ask(talks.port, path, body);
+        size_t n = 0;
+        for (const char *line = answer.body; (line = strstr(line, "data: {")); n++) {
+            event = json_loadb(line + 6, strcspn(line + 6, "\n"), 0, NULL);
+            assert_non_null(event);
+            if (!json_schema_satisfied(file, json_object_get(schemas, cases[k].schema), event))
+                fail_msg("%s: %.*s", cases[k].schema, (int)strcspn(line, "\n"), line);
+            json_decref(event);
+            line++;
+        }
+        if (n < 2) fail_msg("%s: %zu events: %.400s", path, n, answer.body);
+        support_answer_free(&answer);
+    }
+    json_decref(session);
+    json_decref(file);
+    assert_int_equal(support_server_end(&talks, SIGTERM), 128 + SIGTERM);
+}
+
 /* Every path and method of openapi.json is one of the server's. */
 static void the_file_of_its_paths_is_true(void **state) {
     (void)state;
@@ -114,10 +196,11 @@ static void the_file_of_its_paths_is_true(void **state) {
             char asked[100], upper[8] = "";
             if (!strcmp(method, "parameters")) continue;
             size_t n = strcspn(path, "{");
-            snprintf(asked, sizeof asked, "%.*s%s%s", (int)n, path, path[n] ? "any" : "",
+            snprintf(asked, sizeof asked, "%.*s%s%s", (int)n, path,
+                     path[n] ? strstr(path, "/page/") ? "main.js" : "any" : "",
                      path[n] ? path + n + strcspn(path + n, "}") + 1 : "");
             for (size_t i = 0; method[i] && i + 1 < sizeof upper; i++) upper[i] = (char)(method[i] - 'a' + 'A');
-            int body = !strcmp(upper, "POST") || !strcmp(upper, "PUT");
+            int body = !strcmp(upper, "POST") || !strcmp(upper, "PUT") || !strcmp(upper, "PATCH");
             support_answer one =
                 support_ask_as(server.port, upper, asked, "X-Api-Key: secret\r\nContent-Type: application/json\r\n",
                                body ? "[" : NULL, 1);
@@ -170,10 +253,9 @@ static void what_a_token_costs(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_file_answers),
-        cmocka_unit_test(the_file_of_its_paths_is_true),
-        cmocka_unit_test(what_is_no_file),
-        cmocka_unit_test(what_a_token_costs),
+        cmocka_unit_test(every_file_answers),     cmocka_unit_test(the_file_of_its_paths_is_true),
+        cmocka_unit_test(the_file_has_all_paths), cmocka_unit_test(events_are_as_the_file_has_them),
+        cmocka_unit_test(what_is_no_file),        cmocka_unit_test(what_a_token_costs),
     };
     return cmocka_run_group_tests(tests, begin, support_server_teardown);
 }
