@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 static atomic_int caught;               /* any thread may get the signal */
+static atomic_int saves;                /* SIGUSR1 has come */
 static atomic_int orderly;              /* the work looks at caught */
 static atomic_int counting, counted;    /* Ctrl-C is for the work, which looks at counted */
 static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
@@ -74,10 +75,23 @@ void cli_interrupt_count(int on) { atomic_store(&counting, on); }
 int cli_interrupt_counted(void) { return atomic_exchange(&counted, 0); }
 int cli_interrupt_waits(void) { return atomic_load(&counted) > 0; }
 
-void cli_interrupt_stop(void) {
+void cli_interrupt_stop(int number) {
     int none = 0;
-    atomic_compare_exchange_strong(&caught, &none, SIGINT);
+    atomic_compare_exchange_strong(&caught, &none, number);
 }
+
+static void on_save(int number) {
+    (void)number;
+    atomic_store(&saves, 1);
+}
+
+void cli_interrupt_saves(void) {
+    struct sigaction action = {.sa_handler = on_save, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
+int cli_interrupt_save_is_due(void) { return atomic_exchange(&saves, 0); }
 
 int cli_interrupted(void) {
     int number = atomic_load(&caught);

@@ -17,8 +17,11 @@ void cli_interrupt_count(int on);
 /* How often since this was asked last; whether it is more than never, which leaves the count. */
 int cli_interrupt_counted(void);
 int cli_interrupt_waits(void);
-/* As if Ctrl-C had asked the command to stop. */
-void cli_interrupt_stop(void);
+/* As if this signal had asked the command to stop. */
+void cli_interrupt_stop(int number);
+/* From here on SIGUSR1 asks for a checkpoint; whether it has come since this was asked last. */
+void cli_interrupt_saves(void);
+int cli_interrupt_save_is_due(void);
 /* 0, or 128 + the signal: the exit status of a command that stopped for it. */
 int cli_interrupted(void);
 

@@ -15,6 +15,9 @@ enum { BAR_WIDTH = 24, BAR_WIDTH_MIN = 8, LINE_MAX_BYTES = 1024 };
 static const double PLAIN_EVERY_S = 10, BAR_EVERY_S = 0.1;
 
 static int bar_open; /* the cursor stands in a progress bar */
+static int muted;
+
+void cli_output_mute(int mute) { muted = mute; }
 
 void *cli_alloc(size_t count, size_t size) {
     void *block = calloc(count ? count : 1, size ? size : 1);
@@ -106,6 +109,7 @@ const char *cli_shown(const char *name) {
 
 /* One line, whatever the message holds. */
 static void print_line(const char *verb, const char *kind, const char *format, va_list args) {
+    if (muted) return;
     char *line = format_list(format, args), *shown = escaped(line, 1);
     size_t n = renamed[0] ? strlen(renamed[0]) : 0;
     int other = n && !strncmp(shown, renamed[0], n) && shown[n] == ':';
@@ -201,6 +205,7 @@ static void format_time(double seconds, char *text, size_t capacity) {
 }
 
 void cli_progress_show(cli_progress *progress, uint64_t done, const char *detail) {
+    if (muted) return;
     double now = cli_seconds(), elapsed = now - progress->started;
     double every = progress->terminal ? BAR_EVERY_S : PLAIN_EVERY_S;
     if (progress->complete || (progress->shown >= 0 && now - progress->shown < every && done < progress->total)) return;

@@ -32,6 +32,9 @@ const char *cli_count(uint64_t n, const char *unit);
 /* Messages that begin with `path` begin with `name` instead, and cli_shown gives that. Both must stay. */
 void cli_rename(const char *path, const char *name);
 
+/* From here on neither complaints nor news nor progress are printed: another process of the run prints them. */
+void cli_output_mute(int mute);
+
 double cli_seconds(void); /* of a monotonic clock */
 
 /* Progress of long work: a bar on a terminal, elsewhere a plain line at the first, at the last and every ten

@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     }
     must(progress.step <= INT64_MAX && progress.validation.best_step <= INT64_MAX);
     if (il_data_seek(t->data, &progress.cursor, &error) == IL_OK) {
-        for (size_t i = 0; progress.positions && i < il_trainer_lanes(t); i++)
+        for (size_t i = 0; progress.positions && i < il_trainer_carried(t); i++)
             t->gradient.states[i].position = progress.positions[i];
         t->done = progress.step;
         il_trainer_step(t, &step, &error);

@@ -42,6 +42,7 @@
  *     batch                  feed many sessions at once
  *     documents              texts out of files of any kind
  *     data                   token sequences from files, for training; train a tokenizer
+ *     ranks                  one training run by several processes
  *     trainer                steps, evaluation, checkpoints
  *     compression            any bytes, by a model that learns them
  *     config                 a model's shape; new models
@@ -659,6 +660,45 @@ IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files,
                                     const il_documents_options *options, int vocab_size, const char *path,
                                     il_error *error);
 
+/* ---- ranks: one training run by several processes, on one machine or many ---- */
+
+/* One message between two processes. */
+typedef struct il_transfer {
+    int peer, sends; /* the other rank; 1: data go there, 0: they come from there */
+    void *data;      /* [bytes] */
+    size_t bytes;    /* 1 .. 2^31-1 */
+    int done;        /* set by progress: 1, or -1: the peer is gone */
+} il_transfer;
+
+/* How the processes of a run exchange messages; the library itself knows no network. Both functions are called by one
+ * thread. */
+typedef struct il_transport {
+    void *user;
+    int rank, size; /* this process is number rank, 0 .. size-1 */
+    /* Begins a transfer. It and its data stay where they are until it is done. What one rank sends to another matches
+     * what that one receives from it in the order in which either were begun. */
+    il_status (*begin)(void *user, il_transfer *transfer, il_error *error);
+    /* Gets on with what was begun and marks what is done. Where nothing can be got on with it may wait for it, at most
+     * so many milliseconds; it returns all the same. */
+    il_status (*progress)(void *user, int wait_ms, il_error *error);
+} il_transport;
+
+typedef struct il_ranks il_ranks;
+
+/* All calls of this section are made by all ranks, in the same order. transport must outlive ranks. */
+IL_API il_status il_ranks_open(il_engine *engine, const il_transport *transport, il_ranks **ranks, il_error *error);
+IL_API void il_ranks_close(il_ranks *ranks); /* NULL allowed */
+/* Whether all ranks fare well: status and error say how this one does. Returns the status of the lowest rank that does
+ * not, with its name and its message in everybody's error. *wants (NULL allowed) becomes the largest of all. With ranks
+ * NULL there is this process alone. */
+IL_API il_status il_ranks_agree(il_ranks *ranks, il_status status, int *wants, il_error *error);
+/* Steps of training, and il_ranks_agree, fail with IL_ERR_IO, naming who was not heard of, when nothing has come for so
+ * many seconds. 0, the default: they wait. Of this rank alone. */
+IL_API void il_ranks_watch(il_ranks *ranks, double seconds);
+IL_API uint64_t il_ranks_bytes_sent(const il_ranks *ranks); /* by this rank, so far */
+/* 1: another rank does not answer any more, which the call that found it out has told. Every later one fails. */
+IL_API int il_ranks_lost(const il_ranks *ranks);
+
 /* ---- trainer ---- */
 
 typedef struct il_trainer il_trainer;
@@ -677,6 +717,16 @@ typedef struct il_trainer_options {
                            * in fp32. Weights, optimizer, gradients, inner loop, norms and attention stay fp32. Fast,
                            * but no longer one answer: same bits only on the same CPU, oneDNN and number of threads */
     int resume_with_changes; /* il_trainer_resume goes on although data or options are not those of the run */
+    /* A batch's sequences are cut into so many equal lanes, a power of two; the gradients of the lanes are added in a
+     * fixed tree. Part of the order of sums: the bits depend on it, and not on the number of ranks. Default 1 */
+    int lanes;
+    /* The processes that share the work, at most as many as lanes: all open a trainer of the same model, data and
+     * options, and make every call below alike. It must outlive the trainer. NULL, the default: this one alone */
+    il_ranks *ranks;
+    /* 1: a step whose loss or gradient is far above those of the 64 steps before, as spikes.h says, changes no weights;
+     * it counts as a step all the same. Default 0 */
+    int skip_spikes;
+    uint64_t keep; /* il_trainer_save keeps so many checkpoints, and the best; default 0: all */
 } il_trainer_options;
 
 typedef struct il_step {
@@ -685,6 +735,7 @@ typedef struct il_step {
     double lr, grad_norm;
     uint64_t tokens; /* read in this step */
     double seconds;
+    int skipped; /* 1: a spike (skip_spikes): the weights are as before */
 } il_step;
 
 IL_API void il_trainer_options_default(const il_config *config, il_trainer_options *options);
@@ -704,6 +755,7 @@ IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *e
 IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
+IL_API uint64_t il_trainer_steps_skipped(const il_trainer *trainer); /* of these, for being spikes */
 
 /* What validations have found. Checkpoints keep it. */
 typedef struct il_validation {
@@ -726,7 +778,11 @@ IL_API il_status il_trainer_save(il_trainer *trainer, const il_tokenizer *tokeni
  * but a checkpoint is there. */
 IL_API il_status il_trainer_save_best(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, int drop,
                                       il_error *error);
-/* Goes on from dir/latest: the steps that follow are the ones an uninterrupted run would have made, bit for bit.
+/* The checkpoints of a run's folder, from the newest to the oldest, which = 0, 1, …: where dir/latest leads, and then
+ * those of fewer steps, whole or damaged. IL_ERR_END when there are no more. path [bytes] receives its folder. */
+IL_API il_status il_checkpoint_find(const char *dir, size_t which, char *path, size_t bytes, il_error *error);
+/* Goes on from dir/latest: the steps that follow are the ones an uninterrupted run would have made, bit for bit. Where
+ * that checkpoint is damaged it is the one before it, and the log says so.
  * IL_ERR_MISMATCH, naming what was and what is, when the data (their tokens, lengths, order) or the options are others;
  * with resume_with_changes the log says so, and other data are read from their beginning. On failure the trainer is as
  * it was. */

@@ -121,12 +121,13 @@ static entry compute(il_engine *engine, const entry *e, uint64_t piece) {
     il_trainer_options options;
     il_trainer_options_default(&config, &options);
     assert_ok(il_gradient_open(model, SEQUENCES, LENGTH, 0, IL_GRADIENT, &gradient, &error), error);
-    assert_ok(il_optimizer_open(engine, model->table.floats, &optimizer, &error), error);
+    assert_ok(il_optimizer_open(engine, model->table.floats, NULL, 0, &optimizer, &error), error);
     for (uint64_t step = 1; step <= 3; step++) {
         double loss;
         assert_ok(il_gradient_batch(&gradient, tokens, NULL, SEQUENCES, 0.75F, &loss, &error), error);
         if (step == 1) r.gradient = checksum(gradient.gradient, model->table.floats);
-        double norm = il_optimizer_norm(&optimizer, gradient.gradient);
+        il_optimizer_squares(&optimizer, gradient.gradient);
+        double norm = il_optimizer_norm(optimizer.partial, optimizer.n_own);
         il_optimizer_update(&optimizer, &options, step, 1e-3, 1 / norm, gradient.gradient, model->weights);
         model->version++;
     }

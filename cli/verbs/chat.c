@@ -8,6 +8,7 @@
 #include "verbs.h"
 #include "verbs/chat_commands.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,7 +144,7 @@ static void interrupted(chat *c, int *times) {
     if (!cli_interrupt_counted() || cli_interrupted()) return;
     fputc('\n', stderr);
     if (++*times > 1)
-        cli_interrupt_stop();
+        cli_interrupt_stop(SIGINT);
     else
         chat_note(c, "(Ctrl-C once more leaves, as /quit does)");
 }

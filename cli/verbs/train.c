@@ -5,6 +5,7 @@
 #include "mixers.h"
 #include "mixture.h"
 #include "output.h"
+#include "ranks.h"
 #include "shell.h"
 #include "verbs.h"
 #include "verbs/train_new.h"
@@ -54,16 +55,17 @@ static void report_json(const train_options *options, const train_result *r) {
 
 /* Only with --model or --resume; without them these are chosen. */
 static const char *const of_a_run[] = {
-    "--steps",     "--batch-tokens", "--seq-len",    "--stateful", "--fresh",          "--shuffle",
-    "--dtype",     "--lr",           "--end-lr",     "--warmup",   "--beta1",          "--beta2",
-    "--eps",       "--weight-decay", "--clip",       "--val",      "--inner-lr-start", "--inner-lr-warmup",
-    "--val-every", "--patience",     "--save-every", "--log",      "--data-memory"};
+    "--steps",     "--batch-tokens", "--seq-len",    "--stateful",   "--fresh",          "--shuffle",
+    "--dtype",     "--lr",           "--end-lr",     "--warmup",     "--beta1",          "--beta2",
+    "--eps",       "--weight-decay", "--clip",       "--val",        "--inner-lr-start", "--inner-lr-warmup",
+    "--val-every", "--patience",     "--save-every", "--log",        "--data-memory",    "--lanes",
+    "--mpi",       "--watchdog",     "--keep",       "--skip-spikes"};
 static const char *const of_a_new_model[] = {"--minutes", "--mixer"};
 static const char *const needed[] = {"--out", "--steps", "--batch-tokens", "--seq-len"};
 
 /* A complaint, released by free; NULL: none. */
 static char *misuse(const arg_spec *spec, const train_options *options, const arg_list *data, int is_new, int stateful,
-                    int fresh) {
+                    int fresh, int size) {
     if (data->n && spec->operands.n) return cli_format("FILE and --data FILE say the same: one of them is enough");
     if (!data->n && !spec->operands.n) return cli_format("FILE is missing");
     for (size_t i = 0; is_new && i < COUNT_OF(of_a_run); i++)
@@ -74,6 +76,10 @@ static char *misuse(const arg_spec *spec, const train_options *options, const ar
             return cli_format("%s is of a new model: not with --model or --resume", of_a_new_model[i]);
     for (size_t i = 0; !is_new && i < COUNT_OF(needed); i++)
         if (!arg_given(spec, needed[i])) return cli_format("%s is missing", needed[i]);
+    if (is_new && size > 1)
+        return cli_format("a new model is made by one process: several train it further, with --model DIR");
+    for (size_t i = 0; i < options->n_data && size > 1; i++)
+        if (!strcmp(options->data[i], "-")) return cli_format("several processes cannot share standard input");
     if (stateful && fresh) return cli_format("--stateful and --fresh exclude each other");
     const char *complaint = is_new ? NULL : train_options_misuse(options);
     return complaint ? cli_format("%s", complaint) : NULL;
@@ -146,6 +152,19 @@ int verb_train(int argc, char **argv) {
             "keep the best by --val as --out's best, and stop when N in a row are no better", RANGE(1, 1e9)),
         ARG("--save-every", ARG_COUNT, &options.save_every, "N",
             "steps between checkpoints (default: a tenth of --steps); the last is always saved", RANGE(1, 1e15)),
+        ARG("--lanes", ARG_COUNT, &options.lanes, "T",
+            "cut a step's sequences into T equal lanes, a power of two, whose gradients are added in a fixed tree: as "
+            "many processes may share the work, with the same weights for any number of them (default 1)",
+            RANGE(1, 1024)),
+        ARG("--mpi", ARG_CHOICE, &options.mpi, "{auto,openmpi,mpich}",
+            "which MPI joins the processes that mpirun has started (default: as its environment says)"),
+        ARG("--watchdog", ARG_REAL, &options.watchdog, "S",
+            "of several processes: end the run when nothing is heard of one for S seconds (default: wait)",
+            RANGE(0.01, 1e6)),
+        ARG("--keep", ARG_COUNT, &options.keep, "N", "keep the last N checkpoints, and the best (default: all)",
+            RANGE(1, 1e9)),
+        ARG("--skip-spikes", ARG_FLAG, &options.skip_spikes, NULL,
+            "a step whose loss or gradient is far above those of the 64 before it changes no weights"),
         ARG("--log", ARG_TEXT, &options.log, "FILE.jsonl", "write a line of JSON for every step", WRITES),
         ARG("--html", ARG_TEXT, &options.html, "FILE.html",
             "write a page with the run's curves, and write it anew while training", WRITES),
@@ -173,7 +192,8 @@ int verb_train(int argc, char **argv) {
                          "    --val val.txt --log run.jsonl books.jsonl.zst"};
     cli_command command;
     train_result result;
-    int code;
+    int code, size, is_first = !cli_ranks_given(&size);
+    cli_output_mute(!is_first);
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     options.resume |= options.resume_with_changes;
     if (arg_given(&spec, "--warmup")) options.warmup = (double)warmup;
@@ -183,7 +203,7 @@ int verb_train(int argc, char **argv) {
     int is_new = !options.model && !options.resume;
     options.data = files->items;
     options.n_data = files->n;
-    char *complaint = misuse(&spec, &options, &data, is_new, stateful, fresh);
+    char *complaint = misuse(&spec, &options, &data, is_new, stateful, fresh, size);
     if (!complaint && !is_new) complaint = cli_mixture_take(files, &mixture);
     if (complaint) {
         cli_error(spec.verb, "%s (see innerloop train --help)", complaint);
@@ -207,7 +227,7 @@ int verb_train(int argc, char **argv) {
         status = train_new(&command, &made, &options);
     } else if (!status) {
         status = train_run(&command, &options, &result);
-        if (!status) (spec.json ? report_json : report)(&options, &result);
+        if (!status && is_first) (spec.json ? report_json : report)(&options, &result);
     }
     free(again);
     int ended = cli_command_close(&command, status);

@@ -5,12 +5,14 @@
 #include "interrupt.h"
 #include "mixers.h"
 #include "output.h"
+#include "ranks.h"
 #include "shell.h"
 #include "verbs/train_log.h"
 #include "verbs/train_watch.h"
 #include "whole.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +29,9 @@ typedef struct training {
     train_watch watch;
     char *cache;
     int stateful;
+    cli_ranks
+        ranks;      /* the processes that share the run: all do the same, and the first alone writes what people read */
+    int stops;      /* a signal has asked one of them to */
     uint64_t saved; /* steps done when the last checkpoint was written */
     train_result *result;
 } training;
@@ -35,6 +40,8 @@ void train_options_default(train_options *options) {
     *options = (train_options){.shuffle = "blocks",
                                .data_memory = 1024,
                                .dtype = "f32",
+                               .lanes = 1,
+                               .mpi = "auto",
                                .lr = NAN,
                                .end_lr = NAN,
                                .beta1 = NAN,
@@ -55,6 +62,11 @@ const char *train_options_misuse(const train_options *options) {
             return "--data and --val cannot both be standard input";
     if (options->patience && !options->val) return "--patience needs --val";
     return NULL;
+}
+
+/* How the other ranks fare; what goes wrong on one of them is everybody's error. */
+static il_status agree(training *t, il_status status) {
+    return il_ranks_agree(t->ranks.ranks, status, NULL, &t->command->error);
 }
 
 /* ---- beginning ---- */
@@ -112,6 +124,10 @@ static il_status open_trainer(training *t) {
     o.steps = options->steps;
     o.dtype = !strcmp(options->dtype, "bf16") ? IL_WEIGHTS_BF16 : IL_WEIGHTS_F32;
     o.resume_with_changes = options->resume_with_changes;
+    o.lanes = (int)options->lanes;
+    o.keep = options->keep;
+    o.skip_spikes = options->skip_spikes;
+    o.ranks = t->ranks.ranks;
     take(options->lr, &o.lr);
     take(options->end_lr, &o.end_lr);
     take(options->warmup, &o.warmup);
@@ -128,7 +144,7 @@ static il_status open_trainer(training *t) {
 static il_status open_log(training *t) {
     const char *path = t->options->log;
     il_status status = IL_OK;
-    if (!path) return IL_OK;
+    if (!path || t->ranks.rank) return IL_OK;
     if (t->options->resume && cli_path_bytes(path)) /* a pipe or a terminal has none */
         status = train_log_trim(path, il_trainer_steps_done(t->trainer), &t->command->error);
     if (status) return status;
@@ -154,7 +170,7 @@ static il_status open_out(training *t, const char *latest) {
     const train_options *options = t->options;
     il_error *error = &t->command->error;
     il_status status = il_trainer_lock(t->trainer, options->out, error);
-    if (!status) status = check_out(t, latest);
+    if (!status) status = agree(t, check_out(t, latest));
     if (!status && options->resume) {
         status = il_trainer_resume(t->trainer, options->out, error);
         if (status == IL_ERR_MISMATCH && !options->resume_with_changes)
@@ -173,6 +189,7 @@ static il_status write_log(training *t, int validated) {
                                cli_json_real(r->step.grad_norm), "tokens_per_s",
                                cli_json_real((double)r->step.tokens / r->step.seconds), "dtype", t->options->dtype);
     if (validated) json_object_set_new(object, "val_loss", cli_json_real(r->val_loss));
+    if (r->step.skipped) json_object_set_new(object, "skipped", json_true());
     int failed = json_dumpf(object, t->log, JSON_COMPACT);
     json_decref(object);
     if (fputc('\n', t->log) == EOF || fflush(t->log)) failed = 1;
@@ -227,6 +244,16 @@ static int patient(const training *t) {
     return !t->options->patience || t->result->validation.worse < t->options->patience;
 }
 
+/* What signals ask of any rank, and how all fare. *saves: a checkpoint is asked for. */
+static il_status heed_signals(training *t, il_status status, int *saves) {
+    int wants = cli_interrupted() ? cli_interrupted() : cli_interrupt_save_is_due();
+    status = il_ranks_agree(t->ranks.ranks, status, &wants, &t->command->error);
+    t->stops = wants > 1;
+    if (t->stops) cli_interrupt_stop(wants - 128);
+    *saves = wants == 1;
+    return status;
+}
+
 /* One step and what is due after it. */
 static il_status make_step(training *t, uint64_t save_every, uint64_t val_every, cli_progress *progress) {
     const train_options *options = t->options;
@@ -236,14 +263,15 @@ static il_status make_step(training *t, uint64_t save_every, uint64_t val_every,
     r->tokens += r->step.tokens;
     uint64_t best_before = r->validation.best_step;
     int last = r->step.step == options->steps;
-    int validated = t->val && (last || r->step.step % val_every == 0);
+    int validated = t->val && (last || r->step.step % val_every == 0), saves;
     if (validated) status = validate(t);
     if (!status) status = write_log(t, validated);
     if (!status) status = train_watch_step(&t->watch, &r->step, validated ? r->val_loss : NAN, &t->command->error);
     show(t, progress);
+    status = heed_signals(t, status, &saves);
     if (status) return status;
     if (validated && options->patience && !r->validation.worse) return save_best(t, best_before % save_every != 0);
-    return last || r->step.step % save_every == 0 ? save(t) : IL_OK;
+    return saves || last || r->step.step % save_every == 0 ? save(t) : IL_OK;
 }
 
 static il_status run_steps(training *t) {
@@ -254,7 +282,7 @@ static il_status run_steps(training *t) {
     uint64_t save_every = options->save_every ? options->save_every : tenth;
     uint64_t val_every = options->val_every ? options->val_every : tenth;
     cli_progress progress;
-    il_status status = IL_OK;
+    int saves;
     t->saved = options->resume ? first : UINT64_MAX;
     r->step.step = first;
     il_trainer_get_validation(t->trainer, &r->validation);
@@ -266,11 +294,16 @@ static il_status run_steps(training *t) {
                  cli_count(options->length, "token"));
     double started = cli_seconds();
     cli_progress_begin(&progress, t->command->verb, "step", first, steps);
-    while (!status && r->step.step < steps && patient(t) && !cli_interrupted())
+    il_ranks_watch(t->ranks.ranks, options->watchdog);
+    il_status status = heed_signals(t, IL_OK, &saves);
+    while (!status && r->step.step < steps && patient(t) && !t->stops)
         status = make_step(t, save_every, val_every, &progress);
     cli_progress_end(&progress);
     r->seconds = cli_seconds() - started;
     r->stopped = !status && !patient(t) && r->step.step < steps;
+    if (il_trainer_steps_skipped(t->trainer))
+        cli_note(t->command->verb, "%s skipped as spikes, in all",
+                 cli_count(il_trainer_steps_skipped(t->trainer), "step"));
     if (r->stopped)
         cli_note(t->command->verb, "validation has risen %s since step %llu, stopping",
                  cli_count(r->validation.worse, "time"), (unsigned long long)r->validation.best_step);
@@ -280,7 +313,7 @@ static il_status run_steps(training *t) {
     r->made = il_trainer_steps_done(t->trainer);
     if (status == IL_ERR_NONFINITE && t->saved != UINT64_MAX)
         cli_note(t->command->verb, "the last checkpoint is %s/step-%llu", options->out, (unsigned long long)t->saved);
-    if (!status && cli_interrupted() && r->made < steps && options->again) {
+    if (!status && t->stops && r->made < steps && options->again && !t->ranks.rank) {
         cli_note(t->command->verb, "stopped after step %llu of %llu; this goes on:", (unsigned long long)r->made,
                  (unsigned long long)steps);
         cli_shell_show(options->again);
@@ -288,32 +321,68 @@ static il_status run_steps(training *t) {
     return status;
 }
 
-static il_status train(training *t) {
+/* The newest checkpoint whose model is whole: il_trainer_resume looks at the rest. */
+static il_status load_latest(training *t) {
+    cli_command *command = t->command;
+    char *path = cli_alloc(PATH_MAX, 1);
+    il_error first, last;
+    il_status status = il_checkpoint_find(t->options->out, 0, path, PATH_MAX, &command->error);
+    if (!status) status = cli_command_load_any(command, path, &t->model, &t->tokenizer);
+    first = command->error;
+    for (size_t which = 1; status == IL_ERR_FORMAT || status == IL_ERR_IO || status == IL_ERR_NONFINITE; which++) {
+        if (il_checkpoint_find(t->options->out, which, path, PATH_MAX, &last)) break;
+        status = cli_command_load_any(command, path, &t->model, &t->tokenizer);
+    }
+    if (status) command->error = first;
+    free(path);
+    return status;
+}
+
+static il_status load_model(training *t, const char *latest) {
     const train_options *options = t->options;
     cli_command *command = t->command;
-    char *latest = cli_format("%s/latest", options->out);
     il_status status = check_out(t, latest);
     if (!status)
-        status = cli_command_load_any(command, options->resume ? latest : options->model, &t->model, &t->tokenizer);
+        status =
+            options->resume ? load_latest(t) : cli_command_load_any(command, options->model, &t->model, &t->tokenizer);
     if (!status) status = cli_command_widen(command, &t->model);
-    if (!status) {
-        t->stateful = options->state == TRAIN_STATEFUL ||
-                      (options->state == TRAIN_BY_MIXER && cli_mixer_carries(il_model_config(t->model)));
-        t->result->is_whole = t->stateful;
-        status = open_data(t, options->data, options->n_data, 0, &t->data);
-    }
+    if (status) return status;
+    t->stateful = options->state == TRAIN_STATEFUL ||
+                  (options->state == TRAIN_BY_MIXER && cli_mixer_carries(il_model_config(t->model)));
+    t->result->is_whole = t->stateful;
+    return IL_OK;
+}
+
+static il_status open_all_data(training *t) {
+    const train_options *options = t->options;
+    il_status status = open_data(t, options->data, options->n_data, 0, &t->data);
     if (status == IL_ERR_UNSUPPORTED && t->stateful && options->state == TRAIN_BY_MIXER)
-        cli_note(command->verb, "--fresh begins every sequence from a fresh state");
-    if (!status) status = open_val(t);
+        cli_note(t->command->verb, "--fresh begins every sequence from a fresh state");
+    return status ? status : open_val(t);
+}
+
+static il_status train(training *t) {
+    const train_options *options = t->options;
+    char *latest = cli_format("%s/latest", options->out);
+    int is_first = !t->ranks.rank;
+    il_status status = load_model(t, latest);
+    if (!status && is_first) status = open_all_data(t); /* which makes the cache that the others read */
+    status = agree(t, status);
+    if (!status && !is_first) status = open_all_data(t);
+    if (t->ranks.ranks) status = agree(t, status);
     if (!status) status = open_trainer(t);
     if (status == IL_ERR_ARG && t->stateful && options->state == TRAIN_BY_MIXER)
-        cli_note(command->verb, "--fresh begins every window from a fresh state: it asks less of --seq-len and texts");
+        cli_note(t->command->verb,
+                 "--fresh begins every window from a fresh state: it asks less of --seq-len and texts");
     if (!status) status = open_out(t, latest);
     free(latest);
     if (!status) status = open_log(t);
-    if (!status) status = train_watch_open(&t->watch, options, t->model, t->trainer, t->data, t->val, &command->error);
+    if (!status && is_first)
+        status = train_watch_open(&t->watch, options, t->model, t->trainer, t->data, t->val, &t->command->error);
+    if (t->ranks.ranks) status = agree(t, status);
     if (status) return status;
     cli_interrupt_catch();
+    cli_interrupt_saves();
     return run_steps(t);
 }
 
@@ -332,7 +401,13 @@ il_status train_run(cli_command *command, const train_options *options, train_re
     il_status status =
         il_trainer_dtype_check(!strcmp(options->dtype, "bf16") ? IL_WEIGHTS_BF16 : IL_WEIGHTS_F32, &command->error);
     if (!status) status = cli_documents_check(options->data, options->n_data, &command->error);
+    il_error apart;
+    il_status joined = cli_ranks_open(&t.ranks, options->mpi, command->engine, &apart);
+    if (joined && !status) command->error = apart;
+    if (joined && !status) status = joined;
+    if (!joined) status = agree(&t, status);
     if (!status) status = train(&t);
+    if (il_ranks_lost(t.ranks.ranks)) cli_output_mute(0); /* maybe nobody else can say so */
     if (t.log) fclose(t.log);
     train_watch_close(&t.watch);
     il_trainer_close(t.trainer);
@@ -341,5 +416,8 @@ il_status train_run(cli_command *command, const train_options *options, train_re
     il_tokenizer_close(t.tokenizer);
     il_model_unref(t.model);
     free(t.cache);
+    int lost = il_ranks_lost(t.ranks.ranks);
+    if (lost) cli_error(command->verb, "%s", command->error.message); /* the next call may end this process */
+    cli_ranks_close(&t.ranks, lost);
     return status;
 }

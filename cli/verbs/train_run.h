@@ -27,6 +27,11 @@ typedef struct train_options {
     uint64_t patience;              /* validations in a row that may be no better than the best; 0: any number */
     train_state state;
     int resume, resume_with_changes;
+    uint64_t lanes;
+    const char *mpi; /* cli_ranks_open */
+    double watchdog; /* seconds; 0: none */
+    uint64_t keep;   /* checkpoints; 0: all */
+    int skip_spikes;
 } train_options;
 
 /* All that was not given. */

@@ -23,6 +23,7 @@ void il_backward(il_pass *pass, const int32_t *tokens, const float *dhidden, flo
             il_conv_backward(pass, i, IL_RING_PRE, &layer->pre_conv, a->pre, dx, dxn, 0, grad);
             il_rms_backward(pass, &layer->conv_norm, a->x0, dxn, dx, 1, grad, space);
         }
+        if (pass->passed) pass->passed(pass->user, layer->begin);
     }
 
     il_embed_backward(pass, tokens, dx, grad);

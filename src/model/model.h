@@ -41,6 +41,7 @@ typedef struct il_norm {
 typedef struct il_layer {
     const struct il_mixer *mixer;
     const il_rule *rule; /* of a TTT layer; else NULL */
+    size_t begin;        /* offset of its first tensor: before it are those of lower layers and the embedding's */
     int heads; /* that have fast weights, of `shape` each: H in a TTT layer, key heads of the gated delta rule; or 0 */
     il_rule_shape shape;
     int window; /* of sliding attention: tokens that a token sees; 0: attention sees all before it */

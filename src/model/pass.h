@@ -22,6 +22,10 @@ typedef struct il_pass {
     int tokens;           /* T: sum of n */
     float inner_lr;       /* factor on eta: 1 outside training */
     struct il_bf16 *bf16; /* products of dense layers with rounded operands (bf16.h); NULL: exact */
+    /* Called by il_backward after each layer: this pass adds nothing any more to gradients from that float on. NULL:
+     * nobody wants to know */
+    void (*passed)(void *user, size_t from);
+    void *user;
 } il_pass;
 
 /* In training the activations of every layer are kept; otherwise all layers share the workspace's memory. */

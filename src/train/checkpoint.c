@@ -1,8 +1,10 @@
 /* checkpoint.c: saving and resuming a training run. A checkpoint is a folder step-N that appears whole or not at all;
  * the link `latest` moves only after it is complete, and what it led to is removed only after that. A resume changes
- * the trainer once everything is read and checked, by copying that cannot fail. */
+ * the trainer once everything is read and checked, by copying that cannot fail. All ranks do either together: rank 0
+ * makes the folder, locks it and moves it, and what goes wrong anywhere is everybody's error. */
 #include "train/checkpoint.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -16,87 +18,15 @@
 #include "model/config_write.h"
 #include "model/model_files.h"
 #include "tensor/safetensors.h"
+#include "train/arrays.h"
 #include "train/progress.h"
 
-enum { NAMES = 10 /* step-N, and where that is taken step-N.1 … */, SOME = 1024 };
+enum { NAMES = 10 /* step-N, and where that is taken step-N.1 … */ };
 
 static const char ARRAYS[] = "trainer.safetensors", PROGRESS[] = "trainer.json", LATEST[] = "latest", BEST[] = "best";
 static const char *const files[] = {ARRAYS, PROGRESS, IL_MODEL_FILES, NULL};
 
 static il_status no_memory(il_error *error) { return il_fail(error, IL_ERR_NOMEM, "no memory for a checkpoint"); }
-
-/* ---- what trainer.safetensors holds: m.NAME and v.NAME of every tensor, lane.I.state: a carried state's block ---- */
-
-enum { NAME_BYTES = sizeof((il_table_entry *)0)->name + 8 };
-
-static size_t arrays(const il_trainer *t) { return 2 * t->model->table.n + il_trainer_lanes(t); }
-
-/* The i-th array: its name, where it is, and how many numbers it has. */
-static float *array_at(const il_trainer *t, size_t i, char name[NAME_BYTES], size_t *count) {
-    const il_table *table = &t->model->table;
-    if (i < 2 * table->n) {
-        const il_table_entry *e = &table->entries[i / 2];
-        snprintf(name, NAME_BYTES, "%c.%s", i % 2 ? 'v' : 'm', e->name);
-        *count = e->count;
-        return (i % 2 ? t->optimizer.v : t->optimizer.m) + e->offset;
-    }
-    const il_state *state = &t->gradient.states[i - 2 * table->n];
-    snprintf(name, NAME_BYTES, "lane.%zu.state", i - 2 * table->n);
-    *count = state->block_bytes / sizeof(float);
-    return (float *)state->block;
-}
-
-static il_status save_arrays(const il_trainer *t, const char *path, il_error *error) {
-    const il_allocator *memory = &t->model->engine->memory;
-    size_t n = arrays(t);
-    il_st_item *items = il_alloc(memory, n, sizeof *items);
-    char(*names)[NAME_BYTES] = il_alloc(memory, n, sizeof *names);
-    il_status status = items && names ? IL_OK : no_memory(error);
-    for (size_t i = 0; i < n && status == IL_OK; i++) {
-        items[i] = (il_st_item){.name = names[i], .dtype = IL_F32, .rank = 1};
-        items[i].data = array_at(t, i, names[i], &items[i].shape[0]);
-    }
-    if (status == IL_OK) status = il_st_write(memory, path, items, n, NULL, 0, error);
-    il_free(memory, items);
-    il_free(memory, names);
-    return status;
-}
-
-/* In parts, because a file's numbers may not be aligned. */
-static int all_finite(const il_trainer *t, const il_st_tensor *tensor) {
-    float some[SOME];
-    for (size_t i = 0; i < tensor->count; i += SOME) {
-        size_t n = tensor->count - i < SOME ? tensor->count - i : SOME;
-        memcpy(some, tensor->data + i * sizeof *some, n * sizeof *some);
-        if (!t->model->engine->kernels->all_finite(n, some)) return 0;
-    }
-    return 1;
-}
-
-static il_status check_arrays(const il_trainer *t, const il_st *st, size_t n, const char *path, il_error *error) {
-    char name[NAME_BYTES];
-    size_t count;
-    for (size_t i = 0; i < n; i++) {
-        array_at(t, i, name, &count);
-        const il_st_tensor *tensor = il_st_find(st, name);
-        if (!tensor) return il_fail(error, IL_ERR_FORMAT, "%s: no tensor %s", path, name);
-        if (tensor->dtype != IL_F32 || tensor->count != count)
-            return il_fail(error, IL_ERR_MISMATCH, "%s: %s has %zu elements of %s, expected %zu of F32", path, name,
-                           tensor->count, il_dtype_name(tensor->dtype), count);
-        if (i < 2 * t->model->table.n && !all_finite(t, tensor))
-            return il_fail(error, IL_ERR_NONFINITE, "%s: %s holds a number that is not finite", path, name);
-    }
-    return IL_OK;
-}
-
-static void take_arrays(il_trainer *t, const il_st *st, size_t n) {
-    char name[NAME_BYTES];
-    size_t count;
-    for (size_t i = 0; i < n; i++) {
-        float *to = array_at(t, i, name, &count);
-        memcpy(to, il_st_find(st, name)->data, count * sizeof *to);
-    }
-}
 
 /* ---- the run's folder ---- */
 
@@ -115,21 +45,13 @@ void il_trainer_unlock(il_trainer *t) {
     t->locked = NULL;
 }
 
-il_status il_trainer_lock(il_trainer *t, const char *dir, il_error *error) {
-    const il_allocator *memory = &t->model->engine->memory;
+static il_status take_lock(il_trainer *t, const char *dir, il_error *error) {
     char *path = NULL;
-    if (t->locked && strcmp(t->locked, dir) == 0) return IL_OK;
-    il_trainer_unlock(t);
-    t->locked = il_strdup(memory, dir);
-    t->existed = strlen(dir);
-    il_status status = t->locked ? il_dir_make(memory, dir, &t->existed, error) : no_memory(error);
-    if (status == IL_OK) status = join(t, dir, IL_LOCK_NAME, &path, error);
-    if (status == IL_OK) status = il_lock_take(memory, path, dir, &t->lock, error);
-    il_free(memory, path);
-    if (status != IL_OK) {
-        il_trainer_unlock(t);
-        return status;
-    }
+    IL_TRY(il_dir_make(&t->model->engine->memory, dir, &t->existed, error));
+    IL_TRY(join(t, dir, IL_LOCK_NAME, &path, error));
+    il_status status = il_lock_take(&t->model->engine->memory, path, dir, &t->lock, error);
+    il_free(&t->model->engine->memory, path);
+    if (status != IL_OK) return status;
     il_lock_report(t->model->engine, &t->lock, dir);
     il_temporary_clean(dir, "step-*", files);
     il_temporary_clean(dir, LATEST, NULL);
@@ -137,17 +59,34 @@ il_status il_trainer_lock(il_trainer *t, const char *dir, il_error *error) {
     return IL_OK;
 }
 
-static il_status write_files(il_trainer *t, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
-    const il_allocator *memory = &t->model->engine->memory;
-    char *path = NULL, *progress = NULL;
-    il_status status = join(t, dir, ARRAYS, &path, error);
-    if (status == IL_OK) status = join(t, dir, PROGRESS, &progress, error);
-    if (status == IL_OK) status = save_arrays(t, path, error);
+il_status il_trainer_lock(il_trainer *t, const char *dir, il_error *error) {
+    if (t->locked && strcmp(t->locked, dir) == 0) return IL_OK;
+    il_trainer_unlock(t);
+    t->locked = il_strdup(&t->model->engine->memory, dir);
+    t->existed = strlen(dir);
+    il_status status = t->locked ? IL_OK : no_memory(error);
+    if (status == IL_OK && t->exchange.rank == 0) status = take_lock(t, dir, error);
+    status = il_ranks_agree(il_trainer_ranks(t), status, NULL, error);
+    if (status != IL_OK) il_trainer_unlock(t);
+    return status;
+}
+
+/* What rank 0 writes alone. */
+static il_status write_rest(il_trainer *t, const il_tokenizer *tokenizer, const char *dir, il_error *error) {
+    char *progress = NULL;
+    il_status status = join(t, dir, PROGRESS, &progress, error);
     if (status == IL_OK) status = il_progress_save(t, progress, error);
     if (status == IL_OK) status = il_model_write(t->model, tokenizer, dir, error);
-    il_free(memory, path);
-    il_free(memory, progress);
+    il_free(&t->model->engine->memory, progress);
     return status;
+}
+
+/* The places of all carried states, which trainer.json names, reach everybody. */
+static il_status gather_positions(il_trainer *t, il_error *error) {
+    size_t *at = t->at_sequences;
+    if (!il_trainer_carried(t)) return IL_OK;
+    for (int i = 0; i < t->own; i++) t->positions[t->first + i] = t->gradient.states[i].position;
+    return il_ranks_gather(il_trainer_ranks(t), t->positions, at, error);
 }
 
 static void step_name(const il_trainer *t, int turn, char name[48]) {
@@ -216,19 +155,63 @@ static il_status publish(il_trainer *t, const char *dir, int best, il_folder *fo
     return status;
 }
 
+/* Removes what is older than the checkpoints that are kept. */
+static void remove_older(il_trainer *t, const char *dir) {
+    char best[48], path[PATH_MAX];
+    linked(t, dir, BEST, best);
+    for (size_t which = t->options.keep; t->options.keep;) {
+        if (il_checkpoint_find(dir, which, path, sizeof path, NULL) != IL_OK) return;
+        const char *name = strrchr(path, '/') + 1;
+        if (strcmp(name, best) != 0) remove_checkpoint(t, dir, name);
+        if (il_path_exists(path)) which++; /* the best, or it holds more than a checkpoint */
+    }
+}
+
+/* Rank 0: the folder that will be step-N, under a name of its own, and in it the file that all fill. */
+static il_status begin_folder(il_trainer *t, const char *dir, il_folder *folder, char arrays[PATH_MAX],
+                              il_error *error) {
+    const il_allocator *memory = &t->model->engine->memory;
+    char name[48], *path = NULL;
+    step_name(t, 0, name);
+    IL_TRY(join(t, dir, name, &path, error));
+    il_status status = il_folder_open(memory, path, files, 0, folder, error);
+    il_free(memory, path);
+    path = NULL;
+    if (status == IL_OK) status = join(t, folder->temporary, ARRAYS, &path, error);
+    if (status == IL_OK && snprintf(arrays, PATH_MAX, "%s", path) >= PATH_MAX)
+        status = il_fail(error, IL_ERR_IO, "%s: the name is too long", path);
+    if (status == IL_OK) status = il_arrays_make(t, path, error);
+    il_free(memory, path);
+    return status;
+}
+
+static il_status save_together(il_trainer *t, const il_tokenizer *tokenizer, const char *dir, int best,
+                               il_folder *folder, char name[48], il_error *error) {
+    char arrays[PATH_MAX] = "";
+    int is_first = t->exchange.rank == 0;
+    il_ranks *ranks = il_trainer_ranks(t);
+    il_status status = is_first ? begin_folder(t, dir, folder, arrays, error) : IL_OK;
+    IL_TRY(il_ranks_agree(ranks, status, NULL, error));
+    IL_TRY(il_ranks_tell(ranks, 0, arrays, sizeof arrays, error));
+    IL_TRY(gather_positions(t, error));
+    status = il_arrays_fill(t, arrays, error);
+    if (status == IL_OK && is_first) status = write_rest(t, tokenizer, folder->temporary, error);
+    IL_TRY(il_ranks_agree(ranks, status, NULL, error));
+    if (is_first) status = publish(t, dir, best, folder, name, error);
+    if (is_first && status == IL_OK) remove_older(t, dir);
+    return il_ranks_agree(ranks, status, NULL, error);
+}
+
 static il_status save(il_trainer *trainer, const il_tokenizer *tokenizer, const char *dir, int best, char name[48],
                       il_error *error) {
-    const il_allocator *memory = &trainer->model->engine->memory;
-    char *path = NULL;
-    il_folder folder;
-    IL_TRY(il_trainer_lock(trainer, dir, error));
+    il_folder folder = {.fd = -1, .allocator = &trainer->model->engine->memory};
+    il_ranks *ranks = il_trainer_ranks(trainer);
     step_name(trainer, 0, name);
-    IL_TRY(join(trainer, dir, name, &path, error));
-    il_status status = il_folder_open(memory, path, files, 0, &folder, error);
-    if (status == IL_OK) status = write_files(trainer, tokenizer, folder.temporary, error);
-    if (status == IL_OK) status = publish(trainer, dir, best, &folder, name, error);
+    il_ranks_pause(ranks, 1);
+    il_status status = il_trainer_lock(trainer, dir, error);
+    if (status == IL_OK) status = save_together(trainer, tokenizer, dir, best, &folder, name, error);
     il_folder_abandon(&folder); /* nothing is left of it but its names, if all went well */
-    il_free(memory, path);
+    il_ranks_pause(ranks, 0);
     return status;
 }
 
@@ -242,32 +225,66 @@ il_status il_trainer_save_best(il_trainer *trainer, const il_tokenizer *tokenize
     char name[48], before[48];
     linked(trainer, dir, BEST, before);
     IL_TRY(save(trainer, tokenizer, dir, 1, name, error));
-    if (drop && *before && strcmp(before, name) != 0) remove_checkpoint(trainer, dir, before);
+    if (trainer->exchange.rank == 0 && drop && *before && strcmp(before, name) != 0)
+        remove_checkpoint(trainer, dir, before);
     return IL_OK;
 }
 
 /* ---- going on ---- */
 
-/* The folder that latest leads to, by its own name: the link may move while it is read. */
-static il_status find_latest(const il_trainer *t, const char *dir, char **found, il_error *error) {
-    char name[256], *link;
-    IL_TRY(join(t, dir, LATEST, &link, error));
-    if (!il_path_exists(link)) {
-        il_status status = il_fail(error, IL_ERR_IO, "%s: no checkpoint to resume from", link);
-        il_free(&t->model->engine->memory, link);
-        return status;
-    }
-    ssize_t n = readlink(link, name, sizeof name - 1);
-    *found = link;
-    if (n <= 0 || (size_t)n == sizeof name - 1 || memchr(name, '/', (size_t)n)) return IL_OK; /* not one of ours */
-    name[n] = 0;
-    il_free(&t->model->engine->memory, link);
-    return join(t, dir, name, found, error);
+/* A checkpoint's name, step-N or step-N.T. */
+typedef struct step_key {
+    unsigned long long step;
+    int turn;
+} step_key;
+
+static int parse_step(const char *name, step_key *key) {
+    int end = 0;
+    *key = (step_key){0, 0};
+    if (strncmp(name, "step-", 5) != 0 || strspn(name + 5, "0123456789") > 18) return 0;
+    if (sscanf(name, "step-%llu%n", &key->step, &end) == 1 && end && !name[end]) return 1;
+    end = 0;
+    return sscanf(name, "step-%llu.%1d%n", &key->step, &key->turn, &end) == 2 && end && !name[end];
+}
+
+static int is_before(step_key a, step_key b) { return a.step < b.step || (a.step == b.step && a.turn < b.turn); }
+
+/* The newest checkpoint of dir that is older than this one; 0: there is none. */
+static int find_before(const char *dir, step_key *key, char name[48]) {
+    step_key found = {0, -1}, one;
+    DIR *stream = opendir(dir);
+    if (!stream) return 0;
+    for (struct dirent *entry; (entry = readdir(stream));)
+        if (parse_step(entry->d_name, &one) && is_before(one, *key) && is_before(found, one) &&
+            strlen(entry->d_name) < 48) {
+            found = one;
+            memcpy(name, entry->d_name, strlen(entry->d_name) + 1);
+        }
+    closedir(stream);
+    *key = found;
+    return found.turn >= 0;
+}
+
+il_status il_checkpoint_find(const char *dir, size_t which, char *path, size_t bytes, il_error *error) {
+    char target[48] = "", link[PATH_MAX];
+    step_key key;
+    if (snprintf(link, sizeof link, "%s/%s", dir, LATEST) >= (int)sizeof link)
+        return il_fail(error, IL_ERR_IO, "%s: the name is too long", dir);
+    if (!il_path_exists(link)) return il_fail(error, IL_ERR_IO, "%s: no checkpoint to resume from", link);
+    ssize_t n = readlink(link, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = 0;
+    int ours = n > 0 && (size_t)n < sizeof target - 1 && parse_step(target, &key);
+    if (!which && !ours) memcpy(target, LATEST, sizeof LATEST); /* what else the link leads to */
+    for (size_t i = 0; i < which; i++)
+        if (!ours || !find_before(dir, &key, target)) return il_fail(error, IL_ERR_END, "%s: no older checkpoint", dir);
+    if (snprintf(path, bytes, "%s/%s", dir, target) >= (int)bytes)
+        return il_fail(error, IL_ERR_IO, "%s: the name is too long", dir);
+    return IL_OK;
 }
 
 /* The weights of the checkpoint, checked against the model and against the rest of the checkpoint. */
 static il_status load_weights(const il_trainer *t, const char *dir, const il_progress *progress, il_model **saved,
-                              il_error *error) {
+                              int *damaged, il_error *error) {
     const il_allocator *memory = &t->model->engine->memory;
     char *mine = NULL, *theirs = NULL, fingerprint[33];
     IL_TRY(il_model_load(t->model->engine, dir, saved, error));
@@ -276,7 +293,8 @@ static il_status load_weights(const il_trainer *t, const char *dir, const il_pro
     if (status == IL_OK && strcmp(mine, theirs) != 0)
         status = il_fail(error, IL_ERR_MISMATCH, "%s: the checkpoint's config is not the model's", dir);
     il_model_fingerprint(*saved, fingerprint);
-    if (status == IL_OK && *progress->model && strcmp(progress->model, fingerprint) != 0)
+    *damaged = status == IL_OK && *progress->model && strcmp(progress->model, fingerprint) != 0;
+    if (*damaged)
         status = il_fail(error, IL_ERR_MISMATCH, "%s: %s belongs to the weights %s, but those here are %s", dir,
                          PROGRESS, progress->model, fingerprint);
     il_free(memory, mine);
@@ -287,41 +305,82 @@ static il_status load_weights(const il_trainer *t, const char *dir, const il_pro
     return status;
 }
 
-static il_status resume_from(il_trainer *t, const char *dir, const char *arrays_path, const char *progress_path,
-                             il_error *error) {
+/* What a resume has read and checked and not yet taken. */
+typedef struct resuming {
     il_progress progress;
-    il_model *saved = NULL;
-    il_st st = {.allocator = &t->model->engine->memory};
-    IL_TRY(il_progress_load(t, progress_path, &progress, error));
-    size_t n = progress.positions ? arrays(t) : 2 * t->model->table.n;
-    il_status status = load_weights(t, dir, &progress, &saved, error);
-    if (status == IL_OK) status = il_st_open(&t->model->engine->memory, arrays_path, &st, error);
-    if (status == IL_OK) status = check_arrays(t, &st, n, arrays_path, error);
-    if (status == IL_OK) status = il_data_seek(t->data, &progress.cursor, error); /* the last that may fail */
-    if (status == IL_OK) {
-        take_arrays(t, &st, n);
-        for (size_t i = 0; progress.positions && i < il_trainer_lanes(t); i++)
-            t->gradient.states[i].position = progress.positions[i];
-        memcpy(t->model->weights, saved->weights, t->model->table.floats * sizeof(float));
-        t->model->version++;
-        t->done = progress.step;
-        t->validation = progress.validation;
-    }
-    il_st_close(&st);
-    il_model_unref(saved);
-    il_progress_free(t, &progress);
+    il_model *saved;
+    il_st st;
+} resuming;
+
+/* *damaged: it is no whole checkpoint, whatever the trainer is. */
+static il_status read_checkpoint(il_trainer *t, const char *dir, resuming *r, int *damaged, il_error *error) {
+    const il_allocator *memory = &t->model->engine->memory;
+    char *arrays = NULL, *progress = NULL;
+    il_status status = join(t, dir, ARRAYS, &arrays, error);
+    if (status == IL_OK) status = join(t, dir, PROGRESS, &progress, error);
+    if (status == IL_OK) status = il_progress_load(t, progress, &r->progress, error);
+    if (status == IL_OK) status = load_weights(t, dir, &r->progress, &r->saved, damaged, error);
+    if (status == IL_OK) status = il_st_open(memory, arrays, &r->st, error);
+    if (status == IL_OK) status = il_arrays_check(t, &r->st, r->progress.positions != NULL, arrays, error);
+    il_free(memory, arrays);
+    il_free(memory, progress);
+    *damaged |= status == IL_ERR_FORMAT || status == IL_ERR_IO || status == IL_ERR_NONFINITE;
     return status;
 }
 
-il_status il_trainer_resume(il_trainer *trainer, const char *dir, il_error *error) {
-    const il_allocator *memory = &trainer->model->engine->memory;
-    char *latest = NULL, *path = NULL, *progress = NULL;
-    il_status status = find_latest(trainer, dir, &latest, error);
-    if (status == IL_OK) status = join(trainer, latest, ARRAYS, &path, error);
-    if (status == IL_OK) status = join(trainer, latest, PROGRESS, &progress, error);
-    if (status == IL_OK) status = resume_from(trainer, latest, path, progress, error);
-    il_free(memory, latest);
-    il_free(memory, path);
-    il_free(memory, progress);
+static void take_checkpoint(il_trainer *t, const resuming *r) {
+    const il_progress *progress = &r->progress;
+    il_arrays_take(t, &r->st, progress->positions != NULL);
+    for (int i = 0; progress->positions && i < t->own; i++)
+        t->gradient.states[i].position = progress->positions[t->first + i];
+    memcpy(t->model->weights, r->saved->weights, t->model->table.floats * sizeof(float));
+    t->model->version++;
+    t->done = progress->step;
+    t->validation = progress->validation;
+    t->spikes = progress->spikes;
+}
+
+static il_status resume_from(il_trainer *t, const char *dir, int *damaged, il_error *error) {
+    resuming r = {.st = {.allocator = &t->model->engine->memory}};
+    il_ranks *ranks = il_trainer_ranks(t);
+    il_cursor before;
+    *damaged = 0;
+    il_data_tell(t->data, &before);
+    il_status status = read_checkpoint(t, dir, &r, damaged, error);
+    status = il_ranks_agree(ranks, status, damaged, error);
+    if (status == IL_OK) {
+        status = il_data_seek(t->data, &r.progress.cursor, error); /* the last that may fail */
+        int moved = status == IL_OK;
+        status = il_ranks_agree(ranks, status, NULL, error);
+        if (moved && status != IL_OK) il_data_seek(t->data, &before, NULL);
+    }
+    if (status == IL_OK) take_checkpoint(t, &r);
+    il_st_close(&r.st);
+    il_model_unref(r.saved);
+    il_progress_free(t, &r.progress);
     return status;
+}
+
+/* Rank 0 finds it, since file systems do not show everything to all hosts at once. */
+static il_status find_together(il_trainer *t, const char *dir, size_t which, char path[PATH_MAX], il_error *error) {
+    il_status status = t->exchange.rank ? IL_OK : il_checkpoint_find(dir, which, path, PATH_MAX, error);
+    IL_TRY(il_ranks_agree(il_trainer_ranks(t), status, NULL, error));
+    return il_ranks_tell(il_trainer_ranks(t), 0, path, PATH_MAX, error);
+}
+
+il_status il_trainer_resume(il_trainer *trainer, const char *dir, il_error *error) {
+    char path[PATH_MAX] = "";
+    il_error first = {IL_OK, ""}, later;
+    int damaged;
+    IL_TRY(find_together(trainer, dir, 0, path, error));
+    il_status status = resume_from(trainer, path, &damaged, &first);
+    for (size_t which = 1; status != IL_OK && damaged; which++) {
+        if (find_together(trainer, dir, which, path, &later) != IL_OK) break;
+        if (resume_from(trainer, path, &damaged, &later) != IL_OK) continue;
+        if (!trainer->exchange.rank)
+            il_log(trainer->model->engine, IL_LOG_WARN, "%.300s: damaged; going on from %.150s", first.message, path);
+        status = IL_OK;
+    }
+    if (status != IL_OK) return il_fail(error, status, "%.499s", first.message);
+    return il_trainer_same(trainer, error);
 }

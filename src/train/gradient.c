@@ -16,6 +16,7 @@ static void lay_out(il_gradient *g, il_arena *arena) {
         g->gradient = il_arena_take(arena, g->model->table.floats, sizeof(float));
         g->dhidden = il_arena_take(arena, tokens * width, sizeof(float));
     }
+    g->losses = il_arena_take(arena, (size_t)g->sequences, sizeof(double));
     g->weight = il_arena_take(arena, tokens, sizeof(float));
     g->nll = il_arena_take(arena, tokens, sizeof(float));
     g->inputs = il_arena_take(arena, tokens, sizeof(int32_t));
@@ -33,7 +34,7 @@ static int is_of_constant_size(const il_model *model) {
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error) {
     il_gradient *g = gradient;
-    *g = (il_gradient){.model = model, .length = length, .stateful = stateful, .kind = kind};
+    *g = (il_gradient){.model = model, .sequences = sequences, .length = length, .stateful = stateful, .kind = kind};
     IL_TRY(il_model_check_trainable(model, error));
     if (stateful && !is_of_constant_size(model))
         return il_fail(error, IL_ERR_UNSUPPORTED,
@@ -106,8 +107,9 @@ static il_pass prepare(il_gradient *g, const int32_t *tokens, const unsigned cha
                      .inner_lr = 1.0F};
 }
 
-/* Adds the loss of the sequences of a pass, from nll. */
-static void add_loss(const il_gradient *g, int n, int sequences, double *loss) {
+/* The parts of the sequences of a pass in the loss, from nll. Returns whether they are finite. */
+static int take_losses(const il_gradient *g, int first, int n, int sequences) {
+    int finite = 1;
     for (int s = 0; s < n; s++) {
         double total = 0;
         int valid = 0;
@@ -116,8 +118,10 @@ static void add_loss(const il_gradient *g, int n, int sequences, double *loss) {
             total += (double)g->nll[t];
             valid++;
         }
-        if (valid) *loss += total / (double)valid / (double)sequences;
+        g->losses[first + s] = valid ? total / (double)valid / (double)sequences : 0;
+        finite &= isfinite(g->losses[first + s]) != 0;
     }
+    return finite;
 }
 
 /* Where the first non-finite number of a forward pass stands. */
@@ -150,27 +154,45 @@ static il_status refresh(il_gradient *g, il_error *error) {
     return status;
 }
 
-il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
-                            float inner_lr, double *loss, il_error *error) {
-    il_gradient *g = gradient;
+il_status il_gradient_begin(il_gradient *g, il_error *error) {
     IL_TRY(refresh(g, error));
     if (g->kind == IL_GRADIENT_BF16) il_bf16_refresh(&g->bf16, g->model);
     g->bf16.status = IL_OK;
-    memset(g->gradient, 0, g->model->table.floats * sizeof(float));
-    *loss = 0;
-    for (int first = 0; first < sequences; first += g->micro) {
-        int n = sequences - first < g->micro ? sequences - first : g->micro;
-        il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
+    return IL_OK;
+}
+
+il_status il_gradient_lane(il_gradient *gradient, const il_lane *lane, float *sum, il_error *error) {
+    il_gradient *g = gradient;
+    memset(sum, 0, g->model->table.floats * sizeof(float));
+    for (int done = 0; done < lane->n; done += g->micro) {
+        int first = lane->first + done, n = lane->n - done < g->micro ? lane->n - done : g->micro;
+        il_pass pass = prepare(g, lane->tokens, lane->fresh, first, n, lane->batch);
         pass.tape = &g->tape;
-        pass.inner_lr = inner_lr;
+        pass.inner_lr = lane->inner_lr;
         if (g->kind == IL_GRADIENT_BF16) pass.bf16 = &g->bf16;
+        if (done + n == lane->n) pass.passed = lane->passed, pass.user = lane->user;
         il_forward(&pass, g->inputs);
-        il_lm_head_loss(&pass, g->targets, g->weight, g->nll, g->dhidden, g->gradient);
-        add_loss(g, n, sequences, loss);
-        if (!g->bf16.status && !isfinite(*loss)) return blame_forward(g, pass.tokens, error);
-        il_backward(&pass, g->inputs, g->dhidden, g->gradient, &g->space);
+        il_lm_head_loss(&pass, g->targets, g->weight, g->nll, g->dhidden, sum);
+        int finite = take_losses(g, first, n, lane->batch);
+        if (!g->bf16.status && !finite) return blame_forward(g, pass.tokens, error);
+        il_backward(&pass, g->inputs, g->dhidden, sum, &g->space);
         if (g->bf16.status) return il_fail(error, g->bf16.status, "a bf16 product failed in oneDNN: out of memory");
     }
+    return IL_OK;
+}
+
+static double total(const il_gradient *g, int sequences) {
+    double loss = 0;
+    for (int i = 0; i < sequences; i++) loss += g->losses[i];
+    return loss;
+}
+
+il_status il_gradient_batch(il_gradient *gradient, const int32_t *tokens, const unsigned char *fresh, int sequences,
+                            float inner_lr, double *loss, il_error *error) {
+    il_lane all = {.tokens = tokens, .fresh = fresh, .n = sequences, .batch = sequences, .inner_lr = inner_lr};
+    IL_TRY(il_gradient_begin(gradient, error));
+    IL_TRY(il_gradient_lane(gradient, &all, gradient->gradient, error));
+    *loss = total(gradient, sequences);
     return IL_OK;
 }
 
@@ -188,14 +210,14 @@ il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const u
                            double *loss, il_error *error) {
     il_gradient *g = gradient;
     IL_TRY(refresh(g, error));
-    *loss = 0;
     for (int first = 0; first < sequences; first += g->micro) {
         int n = sequences - first < g->micro ? sequences - first : g->micro;
         il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
         il_forward(&pass, g->inputs);
         il_lm_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets, g->nll);
-        add_loss(g, n, sequences, loss);
+        take_losses(g, first, n, sequences);
     }
+    *loss = total(g, sequences);
     return isfinite(*loss) ? IL_OK : il_fail(error, IL_ERR_NONFINITE, "the loss of validation is not finite");
 }
 

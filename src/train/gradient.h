@@ -18,7 +18,7 @@ typedef enum il_gradient_kind {
 
 typedef struct il_gradient {
     il_model *model;
-    int length, micro; /* tokens a sequence, sequences a pass */
+    int sequences, length, micro; /* at most, of a batch; tokens a sequence; sequences a pass */
     il_gradient_kind kind;
     int packs;    /* a batch takes several exact passes: worth packing the weights once, as much memory as they are */
     int stateful; /* each sequence of a batch goes on from its lane's state unless it is fresh */
@@ -30,6 +30,7 @@ typedef struct il_gradient {
     int n_states;
     void *block;
     float *gradient;           /* [table.floats] of the last batch */
+    double *losses;            /* [sequences] of the last batch */
     float *dhidden;            /* [T,D] */
     float *weight, *nll;       /* [T] */
     int32_t *inputs, *targets; /* [T] */
@@ -40,6 +41,22 @@ typedef struct il_gradient {
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error);
 void il_gradient_close(il_gradient *gradient);
+/* Some sequences of a batch, one lane of it: first .. first+n-1 of those that this gradient is for (whose number is
+ * sequences of open), of `batch` in the whole batch. */
+typedef struct il_lane {
+    const int32_t *tokens;      /* [sequences, length+1] */
+    const unsigned char *fresh; /* [sequences]; NULL: all */
+    int first, n, batch;
+    float inner_lr;
+    /* After each layer of the last pass: from that float on the gradient is complete. NULL: nobody wants to know */
+    void (*passed)(void *user, size_t from);
+    void *user;
+} il_lane;
+/* Once before the lanes of a batch: what depends on the weights follows them. */
+il_status il_gradient_begin(il_gradient *gradient, il_error *error);
+/* sum [table.floats] = the lane's gradient, and losses of its sequences: their part of the batch's loss, which is the
+ * sum of all in order. Errors as of il_gradient_batch. */
+il_status il_gradient_lane(il_gradient *gradient, const il_lane *lane, float *sum, il_error *error);
 /* tokens [sequences, length+1], fresh [sequences] (NULL: all). loss: mean over each sequence's valid targets, then over
  * sequences. IL_ERR_NONFINITE, naming the layer, when the loss is not finite. It does not look at the gradient:
  * il_gradient_check does. */

@@ -4,21 +4,21 @@
 #include "base/error.h"
 #include <math.h>
 
-enum { PIECE = 1 << 16 };
-
-static int pieces(const il_optimizer *o) { return (int)((o->n + PIECE - 1) / PIECE); }
-static size_t piece_size(const il_optimizer *o, int piece) {
-    size_t from = (size_t)piece * PIECE;
-    return o->n - from < PIECE ? o->n - from : PIECE;
+static size_t own_size(const il_optimizer *o, int i) {
+    int piece = il_optimizer_piece(o, i);
+    return il_weights_size(o->n, piece, piece + 1);
 }
 
-il_status il_optimizer_open(il_engine *engine, size_t n, il_optimizer *optimizer, il_error *error) {
-    *optimizer = (il_optimizer){.engine = engine, .n = n};
+il_status il_optimizer_open(il_engine *engine, size_t n, const int *own, int n_own, il_optimizer *optimizer,
+                            il_error *error) {
+    *optimizer = (il_optimizer){.engine = engine, .n = n, .own = own, .n_own = own ? n_own : il_weights_pieces(n)};
+    size_t floats = 0;
+    for (int i = 0; i < optimizer->n_own; i++) floats += own_size(optimizer, i);
     il_arena arena = {0};
     for (int real = 0; real < 2; real++) {
-        optimizer->m = il_arena_take(&arena, n, sizeof(float));
-        optimizer->v = il_arena_take(&arena, n, sizeof(float));
-        optimizer->partial = il_arena_take(&arena, (size_t)pieces(optimizer), sizeof(double));
+        optimizer->m = il_arena_take(&arena, floats, sizeof(float));
+        optimizer->v = il_arena_take(&arena, floats, sizeof(float));
+        optimizer->partial = il_arena_take(&arena, (size_t)optimizer->n_own, sizeof(double));
         if (real) break;
         void *block = il_alloc(&engine->memory, arena.used, 1);
         if (!block) return il_fail(error, IL_ERR_NOMEM, "no memory for the optimizer: %zu bytes", arena.used);
@@ -32,23 +32,27 @@ void il_optimizer_close(il_optimizer *optimizer) {
     *optimizer = (il_optimizer){0};
 }
 
-typedef struct norm_job {
+typedef struct squares_job {
     const il_optimizer *optimizer;
     const float *gradient;
-} norm_job;
+} squares_job;
 
-static void norm_run(void *context, int piece, int worker) {
-    const norm_job *job = context;
+static void squares_run(void *context, int i, int worker) {
+    const squares_job *job = context;
     const il_optimizer *o = job->optimizer;
+    size_t at = (size_t)il_optimizer_piece(o, i) * IL_WEIGHTS_PIECE;
     (void)worker;
-    o->partial[piece] = o->engine->kernels->sum_squares(piece_size(o, piece), job->gradient + (size_t)piece * PIECE);
+    o->partial[i] = o->engine->kernels->sum_squares(own_size(o, i), job->gradient + at);
 }
 
-double il_optimizer_norm(const il_optimizer *optimizer, const float *gradient) {
-    norm_job job = {optimizer, gradient};
-    il_pool_run(optimizer->engine->pool, pieces(optimizer), norm_run, &job);
+void il_optimizer_squares(const il_optimizer *optimizer, const float *gradient) {
+    squares_job job = {optimizer, gradient};
+    il_pool_run(optimizer->engine->pool, optimizer->n_own, squares_run, &job);
+}
+
+double il_optimizer_norm(const double *squares, int pieces) {
     double total = 0;
-    for (int i = 0; i < pieces(optimizer); i++) total += optimizer->partial[i];
+    for (int i = 0; i < pieces; i++) total += squares[i];
     return sqrt(total);
 }
 
@@ -59,13 +63,13 @@ typedef struct update_job {
     float clip, lr, b1, b2, inv_c1, inv_c2, eps, decay;
 } update_job;
 
-static void update_run(void *context, int piece, int worker) {
+static void update_run(void *context, int i, int worker) {
     const update_job *job = context;
     const il_optimizer *o = job->optimizer;
-    size_t at = (size_t)piece * PIECE;
+    size_t at = (size_t)il_optimizer_piece(o, i) * IL_WEIGHTS_PIECE, own = (size_t)i * IL_WEIGHTS_PIECE;
     (void)worker;
-    o->engine->kernels->adamw(piece_size(o, piece), job->weights + at, job->gradient + at, o->m + at, o->v + at,
-                              job->clip, job->lr, job->b1, job->b2, job->inv_c1, job->inv_c2, job->eps, job->decay);
+    o->engine->kernels->adamw(own_size(o, i), job->weights + at, job->gradient + at, o->m + own, o->v + own, job->clip,
+                              job->lr, job->b1, job->b2, job->inv_c1, job->inv_c2, job->eps, job->decay);
 }
 
 /* beta^n by squaring: IEEE products only, the same everywhere. */
@@ -89,5 +93,5 @@ void il_optimizer_update(const il_optimizer *optimizer, const il_trainer_options
                       .inv_c2 = (float)(1 / (1 - power(options->beta2, n))),
                       .eps = (float)options->eps,
                       .decay = (float)options->weight_decay};
-    il_pool_run(optimizer->engine->pool, pieces(optimizer), update_run, &job);
+    il_pool_run(optimizer->engine->pool, optimizer->n_own, update_run, &job);
 }

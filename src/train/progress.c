@@ -10,11 +10,14 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "model/config_write.h"
 #include "text/data.h"
 
 enum { FORMAT = 1, BYTES_MAX = 1 << 20 };
 
-size_t il_trainer_lanes(const il_trainer *t) { return t->gradient.stateful ? (size_t)t->gradient.n_states : 0; }
+size_t il_trainer_carried(const il_trainer *t) {
+    return t->gradient.stateful ? il_data_get_options(t->data)->sequences : 0;
+}
 
 /* ---- what a run is made with ---- */
 
@@ -57,6 +60,22 @@ static json_t *describe_validation(const il_validation *v) {
                      (json_int_t)v->worse);
 }
 
+static json_t *numbers(const double *values, size_t n) {
+    json_t *array = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(array, json_real(values[i]));
+    return array;
+}
+
+static size_t seen(const il_spikes *s) { return s->seen < IL_SPIKES_WINDOW ? (size_t)s->seen : IL_SPIKES_WINDOW; }
+
+/* NULL unless spikes are skipped. */
+static json_t *describe_spikes(const il_trainer *t) {
+    const il_spikes *s = &t->spikes;
+    if (!t->options.skip_spikes) return NULL;
+    return json_pack("{s:I,s:I,s:o,s:o}", "seen", (json_int_t)s->seen, "skipped", (json_int_t)s->skipped, "losses",
+                     numbers(s->losses, seen(s)), "norms", numbers(s->norms, seen(s)));
+}
+
 il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
     il_cursor cursor;
     char model[33];
@@ -65,19 +84,41 @@ il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
     il_model_fingerprint(t->model, model);
     IL_TRY(describe_data(t, NULL, &data, error));
     json_t *positions = json_array();
-    for (size_t i = 0; i < il_trainer_lanes(t); i++)
-        json_array_append_new(positions, json_integer((json_int_t)t->gradient.states[i].position));
-    json_t *root =
-        json_pack("{s:i,s:I,s:I,s:I,s:s,s:s,s:o,s:o,s:o,s:o*}", "format", FORMAT, "step", (json_int_t)t->done, "epoch",
-                  (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch, "dtype",
-                  il_weight_type_name(t->options.dtype), "model", model, "data", data, "options", describe_options(t),
-                  "lane_positions", positions, "validation", describe_validation(&t->validation));
+    for (size_t i = 0; i < il_trainer_carried(t); i++)
+        json_array_append_new(positions, json_integer((json_int_t)t->positions[i]));
+    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:I,s:s,s:o,s:o,s:o,s:o*,s:o*}", "format", FORMAT, "step",
+                             (json_int_t)t->done, "epoch", (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch,
+                             "dtype", il_weight_type_name(t->options.dtype), "lanes", (json_int_t)t->options.lanes,
+                             "model", model, "data", data, "options", describe_options(t), "lane_positions", positions,
+                             "validation", describe_validation(&t->validation), "spikes", describe_spikes(t));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text) return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
     il_status status = il_file_replace(&t->model->engine->memory, path, text, strlen(text), error);
     free(text);
     return status;
+}
+
+il_status il_progress_describe(il_trainer *t, char **text, il_error *error) {
+    char model[33], *config = NULL;
+    *text = NULL;
+    il_model_fingerprint(t->model, model);
+    json_t *data;
+    IL_TRY(describe_data(t, NULL, &data, error));
+    il_status status = il_config_text(&t->model->engine->memory, &t->model->config, &config, error);
+    if (status != IL_OK) {
+        json_decref(data);
+        return status;
+    }
+    json_t *root =
+        json_pack("{s:s,s:o,s:s,s:s,s:I,s:I,s:b,s:o,s:o}", "version", il_version(), "config",
+                  json_loads(config, 0, NULL), "model", model, "dtype", il_weight_type_name(t->options.dtype), "lanes",
+                  (json_int_t)t->options.lanes, "steps done", (json_int_t)t->done, "skip_spikes",
+                  t->options.skip_spikes, "data", data, "options", describe_options(t));
+    il_free(&t->model->engine->memory, config);
+    if (root) *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    return *text ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory to describe the run");
 }
 
 /* ---- reading ---- */
@@ -89,6 +130,27 @@ static il_status read_integer(const json_t *object, const char *path, const char
         return il_fail(error, IL_ERR_FORMAT, "%s: %s is missing or not an integer", path, key);
     *value = (uint64_t)json_integer_value(v);
     return IL_OK;
+}
+
+static il_status read_numbers(const json_t *array, const char *path, const char *key, double *values, size_t n,
+                              il_error *error) {
+    for (size_t i = 0; i < n; i++) {
+        const json_t *value = json_array_get(array, i);
+        if (!json_is_number(value))
+            return il_fail(error, IL_ERR_FORMAT, "%s: %s[%zu] is missing or not a number", path, key, i);
+        values[i] = json_number_value(value);
+    }
+    return IL_OK;
+}
+
+static il_status read_spikes(const json_t *root, const char *path, il_spikes *s, il_error *error) {
+    const json_t *spikes = json_object_get(root, "spikes");
+    *s = (il_spikes){.seen = 0};
+    if (!spikes) return IL_OK;
+    IL_TRY(read_integer(spikes, path, "seen", &s->seen, error));
+    IL_TRY(read_integer(spikes, path, "skipped", &s->skipped, error));
+    IL_TRY(read_numbers(json_object_get(spikes, "losses"), path, "losses", s->losses, seen(s), error));
+    return read_numbers(json_object_get(spikes, "norms"), path, "norms", s->norms, seen(s), error);
 }
 
 /* What differs, in words, as much as fits. */
@@ -137,12 +199,13 @@ static void compare_all(differences *d, const char *prefix, const json_t *saved,
 static il_status check(il_trainer *t, const json_t *root, const char *path, int *same_data, il_error *error) {
     differences d = {.n = 0};
     json_t *saved_data = json_object_get(root, "data"), *saved_options = json_object_get(root, "options"),
-           *saved_dtype = json_object_get(root, "dtype"), *data;
+           *saved_dtype = json_object_get(root, "dtype"), *saved_lanes = json_object_get(root, "lanes"), *data;
     IL_TRY(describe_data(t, saved_data, &data, error));
-    json_t *options = describe_options(t), *dtype;
+    json_t *options = describe_options(t), *dtype, *lanes;
     dtype = json_string(il_weight_type_name(t->options.dtype));
+    lanes = json_integer(t->options.lanes);
     il_status status = IL_OK;
-    if (!data || !options || !dtype) {
+    if (!data || !options || !dtype || !lanes) {
         status = il_fail(error, IL_ERR_NOMEM, "no memory to read %s", path);
     } else {
         if (!saved_options)
@@ -157,6 +220,12 @@ static il_status check(il_trainer *t, const json_t *root, const char *path, int 
         if (saved_options) compare_all(&d, "", saved_options, options);
         /* A checkpoint without a dtype is older than the choice: f32. */
         if (saved_dtype || t->options.dtype != IL_WEIGHTS_F32) compare(&d, "", "dtype", saved_dtype, dtype);
+        int skipped = json_object_get(root, "spikes") != NULL;
+        if (skipped != t->options.skip_spikes) {
+            add(&d, d.n ? "; " : "");
+            add(&d, skipped ? "spikes were skipped, and are not" : "spikes were not skipped, and are");
+        }
+        if (saved_lanes || t->options.lanes != 1) compare(&d, "", "lanes", saved_lanes, lanes); /* likewise: one */
     }
     if (d.n && !t->options.resume_with_changes)
         status = il_fail(error, IL_ERR_MISMATCH,
@@ -164,6 +233,7 @@ static il_status check(il_trainer *t, const json_t *root, const char *path, int 
     else if (d.n)
         il_log(t->model->engine, IL_LOG_INFO, "resumed with changes: %s%s", d.text,
                *same_data ? "" : "; the data are read from their beginning");
+    json_decref(lanes);
     json_decref(dtype);
     json_decref(options);
     json_decref(data);
@@ -173,7 +243,7 @@ static il_status check(il_trainer *t, const json_t *root, const char *path, int 
 static il_status read_positions(const il_trainer *t, const json_t *root, const char *path, il_progress *p,
                                 il_error *error) {
     const json_t *positions = json_object_get(root, "lane_positions");
-    size_t n = il_trainer_lanes(t);
+    size_t n = il_trainer_carried(t);
     if (json_array_size(positions) != n)
         return il_fail(error, IL_ERR_FORMAT, "%s: lane_positions has %zu entries, expected %zu", path,
                        json_array_size(positions), n);
@@ -210,6 +280,7 @@ static il_status read_object(il_trainer *t, const json_t *root, const char *path
     IL_TRY(read_integer(root, path, "epoch", &p->cursor.epoch, error));
     IL_TRY(read_integer(root, path, "batch", &p->cursor.batch, error));
     IL_TRY(read_validation(root, path, &p->validation, error));
+    IL_TRY(read_spikes(root, path, &p->spikes, error));
     const char *model = json_string_value(json_object_get(root, "model"));
     snprintf(p->model, sizeof p->model, "%s", model ? model : "");
     IL_TRY(check(t, root, path, &same_data, error));

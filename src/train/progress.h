@@ -7,8 +7,9 @@
 typedef struct il_progress {
     uint64_t step;
     il_cursor cursor;
-    uint64_t *positions; /* [lanes] of carried states; NULL: they begin anew, as the data do */
+    uint64_t *positions; /* [sequences] of carried states; NULL: they begin anew, as the data do */
     il_validation validation;
+    il_spikes spikes;
     char model[33]; /* fingerprint of the weights that belong to it; "": from before it was kept */
 } il_progress;
 
@@ -21,7 +22,12 @@ il_status il_progress_read(il_trainer *trainer, const char *path, const char *te
                            il_error *error);
 void il_progress_free(const il_trainer *trainer, il_progress *progress);
 
-/* How many states are carried from batch to batch. */
-size_t il_trainer_lanes(const il_trainer *trainer);
+/* Everything in which trainers of one run must not differ, as text, an object of JSON; released by free. NULL on
+ * failure.
+ */
+il_status il_progress_describe(il_trainer *trainer, char **text, il_error *error);
+
+/* How many states are carried from batch to batch, by all ranks. */
+size_t il_trainer_carried(const il_trainer *trainer);
 
 #endif

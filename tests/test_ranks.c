@@ -1,0 +1,391 @@
+/* test_ranks.c: one training run by several processes. Checkpoints are the same files for any number of ranks and in
+ * any mixture of them over time; what is sent is what must be; who differs, fails, dies or hangs is named on all of
+ * them. The ranks are forked processes, joined by sockets. */
+#include "support_test.h"
+
+#include "support_files.h"
+#include "support_lively.h"
+#include "support_ranks.h"
+#include "support_train.h"
+#include "train/exchange.h"
+#include "train/optimizer.h"
+#include "train/trainer.h"
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LANES = 8, SEQUENCES = 8, LENGTH = 16, STEPS = 3, VOCAB = SUPPORT_TRAIN_VOCAB };
+
+/* ---- lanes ---- */
+
+static void subtrees_of_lanes(void **unused) {
+    (void)unused;
+    for (int lanes = 1; lanes <= 64; lanes *= 2)
+        for (int ranks = 1; ranks <= lanes; ranks++) {
+            il_nodes all = {.n = 0};
+            int additions = 0, next = 0;
+            for (int r = 0; r < ranks; r++) {
+                int from = il_lanes_begin(lanes, ranks, r), to = il_lanes_begin(lanes, ranks, r + 1), most;
+                il_nodes own = il_nodes_of(from, to, &most);
+                assert_true(to > from && own.n <= most && most <= IL_NODES_MAX);
+                if ((ranks & (ranks - 1)) == 0) assert_int_equal(own.n, 1);
+                for (int k = 0; k < own.n; k++) {
+                    assert_int_equal(own.node[k].first, next);
+                    assert_int_equal(own.node[k].first % own.node[k].size, 0);
+                    next += own.node[k].size;
+                    additions += own.node[k].size - 1 + il_nodes_add(&all, own.node[k]);
+                }
+            }
+            assert_int_equal(all.n, 1);
+            assert_int_equal(all.node[0].size, lanes);
+            assert_int_equal(additions, lanes - 1);
+        }
+    int most;
+    il_nodes_of(0, 8, &most); /* a counter: not a buffer for each lane */
+    assert_int_equal(most, 4);
+}
+
+/* ---- sums ---- */
+
+enum { PIECES = 70, FLOATS = (PIECES - 1) * IL_WEIGHTS_PIECE + 12345, SUMS_ROUNDS = 2 };
+
+/* Numbers whose sum depends on the order. */
+static float number(int lane, size_t i) {
+    uint32_t x = (uint32_t)i * 2654435761u ^ (uint32_t)lane * 40503u;
+    x ^= x >> 15;
+    x *= 2246822519u;
+    x ^= x >> 13;
+    return ((float)(x & 0xFFFF) - 32768.0F) * (x >> 16 & 1 ? 1.0F : 1e-4F);
+}
+
+static float tree(int first, int size, size_t i) {
+    return size == 1 ? number(first, i) : tree(first, size / 2, i) + tree(first + size / 2, size / 2, i);
+}
+
+static float weight(size_t i) { return (float)(i % 1000003); }
+
+/* In every piece the first and the last numbers count, and some between; the others are 0. */
+enum { EVERY = 643 };
+static size_t next_of(size_t i) { return (i / EVERY + 1) * EVERY; }
+
+/* Gives out a lane from its end to its beginning, as a backward pass does. */
+static void give_lane(il_exchange *x, int lane) {
+    float *to = il_exchange_lane(x, lane);
+    enum { AT_ONCE = 9 * IL_WEIGHTS_PIECE + 77 };
+    for (size_t end = FLOATS, from; end; end = from) {
+        from = end > AT_ONCE ? end - AT_ONCE : 0;
+        memset(to + from, 0, (end - from) * sizeof *to);
+        for (size_t i = from ? next_of(from - 1) : 0; i < end; i = next_of(i)) to[i] = number(lane, i);
+        il_exchange_ready(x, from);
+    }
+    il_exchange_add(x);
+}
+
+static il_status sum_lanes(const il_transport *transport, void *context, il_error *error) {
+    int lanes = *(int *)context;
+    il_engine_options options;
+    il_engine *engine;
+    il_ranks *ranks;
+    il_exchange x;
+    il_engine_options_default(&options);
+    options.threads = 1;
+    if (il_engine_open(&options, &engine, error)) return IL_ERR_ARG;
+    if (il_ranks_open(engine, transport, &ranks, error)) return IL_ERR_ARG;
+    float *first = malloc(FLOATS * sizeof *first), *weights = malloc(FLOATS * sizeof *weights);
+    if (!first || !weights) return IL_ERR_NOMEM;
+    il_status status = il_exchange_open(engine, ranks, lanes, FLOATS, first, &x, error);
+    uint64_t before = il_ranks_bytes_sent(ranks);
+    for (int round = 0; round < SUMS_ROUNDS && !status; round++) {
+        il_exchange_begin(&x);
+        for (int lane = il_lanes_begin(lanes, x.size, x.rank); lane < il_lanes_begin(lanes, x.size, x.rank + 1); lane++)
+            give_lane(&x, lane);
+        status = il_exchange_finish(&x, error);
+        memset(weights, 0, FLOATS * sizeof *weights);
+        for (int k = 0; k < x.n_own && !status; k++) {
+            size_t begin = (size_t)x.own[k] * IL_WEIGHTS_PIECE, n = il_weights_size(FLOATS, x.own[k], x.own[k] + 1);
+            for (size_t i = begin ? next_of(begin - 1) : 0; i < begin + n; i = next_of(i)) {
+                weights[i] = weight(i);
+                if (first[i] != tree(0, lanes, i)) status = IL_ERR_MISMATCH;
+            }
+        }
+        if (!status) status = il_exchange_weights(&x, weights, error);
+        for (size_t i = 0; i < FLOATS && !status; i = next_of(i))
+            if (weights[i] != weight(i)) status = IL_ERR_FORMAT;
+    }
+    if (!status && il_ranks_bytes_sent(ranks) - before != SUMS_ROUNDS * il_exchange_bytes(&x)) status = IL_ERR_END;
+    uint64_t all = FLOATS * sizeof(float), own = 0; /* 8P(R-1)/R, as far as pieces can be shared out evenly */
+    for (int k = 0; k < x.n_own; k++) own += il_weights_size(FLOATS, x.own[k], x.own[k] + 1) * sizeof(float);
+    int size = x.size, even = (size & (size - 1)) == 0;
+    if (!status && !even &&
+        il_exchange_bytes(&x) != (uint64_t)x.nodes[x.rank].n * (all - own) + own * (uint64_t)(size - 1))
+        status = IL_ERR_UNSUPPORTED;
+    double ideal = 2.0 * (double)all * (size - 1) / size;
+    if (!status && even && fabs((double)il_exchange_bytes(&x) - ideal) > 0.1 * ideal) status = IL_ERR_UNSUPPORTED;
+    il_exchange_close(&x);
+    il_ranks_close(ranks);
+    il_engine_close(engine);
+    free(weights);
+    free(first);
+    return status;
+}
+
+static void sums_do_not_depend_on_ranks(void **unused) {
+    (void)unused;
+    static const int cases[][2] = {{1, 8}, {2, 4}, {3, 8}, {7, 16}, {8, 8}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        support_rank ranks[SUPPORT_RANKS_MAX];
+        int lanes = cases[i][1];
+        support_ranks_run(cases[i][0], sum_lanes, &lanes, ranks);
+        for (int r = 0; r < cases[i][0]; r++)
+            if (ranks[r].killed || ranks[r].status)
+                fail_msg("rank %d of %d: %s %s", r, cases[i][0], il_status_name(ranks[r].status),
+                         ranks[r].error.message);
+    }
+}
+
+/* ---- training ---- */
+
+typedef struct {
+    const char *shard, *out;
+    il_mixer_kind mixer;
+    int lanes, stateful, resumes;
+    uint64_t until;
+    int odd_rank; /* this one is different, in the following way; -1: none */
+    enum { ODD_LR = 1, ODD_SEED, ODD_MODEL, ODD_LANES, ODD_DIES, ODD_HANGS, ODD_IS_NONFINITE, ODD_DISK } how;
+} job;
+
+typedef struct {
+    il_engine *engine;
+    il_ranks *ranks;
+    il_model *model;
+    il_data *data;
+    il_trainer *trainer;
+} rank_run;
+
+static il_status open_run(const job *j, const il_transport *transport, rank_run *r, il_error *error) {
+    int odd = transport && transport->rank == j->odd_rank ? (int)j->how : 0;
+    il_engine_options e;
+    il_engine_options_default(&e);
+    e.threads = transport && transport->rank % 2 ? 2 : 1;
+    e.kernels = transport && transport->rank == 2 ? "portable" : NULL; /* one of another kind */
+    il_config config = lively_config(j->mixer, 8);
+    config.width = 96; /* 18 pieces of weights: two buckets */
+    config.heads = 2;
+    config.ffn_width = 1600;
+    config.bos_token = 1;
+    il_status status = il_engine_open(&e, &r->engine, error);
+    if (!status && transport) status = il_ranks_open(r->engine, transport, &r->ranks, error);
+    if (!status) status = il_model_init(r->engine, &config, odd == ODD_MODEL ? 4 : 3, &r->model, error);
+    il_data_options d;
+    il_data_options_default(&d);
+    d.length = LENGTH;
+    d.sequences = SEQUENCES;
+    d.shuffle = 1;
+    d.stateful = j->stateful;
+    d.seed = odd == ODD_SEED ? 6 : 5;
+    d.loop = 1;
+    d.bos_token = 1;
+    if (!status) status = il_data_open(r->engine, &j->shard, 1, NULL, VOCAB, &d, &r->data, error);
+    il_trainer_options o;
+    il_trainer_options_default(&config, &o);
+    o.steps = 20;
+    o.lr = odd == ODD_LR ? 2e-2 : 1e-2;
+    o.warmup = 1;
+    o.lanes = odd == ODD_LANES ? 2 * j->lanes : j->lanes;
+    o.ranks = r->ranks;
+    if (!status) status = il_trainer_open(r->model, r->data, &o, &r->trainer, error);
+    return status;
+}
+
+static void close_run(rank_run *r) {
+    il_trainer_close(r->trainer);
+    il_data_close(r->data);
+    il_model_unref(r->model);
+    il_ranks_close(r->ranks);
+    il_engine_close(r->engine);
+}
+
+/* Until rank 0 ends. */
+static void hang(const il_transport *transport) {
+    static char bytes[1 << 16];
+    il_transfer t = {.peer = 0, .data = bytes, .bytes = sizeof bytes};
+    for (t.done = 1; t.done > 0;) {
+        t.done = 0;
+        transport->begin(transport->user, &t, NULL);
+        while (!t.done) transport->progress(transport->user, 100, NULL);
+    }
+    _exit(0);
+}
+
+static il_status train(const il_transport *transport, void *context, il_error *error) {
+    const job *j = context;
+    rank_run r = {0};
+    il_step step;
+    int odd = transport && transport->rank == j->odd_rank ? (int)j->how : 0;
+    il_status status = open_run(j, transport, &r, error);
+    if (!status && j->resumes) status = il_trainer_resume(r.trainer, j->out, error);
+    while (!status && il_trainer_steps_done(r.trainer) < j->until) {
+        if (odd == ODD_DIES && il_trainer_steps_done(r.trainer) == 1) raise(SIGKILL);
+        if (odd == ODD_HANGS && il_trainer_steps_done(r.trainer) == 1) hang(transport);
+        if (j->how == ODD_HANGS && il_trainer_steps_done(r.trainer) == 1) il_ranks_watch(r.ranks, 0.3);
+        uint64_t before = il_ranks_bytes_sent(r.ranks);
+        status = il_trainer_step(r.trainer, &step, error);
+        int size = transport ? transport->size : 1; /* what is told: status and wants; status, losses, squares */
+        uint64_t told = 8 * (1 + 1 + (uint64_t)r.trainer->own + (uint64_t)r.trainer->optimizer.n_own);
+        uint64_t sent = il_exchange_bytes(&r.trainer->exchange) + (uint64_t)(size - 1) * told;
+        if (!status && il_ranks_bytes_sent(r.ranks) - before != sent)
+            status = (error->status = IL_ERR_END, snprintf(error->message, 99, "bytes sent"), IL_ERR_END);
+    }
+    if (!status) status = il_trainer_save(r.trainer, NULL, j->out, error);
+    close_run(&r);
+    return status;
+}
+
+static void must_train(int size, job *j) {
+    support_rank ranks[SUPPORT_RANKS_MAX];
+    j->odd_rank = -1;
+    support_ranks_run(size, train, j, ranks);
+    for (int r = 0; r < size; r++)
+        if (ranks[r].killed || ranks[r].status) fail_msg("rank %d of %d: %s", r, size, ranks[r].error.message);
+}
+
+static void same_checkpoints(const char *a, const char *b) {
+    static const char *const files[] = {"trainer.json", "trainer.safetensors", "model.safetensors", "config.json",
+                                        "generation_config.json"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char one[4200], other[4200];
+        snprintf(one, sizeof one, "%s/latest/%s", a, files[i]);
+        snprintf(other, sizeof other, "%s/latest/%s", b, files[i]);
+        support_same_files(one, other);
+    }
+}
+
+/* In one go with each number of ranks, and in parts with different ones, from one process and back to it. */
+static void any_number_of_ranks_gives_the_same_files(void **unused) {
+    (void)unused;
+    static const struct {
+        il_mixer_kind mixer;
+        int stateful, sizes[7];
+    } cases[] = {{IL_MIXER_TTT_LINEAR_DECAY, 1, {2, 3, 4, 5, 8}}, {IL_MIXER_SELF_ATTENTION, 0, {3, 2}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *folder = support_folder_make(), alone[4096], many[4096], mixed[4096];
+        snprintf(alone, sizeof alone, "%s/alone", folder);
+        snprintf(many, sizeof many, "%s/many", folder);
+        snprintf(mixed, sizeof mixed, "%s/mixed", folder);
+        job j = {.shard = support_train_shard(folder), .mixer = cases[i].mixer, .stateful = cases[i].stateful};
+        j.lanes = LANES;
+        j.until = STEPS;
+        j.out = alone;
+        j.odd_rank = -1;
+        il_error error;
+        assert_ok(train(NULL, &j, &error), error);
+        for (int k = 0; cases[i].sizes[k]; k++) {
+            j.out = many;
+            must_train(cases[i].sizes[k], &j);
+            same_checkpoints(alone, many);
+        }
+        static const int chain[STEPS] = {5, 1, 3};
+        j.out = mixed;
+        for (j.until = 1; j.until <= STEPS; j.until++, j.resumes = 1) must_train(chain[j.until - 1], &j);
+        same_checkpoints(alone, mixed);
+        assert_int_equal(support_folder_count(many), 2); /* step-3, latest: no lock, nothing half-written */
+        support_folder_remove(folder);
+    }
+}
+
+/* One lane is the sums of always; several are another tree. */
+static void lanes_are_part_of_the_sum(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make();
+    il_error error;
+    job j = {.shard = support_train_shard(folder), .mixer = IL_MIXER_TTT_LINEAR, .odd_rank = -1};
+    rank_run one = {0}, eight = {0};
+    il_step a, b;
+    j.lanes = 1;
+    assert_ok(open_run(&j, NULL, &one, &error), error);
+    j.lanes = 8;
+    assert_ok(open_run(&j, NULL, &eight, &error), error);
+    assert_int_equal(eight.trainer->exchange.n_buffers, 4);
+    assert_ok(il_trainer_step(one.trainer, &a, &error), error);
+    assert_ok(il_trainer_step(eight.trainer, &b, &error), error);
+    assert_true(a.loss == b.loss && a.grad_norm != b.grad_norm && fabs(a.grad_norm / b.grad_norm - 1) < 1e-5);
+    char *out = strdup(support_path(folder, "out"));
+    assert_ok(il_trainer_save(eight.trainer, NULL, out, &error), error);
+    assert_fails(il_trainer_resume(one.trainer, out, &error), IL_ERR_MISMATCH, error, "lanes was 8, is 1");
+    il_trainer_options o = one.trainer->options;
+    il_trainer *none;
+    static const int wrong[][2] = {{3, 0}, {0, 0}, {2048, 0}, {16, 1}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        o.lanes = wrong[i][0];
+        assert_fails(il_trainer_open(one.model, one.data, &o, &none, &error), IL_ERR_ARG, error,
+                     wrong[i][1] ? "cannot be cut into 16 equal lanes" : "power of two");
+    }
+    free(out);
+    close_run(&one);
+    close_run(&eight);
+    support_folder_remove(folder);
+}
+
+/* All ranks fail with the same words, which hold these. */
+static void must_fail(int size, job *j, il_status status, const char *says, const char *says_too) {
+    support_rank ranks[SUPPORT_RANKS_MAX];
+    support_ranks_run(size, train, j, ranks);
+    for (int r = 0; r < size; r++) {
+        if (r == j->odd_rank && (j->how == ODD_DIES || j->how == ODD_HANGS)) continue;
+        if (ranks[r].status != status || !strstr(ranks[r].error.message, says) ||
+            !strstr(ranks[r].error.message, says_too))
+            fail_msg("rank %d: %s: %s", r, il_status_name(ranks[r].status), ranks[r].error.message);
+    }
+}
+
+static void who_differs_is_named(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make(), out[4096];
+    snprintf(out, sizeof out, "%s/out", folder);
+    job j = {.shard = support_train_shard(folder), .out = out, .mixer = IL_MIXER_TTT_LINEAR, .lanes = 4, .until = 2};
+    j.odd_rank = 2;
+    j.how = ODD_LR;
+    must_fail(3, &j, IL_ERR_MISMATCH, "rank 2 (", "lr is 0.02, but 0.01 on rank 0");
+    j.how = ODD_SEED;
+    must_fail(3, &j, IL_ERR_MISMATCH, "rank 2 (", "seed is 6, but 5 on rank 0");
+    j.how = ODD_LANES;
+    must_fail(3, &j, IL_ERR_MISMATCH, "rank 2 (", "lanes is 8, but 4 on rank 0");
+    j.how = ODD_MODEL;
+    j.odd_rank = 1;
+    must_fail(2, &j, IL_ERR_MISMATCH, "rank 1 (", "model is ");
+    must_fail(5, &j, IL_ERR_ARG, "5 ranks share the work of 4 lanes", "");
+    assert_false(support_exists(out));
+    support_folder_remove(folder);
+}
+
+static void who_dies_or_hangs_is_named(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make(), out[4096];
+    snprintf(out, sizeof out, "%s/out", folder);
+    job j = {.shard = support_train_shard(folder), .out = out, .mixer = IL_MIXER_TTT_LINEAR, .lanes = 4, .until = 3};
+    for (int size = 2; size <= 3; size++) { /* by halving, and all to all */
+        j.odd_rank = 1;
+        j.how = ODD_DIES;
+        support_rank ranks[SUPPORT_RANKS_MAX];
+        support_ranks_run(size, train, &j, ranks);
+        assert_true(ranks[1].killed);
+        assert_int_equal(ranks[0].status, IL_ERR_IO);
+        assert_non_null(strstr(ranks[0].error.message, " is gone"));
+        if (size == 2) assert_non_null(strstr(ranks[0].error.message, "rank 1 ("));
+    }
+    j.how = ODD_HANGS;
+    must_fail(2, &j, IL_ERR_IO, "nothing was heard for 0.3 s of rank 1 (", "process ");
+    support_folder_remove(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(subtrees_of_lanes),         cmocka_unit_test(sums_do_not_depend_on_ranks),
+        cmocka_unit_test(lanes_are_part_of_the_sum), cmocka_unit_test(any_number_of_ranks_gives_the_same_files),
+        cmocka_unit_test(who_differs_is_named),      cmocka_unit_test(who_dies_or_hangs_is_named),
+    };
+    return cmocka_run_group_tests_name("ranks", tests, NULL, NULL);
+}
