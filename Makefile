@@ -1,8 +1,10 @@
 # Thin front of CMake (CMakePresets.json does the work). `make help` lists the targets.
 BUILD_PACKAGES = gcc g++ cmake pkg-config libjansson-dev libzstd-dev zlib1g-dev libxxhash-dev libsentencepiece-dev
-TEST_PACKAGES  = $(BUILD_PACKAGES) libcmocka-dev libsimde-dev libmicrohttpd-dev libsqlite3-dev libhiredis-dev
+# What is left out of a build that lacks them.
+MORE_PACKAGES  = libmicrohttpd-dev libsqlite3-dev libhiredis-dev libpng-dev libgif-dev
+TEST_PACKAGES  = $(BUILD_PACKAGES) $(MORE_PACKAGES) libcmocka-dev libsimde-dev
 CHECK_PACKAGES = $(BUILD_PACKAGES) clang-format
-DEMO_PACKAGES  = $(BUILD_PACKAGES) libmicrohttpd-dev libsqlite3-dev bible-kjv bible-kjv-text xz-utils bzip2
+DEMO_PACKAGES  = $(BUILD_PACKAGES) $(MORE_PACKAGES) bible-kjv bible-kjv-text xz-utils bzip2
 BENCH_PACKAGES = $(BUILD_PACKAGES) libdnnl-dev p7zip-full
 FUZZ_PACKAGES  = $(TEST_PACKAGES) clang libclang-rt-14-dev
 CROSS_PACKAGES = gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static cmake pkg-config

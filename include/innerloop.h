@@ -42,6 +42,7 @@
  *     batch                  feed many sessions at once
  *     documents              texts out of files of any kind
  *     data                   token sequences from files, for training; train a tokenizer
+ *     pictures               pictures and films, read, written, and as tokens
  *     ranks                  one training run by several processes
  *     trainer                steps, evaluation, checkpoints
  *     compression            any bytes, by a model that learns them
@@ -234,16 +235,17 @@ IL_API il_status il_model_tensor_rows(const il_model *model, size_t index, size_
 typedef struct il_tokenizer il_tokenizer;
 
 typedef struct il_tokenizer_info {
-    const char *kind;  /* "bytes", "sentencepiece" or "bpe", a tokenizer.json */
+    const char *kind;  /* "bytes", "sentencepiece", "bpe", a tokenizer.json, or "pictures" (il_tokenizer_pictures) */
     int vocab_size;    /* its largest token and 1; a model's may be larger, by tokens that have no text */
     int bos, eos, unk; /* -1: none; of a tokenizer.json what its template puts before and behind a text */
 } il_tokenizer_info;
 
 /* path: a SentencePiece .model file, a tokenizer.json of one of the kinds in docs/tokenizers.md (IL_ERR_UNSUPPORTED
- * names what it has of another), a GGUF file that holds either, or "bytes": token = byte value, 256 is BOS and 257 is
- * EOS, vocabulary 258. */
+ * names what it has of another), a GGUF file that holds either, a pictures.json (docs/pictures.md), or "bytes": token =
+ * byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
 IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
-/* The tokenizer of a GGUF file, or of a model directory: tokenizer.model, else tokenizer.json if present; bytes where
+/* The tokenizer of a GGUF file, or of a model directory: tokenizer.model, tokenizer.json or pictures.json if present;
+ * bytes where
  * config.json says "tokenizer": "bytes", or the vocabulary is that of bytes, 258, and no tokenizer of another kind lies
  * there. IL_ERR_UNSUPPORTED, naming what does lie there, otherwise: text that is cut by another tokenizer than the
  * model's would be read wrongly without a word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's
@@ -405,8 +407,8 @@ IL_API float il_log_sum_exp(const il_engine *engine, const float *logits, int vo
 /* What the files beside a model say of writing with it. */
 enum { IL_STOPS_MAX = 64 };
 typedef struct il_generation {
-    il_sample_options
-        sampling; /* of generation_config.json; what no file says is as il_sample_options_default has it */
+    il_sample_options sampling; /* of generation_config.json; what no file says is as il_sample_options_default has it,
+                                   for pictures temperature 1 and nothing else */
     int32_t stop[IL_STOPS_MAX]; /* [n_stops] each of these tokens ends a text, ascending */
     int n_stops;
 } il_generation;
@@ -660,6 +662,118 @@ IL_API il_status il_tokenizer_train(il_engine *engine, const char *const *files,
                                     const il_documents_options *options, int vocab_size, const char *path,
                                     il_error *error);
 
+/* ---- pictures: pictures and films, read, written, and as tokens (docs/pictures.md) ---- */
+
+enum { IL_PICTURE_SIDE_MAX = 16384, IL_PICTURE_PIXELS_MAX = 1 << 26 };
+
+typedef struct il_picture {
+    int width, height;           /* 1 .. IL_PICTURE_SIDE_MAX, together at most IL_PICTURE_PIXELS_MAX pixels */
+    int channels;                /* 1: grey; 3: red, green and blue */
+    const unsigned char *pixels; /* [height, width, channels] */
+    /* Of what il_pictures_next gives. */
+    int begins;  /* 1: a picture, or a film's first frame; 0: a later frame of the same film */
+    int ms;      /* how long a frame is shown, 0: the file does not say */
+    int changed; /* 1: the file holds more than these pixels say: transparency, which is laid on white, more than 8 bits
+                    a sample, colours of a film that are not red, green and blue */
+} il_picture;
+
+/* The pictures that a file holds, one after the other: PNG; PGM and PPM, of which several may follow each other; IDX of
+ * bytes: [n, height, width] are greys, [n, height, width, 3] colours, [n, frames, height, width] films, and [n] are n
+ * pictures of one pixel; GIF and y4m, which are films. Any of them may be compressed by gzip or zstd.
+ * IL_ERR_UNSUPPORTED where libpng or giflib was missing when the library was built, and for anything else. */
+typedef struct il_pictures il_pictures;
+/* path "-" is standard input. read: where the bytes come from, and path only stands in messages; NULL: from path. */
+IL_API il_status il_pictures_open(il_engine *engine, const char *path, il_read read, void *user, il_pictures **pictures,
+                                  il_error *error);
+IL_API void il_pictures_close(il_pictures *pictures);               /* NULL allowed */
+IL_API const char *il_pictures_format(const il_pictures *pictures); /* "PNG", "PNM", "IDX", "GIF" or "y4m" */
+/* The next picture or frame; pixels are valid until the next call. IL_ERR_END after the last; a file without any is
+ * IL_ERR_FORMAT. */
+IL_API il_status il_pictures_next(il_pictures *pictures, il_picture *picture, il_error *error);
+
+/* Another size in integers, the same everywhere: along a side that becomes shorter a pixel is the mean of what it
+ * covers, along one that becomes longer it is the nearest. to [height, width, picture->channels]. */
+IL_API il_status il_picture_resize(const il_picture *picture, int width, int height, unsigned char *to,
+                                   il_error *error);
+
+typedef enum il_picture_format {
+    IL_PICTURE_PNG, /* one picture */
+    IL_PICTURE_PNM, /* PGM or PPM, one behind the other */
+    IL_PICTURE_GIF, /* a film, or a picture, of at most 256 colours in each frame */
+    IL_PICTURE_Y4M  /* a film: greys as they are, colours as 4:4:4, which rounds them */
+} il_picture_format;
+/* What the ending of a file's name says; IL_ERR_ARG for an ending that is none of them, or none at all. */
+IL_API il_status il_picture_format_of(const char *path, il_picture_format *format, il_error *error);
+typedef struct il_picture_output il_picture_output;
+/* As il_output, appears whole or not at all. ms: how long each frame is shown, 1 .. 65535. */
+IL_API il_status il_picture_output_open(il_engine *engine, const char *path, il_picture_format format, int ms,
+                                        il_picture_output **output, il_error *error);
+/* All of one size and as many channels as the first. */
+IL_API il_status il_picture_output_put(il_picture_output *output, const il_picture *picture, il_error *error);
+/* Both release the output, finish also when it fails. */
+IL_API il_status il_picture_output_finish(il_picture_output *output, il_error *error);
+IL_API void il_picture_output_abandon(il_picture_output *output); /* NULL allowed */
+
+/* What a tokenizer of kind "pictures" makes tokens of, and how. With L levels the tokens are
+ *     0 .. L-1         pixels: greys, or colours of the palette
+ *     L                BOS, begins a picture or film
+ *     L+1              EOS, ends a film
+ *     L+2              EOC, ends a caption
+ *     L+3              FRAME, begins a frame of a film
+ *     L+4 ..           actions, one of which stands in the place of FRAME where the film has them
+ *     L+4+actions ..   the 256 bytes of captions, if it has captions
+ * A picture is header_rows rows of `width` tokens, BOS, caption and EOC up to their end, and its pixels row by row. A
+ * film is such a header, and then for each frame a row, FRAME or its action first and FRAME up to the end, and the
+ * frame's pixels; then EOS. So every row of pixels is a mini-batch of `width` tokens. */
+enum { IL_LAYOUT_SIDE_MAX = 1024, IL_LEVELS_MAX = 256, IL_HEADER_ROWS_MAX = 1024, IL_ACTIONS_MAX = 4096 };
+typedef struct il_picture_layout {
+    int width, height; /* 1 .. IL_LAYOUT_SIDE_MAX */
+    int levels;        /* 2 .. IL_LEVELS_MAX */
+    int header_rows;   /* 1 .. IL_HEADER_ROWS_MAX */
+    int captions;      /* 1: it has captions */
+    int films;         /* 1: films; 0: pictures */
+    int actions;       /* 0 .. IL_ACTIONS_MAX */
+    int palette;       /* 1: levels are colours; 0: greys, of which v is level (v (L - 1) + 127) / 255 */
+    unsigned char colours[IL_LEVELS_MAX]
+                         [3]; /* [levels] of the palette; greys' are filled in: (255 k + (L-1)/2)/(L-1) */
+} il_picture_layout;
+/* A tokenizer of that layout, which is checked. Released by il_tokenizer_close. It has no tokens for text: encoding is
+ * IL_ERR_UNSUPPORTED. */
+IL_API il_status il_tokenizer_open_pictures(il_engine *engine, const il_picture_layout *layout,
+                                            il_tokenizer **tokenizer, il_error *error);
+/* The layout of a tokenizer of kind "pictures", as long as it lives; NULL: it is of another kind. */
+IL_API const il_picture_layout *il_tokenizer_pictures(const il_tokenizer *tokenizer);
+
+/* What stands before the pixels: tokens [header_rows * width]. caption [bytes] may be empty. IL_ERR_ARG where the
+ * layout has no captions, or the caption and an EOC do not fit. */
+IL_API il_status il_picture_header(const il_picture_layout *layout, const char *caption, size_t bytes, int32_t *tokens,
+                                   il_error *error);
+/* What stands before a frame of a film: tokens [width]. action -1: none. */
+IL_API il_status il_picture_frame(const il_picture_layout *layout, int action, int32_t *tokens, il_error *error);
+/* The pixels of a picture as tokens [height * width]: colours become greys (77 red + 150 green + 29 blue + 128) / 256
+ * where the layout has those, or the nearest of the palette. *exact (NULL allowed): il_picture_of_tokens gives the same
+ * picture. IL_ERR_MISMATCH where its size is another. */
+IL_API il_status il_picture_tokens(const il_picture_layout *layout, const il_picture *picture, int32_t *tokens,
+                                   int *exact, il_error *error);
+/* And back: pixels [height, width, palette ? 3 : 1]. IL_ERR_ARG for a token that is no pixel. */
+IL_API il_status il_picture_of_tokens(const il_picture_layout *layout, const int32_t *tokens, unsigned char *pixels,
+                                      il_error *error);
+
+/* A palette from pictures: all colours if they are few enough, else by median cut. The order of pictures does not
+ * matter. Takes 64 MiB. */
+typedef struct il_palette il_palette;
+IL_API il_status il_palette_open(il_engine *engine, il_palette **palette, il_error *error);
+IL_API void il_palette_close(il_palette *palette); /* NULL allowed */
+IL_API void il_palette_add(il_palette *palette, const il_picture *picture);
+/* At most n colours, 2 .. IL_LEVELS_MAX, from dark to bright. *found: how many. IL_ERR_ARG where pictures have fewer
+ * than 2. */
+IL_API il_status il_palette_cut(const il_palette *palette, int n, unsigned char (*colours)[3], int *found,
+                                il_error *error);
+
+/* Writes tokens [n] of the tokenizer as a token shard, dir/NAME.bin, which il_data_open reads, and the tokenizer's own
+ * file beside it. dir is made if absent. */
+IL_API il_status il_data_write(il_engine *engine, const il_tokenizer *tokenizer, const char *dir, const char *name,
+                               const int32_t *tokens, size_t n, il_error *error);
 /* ---- ranks: one training run by several processes, on one machine or many ---- */
 
 /* One message between two processes. */

@@ -238,14 +238,14 @@ static il_status write_all(il_writer *writer, const unsigned char *data, size_t 
     return IL_OK;
 }
 
-static il_status flush(il_writer *writer, il_error *error) {
+il_status il_writer_flush(il_writer *writer, il_error *error) {
     size_t bytes = writer->buffered;
     writer->buffered = 0;
     return write_all(writer, writer->buffer, bytes, error);
 }
 
 il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_error *error) {
-    if (bytes > BUFFER_BYTES - writer->buffered) IL_TRY(flush(writer, error));
+    if (bytes > BUFFER_BYTES - writer->buffered) IL_TRY(il_writer_flush(writer, error));
     if (bytes >= BUFFER_BYTES) {
         IL_TRY(write_all(writer, data, bytes, error));
     } else if (bytes) {
@@ -257,7 +257,7 @@ il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_
 }
 
 il_status il_writer_change(il_writer *writer, uint64_t at, const void *data, size_t bytes, il_error *error) {
-    IL_TRY(flush(writer, error));
+    IL_TRY(il_writer_flush(writer, error));
     while (bytes) {
         if (il_file_allowed("write", writer->path))
             return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", writer->path);
@@ -272,7 +272,7 @@ il_status il_writer_change(il_writer *writer, uint64_t at, const void *data, siz
 }
 
 il_status il_writer_finish(il_writer *writer, il_error *error) {
-    IL_TRY(flush(writer, error));
+    IL_TRY(il_writer_flush(writer, error));
     if (writer->temporary && (il_file_allowed("fsync", writer->path) || fsync(writer->fd) != 0))
         return il_fail_errno(error, IL_ERR_IO, "%s: cannot sync", writer->path);
     int fd = writer->fd;

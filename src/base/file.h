@@ -36,6 +36,8 @@ typedef struct il_writer {
 il_status il_writer_check(const char *path, il_error *error);
 il_status il_writer_open(const il_allocator *allocator, const char *path, il_writer *writer, il_error *error);
 il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_error *error);
+/* What was written goes where it is written to at once. */
+il_status il_writer_flush(il_writer *writer, il_error *error);
 /* Puts data in the place of what was written there; of a file, not of what is written as it comes. */
 il_status il_writer_change(il_writer *writer, uint64_t at, const void *data, size_t bytes, il_error *error);
 il_status il_writer_finish(il_writer *writer, il_error *error);

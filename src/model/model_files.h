@@ -6,7 +6,8 @@
 #include "engine/engine.h"
 
 /* What a model directory of ours holds; the last is what makes it one. */
-#define IL_MODEL_FILES "model.safetensors", "generation_config.json", "tokenizer.model", "tokenizer.json", "config.json"
+#define IL_MODEL_FILES                                                                                                 \
+    "model.safetensors", "generation_config.json", "tokenizer.model", "tokenizer.json", "pictures.json", "config.json"
 
 /* Writes all files of a model directory into dir, which exists; config.json, without which it is none, last. tokenizer
  * may be NULL. */

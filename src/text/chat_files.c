@@ -253,6 +253,8 @@ il_status il_chat_files_read(const il_tokenizer *tokenizer, const il_config *con
     il_tokenizer_info info;
     il_tokenizer_get_info(tokenizer, &info);
     il_chat_files_begin(files);
+    if (il_tokenizer_pictures(tokenizer)) /* drawn as they were learned, unless a file says otherwise */
+        files->generation.sampling = (il_sample_options){.temperature = 1, .top_p = 1, .repeat_penalty = 1};
     IL_TRY(add_stop(dir, info.eos, &files->generation, error));
     IL_TRY(add_stop(dir, config->eos_token, &files->generation, error));
     for (int i = 0; i < 2; i++) {

@@ -1,5 +1,5 @@
-/* data_tokenize.c: il_data_tokenize: a token shard for each of several text files. Owns where the shards are; refuses
- * to put one in the place of a text. */
+/* data_tokenize.c: il_data_tokenize: a token shard for each of several text files; il_data_write: one of any tokens.
+ * Owns where the shards are; refuses to put one in the place of a text. */
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
@@ -119,5 +119,26 @@ il_status il_data_tokenize(il_engine *engine, const char *const *files, size_t n
     if (status != IL_OK && f.existed < strlen(dir)) il_dir_unmake(&engine->memory, dir, f.existed); /* if it is empty */
     il_temporary_unwatch(f.watch);
     if (status == IL_OK && tokens) *tokens = total;
+    return status;
+}
+
+il_status il_data_write(il_engine *engine, const il_tokenizer *tokenizer, const char *dir, const char *name,
+                        const int32_t *tokens, size_t n, il_error *error) {
+    il_tokenizer_info info;
+    size_t existed;
+    char *path;
+    il_tokenizer_get_info(tokenizer, &info);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= info.vocab_size)
+            return il_fail(error, IL_ERR_ARG, "token %zu is %d, outside the vocabulary of %d", i, tokens[i],
+                           info.vocab_size);
+    IL_TRY(shard_path(engine, dir, name, &path, error));
+    il_status status = il_dir_make(&engine->memory, dir, &existed, error);
+    if (status == IL_OK) {
+        status = il_shard_write(&engine->memory, path, tokens, n, info.vocab_size, 0, error);
+        if (status == IL_OK) status = il_tokenizer_save(tokenizer, dir, error);
+        if (status != IL_OK) il_dir_unmake(&engine->memory, dir, existed); /* if it is empty */
+    }
+    il_free(&engine->memory, path);
     return status;
 }

@@ -1,5 +1,6 @@
-/* tokenizer.c: il_tokenizer. Three kinds: "bytes"; "sentencepiece", whose encoding is libsentencepiece's and whose
- * decoding is ours, a piece at a time; and "bpe", which a tokenizer.json describes and pipeline.h does.
+/* tokenizer.c: il_tokenizer. Four kinds: "bytes"; "sentencepiece", whose encoding is libsentencepiece's and whose
+ * decoding is ours, a piece at a time; "bpe", which a tokenizer.json describes and pipeline.h does; and "pictures",
+ * which has a layout (picture_layout.h) and no tokens for text.
  *
  * A SentencePiece model is *plain* when it rewrites nothing (no replacement table, no removed spaces, spaces
  * written as U+2581). Plain models, Llama's and ours among them, are made lossless here: what the library
@@ -16,6 +17,7 @@
 #include "engine/engine.h"
 #include "tensor/gguf.h"
 #include "text/gguf_tokenizer.h"
+#include "text/picture_layout.h"
 #include "text/pipeline.h"
 #include "text/sentencepiece_model.h"
 #include "text/sentencepiece_shim.h"
@@ -43,7 +45,8 @@ struct il_tokenizer {
     size_t piece_bytes_max;
     unsigned char *file; /* [file_bytes], NULL for bytes */
     size_t file_bytes;
-    il_pipeline *pipeline; /* kind bpe, else NULL */
+    il_pipeline *pipeline;       /* kind bpe, else NULL */
+    il_picture_layout *pictures; /* kind pictures, else NULL */
     /* kind sentencepiece, else NULL and zero */
     il_sp_model model; /* points into file */
     il_sp *sp;
@@ -108,6 +111,23 @@ static il_status load_json(il_tokenizer *t, const char *path, il_error *error) {
     return IL_OK;
 }
 
+/* What a layout, which is finished, makes of a tokenizer. */
+static il_status take_layout(il_tokenizer *t, const il_picture_layout *layout, il_error *error) {
+    if (!(t->pictures = il_alloc_raw(&t->memory, 1, sizeof *t->pictures)))
+        return il_fail(error, IL_ERR_NOMEM, "no memory for a tokenizer");
+    *t->pictures = *layout;
+    t->info = (il_tokenizer_info){"pictures", il_picture_layout_vocab(layout), layout->levels + IL_PICTURE_BOS,
+                                  layout->levels + IL_PICTURE_EOS, -1};
+    t->piece_bytes_max = PIECE_BYTES_MIN;
+    return IL_OK;
+}
+
+static il_status load_pictures(il_tokenizer *t, const char *path, il_error *error) {
+    il_picture_layout layout;
+    IL_TRY(il_picture_layout_parse(path, (const char *)t->file, t->file_bytes, &layout, error));
+    return take_layout(t, &layout, error);
+}
+
 /* The same of a GGUF file: what a model directory would have in its place. */
 static il_status read_gguf(il_tokenizer *t, const char *path, const il_map *map, int *json, il_error *error) {
     il_gguf gguf;
@@ -146,6 +166,7 @@ static il_status read_file(il_tokenizer *t, const char *path, int *json, il_erro
 static il_status load_file(il_tokenizer *t, const char *path, il_error *error) {
     int json;
     IL_TRY(read_file(t, path, &json, error));
+    if (json && il_picture_layout_is((const char *)t->file, t->file_bytes)) return load_pictures(t, path, error);
     return json ? load_json(t, path, error) : load_sentencepiece(t, path, error);
 }
 
@@ -168,6 +189,32 @@ il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **
     *tokenizer = t;
     return IL_OK;
 }
+
+static il_status make_pictures(il_tokenizer *t, const il_picture_layout *layout, il_error *error) {
+    il_picture_layout finished = *layout;
+    char *text;
+    IL_TRY(il_picture_layout_finish("a layout of pictures", &finished, error));
+    IL_TRY(il_picture_layout_text(&t->memory, &finished, &text, &t->file_bytes, error));
+    t->file = (unsigned char *)text;
+    hash_hex(t->file, t->file_bytes, t->fingerprint);
+    return take_layout(t, &finished, error);
+}
+
+il_status il_tokenizer_open_pictures(il_engine *engine, const il_picture_layout *layout, il_tokenizer **tokenizer,
+                                     il_error *error) {
+    *tokenizer = NULL;
+    il_tokenizer *t = il_alloc(&engine->memory, 1, sizeof *t);
+    if (!t) return il_fail(error, IL_ERR_NOMEM, "no memory for a tokenizer");
+    t->memory = engine->memory;
+    il_status status = make_pictures(t, layout, error);
+    if (status == IL_OK)
+        *tokenizer = t;
+    else
+        il_tokenizer_close(t);
+    return status;
+}
+
+const il_picture_layout *il_tokenizer_pictures(const il_tokenizer *t) { return t->pictures; }
 
 static il_status is_there(il_engine *engine, const char *dir, const char *name, int *there, il_error *error) {
     *there = 0;
@@ -195,10 +242,10 @@ static il_status foreign_tokenizer(il_engine *engine, const char *dir, const cha
 /* The file of a model directory's tokenizer, or "bytes"; an error when it does not say what its texts are. */
 static il_status choose(il_engine *engine, const char *dir, const il_config *config, const char **name,
                         il_error *error) {
-    static const char *const names[] = {FILE_NAME, JSON_NAME};
+    static const char *const names[] = {FILE_NAME, JSON_NAME, IL_PICTURE_LAYOUT_FILE};
     const char *foreign;
     int file = 0;
-    for (int i = 0; i < 2 && !file; i++) {
+    for (int i = 0; i < 3 && !file; i++) {
         *name = names[i];
         IL_TRY(is_there(engine, dir, *name, &file, error));
     }
@@ -260,13 +307,17 @@ void il_tokenizer_close(il_tokenizer *t) {
     il_sp_model_free(&memory, &t->model);
     if (t->pipeline) il_pipeline_free(t->pipeline);
     il_free(&memory, t->pipeline);
+    il_free(&memory, t->pictures);
     il_free(&memory, t->file);
     il_free(&memory, t);
 }
 
 il_status il_tokenizer_save(const il_tokenizer *t, const char *dir, il_error *error) {
     if (!t->file) return IL_OK;
-    char *path = il_path_join(&t->memory, dir, t->pipeline ? JSON_NAME : FILE_NAME);
+    char *path = il_path_join(&t->memory, dir,
+                              t->pictures   ? IL_PICTURE_LAYOUT_FILE
+                              : t->pipeline ? JSON_NAME
+                                            : FILE_NAME);
     if (!path) return il_fail(error, IL_ERR_NOMEM, "%s: no memory for a path", dir);
     il_status status = il_file_replace(&t->memory, path, t->file, t->file_bytes, error);
     il_free(&t->memory, path);
@@ -304,11 +355,23 @@ static il_token_kind kind_of_bpe(const il_pipeline *p, int32_t token, const char
     return IL_TOKEN_CONTROL;
 }
 
+/* NULL: a byte of a caption. */
+static const char *picture_name(const il_picture_layout *l, int32_t token) {
+    static const char *const names[] = {"<bos>", "<eos>", "<eoc>", "<frame>"};
+    if (token >= il_picture_layout_bytes(l)) return NULL;
+    if (token < l->levels) return "<pixel>";
+    return token < l->levels + IL_PICTURE_ACTIONS ? names[token - l->levels] : "<action>";
+}
+
 il_token_kind il_tokenizer_token(const il_tokenizer *t, int32_t token, const char **name, size_t *bytes) {
     const char *named = NULL;
     size_t length = 0;
     il_token_kind kind = token < 0 || token >= t->info.vocab_size ? IL_TOKEN_NONE : IL_TOKEN_TEXT;
-    if (kind == IL_TOKEN_TEXT && t->pipeline) {
+    if (kind == IL_TOKEN_TEXT && t->pictures) {
+        named = picture_name(t->pictures, token);
+        if (named) kind = IL_TOKEN_CONTROL;
+        length = named ? strlen(named) : 0;
+    } else if (kind == IL_TOKEN_TEXT && t->pipeline) {
         kind = kind_of_bpe(t->pipeline, token, &named, &length);
     } else if (kind == IL_TOKEN_TEXT && t->sp && t->model.pieces[token].type == IL_SP_CONTROL) {
         kind = IL_TOKEN_CONTROL;
@@ -421,6 +484,11 @@ static il_sp_result encode_bpe(const il_tokenizer *t, const char *text, size_t b
     return il_pipeline_encode(t->pipeline, text, bytes, special, begins, s->tokens) ? IL_SP_OK : IL_SP_NOMEM;
 }
 
+static il_status check_text(const il_tokenizer *t, il_error *error) {
+    if (!t->pictures) return IL_OK;
+    return il_fail(error, IL_ERR_UNSUPPORTED, "a tokenizer of pictures has no tokens for text");
+}
+
 /* *taken: how many bytes at the beginning were encoded, all of them when text is whole. */
 static il_sp_result encode_some(const il_tokenizer *t, const char *text, size_t bytes, int begins, int whole,
                                 size_t *taken, sink *s) {
@@ -450,6 +518,7 @@ il_status il_tokenizer_encode_as(const il_tokenizer *t, unsigned how, const char
     il_sp_result result = IL_SP_OK;
     if (how & ~(unsigned)(IL_ENCODE_SPECIAL | IL_ENCODE_TEMPLATE))
         return il_fail(error, IL_ERR_ARG, "%u is no way to encode a text", how);
+    IL_TRY(check_text(t, error));
     if (how & IL_ENCODE_TEMPLATE && bos >= 0 && !sink_put(&s, &bos, 1)) result = IL_SP_NOMEM;
     if (result == IL_SP_OK)
         result = t->pipeline ? encode_bpe(t, text, bytes, special, 1, 1, &taken, &s)
@@ -491,6 +560,7 @@ static il_status take_held(il_encoding *e, int whole, il_tokens *tokens, il_erro
 
 il_status il_encoding_add(il_encoding *e, const char *text, size_t bytes, il_tokens *tokens, il_error *error) {
     void *held = e->held;
+    IL_TRY(check_text(e->tokenizer, error));
     int grown = il_grow(&e->tokenizer->memory, &held, &e->capacity, e->n, e->n + bytes, 1);
     e->held = held;
     if (!grown) return il_fail(error, IL_ERR_NOMEM, "no memory for %zu bytes of text", e->n + bytes);
@@ -643,6 +713,14 @@ static void decode_bpe(const il_pipeline *p, il_decoder *d, out *o, int32_t toke
     }
 }
 
+/* The text of a picture is its caption. */
+static void decode_caption(const il_picture_layout *l, il_decoder *d, out *o, int32_t token, int exact) {
+    if (token >= il_picture_layout_bytes(l))
+        decode_byte(d, o, (unsigned char)(token - il_picture_layout_bytes(l)), exact, 0);
+    else
+        settle(d, o, 1, 0);
+}
+
 il_status il_tokenizer_decode(const il_tokenizer *t, il_decoder *d, int32_t token, char *text, size_t capacity,
                               size_t *bytes, il_error *error) {
     out o = {text, 0};
@@ -658,6 +736,8 @@ il_status il_tokenizer_decode(const il_tokenizer *t, il_decoder *d, int32_t toke
     int exact = d->form == IL_DECODE_EXACT || (d->form == IL_DECODE_USUAL && !t->file);
     if (token < 0)
         settle(d, &o, 1, t->pipeline && !t->pipeline->bpe.by_characters);
+    else if (t->pictures)
+        decode_caption(t->pictures, d, &o, token, exact);
     else if (t->pipeline)
         decode_bpe(t->pipeline, d, &o, token, exact);
     else if (t->sp)

@@ -51,7 +51,7 @@ class Tokenizer:
         info = ffi.new("il_tokenizer_info *")
         lib.il_tokenizer_get_info(pointer, info)
         self.kind = text(info.kind)
-        """"bytes", "sentencepiece" or "bpe"."""
+        """"bytes", "sentencepiece", "bpe" or "pictures"."""
         self.vocab_size = int(info.vocab_size)
         """Its largest token and 1; a model's may be larger."""
         self.bos = int(info.bos)

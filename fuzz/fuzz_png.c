@@ -1,0 +1,6 @@
+/* fuzz_png.c: any bytes as PNG. */
+#include "pictures.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) { return fuzz_pictures(data, bytes, "PNG"); }

@@ -1,0 +1,6 @@
+/* fuzz_pnm.c: any bytes as PGM or PPM. */
+#include "pictures.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) { return fuzz_pictures(data, bytes, "PNM"); }
