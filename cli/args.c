@@ -326,3 +326,12 @@ int arg_given(const arg_spec *spec, const char *name) {
     arg_option *option = find(spec->options, spec->n_options, name, strlen(name));
     return option && option->given;
 }
+
+const char *arg_given_beside(const arg_spec *spec, const char *const *names, size_t n) {
+    for (size_t i = 0; i < spec->n_options; i++) {
+        size_t k = 0;
+        while (k < n && strcmp(names[k], spec->options[i].name)) k++;
+        if (spec->options[i].given && k == n) return spec->options[i].name;
+    }
+    return NULL;
+}

@@ -92,6 +92,8 @@ void arg_divert(void (*take)(void *user, const arg_spec *spec), void *user);
 void arg_release(arg_spec *spec);
 /* Whether an option of the table was given. name must be in it. */
 int arg_given(const arg_spec *spec, const char *name);
+/* The first option of the table that was given and is not one of names [n]; NULL: there is none. */
+const char *arg_given_beside(const arg_spec *spec, const char *const *names, size_t n);
 /* The word of table [n] (row size stride, a char pointer first) nearest to word, or NULL when none is near. */
 const char *arg_nearest(const char *word, const void *table, size_t n, size_t stride);
 

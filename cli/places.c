@@ -55,15 +55,10 @@ static void identify(place *p, const struct stat *info) {
 
 /* Whether a folder's file is one that a model or a checkpoint is read from; others in it are nobody's business. */
 static int is_of_model(const char *name) {
-    static const char *const names[] = {"config.json",
-                                        "generation_config.json",
-                                        "tokenizer.model",
-                                        "tokenizer.json",
-                                        "trainer.json",
-                                        "trainer.safetensors",
-                                        "model.safetensors.index.json",
-                                        "tokenizer_config.json",
-                                        "chat_template.jinja"};
+    static const char *const names[] = {
+        "config.json",           "generation_config.json", "tokenizer.model",     "tokenizer.json",
+        "pictures.json",         "trainer.json",           "trainer.safetensors", "model.safetensors.index.json",
+        "tokenizer_config.json", "chat_template.jinja"};
     static const char weights[] = ".safetensors";
     size_t n = strlen(name), tail = sizeof weights - 1;
     for (size_t i = 0; i < COUNT_OF(names); i++)

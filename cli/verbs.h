@@ -8,6 +8,7 @@
 int verb_init(int argc, char **argv);
 int verb_train_tokenizer(int argc, char **argv);
 int verb_tokenize(int argc, char **argv);
+int verb_pictures(int argc, char **argv);
 int verb_train(int argc, char **argv);
 int verb_eval(int argc, char **argv);
 int verb_chat(int argc, char **argv);

@@ -1,5 +1,6 @@
 /* generate.c: `innerloop generate`: continues a prompt. Standard output holds what the model wrote and nothing else but
- * a last line end, so that it can be piped; --json has the exact bytes. The prompt is not repeated. */
+ * a last line end, so that it can be piped; --json has the exact bytes. The prompt is not repeated. Models of pictures
+ * draw (generate_pictures.h). */
 #include "bundled_model.h"
 #include "command.h"
 #include "documents.h"
@@ -9,6 +10,7 @@
 #include "output.h"
 #include "sampling.h"
 #include "verbs.h"
+#include "verbs/generate_pictures.h"
 #include "writing.h"
 
 #include <stdio.h>
@@ -22,7 +24,8 @@ typedef struct generate_options {
     uint64_t tokens_max;
     cli_sampling sampling;
     arg_list stop;
-    int mix;
+    int mix, frozen;
+    generate_picture_options pictures;
 } generate_options;
 
 typedef struct generation {
@@ -136,10 +139,18 @@ static il_status generate(generation *g) {
     cli_command *command = g->command;
     const generate_options *options = g->options;
     il_error *error = &command->error;
-    il_session_options fresh = {.mix = options->mix};
+    il_session_options fresh = {.mix = options->mix, .frozen = options->frozen};
     il_status status = cli_choose_session(command, options->model, options->load, NULL, NULL, &fresh, &g->model,
                                           &g->tokenizer, &g->session);
     il_generation usual;
+    if (!status && il_tokenizer_pictures(g->tokenizer))
+        return generate_pictures(command, g->model, g->tokenizer, options->prompt, &options->sampling, options->frozen,
+                                 &options->pictures);
+    if (!status && generate_pictures_given(command->spec)) {
+        command->wrong_usage = 1;
+        return cli_fail(error, IL_ERR_ARG, "%s is of pictures, and this is a model of text",
+                        generate_pictures_given(command->spec));
+    }
     if (!status) status = make_prompt(g);
     if (!status)
         status = il_generation_load(g->tokenizer, il_model_config(g->model), command->model_dir, &usual, error);
@@ -182,23 +193,26 @@ static il_status generate(generation *g) {
     return status;
 }
 
-static const char *misuse(const generate_options *options) {
-    if (!options->prompt && !options->prompt_file && !options->load)
-        return "--prompt TEXT or --prompt-file FILE is missing";
+static const char *misuse(const arg_spec *spec, const generate_options *options) {
+    if (!options->prompt && !options->prompt_file && !options->load && !generate_pictures_given(spec))
+        return "--prompt TEXT or --prompt-file FILE is missing, or --out FILE, which suffices for pictures";
     if (options->prompt && options->prompt_file) return "--prompt and --prompt-file exclude each other";
     if (options->load && options->mix)
         return "--load-state and --mix exclude each other: whether a state has a mix was decided when it was read";
+    if (options->load && options->frozen)
+        return "--load-state and --frozen exclude each other: whether a state learns was decided when it was read";
     for (size_t i = 0; i < options->stop.n; i++)
         if (!options->stop.items[i][0]) return "--stop: an empty string stops nothing";
     return NULL;
 }
 
 int verb_generate(int argc, char **argv) {
-    generate_options options = {.tokens_max = 256};
+    generate_options options = {.tokens_max = 256, .pictures = {.count = 1, .scale = 1}};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
         CLI_DTYPE(&options.dtype),
-        ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT", "text to continue; it is not printed again"),
+        ARG("--prompt", ARG_TEXT, &options.prompt, "TEXT",
+            "text to continue, which is not printed again; of a model of pictures: the caption"),
         ARG("--prompt-file", ARG_TEXT, &options.prompt_file, "FILE",
             "read that text from a file, all of it, also a .gz or .zst (- is standard input)", READS),
         ARG("--load-state", ARG_TEXT, &options.load, "FILE", "go on from this state; no prompt is needed then", READS),
@@ -209,18 +223,22 @@ int verb_generate(int argc, char **argv) {
         ARG("--stop", ARG_REPEAT, &options.stop, "TEXT", "stop before TEXT, which is not printed; can be repeated"),
         ARG("--mix", ARG_FLAG, &options.mix, NULL,
             "predict also by what followed the same words before: the text goes on as it went before"),
+        ARG("--frozen", ARG_FLAG, &options.frozen, NULL,
+            "make no inner update: the control for learning while reading"),
+        GENERATE_PICTURE_OPTIONS(options.pictures),
     };
     arg_spec spec = {.verb = "generate",
-                     .summary = "continue a prompt",
+                     .summary = "continue a prompt, or draw",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example = "innerloop generate --model model --prompt 'It was a dark' --max-tokens 100 --seed 7\n"
-                                "innerloop generate --model model --prompt-file - --temperature 0 < story.txt"};
+                                "innerloop generate --model model --prompt-file - --temperature 0 < story.txt\n"
+                                "innerloop generate --model clothes --prompt 'ankle boot' --count 12 --out boots.png"};
     cli_command command;
     generation g = {.command = &command, .options = &options, .drawn = -1};
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
-    const char *complaint = misuse(&options);
+    const char *complaint = misuse(&spec, &options);
     if (complaint) {
         cli_error(spec.verb, "%s (see innerloop generate --help)", complaint);
         arg_release(&spec);

@@ -37,6 +37,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
     config->bos_token = info.bos;
     config->eos_token = info.eos;
     config->bytes_tokenizer = !strcmp(info.kind, "bytes");
+    if (il_tokenizer_pictures(tokenizer)) config->mini_batch = il_tokenizer_pictures(tokenizer)->width; /* a row */
     status = cli_command_configure(command, &options->set, config);
     if (!status && options->layers) status = il_config_set(config, "layer_types", options->layers, &command->error);
     if (!status) status = il_config_check(config, &command->error);
@@ -84,8 +85,8 @@ int verb_init(int argc, char **argv) {
             "block around the mixer (default mamba; transformer for self_attention and gated_delta, which have no "
             "other)"),
         ARG("--tokenizer", ARG_TEXT, &options.tokenizer, "{FILE,bytes}",
-            "SentencePiece file, tokenizer.json, or bytes (default bytes); it sets vocab_size and the ids of BOS and "
-            "EOS",
+            "SentencePiece file, tokenizer.json, pictures.json, or bytes (default bytes); it sets vocab_size and the "
+            "ids of BOS and EOS, and for pictures the mini-batch",
             READS),
         ARG("--set", ARG_REPEAT, &options.set, "KEY=VALUE", "set a key of config.json; can be repeated"),
         ARG("--seed", ARG_COUNT, &options.seed, "N", "seed of the weights (default 0)", RANGE(0, ARG_SEED_MAX)),

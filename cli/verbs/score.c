@@ -1,6 +1,7 @@
 /* score.c: `innerloop score`: how surprising is this text to a model that learns while it reads it? Text is
  * taken line by line as it comes, so that a log can be watched; memory is constant. The text is what it would
- * be for eval: BOS first, a line tokenized as what follows a line end. */
+ * be for eval: BOS first, a line tokenized as what follows a line end. Models of pictures score those
+ * (score_pictures.h). */
 #include "bundled_model.h"
 #include "command.h"
 #include "documents.h"
@@ -12,6 +13,7 @@
 #include "peak.h"
 #include "verbs.h"
 #include "verbs/score_html.h"
+#include "verbs/score_pictures.h"
 #include "verbs/score_print.h"
 #include "verbs/score_quantile.h"
 #include "verbs/score_top.h"
@@ -38,6 +40,7 @@ typedef struct score_options {
     uint64_t window, learn, top;
     int frozen, mix, relative, only_marked, peak;
     cli_documents documents;
+    cli_picture_options pictures;
 } score_options;
 
 typedef struct scoring {
@@ -342,7 +345,12 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
     il_session_options fresh = {.frozen = options->frozen, .mix = options->mix};
     il_status status = cli_choose_session(s->command, options->model, options->load, path, &documents, &fresh,
                                           &s->model, &s->tokenizer, &s->session);
-    if (status) return status;
+    if (status || il_tokenizer_pictures(s->tokenizer)) return status;
+    if (score_pictures_given(s->command->spec)) {
+        s->wrong_usage = 1;
+        return cli_fail(error, IL_ERR_ARG, "%s is of pictures, and this is a model of text",
+                        score_pictures_given(s->command->spec));
+    }
     il_session_get_stats(s->session, &stats);
     if (options->relative) status = check_relative(s, options, stats.frozen);
     if (status) return status;
@@ -370,6 +378,8 @@ static il_status begin(scoring *s, const score_options *options, const char *pat
 
 static il_status score(scoring *s, const score_options *options, const char *path) {
     il_status status = begin(s, options, path);
+    if (!status && il_tokenizer_pictures(s->tokenizer))
+        return score_pictures(s->command, s->model, s->tokenizer, path, options->frozen, &options->pictures);
     if (status) return status;
     double started = cli_seconds();
     cli_interrupt_catch();
@@ -426,9 +436,10 @@ int verb_score(int argc, char **argv) {
         ARG("--window", ARG_COUNT, &options.window, "N",
             "hold at most N tokens; when full, begin anew from the last N / 2 (for Transformers; default: no limit)",
             RANGE(2, 1 << 24)),
+        CLI_PICTURE_OPTIONS(options.pictures),
     };
     arg_spec spec = {.verb = "score",
-                     .summary = "say how surprising a text is, as it comes",
+                     .summary = "say how surprising a text is, as it comes, or how well pictures are predicted",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .operand = "FILE",

@@ -1,0 +1,394 @@
+/* test_cli_pictures.c: pictures and films through the command: shards and captions, drawing, and bits a pixel. What is
+ * drawn is the same bytes with any number of threads, instruction set and company. */
+#include "support_test.h"
+
+#include "support_cli.h"
+#include "support_files.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { W = 6, H = 4, BOS = 4, EOS = 5, EOC = 6, FRAME = 7 };
+#define SHAPE                                                                                                          \
+    "--preset tiny --mixer ttt_linear --set hidden_size=32 --set num_attention_heads=2 "                               \
+    "--set intermediate_size=48 --set num_hidden_layers=2 --set taps=6,5,7 --set fast_head_size=16 --set "             \
+    "fast_head_lr=4"
+
+/* Picture i, of four greys, each an exact level of 4. */
+static void picture(int i, unsigned char *pixels) {
+    for (int k = 0; k < W * H; k++) pixels[k] = (unsigned char)((k / W + k % W * i + i) % 4 * 85);
+}
+
+static void write_picture(const char *path, int i) {
+    unsigned char file[100];
+    int n = sprintf((char *)file, "P5 %d %d 255\n", W, H);
+    picture(i, file + n);
+    support_write(path, file, (size_t)n + W * H);
+}
+
+/* The tokens of a shard, [*n], released by free. */
+static uint16_t *shard(const char *path, size_t *n) {
+    size_t bytes;
+    char *file = support_read(path, &bytes);
+    assert_true(bytes > 1024);
+    *n = (bytes - 1024) / 2;
+    uint16_t *tokens = malloc(bytes);
+    assert_non_null(tokens);
+    memcpy(tokens, file + 1024, bytes - 1024);
+    free(file);
+    return tokens;
+}
+
+/* The pixels of a PGM or PPM of that many bytes, which follow its header. */
+static const char *pixels_of(const char *file, size_t bytes, size_t n) {
+    assert_true(bytes > n && file[0] == 'P');
+    return file + bytes - n;
+}
+
+static int begin(void **state) {
+    if (support_cli_begin(state)) return 1;
+    mkdir("p", 0777);
+    mkdir("p/ankle_boot", 0777);
+    mkdir("p/bag", 0777);
+    write_picture("p/ankle_boot/2.pgm", 1);
+    write_picture("p/ankle_boot/10.pgm", 0);
+    write_picture("p/bag/one_two.pgm", 2);
+    support_write("p/README", "no picture", 10);
+    free(support_done("pictures --tokenizer pictures:4 --captions folders --out d p"));
+    free(support_done("init %s --tokenizer d/pictures.json --seed 5 --out m", SHAPE));
+    free(support_done("pictures --tokenizer pictures:4 --films --out f p"));
+    free(support_done("init %s --tokenizer f/pictures.json --seed 5 --out film", SHAPE));
+    return 0;
+}
+
+/* ---- shards ---- */
+
+static void check_item(const uint16_t *tokens, const char *caption, int i) {
+    unsigned char pixels[W * H];
+    size_t n = strlen(caption);
+    picture(i, pixels);
+    assert_int_equal(tokens[0], BOS);
+    for (size_t k = 0; k < n; k++) assert_int_equal(tokens[1 + k], 8 + caption[k]);
+    for (size_t k = n + 1; k < 2 * W; k++) assert_int_equal(tokens[k], EOC);
+    for (int k = 0; k < W * H; k++) assert_int_equal(tokens[2 * W + k], pixels[k] / 85);
+}
+
+static void check_shard(const char *path, const char *const *captions) {
+    static const int order[] = {0, 1, 2}; /* by the bytes of names: "10" before "2" */
+    size_t n;
+    uint16_t *tokens = shard(path, &n);
+    assert_int_equal(n, 3 * (2 + H) * W);
+    for (size_t i = 0; i < 3; i++) check_item(tokens + i * (2 + H) * W, captions[i], order[i]);
+    free(tokens);
+}
+
+static void test_captions(void **state) {
+    (void)state;
+    static const char *const folders[] = {"ankle boot", "ankle boot", "bag"}, *const names[] = {"10", "2", "one two"},
+                             *const lines[] = {"a, b", "c\"d", ""}, *const labels[] = {"bag", "coat", "bag"},
+                             *const numbers[] = {"1", "0", "1"};
+    check_shard("d/pictures.bin", folders);
+    json_t *made = support_json("pictures --tokenizer d/pictures.json --captions names --out names p");
+    assert_true(support_number(made, "items") == 3 && support_number(made, "tokens") == 108);
+    assert_true(support_number(made, "levels") == 4 && support_number(made, "vocab_size") == 264);
+    assert_true(support_number(made, "header_rows") == 2 && support_number(made, "width") == W);
+    json_decref(made);
+    check_shard("names/pictures.bin", names);
+    support_same_files("names/pictures.json", "d/pictures.json");
+    static const char csv[] = "ankle_boot/10.pgm,\"a, b\"\r\n2.pgm,\"c\"\"d\"\n\nbag/one_two.pgm,\n";
+    support_write("csv", csv, sizeof csv - 1);
+    free(support_done("pictures --tokenizer d/pictures.json --captions csv --out lines p"));
+    check_shard("lines/pictures.bin", lines);
+    support_write("labels", "\0\0\10\1\0\0\0\3\1\0\1", 11);
+    free(support_done("pictures --tokenizer d/pictures.json --captions labels --label-names coat,bag --out l p"));
+    check_shard("l/pictures.bin", labels);
+    free(support_done("pictures --tokenizer d/pictures.json --captions labels --out l p"));
+    check_shard("l/pictures.bin", numbers);
+    support_write("csv", "10.pgm,x\n", 9);
+    support_refused(1, "csv: no caption for ankle_boot/2.pgm",
+                    "pictures --tokenizer pictures:4 --captions csv --out x p");
+    support_write("csv", "10.pgm\n", 7);
+    support_refused(1, "csv: line 1 is not NAME,CAPTION", "pictures --tokenizer pictures:4 --captions csv --out x p");
+    support_write("labels", "\0\0\10\1\0\0\0\2\1\0", 10);
+    support_refused(1, "2 labels, and more", "pictures --tokenizer pictures:4 --captions labels --out x p");
+    support_write("labels", "\0\0\10\1\0\0\0\4\1\0\1\1", 12);
+    support_refused(1, "4 labels for 3", "pictures --tokenizer pictures:4 --captions labels --out x p");
+    support_refused(1, "no name for label 1",
+                    "pictures --tokenizer pictures:4 --captions labels --label-names a --out x p");
+    support_refused(1, "--label-names goes with", "pictures --tokenizer pictures:4 --label-names a --out x p");
+    assert_false(support_exists("x"));
+}
+
+static void test_header_rows(void **state) {
+    (void)state;
+    json_t *made = support_json("pictures --tokenizer pictures:4 --captions folders --header-rows 5 --out h p");
+    assert_true(support_number(made, "header_rows") == 5 && support_number(made, "tokens") == 3 * 9 * W);
+    json_decref(made);
+    made = support_json("pictures --tokenizer pictures:4 --out h p");
+    assert_true(support_number(made, "header_rows") == 1 && support_number(made, "vocab_size") == 8);
+    json_decref(made);
+    support_refused(1, "ankle_boot/10.pgm: a caption of 10 bytes",
+                    "pictures --tokenizer pictures:4 --captions folders --header-rows 1 --out h p");
+    support_refused(1, "no captions", "pictures --tokenizer h/pictures.json --captions names --out x p");
+}
+
+static void test_sizes(void **state) {
+    (void)state;
+    support_write("other.pgm", "P5 2 2 255\n\0\377\377\0", 15);
+    support_refused(1, "other.pgm: a picture of 2 by 2 pixels, not 6 by 4; --resize",
+                    "pictures --tokenizer pictures:4 --out x p other.pgm");
+    json_t *made = support_json("pictures --tokenizer pictures:2 --size 4x2 --resize --out s other.pgm");
+    assert_true(support_number(made, "width") == 4 && support_number(made, "height") == 2);
+    json_decref(made);
+    size_t n;
+    uint16_t *tokens = shard("s/pictures.bin", &n);
+    static const uint16_t expected[] = {2, 4, 4, 4, 0, 0, 1, 1, 1, 1, 0, 0};
+    assert_int_equal(n, 12);
+    assert_memory_equal(tokens, expected, sizeof expected);
+    free(tokens);
+    support_refused(2, "of the form", "pictures --tokenizer pictures:4 --size 4 --out x p");
+    support_refused(2, "are of a new tokenizer", "pictures --tokenizer d/pictures.json --size 4x4 --out x p");
+    support_refused(2, "2 to 256", "pictures --tokenizer pictures:1 --out x p");
+    support_refused(2, "is of text", "pictures --tokenizer bytes --out x p");
+    mkdir("empty", 0777);
+    support_refused(1, "no pictures in it", "pictures --tokenizer pictures:4 --out x empty");
+}
+
+static void test_palette(void **state) {
+    (void)state;
+    static const char file[] = "P6 2 2 255\n\377\377\377\0\0\0\310\12\12\0\0\0";
+    support_write("c.ppm", file, sizeof file - 1);
+    json_t *made = support_json("pictures --tokenizer palette:8 --out c c.ppm");
+    assert_true(support_number(made, "levels") == 3 && support_number(made, "vocab_size") == 7);
+    json_decref(made);
+    size_t n;
+    uint16_t *tokens = shard("c/pictures.bin", &n);
+    static const uint16_t expected[] = {3, 5, 2, 0, 1, 0};
+    assert_int_equal(n, 6);
+    assert_memory_equal(tokens, expected, sizeof expected);
+    free(tokens);
+    char *json = support_text_of("c/pictures.json");
+    assert_non_null(strstr(json, "\"palette\": [\"000000\",\"c80a0a\",\"ffffff\"]"));
+    free(json);
+}
+
+/* The pictures of a folder are the frames of a film; y4m is one by itself. */
+static void test_films(void **state) {
+    (void)state;
+    static const char y4m[] = "YUV4MPEG2 W2 H1 Cmono\nFRAME\n\1\377FRAME\n\377\1";
+    size_t n;
+    uint16_t *tokens = shard("f/pictures.bin", &n);
+    assert_int_equal(n, 2 * (W + 1) + 3 * (1 + H) * W);
+    assert_true(tokens[0] == BOS && tokens[W] == FRAME && tokens[2 * W - 1] == FRAME && tokens[W * (2 + H)] == FRAME);
+    assert_true(tokens[W + 2 * (1 + H) * W] == EOS && tokens[W + 2 * (1 + H) * W + 1] == BOS && tokens[n - 1] == EOS);
+    free(tokens);
+    support_run run = support_cli(y4m, "pictures --tokenizer pictures:2 --films --json --out y -");
+    assert_int_equal(run.code, 0);
+    support_run_free(&run);
+    tokens = shard("y/pictures.bin", &n);
+    static const uint16_t expected[] = {2, 4, 5, 5, 0, 1, 5, 5, 1, 0, 3};
+    assert_int_equal(n, 11);
+    assert_memory_equal(tokens, expected, sizeof expected);
+    free(tokens);
+    support_refused(2, "this tokenizer is of pictures", "pictures --tokenizer d/pictures.json --films --out x p");
+}
+
+/* ---- drawing ---- */
+
+static void test_one_answer(void **state) {
+    (void)state;
+    static const char *const ways[] = {"--threads 1", "--threads 3"}, *const kernels[] = {"portable", "avx2"};
+    size_t bytes, n;
+    free(support_done("generate --model m --prompt bag --count 5 --seed 7 --out all.pgm"));
+    char *all = support_read("all.pgm", &bytes);
+    assert_non_null(strstr(all, "P5\n18 8\n255\n")); /* three across, two down */
+    for (size_t i = 0; i < 2; i++) {
+        free(support_done("generate --model m --prompt bag --count 5 --seed 7 --out way.pgm %s", ways[i]));
+        support_same_files("all.pgm", "way.pgm");
+        setenv("IL_CPU", kernels[i], 1);
+        support_run run = support_cli(NULL, "generate --model m --prompt bag --count 5 --seed 7 --out way.pgm");
+        if (!run.code) support_same_files("all.pgm", "way.pgm"); /* a CPU may be without AVX2 */
+        support_run_free(&run);
+        unsetenv("IL_CPU");
+    }
+    const char *sheet = pixels_of(all, bytes, 18 * 8);
+    for (int k = 0; k < 18 * 8; k++) assert_int_equal((unsigned char)sheet[k] % 85, 0);
+    for (int i = 0; i < 6; i++) { /* each alone, by its seed; white where there is none */
+        char *one = NULL;
+        free(support_done("generate --model m --prompt bag --seed %d --out one.pgm", 7 + i));
+        one = support_read("one.pgm", &n);
+        for (int y = 0; y < H && i < 5; y++)
+            assert_memory_equal(pixels_of(one, n, W * H) + y * W, sheet + (i / 3 * H + y) * 18 + i % 3 * W, W);
+        assert_int_equal((unsigned char)sheet[(H + 1) * 18 + 2 * W], 255);
+        free(one);
+    }
+    free(all);
+    free(support_done("generate --model m --prompt coat --count 5 --seed 7 --out coat.pgm"));
+    free(support_done("generate --model m --prompt bag --count 5 --seed 7 --temperature 0 --out cold.pgm"));
+    free(support_done("generate --model m --prompt bag --count 5 --seed 7 --frozen --out frozen.pgm"));
+    char *other[3] = {support_read("coat.pgm", &n), support_read("cold.pgm", &n), support_read("frozen.pgm", &n)};
+    all = support_read("all.pgm", &n);
+    for (int i = 0; i < 3; i++) {
+        assert_true(memcmp(all, other[i], n) != 0);
+        free(other[i]);
+    }
+    free(all);
+}
+
+static void test_completion(void **state) {
+    (void)state;
+    size_t bytes;
+    unsigned char given[W * H];
+    picture(2, given);
+    static const char *const options[] = {"", "--rows 3"};
+    for (size_t i = 0; i < 2; i++) {
+        free(support_done("generate --model m --from p/bag/one_two.pgm --count 2 --seed 1 --out half.pgm %s",
+                          options[i]));
+        char *file = support_read("half.pgm", &bytes);
+        const char *pixels = pixels_of(file, bytes, 2 * W * H);
+        int differ = 0;
+        for (int y = 0; y < H; y++)
+            for (int k = 0; k < 2; k++) {
+                int same = !memcmp(pixels + y * 2 * W + k * W, given + y * W, W);
+                if (y < (i ? 3 : 2))
+                    assert_true(same);
+                else
+                    differ |= !same;
+            }
+        assert_true(differ);
+        free(file);
+    }
+    support_write("other.pgm", "P5 2 2 255\n\0\377\377\0", 15);
+    support_refused(1, "--resize makes it that", "generate --model m --from other.pgm --out x.pgm");
+    free(support_done("generate --model m --from other.pgm --resize --out other-half.pgm"));
+    support_refused(1, "none would be left", "generate --model m --from p/bag/one_two.pgm --rows 4 --out x.pgm");
+    assert_false(support_exists("x.pgm"));
+}
+
+static void test_scale(void **state) {
+    (void)state;
+    size_t bytes;
+    free(support_done("generate --model m --out small.pgm"));
+    free(support_done("generate --model m --scale 2 --out large.pgm"));
+    char *small = support_read("small.pgm", &bytes);
+    const char *from = pixels_of(small, bytes, W * H);
+    char *large = support_read("large.pgm", &bytes);
+    const char *to = pixels_of(large, bytes, 4 * W * H);
+    for (int k = 0; k < 4 * W * H; k++) assert_int_equal(to[k], from[k / (4 * W) * W + k % (2 * W) / 2]);
+    free(small);
+    free(large);
+}
+
+/* A film goes on as if it had never stopped, in every form that it is written in. */
+static void test_film(void **state) {
+    (void)state;
+    enum { HEADER = sizeof "YUV4MPEG2 W6 H4 F1000:100 Ip A1:1 Cmono XCOLORRANGE=FULL\n" - 1, FRAME_BYTES = 6 + W * H };
+    size_t bytes, n;
+    free(support_done("generate --model film --frames 5 --temperature 0 --out whole.y4m"));
+    free(support_done("generate --model film --frames 3 --temperature 0 --out first.y4m"));
+    free(support_done("generate --model film --from first.y4m --frames 2 --temperature 0 --out rest.y4m"));
+    char *whole = support_read("whole.y4m", &bytes), *rest = support_read("rest.y4m", &n);
+    assert_int_equal(bytes, HEADER + 5 * FRAME_BYTES);
+    assert_int_equal(n, HEADER + 2 * FRAME_BYTES);
+    assert_memory_equal(whole + HEADER + 3 * FRAME_BYTES, rest + HEADER, 2 * FRAME_BYTES);
+    free(rest);
+    support_run run = support_cli(NULL, "generate --model film --frames 5 --temperature 0 --out -");
+    assert_true(run.code == 0 && run.out_bytes == bytes && !memcmp(run.out, whole, bytes));
+    support_run_free(&run);
+    /* a strip of its frames */
+    free(support_done("generate --model film --frames 5 --temperature 0 --out strip.pgm"));
+    char *strip = support_read("strip.pgm", &n);
+    const char *pixels = pixels_of(strip, n, 5 * W * H);
+    for (int i = 0; i < 5 * H; i++)
+        assert_memory_equal(pixels + i % H * 5 * W + i / H * W, whole + HEADER + i / H * FRAME_BYTES + 6 + i % H * W,
+                            W);
+    free(strip);
+    free(whole);
+}
+
+static void test_formats(void **state) {
+    (void)state;
+    static const char *const names[] = {"a.png", "a.gif"};
+    for (size_t i = 0; i < 2; i++) {
+        support_run run = support_cli(NULL, "generate --model film --frames 3 --out %s", names[i]);
+        if (run.code)
+            assert_non_null(strstr(run.err, "this build is without"));
+        else
+            free(support_done("pictures --tokenizer pictures:4 --films --out back %s", names[i]));
+        support_run_free(&run);
+    }
+    support_refused(1, "end in .png", "generate --model m --out a.jpg");
+    json_t *made = support_json("generate --model m --count 3 --out a.pgm");
+    assert_true(support_number(made, "count") == 3 && support_number(made, "pixels") == 3 * W * H);
+    json_decref(made);
+}
+
+static void test_misuse(void **state) {
+    (void)state;
+    free(support_done("init --preset tiny " SUPPORT_SHAPE " --mixer ttt_linear --tokenizer bytes --out text"));
+    support_refused(2, "--out is of pictures, and this is a model of text",
+                    "generate --model text --prompt x --out y.pgm");
+    support_refused(2, "--max-tokens is of text", "generate --model m --max-tokens 3 --out y.pgm");
+    support_refused(2, "--frames is of films", "generate --model m --frames 3 --out y.pgm");
+    support_refused(2, "--rows is of pictures", "generate --model film --from first.y4m --rows 3 --out y.gif");
+    support_refused(2, "--out FILE is missing", "generate --model m --count 3");
+    support_refused(2, "--prompt TEXT or", "generate --model m");
+    support_refused(2, "--captions is of pictures", "score --model text --captions names csv");
+    support_refused(2, "--by is of text", "score --model m --by line p");
+    support_refused(1, "room for 10", "generate --model m --prompt 'eleven eleven' --out y.pgm");
+    support_refused(1, "no captions", "generate --model film --prompt bag --out y.gif");
+    support_refused(1, "no tokens for text", "tokenize --tokenizer d/pictures.json --out t csv");
+    assert_false(support_exists("y.pgm"));
+}
+
+/* ---- bits a pixel ---- */
+
+/* The sum over pixels of what eval says of each token. */
+static void test_score(void **state) {
+    (void)state;
+    json_t *lines = support_scores(NULL, "--model m --captions folders p"), *last = json_array_get(lines, 3);
+    double nats = 0, sum = 0;
+    free(support_done("eval --model m --data d/pictures.bin --seq-len 36 --per-token nll.npy"));
+    size_t bytes;
+    char *file = support_read("nll.npy", &bytes);
+    float nll[2 * 36]; /* the last picture lacks the token behind it */
+    memcpy(nll, file + bytes - sizeof nll, sizeof nll);
+    free(file);
+    for (int i = 0; i < 2; i++) {
+        const json_t *line = json_array_get(lines, (size_t)i);
+        nats = 0;
+        for (int k = 0; k < W * H; k++) nats += (double)nll[36 * i + 2 * W - 1 + k];
+        assert_true(support_number(line, "picture") == i && fabs(support_number(line, "nats") - nats) < 1e-9);
+        assert_true(fabs(support_number(line, "bits_per_pixel") - nats / log(2) / (W * H)) < 1e-9);
+        sum += nats;
+    }
+    assert_string_equal(support_string(json_array_get(lines, 2), "name"), "bag/one_two.pgm");
+    sum += support_number(json_array_get(lines, 2), "nats");
+    assert_true(fabs(support_number(last, "nats") - sum) < 1e-9 && support_number(last, "pixels") == 3 * W * H);
+    json_t *frozen = support_scores(NULL, "--model m --captions folders --frozen p"),
+           *other = support_scores(NULL, "--model m --captions names p");
+    assert_true(support_number(json_array_get(frozen, 3), "nats") != support_number(last, "nats"));
+    assert_true(support_number(json_array_get(other, 3), "nats") != support_number(last, "nats"));
+    json_decref(frozen);
+    json_decref(other);
+    json_decref(lines);
+    lines = support_scores(NULL, "--model film p");
+    assert_int_equal(json_array_size(lines), 4);
+    assert_true(support_number(json_array_get(lines, 1), "film") == 0 &&
+                support_number(json_array_get(lines, 1), "frame") == 1);
+    assert_true(support_number(json_array_get(lines, 2), "film") == 1 &&
+                support_number(json_array_get(lines, 2), "frame") == 0);
+    json_decref(lines);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_captions),   cmocka_unit_test(test_header_rows), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_palette),    cmocka_unit_test(test_films),       cmocka_unit_test(test_one_answer),
+        cmocka_unit_test(test_completion), cmocka_unit_test(test_scale),       cmocka_unit_test(test_film),
+        cmocka_unit_test(test_formats),    cmocka_unit_test(test_misuse),      cmocka_unit_test(test_score),
+    };
+    return cmocka_run_group_tests(tests, begin, support_cli_end);
+}
