@@ -609,6 +609,7 @@ il_status il_tokenizer_encode_span(const il_tokenizer *t, const char *text, size
                                    il_error *error) {
     sink s = {&t->memory, tokens};
     size_t taken;
+    IL_TRY(check_text(t, error));
     return bytes ? encoded(encode_some(t, text, bytes, begins, 1, &taken, &s), bytes, error) : IL_OK;
 }
 
