@@ -84,11 +84,119 @@ static void test_mpirun(void **state) {
     }
 }
 
+/* Each process would say the same, and one does. */
+static void test_refused_once(void **state) {
+    (void)state;
+    if (!launchers[0].name) skip();
+    support_run run = by_ranks(0, 2, "train text.txt");
+    const char *says = strstr(run.err, "a new model is made by one process");
+    assert_true(run.code && says && !strstr(says + 1, "a new model is made"));
+    support_run_free(&run);
+}
+
+/* One that does not go on is named, with its host, and the run ends. */
+static void test_watchdog(void **state) {
+    (void)state;
+    if (!launchers[0].name) skip();
+    const char *own = support_command;
+    support_command = launchers[0].mpirun;
+    pid_t child = support_cli_start("%s -np 2 %s train --model m --data text.txt --out stuck --steps 1000000 "
+                                    "--save-every 1000000 --log stuck.jsonl --watchdog 0.5 %s",
+                                    launchers[0].options, own, SIZE);
+    support_command = own;
+    support_wait_for("stuck.jsonl", "\"step\":2,");
+    char *holder = support_text_of("stuck/.innerloop-lock"); /* rank 0 */
+    int first = 0;
+    assert_int_equal(sscanf(holder, "process %d", &first), 1);
+    free(holder);
+    kill(first, SIGSTOP);
+    assert_int_not_equal(support_cli_wait(child), 0);
+    char *err = support_text_of("err");
+    if (!strstr(err, "nothing was heard for 0.5 s of rank 0 (")) fail_msg("%s", err);
+    free(err);
+}
+
+/* ---- what keeps a long run alive ---- */
+
+static void test_signals(void **state) {
+    (void)state;
+    pid_t child = support_cli_start("train --model m --data text.txt --out long --steps 1000000 --save-every 1000000 "
+                                    "--log long.jsonl %s",
+                                    SIZE);
+    support_wait_for("long.jsonl", "\"step\":3,");
+    assert_false(support_exists("long/latest"));
+    kill(child, SIGUSR1);
+    while (!support_exists("long/latest")) usleep(1000);
+    char first[64] = "", last[64] = "";
+    assert_true(readlink("long/latest", first, sizeof first - 1) > 0);
+    size_t lines = lines_of("long.jsonl");
+    while (lines_of("long.jsonl") < lines + 2) usleep(1000); /* it goes on */
+    kill(child, SIGTERM);
+    assert_int_equal(support_cli_wait(child), 128 + SIGTERM);
+    assert_true(readlink("long/latest", last, sizeof last - 1) > 0);
+    assert_string_not_equal(first, last);
+    assert_int_equal(support_folder_count("long"), 3);
+}
+
+static void damage(const char *path) {
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(truncate(path, info.st_size - 3), 0);
+}
+
+/* The last checkpoints are kept; where the newest is damaged, whatever of it, the one before takes its place. */
+static void test_kept_and_damaged(void **state) {
+    (void)state;
+    static const char *const files[] = {"model.safetensors", "trainer.safetensors", "trainer.json"};
+    free(support_done("train --model m --data text.txt --out kept %s --save-every 1 --keep 2", SHORT));
+    assert_int_equal(support_folder_count("kept"), 3);
+    assert_true(support_exists("kept/step-5") && support_exists("kept/step-6"));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        damage(support_path("kept/step-6", files[i]));
+        support_run run = support_cli(NULL, "train --resume --data text.txt --out kept %s --keep 2", SHORT);
+        if (run.code || !strstr(run.err, "damaged; going on from kept/step-5"))
+            fail_msg("%s: %d: %s", files[i], run.code, run.err);
+        support_run_free(&run);
+        assert_same_run("kept", 6);
+    }
+    damage("kept/step-5/trainer.json");
+    damage("kept/step-6/trainer.json");
+    support_refused(1, "step-6/trainer.json", "train --resume --data text.txt --out kept %s", SHORT);
+}
+
+/* A text that becomes another: its first batches then change nothing, and a run that is gone on with agrees. */
+static void test_spikes(void **state) {
+    (void)state;
+    enum { SAME = 64 * 40, OTHER = 64 * 4 };
+    static char text[SAME + OTHER + 2];
+    for (int i = 0; i <= SAME + OTHER; i++) text[i] = (char)(i < SAME ? 'a' + i % 2 : '0' + i * i % 10);
+    support_write("turns.txt", text, strlen(text));
+#define SPIKES "--steps 44 --warmup 2 --lr 1e-2 --shuffle none --fresh --save-every 42 " SIZE
+    free(support_done("train --model m --data turns.txt --out steady " SPIKES " --skip-spikes --log steady.jsonl"));
+    free(support_done("train --model m --data turns.txt --out moved " SPIKES));
+    char *log = support_text_of("steady.jsonl"), *skipped = strstr(log, "\"skipped\":true");
+    assert_non_null(skipped);
+    assert_int_equal(lines_of("steady.jsonl"), 44);
+    free(log);
+    char *one = support_fingerprint("steady/latest"), *other = support_fingerprint("moved/latest");
+    assert_string_not_equal(one, other);
+    free(other);
+    free(one);
+    assert_int_equal(rename("steady/step-44", "whole"), 0);
+    assert_int_equal(unlink("steady/latest"), 0);
+    assert_int_equal(symlink("step-42", "steady/latest"), 0);
+    support_refused(1, "spikes were skipped, and are not", "train --resume --data turns.txt --out steady " SPIKES);
+    free(support_done("train --resume --data turns.txt --out steady " SPIKES " --skip-spikes"));
+    support_same_files("whole/model.safetensors", "steady/step-44/model.safetensors");
+    support_same_files("whole/trainer.json", "steady/step-44/trainer.json");
+}
+
 int main(void) {
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mpirun),
+        cmocka_unit_test(test_mpirun),  cmocka_unit_test(test_refused_once),     cmocka_unit_test(test_watchdog),
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_kept_and_damaged), cmocka_unit_test(test_spikes),
     };
     return cmocka_run_group_tests_name("cli_ranks", tests, begin, support_cli_end);
 }

@@ -335,7 +335,7 @@ il_status il_exchange_open(il_engine *engine, il_ranks *ranks, int lanes, size_t
     x->buffers[0] = first;
     il_arena arena = {0};
     lay_out(x, &arena);
-    x->block = il_alloc(&engine->memory, arena.used, 1);
+    x->block = il_alloc_raw(&engine->memory, arena.used, 1);
     if (!x->block) return il_fail(error, IL_ERR_NOMEM, "no memory for the sums of lanes: %zu bytes", arena.used);
     arena = (il_arena){.base = x->block};
     lay_out(x, &arena);
