@@ -143,16 +143,20 @@ static void one_answer(void **state) {
     (void)state;
     char *prose = support_prose(1500);
     for (int i = 0; i < 6; i++) {
-        il_buffer a, b;
-        int streams = 1 + i / 2;
-        il_codec_options options = with_streams(streams);
+        il_buffer a, b, back;
+        il_codec_options options = with_streams(1 + i / 2);
         options.mix = i & 1;
-        gives_back_with(model, other_model, bytes_tokenizer, prose, 1500, streams, i & 1);
-        gives_back_with(other_model, model, bytes_tokenizer, prose, 1500, streams, i & 1);
         assert_ok(il_compress(model, bytes_tokenizer, prose, 1500, &options, &a, &error), error);
         assert_ok(il_compress(other_model, bytes_tokenizer, prose, 1500, &options, &b, &error), error);
         assert_int_equal(a.bytes, b.bytes);
         assert_memory_equal(a.data, b.data, a.bytes);
+        il_model *const readers[] = {other_model, model}; /* which is the writer does not matter any more */
+        for (int k = 0; k < 2; k++) {
+            assert_ok(il_decompress(readers[k], bytes_tokenizer, a.data, a.bytes, NULL, &back, &error), error);
+            assert_int_equal(back.bytes, 1500);
+            assert_memory_equal(back.data, prose, 1500);
+            il_buffer_free(&back);
+        }
         il_buffer_free(&a);
         il_buffer_free(&b);
     }
@@ -763,14 +767,12 @@ static void streams_by_size(void **state) {
     } cases[] = {{0, 1}, {190000, 1}, {200000, 2}};
     char *long_prose = support_prose(200000);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        il_buffer chosen, told;
-        il_codec_options options = with_streams(cases[i].streams);
+        il_buffer chosen;
+        il_compressed_info info;
         assert_ok(il_compress(model, bytes_tokenizer, long_prose, cases[i].bytes, NULL, &chosen, &error), error);
-        assert_ok(il_compress(model, bytes_tokenizer, long_prose, cases[i].bytes, &options, &told, &error), error);
-        assert_int_equal(chosen.bytes, told.bytes);
-        assert_memory_equal(chosen.data, told.data, told.bytes);
+        assert_ok(il_compressed_get_info(chosen.data, chosen.bytes, &info, &error), error);
+        assert_int_equal(info.streams, cases[i].streams);
         il_buffer_free(&chosen);
-        il_buffer_free(&told);
     }
     free(long_prose);
 }

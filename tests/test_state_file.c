@@ -136,7 +136,7 @@ static void goes_on_as_if_never_stopped(void **unused) {
         fixture *f = begin(kind);
         il_error error;
         float logits[N * VOCAB], one[VOCAB];
-        for (size_t at = 0; at <= 100; at += at < 40 ? 1 : 9) {
+        for (size_t at = 0; at <= 100; at += at < 20 ? 1 : 9) {
             const char *path = support_path(f->folder, "a.ilstate");
             il_session *s = open_session(f), *t;
             feed(s, f->tokens, at, NULL);
@@ -492,7 +492,7 @@ static void wrong_models_are_named(void **unused) {
 
 static void every_bit_is_watched(void **unused) {
     (void)unused;
-    for (int kind = 0; kind < KINDS; kind += 5) { /* a TTT and a Transformer state */
+    for (int kind = 0; kind < KINDS; kind += 15) { /* a TTT state, and one of a hybrid with a fast head */
         fixture *f = begin(kind);
         il_error error;
         il_session *s = open_session(f), *t;
