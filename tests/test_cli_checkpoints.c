@@ -134,7 +134,10 @@ static void test_to_hf(void **state) {
     free(support_done("init --preset tiny %s --mixer ttt_linear --tokenizer t.model --seed 3 --out m", SUPPORT_SHAPE));
     free(support_done("convert --model m --to hf --out h"));
     char *tokenizer = support_text_of("h/tokenizer_config.json");
-    assert_non_null(strstr(tokenizer, "LlamaTokenizer"));
+    assert_non_null(strstr(tokenizer, "\"tokenizer_class\": \"LlamaTokenizer\""));
+    assert_non_null(strstr(tokenizer, "\"add_prefix_space\": false")); /* of a tokenizer of ours */
+    assert_non_null(strstr(tokenizer, "\"add_bos_token\": true"));
+    assert_non_null(strstr(tokenizer, "\"bos_token\": \"<s>\""));
     free(tokenizer);
     assert_true(support_exists("h/generation_config.json"));
     support_same_files("m/model.safetensors", "h/model.safetensors");

@@ -194,7 +194,6 @@ static il_status describe_tokenizer(const conversion *c) {
                                                  space, "legacy", 1, "clean_up_tokenization_spaces", 0));
         set_name(c, object, "bos_token", info.bos);
         set_name(c, object, "eos_token", info.eos);
-        set_name(c, object, "unk_token", info.unk);
     }
     char *text = json_dumps(object, JSON_INDENT(2)), *path = cli_format("%s/tokenizer_config.json", out);
     if (!status) status = cli_path_write(path, text, strlen(text), &c->command->error);
