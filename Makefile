@@ -71,6 +71,10 @@ soak:
 	@python/check
 	@IL_KILL_ROUNDS=30 build/tests/test_server_killed
 	@build/tests/test_server_redis
+soak-train:
+	@$(need) $(TEST_PACKAGES)
+	@$(call cmake,release)
+	@bench/train/large-data
 results:
 	@$(need) $(sort $(BENCH_PACKAGES) $(DEMO_PACKAGES))
 	@$(call cmake,release)
@@ -100,7 +104,8 @@ help:
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
 	@echo "make soak       every command of README and docs, as it is written, a real model, clients, a browser and enemies of the server, the Python package (many minutes; fetches packages and 93 MB)"
+	@echo "make soak-train   training on 20 GB of made tokens (minutes)"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 
-.PHONY: build deps install test demo asan ubsan tsan clang clang-ubsan aarch64 fuzz bench soak results format check clean help
+.PHONY: build deps install test demo asan ubsan tsan clang clang-ubsan aarch64 fuzz bench soak soak-train results format check clean help
