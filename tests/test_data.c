@@ -513,6 +513,15 @@ static void tokenize_to_shards(void **state) {
     il_tokenizer_close(t);
 }
 
+static uint64_t told[2]; /* how often, and how far */
+static void note_progress(void *user, const char *path, uint64_t done, uint64_t total) {
+    assert_ptr_equal(user, told);
+    assert_true(strstr(path, "long.txt") || strstr(path, "many.jsonl"));
+    assert_true(done <= total && done >= told[1]);
+    told[0]++;
+    told[1] = done == total ? 0 : done;
+}
+
 /* Long texts, many small ones and some of both, by any number of threads: the tokens of il_tokenizer_encode. */
 static void tokenized_by_threads(void **state) {
     (void)state;
@@ -542,8 +551,11 @@ static void tokenized_by_threads(void **state) {
     for (int threads = 1; threads <= 3; threads += 2) {
         il_engine *other = lively_engine(threads, NULL);
         uint64_t tokens;
-        assert_ok(il_data_tokenize(other, files, 2, NULL, t, dir, &tokens, &error), error);
+        il_documents_options options = {.progress = note_progress, .progress_user = told};
+        memset(told, 0, sizeof told);
+        assert_ok(il_data_tokenize(other, files, 2, &options, t, dir, &tokens, &error), error);
         assert_int_equal(tokens, expected[0].n + expected[1].n);
+        assert_true(told[0] > 3 && told[1] == 0); /* both were told to the end */
         for (int file = 0; file < 2; file++) {
             il_tokens got = {0};
             const char *path = support_path(dir, file ? "many.bin" : "long.bin");
