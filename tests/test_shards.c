@@ -115,6 +115,30 @@ static void written_and_read(void **state) {
     }
 }
 
+/* More tokens than llm.c counts: it refuses such a file, and we read it. */
+static void more_than_others_count(void **state) {
+    (void)state;
+    int32_t ids[17];
+    il_tokens tokens = {0};
+    size_t bytes;
+    for (int i = 0; i < 17; i++) ids[i] = i;
+    il_shard_count_max = 16;
+    assert_ok(il_shard_write(&memory, path, ids, 17, 1000, 5, &error), error);
+    il_shard_count_max = INT32_MAX;
+    char *file = support_read(path, &bytes);
+    assert_int_equal(get32((unsigned char *)file + 8), 0xFFFFFFFF);
+    assert_int_equal(get32((unsigned char *)file + 56), 17);
+    assert_ok(il_shard_read(&memory, path, 1000, &tokens, NULL, &error), error);
+    assert_int_equal(tokens.n, 17);
+    assert_memory_equal(tokens.ids, ids, sizeof ids);
+    il_tokens_free(&tokens);
+    file[63] = 127; /* a count that no file has */
+    refuses("a.bin", file, bytes, IL_ERR_FORMAT, "more than a shard holds");
+    file[63] = 0, file[56] = 18;
+    refuses("a.bin", file, bytes, IL_ERR_FORMAT, "18 tokens promised");
+    free(file);
+}
+
 /* A shard as llm.c writes it. */
 static size_t foreign(unsigned char *out, uint32_t magic, uint32_t version, uint32_t count, size_t body) {
     memset(out, 0, 1024 + body);
@@ -314,9 +338,10 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(written_and_read),  cmocka_unit_test(foreign_shards),  cmocka_unit_test(bad_shards),
-        cmocka_unit_test(numpy_files),       cmocka_unit_test(bad_numpy_files), cmocka_unit_test(numpy_integers),
-        cmocka_unit_test(headerless_tokens),
+        cmocka_unit_test(written_and_read), cmocka_unit_test(more_than_others_count),
+        cmocka_unit_test(foreign_shards),   cmocka_unit_test(bad_shards),
+        cmocka_unit_test(numpy_files),      cmocka_unit_test(bad_numpy_files),
+        cmocka_unit_test(numpy_integers),   cmocka_unit_test(headerless_tokens),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -11,7 +11,8 @@
 
 /* ---- .bin: 256 int32 of header, then the tokens ----
  * word 0 magic, 1 version, 2 count; ours, zero in files of others: 3 MARK, 4-5 bytes of text, 6-9 xxh3-128 of
- * the tokens, 10-11 lines that were skipped, 12-13 the first of them. */
+ * the tokens, 10-11 lines that were skipped, 12-13 the first of them, 14-15 the count where word 2 is MANY: more than
+ * llm.c counts. */
 enum {
     HEADER_BYTES = 1024,
     MAGIC_16 = 20240520,
@@ -19,6 +20,7 @@ enum {
     MAGIC_32 = 20240801,
     VERSION_32 = 7,
     MARK = 0x31306C69, /* "il01" */
+    MANY = -1,
     VOCAB_16_MAX = 65535,
     NPY_HEADER_MAX = 100000,
     WRITE_TOKENS = 16 << 10 /* converted at a time */
@@ -117,13 +119,15 @@ static il_status layout_of_bin(il_source *source, il_shard_layout *layout, il_er
     if (there < HEADER_BYTES)
         return il_fail(error, IL_ERR_FORMAT, "%s: %zu bytes, shorter than a shard's header", path, there);
     uint32_t version = load_u32(h + 4), count = load_u32(h + 8);
-    int wide = load_u32(h) == MAGIC_32;
+    int wide = load_u32(h) == MAGIC_32, marked = load_u32(h + 12) == MARK;
+    uint64_t tokens = marked && count == (uint32_t)MANY ? load(h + 56, 8, 0) : count;
     if (version != (wide ? VERSION_32 : VERSION_16))
         return il_fail(error, IL_ERR_UNSUPPORTED, "%s: shard version %u", path, version);
-    if (count > INT32_MAX)
-        return il_fail(error, IL_ERR_FORMAT, "%s: %u tokens promised, more than a shard holds", path, count);
-    *layout = (il_shard_layout){
-        .form = {wide ? 4 : 2, wide, 0}, .offset = HEADER_BYTES, .tokens = count, .marked = load_u32(h + 12) == MARK};
+    if (tokens > INT64_MAX / 8 || (tokens == count && count > INT32_MAX))
+        return il_fail(error, IL_ERR_FORMAT, "%s: %llu tokens promised, more than a shard holds", path,
+                       (unsigned long long)tokens);
+    *layout =
+        (il_shard_layout){.form = {wide ? 4 : 2, wide, 0}, .offset = HEADER_BYTES, .tokens = tokens, .marked = marked};
     if (layout->marked) {
         layout->text_bytes = load(h + 16, 8, 0);
         layout->skipped = load(h + 40, 8, 0);
@@ -135,6 +139,8 @@ static il_status layout_of_bin(il_source *source, il_shard_layout *layout, il_er
 }
 
 /* ---- writing ---- */
+
+uint64_t il_shard_count_max = INT32_MAX;
 
 static size_t width_of(int vocab_size) { return vocab_size <= VOCAB_16_MAX ? 2 : 4; }
 
@@ -181,9 +187,6 @@ il_status il_shard_writer_open(const il_allocator *allocator, const char *path, 
 }
 
 il_status il_shard_writer_add(il_shard_writer *s, const int32_t *tokens, size_t n, il_error *error) {
-    if (n > INT32_MAX - s->tokens)
-        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: more than %d tokens, which a shard cannot hold", s->writer.path,
-                       INT32_MAX);
     s->tokens += n;
     for (size_t at = 0, m; at < n; at += m) {
         m = n - at < WRITE_TOKENS ? n - at : WRITE_TOKENS;
@@ -202,17 +205,19 @@ static void release(il_shard_writer *s) {
 
 il_status il_shard_writer_finish(il_shard_writer *s, uint64_t text_bytes, uint64_t skipped, uint64_t first_skipped,
                                  il_error *error) {
-    unsigned char head[14 * 4];
+    unsigned char head[16 * 4];
+    int many = s->tokens > il_shard_count_max;
     XXH128_canonical_t sum;
     store_u32(head, s->width == 2 ? MAGIC_16 : MAGIC_32);
     store_u32(head + 4, s->width == 2 ? VERSION_16 : VERSION_32);
-    store_u32(head + 8, (uint32_t)s->tokens);
+    store_u32(head + 8, many ? (uint32_t)MANY : (uint32_t)s->tokens);
     store_u32(head + 12, MARK);
     store_u64(head + 16, text_bytes);
     XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(s->hash));
     memcpy(head + 24, sum.digest, sizeof sum.digest);
     store_u64(head + 40, skipped);
     store_u64(head + 48, first_skipped);
+    store_u64(head + 56, many ? s->tokens : 0);
     IL_TRY(il_writer_change(&s->writer, 0, head, sizeof head, error));
     IL_TRY(il_writer_finish(&s->writer, error));
     release(s);

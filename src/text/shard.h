@@ -49,7 +49,7 @@ il_status il_shard_read(const il_allocator *allocator, const char *path, int voc
 il_status il_shard_digest(const il_allocator *allocator, const int32_t *tokens, size_t n, int vocab_size,
                           unsigned char digest[16], il_error *error);
 /* A .bin shard in the making, which replaces path atomically when it is finished: uint16 for vocabularies up to 65,535,
- * else uint32; at most 2^31-1 tokens. After any failed call abandon must still be called; after finish nothing is
+ * else uint32. After any failed call abandon must still be called; after finish nothing is
  * owed. */
 typedef struct il_shard_writer {
     il_writer writer;
@@ -67,5 +67,8 @@ void il_shard_writer_abandon(il_shard_writer *shard);
 /* The same in one. */
 il_status il_shard_write(const il_allocator *allocator, const char *path, const int32_t *tokens, size_t n,
                          int vocab_size, uint64_t text_bytes, il_error *error);
+
+/* A seam for tests: what the count of a shard goes to that others can read; always 2^31-1 outside them. */
+extern uint64_t il_shard_count_max;
 
 #endif
