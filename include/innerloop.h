@@ -840,7 +840,9 @@ typedef struct il_trainer_options {
     /* 1: a step whose loss or gradient is far above those of the 64 steps before, as spikes.h says, changes no weights;
      * it counts as a step all the same. Default 0 */
     int skip_spikes;
-    uint64_t keep; /* il_trainer_save keeps so many checkpoints, and the best; default 0: all */
+    uint64_t keep;          /* il_trainer_save keeps so many checkpoints, and the best; default 0: all */
+    const char *chat_files; /* a model directory: checkpoints with a tokenizer get what it says of chatting and sampling
+                             * (il_chat_copy); must outlive the trainer. NULL, the default: nothing */
 } il_trainer_options;
 
 typedef struct il_step {

@@ -453,6 +453,50 @@ static void test_conversion_takes_them_along(void **state) {
     free(kept);
 }
 
+/* A fine-tuned model chats as the one before: from the directory of any of its checkpoints, and when it goes on. */
+static void test_training_takes_them_along(void **state) {
+    (void)state;
+    char *kept = support_text_of("c/generation_config.json"), *form = support_text_of("c/chat_template.jinja");
+    static const char text[] = "A man sat by the fire. The rain fell on the roof, and the dog slept on.\n";
+    static char book[40 * sizeof text];
+    for (int i = 0; i < 40; i++) strcat(book, text);
+    support_write("tuning.txt", book, strlen(book));
+    set_generation("c", "{\"do_sample\": false, \"eos_token_id\": 9}");
+    static const char line[] =
+        "train --model c --data tuning.txt --out tuned --steps 4 --save-every 2 --batch-tokens 64 "
+        "--seq-len 32";
+    free(support_done("%s", line));
+    static const char *const checkpoints[] = {"tuned/step-2", "tuned/step-4", "tuned/latest"};
+    for (size_t i = 0; i < sizeof checkpoints / sizeof *checkpoints; i++) {
+        char path[60];
+        snprintf(path, sizeof path, "%s/chat_template.jinja", checkpoints[i]);
+        support_same_files("c/chat_template.jinja", path);
+        snprintf(path, sizeof path, "%s/tokenizer_config.json", checkpoints[i]);
+        support_same_files("c/tokenizer_config.json", path);
+        snprintf(path, sizeof path, "%s/tokenizer.json", checkpoints[i]);
+        support_same_files("c/tokenizer.json", path);
+    }
+    json_t *before = support_json("inspect c"), *after = support_json("inspect tuned/latest");
+    assert_true(json_equal(json_object_get(before, "generation"), json_object_get(after, "generation")));
+    assert_true(json_equal(json_object_get(before, "chat"), json_object_get(after, "chat")));
+    json_decref(before);
+    json_decref(after);
+    json_decref(talk("hello\n", "--model tuned/latest"));
+    assert_int_equal(unlink("c/chat_template.jinja"), 0); /* a run that goes on takes what it has */
+    free(support_done("train --resume --data tuning.txt --out tuned --steps 6 --resume-with-changes --save-every 2 "
+                      "--batch-tokens 64 --seq-len 32"));
+    support_same_files("tuned/step-2/chat_template.jinja", "tuned/step-6/chat_template.jinja");
+    support_same_files("tuned/step-2/generation_config.json", "tuned/step-6/generation_config.json");
+    set_generation("c", "{\"top_k\": \"many\"}");
+    support_refused(1, "c/generation_config.json: top_k must be",
+                    "train --model c --data tuning.txt --out never --steps 2 --batch-tokens 64 --seq-len 32");
+    assert_false(support_exists("never"));
+    support_write("c/chat_template.jinja", form, strlen(form));
+    support_write("c/generation_config.json", kept, strlen(kept));
+    free(form);
+    free(kept);
+}
+
 /* A model that has read such conversations writes the user's part too; the answer ends before it, and that is what the
  * session has read. */
 static void test_plain_ends_before_the_users_turn(void **state) {
@@ -611,6 +655,7 @@ int main(void) {
         cmocka_unit_test(test_thoughts),
         cmocka_unit_test(test_the_models_own_way),
         cmocka_unit_test(test_conversion_takes_them_along),
+        cmocka_unit_test(test_training_takes_them_along),
         cmocka_unit_test(test_plain_ends_before_the_users_turn),
         cmocka_unit_test(test_ctrl_c_stops_an_answer),
         cmocka_unit_test(test_ctrl_c_twice_leaves),

@@ -440,6 +440,24 @@ static void model_and_health(void **state) {
     assert_true(support_metric(server.port, "innerloop_inter_token_latency_seconds_sum") > 0);
 }
 
+/* What it says with weights of another type is what `generate` says with them, and not what it says without. */
+static void weights_of_another_type(void **state) {
+    (void)state;
+    support_server small = support_server_start("--model " MODELS "/reader --dtype int4");
+    json_t *answer =
+        support_ask_json(small.port, "/v1/completions", "{\"prompt\":\"It was\",\"max_tokens\":30,\"temperature\":0}");
+    char *same = support_done("generate --model " MODELS "/reader --dtype int4 --prompt 'It was' --max-tokens 30 "
+                              "--temperature 0");
+    char *stored = support_done("generate --model " MODELS "/reader --prompt 'It was' --max-tokens 30 --temperature 0");
+    const char *text = text_of(answer, 0);
+    assert_non_null(strstr(same, text));
+    assert_null(strstr(stored, text));
+    free(same);
+    free(stored);
+    json_decref(answer);
+    assert_int_equal(support_server_end(&small, SIGTERM), 128 + SIGTERM);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_the_librarys),
@@ -451,6 +469,7 @@ int main(void) {
         cmocka_unit_test(stops_end_the_text),
         cmocka_unit_test(tokens_there_and_back),
         cmocka_unit_test(model_and_health),
+        cmocka_unit_test(weights_of_another_type),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -117,9 +117,10 @@ static void assert_same_state(const il_state *a, const il_state *b) {
     for (int i = 0; i < m->config.layers; i++) {
         const il_layer *layer = &m->layers[i];
         const il_kept *ka = &a->layers[i], *kb = &b->layers[i];
-        if (layer->heads)
-            assert_memory_equal(il_state_carry(a, now, i, 0), il_state_carry(b, now, i, 0),
-                                (size_t)layer->heads * layer->shape.carry * sizeof(float));
+        size_t carries = (size_t)layer->heads * layer->shape.carry * sizeof(float);
+        if (layer->heads) assert_memory_equal(il_state_carry(a, now, i, 0), il_state_carry(b, now, i, 0), carries);
+        if (layer->heads && now && !a->oldest && !b->oldest)
+            assert_memory_equal(il_state_carry(a, now - 1, i, 0), il_state_carry(b, now - 1, i, 0), carries);
         for (int r = 0; r < IL_RINGS; r++) {
             int channels = (r == IL_RING_PRE ? &layer->pre_conv : &layer->conv_q)->channels;
             if (ka->ring[r])
@@ -468,9 +469,9 @@ static void wrong_arguments_are_refused(void **unused) {
     il_engine_close(engine);
 }
 
-/* A token whose embedding is infinite makes numbers go wrong once read: the session must stop before its mini-batch. */
-static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
-    (void)unused;
+/* A token whose embedding is infinite makes numbers go wrong once read: the session must stop before its mini-batch,
+ * wherever the pass began that read it, and can go back as far as it then promises. */
+static void numbers_go_wrong_at(size_t wrong) {
     il_engine *engine = lively_engine(2, NULL);
     il_error error;
     for (int kind = 0; kind < KINDS; kind++) {
@@ -480,7 +481,7 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
         il_model *model = lively_model(engine, &config, 11);
         int32_t tokens[N];
         for (size_t i = 0; i < N; i++) tokens[i] = (int32_t)lively_random(1, i, VOCAB - 1);
-        const size_t wrong = 100, b = (size_t)kinds[kind].mini_batch;
+        const size_t b = (size_t)kinds[kind].mini_batch;
         il_session *good = lively_session(model, 0);
         float want[N * VOCAB], logits[N * VOCAB], last[VOCAB], nll[N];
         feed(good, tokens, N, want, NULL);
@@ -488,7 +489,7 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
         for (int i = 0; i < config.width; i++)
             model->weights[model->embedding.at + (size_t)(VOCAB - 1) * (size_t)config.width + (size_t)i] = INFINITY;
         model->version++;
-        const size_t steps[] = {N, 1, 7};
+        const size_t steps[] = {N, 1, 7, 45};
         for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
             il_session *s = lively_session(model, 0);
             il_status status = IL_OK;
@@ -505,15 +506,30 @@ static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
             int32_t rest[N];
             memcpy(rest, tokens, sizeof rest);
             rest[wrong] = (int32_t)lively_random(1, wrong, VOCAB - 1);
-            feed(s, rest + start, N - start, logits + start * VOCAB, NULL);
-            for (size_t t = start; t < N; t++)
-                for (size_t j = 0; j < VOCAB - 1; j++) assert_true(logits[t * VOCAB + j] == want[t * VOCAB + j]);
+            il_session *fork;
+            assert_ok(il_session_fork(s, &fork, &error), error);
+            size_t limit = (size_t)il_session_rewind_limit(fork);
+            assert_true(limit <= start && limit + b >= start);
+            assert_ok(il_session_rewind(fork, limit, &error), error);
+            for (int again = 0; again < 2; again++) {
+                size_t from = again ? limit : start;
+                feed(again ? fork : s, rest + from, N - from, logits + from * VOCAB, NULL);
+                for (size_t t = from; t < N; t++)
+                    for (size_t j = 0; j < VOCAB - 1; j++) assert_true(logits[t * VOCAB + j] == want[t * VOCAB + j]);
+            }
+            il_session_close(fork);
             il_session_close(s);
         }
         il_session_close(good);
         il_model_unref(model);
     }
     il_engine_close(engine);
+}
+
+static void numbers_that_go_wrong_stop_the_session_in_time(void **unused) {
+    (void)unused;
+    numbers_go_wrong_at(100); /* after whole mini-batches of a pass */
+    numbers_go_wrong_at(92);  /* in the first of one */
 }
 
 /* ---- memory ---- */

@@ -365,6 +365,39 @@ static void a_file_by_hand(void **state) {
     il_pipeline_free(&p);
 }
 
+/* Merges whose parts are only made by later ones: each still makes one token of two, so that encoding ends, as
+ * tokenizers' does. Only the empty token could lead back to where a merge came from, and is part of none. */
+static void merges_that_go_in_circles(void **state) {
+    enum { TIMES = 750 };
+    (void)state;
+    static char text[4 * TIMES + 1];
+    parts circles = good;
+    il_pipeline p;
+    il_tokens ids = {0};
+    circles.vocab = "{\"a\":0,\"b\":1,\"ab\":2,\"ba\":3,\"aba\":4,\"bab\":5,\"\":6}";
+    circles.merges = "[[\"a\",\"b\"],[\"\",\"a\"]]";
+    refused(circles, IL_ERR_FORMAT, "number 1 is of what is not in the vocabulary");
+    circles.merges = "[\"ab a\",\"a ba\",\"ba b\",\"a b\",\"b a\"]";
+    assert_int_equal(read_parts(&circles, &p), IL_OK);
+    assert_true(il_pipeline_encode(&p, "ababab", 6, 1, 1, &ids));
+    assert_int_equal(ids.n, 3);
+    assert_memory_equal(ids.ids, ((int32_t[]){4, 1, 2}), 12);
+    il_tokens_free(&ids);
+    for (int i = 0; i < TIMES; i++) memcpy(text + 4 * i, "abab", 5);
+    assert_true(il_pipeline_encode(&p, text, 4 * TIMES, 1, 1, &ids));
+    assert_int_equal(ids.n, 2 * TIMES);
+    for (int i = 0; i < 2 * TIMES; i++) assert_int_equal(ids.ids[i], i % 2 ? 1 : 4);
+    il_tokens_free(&ids);
+    il_pipeline_free(&p);
+    circles.merges = "[\"ab a\",\"a b\",\"ab a\"]"; /* the last place counts */
+    assert_int_equal(read_parts(&circles, &p), IL_OK);
+    assert_true(il_pipeline_encode(&p, "abab", 4, 1, 1, &ids));
+    assert_int_equal(ids.n, 2);
+    assert_memory_equal(ids.ids, ((int32_t[]){2, 2}), 8);
+    il_tokens_free(&ids);
+    il_pipeline_free(&p);
+}
+
 static void other_kinds_are_refused(void **state) {
     (void)state;
     const il_status no = IL_ERR_UNSUPPORTED;
@@ -607,7 +640,7 @@ int main(void) {
         cmocka_unit_test(a_file_by_hand),           cmocka_unit_test(other_kinds_are_refused),
         cmocka_unit_test(broken_files_are_refused), cmocka_unit_test(cut_files_are_refused),
         cmocka_unit_test(failed_allocations),       cmocka_unit_test(saved_with_a_model),
-        cmocka_unit_test(ways_to_encode),
+        cmocka_unit_test(ways_to_encode),           cmocka_unit_test(merges_that_go_in_circles),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -16,7 +16,7 @@
 enum { LOOK_MS = 100, KEYS_BYTES_MAX = 1 << 20 /* of a file of keys or of PEM */ };
 
 typedef struct serve_options {
-    const char *model, *alias, *host, *keys, *template, *tls_certificate, *tls_key, *store;
+    const char *model, *dtype, *alias, *host, *keys, *template, *tls_certificate, *tls_key, *store;
     arg_list names, origins;
     int open;
     uint64_t port, streams, streams_per_key, queue, connections, body, prompt_tokens, tokens, idle_seconds;
@@ -160,6 +160,7 @@ int verb_serve(int argc, char **argv) {
                              .drain_seconds = 30};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
+        CLI_DTYPE(&options.dtype),
         ARG("--alias", ARG_TEXT, &options.alias, "NAME", "what clients call the model (default: its directory's name)"),
         ARG("--host", ARG_TEXT, &options.host, "ADDRESS", "the address to listen at (default 127.0.0.1)"),
         ARG("--port", ARG_COUNT, &options.port, "N", "the port; 0: any that is free, which is printed (default 8080)",
@@ -221,6 +222,7 @@ int verb_serve(int argc, char **argv) {
     int code;
     if (!arg_parse(&spec, argc, argv, &code)) return code;
     il_status status = cli_command_open(&command, &spec);
+    command.dtype = options.dtype;
     if (!status) status = read_secrets(&options, &secret, &command.error);
     if (!status) status = load(&command, &options, &s);
     if (!status) status = serve(&command, &options, &s, &secret);

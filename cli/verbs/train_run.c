@@ -28,6 +28,7 @@ typedef struct training {
     FILE *log;
     train_watch watch;
     char *cache;
+    char *chat_files; /* il_trainer_options.chat_files */
     int stateful;
     cli_ranks
         ranks;      /* the processes that share the run: all do the same, and the first alone writes what people read */
@@ -128,6 +129,7 @@ static il_status open_trainer(training *t) {
     o.keep = options->keep;
     o.skip_spikes = options->skip_spikes;
     o.ranks = t->ranks.ranks;
+    o.chat_files = t->chat_files;
     take(options->lr, &o.lr);
     take(options->end_lr, &o.end_lr);
     take(options->warmup, &o.warmup);
@@ -345,6 +347,13 @@ static il_status load_model(training *t, const char *latest) {
     if (!status)
         status =
             options->resume ? load_latest(t) : cli_command_load_any(command, options->model, &t->model, &t->tokenizer);
+    if (!status && t->tokenizer) { /* it goes into checkpoints: whether it can be read is told before the first */
+        il_generation usable;
+        status =
+            il_generation_load(t->tokenizer, il_model_config(t->model), command->model_dir, &usable, &command->error);
+    }
+    /* that a run goes on from may be removed on the way */
+    if (!status) t->chat_files = cli_format("%s", options->resume ? latest : command->model_dir);
     if (!status) status = cli_command_widen(command, &t->model);
     if (status) return status;
     t->stateful = options->state == TRAIN_STATEFUL ||
@@ -415,6 +424,7 @@ il_status train_run(cli_command *command, const train_options *options, train_re
     il_data_close(t.data);
     il_tokenizer_close(t.tokenizer);
     il_model_unref(t.model);
+    free(t.chat_files);
     free(t.cache);
     int lost = il_ranks_lost(t.ranks.ranks);
     if (lost) cli_error(command->verb, "%s", command->error.message); /* the next call may end this process */

@@ -32,5 +32,9 @@ typedef struct il_arena {
 
 /* count × size bytes, 64-byte aligned; NULL while measuring. Sizes saturate at SIZE_MAX, which no allocator grants. */
 void *il_arena_take(il_arena *arena, size_t count, size_t size);
+/* After `other`, a copy of the arena, was carved for what is needed at another time: goes on behind both. */
+static inline void il_arena_join(il_arena *arena, const il_arena *other) {
+    if (other->used > arena->used) arena->used = other->used;
+}
 
 #endif

@@ -49,6 +49,10 @@ typedef struct il_mixer {
      * pass with a tape. Every sum has one order, whatever the number of threads. */
     void (*backward)(const il_pass *pass, int layer, const float *dmix, float *dxn, float *grad, il_backspace *space);
 
+    /* next = the fast weights of a head after a mini-batch of rows; not in place. scratch as in forward. NULL: none. */
+    void (*commit)(const il_pass *pass, int layer, int head, const float *carry, const float *rows, float *next,
+                   float *scratch);
+
     /* What a sequence keeps of a layer in memory of constant size. */
     void (*keep)(il_arena *arena, const il_state *state, int layer, il_kept *kept);
     /* Position 0. */

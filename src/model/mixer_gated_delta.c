@@ -64,11 +64,14 @@ static void take_acts(il_arena *arena, const il_model *model, int layer, const i
     sizes z = sizes_of(model);
     size_t channels = (size_t)z.channels, values = size->tokens * (size_t)z.values;
     size_t gates = size->tokens * (size_t)z.heads, f = sizeof(float);
+    il_arena late = *arena; /* without a tape the convolution is the last to need xqk */
     acts->xqk = il_arena_take(arena, size->tokens * channels, f);
+    if (size->mini_batches) late = *arena;
+    acts->g = il_arena_take(&late, values, f);
+    acts->z = acts->zhat = il_arena_take(&late, values, f);
+    if (size->mini_batches) acts->zhat = il_arena_take(&late, values, f);
+    il_arena_join(arena, &late);
     acts->q = acts->conv = il_arena_take(arena, size->tokens * channels, f);
-    acts->g = il_arena_take(arena, values, f);
-    acts->z = il_arena_take(arena, values, f);
-    acts->zhat = il_arena_take(arena, values, f);
     acts->lr = il_arena_take(arena, gates, f);
     acts->decay = il_arena_take(arena, gates, f);
     acts->keep = il_arena_take(arena, gates, f);
@@ -79,7 +82,7 @@ static void take_acts(il_arena *arena, const il_model *model, int layer, const i
         il_arena_take(arena, size->segments * (size_t)(model->config.delta_taps - 1) * channels, f);
 }
 
-static size_t scratch(const il_model *model, int layer) { return model->layers[layer].shape.scratch; }
+static size_t scratch(const il_model *model, int layer) { return il_turn_scratch(&model->layers[layer]); }
 
 /* The gradient of the carry, the carries of a group after its first, and the rule's own; or, of rows' norms, silu of a
  * head's rows and the gradient of a scale that nobody learns. */
@@ -181,11 +184,18 @@ static void head_run(void *context, int item, int step, int worker) {
     float *work = pass->work->scratch + (size_t)worker * pass->work->scratch_floats;
     int h = item % z.keys, done = 0;
     il_turn t;
-    while (il_turn_next(pass, job->layer, h, item / z.keys, step, job->steps, &done, &t)) {
+    while (il_turn_next(pass, job->layer, h, item / z.keys, step, job->steps, &done, work, &t)) {
         il_delta_in in = in_of(a, &z, t.row, t.n, h);
         il_delta_rows(&delta, t.carry, t.rows, t.r0, &in, a->z + value_at(&z, t.row, h), z.values, work);
-        if (t.next) il_delta_commit(&delta, t.carry, t.rows, t.next, work);
+        il_turn_end(pass, job->layer, h, &t, work);
     }
+}
+
+static void commit(const il_pass *pass, int layer, int head, const float *carry, const float *rows, float *next,
+                   float *scratch) {
+    il_delta delta = delta_of(pass->model);
+    (void)layer, (void)head;
+    il_delta_commit(&delta, carry, rows, next, scratch);
 }
 
 /* zhat = rms(z) silu(g), the norm over each head. */
@@ -493,6 +503,7 @@ const il_mixer il_mixer_gated_delta = {.declare = declare,
                                        .scratch_backward = scratch_backward,
                                        .forward = forward,
                                        .backward = backward,
+                                       .commit = commit,
                                        .keep = keep,
                                        .reset = reset,
                                        .all_finite = all_finite,

@@ -64,7 +64,7 @@ static void take_acts(il_arena *arena, const il_model *model, int layer, const i
             il_arena_take(arena, size->segments * (size_t)(c->conv_kernel - 1) * (size_t)c->width, sizeof(float));
 }
 
-static size_t scratch(const il_model *model, int layer) { return model->layers[layer].shape.scratch; }
+static size_t scratch(const il_model *model, int layer) { return il_turn_scratch(&model->layers[layer]); }
 
 /* The gradient of the carry, the carries of a group after its first, and the rule's own. */
 static size_t scratch_backward(const il_model *model, int layer) {
@@ -93,7 +93,7 @@ static void head_run(void *context, int item, int step, int worker) {
     il_inner_head head = il_model_inner_head(m, job->layer, h, pass->inner_lr);
     float *work = pass->work->scratch + (size_t)worker * pass->work->scratch_floats;
     il_turn t;
-    while (il_turn_next(pass, job->layer, h, item / heads, step, job->steps, &done, &t)) {
+    while (il_turn_next(pass, job->layer, h, item / heads, step, job->steps, &done, work, &t)) {
         ptrdiff_t at = (ptrdiff_t)t.row * width + (ptrdiff_t)h * d;
         for (int k = 0; k < 2; k++) /* Q and K turn by the position inside the mini-batch */
             m->engine->kernels->rope(t.n, d, (k ? a->k : a->q) + at, width, m->rope_cos + (ptrdiff_t)t.r0 * (d / 2),
@@ -102,8 +102,14 @@ static void head_run(void *context, int item, int step, int worker) {
         in.gate = a->lr + (ptrdiff_t)t.row * heads + h;
         in.ld_gate = heads;
         layer->rule->rows(&head, t.carry, t.rows, t.r0, &in, a->z + at, width, work);
-        if (t.next) layer->rule->commit(&head, t.carry, t.rows, t.next, work);
+        il_turn_end(pass, job->layer, h, &t, work);
     }
+}
+
+static void commit(const il_pass *pass, int layer, int head, const float *carry, const float *rows, float *next,
+                   float *scratch) {
+    il_inner_head of = il_model_inner_head(pass->model, layer, head, pass->inner_lr);
+    pass->model->layers[layer].rule->commit(&of, carry, rows, next, scratch);
 }
 
 typedef struct gate_job {
@@ -433,6 +439,7 @@ const il_mixer il_mixer_ttt = {.declare = declare,
                                .scratch_backward = scratch_backward,
                                .forward = forward,
                                .backward = backward,
+                               .commit = commit,
                                .keep = keep,
                                .reset = reset,
                                .all_finite = all_finite,

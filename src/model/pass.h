@@ -21,6 +21,7 @@ typedef struct il_pass {
     int n_segments;
     int tokens;           /* T: sum of n */
     float inner_lr;       /* factor on eta: 1 outside training */
+    int undoable;         /* 1: fast weights from before the pass are kept until il_settle (mini_batches.h) */
     struct il_bf16 *bf16; /* products of dense layers with rounded operands (bf16.h); NULL: exact */
     /* Called by il_backward after each layer: this pass adds nothing any more to gradients from that float on. NULL:
      * nobody wants to know */

@@ -202,8 +202,9 @@ void il_swiglu_forward(const il_pass *pass, int index, float *y) {
     const il_acts *acts = il_pass_acts(pass, index);
     il_dense_forward(pass, &layer->w1, pass->tokens, acts->fn, acts->h1);
     il_dense_forward(pass, &layer->w3, pass->tokens, acts->fn, acts->h3);
-    il_pass_map(pass, model->engine->kernels->silu_mul, model->config.ffn_width, acts->h1, acts->h3, pass->work->ffn);
-    il_dense_forward(pass, &layer->w2, pass->tokens, pass->work->ffn, y);
+    float *u = pass->tape ? pass->work->ffn : acts->h1;
+    il_pass_map(pass, model->engine->kernels->silu_mul, model->config.ffn_width, acts->h1, acts->h3, u);
+    il_dense_forward(pass, &layer->w2, pass->tokens, u, y);
 }
 
 typedef struct silu_back_job {

@@ -5,39 +5,43 @@
 #include "engine/gemm.h"
 #include "model/config_fields.h"
 #include "model/mixer.h"
+#include <string.h>
 
 /* ---- forward ---- */
 
 void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts) {
     const il_config *c = &model->config;
     size_t wide = size->tokens * (size_t)c->width, ffn = size->tokens * (size_t)c->ffn_width;
+    int taped = size->mini_batches > 0;
     *acts = (il_acts){0};
     acts->x0 = acts->x1 = il_arena_take(arena, wide, sizeof(float));
     if (model->layers[layer].pre_conv.w != IL_NONE) {
         acts->pre = il_arena_take(arena, wide, sizeof(float));
         acts->x1 = il_arena_take(arena, wide, sizeof(float));
-        if (size->mini_batches)
+        if (taped)
             acts->history[IL_RING_PRE] =
                 il_arena_take(arena, size->segments * (size_t)(c->conv_kernel - 1) * (size_t)c->width, sizeof(float));
     }
+    acts->x2 = taped ? il_arena_take(arena, wide, sizeof(float)) : acts->x1;
+    il_arena own = *arena; /* the feed-forward network's; without a tape what the mixer needed is not needed any more */
     acts->xn = il_arena_take(arena, wide, sizeof(float));
     model->layers[layer].mixer->acts(arena, model, layer, size, acts);
-    acts->x2 = il_arena_take(arena, wide, sizeof(float));
-    acts->fn = il_arena_take(arena, wide, sizeof(float));
-    acts->h1 = il_arena_take(arena, ffn, sizeof(float));
-    acts->h3 = il_arena_take(arena, ffn, sizeof(float));
+    if (taped) own = *arena;
+    acts->fn = il_arena_take(&own, wide, sizeof(float));
+    acts->h1 = il_arena_take(&own, ffn, sizeof(float));
+    acts->h3 = il_arena_take(&own, ffn, sizeof(float));
+    il_arena_join(arena, &own);
 }
 
 static void take_layers(il_workspace *w, const il_model *model, il_arena *arena) {
     const il_acts_size size = {.tokens = (size_t)w->tokens};
-    size_t most = arena->used;
+    const il_arena start = *arena;
     il_acts unused;
     for (int i = 0; i < model->config.layers; i++) {
-        il_arena own = *arena;
+        il_arena own = start;
         il_acts_take(&own, model, i, &size, w->layers ? &w->layers[i] : &unused);
-        if (own.used > most) most = own.used;
+        il_arena_join(arena, &own);
     }
-    arena->used = most;
 }
 
 static size_t most_history(const il_model *model) {
@@ -62,11 +66,13 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
     size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float), rows = logit_rows(c);
     w->layers = il_arena_take(arena, (size_t)c->layers, sizeof *w->layers);
+    il_arena taped = *arena; /* with a tape that holds the layers' activations, their place here is free */
     take_layers(w, model, arena);
+    w->ffn = il_arena_take(&taped, tokens * (size_t)c->ffn_width, size);
+    il_arena_join(arena, &taped);
     w->hidden = il_arena_take(arena, tokens * width, size);
     w->mix = il_arena_take(arena, tokens * width, size);
     w->tmp = il_arena_take(arena, tokens * width, size);
-    w->ffn = il_arena_take(arena, tokens * (size_t)c->ffn_width, size);
     if (il_config_attends(c)) {
         w->cosine = il_arena_take(arena, tokens * (size_t)il_config_rotary_width(c) / 2, size);
         w->sine = il_arena_take(arena, tokens * (size_t)il_config_rotary_width(c) / 2, size);
@@ -81,12 +87,26 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
         if (c->fast_head_tokens) w->learned = il_arena_take(arena, rows * (size_t)c->fast_head_tokens, size);
     }
     w->logit_rows = (int)rows;
-    w->logits = il_arena_take(arena, rows * (size_t)c->vocab_size, size);
     if (il_lp_row_scales(c->weights, width)) {
         int most = w->tokens > w->logit_rows ? w->tokens : w->logit_rows;
         w->quantized = il_arena_take(arena, il_quantized_bytes(most, il_model_most_inputs(model)), 1);
     }
     w->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * w->scratch_floats, size);
+    w->zeroed = arena->used;
+    w->logits = il_arena_take(arena, rows * (size_t)c->vocab_size, size);
+}
+
+/* Bytes of activations of so many tokens. */
+static size_t activations(const il_model *model, int tokens) {
+    il_workspace w = {.tokens = tokens};
+    il_arena arena = {0};
+    take_layers(&w, model, &arena);
+    return arena.used + 3 * (size_t)tokens * (size_t)model->config.width * sizeof(float); /* hidden, mix, tmp */
+}
+
+int il_workspace_tokens(const il_model *model, int most) {
+    while (most > IL_ACTS_TOKENS && activations(model, most) > IL_ACTS_BYTES) most /= 2;
+    return most;
 }
 
 static size_t most_scratch(const il_model *model, int backward) {
@@ -104,8 +124,9 @@ il_status il_workspace_open(const il_model *model, int tokens, il_workspace *wor
     work->scratch_floats = most_scratch(model, 0);
     il_arena arena = {0};
     lay_out(work, model, &arena);
-    work->block = il_alloc(work->allocator, arena.used, 1);
+    work->block = il_alloc_raw(work->allocator, arena.used, 1);
     if (!work->block) return il_fail(error, IL_ERR_NOMEM, "no memory for a workspace of %zu bytes", arena.used);
+    memset(work->block, 0, work->zeroed);
     arena = (il_arena){.base = work->block};
     lay_out(work, model, &arena);
     return IL_OK;

@@ -24,11 +24,11 @@ typedef struct il_acts {
     float *decay, *keep;     /* [T,G] argument of the softplus; what is kept of the fast weights (gated delta) */
     float *z;                /* [T,D] outputs of the heads; [T,V] */
     float *zhat, *z_inv_std; /* [T,D], [T] of post_norm (TTT); [T,V] after norm and gate, alone; of
-                              * attention after the gate, = z unless a tape needs both */
+                              * attention after the gate; both of these = z unless a tape needs both */
     float *lse, *top; /* [T,H] log-sum-exp of the scaled scores; their largest, while one is sought (attention) */
-    float *x2;        /* [T,D] x1 + mixer */
-    float *fn;        /* [T,D] rms(x2) */
-    float *h1, *h3;   /* [T,F] W1 fn, W3 fn */
+    float *x2;        /* [T,D] x1 + mixer; = x1 without a tape */
+    float *fn;        /* [T,D] rms(x2); like h1 and h3 where the mixer's are, without a tape */
+    float *h1, *h3;   /* [T,F] W1 fn, W3 fn; without a tape h1 becomes silu(h1)*h3 */
     /* On a tape only: */
     float *rows;              /* [segments, mini_batches, heads, shape.rows] (il_layer.heads) */
     float *carries;           /* [segments, ceil(mini_batches / IL_CARRY_EVERY), heads, shape.carry] */
@@ -56,11 +56,12 @@ typedef struct il_workspace {
     il_acts *layers;      /* [layers], all in the same memory: outside training one layer's is needed at a time */
     float *hidden;        /* [T,D] final hidden vectors, rms-normed */
     float *mix, *tmp;     /* [T,D] */
-    float *ffn;           /* [T,F] silu(h1)*h3 */
+    float *ffn;           /* [T,F] silu(h1)*h3, in a pass with a tape; where `layers` have theirs */
     float *cosine, *sine; /* [T, rotary width / 2] RoPE of each token (attention) */
     float *history;       /* [taps-1, channels] in blocks of channels (steps.h) */
     int32_t *tapped;      /* [taps, T]: the tokens that the input adds embeddings of; -1: there is none so far back */
     int logit_rows;       /* at least 1, with a fast head at least b */
+    size_t zeroed;        /* bytes of block that were set to 0: all but logits, of which few rows are ever needed */
     float *logits;        /* [logit_rows, V] */
     float *lse;           /* [logit_rows] their log-sum-exp; NULL without a fast head, like the next */
     float *rows;          /* [logit_rows, D] gathered hidden vectors */
@@ -69,11 +70,16 @@ typedef struct il_workspace {
     void *quantized;      /* il_quantized_bytes of the widest rows; NULL unless the weights are int8 or int4 */
     size_t scratch_floats;
     float *scratch; /* [threads, scratch_floats], one a worker: of the mixers */
-    /* What the states of the pass under way were before it, one after another, to go back to when a number is not
-     * finite (il_workspace_undo_room). */
+    /* What the pass under way writes over in its states, one after another, to go back to when a number is not finite
+     * (undo.h). */
     char *undo;
     size_t undo_bytes;
 } il_workspace;
+
+/* Tokens that a pass of this model takes at once: at most `most`, fewer (but not below IL_ACTS_TOKENS) where their
+ * activations would take more than IL_ACTS_BYTES. A pass over a quarter as many is hardly slower. */
+enum { IL_ACTS_TOKENS = 128, IL_ACTS_BYTES = 20 << 20 };
+int il_workspace_tokens(const il_model *model, int most);
 
 il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error);
 void il_workspace_close(il_workspace *work); /* an all-zero one is fine */

@@ -3,7 +3,8 @@
 
 #include "base/error.h"
 #include "model/forward.h"
-#include "model/mixer.h"
+#include "model/mini_batches.h"
+#include "model/undo.h"
 #include "session/mixed.h"
 #include "session/outputs.h"
 #include <math.h>
@@ -46,8 +47,13 @@ static int run(il_model *model, il_workspace *work, const il_part *parts, int n_
         memcpy(tokens + total, f->tokens + f->consumed, parts[i].n * sizeof *tokens);
         total += (int)parts[i].n;
     }
-    il_pass pass = {
-        .model = model, .work = work, .segments = segments, .n_segments = n_parts, .tokens = total, .inner_lr = 1.0F};
+    il_pass pass = {.model = model,
+                    .work = work,
+                    .segments = segments,
+                    .n_segments = n_parts,
+                    .tokens = total,
+                    .inner_lr = 1.0F,
+                    .undoable = 1};
     il_forward(&pass, tokens);
     /* Whatever goes wrong inside a layer reaches its tokens' hidden vectors, or what its mixer keeps. */
     for (int layer = 0; layer < model->config.layers; layer++) {
@@ -58,7 +64,10 @@ static int run(il_model *model, il_workspace *work, const il_part *parts, int n_
         }
     }
     t->layer = -1;
-    return kernels->all_finite((size_t)total * (size_t)model->config.width, work->hidden);
+    if (!kernels->all_finite((size_t)total * (size_t)model->config.width, work->hidden)) return 0;
+    if (!il_settles_finite(&pass)) return 0;
+    il_settle(&pass);
+    return 1;
 }
 
 typedef struct logits_job {
@@ -104,7 +113,6 @@ static void check_outputs(const il_model *model, const il_part *parts, int n_par
 static int step(il_model *model, il_workspace *work, il_part *parts, int n_parts, trouble *t) {
     for (int i = 0, first = 0; i < n_parts; i++) {
         parts[i].start = parts[i].feed->session->state.position;
-        parts[i].oldest = parts[i].feed->session->state.oldest;
         parts[i].first = first;
         first += (int)parts[i].n;
     }
@@ -126,52 +134,22 @@ static size_t to_boundary(const il_part *p) {
     return left < p->n ? left : p->n;
 }
 
-enum { UNDO_PIECE = 1 << 18 }; /* bytes that a thread copies at a time */
-
-typedef struct undo_job {
-    const il_part *parts;
-    size_t bytes; /* of a state's block: all are of one model, so of one size */
-    int pieces;
-} undo_job;
-
-static void undo_run(void *context, int item, int worker) {
-    const undo_job *job = context;
-    const il_part *p = &job->parts[item / job->pieces];
-    size_t at = (size_t)(item % job->pieces) * UNDO_PIECE, left = job->bytes - at;
-    (void)worker;
-    if (p->undo)
-        memcpy(p->undo + at, (const char *)p->feed->session->state.block + at, left < UNDO_PIECE ? left : UNDO_PIECE);
-}
-
-/* Makes sure that the pass can be undone. Inside one mini-batch a rewind is enough; beyond, the pass overwrites what a
- * rewind would need. Memory that grows with the sequence is only ever appended to. */
-static il_status keep(il_model *model, il_workspace *work, il_part *parts, int n_parts, il_error *error) {
-    undo_job job = {.parts = parts, .bytes = parts[0].feed->session->state.block_bytes};
+/* Makes sure that the pass can be undone. Memory that grows with the sequence is only ever appended to. */
+static il_status keep(il_workspace *work, il_part *parts, int n_parts, il_error *error) {
     size_t room = 0;
-    for (int i = 0; i < n_parts; i++)
-        if (to_boundary(&parts[i]) < parts[i].n) room += job.bytes;
+    for (int i = 0; i < n_parts; i++) room += il_undo_bytes(&parts[i].feed->session->state, parts[i].n);
     if (!room) return IL_OK;
     IL_TRY(il_workspace_undo_room(work, room, error));
     char *undo = work->undo;
-    for (int i = 0; i < n_parts; i++)
-        if (to_boundary(&parts[i]) < parts[i].n) {
-            parts[i].undo = undo;
-            undo += job.bytes;
-        }
-    job.pieces = (int)((job.bytes + UNDO_PIECE - 1) / UNDO_PIECE);
-    il_pool_run(model->engine->pool, n_parts * job.pieces, undo_run, &job);
-    return IL_OK;
-}
-
-static void undo(const il_part *p) {
-    il_state *s = &p->feed->session->state;
-    if (!p->undo) {
-        il_state_rewind(s, p->start);
-        return;
+    for (int i = 0; i < n_parts; i++) {
+        il_state *state = &parts[i].feed->session->state;
+        size_t bytes = il_undo_bytes(state, parts[i].n);
+        if (!bytes) continue;
+        parts[i].undo = undo;
+        undo += bytes;
+        il_undo_keep(state, parts[i].undo);
     }
-    memcpy(s->block, p->undo, s->block_bytes);
-    s->position = p->start;
-    s->oldest = p->oldest;
+    return IL_OK;
 }
 
 /* After a pass went wrong and was undone: reads the part again, one mini-batch at a time, and stops before
@@ -228,9 +206,9 @@ static il_status chunk(il_workspace *work, il_feed *feeds, size_t n, const il_ro
     }
     *done = !n_parts;
     if (*done) return IL_OK;
-    IL_TRY(keep(model, work, parts, n_parts, error));
+    IL_TRY(keep(work, parts, n_parts, error));
     if (step(model, work, parts, n_parts, t)) return IL_OK;
-    for (int i = 0; i < n_parts; i++) undo(&parts[i]);
+    for (int i = 0; i < n_parts; i++) il_undo(&parts[i].feed->session->state, parts[i].start, parts[i].undo);
     for (int i = 0; i < n_parts; i++) IL_TRY(crawl(model, work, &parts[i], t, error));
     return IL_OK;
 }

@@ -14,8 +14,8 @@ typedef struct il_part {
     size_t n;
     size_t index;            /* of the feed */
     int first;               /* row of its first token in the pass */
-    uint64_t start, oldest;  /* of its state before the pass */
-    char *undo;              /* the copy of the state there; NULL: rewinding is enough */
+    uint64_t start;          /* position of its state before the pass */
+    char *undo;              /* a copy for going back there (undo.h); NULL: rewinding is enough */
     const il_row_sink *sink; /* of its rows; NULL: none */
 } il_part;
 

@@ -8,6 +8,7 @@
 #include "model/fast_head.h"
 #include "model/lm_head.h"
 #include "model/mixer.h"
+#include "model/undo.h"
 #include <math.h>
 #include <string.h>
 
@@ -20,7 +21,7 @@ static il_status prepare(il_model *model, il_error *error) {
     il_status status = il_model_refresh(model, 1, error);
     if (status == IL_OK && !model->work) {
         il_workspace *work = il_alloc(&model->engine->memory, 1, sizeof *work);
-        status = work ? il_workspace_open(model, IL_FEED_CHUNK, work, error)
+        status = work ? il_workspace_open(model, il_workspace_tokens(model, IL_FEED_CHUNK), work, error)
                       : il_fail(error, IL_ERR_NOMEM, "no memory for a workspace");
         if (status == IL_OK)
             model->work = work;
@@ -43,7 +44,7 @@ il_status il_session_open(il_model *model, const il_session_options *options, il
     il_status status = il_state_open(model, options->frozen, &s->state, error);
     if (status == IL_OK) {
         pthread_mutex_lock(&model->lock);
-        status = il_workspace_undo_room(model->work, s->state.block_bytes, error);
+        status = il_workspace_undo_room(model->work, il_undo_bytes_max(&s->state), error);
         pthread_mutex_unlock(&model->lock);
     }
     if (status == IL_OK && options->mix) status = il_mixed_open(model, &s->mixed, error);

@@ -5,6 +5,9 @@
 
 #include "text/chat_template.h"
 
+/* Those of them that a model that is saved does not write itself. */
+#define IL_CHAT_FILES "tokenizer_config.json", "chat_template.jinja"
+
 enum { IL_CHAT_FILE_MAX = 1 << 20 }; /* bytes of each */
 
 typedef struct il_chat_files {

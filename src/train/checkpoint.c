@@ -18,13 +18,14 @@
 #include "model/config_write.h"
 #include "model/model_files.h"
 #include "tensor/safetensors.h"
+#include "text/chat_files.h"
 #include "train/arrays.h"
 #include "train/progress.h"
 
 enum { NAMES = 10 /* step-N, and where that is taken step-N.1 … */ };
 
 static const char ARRAYS[] = "trainer.safetensors", PROGRESS[] = "trainer.json", LATEST[] = "latest", BEST[] = "best";
-static const char *const files[] = {ARRAYS, PROGRESS, IL_MODEL_FILES, NULL};
+static const char *const files[] = {ARRAYS, PROGRESS, IL_MODEL_FILES, IL_CHAT_FILES, NULL};
 
 static il_status no_memory(il_error *error) { return il_fail(error, IL_ERR_NOMEM, "no memory for a checkpoint"); }
 
@@ -77,6 +78,8 @@ static il_status write_rest(il_trainer *t, const il_tokenizer *tokenizer, const 
     il_status status = join(t, dir, PROGRESS, &progress, error);
     if (status == IL_OK) status = il_progress_save(t, progress, error);
     if (status == IL_OK) status = il_model_write(t->model, tokenizer, dir, error);
+    if (status == IL_OK && tokenizer && t->options.chat_files)
+        status = il_chat_copy(tokenizer, &t->model->config, t->options.chat_files, dir, error);
     il_free(&t->model->engine->memory, progress);
     return status;
 }
