@@ -2,6 +2,8 @@
  * them is tested with state files and with the command. */
 #include "support_test.h"
 
+#include <stdio.h>
+
 #include <float.h>
 #include <math.h>
 
@@ -103,6 +105,29 @@ static void large_vocabularies(void **unused) {
     }
 }
 
+/* The first of the largest, and the first that is not finite, wherever they stand among many. */
+static void first_of_many(void **unused) {
+    enum { MANY = 1000 };
+    static const float tops[] = {3.5F, 0.0F, -0.0F, -1e-40F, -7.25F};
+    (void)unused;
+    il_error error;
+    il_sample_options o = plain();
+    o.temperature = 0;
+    for (size_t k = 0; k < sizeof tops / sizeof *tops; k++)
+        for (int at = 0; at < MANY; at += at % 250 < 10 || at % 250 > 240 ? 1 : 37) {
+            float logits[MANY];
+            int32_t token;
+            for (int i = 0; i < MANY; i++) logits[i] = tops[k] == 0 && i > at ? -tops[k] : tops[k] - 1 - (float)(i % 7);
+            logits[at] = tops[k];
+            assert_ok(il_sample(&o, logits, MANY, 0, NULL, 0, &token, &error), error);
+            assert_int_equal(token, at);
+            logits[at] = k % 2 ? NAN : -INFINITY;
+            char words[60];
+            snprintf(words, sizeof words, "the logit of token %d is not finite", at);
+            assert_fails(il_sample(&o, logits, MANY, 0, NULL, 0, &token, &error), IL_ERR_NONFINITE, error, words);
+        }
+}
+
 static void refused(void **unused) {
     (void)unused;
     il_error error;
@@ -133,8 +158,8 @@ static void refused(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(penalties),          cmocka_unit_test(temperatures), cmocka_unit_test(thresholds),
-        cmocka_unit_test(large_vocabularies), cmocka_unit_test(refused),
+        cmocka_unit_test(penalties),          cmocka_unit_test(temperatures),  cmocka_unit_test(thresholds),
+        cmocka_unit_test(large_vocabularies), cmocka_unit_test(first_of_many), cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests_name("sample", tests, NULL, NULL);
 }

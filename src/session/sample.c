@@ -8,10 +8,26 @@
 #include "engine/engine.h"
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 void il_sample_options_default(il_sample_options *options) {
     *options =
         (il_sample_options){.temperature = 0.8F, .top_k = 40, .top_p = 0.95F, .min_p = 0.05F, .repeat_penalty = 1.0F};
+}
+
+enum { BLOCK = 256 }; /* the compiler's vectors look at so many at a time */
+
+/* The first that is not finite; n: none. */
+static int first_nonfinite(const float *x, int n) {
+    int i = 0;
+    for (int any = 0; n - i >= BLOCK; i += BLOCK) {
+        uint32_t bits[BLOCK];
+        memcpy(bits, x + i, sizeof bits);
+        for (int k = 0; k < BLOCK; k++) any |= (bits[k] & 0x7f800000) == 0x7f800000;
+        if (any) break;
+    }
+    while (i < n && isfinite(x[i])) i++;
+    return i;
 }
 
 static il_status check(const il_sample_options *o, const float *logits, int n, il_error *error) {
@@ -24,8 +40,8 @@ static il_status check(const il_sample_options *o, const float *logits, int n, i
         return il_fail(error, IL_ERR_ARG, "min_p is %g: it must be in [0, 1]", (double)o->min_p);
     if (!(o->repeat_penalty > 0) || isinf(o->repeat_penalty))
         return il_fail(error, IL_ERR_ARG, "repeat_penalty is %g: it must be above 0", (double)o->repeat_penalty);
-    for (int i = 0; i < n; i++)
-        if (!isfinite(logits[i])) return il_fail(error, IL_ERR_NONFINITE, "the logit of token %d is not finite", i);
+    int odd = first_nonfinite(logits, n);
+    if (odd < n) return il_fail(error, IL_ERR_NONFINITE, "the logit of token %d is not finite", odd);
     return n > 0 ? IL_OK : il_fail(error, IL_ERR_ARG, "no logits to draw from");
 }
 
@@ -42,17 +58,30 @@ static const il_kernels *kernels(void) {
     return best ? best : &il_kernels_portable;
 }
 
+/* The largest of a block, by integers in the order of floats, for which the compiler has vectors. */
+static float largest_of_block(const float *x) {
+    int32_t bits[BLOCK], most = INT32_MIN;
+    memcpy(bits, x, sizeof bits);
+    for (int k = 0; k < BLOCK; k++) {
+        int32_t order = bits[k] ^ ((bits[k] >> 31) & INT32_MAX);
+        most = order > most ? order : most;
+    }
+    return il_float_of_bits((uint32_t)(most ^ ((most >> 31) & INT32_MAX)));
+}
+
 static int32_t argmax(const float *x, int n) {
     int best = 0;
-    for (int i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
+    for (int from = 0; from < n; from += BLOCK) {
+        if (n - from >= BLOCK && !(largest_of_block(x + from) > x[best])) continue;
+        for (int i = from; i < n && i < from + BLOCK; i++)
+            if (x[i] > x[best]) best = i;
+    }
     return best;
 }
 
 /* What the weights ≥ t amount to: their number, or their sum. Most of a large vocabulary amounts to nothing, which is
  * seen of many at a time. */
 static double amount(const float *w, int n, float t, int count) {
-    enum { BLOCK = 256 }; /* the compiler's vectors compare so many at a time */
     double total = 0;
     for (int from = 0; from < n; from += BLOCK) {
         int to = n - from < BLOCK ? n : from + BLOCK, any = to - from < BLOCK;
