@@ -68,6 +68,7 @@ static void respond(const json_t *body, const il_chat *chat, const names *n) {
         answer_response.usage(j, &t);
         text_add(&t, "", 1);
         for (char *at = t.data; (at = strstr(at, "data: ")); at++) {
+            if (at > t.data && at[-1] != '\n') continue; /* part of a text */
             json_t *event = json_loads(at + 6, JSON_DISABLE_EOF_CHECK, NULL);
             must(event != NULL);
             json_decref(event);

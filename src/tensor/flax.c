@@ -92,10 +92,10 @@ static il_status read_dtype(const entry *e, const il_msgpack_value *name, il_dty
 /* [shape, type, bytes] as an array of Flax's; whose shape it is, is the caller's. */
 static il_status read_array(const entry *e, const il_msgpack_value *ext, il_dtype *dtype, int *rank, size_t *shape,
                             il_flax_chunk *chunk) {
-    il_msgpack inside = {ext->data, ext->data + ext->bytes};
     il_msgpack_value list, value;
     size_t bytes;
     if (ext->kind != IL_MSGPACK_EXT || ext->number != ARRAY) return damaged(e, "is no array");
+    il_msgpack inside = {ext->data, ext->data + ext->bytes};
     if (!il_msgpack_next(&inside, &list) || list.kind != IL_MSGPACK_ARRAY || list.number != 3)
         return damaged(e, "is no array of three parts: shape, type and bytes");
     if (!il_msgpack_next(&inside, &list) || list.kind != IL_MSGPACK_ARRAY) return damaged(e, "has no shape");
