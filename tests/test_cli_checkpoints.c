@@ -169,9 +169,11 @@ static void test_trained(void **state) {
     assert_true(json_array_size(json_object_get(json_object_get(report, "verdict"), "hints")) == 0);
     assert_true(support_number(report, "verdict.texts.English.bits_per_byte") < 3);
     assert_true(support_number(report, "verdict.embedding_spread") > 3);
+    assert_string_equal(support_string(report, "verdict.dtype"), "bf16");
     json_decref(report);
-    char *text = support_done("inspect --check " READER);
+    char *text = support_done("inspect --check --dtype int8 " READER); /* as large ones are judged */
     assert_non_null(strstr(text, "judgement  trained\n"));
+    assert_non_null(strstr(text, "weights as int8\n"));
     assert_non_null(strstr(text, "tried: frozen"));
     free(text);
 }
