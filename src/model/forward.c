@@ -29,7 +29,7 @@ void il_forward(il_pass *pass, const int32_t *tokens) {
     const il_model *model = pass->model;
     il_workspace *work = pass->work;
     int layers = model->config.layers;
-    float *x_last = pass->tape ? pass->tape->x_last : work->tmp;
+    float *x_last = pass->tape ? pass->tape->x_last : il_pass_acts(pass, 0)->x0;
 
     il_embed_forward(pass, tokens, il_pass_acts(pass, 0)->x0);
     for (int i = 0; i < model->n_mixers; i++)

@@ -62,17 +62,26 @@ static size_t logit_rows(const il_config *c) {
     return rows < 1 ? 1 : rows < IL_LOGIT_ROWS ? rows : IL_LOGIT_ROWS;
 }
 
+static int takes_ttt(const il_model *model) {
+    for (int i = 0; i < model->config.layers; i++)
+        if (model->layers[i].rule) return 1;
+    return 0;
+}
+
 static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
     size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float), rows = logit_rows(c);
     w->layers = il_arena_take(arena, (size_t)c->layers, sizeof *w->layers);
-    il_arena taped = *arena; /* with a tape that holds the layers' activations, their place here is free */
+    /* Where the layers' activations lie: all of it is free with a tape, which has its own, and behind the first x0 when
+     * the last layer is done. */
+    il_arena again = *arena;
     take_layers(w, model, arena);
-    w->ffn = il_arena_take(&taped, tokens * (size_t)c->ffn_width, size);
-    il_arena_join(arena, &taped);
-    w->hidden = il_arena_take(arena, tokens * width, size);
+    il_arena_take(&again, tokens * width, size);
+    w->hidden = il_arena_take(&again, tokens * width, size);
+    w->ffn = il_arena_take(&again, tokens * (size_t)c->ffn_width, size);
+    w->tmp = il_arena_take(takes_ttt(model) ? arena : &again, tokens * width, size);
+    il_arena_join(arena, &again);
     w->mix = il_arena_take(arena, tokens * width, size);
-    w->tmp = il_arena_take(arena, tokens * width, size);
     if (il_config_attends(c)) {
         w->cosine = il_arena_take(arena, tokens * (size_t)il_config_rotary_width(c) / 2, size);
         w->sine = il_arena_take(arena, tokens * (size_t)il_config_rotary_width(c) / 2, size);
@@ -101,7 +110,7 @@ static size_t activations(const il_model *model, int tokens) {
     il_workspace w = {.tokens = tokens};
     il_arena arena = {0};
     take_layers(&w, model, &arena);
-    return arena.used + 3 * (size_t)tokens * (size_t)model->config.width * sizeof(float); /* hidden, mix, tmp */
+    return arena.used + (size_t)tokens * (size_t)model->config.width * sizeof(float); /* mix */
 }
 
 int il_workspace_tokens(const il_model *model, int most) {

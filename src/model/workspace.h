@@ -54,9 +54,10 @@ typedef struct il_workspace {
     int tokens;
     void *block;
     il_acts *layers;      /* [layers], all in the same memory: outside training one layer's is needed at a time */
-    float *hidden;        /* [T,D] final hidden vectors, rms-normed */
-    float *mix, *tmp;     /* [T,D] */
-    float *ffn;           /* [T,F] silu(h1)*h3, in a pass with a tape; where `layers` have theirs */
+    float *hidden;        /* [T,D] final hidden vectors, rms-normed; where `layers` were */
+    float *mix;           /* [T,D] */
+    float *tmp;           /* [T,D] of TTT layers, and of backward */
+    float *ffn;           /* [T,F] silu(h1)*h3, in a pass with a tape; where `layers` are without one */
     float *cosine, *sine; /* [T, rotary width / 2] RoPE of each token (attention) */
     float *history;       /* [taps-1, channels] in blocks of channels (steps.h) */
     int32_t *tapped;      /* [taps, T]: the tokens that the input adds embeddings of; -1: there is none so far back */
