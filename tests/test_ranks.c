@@ -239,8 +239,8 @@ static il_status train(const il_transport *transport, void *context, il_error *e
         }
         uint64_t before = il_ranks_bytes_sent(r.ranks);
         status = il_trainer_step(r.trainer, &step, error);
-        int size = transport ? transport->size : 1; /* what is told: status and wants; status, losses, squares */
-        uint64_t told = 8 * (1 + 1 + (uint64_t)r.trainer->own + (uint64_t)r.trainer->optimizer.n_own);
+        int size = transport ? transport->size : 1; /* what is told: status, losses, squares */
+        uint64_t told = 8 * (1 + (uint64_t)r.trainer->own + (uint64_t)r.trainer->optimizer.n_own);
         uint64_t sent = il_exchange_bytes(&r.trainer->exchange) + (uint64_t)(size - 1) * told;
         if (!status && il_ranks_bytes_sent(r.ranks) - before != sent)
             status = (error->status = IL_ERR_END, snprintf(error->message, 99, "bytes sent"), IL_ERR_END);

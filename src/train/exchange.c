@@ -253,7 +253,7 @@ void il_exchange_add(il_exchange *x) {
 }
 
 void il_exchange_ready(il_exchange *x, size_t from) {
-    if (x->size == 1 || !x->is_last || x->status != IL_OK) return;
+    if (x->size == 1 || !x->overlaps || !x->is_last || x->status != IL_OK) return;
     x->status = il_ranks_poll(x->ranks, &x->error);
     if (x->status == IL_OK) x->status = advance(x);
     if (x->status == IL_OK) x->status = depart(x, from);
@@ -326,7 +326,7 @@ static void lay_out(il_exchange *x, il_arena *arena) {
 il_status il_exchange_open(il_engine *engine, il_ranks *ranks, int lanes, size_t floats, float *first,
                            il_exchange *exchange, il_error *error) {
     il_exchange *x = exchange;
-    *x = (il_exchange){.engine = engine, .ranks = ranks, .lanes = lanes, .floats = floats};
+    *x = (il_exchange){.engine = engine, .ranks = ranks, .lanes = lanes, .floats = floats, .overlaps = 1};
     plan(x);
     if (x->size > lanes)
         return il_fail(error, IL_ERR_ARG, "%d ranks share the work of %d lanes: there must be a lane for each", x->size,

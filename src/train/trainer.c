@@ -291,11 +291,12 @@ static il_status blame_gradient(il_trainer *t, il_error *error) {
     return il_fail(error, IL_ERR_NONFINITE, "the gradient of %s is not finite", table->entries[found - 1].name);
 }
 
-/* The sum of all lanes' gradients, its norm, and the loss. */
-static il_status compute(il_trainer *t, const il_batch *batch, float inner_lr, double *loss, double *norm,
-                         il_error *error) {
+/* The sum of all lanes' gradients, its norm, and the loss. status: of the batch; what went wrong there is told with the
+ * rest, where there are several ranks. */
+static il_status compute(il_trainer *t, il_status status, const il_batch *batch, float inner_lr, double *loss,
+                         double *norm, il_error *error) {
     il_exchange_begin(&t->exchange);
-    il_status status = run_lanes(t, batch, inner_lr, error);
+    if (status == IL_OK) status = run_lanes(t, batch, inner_lr, error);
     if (status == IL_OK || t->exchange.size > 1) {
         il_error apart; /* how this rank fares is told below */
         il_status exchanged = il_exchange_finish(&t->exchange, &apart);
@@ -314,10 +315,10 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
     double start = il_clock_seconds(), loss, norm;
     uint64_t n = t->done + 1;
     il_batch batch;
-    IL_TRY(il_ranks_agree(o->ranks, il_data_next_part(t->data, (size_t)t->first, (size_t)t->own, &batch, error), NULL,
-                          error));
+    il_status status = il_data_next_part(t->data, (size_t)t->first, (size_t)t->own, &batch, error);
+    if (status != IL_OK && t->exchange.size == 1) return status;
     float inner_lr = il_model_is_recurrent(t->model) ? il_schedule_inner_lr(o, t->model->config.ttt_base_lr, n) : 1.0F;
-    il_status status = compute(t, &batch, inner_lr, &loss, &norm, error);
+    status = compute(t, status, &batch, inner_lr, &loss, &norm, error);
     if (status != IL_OK) return at_step(error, status, n);
 
     double lr = il_schedule_lr(o, n);
@@ -329,12 +330,7 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
         IL_TRY(il_exchange_weights(&t->exchange, t->model->weights, error));
     }
     t->done = n;
-    *step = (il_step){
-        .step = n,
-        .loss = loss,
-        .lr = lr,
-        .grad_norm = norm,
-    };
+    *step = (il_step){.step = n, .loss = loss, .lr = lr, .grad_norm = norm};
     step->tokens = il_data_get_options(t->data)->sequences * batch.length;
     step->skipped = skips;
     step->seconds = il_clock_seconds() - start;
