@@ -195,6 +195,17 @@ IL_API const char *il_weight_type_name(il_weight_type type); /* "f32", "bf16", "
 IL_API il_status il_model_convert(const il_model *model, const il_config *config, il_model **converted,
                                   il_error *error);
 
+/* Gives a model the weights of another one, of another context length, depth or mixer, wherever that has a tensor of
+ * the same name and shape. Where layers of attention and of TTT call the same thing differently (projections and norms)
+ * the names count as the same; rows of queries and keys move so that RoPE turns what it turned. taken (NULL allowed) is
+ * called for every tensor of the model, taken or left as it is (fresh), and then for every one of `other` that has no
+ * place in it (left). IL_ERR_MISMATCH when nothing fits. Both fp32; as for il_trainer_open, a session opened before
+ * must not be used after it. */
+typedef enum il_tensor_fate { IL_TENSOR_TAKEN, IL_TENSOR_FRESH, IL_TENSOR_LEFT } il_tensor_fate;
+typedef void (*il_model_taken)(void *user, const char *name, il_tensor_fate fate);
+IL_API il_status il_model_take(il_model *model, const il_model *other, il_model_taken taken, void *user,
+                               il_error *error);
+
 enum { IL_WEIGHTS_AS_STORED = -1 };
 typedef struct il_load_options {
     int weights; /* how linear layers are held, an il_weight_type, whatever the files have; default
@@ -830,6 +841,15 @@ typedef struct il_trainer_options {
                            * of linear layers and the output head are rounded to bfloat16 and multiplied by oneDNN, sums
                            * in fp32. Weights, optimizer, gradients, inner loop, norms and attention stay fp32. Fast,
                            * but no longer one answer: same bits only on the same CPU, oneDNN and number of threads */
+    /* The most bytes that training may take, the weights included; default 0: no bound. Where activations would go
+     * beyond it, backward computes them again layer by layer, which takes a third longer and changes no bit in fp32;
+     * where even that is too much, il_trainer_open is IL_ERR_NOMEM and says how long sequences may be. */
+    uint64_t memory;
+    /* Patterns [n_freeze], with * ? and [] as in a shell: tensors whose name matches one stay as they are, to the last
+     * bit, and their moments too; grad_norm is that of the others. A tied output head is the embedding,
+     * model.embed_tokens.weight. IL_ERR_ARG when a pattern matches no tensor. Part of what a resumed run must have. */
+    const char *const *freeze;
+    size_t n_freeze;
     int resume_with_changes; /* il_trainer_resume goes on although data or options are not those of the run */
     /* A batch's sequences are cut into so many equal lanes, a power of two; the gradients of the lanes are added in a
      * fixed tree. Part of the order of sums: the bits depend on it, and not on the number of ranks. Default 1 */
@@ -872,6 +892,15 @@ IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t ma
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);
 IL_API uint64_t il_trainer_steps_skipped(const il_trainer *trainer); /* of these, for being spikes */
+
+/* Bytes that training takes. */
+typedef struct il_trainer_memory {
+    uint64_t weights; /* weights, their gradient and moments, and packed copies: whatever the data */
+    uint64_t pass;    /* activations, their gradients and states: in proportion to the tokens of a pass, nearly */
+    uint64_t tokens;  /* of a pass: one sequence, or several short ones */
+    int recomputes;   /* activations are computed again to stay within il_trainer_options.memory */
+} il_trainer_memory;
+IL_API void il_trainer_get_memory(const il_trainer *trainer, il_trainer_memory *memory);
 
 /* What validations have found. Checkpoints keep it. */
 typedef struct il_validation {

@@ -348,7 +348,7 @@ static void check_gradient(int width, int heads, int window, int past, int n, in
     il_workspace work;
     il_backspace space;
     assert_int_equal(il_state_open(model, 0, &state, NULL), IL_OK);
-    assert_int_equal(il_tape_open(model, 1, n, &tape, NULL), IL_OK);
+    assert_int_equal(il_tape_open(model, 1, n, 0, &tape, NULL), IL_OK);
     assert_int_equal(il_workspace_open(model, n, &work, NULL), IL_OK);
     assert_int_equal(il_backspace_open(model, n, &space, NULL), IL_OK);
     if (past) run_pieces(model, &state, past, past, xn, mix);

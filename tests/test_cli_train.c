@@ -636,6 +636,84 @@ static void test_resume_of_a_finished_run(void **state) {
 }
 
 /* Other data or another schedule are named and refused, unless they are meant. */
+/* A bound on memory changes what is kept and computed again, not the weights. */
+static void test_memory(void **state) {
+    (void)state;
+    const char *run =
+        "train --model m --data book.txt --out %s --steps 2 --warmup 1 --batch-tokens 2048 --seq-len 1024";
+    char line[200], bounded[240];
+    snprintf(line, sizeof line, run, "free");
+    json_t *result = support_json("%s", line);
+    double bytes = support_number(result, "memory_bytes"), each = support_number(result, "bytes_per_token");
+    assert_true(json_is_false(json_object_get(result, "recomputes")));
+    assert_true(each * 2048 < bytes && each * 2048 > 0.5 * bytes);
+    json_decref(result);
+    snprintf(line, sizeof line, run, "bounded");
+    snprintf(bounded, sizeof bounded, "%s --memory %.6f", line, bytes / 1e9 * 0.9);
+    result = support_json("%s", bounded);
+    assert_true(json_is_true(json_object_get(result, "recomputes")));
+    assert_true(support_number(result, "memory_bytes") < 0.9 * bytes);
+    json_decref(result);
+    char *free_print = support_fingerprint("free/latest"), *bounded_print = support_fingerprint("bounded/latest");
+    assert_string_equal(free_print, bounded_print);
+    free(free_print);
+    free(bounded_print);
+    snprintf(line, sizeof line, run, "none");
+    support_refused(1, "are allowed", "%s --memory 0.001", line);
+    support_run said = support_cli(NULL, "%s", line);
+    assert_int_equal(said.code, 0);
+    assert_non_null(strstr(said.err, "kB for each of the 2048 tokens of a pass\n"));
+    support_run_free(&said);
+}
+
+static void test_freeze(void **state) {
+    (void)state;
+    char *all = trained(SHORT), *frozen = trained(SHORT " --freeze *.mlp.* --freeze model.norm.weight");
+    assert_string_not_equal(all, frozen);
+    free(all);
+    free(frozen);
+    support_refused(1, "freeze *.mpl.*: no tensor of the model has such a name",
+                    "train --model m --data book.txt --out x %s --freeze *.mpl.*", SHORT);
+    free(support_done("train --model m --data book.txt --out partly %s --freeze *.mlp.*", SHORT));
+    support_refused(1, "frozen was 6 tensors, ", "train --resume --data book.txt --out partly %s", SHORT);
+    free(support_done("train --resume --data book.txt --out partly %s --freeze *.mlp.*", SHORT));
+}
+
+/* Weights of a Transformer in a model of TTT: the embedding, feed-forward parts, norms and projections. */
+static void test_init_from(void **state) {
+    (void)state;
+    free(support_done("init --preset tiny %s --mixer self_attention --seed 5 --out attention", SUPPORT_COMMON));
+    free(support_done("init --preset tiny %s --mixer ttt_linear --backbone transformer --set num_hidden_layers=3 "
+                      "--out deeper",
+                      SUPPORT_SHAPE));
+    support_run run =
+        support_cli(NULL, "train --model deeper --init-from attention --data book.txt --out taught %s", SHORT);
+    assert_int_equal(run.code, 0);
+    static const char *const says[] = {"taken: model.embed_tokens.weight\n",
+                                       "taken: model.layers.*.mlp.up_proj.weight (2 layers)\n",
+                                       "taken: model.layers.*.seq_modeling_block.q_proj.weight (2 layers)\n",
+                                       "taken: model.layers.*.seq_norm.weight (2 layers)\n",
+                                       "fresh: model.layers.*.seq_modeling_block.W1 (3 layers)\n",
+                                       "fresh: model.layers.*.mlp.up_proj.weight\n",
+                                       " tensors taken from attention, "};
+    for (size_t i = 0; i < sizeof says / sizeof *says; i++)
+        if (!strstr(run.err, says[i])) fail_msg("%s: not in %s", says[i], run.err);
+    support_run_free(&run);
+    free(support_done("train --model deeper --data book.txt --out untaught %s", SHORT));
+    char *taught = support_fingerprint("taught/latest"), *untaught = support_fingerprint("untaught/latest");
+    assert_string_not_equal(taught, untaught);
+    free(taught);
+    free(untaught);
+    free(support_done("init --preset tiny %s --tokenizer bytes --set hidden_size=48 --set num_attention_heads=3 "
+                      "--set intermediate_size=20 --set mini_batch_size=8 --out other",
+                      SUPPORT_SHAPE));
+    support_refused(1, "--init-from other: nothing of it fits",
+                    "train --model deeper --init-from other --data book.txt --out x %s", SHORT);
+    assert_false(support_exists("x"));
+    /* a run that goes on has its weights */
+    free(support_done("train --resume --init-from attention --data book.txt --out taught %s", SHORT));
+}
+
 static void test_resume_with_changes(void **state) {
     (void)state;
     free(support_done("train --model m --data book.txt --out first %s", SHORT));
@@ -693,6 +771,9 @@ int main(void) {
         cmocka_unit_test(test_killed_before_a_checkpoint),
         cmocka_unit_test(test_resume_of_a_finished_run),
         cmocka_unit_test(test_resume_with_changes),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_freeze),
+        cmocka_unit_test(test_init_from),
         cmocka_unit_test(test_one_run_a_folder),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);

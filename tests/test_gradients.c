@@ -134,6 +134,10 @@ static int32_t *tokens_of(const shape *s) {
     return tokens;
 }
 
+/* How backward gets at activations: they are kept, or computed again, and then of so many tokens at a time in the
+ * feed-forward networks. */
+static size_t recomputed;
+
 /* Loss of the recipe over windows [n, length+1] read on from the states, and its gradient += grad (NULL: loss
  * only). */
 static double loss_and_grad(il_model *model, il_state *states, const int32_t *windows, int n, int length,
@@ -143,7 +147,8 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
     il_tape tape;
     il_workspace work;
     il_backspace space;
-    ok(il_tape_open(model, n, length, &tape, &error), &error);
+    ok(il_tape_open(model, n, length, recomputed > 0, &tape, &error), &error);
+    if (recomputed) tape.size.ffn_tokens = recomputed;
     ok(il_workspace_open(model, (int)total, &work, &error), &error);
     ok(il_backspace_open(model, (int)total, &space, &error), &error);
     il_segment *segments = zeros((size_t)n, sizeof *segments);
@@ -370,6 +375,64 @@ static void test_carried(void **unused) {
     check_carried(&shapes[5], 80);
 }
 
+static void assert_same_floats(const il_model *model, const float *want, const float *got, const char *how) {
+    for (size_t t = 0; t < model->table.n; t++) {
+        const il_table_entry *e = &model->table.entries[t];
+        if (memcmp(want + e->offset, got + e->offset, e->count * sizeof *want))
+            fail_msg("%s: other bits in %s", how, e->name);
+    }
+}
+
+/* Activations that are computed again: the bits of those that were kept, of every mixer, with taps and without, also
+ * where a window goes on from a carried state; and the states go on as if nothing had been done twice. */
+static void test_recomputed(void **unused) {
+    (void)unused;
+    const shape shapes[] = {{IL_MIXER_TTT_LINEAR, 1, 1, 1, 1, 24, 2, 4, 4, 2, 148, 0},
+                            {IL_MIXER_TTT_LINEAR_DECAY, 0, 1, 0, 0, 24, 2, 4, 3, 3, 100, 0},
+                            {IL_MIXER_TTT_MLP, 1, 1, 1, 0, 24, 3, 4, 4, 2, 68, TAPPED},
+                            {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 48, 3, 4, 3, 2, 132, 0},
+                            {IL_MIXER_GATED_DELTA, 0, 0, 0, 1, 24, 2, 4, 4, 2, 36, TAPPED},
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 2, 16, 4, 2, 144, 0},
+                            {IL_MIXER_SELF_ATTENTION, 0, 0, 0, 1, 24, 4, 16, 4, 2, 80, TAPPED + 1},
+                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 24, 4, 16, 4, 2, 144, 1},
+                            {IL_MIXER_SLIDING_ATTENTION, 0, 0, 0, 1, 24, 4, 16, 4, 2, 80, TAPPED},
+                            {HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 72, TAPPED},
+                            {DELTA_HYBRID, 1, 1, 1, 1, 24, 2, 4, 4, 2, 72, 1}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        const shape *s = &shapes[i];
+        il_model *model = model_open(s, 2, NULL);
+        int32_t *tokens = tokens_of(s);
+        float *grads[2];
+        il_state states[2][3];
+        double loss[2];
+        il_error error;
+        for (int way = 0; way < 2; way++) {
+            grads[way] = zeros(model->table.floats, sizeof(float));
+            for (int k = 0; k < s->sequences; k++) ok(il_state_open(model, 0, &states[way][k], &error), &error);
+            for (int window = 0; window < 2; window++) { /* the second goes on from the first */
+                recomputed = way ? IL_BACK_ROWS : 0;
+                loss[way] = loss_and_grad(model, states[way], tokens, s->sequences, s->length, 0.5F, grads[way]);
+            }
+        }
+        recomputed = 0;
+        assert_true(loss[0] == loss[1]);
+        assert_same_floats(model, grads[0], grads[1], "recomputed");
+        for (int k = 0; k < s->sequences; k++) {
+            const il_state *a = &states[0][k], *b = &states[1][k];
+            assert_int_equal(a->position, b->position);
+            assert_memory_equal(a->block, b->block, a->block_bytes);
+            for (size_t page = 0; page < a->n_pages; page++)
+                assert_memory_equal(a->pages[page], b->pages[page], a->page_floats * sizeof(float));
+        }
+        for (int way = 0; way < 2; way++) {
+            for (int k = 0; k < s->sequences; k++) il_state_close(&states[way][k]);
+            free(grads[way]);
+        }
+        free(tokens);
+        model_close(model);
+    }
+}
+
 /* Sequences one by one give the gradient of all at once. */
 static void test_accumulation(void **unused) {
     (void)unused;
@@ -391,8 +454,11 @@ static void test_accumulation(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_reference), cmocka_unit_test(test_odd_shapes),
-                                       cmocka_unit_test(test_bits), cmocka_unit_test(test_carried),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_reference),
+                                       cmocka_unit_test(test_odd_shapes),
+                                       cmocka_unit_test(test_bits),
+                                       cmocka_unit_test(test_carried),
+                                       cmocka_unit_test(test_recomputed),
                                        cmocka_unit_test(test_accumulation)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,12 +140,41 @@ static void test_memory(void **state) {
     assert_true(total == 0 && available == 0);
 }
 
+/* What the group and those around it leave; files that the kernel would give up again count as free. */
+static void test_memory_of_groups(void **state) {
+    (void)state;
+    char cgroup[512], root[512];
+    snprintf(cgroup, sizeof cgroup, "%s", support_path(folder, "cgroup"));
+    snprintf(root, sizeof root, "%s", support_path(folder, "groups"));
+    mkdir(support_path(folder, "groups"), 0777);
+    mkdir(support_path(folder, "groups/job"), 0777);
+    mkdir(support_path(folder, "groups/job/step"), 0777);
+    assert_true(machine_memory_left("/nowhere", root) == UINT64_MAX);
+    put("cgroup", "1:name=systemd:/old\n0::/job/step\n");
+    assert_true(machine_memory_left(cgroup, root) == UINT64_MAX);
+    put("groups/job/step/memory.max", "max\n");
+    put("groups/job/step/memory.current", "700\n");
+    put("groups/job/memory.max", "1000\n");
+    put("groups/job/memory.current", "900\n");
+    assert_true(machine_memory_left(cgroup, root) == 100);
+    put("groups/job/memory.stat", "anon 500\nfile 400\nkernel 1\n");
+    assert_true(machine_memory_left(cgroup, root) == 500);
+    put("groups/job/step/memory.max", "600\n");
+    assert_true(machine_memory_left(cgroup, root) == 0);
+    put("cgroup", "0::/\n");
+    assert_true(machine_memory_left(cgroup, root) == UINT64_MAX);
+    put("groups/memory.max", "5000\n");
+    put("groups/memory.current", "4000\n");
+    assert_true(machine_memory_left(cgroup, root) == 1000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_energy, begin, end),
         cmocka_unit_test_setup_teardown(test_cpu_name, begin, end),
         cmocka_unit_test_setup_teardown(test_features, begin, end),
         cmocka_unit_test_setup_teardown(test_memory, begin, end),
+        cmocka_unit_test_setup_teardown(test_memory_of_groups, begin, end),
     };
     return cmocka_run_group_tests_name("machine", tests, NULL, NULL);
 }

@@ -355,6 +355,88 @@ static void check_saved(const fixture *f) {
     support_folder_remove(folder);
 }
 
+/* ---- steps.json: fifty steps of the JAX code on weights of init and the bytes of LICENSE ---- */
+
+static int number_at(const json_t *run, const char *key) { return (int)json_integer_value(json_object_get(run, key)); }
+
+static il_model *model_of_run(il_engine *engine, const json_t *run) {
+    const char *key, *mixer = json_string_value(json_object_get(run, "mixer"));
+    const char *backbone = json_string_value(json_object_get(run, "backbone"));
+    json_t *value;
+    il_config config;
+    il_error error;
+    il_model *model;
+    assert_ok(il_config_preset("tiny", mixer, backbone, &config, &error), error);
+    json_object_foreach(json_object_get(run, "set"), key, value) {
+        char text[32];
+        snprintf(text, sizeof text, "%lld", (long long)json_integer_value(value));
+        assert_ok(il_config_set(&config, key, text, &error), error);
+    }
+    config.vocab_size = 258; /* bytes, BOS, EOS */
+    config.bos_token = 256;
+    config.eos_token = 257;
+    assert_ok(il_model_init(engine, &config, (uint64_t)number_at(run, "seed"), &model, &error), error);
+    return model;
+}
+
+/* Largest difference of a loss. */
+static double check_run(const char *name, const json_t *run, const json_t *recipe, const char *text, size_t bytes) {
+    il_engine *engine = lively_engine(2, NULL);
+    il_model *model = model_of_run(engine, run);
+    il_data_options of = {.length = (size_t)number_at(run, "length"), .sequences = (size_t)number_at(run, "sequences")};
+    const json_t *losses = json_object_get(run, "losses"), *norms = json_object_get(run, "grad_norms");
+    int32_t *tokens = malloc(of.sequences * (of.length + 1) * sizeof *tokens);
+    il_trainer_options options;
+    il_trainer *trainer;
+    il_data *data;
+    il_error error;
+    double worst = 0;
+    il_trainer_options_default(il_model_config(model), &options);
+    options.steps = (uint64_t)number_at(recipe, "steps");
+    options.warmup = number_at(recipe, "lr_warmup_steps");
+    assert_int_equal(json_array_size(losses), options.steps);
+    assert_ok(il_data_open_given(engine, 258, &of, &data, &error), error);
+    assert_ok(il_trainer_open(model, data, &options, &trainer, &error), error);
+    for (size_t n = 0; n < options.steps; n++) {
+        il_step step;
+        for (size_t s = 0; s < of.sequences; s++)
+            for (size_t t = 0; t <= of.length; t++)
+                tokens[s * (of.length + 1) + t] = (unsigned char)text[((n * of.sequences + s) * of.length + t) % bytes];
+        assert_ok(il_data_give(data, tokens, NULL, &error), error);
+        assert_ok(il_trainer_step(trainer, &step, &error), error);
+        double apart = fabs(step.loss - json_number_value(json_array_get(losses, n)));
+        double norm = json_number_value(json_array_get(norms, n));
+        if (!(apart <= 1e-3)) fail_msg("%s: step %zu: loss %.9g, off by %.2g", name, n + 1, step.loss, apart);
+        if (!(fabs(step.grad_norm - norm) <= 0.02 * norm))
+            fail_msg("%s: step %zu: norm of the gradient %.9g, expected %.9g", name, n + 1, step.grad_norm, norm);
+        if (apart > worst) worst = apart;
+    }
+    free(tokens);
+    il_trainer_close(trainer);
+    il_data_close(data);
+    il_model_unref(model);
+    il_engine_close(engine);
+    return worst;
+}
+
+/* IL_LONG=1: also those of minutes. */
+static void fifty_official_steps(void **state) {
+    (void)state;
+    json_error_t why;
+    json_t *made = json_load_file(FIXTURES "/steps.json", 0, &why), *run;
+    const char *name;
+    size_t bytes;
+    char *text = support_read(FIXTURES "/../../LICENSE", &bytes);
+    if (!made) fail_msg("steps.json: %s", why.text);
+    json_object_foreach(json_object_get(made, "runs"), name, run) {
+        if (json_is_true(json_object_get(run, "long")) && !getenv("IL_LONG")) continue;
+        double worst = check_run(name, run, json_object_get(made, "recipe"), text, bytes);
+        print_message("%s: losses of fifty steps %.2g from the official code's\n", name, worst);
+    }
+    free(text);
+    json_decref(made);
+}
+
 static void each_fixture(void (*check)(const fixture *)) {
     DIR *dir = opendir(FIXTURES);
     assert_non_null(dir);
@@ -405,8 +487,12 @@ static void saved_and_loaded(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(logits_and_losses), cmocka_unit_test(cached_decode),       cmocka_unit_test(states),
-        cmocka_unit_test(gradients),         cmocka_unit_test(ten_optimizer_steps), cmocka_unit_test(saved_and_loaded)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(logits_and_losses),
+                                       cmocka_unit_test(cached_decode),
+                                       cmocka_unit_test(states),
+                                       cmocka_unit_test(gradients),
+                                       cmocka_unit_test(ten_optimizer_steps),
+                                       cmocka_unit_test(saved_and_loaded),
+                                       cmocka_unit_test(fifty_official_steps)};
     return cmocka_run_group_tests_name("parity", tests, NULL, NULL);
 }

@@ -364,6 +364,166 @@ static void memory_is_linear_in_tokens(void **unused) {
     support_engine_close(engine, &alloc);
 }
 
+/* A bound on memory: what is allocated is what the trainer says, activations are computed again where they would go
+ * beyond it, weights are the same, and what does not fit is refused with what would. */
+static void memory_stays_within_its_bound(void **unused) {
+    (void)unused;
+    enum { LONG = 256, MANY = IL_MICRO_TOKENS / LONG + 1 }; /* two passes */
+    il_error error;
+    support_alloc alloc;
+    il_engine *engine = support_engine(2, &alloc);
+    static int32_t tokens[MANY * (LONG + 1)];
+    lively_tokens(tokens, MANY * (LONG + 1), VOCAB, 9);
+    for (size_t i = 0; i < MIXERS + 3; i++) {
+        il_config config = i < MIXERS        ? lively_config(mixers[i], 16)
+                           : i == MIXERS     ? lively_hybrid(16)
+                           : i == MIXERS + 1 ? lively_sliding_hybrid(16)
+                                             : lively_delta_hybrid(16);
+        if (i % 2) lively_taps(&config);
+        config.layers = config.n_layer_types ? 4 : 3;
+        uint64_t bound[2] = {0};
+        char fingerprint[2][33];
+        for (int way = 0; way < 2; way++) {
+            il_model *model = lively_model(engine, &config, 3);
+            il_data_options of = {.length = LONG, .sequences = MANY};
+            il_trainer_options options;
+            il_trainer_memory memory;
+            il_trainer *trainer;
+            il_data *data;
+            il_step step;
+            assert_ok(il_data_open_given(engine, VOCAB, &of, &data, &error), error);
+            il_trainer_options_default(&config, &options);
+            options.memory = bound[way];
+            options.warmup = 0;
+            size_t before = atomic_load(&alloc.live_bytes);
+            assert_ok(il_trainer_open(model, data, &options, &trainer, &error), error);
+            il_trainer_get_memory(trainer, &memory);
+            assert_int_equal(memory.recomputes, way);
+            assert_int_equal(memory.tokens, IL_MICRO_TOKENS);
+            double says = (double)(memory.weights + memory.pass);
+            double takes = (double)(atomic_load(&alloc.live_bytes) - before) + 4.0 * (double)model->table.floats;
+            if (!(fabs(takes / says - 1) < 0.01)) fail_msg("it says %.0f bytes, and takes %.0f", says, takes);
+            assert_ok(il_data_give(data, tokens, NULL, &error), error);
+            assert_ok(il_trainer_step(trainer, &step, &error), error);
+            il_model_fingerprint(model, fingerprint[way]);
+            bound[1] = memory.weights + memory.pass - 1;
+            il_trainer_close(trainer);
+            if (way) {
+                options.memory = memory.weights + memory.pass;
+                assert_ok(il_trainer_open(model, data, &options, &trainer, &error), error);
+                il_trainer_close(trainer);
+                options.memory--;
+                assert_fails(il_trainer_open(model, data, &options, &trainer, &error), IL_ERR_NOMEM, error,
+                             "are allowed");
+            }
+            il_data_close(data);
+            il_model_unref(model);
+        }
+        assert_string_equal(fingerprint[0], fingerprint[1]);
+    }
+    support_engine_close(engine, &alloc);
+}
+
+/* The longest sequence that a refusal names is one that is taken. */
+static void a_refusal_says_what_fits(void **unused) {
+    (void)unused;
+    il_error error;
+    il_engine *engine = lively_engine(1, NULL);
+    il_config config = lively_config(IL_MIXER_TTT_LINEAR, 16);
+    il_model *model = lively_model(engine, &config, 3);
+    il_data_options of = {.length = 1 << 17, .sequences = 1};
+    il_trainer_options options;
+    il_trainer *trainer;
+    il_data *data;
+    unsigned long long fits;
+    il_trainer_options_default(&config, &options);
+    options.memory = 50000000;
+    assert_ok(il_data_open_given(engine, VOCAB, &of, &data, &error), error);
+    assert_fails(il_trainer_open(model, data, &options, &trainer, &error), IL_ERR_NOMEM, error, "tokens would fit");
+    assert_int_equal(sscanf(strstr(error.message, "allowed: "), "allowed: %llu", &fits), 1);
+    il_data_close(data);
+    assert_true(fits > 2 * IL_MICRO_TOKENS && fits < of.length && fits % 16 == 0);
+    for (int more = 0; more < 2; more++) {
+        of.length = fits + (more ? fits / 50 : 0);
+        assert_ok(il_data_open_given(engine, VOCAB, &of, &data, &error), error);
+        il_status status = il_trainer_open(model, data, &options, &trainer, &error);
+        assert_int_equal(status, more ? IL_ERR_NOMEM : IL_OK);
+        il_trainer_close(trainer);
+        il_data_close(data);
+    }
+    il_model_unref(model);
+    il_engine_close(engine);
+}
+
+/* Opens another trainer of the run's model and data with these tensors frozen. */
+static il_status open_frozen(support_training *r, const char *const *patterns, size_t n, il_trainer **trainer,
+                             il_error *error) {
+    il_trainer_options options;
+    il_trainer_options_default(il_model_config(r->model), &options);
+    options.steps = STEPS;
+    options.warmup = 0;
+    options.weight_decay = 1;
+    options.freeze = patterns;
+    options.n_freeze = n;
+    return il_trainer_open(r->model, r->data, &options, trainer, error);
+}
+
+/* Frozen tensors do not change in a bit, nor do their moments, and they are no part of the norm; all others do. */
+static void what_is_frozen_stays(void **unused) {
+    (void)unused;
+    static const char *const patterns[] = {"model.embed_tokens.weight", "*.mlp.*"};
+    il_error error;
+    char *folder = support_folder_make();
+    const char *shard = support_train_shard(folder);
+    support_training r;
+    il_trainer *trainer;
+    il_step step;
+    support_training_open(&r, shard, mixers[1], 2, 0);
+    const il_table *table = &r.model->table;
+    float *before = malloc(table->floats * sizeof *before);
+    memcpy(before, r.model->weights, table->floats * sizeof *before);
+    assert_ok(open_frozen(&r, patterns, 2, &trainer, &error), error);
+    assert_ok(il_trainer_step(trainer, &step, &error), error);
+    double squares = 0;
+    size_t frozen = 0;
+    for (size_t i = 0; i < table->n; i++) {
+        const il_table_entry *e = &table->entries[i];
+        int is = strstr(e->name, "embed_tokens") || strstr(e->name, ".mlp."), moved = 0;
+        frozen += (size_t)is;
+        for (size_t k = e->offset; k < e->offset + e->count; k++) {
+            double g = (double)trainer->gradient.gradient[k];
+            squares += g * g;
+            moved += trainer->optimizer.m[k] != 0 || trainer->optimizer.v[k] != 0;
+        }
+        int same = !memcmp(before + e->offset, r.model->weights + e->offset, e->count * sizeof *before);
+        if (same != is || (is && moved)) fail_msg("%s %s", e->name, is ? "was frozen, and moved" : "did not move");
+    }
+    assert_int_equal(frozen, 1 + 3 * r.model->config.layers);
+    assert_true(fabs(step.grad_norm - sqrt(squares)) < 1e-6 * step.grad_norm);
+    /* a run goes on with what it froze, and with nothing else */
+    assert_ok(il_trainer_save(trainer, NULL, support_path(folder, "out"), &error), error);
+    il_trainer_close(trainer);
+    static const char *const same[] = {"*embed*", "*mlp.gate_proj.weight", "*mlp.up*", "*mlp.down*"};
+    assert_ok(open_frozen(&r, same, 4, &trainer, &error), error);
+    assert_ok(il_trainer_resume(trainer, support_path(folder, "out"), &error), error);
+    il_trainer_close(trainer);
+    for (size_t n = 0; n < 2; n++) {
+        assert_ok(open_frozen(&r, patterns, n, &trainer, &error), error);
+        assert_fails(il_trainer_resume(trainer, support_path(folder, "out"), &error), IL_ERR_MISMATCH, error,
+                     "frozen was 7 tensors, ");
+        assert_non_null(strstr(error.message, n ? "is 1 tensors, " : "is nothing"));
+        il_trainer_close(trainer);
+    }
+    static const char *const bad[][2] = {{"lm_head.weight", "is its embedding, model.embed_tokens.weight"},
+                                         {"*.mpl.*", "freeze *.mpl.*: no tensor"},
+                                         {"*", "every tensor is frozen"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_fails(open_frozen(&r, bad[i], 1, &trainer, &error), IL_ERR_ARG, error, bad[i][1]);
+    free(before);
+    support_training_close(&r);
+    support_folder_remove(folder);
+}
+
 /* A batch of several passes packs the weights once a step: the gradients are those from the plain weights,
  * also after the weights have changed. */
 static void packed_once_a_step(void **unused) {
@@ -415,6 +575,9 @@ int main(void) {
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(steps_allocate_nothing),
         cmocka_unit_test(memory_is_linear_in_tokens),
+        cmocka_unit_test(memory_stays_within_its_bound),
+        cmocka_unit_test(a_refusal_says_what_fits),
+        cmocka_unit_test(what_is_frozen_stays),
     };
     return cmocka_run_group_tests_name("trainer", tests, NULL, NULL);
 }

@@ -109,3 +109,44 @@ void machine_memory(const char *meminfo, uint64_t *total, uint64_t *available) {
     }
     if (stream) fclose(stream);
 }
+
+/* The number behind `key` at the beginning of a line of a file, or where that is NULL the file's own; UINT64_MAX where
+ * there is none ("max"). */
+static uint64_t number_in(const char *dir, const char *name, const char *key) {
+    char path[4300], line[64];
+    uint64_t number = UINT64_MAX;
+    size_t n = key ? strlen(key) : 0;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *stream = fopen(path, "r");
+    while (stream && fgets(line, sizeof line, stream))
+        if ((!n || !strncmp(line, key, n)) && line[n] >= '0' && line[n] <= '9') number = strtoull(line + n, NULL, 10);
+    if (stream) fclose(stream);
+    return number;
+}
+
+static uint64_t left_of(const char *group) {
+    uint64_t limit = number_in(group, "memory.max", NULL), used = number_in(group, "memory.current", NULL);
+    uint64_t files = number_in(group, "memory.stat", "file ");
+    if (limit == UINT64_MAX || used == UINT64_MAX) return UINT64_MAX;
+    if (files < used) used -= files;
+    return limit > used ? limit - used : 0;
+}
+
+uint64_t machine_memory_left(const char *cgroup, const char *root) {
+    char line[4096], group[4200] = "";
+    uint64_t left = UINT64_MAX;
+    size_t top = strlen(root);
+    FILE *stream = fopen(cgroup, "r");
+    while (stream && !*group && fgets(line, sizeof line, stream)) {
+        line[strcspn(line, "\n")] = 0;
+        if (!strncmp(line, "0::/", 4)) snprintf(group, sizeof group, "%s%s", root, line + 3);
+    }
+    if (stream) fclose(stream);
+    while (strlen(group) >= top) { /* this group, then those around it; a container sees its own as the root */
+        uint64_t own = left_of(group);
+        if (own < left) left = own;
+        char *slash = strlen(group) > top ? strrchr(group, '/') : group;
+        *slash = 0;
+    }
+    return left;
+}

@@ -44,6 +44,9 @@ static void report_json(const train_options *options, const train_result *r) {
         options->dtype, "steps", (json_int_t)r->made, "loss", r->tokens ? cli_json_real(r->step.loss) : json_null(),
         "val_loss", cli_json_real(r->val_loss), "tokens", (json_int_t)r->tokens, "seconds", cli_json_real(r->seconds),
         "tokens_per_s", cli_json_real(rate), "interrupted", cli_interrupted() != 0, "stopped", r->stopped);
+    json_object_set_new(object, "memory_bytes", json_integer((json_int_t)(r->memory.weights + r->memory.pass)));
+    json_object_set_new(object, "bytes_per_token", json_integer((json_int_t)(r->memory.pass / r->memory.tokens)));
+    json_object_set_new(object, "recomputes", json_boolean(r->memory.recomputes));
     json_object_set_new(object, "best_step",
                         validated ? json_integer((json_int_t)r->validation.best_step) : json_null());
     json_object_set_new(object, "best_loss", cli_json_real(r->validation.best_loss));
@@ -55,11 +58,12 @@ static void report_json(const train_options *options, const train_result *r) {
 
 /* Only with --model or --resume; without them these are chosen. */
 static const char *const of_a_run[] = {
-    "--steps",     "--batch-tokens", "--seq-len",    "--stateful",   "--fresh",          "--shuffle",
-    "--dtype",     "--lr",           "--end-lr",     "--warmup",     "--beta1",          "--beta2",
-    "--eps",       "--weight-decay", "--clip",       "--val",        "--inner-lr-start", "--inner-lr-warmup",
-    "--val-every", "--patience",     "--save-every", "--log",        "--data-memory",    "--lanes",
-    "--mpi",       "--watchdog",     "--keep",       "--skip-spikes"};
+    "--steps",     "--batch-tokens", "--seq-len",    "--stateful",    "--fresh",          "--shuffle",
+    "--dtype",     "--lr",           "--end-lr",     "--warmup",      "--beta1",          "--beta2",
+    "--eps",       "--weight-decay", "--clip",       "--val",         "--inner-lr-start", "--inner-lr-warmup",
+    "--val-every", "--patience",     "--save-every", "--log",         "--data-memory",    "--lanes",
+    "--mpi",       "--watchdog",     "--keep",       "--skip-spikes", "--init-from",      "--freeze",
+    "--memory"};
 static const char *const of_a_new_model[] = {"--minutes", "--mixer"};
 static const char *const needed[] = {"--out", "--steps", "--batch-tokens", "--seq-len"};
 
@@ -96,7 +100,7 @@ int verb_train(int argc, char **argv) {
     cli_mixer_choice mixers = cli_mixer_choices(NULL);
     cli_documents documents = {.usual_max_bad = CLI_MAX_BAD};
     cli_reading reading = {.verb = "train"};
-    arg_list data = {0};
+    arg_list data = {0}, freeze = {0};
     cli_mixture mixture = {0};
     uint64_t warmup = 0, inner_lr_warmup = 0;
     int stateful = 0, fresh = 0;
@@ -107,6 +111,10 @@ int verb_train(int argc, char **argv) {
             "of a new model: what mixes tokens in each layer (default " CLI_MIXER_DEFAULT ", with a fast head)"),
         ARG("--model", ARG_TEXT, &options.model, "DIR", "model directory to start from (not needed with --resume)",
             READS),
+        ARG("--init-from", ARG_TEXT, &options.init_from, "DIR",
+            "begin with the weights of this model wherever name and shape fit", READS),
+        ARG("--freeze", ARG_REPEAT, &freeze, "PATTERN",
+            "leave the tensors whose name matches as they are (* and ? as in a shell); can be repeated"),
         ARG("--data", ARG_LIST, &data, "FILE",
             "the same as FILE: tokens, or " CLI_FILE_HELP "; a folder of them; FILE=W: so much of this source", READS),
         ARG("--data-memory", ARG_COUNT, &options.data_memory, "MIB",
@@ -128,6 +136,10 @@ int verb_train(int argc, char **argv) {
             "them in memory, as FILE=W always has it"),
         ARG("--dtype", ARG_CHOICE, &options.dtype, "{f32,bf16}",
             "of products: f32, or bf16 by oneDNN where the CPU has AMX: faster, but with different bits (default f32)"),
+        ARG("--memory", ARG_REAL, &options.memory, "GB",
+            "take at most so much: activations are computed again where they would go beyond it (default: what is "
+            "free)",
+            RANGE(0.001, 1e6)),
         ARG("--lr", ARG_REAL, &options.lr, "F", "peak learning rate (default 3e-3)", RANGE(0, 1e3)),
         ARG("--end-lr", ARG_REAL, &options.end_lr, "F", "learning rate at the end (default 1e-5)", RANGE(0, 1e3)),
         ARG("--warmup", ARG_COUNT, &warmup, "N", "steps of warm-up (default: a tenth of --steps)", RANGE(0, 1e15)),
@@ -203,6 +215,8 @@ int verb_train(int argc, char **argv) {
     int is_new = !options.model && !options.resume;
     options.data = files->items;
     options.n_data = files->n;
+    options.freeze = freeze.items;
+    options.n_freeze = freeze.n;
     char *complaint = misuse(&spec, &options, &data, is_new, stateful, fresh, size);
     if (!complaint && !is_new) complaint = cli_mixture_take(files, &mixture);
     if (complaint) {

@@ -7,7 +7,9 @@
 #include "output.h"
 #include "ranks.h"
 #include "shell.h"
+#include "verbs/train_from.h"
 #include "verbs/train_log.h"
+#include "verbs/train_memory.h"
 #include "verbs/train_watch.h"
 #include "whole.h"
 
@@ -43,6 +45,7 @@ void train_options_default(train_options *options) {
                                .dtype = "f32",
                                .lanes = 1,
                                .mpi = "auto",
+                               .memory = NAN,
                                .lr = NAN,
                                .end_lr = NAN,
                                .beta1 = NAN,
@@ -130,6 +133,9 @@ static il_status open_trainer(training *t) {
     o.skip_spikes = options->skip_spikes;
     o.ranks = t->ranks.ranks;
     o.chat_files = t->chat_files;
+    o.freeze = options->freeze;
+    o.n_freeze = options->n_freeze;
+    o.memory = train_memory_bound(options->memory, t->model);
     take(options->lr, &o.lr);
     take(options->end_lr, &o.end_lr);
     take(options->warmup, &o.warmup);
@@ -140,7 +146,11 @@ static il_status open_trainer(training *t) {
     take(options->clip, &o.clip);
     take(options->inner_lr_start, &o.inner_lr_start);
     take(options->inner_lr_warmup, &o.inner_lr_warmup);
-    return il_trainer_open(t->model, t->data, &o, &t->trainer, &t->command->error);
+    il_status status = il_trainer_open(t->model, t->data, &o, &t->trainer, &t->command->error);
+    if (status) return status;
+    il_trainer_get_memory(t->trainer, &t->result->memory);
+    train_memory_show(t->command, t->trainer, o.memory);
+    return IL_OK;
 }
 
 static il_status open_log(training *t) {
@@ -355,6 +365,8 @@ static il_status load_model(training *t, const char *latest) {
     /* that a run goes on from may be removed on the way */
     if (!status) t->chat_files = cli_format("%s", options->resume ? latest : command->model_dir);
     if (!status) status = cli_command_widen(command, &t->model);
+    if (!status && options->init_from && !options->resume) /* a run that goes on has them */
+        status = train_from(command, options->init_from, t->model, t->tokenizer);
     if (status) return status;
     t->stateful = options->state == TRAIN_STATEFUL ||
                   (options->state == TRAIN_BY_MIXER && cli_mixer_carries(il_model_config(t->model)));

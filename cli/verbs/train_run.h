@@ -11,7 +11,11 @@ typedef enum train_state {
 } train_state;
 
 typedef struct train_options {
-    const char *model; /* NULL: only with resume */
+    const char *model;     /* NULL: only with resume */
+    const char *init_from; /* NULL: no other model's weights */
+    const char *const *freeze;
+    size_t n_freeze;
+    double memory; /* gigabytes; NaN: what there is */
     const char *const *data;
     const double *weights; /* [n_data] of il_data_options; NULL: none */
     size_t n_data;
@@ -47,6 +51,7 @@ typedef struct train_result {
     double val_bits;          /* bits per byte of a loss of 1; NaN where the size of the text is not known */
     int is_whole;             /* validation reads its text whole, as it will be read; 0: in windows */
     int stopped;              /* by patience */
+    il_trainer_memory memory;
 } train_result;
 
 /* Trains; an interrupted run is no failure (cli_interrupted). */

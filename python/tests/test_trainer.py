@@ -56,6 +56,23 @@ def test_resume(story: Path, tmp_path: Path) -> None:
         Trainer(new(), data_of(story, new()), steps=7).resume(tmp_path / "run")
 
 
+def test_memory_and_freeze(story: Path) -> None:
+    whole, bounded, frozen = new(), new(), new()
+    Trainer(whole, data_of(story, whole), steps=2).run()
+    Trainer(bounded, data_of(story, bounded), steps=2, memory=40_000_000).run()
+    assert bounded.fingerprint == whole.fingerprint
+    with pytest.raises(MemoryError, match="are allowed"):
+        Trainer(bounded, data_of(story, bounded), steps=2, memory=1000)
+    Trainer(frozen, data_of(story, frozen), steps=2, freeze=["*.mlp.*", "model.norm.weight"]).run()
+    assert frozen.fingerprint != whole.fingerprint
+    name = "model.layers.0.mlp.up_proj.weight"
+    start = new()
+    assert (frozen.tensors()[name] == start.tensors()[name]).all()
+    assert (whole.tensors()[name] != start.tensors()[name]).any()
+    with pytest.raises(innerloop.ArgumentError, match="no tensor"):
+        Trainer(frozen, data_of(story, frozen), freeze=["*.mpl.*"])
+
+
 def test_resume_on_arrays(story: Path, tmp_path: Path) -> None:
     whole, first, again = new(), new(), new()
     batches = [data_of(story, whole).next()[0] // (i + 1) for i in range(4)]

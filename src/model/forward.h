@@ -8,5 +8,8 @@
  * and keeps the last hidden vectors there. Token ids are the caller's to check; states must have room
  * (il_state_reserve); with a tape every segment starts at a multiple of b. Cannot fail. */
 void il_forward(il_pass *pass, const int32_t *tokens);
+/* After a forward pass with a tape that recomputes: the layer's activations from its input again, up to acts->x2, and
+ * what its mixer keeps in states and pages. */
+void il_forward_again(il_pass *pass, int layer);
 
 #endif

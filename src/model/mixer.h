@@ -34,7 +34,7 @@ typedef struct il_visitor {
 typedef struct il_mixer {
     /* Adds the layer's tensors and notes where they lie. */
     void (*declare)(il_declarer *declarer, il_layer *layer);
-    /* The activations that the mixer needs, and on a tape what backward needs besides; il_acts_take has taken x0. */
+    /* The activations that the mixer needs, and on a tape what backward needs besides. */
     void (*acts)(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts);
     /* Floats of worker scratch for forward, and for backward. */
     size_t (*scratch)(const il_model *model, int layer);

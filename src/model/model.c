@@ -123,16 +123,28 @@ static void pack_piece(void *context, int item, int worker) {
                                  model->packed + l->packed + from * in);
 }
 
+static int linears_of(const il_model *model) { return LAYER_LINEARS * model->config.layers + 1; }
+
+/* Says where they lie. */
+static size_t lay_out_packs(il_model *model) {
+    size_t floats = 0;
+    for (int i = 0; i < linears_of(model); i++) {
+        il_dense *l = linear_at(model, i);
+        if (l->at == IL_NONE) continue;
+        l->packed = floats;
+        floats += il_packed_floats(l->out, l->in);
+    }
+    return floats;
+}
+
+size_t il_model_packed_bytes(il_model *model) {
+    return (model->packed ? model->packed_floats : lay_out_packs(model)) * sizeof(float);
+}
+
 static il_status refresh_packs(il_model *model, il_error *error) {
-    int linears = LAYER_LINEARS * model->config.layers + 1;
+    int linears = linears_of(model);
     if (!model->packed) {
-        size_t floats = 0;
-        for (int i = 0; i < linears; i++) {
-            il_dense *l = linear_at(model, i);
-            if (l->at == IL_NONE) continue;
-            l->packed = floats;
-            floats += il_packed_floats(l->out, l->in);
-        }
+        size_t floats = lay_out_packs(model);
         model->packed = il_alloc_raw(&model->engine->memory, floats, sizeof(float));
         if (!model->packed)
             return il_fail(error, IL_ERR_NOMEM, "out of memory for %zu bytes of packed weights",

@@ -103,6 +103,8 @@ struct il_model {
 /* Brings the tok table and the scales of norms, and if asked the packed weights, up to model->version. Called with the
  * lock held. */
 il_status il_model_refresh(il_model *model, int packs, il_error *error);
+/* What packed weights of a model in fp32 take, whether there are any yet or not. With the lock held. */
+size_t il_model_packed_bytes(il_model *model);
 /* y [m, out] = x [m, in] · W^T: from the pack if it is fresh, else from the plain weights; the bits are the same.
  * quantized: room for m rows of x in integers (il_quantized_bytes), NULL unless the weights are int8 or int4. */
 void il_model_product(const il_model *model, const il_dense *dense, int m, const float *x, ptrdiff_t ldx,

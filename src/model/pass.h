@@ -34,6 +34,12 @@ static inline il_acts *il_pass_acts(const il_pass *pass, int layer) {
     return pass->tape ? &pass->tape->layers[layer] : &pass->work->layers[layer];
 }
 
+/* Tokens that the feed-forward network takes at a time: as many as there is room for. */
+static inline int il_pass_ffn_tokens(const il_pass *pass) {
+    size_t most = pass->tape ? pass->tape->size.ffn_tokens : (size_t)pass->work->ffn_tokens;
+    return most < (size_t)pass->tokens ? (int)most : pass->tokens;
+}
+
 /* Rows of a batch are handed to threads in pieces of this many. */
 enum { IL_PIECE = 16 };
 

@@ -14,7 +14,12 @@ static void lay_out(il_state *s, il_arena *arena) {
     const il_config *c = &s->model->config;
     il_kept unused = {0};
     s->hidden = il_arena_take(arena, (size_t)s->ring_hidden * (size_t)c->width, sizeof(float));
-    for (int i = 0; i < c->layers; i++) mixer_of(s, i)->keep(arena, s, i, s->layers ? &s->layers[i] : &unused);
+    for (int i = 0; i < c->layers; i++) {
+        il_kept *kept = s->layers ? &s->layers[i] : &unused;
+        kept->from = arena->used;
+        mixer_of(s, i)->keep(arena, s, i, kept);
+        kept->bytes = arena->used - kept->from;
+    }
     if (s->ring_tapped) s->tapped = il_arena_take(arena, (size_t)s->ring_tapped, sizeof *s->tapped);
 }
 
@@ -36,15 +41,15 @@ static void lay_out_fast(il_state *s, il_arena *arena) {
     fast->past = il_arena_take(arena, b * (size_t)c->width, sizeof(float));
 }
 
-il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *error) {
-    const il_config *c = &model->config;
-    *state = (il_state){.model = model, .frozen = frozen};
+/* Sets the sizes of rings, blocks and all of it. */
+static void measure(il_state *state) {
+    const il_config *c = &state->model->config;
+    il_arena whole = {0}, block = {0}, fast = {0};
     int taps =
         il_config_layers_of(c, IL_MIXER_GATED_DELTA) && c->delta_taps > c->conv_kernel ? c->delta_taps : c->conv_kernel;
     state->ring_columns = taps - 1 + 2 * c->mini_batch;
     state->ring_hidden = 2 * c->mini_batch + 1;
     state->ring_tapped = c->n_taps ? il_config_farthest_tap(c) - 1 + 2 * c->mini_batch : 0;
-    il_arena whole = {0}, block = {0}, fast = {0};
     lay_out(state, &block);
     lay_out_fast(state, &fast);
     state->block_bytes = block.used;
@@ -53,9 +58,28 @@ il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *
     il_arena_take(&whole, block.used, 1);
     il_arena_take(&whole, fast.used, 1);
     state->allocated = whole.used;
-    state->allocation = il_alloc(&model->engine->memory, whole.used, 1);
-    if (!state->allocation) return il_fail(error, IL_ERR_NOMEM, "no memory for a state of %zu bytes", whole.used);
-    whole = (il_arena){.base = state->allocation};
+}
+
+size_t il_state_block_bytes(const il_model *model) {
+    il_state state = {.model = (il_model *)model}; /* which measuring does not change */
+    measure(&state);
+    return state.block_bytes;
+}
+
+static size_t pages_of(uint64_t end) { return (size_t)((end + IL_KV_PAGE - 1) / IL_KV_PAGE); }
+
+static size_t page_floats_of(const il_model *model, int layer) {
+    const il_mixer *mixer = model->layers[layer].mixer;
+    return mixer->page_floats ? mixer->page_floats(model, layer) : 0;
+}
+
+il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *error) {
+    const il_config *c = &model->config;
+    *state = (il_state){.model = model, .frozen = frozen};
+    measure(state);
+    state->allocation = il_alloc(&model->engine->memory, state->allocated, 1);
+    if (!state->allocation) return il_fail(error, IL_ERR_NOMEM, "no memory for a state of %zu bytes", state->allocated);
+    il_arena whole = {.base = state->allocation}, block, fast;
     state->layers = il_arena_take(&whole, (size_t)c->layers, sizeof *state->layers);
     state->block = il_arena_take(&whole, state->block_bytes, 1);
     state->fast.block = il_arena_take(&whole, state->fast.bytes, 1);
@@ -63,12 +87,33 @@ il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *
     lay_out(state, &block);
     for (int i = 0; i < c->layers; i++) {
         state->layers[i].page_at = state->page_floats;
-        if (mixer_of(state, i)->page_floats) state->page_floats += mixer_of(state, i)->page_floats(model, i);
+        state->page_floats += page_floats_of(model, i);
     }
     fast = (il_arena){.base = state->fast.block};
     lay_out_fast(state, &fast);
     il_state_reset(state);
     return IL_OK;
+}
+
+void il_state_share_pages(il_state *state) {
+    size_t most = 0;
+    for (int i = 0; i < state->model->config.layers; i++) {
+        size_t floats = page_floats_of(state->model, i);
+        if (floats > most) most = floats;
+        state->layers[i].page_at = 0;
+    }
+    state->page_floats = most;
+}
+
+size_t il_state_bytes_of(const il_model *model, uint64_t end, int shared_pages) {
+    il_state state = {.model = (il_model *)model};
+    size_t floats = 0;
+    measure(&state);
+    for (int i = 0; i < model->config.layers; i++) {
+        size_t own = page_floats_of(model, i);
+        floats = !shared_pages ? floats + own : own > floats ? own : floats;
+    }
+    return state.allocated + pages_of(end) * (floats ? floats * sizeof(float) + sizeof *state.pages : 0);
 }
 
 void il_state_close(il_state *state) {
@@ -89,8 +134,6 @@ void il_state_reset(il_state *state) {
     for (int i = 0; i < state->model->config.layers; i++)
         if (mixer_of(state, i)->reset) mixer_of(state, i)->reset(state, i);
 }
-
-static size_t pages_of(uint64_t end) { return (size_t)((end + IL_KV_PAGE - 1) / IL_KV_PAGE); }
 
 il_status il_state_reserve(il_state *s, uint64_t end, il_error *error) {
     const il_allocator *memory = &s->model->engine->memory;

@@ -25,6 +25,7 @@ typedef struct il_kept {
     float *keys;    /* [blocks, heads of keys, a key block]: the block of position p at p / 64 mod blocks (sliding) */
     float *values;  /* [2b, D]: V, that of position p at p mod 2b, for the inner loss */
     size_t page_at; /* where the layer's floats begin in a page (il_state.pages) */
+    size_t from, bytes; /* where all of that but pages lies in il_state.block */
 } il_kept;
 
 /* What a fast head keeps (fast_head.h); no part of what a failing pass changes. */
@@ -71,6 +72,13 @@ typedef struct il_state {
 
 il_status il_state_open(il_model *model, int frozen, il_state *state, il_error *error);
 void il_state_close(il_state *state); /* an all-zero one is fine */
+/* What a state has in its block; and all that one takes that is not frozen and has room for positions below end,
+ * with shared pages or without. */
+size_t il_state_block_bytes(const il_model *model);
+size_t il_state_bytes_of(const il_model *model, uint64_t end, int shared_pages);
+/* Before any room is reserved: all layers keep their keys in the same pages, one after the other. For passes that begin
+ * at position 0 and never look at a layer's keys once another layer has had its turn. */
+void il_state_share_pages(il_state *state);
 /* Back to position 0 with the learned initial fast weights. */
 void il_state_reset(il_state *state);
 /* to: open, of the same model. */

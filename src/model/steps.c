@@ -196,12 +196,18 @@ void il_conv_backward(const il_pass *pass, int layer, il_ring ring, const il_con
 
 /* ---- SwiGLU ---- */
 
+void il_swiglu_inputs(const il_pass *pass, int index) {
+    const il_layer *layer = &pass->model->layers[index];
+    const il_acts *acts = il_pass_acts(pass, index);
+    il_dense_forward(pass, &layer->w1, pass->tokens, acts->fn, acts->h1);
+    il_dense_forward(pass, &layer->w3, pass->tokens, acts->fn, acts->h3);
+}
+
 void il_swiglu_forward(const il_pass *pass, int index, float *y) {
     const il_model *model = pass->model;
     const il_layer *layer = &model->layers[index];
     const il_acts *acts = il_pass_acts(pass, index);
-    il_dense_forward(pass, &layer->w1, pass->tokens, acts->fn, acts->h1);
-    il_dense_forward(pass, &layer->w3, pass->tokens, acts->fn, acts->h3);
+    il_swiglu_inputs(pass, index);
     float *u = pass->tape ? pass->work->ffn : acts->h1;
     il_pass_map(pass, model->engine->kernels->silu_mul, model->config.ffn_width, acts->h1, acts->h3, u);
     il_dense_forward(pass, &layer->w2, pass->tokens, u, y);

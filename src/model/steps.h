@@ -25,6 +25,8 @@ void il_conv_backward(const il_pass *pass, int layer, il_ring ring, const il_con
 
 /* y [T,D] = W2( silu(W1 fn) * (W3 fn) ) of acts->fn; keeps h1 and h3. */
 void il_swiglu_forward(const il_pass *pass, int layer, float *y);
+/* The first half of that: h1 and h3. */
+void il_swiglu_inputs(const il_pass *pass, int layer);
 /* dfn [T,D] = from dy [T,D]. Uses up acts->h1 and h3, and work->ffn. */
 void il_swiglu_backward(const il_pass *pass, int layer, const float *dy, float *dfn, float *grad);
 

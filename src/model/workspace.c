@@ -9,12 +9,12 @@
 
 /* ---- forward ---- */
 
-void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts) {
+void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, float *x0,
+                  il_acts *acts) {
     const il_config *c = &model->config;
-    size_t wide = size->tokens * (size_t)c->width, ffn = size->tokens * (size_t)c->ffn_width;
+    size_t wide = size->tokens * (size_t)c->width, ffn = size->ffn_tokens * (size_t)c->ffn_width;
     int taped = size->mini_batches > 0;
-    *acts = (il_acts){0};
-    acts->x0 = acts->x1 = il_arena_take(arena, wide, sizeof(float));
+    *acts = (il_acts){.x0 = x0, .x1 = x0};
     if (model->layers[layer].pre_conv.w != IL_NONE) {
         acts->pre = il_arena_take(arena, wide, sizeof(float));
         acts->x1 = il_arena_take(arena, wide, sizeof(float));
@@ -27,19 +27,20 @@ void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_ac
     acts->xn = il_arena_take(arena, wide, sizeof(float));
     model->layers[layer].mixer->acts(arena, model, layer, size, acts);
     if (taped) own = *arena;
-    acts->fn = il_arena_take(&own, wide, sizeof(float));
+    acts->fn = il_arena_take(&own, size->ffn_tokens * (size_t)c->width, sizeof(float));
     acts->h1 = il_arena_take(&own, ffn, sizeof(float));
     acts->h3 = il_arena_take(&own, ffn, sizeof(float));
     il_arena_join(arena, &own);
 }
 
 static void take_layers(il_workspace *w, const il_model *model, il_arena *arena) {
-    const il_acts_size size = {.tokens = (size_t)w->tokens};
+    const il_acts_size size = {.tokens = (size_t)w->tokens, .ffn_tokens = (size_t)w->ffn_tokens};
+    float *x0 = il_arena_take(arena, size.tokens * (size_t)model->config.width, sizeof(float));
     const il_arena start = *arena;
     il_acts unused;
     for (int i = 0; i < model->config.layers; i++) {
         il_arena own = start;
-        il_acts_take(&own, model, i, &size, w->layers ? &w->layers[i] : &unused);
+        il_acts_take(&own, model, i, &size, x0, w->layers ? &w->layers[i] : &unused);
         il_arena_join(arena, &own);
     }
 }
@@ -71,15 +72,17 @@ static int takes_ttt(const il_model *model) {
 static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
     const il_config *c = &model->config;
     size_t tokens = (size_t)w->tokens, width = (size_t)c->width, size = sizeof(float), rows = logit_rows(c);
-    w->layers = il_arena_take(arena, (size_t)c->layers, sizeof *w->layers);
+    if (!w->taped) w->layers = il_arena_take(arena, (size_t)c->layers, sizeof *w->layers);
     /* Where the layers' activations lie: all of it is free with a tape, which has its own, and behind the first x0 when
      * the last layer is done. */
     il_arena again = *arena;
-    take_layers(w, model, arena);
-    il_arena_take(&again, tokens * width, size);
+    if (!w->taped) {
+        take_layers(w, model, arena);
+        il_arena_take(&again, tokens * width, size);
+    }
     w->hidden = il_arena_take(&again, tokens * width, size);
-    w->ffn = il_arena_take(&again, tokens * (size_t)c->ffn_width, size);
-    w->tmp = il_arena_take(takes_ttt(model) ? arena : &again, tokens * width, size);
+    w->ffn = il_arena_take(&again, (size_t)w->ffn_tokens * (size_t)c->ffn_width, size);
+    w->tmp = il_arena_take(!w->taped && takes_ttt(model) ? arena : &again, tokens * width, size);
     il_arena_join(arena, &again);
     w->mix = il_arena_take(arena, tokens * width, size);
     if (il_config_attends(c)) {
@@ -107,7 +110,7 @@ static void lay_out(il_workspace *w, const il_model *model, il_arena *arena) {
 
 /* Bytes of activations of so many tokens. */
 static size_t activations(const il_model *model, int tokens) {
-    il_workspace w = {.tokens = tokens};
+    il_workspace w = {.tokens = tokens, .ffn_tokens = tokens};
     il_arena arena = {0};
     take_layers(&w, model, &arena);
     return arena.used + (size_t)tokens * (size_t)model->config.width * sizeof(float); /* mix */
@@ -128,17 +131,43 @@ static size_t most_scratch(const il_model *model, int backward) {
     return il_pad16_size(most);
 }
 
-il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error) {
-    *work = (il_workspace){.allocator = &model->engine->memory, .tokens = tokens};
-    work->scratch_floats = most_scratch(model, 0);
+static size_t measure(const il_model *model, il_workspace *work) {
     il_arena arena = {0};
+    work->allocator = &model->engine->memory;
+    work->scratch_floats = most_scratch(model, 0);
     lay_out(work, model, &arena);
+    return arena.used;
+}
+
+static il_status open_measured(const il_model *model, il_workspace *work, il_error *error) {
+    il_arena arena = {.used = measure(model, work)};
     work->block = il_alloc_raw(work->allocator, arena.used, 1);
     if (!work->block) return il_fail(error, IL_ERR_NOMEM, "no memory for a workspace of %zu bytes", arena.used);
     memset(work->block, 0, work->zeroed);
     arena = (il_arena){.base = work->block};
     lay_out(work, model, &arena);
     return IL_OK;
+}
+
+il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error) {
+    *work = (il_workspace){.tokens = tokens, .ffn_tokens = tokens};
+    return open_measured(model, work, error);
+}
+
+il_status il_workspace_open_taped(const il_model *model, int tokens, int ffn_tokens, il_workspace *work,
+                                  il_error *error) {
+    *work = (il_workspace){.tokens = tokens, .ffn_tokens = ffn_tokens, .taped = 1};
+    return open_measured(model, work, error);
+}
+
+size_t il_workspace_bytes(const il_model *model, int tokens) {
+    il_workspace work = {.tokens = tokens, .ffn_tokens = tokens};
+    return measure(model, &work);
+}
+
+size_t il_workspace_taped_bytes(const il_model *model, int tokens, int ffn_tokens) {
+    il_workspace work = {.tokens = tokens, .ffn_tokens = ffn_tokens, .taped = 1};
+    return measure(model, &work);
 }
 
 void il_workspace_close(il_workspace *work) {
@@ -194,12 +223,22 @@ static void lay_out_backward(il_backspace *s, const il_model *model, il_arena *a
     s->scratch = il_arena_take(arena, (size_t)il_pool_threads(model->engine->pool) * s->scratch_floats, sizeof(float));
 }
 
-il_status il_backspace_open(const il_model *model, int tokens, il_backspace *space, il_error *error) {
+static size_t measure_backward(const il_model *model, il_backspace *space) {
     il_arena arena = {0};
+    space->scratch_floats = most_scratch(model, 1);
+    lay_out_backward(space, model, &arena);
+    return arena.used;
+}
+
+size_t il_backspace_bytes(const il_model *model, int tokens) {
+    il_backspace space = {.tokens = tokens};
+    return measure_backward(model, &space);
+}
+
+il_status il_backspace_open(const il_model *model, int tokens, il_backspace *space, il_error *error) {
     il_backspace s = {.allocator = &model->engine->memory, .tokens = tokens};
+    il_arena arena = {.used = measure_backward(model, &s)};
     *space = (il_backspace){0};
-    s.scratch_floats = most_scratch(model, 1);
-    lay_out_backward(&s, model, &arena);
     s.block = il_alloc(s.allocator, arena.used, 1);
     if (!s.block)
         return il_fail(error, IL_ERR_NOMEM, "no memory for the backward pass of %d tokens (%zu bytes)", tokens,

@@ -27,8 +27,9 @@ typedef struct il_acts {
                               * attention after the gate; both of these = z unless a tape needs both */
     float *lse, *top; /* [T,H] log-sum-exp of the scaled scores; their largest, while one is sought (attention) */
     float *x2;        /* [T,D] x1 + mixer; = x1 without a tape */
-    float *fn;        /* [T,D] rms(x2); like h1 and h3 where the mixer's are, without a tape */
-    float *h1, *h3;   /* [T,F] W1 fn, W3 fn; without a tape h1 becomes silu(h1)*h3 */
+    /* Of so many tokens as the feed-forward network takes at a time; without a tape where the mixer's are: */
+    float *fn;      /* [T,D] rms(x2) */
+    float *h1, *h3; /* [T,F] W1 fn, W3 fn; without a tape h1 becomes silu(h1)*h3 */
     /* On a tape only: */
     float *rows;              /* [segments, mini_batches, heads, shape.rows] (il_layer.heads) */
     float *carries;           /* [segments, ceil(mini_batches / IL_CARRY_EVERY), heads, shape.carry] */
@@ -39,11 +40,13 @@ typedef struct il_acts {
 /* What activations are for. */
 typedef struct il_acts_size {
     size_t tokens;
+    size_t ffn_tokens;             /* that the feed-forward network takes at a time: rows of fn, h1 and h3 */
     size_t segments, mini_batches; /* of a tape: sequences, and mini-batches of each; 0: no tape */
 } il_acts_size;
 
-/* Lays out one layer's activations (x1 is x0 without pre_conv); x0 comes first. */
-void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, il_acts *acts);
+/* Lays out one layer's activations but for its input, x0, which is the caller's (x1 is x0 without pre_conv). */
+void il_acts_take(il_arena *arena, const il_model *model, int layer, const il_acts_size *size, float *x0,
+                  il_acts *acts);
 
 /* Rows of logits at once: at most so many, and fewer where a vocabulary is large. */
 enum { IL_LOGIT_ROWS = 128, IL_LOGIT_BYTES = 32 << 20 };
@@ -51,13 +54,14 @@ enum { IL_LOGIT_ROWS = 128, IL_LOGIT_BYTES = 32 << 20 };
 /* Of passes over at most `tokens` tokens. Owned by the model (il_model.work) or a trainer. */
 typedef struct il_workspace {
     const il_allocator *allocator;
-    int tokens;
+    int tokens, ffn_tokens; /* ffn_tokens: that the feed-forward network takes at a time */
+    int taped;              /* for passes with a tape, which has the activations */
     void *block;
     il_acts *layers;      /* [layers], all in the same memory: outside training one layer's is needed at a time */
     float *hidden;        /* [T,D] final hidden vectors, rms-normed; where `layers` were */
     float *mix;           /* [T,D] */
     float *tmp;           /* [T,D] of TTT layers, and of backward */
-    float *ffn;           /* [T,F] silu(h1)*h3, in a pass with a tape; where `layers` are without one */
+    float *ffn;           /* [ffn_tokens,F] silu(h1)*h3, in a pass with a tape; where `layers` are without one */
     float *cosine, *sine; /* [T, rotary width / 2] RoPE of each token (attention) */
     float *history;       /* [taps-1, channels] in blocks of channels (steps.h) */
     int32_t *tapped;      /* [taps, T]: the tokens that the input adds embeddings of; -1: there is none so far back */
@@ -83,6 +87,12 @@ enum { IL_ACTS_TOKENS = 128, IL_ACTS_BYTES = 20 << 20 };
 int il_workspace_tokens(const il_model *model, int most);
 
 il_status il_workspace_open(const il_model *model, int tokens, il_workspace *work, il_error *error);
+/* For passes with a tape (tape.h), which keeps the activations: there is no room for them here. */
+il_status il_workspace_open_taped(const il_model *model, int tokens, int ffn_tokens, il_workspace *work,
+                                  il_error *error);
+/* What they allocate. */
+size_t il_workspace_bytes(const il_model *model, int tokens);
+size_t il_workspace_taped_bytes(const il_model *model, int tokens, int ffn_tokens);
 void il_workspace_close(il_workspace *work); /* an all-zero one is fine */
 /* Makes room in undo; what it held is lost. Allocates only when more is needed than ever before. */
 il_status il_workspace_undo_room(il_workspace *work, size_t bytes, il_error *error);
@@ -107,6 +117,8 @@ typedef struct il_backspace {
 } il_backspace;
 
 il_status il_backspace_open(const il_model *model, int tokens, il_backspace *space, il_error *error);
+/* What that allocates. */
+size_t il_backspace_bytes(const il_model *model, int tokens);
 void il_backspace_close(il_backspace *space); /* an all-zero one is fine */
 
 #endif

@@ -11,11 +11,8 @@
 #include <string.h>
 
 static void lay_out(il_gradient *g, il_arena *arena) {
-    size_t tokens = (size_t)g->micro * (size_t)g->length, width = (size_t)g->model->config.width;
-    if (g->kind != IL_LOSS_ONLY) {
-        g->gradient = il_arena_take(arena, g->model->table.floats, sizeof(float));
-        g->dhidden = il_arena_take(arena, tokens * width, sizeof(float));
-    }
+    size_t tokens = (size_t)g->micro * (size_t)g->length;
+    if (g->kind != IL_LOSS_ONLY) g->gradient = il_arena_take(arena, g->model->table.floats, sizeof(float));
     g->losses = il_arena_take(arena, (size_t)g->sequences, sizeof(double));
     g->weight = il_arena_take(arena, tokens, sizeof(float));
     g->nll = il_arena_take(arena, tokens, sizeof(float));
@@ -31,8 +28,67 @@ static int is_of_constant_size(const il_model *model) {
     return 1;
 }
 
+/* Tables, and packs if they are worth it, of the weights as they are now. */
+static il_status refresh(il_gradient *g, il_error *error) {
+    pthread_mutex_lock(&g->model->lock);
+    il_status status = il_model_refresh(g->model, g->packs, error);
+    pthread_mutex_unlock(&g->model->lock);
+    return status;
+}
+
+static il_status open_tape(il_gradient *g, int recomputes, il_error *error) {
+    int tokens = g->micro * g->length, ffn_tokens = il_tape_ffn_tokens(g->micro, g->length, recomputes);
+    IL_TRY(il_workspace_open_taped(g->model, tokens, ffn_tokens, &g->work, error));
+    IL_TRY(il_tape_open(g->model, g->micro, g->length, recomputes, &g->tape, error));
+    return il_backspace_open(g->model, tokens, &g->space, error);
+}
+
+/* Layers take turns with the pages of a sequence wherever nothing reads them after the layer's turn. */
+static int shares_pages(const il_gradient *g, int recomputes) {
+    return !g->stateful && (recomputes || g->kind == IL_LOSS_ONLY);
+}
+
+/* All that is allocated, packs of the weights included. */
+static uint64_t bytes_of(const il_gradient *gradient, int recomputes) {
+    il_gradient g = *gradient;
+    il_arena arena = {0};
+    int tokens = g.micro * g.length, ffn_tokens = il_tape_ffn_tokens(g.micro, g.length, recomputes);
+    size_t state = il_state_bytes_of(g.model, (uint64_t)g.length, shares_pages(&g, recomputes));
+    lay_out(&g, &arena);
+    uint64_t bytes = (uint64_t)arena.used + (uint64_t)g.n_states * state + (uint64_t)g.pack_bytes;
+    if (g.kind == IL_LOSS_ONLY) return bytes + il_workspace_bytes(g.model, tokens);
+    bytes += il_workspace_taped_bytes(g.model, tokens, ffn_tokens) + il_backspace_bytes(g.model, tokens);
+    if (g.kind == IL_GRADIENT_BF16) bytes += il_bf16_bytes(g.model, tokens);
+    return bytes + il_tape_bytes(g.model, g.micro, g.length, recomputes);
+}
+
+/* What to do about it: sequences that would fit, as far as memory is linear in their length. */
+static il_status too_large(const il_gradient *g, uint64_t memory, uint64_t bytes, il_error *error) {
+    il_gradient half = *g;
+    half.length = (g->length + 1) / 2;
+    uint64_t less = bytes_of(&half, 1), fits = 0, b = (uint64_t)g->model->config.mini_batch;
+    if (g->micro == 1 && less < bytes) {
+        double each = (double)(bytes - less) / (double)(g->length - half.length);
+        double room = (double)memory - ((double)less - each * (double)half.length);
+        if (room > 0) fits = (uint64_t)(room / each) / b * b;
+    }
+    const double mega = 1e6;
+    if (!fits)
+        return il_fail(error, IL_ERR_NOMEM, "gradients need %.0f MB beside the weights, and %.0f MB are allowed",
+                       (double)bytes / mega, (double)memory / mega);
+    return il_fail(error, IL_ERR_NOMEM,
+                   "sequences of %d tokens need %.0f MB beside the weights even with recomputation, and %.0f MB are "
+                   "allowed: %llu tokens would fit",
+                   g->length, (double)bytes / mega, (double)memory / mega, (unsigned long long)fits);
+}
+
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error) {
+    return il_gradient_open_within(model, sequences, length, stateful, kind, 0, gradient, error);
+}
+
+il_status il_gradient_open_within(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
+                                  uint64_t memory, il_gradient *gradient, il_error *error) {
     il_gradient *g = gradient;
     *g = (il_gradient){.model = model, .sequences = sequences, .length = length, .stateful = stateful, .kind = kind};
     IL_TRY(il_model_check_trainable(model, error));
@@ -46,7 +102,14 @@ il_status il_gradient_open(il_model *model, int sequences, int length, int state
     g->micro = length < IL_MICRO_TOKENS ? IL_MICRO_TOKENS / length : 1;
     if (g->micro > sequences) g->micro = sequences;
     g->n_states = stateful ? sequences : g->micro;
-    int tokens = g->micro * length;
+    int tokens = g->micro * length, recomputes = 0;
+    pthread_mutex_lock(&model->lock);
+    g->packs = sequences > g->micro && kind != IL_GRADIENT_BF16;
+    g->pack_bytes = g->packs ? il_model_packed_bytes(model) : 0;
+    pthread_mutex_unlock(&model->lock);
+    g->bytes = bytes_of(g, 0);
+    if (memory && g->bytes > memory && kind != IL_LOSS_ONLY) g->bytes = bytes_of(g, recomputes = 1);
+    if (memory && g->bytes > memory) return too_large(g, memory, g->bytes, error);
 
     il_arena arena = {0};
     lay_out(g, &arena);
@@ -55,16 +118,13 @@ il_status il_gradient_open(il_model *model, int sequences, int length, int state
     arena = (il_arena){.base = g->block};
     lay_out(g, &arena);
 
-    pthread_mutex_lock(&model->lock);
-    g->packs = sequences > g->micro && kind != IL_GRADIENT_BF16;
-    il_status status = il_model_refresh(model, g->packs, error); /* opening a state reads the tok table */
-    pthread_mutex_unlock(&model->lock);
-    if (status == IL_OK) status = il_workspace_open(model, tokens, &g->work, error);
-    if (status == IL_OK && kind != IL_LOSS_ONLY) status = il_tape_open(model, g->micro, length, &g->tape, error);
-    if (status == IL_OK && kind != IL_LOSS_ONLY) status = il_backspace_open(model, tokens, &g->space, error);
+    il_status status = refresh(g, error); /* opening a state reads the tok table */
+    if (status == IL_OK && kind == IL_LOSS_ONLY) status = il_workspace_open(model, tokens, &g->work, error);
+    if (status == IL_OK && kind != IL_LOSS_ONLY) status = open_tape(g, recomputes, error);
     if (status == IL_OK && kind == IL_GRADIENT_BF16) status = il_bf16_open(model, tokens, &g->bf16, error);
     for (int i = 0; i < g->n_states && status == IL_OK; i++) {
         status = il_state_open(model, 0, &g->states[i], error);
+        if (status == IL_OK && shares_pages(g, recomputes)) il_state_share_pages(&g->states[i]);
         if (status == IL_OK) status = il_state_reserve(&g->states[i], (uint64_t)length, error);
     }
     if (status != IL_OK) il_gradient_close(g);
@@ -125,13 +185,15 @@ static int take_losses(const il_gradient *g, int first, int n, int sequences) {
 }
 
 /* Where the first non-finite number of a forward pass stands. */
-static il_status blame_forward(const il_gradient *g, int tokens, il_error *error) {
+static il_status blame_forward(const il_gradient *g, il_pass *pass, il_error *error) {
     const il_kernels *kernels = g->model->engine->kernels;
+    int tokens = pass->tokens;
     size_t n = (size_t)tokens * (size_t)g->model->config.width;
     int layers = g->model->config.layers;
     for (int i = 0; i < layers; i++) {
         const il_acts *a = &g->tape.layers[i];
         const char *place = NULL;
+        if (g->tape.recomputes) il_forward_again(pass, i);
         if (!kernels->all_finite(n, a->x0))
             place = i ? NULL : "the embedding";
         else if (!kernels->all_finite(n, a->xn))
@@ -145,13 +207,6 @@ static il_status blame_forward(const il_gradient *g, int tokens, il_error *error
         if (place) return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: layer %d, %s", i, place);
     }
     return il_fail(error, IL_ERR_NONFINITE, "the loss is not finite: output head, after layer %d", layers - 1);
-}
-
-static il_status refresh(il_gradient *g, il_error *error) {
-    pthread_mutex_lock(&g->model->lock);
-    il_status status = il_model_refresh(g->model, g->packs, error);
-    pthread_mutex_unlock(&g->model->lock);
-    return status;
 }
 
 il_status il_gradient_begin(il_gradient *g, il_error *error) {
@@ -172,10 +227,10 @@ il_status il_gradient_lane(il_gradient *gradient, const il_lane *lane, float *su
         if (g->kind == IL_GRADIENT_BF16) pass.bf16 = &g->bf16;
         if (done + n == lane->n) pass.passed = lane->passed, pass.user = lane->user;
         il_forward(&pass, g->inputs);
-        il_lm_head_loss(&pass, g->targets, g->weight, g->nll, g->dhidden, sum);
+        il_lm_head_loss(&pass, g->targets, g->weight, g->nll, g->work.hidden, sum); /* in their place */
         int finite = take_losses(g, first, n, lane->batch);
-        if (!g->bf16.status && !finite) return blame_forward(g, pass.tokens, error);
-        il_backward(&pass, g->inputs, g->dhidden, sum, &g->space);
+        if (!g->bf16.status && !finite) return blame_forward(g, &pass, error);
+        il_backward(&pass, g->inputs, g->work.hidden, sum, &g->space);
         if (g->bf16.status) return il_fail(error, g->bf16.status, "a bf16 product failed in oneDNN: out of memory");
     }
     return IL_OK;
@@ -213,6 +268,7 @@ il_status il_gradient_loss(il_gradient *gradient, const int32_t *tokens, const u
     for (int first = 0; first < sequences; first += g->micro) {
         int n = sequences - first < g->micro ? sequences - first : g->micro;
         il_pass pass = prepare(g, tokens, fresh, first, n, sequences);
+        if (g->kind != IL_LOSS_ONLY) pass.tape = &g->tape;
         il_forward(&pass, g->inputs);
         il_lm_head_nll(g->model, &g->work, pass.tokens, g->work.hidden, g->model->config.width, g->targets, g->nll);
         take_losses(g, first, n, sequences);

@@ -20,6 +20,8 @@ typedef struct il_gradient {
     il_model *model;
     int sequences, length, micro; /* at most, of a batch; tokens a sequence; sequences a pass */
     il_gradient_kind kind;
+    uint64_t bytes; /* all that is allocated, packs included */
+    size_t pack_bytes;
     int packs;    /* a batch takes several exact passes: worth packing the weights once, as much memory as they are */
     int stateful; /* each sequence of a batch goes on from its lane's state unless it is fresh */
     il_workspace work;
@@ -31,7 +33,6 @@ typedef struct il_gradient {
     void *block;
     float *gradient;           /* [table.floats] of the last batch */
     double *losses;            /* [sequences] of the last batch */
-    float *dhidden;            /* [T,D] */
     float *weight, *nll;       /* [T] */
     int32_t *inputs, *targets; /* [T] */
     il_segment *segments;      /* [micro] */
@@ -40,6 +41,10 @@ typedef struct il_gradient {
 /* IL_ERR_UNSUPPORTED where IL_GRADIENT_BF16 is not offered (il_onednn_bf16_check). */
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error);
+/* The same, but activations are computed again in the backward pass, to the same bits, where that keeps it within
+ * `memory` bytes (0: no bound) and nothing else does. IL_ERR_NOMEM when neither does, with the sequences that would. */
+il_status il_gradient_open_within(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
+                                  uint64_t memory, il_gradient *gradient, il_error *error);
 void il_gradient_close(il_gradient *gradient);
 /* Some sequences of a batch, one lane of it: first .. first+n-1 of those that this gradient is for (whose number is
  * sequences of open), of `batch` in the whole batch. */

@@ -66,10 +66,14 @@ typedef struct update_job {
 static void update_run(void *context, int i, int worker) {
     const update_job *job = context;
     const il_optimizer *o = job->optimizer;
-    size_t at = (size_t)il_optimizer_piece(o, i) * IL_WEIGHTS_PIECE, own = (size_t)i * IL_WEIGHTS_PIECE;
+    size_t at = (size_t)il_optimizer_piece(o, i) * IL_WEIGHTS_PIECE, end = at + own_size(o, i);
+    size_t before = at - (size_t)i * IL_WEIGHTS_PIECE; /* of other ranks' pieces, which have no moments here */
+    il_float_range s;
     (void)worker;
-    o->engine->kernels->adamw(own_size(o, i), job->weights + at, job->gradient + at, o->m + own, o->v + own, job->clip,
-                              job->lr, job->b1, job->b2, job->inv_c1, job->inv_c2, job->eps, job->decay);
+    for (size_t from = at; il_freeze_next(o->freeze, from, end, &s); from = s.to)
+        o->engine->kernels->adamw(s.to - s.from, job->weights + s.from, job->gradient + s.from,
+                                  o->m + (s.from - before), o->v + (s.from - before), job->clip, job->lr, job->b1,
+                                  job->b2, job->inv_c1, job->inv_c2, job->eps, job->decay);
 }
 
 /* beta^n by squaring: IEEE products only, the same everywhere. */

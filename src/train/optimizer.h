@@ -4,6 +4,7 @@
 #define IL_TRAIN_OPTIMIZER_H
 
 #include "engine/engine.h"
+#include "train/freeze.h"
 
 /* Weights of a piece, but for the last. Part of the order of the sum for the norm. */
 enum { IL_WEIGHTS_PIECE = 1 << 16 };
@@ -14,8 +15,9 @@ typedef struct il_optimizer {
     size_t n;       /* floats in a block of weights */
     const int *own; /* [n_own] pieces, ascending, the caller's; NULL: all */
     int n_own;
-    float *m, *v;    /* moments, one allocation: own piece i at i * IL_WEIGHTS_PIECE */
-    double *partial; /* [n_own] a piece's sum of squares */
+    float *m, *v;            /* moments, one allocation: own piece i at i * IL_WEIGHTS_PIECE */
+    double *partial;         /* [n_own] a piece's sum of squares */
+    const il_freeze *freeze; /* what an update leaves alone; NULL: nothing */
 } il_optimizer;
 
 static inline int il_weights_pieces(size_t n) { return (int)((n + IL_WEIGHTS_PIECE - 1) / IL_WEIGHTS_PIECE); }

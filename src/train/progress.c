@@ -86,11 +86,12 @@ il_status il_progress_save(il_trainer *t, const char *path, il_error *error) {
     json_t *positions = json_array();
     for (size_t i = 0; i < il_trainer_carried(t); i++)
         json_array_append_new(positions, json_integer((json_int_t)t->positions[i]));
-    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:I,s:s,s:o,s:o,s:o,s:o*,s:o*}", "format", FORMAT, "step",
+    json_t *root = json_pack("{s:i,s:I,s:I,s:I,s:s,s:I,s:s*,s:s,s:o,s:o,s:o,s:o*,s:o*}", "format", FORMAT, "step",
                              (json_int_t)t->done, "epoch", (json_int_t)cursor.epoch, "batch", (json_int_t)cursor.batch,
                              "dtype", il_weight_type_name(t->options.dtype), "lanes", (json_int_t)t->options.lanes,
-                             "model", model, "data", data, "options", describe_options(t), "lane_positions", positions,
-                             "validation", describe_validation(&t->validation), "spikes", describe_spikes(t));
+                             "frozen", *t->freeze.name ? t->freeze.name : NULL, "model", model, "data", data, "options",
+                             describe_options(t), "lane_positions", positions, "validation",
+                             describe_validation(&t->validation), "spikes", describe_spikes(t));
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text) return il_fail(error, IL_ERR_NOMEM, "no memory for %s", path);
@@ -111,10 +112,10 @@ il_status il_progress_describe(il_trainer *t, char **text, il_error *error) {
         return status;
     }
     json_t *root =
-        json_pack("{s:s,s:o,s:s,s:s,s:I,s:I,s:b,s:o,s:o}", "version", il_version(), "config",
-                  json_loads(config, 0, NULL), "model", model, "dtype", il_weight_type_name(t->options.dtype), "lanes",
-                  (json_int_t)t->options.lanes, "steps done", (json_int_t)t->done, "skip_spikes",
-                  t->options.skip_spikes, "data", data, "options", describe_options(t));
+        json_pack("{s:s,s:o,s:s,s:s,s:s,s:I,s:I,s:b,s:o,s:o}", "version", il_version(), "config",
+                  json_loads(config, 0, NULL), "model", model, "dtype", il_weight_type_name(t->options.dtype), "frozen",
+                  t->freeze.name, "lanes", (json_int_t)t->options.lanes, "steps done", (json_int_t)t->done,
+                  "skip_spikes", t->options.skip_spikes, "data", data, "options", describe_options(t));
     il_free(&t->model->engine->memory, config);
     if (root) *text = json_dumps(root, JSON_COMPACT);
     json_decref(root);
@@ -199,13 +200,15 @@ static void compare_all(differences *d, const char *prefix, const json_t *saved,
 static il_status check(il_trainer *t, const json_t *root, const char *path, int *same_data, il_error *error) {
     differences d = {.n = 0};
     json_t *saved_data = json_object_get(root, "data"), *saved_options = json_object_get(root, "options"),
-           *saved_dtype = json_object_get(root, "dtype"), *saved_lanes = json_object_get(root, "lanes"), *data;
+           *saved_dtype = json_object_get(root, "dtype"), *saved_lanes = json_object_get(root, "lanes"),
+           *saved_frozen = json_object_get(root, "frozen"), *data;
     IL_TRY(describe_data(t, saved_data, &data, error));
-    json_t *options = describe_options(t), *dtype, *lanes;
+    json_t *options = describe_options(t), *dtype, *lanes, *frozen;
     dtype = json_string(il_weight_type_name(t->options.dtype));
     lanes = json_integer(t->options.lanes);
+    frozen = json_string(*t->freeze.name ? t->freeze.name : "nothing");
     il_status status = IL_OK;
-    if (!data || !options || !dtype || !lanes) {
+    if (!data || !options || !dtype || !lanes || !frozen) {
         status = il_fail(error, IL_ERR_NOMEM, "no memory to read %s", path);
     } else {
         if (!saved_options)
@@ -226,6 +229,7 @@ static il_status check(il_trainer *t, const json_t *root, const char *path, int 
             add(&d, skipped ? "spikes were skipped, and are not" : "spikes were not skipped, and are");
         }
         if (saved_lanes || t->options.lanes != 1) compare(&d, "", "lanes", saved_lanes, lanes); /* likewise: one */
+        if (saved_frozen || *t->freeze.name) compare(&d, "", "frozen", saved_frozen, frozen);
     }
     if (d.n && !t->options.resume_with_changes)
         status = il_fail(error, IL_ERR_MISMATCH,
@@ -234,6 +238,7 @@ static il_status check(il_trainer *t, const json_t *root, const char *path, int 
         il_log(t->model->engine, IL_LOG_INFO, "resumed with changes: %s%s", d.text,
                *same_data ? "" : "; the data are read from their beginning");
     json_decref(lanes);
+    json_decref(frozen);
     json_decref(dtype);
     json_decref(options);
     json_decref(data);

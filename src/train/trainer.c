@@ -114,6 +114,20 @@ static il_status open_shared(il_trainer *t, il_error *error) {
     return IL_OK;
 }
 
+/* Weights and moments, of which each rank has its share, and the buffers of sums beside the gradient's own. */
+static uint64_t weights_bytes(const il_trainer *t) {
+    uint64_t bytes = (uint64_t)t->model->table.floats * sizeof(float), size = (uint64_t)il_ranks_size(t->options.ranks);
+    uint64_t buffers = 0;
+    for (uint64_t n = ((uint64_t)t->options.lanes + size - 1) / size; n > 1; n = (n + 1) / 2) buffers++;
+    return bytes * (1 + buffers) + 2 * bytes / size;
+}
+
+/* What the bound leaves for gradients; 0: no bound. */
+static uint64_t memory_left(const il_trainer *t) {
+    uint64_t bound = t->options.memory, taken = weights_bytes(t);
+    return !bound ? 0 : bound > taken ? bound - taken : 1;
+}
+
 static il_status open_parts(il_trainer *t, il_error *error) {
     const il_data_options *d = il_data_get_options(t->data);
     il_model *model = t->model;
@@ -122,11 +136,14 @@ static il_status open_parts(il_trainer *t, il_error *error) {
     int size = il_ranks_size(o->ranks), rank = il_ranks_rank(o->ranks), each = (int)d->sequences / o->lanes;
     int own = (il_lanes_begin(o->lanes, size, rank + 1) - il_lanes_begin(o->lanes, size, rank)) * each;
     if (own < 1) own = 1; /* more ranks than lanes, which is refused below */
-    IL_TRY(il_gradient_open(model, own, (int)d->length, d->stateful, kind, &t->gradient, error));
+    IL_TRY(il_freeze_open(model, o->freeze, o->n_freeze, &t->freeze, error));
+    o->freeze = NULL; /* the caller's */
+    IL_TRY(il_gradient_open_within(model, own, (int)d->length, d->stateful, kind, memory_left(t), &t->gradient, error));
     IL_TRY(il_exchange_open(model->engine, o->ranks, o->lanes, model->table.floats, t->gradient.gradient, &t->exchange,
                             error));
     IL_TRY(il_optimizer_open(model->engine, model->table.floats, size > 1 ? t->exchange.own : NULL, t->exchange.n_own,
                              &t->optimizer, error));
+    t->optimizer.freeze = &t->freeze;
     return open_shared(t, error);
 }
 
@@ -193,8 +210,18 @@ void il_trainer_close(il_trainer *trainer) {
     il_optimizer_close(&trainer->optimizer);
     il_exchange_close(&trainer->exchange);
     il_gradient_close(&trainer->gradient);
+    il_freeze_close(&trainer->freeze);
     il_free(memory, trainer);
     il_model_unref(model);
+}
+
+void il_trainer_get_memory(const il_trainer *trainer, il_trainer_memory *memory) {
+    const il_gradient *g = &trainer->gradient;
+    uint64_t gradient = (uint64_t)trainer->model->table.floats * sizeof(float);
+    *memory = (il_trainer_memory){.weights = weights_bytes(trainer) + gradient + g->pack_bytes,
+                                  .pass = g->bytes - gradient - g->pack_bytes,
+                                  .tokens = (uint64_t)g->micro * (uint64_t)g->length,
+                                  .recomputes = g->tape.recomputes};
 }
 
 uint64_t il_trainer_steps_done(const il_trainer *trainer) { return trainer->done; }
@@ -302,6 +329,7 @@ static il_status compute(il_trainer *t, il_status status, const il_batch *batch,
         il_status exchanged = il_exchange_finish(&t->exchange, &apart);
         if (exchanged != IL_OK) return il_fail(error, exchanged, "%s", apart.message);
     }
+    il_freeze_zero(&t->freeze, t->gradient.gradient);
     il_optimizer_squares(&t->optimizer, t->gradient.gradient);
     IL_TRY(share(t, status, loss, norm, error));
     return isfinite(*norm) ? IL_OK : blame_gradient(t, error);
@@ -344,19 +372,23 @@ il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batch
     if (!batches) return il_fail(error, IL_ERR_ARG, "batches that are given one by one cannot be evaluated on");
     il_cursor start = {0};
     IL_TRY(il_data_seek(data, &start, error));
-    il_gradient g;
-    IL_TRY(il_gradient_open(trainer->model, (int)d->sequences, (int)d->length, d->stateful, IL_LOSS_ONLY, &g, error));
+    /* sequences as long as those it learns from need no memory of their own */
+    int own = !d->stateful && !trainer->gradient.stateful && (int)d->length == trainer->gradient.length &&
+              (int)d->sequences <= trainer->gradient.sequences;
+    il_gradient fresh, *g = own ? &trainer->gradient : &fresh;
+    if (!own)
+        IL_TRY(
+            il_gradient_open(trainer->model, (int)d->sequences, (int)d->length, d->stateful, IL_LOSS_ONLY, g, error));
     double total = 0;
     il_status status = IL_OK;
     for (uint64_t i = 0; i < batches && status == IL_OK; i++) {
         il_batch batch;
         double one = 0;
         status = il_data_next(data, &batch, error);
-        if (status == IL_OK)
-            status = il_gradient_loss(&g, batch.tokens, batch.fresh, (int)batch.sequences, &one, error);
+        if (status == IL_OK) status = il_gradient_loss(g, batch.tokens, batch.fresh, (int)batch.sequences, &one, error);
         total += one;
     }
-    il_gradient_close(&g);
+    if (!own) il_gradient_close(g);
     if (status == IL_OK) *loss = total / (double)batches;
     return status == IL_ERR_NONFINITE ? at_step(error, status, trainer->done) : status;
 }

@@ -4,6 +4,7 @@
 
 #include "base/lock.h"
 #include "train/exchange.h"
+#include "train/freeze.h"
 #include "train/gradient.h"
 #include "train/optimizer.h"
 #include "train/spikes.h"
@@ -18,6 +19,7 @@ struct il_trainer {
     il_gradient gradient;
     il_exchange exchange;
     il_optimizer optimizer;
+    il_freeze freeze;
     int first, own;  /* the sequences of a batch that are this rank's: first .. first+own-1 */
     double *shared;  /* what each rank tells the others in a step: its status, the losses of its sequences, the sums of
                       * squares of its pieces */

@@ -42,6 +42,8 @@ class Trainer:
 
     data: of files, or None for steps on arrays [sequences, length+1]. steps: the schedule's length. lr, end_lr: peak
     and final learning rate. warmup: in steps, None: a tenth of them. dtype: "f32", or "bf16" where the machine has AMX.
+    memory: bytes that training may take, 0: any; activations are computed again where they would go beyond it, to the
+    same bits. freeze: patterns of names of tensors that stay as they are.
 
     >>> import numpy as np
     >>> trainer = Trainer(Model.init("tiny", mixer="ttt_linear"), length=16, sequences=2, steps=20, lr=1e-2)
@@ -71,6 +73,8 @@ class Trainer:
         inner_lr_start: Optional[float] = None,
         inner_lr_warmup: Optional[float] = None,
         dtype: str = "f32",
+        memory: int = 0,
+        freeze: Sequence[str] = (),
         resume_with_changes: bool = False,
     ) -> None:
         model._engine.check()
@@ -86,6 +90,10 @@ class Trainer:
         lib.il_trainer_options_default(model._config, options)
         options.steps = steps
         options.resume_with_changes = resume_with_changes
+        options.memory = memory
+        names = [ffi.new("char[]", name.encode()) for name in freeze]
+        patterns = ffi.new("const char *[]", names)
+        options.freeze, options.n_freeze = patterns, len(names)
         types = {"f32": lib.IL_WEIGHTS_F32, "bf16": lib.IL_WEIGHTS_BF16}
         if dtype not in types:
             raise ArgumentError(f"dtype {dtype!r}: it is f32 or bf16")
