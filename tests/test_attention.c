@@ -356,7 +356,8 @@ static void check_gradient(int width, int heads, int window, int past, int n, in
     const float *in = xn + old;
     run(model, &list, &n, 1, &in, NULL, &tape, &work);
     il_segment segment = {0, n, &state};
-    il_pass pass = {model, &work, &tape, &segment, 1, n, 1, NULL};
+    il_pass pass = {.model = model, .work = &work, .tape = &tape, .segments = &segment, .n_segments = 1, .tokens = n};
+    pass.inner_lr = 1;
     model->layers[LAYER].mixer->backward(&pass, LAYER, dmix, dxn, grad, &space);
     if (grad_out) memcpy(grad_out, grad, model->table.floats * sizeof *grad);
 

@@ -168,7 +168,9 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
         ok(il_state_reserve(&states[s], states[s].position + (uint64_t)length, &error), &error);
         segments[s] = (il_segment){s * length, length, &states[s]};
     }
-    il_pass pass = {model, &work, &tape, segments, n, (int)total, inner_lr, NULL, NULL, NULL};
+    il_pass pass = {.model = model, .work = &work, .tape = &tape, .segments = segments, .n_segments = n};
+    pass.tokens = (int)total;
+    pass.inner_lr = inner_lr;
     il_forward(&pass, in);
     il_lm_head_loss(&pass, out, weight, nll, dhidden, grad ? grad : unwanted);
     if (grad) il_backward(&pass, in, dhidden, grad, &space);
