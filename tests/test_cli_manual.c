@@ -177,7 +177,7 @@ static void test_completion_offers_every_verb_and_option(void **state) {
     }
     free(script);
     free(names);
-    system("bash -c '. ./completion; complete -p innerloop' >offered");
+    assert_int_equal(system("bash -c '. ./completion; complete -p innerloop' >offered"), 0);
     names = support_text_of("offered");
     assert_string_equal(names, "complete -F _innerloop innerloop\n");
     free(names);

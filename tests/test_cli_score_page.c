@@ -25,9 +25,7 @@ static int begin(void **state) {
 
 /* The page of a text, released by free. */
 static char *page_of(const char *arguments) {
-    char line[200];
-    snprintf(line, sizeof line, "score --html page.html %s", arguments);
-    free(support_done(line));
+    free(support_done("score --html page.html %s", arguments));
     return support_text_of("page.html");
 }
 
