@@ -74,6 +74,7 @@ soak:
 soak-train:
 	@$(need) $(TEST_PACKAGES)
 	@$(call cmake,release)
+	@IL_LONG=1 build/tests/test_parity
 	@bench/train/large-data
 results:
 	@$(need) $(sort $(BENCH_PACKAGES) $(DEMO_PACKAGES))
@@ -104,7 +105,7 @@ help:
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
 	@echo "make soak       every command of README and docs, as it is written, a real model, clients, a browser and enemies of the server, the Python package (many minutes; fetches packages and 93 MB)"
-	@echo "make soak-train   training on 20 GB of made tokens (minutes)"
+	@echo "make soak-train   training on 20 GB of made tokens, and fifty steps beside the official code's (minutes)"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 
