@@ -67,8 +67,8 @@ def test_memory_and_freeze(story: Path) -> None:
     assert frozen.fingerprint != whole.fingerprint
     name = "model.layers.0.mlp.up_proj.weight"
     start = new()
-    assert (frozen.tensors()[name] == start.tensors()[name]).all()
-    assert (whole.tensors()[name] != start.tensors()[name]).any()
+    assert (frozen.tensors[name] == start.tensors[name]).all()
+    assert (whole.tensors[name] != start.tensors[name]).any()
     with pytest.raises(innerloop.ArgumentError, match="no tensor"):
         Trainer(frozen, data_of(story, frozen), freeze=["*.mpl.*"])
 
