@@ -84,6 +84,32 @@ static void test_mpirun(void **state) {
     }
 }
 
+/* Each reads its own sequences from the disk; one of them writes what is watched. */
+static void test_sources_by_ranks(void **state) {
+    (void)state;
+    static const char *const files[] = {"trainer.json", "trainer.safetensors", "model.safetensors"};
+    if (!launchers[0].name) skip();
+    free(support_done("train --model m --out one --fresh --data-memory 0 %s --data text.txt=3 m/config.json=1 "
+                      "--format text",
+                      SHORT));
+    support_run run = by_ranks(0, 2,
+                               "train --model m --out two --fresh --data-memory 0 " SHORT
+                               " --data text.txt=3 m/config.json=1 --format text --html two.html --tensorboard events");
+    if (run.code) fail_msg("%d: %s", run.code, run.err);
+    support_run_free(&run);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char one[100], two[100];
+        snprintf(one, sizeof one, "one/latest/%s", files[i]);
+        snprintf(two, sizeof two, "two/latest/%s", files[i]);
+        support_same_files(one, two);
+    }
+    assert_int_equal(lines_of("two/history.jsonl"), 6);
+    assert_int_equal(support_folder_count("events"), 1);
+    char *page = support_text_of("two.html");
+    assert_non_null(strstr(page, "step 6 of 6"));
+    free(page);
+}
+
 /* Each process would say the same, and one does. */
 static void test_refused_once(void **state) {
     (void)state;
@@ -195,8 +221,10 @@ int main(void) {
     setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", 1);
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mpirun),  cmocka_unit_test(test_refused_once),     cmocka_unit_test(test_watchdog),
-        cmocka_unit_test(test_signals), cmocka_unit_test(test_kept_and_damaged), cmocka_unit_test(test_spikes),
+        cmocka_unit_test(test_mpirun),       cmocka_unit_test(test_sources_by_ranks),
+        cmocka_unit_test(test_refused_once), cmocka_unit_test(test_watchdog),
+        cmocka_unit_test(test_signals),      cmocka_unit_test(test_kept_and_damaged),
+        cmocka_unit_test(test_spikes),
     };
     return cmocka_run_group_tests_name("cli_ranks", tests, begin, support_cli_end);
 }
