@@ -283,12 +283,6 @@ size_t http_backlog(http_exchange *e) {
     return waiting;
 }
 
-/* ---- what libmicrohttpd calls ---- */
-
-static connection *connection_of(struct MHD_Connection *c) {
-    return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-}
-
 /* ---- connections ---- */
 
 /* Counts a connection of the address; NULL: no memory. */
@@ -341,11 +335,16 @@ static void make_room(http_server *s) {
     if (s->n_connections < s->options.connections_max || !is_waited_for(s)) return;
     for (connection *k = s->connections; k; k = k->next) {
         if (k->cut || k->deadline <= 0) continue;
-        if (!last || k->peer->connections > last->peer->connections ||
-            (k->peer == last->peer && k->deadline < last->deadline))
-            last = k;
+        size_t more = k->peer->connections, most = last ? last->peer->connections : 0;
+        if (more > most || (more == most && k->deadline < last->deadline)) last = k;
     }
     if (last) cut(s, last);
+}
+
+/* ---- what libmicrohttpd calls ---- */
+
+static connection *connection_of(struct MHD_Connection *c) {
+    return MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
 static void on_connection(void *context, struct MHD_Connection *c, void **mine,
