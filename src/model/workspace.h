@@ -82,7 +82,8 @@ typedef struct il_workspace {
 } il_workspace;
 
 /* Tokens that a pass of this model takes at once: at most `most`, fewer (but not below IL_ACTS_TOKENS) where their
- * activations would take more than IL_ACTS_BYTES. A pass over a quarter as many is hardly slower. */
+ * activations would take more than IL_ACTS_BYTES. Passes over half as many take 1 to 2 % longer, over a
+ * quarter 6 %. */
 enum { IL_ACTS_TOKENS = 128, IL_ACTS_BYTES = 20 << 20 };
 int il_workspace_tokens(const il_model *model, int most);
 
