@@ -564,6 +564,36 @@ static void feeding_allocates_nothing(void **unused) {
     support_engine_close(engine, &alloc);
 }
 
+/* A model whose activations are large reads fewer tokens in a pass, and says the same. */
+static void wide_models_read_less_at_once(void **unused) {
+    enum { MANY = 600, SOME = 100 };
+    (void)unused;
+    static float whole[MANY], parts[MANY];
+    il_engine *engine = lively_engine(2, NULL);
+    il_config config = config_of(2);
+    il_model *model = lively_model(engine, &config, 3);
+    assert_int_equal(il_workspace_tokens(model, IL_FEED_CHUNK), IL_FEED_CHUNK);
+    il_model_unref(model);
+    config.ffn_width = 6000;
+    model = lively_model(engine, &config, 3);
+    assert_int_equal(il_workspace_tokens(model, IL_FEED_CHUNK), IL_FEED_CHUNK / 2);
+    il_model_unref(model);
+    config.ffn_width = 12000;
+    model = lively_model(engine, &config, 3);
+    assert_int_equal(il_workspace_tokens(model, IL_FEED_CHUNK), IL_ACTS_TOKENS);
+    int32_t tokens[MANY];
+    lively_tokens(tokens, MANY, VOCAB, 5);
+    il_session *a = lively_session(model, 0), *b = lively_session(model, 0);
+    feed(a, tokens, MANY, NULL, whole);
+    for (int i = 0; i < MANY; i += SOME) feed(b, tokens + i, SOME, NULL, parts + i);
+    assert_memory_equal(whole + 1, parts + 1, (MANY - 1) * sizeof *whole);
+    assert_same_state(&a->state, &b->state);
+    il_session_close(a);
+    il_session_close(b);
+    il_model_unref(model);
+    il_engine_close(engine);
+}
+
 /* What docs/performance.md says of the 125m shape. */
 static void memory_of_a_session(void **unused) {
     (void)unused;
@@ -677,6 +707,7 @@ int main(void) {
         cmocka_unit_test(wrong_arguments_are_refused),
         cmocka_unit_test(numbers_that_go_wrong_stop_the_session_in_time),
         cmocka_unit_test(feeding_allocates_nothing),
+        cmocka_unit_test(wide_models_read_less_at_once),
         cmocka_unit_test(memory_of_a_session),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(threads_share_a_model),
