@@ -11,6 +11,7 @@ CROSS_PACKAGES = gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static cm
 ARM64_PACKAGES = libjansson4 libjansson-dev libzstd1 libzstd-dev zlib1g zlib1g-dev libxxhash0 libxxhash-dev libsentencepiece0 libsentencepiece-dev \
                  libcmocka0 libcmocka-dev
 JOBS = $(shell nproc)
+MPI_PACKAGES   = libopenmpi-dev openmpi-bin libmpich-dev mpich iproute2
 SECONDS_EACH = 60
 PREFIX = /usr/local
 
@@ -72,10 +73,14 @@ soak:
 	@IL_KILL_ROUNDS=30 build/tests/test_server_killed
 	@build/tests/test_server_redis
 soak-train:
-	@$(need) $(TEST_PACKAGES)
+	@$(need) $(TEST_PACKAGES) $(MPI_PACKAGES)
 	@$(call cmake,release)
 	@IL_LONG=1 build/tests/test_parity
+	@cmake --build --preset release -j$(JOBS) --target bench_ranks
 	@bench/train/large-data
+	@bench/ranks/kills
+	@[ $$(id -u) != 0 ] || bench/ranks/network
+	@bench/ranks/scaling
 results:
 	@$(need) $(sort $(BENCH_PACKAGES) $(DEMO_PACKAGES))
 	@$(call cmake,release)
@@ -105,7 +110,7 @@ help:
 	@echo "make aarch64    the tests of kernels and of one answer, cross-compiled, run by QEMU (minutes)"
 	@echo "make fuzz       every fuzzer for SECONDS_EACH=60 seconds"
 	@echo "make soak       every command of README and docs, as it is written, a real model, clients, a browser and enemies of the server, the Python package (many minutes; fetches packages and 93 MB)"
-	@echo "make soak-train   training on 20 GB of made tokens, and fifty steps beside the official code's (minutes)"
+	@echo "make soak-train   training on 20 GB of made tokens, fifty steps beside the official code's, and by ranks that are killed, on a shaped network, and beside threads (many minutes)"
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 

@@ -316,6 +316,8 @@ static void lanes_are_part_of_the_sum(void **unused) {
     j.lanes = 8;
     assert_ok(open_run(&j, NULL, &eight, &error), error);
     assert_int_equal(eight.trainer->exchange.n_buffers, 4);
+    assert_int_equal(one.trainer->gradient.micro, SEQUENCES);
+    assert_int_equal(eight.trainer->gradient.micro, SEQUENCES / 8); /* no memory for more at once */
     assert_ok(il_trainer_step(one.trainer, &a, &error), error);
     assert_ok(il_trainer_step(eight.trainer, &b, &error), error);
     assert_true(a.loss == b.loss && a.grad_norm != b.grad_norm && fabs(a.grad_norm / b.grad_norm - 1) < 1e-5);

@@ -84,11 +84,11 @@ static il_status too_large(const il_gradient *g, uint64_t memory, uint64_t bytes
 
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error) {
-    return il_gradient_open_within(model, sequences, length, stateful, kind, 0, gradient, error);
+    return il_gradient_open_within(model, sequences, sequences, length, stateful, kind, 0, gradient, error);
 }
 
-il_status il_gradient_open_within(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
-                                  uint64_t memory, il_gradient *gradient, il_error *error) {
+il_status il_gradient_open_within(il_model *model, int sequences, int lane, int length, int stateful,
+                                  il_gradient_kind kind, uint64_t memory, il_gradient *gradient, il_error *error) {
     il_gradient *g = gradient;
     *g = (il_gradient){.model = model, .sequences = sequences, .length = length, .stateful = stateful, .kind = kind};
     IL_TRY(il_model_check_trainable(model, error));
@@ -100,7 +100,7 @@ il_status il_gradient_open_within(il_model *model, int sequences, int length, in
                        "stateful data needs sequences of whole mini-batches: %d is not a multiple of %d", length,
                        model->config.mini_batch);
     g->micro = length < IL_MICRO_TOKENS ? IL_MICRO_TOKENS / length : 1;
-    if (g->micro > sequences) g->micro = sequences;
+    if (g->micro > lane) g->micro = lane;
     g->n_states = stateful ? sequences : g->micro;
     int tokens = g->micro * length, recomputes = 0;
     pthread_mutex_lock(&model->lock);

@@ -41,10 +41,11 @@ typedef struct il_gradient {
 /* IL_ERR_UNSUPPORTED where IL_GRADIENT_BF16 is not offered (il_onednn_bf16_check). */
 il_status il_gradient_open(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
                            il_gradient *gradient, il_error *error);
-/* The same, but activations are computed again in the backward pass, to the same bits, where that keeps it within
- * `memory` bytes (0: no bound) and nothing else does. IL_ERR_NOMEM when neither does, with the sequences that would. */
-il_status il_gradient_open_within(il_model *model, int sequences, int length, int stateful, il_gradient_kind kind,
-                                  uint64_t memory, il_gradient *gradient, il_error *error);
+/* The same, in lanes of so many sequences, no two of which share a pass. Activations are computed again in the backward
+ * pass, to the same bits, where that keeps it within `memory` bytes (0: no bound) and nothing else does. IL_ERR_NOMEM
+ * when neither does, with the sequences that would. */
+il_status il_gradient_open_within(il_model *model, int sequences, int lane, int length, int stateful,
+                                  il_gradient_kind kind, uint64_t memory, il_gradient *gradient, il_error *error);
 void il_gradient_close(il_gradient *gradient);
 /* Some sequences of a batch, one lane of it: first .. first+n-1 of those that this gradient is for (whose number is
  * sequences of open), of `batch` in the whole batch. */

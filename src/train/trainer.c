@@ -138,7 +138,8 @@ static il_status open_parts(il_trainer *t, il_error *error) {
     if (own < 1) own = 1; /* more ranks than lanes, which is refused below */
     IL_TRY(il_freeze_open(model, o->freeze, o->n_freeze, &t->freeze, error));
     o->freeze = NULL; /* the caller's */
-    IL_TRY(il_gradient_open_within(model, own, (int)d->length, d->stateful, kind, memory_left(t), &t->gradient, error));
+    IL_TRY(il_gradient_open_within(model, own, each, (int)d->length, d->stateful, kind, memory_left(t), &t->gradient,
+                                   error));
     IL_TRY(il_exchange_open(model->engine, o->ranks, o->lanes, model->table.floats, t->gradient.gradient, &t->exchange,
                             error));
     IL_TRY(il_optimizer_open(model->engine, model->table.floats, size > 1 ? t->exchange.own : NULL, t->exchange.n_own,
