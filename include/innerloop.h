@@ -842,7 +842,7 @@ typedef struct il_trainer_options {
                            * in fp32. Weights, optimizer, gradients, inner loop, norms and attention stay fp32. Fast,
                            * but no longer one answer: same bits only on the same CPU, oneDNN and number of threads */
     /* The most bytes that training may take, the weights included; default 0: no bound. Where activations would go
-     * beyond it, backward computes them again layer by layer, which takes a seventh longer and changes no bit in fp32;
+     * beyond it, backward computes them again layer by layer, which takes a sixth longer and changes no bit in fp32;
      * where even that is too much, il_trainer_open is IL_ERR_NOMEM and says how long sequences may be. */
     uint64_t memory;
     /* Patterns [n_freeze], with * ? and [] as in a shell: tensors whose name matches one stay as they are, to the last
