@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const names[CLI_BUNDLED_MODELS] = {"reader", "any"};
+/* The first CLI_BUNDLED_MODELS read texts and are chosen from; the others, of pictures and films, must be named. */
+static const char *const names[] = {"reader", "any", "clothes", "digits"};
 
 /* The folder above the binary's: the source tree of PREFIX/build/innerloop, PREFIX of PREFIX/bin/innerloop. */
 static char *prefix(void) {
@@ -46,7 +47,7 @@ il_status cli_bundled_models_find(const char *word, cli_bundled_models *models, 
     if (from_environment) word = environment;
     *models = (cli_bundled_models){0};
     char *above = prefix();
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
+    for (size_t i = 0; i < (word ? COUNT_OF(names) : CLI_BUNDLED_MODELS); i++) {
         if (word && (strcmp(word, names[i]) || cli_path_exists(word, "config.json"))) continue;
         char *dir = bundled(above, names[i]);
         if (dir) add(models, names[i], dir);

@@ -25,9 +25,9 @@ typedef struct cli_bundled_models {
 
 /* word is what --model says: a directory, or the name of a bundled model unless a model lies at that path; NULL where
  * it is not given. Then $INNERLOOP_MODEL, read in the same way, is the only one if it is set, and else there are all
- * the bundled ones that exist. Each is looked for as models/NAME beside the folder of the binary, as in a source tree,
- * and as share/innerloop/models/NAME there, as installed. IL_ERR_IO, naming where it was looked for, when there is
- * none; a directory that was named is not looked into. */
+ * the bundled ones for texts that exist. Each is looked for as models/NAME beside the folder of the binary, as in a
+ * source tree, and as share/innerloop/models/NAME there, as installed. IL_ERR_IO, naming where it was looked for, when
+ * there is none; a directory that was named is not looked into. */
 il_status cli_bundled_models_find(const char *word, cli_bundled_models *models, il_error *error);
 void cli_bundled_models_free(cli_bundled_models *models); /* also of zeroed ones */
 

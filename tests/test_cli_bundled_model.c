@@ -147,6 +147,9 @@ static void test_places(void **state) {
     expect_model("tree/build/innerloop", "m");
     assert_int_equal(setenv("INNERLOOP_MODEL", "n", 1), 0);
     expect_model("tree/build/innerloop", "n");
+    assert_int_equal(symlink("../../m", "tree/models/digits"), 0); /* one that is never chosen, but can be named */
+    assert_int_equal(setenv("INNERLOOP_MODEL", "digits", 1), 0);
+    expect_model("tree/build/innerloop", "m");
     assert_int_equal(setenv("INNERLOOP_MODEL", "nowhere", 1), 0); /* no other is taken instead */
     expect_complaint("tree/build/innerloop", "INNERLOOP_MODEL: no model (config.json) in nowhere");
 }
