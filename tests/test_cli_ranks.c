@@ -25,7 +25,7 @@ static const struct {
 #ifdef MPIRUN_mpich
     {"mpich", MPIRUN_mpich, ""},
 #endif
-    {NULL, NULL, NULL}};
+    {NULL, "", ""}};
 
 static int begin(void **state) {
     if (support_cli_begin(state)) return 1;

@@ -303,13 +303,30 @@ static void keep_in_a_cache(problem *p) {
     text_free(&space);
 }
 
+static atomic_int asked_again;
+
+static void ask_again(work_item *item) {
+    (void)item;
+    atomic_store(&asked_again, 1);
+}
+
+/* Waits while the session is being written. */
+static int acquire(sessions *s, const char *id, session_call *call, problem *p) {
+    for (;;) {
+        atomic_store(&asked_again, 0);
+        if (sessions_acquire(s, id, call, 1, p)) return 1;
+        if (p->status) return 0;
+        while (!atomic_load(&asked_again)) usleep(100);
+    }
+}
+
 /* Sessions in memory, or in a store. */
 static void keep_sessions(problem *p, const char *where) {
     sessions_options options = {.model = model, .count_max = 10, .bytes_max = 1 << 30};
     il_error error;
     sessions *s = NULL;
     held *h = NULL;
-    session_call call = {.brief = 1};
+    session_call call = {.item = {.run = ask_again}, .brief = 1};
     store_record like = {.name = "one"}, record, list[4];
     char id[STORE_ID_BYTES];
     text shown = {0};
@@ -331,7 +348,7 @@ static void keep_sessions(problem *p, const char *where) {
         problem ignored = {0};
         sessions_get(s, id, "", &record, &ignored);
         sessions_list(s, "", "", list, 4, &n, &ignored);
-        if (sessions_acquire(s, id, &call, 1, &ignored)) {
+        if (acquire(s, id, &call, &ignored)) {
             sessions_rename(s, call.held, "two", 0);
             sessions_changed(s, call.held, &ignored);
             sessions_delete(s, call.held, &ignored);
