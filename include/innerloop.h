@@ -980,11 +980,24 @@ IL_API il_status il_compress(il_model *model, const il_tokenizer *tokenizer, con
 IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
                                const il_codec_options *options, il_buffer *output, il_error *error);
 
+/* The same of a picture by its pixels, with a model of pictures of its size, or of tiles that it is a sheet of: each of
+ * them is predicted from a fresh state and without a caption. IL_ERR_MISMATCH for another size, IL_ERR_UNSUPPORTED where
+ * a pixel is none of the levels, as they are shown, and for models of films. Of the options progress (of bytes of pixels)
+ * and bytes_max count. */
+IL_API il_status il_picture_compress(il_model *model, const il_tokenizer *tokenizer, const il_picture *picture,
+                                     const il_codec_options *options, il_buffer *output, il_error *error);
+/* *picture has the pixels in *pixels; both are zeroed on failure. Greys come back as one channel, also where those that
+ * were given were three alike. */
+IL_API il_status il_picture_decompress(il_model *model, const il_tokenizer *tokenizer, const void *input, size_t bytes,
+                                       const il_codec_options *options, il_picture *picture, il_buffer *pixels,
+                                       il_error *error);
+
 enum { IL_STREAMS_MAX = 64 };
 /* What compressed data says of itself; fingerprints are hex digits and a NUL. */
 typedef struct il_compressed_info {
     int version;
-    int mixed; /* as il_codec_options.mix */
+    int mixed;   /* as il_codec_options.mix */
+    int picture; /* by il_picture_compress */
     char model[33], tokenizer[17];
     char state[33]; /* il_session_fingerprint of il_codec_options.start; "": a fresh state */
     uint64_t bytes; /* of the original */

@@ -5,10 +5,13 @@
 #include "support_cli.h"
 #include "support_files.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <pty.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { W = 6, H = 4, BOS = 4, EOS = 5, EOC = 6, FRAME = 7 };
 #define SHAPE                                                                                                          \
@@ -60,6 +63,7 @@ static int begin(void **state) {
     free(support_done("init %s --tokenizer d/pictures.json --seed 5 --out m", SHAPE));
     free(support_done("pictures --tokenizer pictures:4 --films --out f p"));
     free(support_done("init %s --tokenizer f/pictures.json --seed 5 --out film", SHAPE));
+    free(support_done("init --preset tiny " SUPPORT_SHAPE " --mixer ttt_linear --tokenizer bytes --out text"));
     return 0;
 }
 
@@ -327,7 +331,7 @@ static void test_formats(void **state) {
 
 static void test_misuse(void **state) {
     (void)state;
-    free(support_done("init --preset tiny " SUPPORT_SHAPE " --mixer ttt_linear --tokenizer bytes --out text"));
+
     support_refused(2, "--out is of pictures, and this is a model of text",
                     "generate --model text --prompt x --out y.pgm");
     support_refused(2, "--max-tokens is of text", "generate --model m --max-tokens 3 --out y.pgm");
@@ -383,12 +387,132 @@ static void test_score(void **state) {
     json_decref(lines);
 }
 
+/* ---- pixels made small ---- */
+
+static void test_compress(void **state) {
+    (void)state;
+    free(support_done("generate --model m --count 4 --seed 3 --out sheet.pgm"));
+    free(support_done("compress --model m --threads 1 sheet.pgm sheet.ilc"));
+    free(support_done("compress --model m --threads 3 sheet.pgm again.ilc"));
+    support_same_files("sheet.ilc", "again.ilc");
+    free(support_done("decompress --model m --threads 3 sheet.ilc back.pgm"));
+    support_same_files("sheet.pgm", "back.pgm");
+    support_run run = support_cli(NULL, "decompress --model m --threads 1 sheet.ilc -");
+    size_t bytes;
+    char *sheet = support_read("sheet.pgm", &bytes);
+    assert_true(run.code == 0 && run.out_bytes == bytes && !memcmp(run.out, sheet, bytes));
+    support_run_free(&run);
+    /* as many bits as score says of its tiles, and less than a byte more of each */
+    free(support_done("generate --model m --seed 3 --out one.pgm"));
+    json_t *made = support_json("compress --model m one.pgm one.ilc"),
+           *scores = support_scores(NULL, "--model m one.pgm");
+    double bits = support_number(json_array_get(scores, 1), "nats") / log(2);
+    size_t code;
+    free(support_read("one.ilc", &code));
+    json_t *head = support_json("inspect one.ilc");
+    assert_true(json_is_true(json_object_get(head, "picture")) && support_number(head, "original_bytes") == W * H);
+    double coded = json_number_value(json_object_get(json_array_get(json_object_get(head, "streams"), 0), "coded"));
+    assert_true(8 * coded < bits + 28 + 72 && 8 * coded > bits / 4);
+    assert_true(support_number(made, "width") == W && support_number(made, "compressed_bytes") == (double)code);
+    json_decref(head);
+    json_decref(made);
+    json_decref(scores);
+    /* colours that are all greys are these greys */
+    FILE *file = fopen("rgb.ppm", "wb");
+    assert_non_null(file);
+    fprintf(file, "P6 12 8 255\n");
+    for (size_t i = bytes - 12 * 8; i < bytes; i++) fprintf(file, "%c%c%c", sheet[i], sheet[i], sheet[i]);
+    fclose(file);
+    free(support_done("compress --model m rgb.ppm rgb.ilc"));
+    support_same_files("rgb.ilc", "sheet.ilc");
+    free(sheet);
+}
+
+static void test_compress_refused(void **state) {
+    (void)state;
+    static const char shade[] = "P5 6 4 255\n\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1";
+    support_write("shade.pgm", shade, sizeof shade - 1);
+    support_refused(1, "shade.pgm: the picture has a pixel that is none of the 4 greys",
+                    "compress --model m shade.pgm x");
+    support_write("other.pgm", "P5 2 2 255\n\0\377\377\0", 15);
+    support_refused(1, "codes those of 6 by 4", "compress --model m other.pgm x");
+    support_refused(1, "no picture that can be read", "compress --model m p/README x");
+    support_refused(1, "a model of films", "compress --model film p/bag/one_two.pgm x");
+    support_refused(2, "--streams is of text", "compress --model m --streams 2 p/bag/one_two.pgm x");
+    assert_false(support_exists("x"));
+    free(support_done("compress --model m p/bag/one_two.pgm one.ilc"));
+    support_refused(1, "end in .png", "decompress --model m one.ilc x");
+    size_t bytes;
+    char *file = support_read("one.ilc", &bytes);
+    file[bytes - 6] ^= 1;
+    support_write("bad.ilc", file, bytes);
+    support_refused(1, "damaged", "decompress --model m bad.ilc x.pgm");
+    free(file);
+    free(support_done("init %s --tokenizer d/pictures.json --seed 6 --out other", SHAPE));
+    support_refused(1, "compressed with model", "decompress --model other one.ilc x.pgm");
+
+    support_refused(1, "of a picture, not of text", "decompress --model text one.ilc x.pgm");
+    free(support_done("compress --model text p/README text.ilc"));
+    support_refused(1, "of text, not of a picture", "decompress --model m text.ilc x.pgm");
+    assert_false(support_exists("x.pgm"));
+}
+
+/* ---- the terminal ---- */
+
+/* What generate writes to a terminal, with an environment variable more. */
+static void on_terminal(const char *name, const char *value, char *text, size_t capacity) {
+    struct winsize size = {.ws_row = 24, .ws_col = 80};
+    int master, slave;
+    size_t n = 0;
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, &size), 0);
+    pid_t child = fork();
+    if (!child) {
+        setenv("TERM", "xterm", 1);
+        unsetenv("NO_COLOR");
+        setenv(name, value, 1);
+        if (dup2(slave, STDERR_FILENO) < 0) _exit(125);
+        execl(INNERLOOP, INNERLOOP, "generate", "--model", "m", "--count", "2", NULL);
+        _exit(126);
+    }
+    close(slave);
+    for (ssize_t got; n < capacity - 1 && (got = read(master, text + n, capacity - 1 - n)) > 0;) n += (size_t)got;
+    text[n] = 0;
+    close(master);
+    support_cli_wait(child);
+}
+
+static void test_terminal(void **state) {
+    (void)state;
+    static char text[1 << 16];
+    size_t bytes;
+    free(support_done("generate --model m --count 2 --out two.pgm"));
+    char *file = support_read("two.pgm", &bytes);
+    int upper = (unsigned char)file[bytes - 2 * W * H], lower = (unsigned char)file[bytes - 2 * W * H + 2 * W];
+    char first[100];
+    sprintf(first, "\033[38;2;%d;%d;%dm\033[48;2;%d;%d;%dm\xE2\x96\x80", upper, upper, upper, lower, lower, lower);
+    free(file);
+    on_terminal("A", "b", text, sizeof text);
+    assert_non_null(strstr(text, first));
+    assert_non_null(strstr(text, "\033[0m")); /* two lines, drawn again in their place */
+    assert_non_null(strstr(text, "\033[2A"));
+    assert_null(strstr(text, "pixel 48/48"));
+    on_terminal("NO_COLOR", "1", text, sizeof text); /* nothing shows the pictures then, so a file must take them */
+    assert_null(strstr(text, "\033[38"));
+    assert_non_null(strstr(text, "--out FILE is missing"));
+    on_terminal("TERM", "dumb", text, sizeof text);
+    assert_non_null(strstr(text, "--out FILE is missing"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_captions),   cmocka_unit_test(test_header_rows), cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_palette),    cmocka_unit_test(test_films),       cmocka_unit_test(test_one_answer),
-        cmocka_unit_test(test_completion), cmocka_unit_test(test_scale),       cmocka_unit_test(test_film),
-        cmocka_unit_test(test_formats),    cmocka_unit_test(test_misuse),      cmocka_unit_test(test_score),
+        cmocka_unit_test(test_captions),   cmocka_unit_test(test_header_rows),
+        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_palette),
+        cmocka_unit_test(test_films),      cmocka_unit_test(test_one_answer),
+        cmocka_unit_test(test_completion), cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_film),       cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_misuse),     cmocka_unit_test(test_score),
+        cmocka_unit_test(test_compress),   cmocka_unit_test(test_compress_refused),
+        cmocka_unit_test(test_terminal),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

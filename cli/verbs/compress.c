@@ -1,5 +1,6 @@
 /* compress.c: `innerloop compress` and `innerloop decompress`. Input and output are held in memory; the output file
- * appears only when it is complete and, decompressed, has the right checksum. */
+ * appears only when it is complete and, decompressed, has the right checksum. Models of pictures take those by their
+ * pixels (compress_pictures.h). */
 #include "bundled_model.h"
 #include "command.h"
 #include "files.h"
@@ -7,6 +8,7 @@
 #include "model_choice.h"
 #include "output.h"
 #include "verbs.h"
+#include "verbs/compress_pictures.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -26,6 +28,7 @@ typedef struct codec_run {
     char *input; /* [bytes] */
     size_t bytes;
     il_buffer output;
+    il_picture picture; /* width 0: it was text */
     double started;
     cli_progress progress;
     int shown; /* the progress has begun */
@@ -51,6 +54,19 @@ static void judge(const char *verb, size_t original, size_t compressed) {
         cli_note(verb, "this is not the kind of text the model was trained on: xz may make it smaller");
 }
 
+static void report_picture(const cli_command *command, const char *path, const il_picture *p, size_t compressed,
+                           double seconds) {
+    double pixels = (double)p->width * p->height, bits = 8.0 * (double)compressed / pixels;
+    if (command->spec->json)
+        cli_json_print(json_pack("{s:o, s:i, s:i, s:I, s:o, s:o, s:o}", "out", cli_json_string(path), "width", p->width,
+                                 "height", p->height, "compressed_bytes", (json_int_t)compressed, "bits_per_pixel",
+                                 cli_json_real(bits), "seconds", cli_json_real(seconds), "pixels_per_s",
+                                 cli_json_real(seconds > 0 ? pixels / seconds : NAN)));
+    else
+        cli_note(command->verb, "%d by %d pixels %s %s (%.3f bits a pixel) in %.2f s", p->width, p->height,
+                 command->verb[0] == 'c' ? "to" : "from", cli_count(compressed, "byte"), bits, seconds);
+}
+
 static void report(const cli_command *command, const char *path, size_t original, size_t compressed, double seconds) {
     double bits = original ? 8.0 * (double)compressed / (double)original : NAN;
     double rate = seconds > 0 ? (double)original / seconds : NAN;
@@ -65,6 +81,25 @@ static void report(const cli_command *command, const char *path, size_t original
     }
 }
 
+static il_status attempt_picture(codec_run *run, il_model *model, il_tokenizer *tokenizer,
+                                 const il_codec_options *codec, il_error *error) {
+    static const char *const taken[] = {"--model", "--dtype"};
+    const char *other = arg_given_beside(run->command->spec, taken, COUNT_OF(taken));
+    il_error wrong;
+    if (other) {
+        run->command->wrong_usage = 1;
+        return cli_fail(error, IL_ERR_ARG, "%s is of text, and this is a model of pictures", other);
+    }
+    if (run->command->verb[0] == 'c')
+        return compress_picture(run->command, model, tokenizer, run->from, run->input, run->bytes, codec, &run->picture,
+                                &run->output, error);
+    il_status status =
+        il_picture_decompress(model, tokenizer, run->input, run->bytes, codec, &run->picture, &run->output, &wrong);
+    return status
+               ? cli_fail(error, status, "%s: %s", strcmp(run->from, "-") ? run->from : "standard input", wrong.message)
+               : IL_OK;
+}
+
 /* With one model; IL_ERR_MISMATCH when input or state were made with another. */
 static il_status attempt(void *user, il_model *model, il_tokenizer *tokenizer, il_error *error) {
     codec_run *run = user;
@@ -77,9 +112,14 @@ static il_status attempt(void *user, il_model *model, il_tokenizer *tokenizer, i
     codec.mix = !run->options->no_mix;
     codec.progress = show;
     codec.user = run;
+    run->started = cli_seconds();
+    if (il_tokenizer_pictures(tokenizer)) {
+        il_status status = attempt_picture(run, model, tokenizer, &codec, error);
+        if (run->shown) cli_progress_end(&run->progress);
+        return status;
+    }
     il_status status = run->options->load ? il_session_load(model, run->options->load, &start, error) : IL_OK;
     codec.start = start;
-    run->started = cli_seconds();
     if (!status) {
         status = (compressing ? il_compress : il_decompress)(model, tokenizer, run->input, run->bytes, &codec,
                                                              &run->output, &wrong);
@@ -104,9 +144,14 @@ static il_status transcode(cli_command *command, const compress_options *options
     cli_interrupt_catch();
     if (!status) status = cli_choose_by(command, chosen ? chosen : options->model, attempt, &run, &model, &tokenizer);
     double seconds = cli_seconds() - run.started;
-    if (!status) status = cli_path_write(to, run.output.data, run.output.bytes, &command->error);
-    if (!status && compressing) judge(command->verb, run.bytes, run.output.bytes);
     if (!status)
+        status = run.picture.pixels ? compress_write_picture(command, to, &run.picture)
+                                    : cli_path_write(to, run.output.data, run.output.bytes, &command->error);
+    if (!status && run.picture.width)
+        report_picture(command, to, &run.picture, compressing ? run.output.bytes : run.bytes, seconds);
+    else if (!status && compressing)
+        judge(command->verb, run.bytes, run.output.bytes);
+    if (!status && !run.picture.width)
         report(command, to, compressing ? run.bytes : run.output.bytes, compressing ? run.output.bytes : run.bytes,
                seconds);
     il_buffer_free(&run.output);
@@ -147,12 +192,13 @@ int verb_compress(int argc, char **argv) {
             "the model alone predicts, not also what followed the same words before in this file"),
     };
     arg_spec spec = {.verb = "compress",
-                     .summary = "make a file small by what a model predicts of it",
+                     .summary = "make a file, or a picture, small by what a model predicts of it",
                      .options = table,
                      .n_options = COUNT_OF(table),
                      .example = "innerloop compress --model model book.txt book.ilc\n"
                                 "innerloop compress --model model --streams 8 - - < book.txt > book.ilc\n"
-                                "innerloop compress --model model --load-state first.ilstate second.txt second.ilc"};
+                                "innerloop compress --model model --load-state first.ilstate second.txt second.ilc\n"
+                                "innerloop compress --model clothes sheet.png sheet.ilc"};
     return run_verb(&spec, &options, argc, argv);
 }
 

@@ -307,6 +307,7 @@ static il_status inspect_compressed(inspection *in) {
     set(in, "kind", json_string("compressed"));
     set(in, "version", json_integer(info.version));
     set(in, "mixed", json_boolean(info.mixed));
+    if (info.picture) set(in, "picture", json_true());
     set(in, "model", json_string(info.model));
     set(in, "tokenizer", json_string(info.tokenizer));
     set(in, "state", info.state[0] ? json_string(info.state) : json_null());

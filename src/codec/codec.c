@@ -661,6 +661,7 @@ static il_status check_header(const codec *c, il_error *error) {
     IL_TRY(check(c, tokenizer, error));
     IL_TRY(name_state(c, state, error));
     il_model_fingerprint(c->model, model);
+    if (c->header.picture) return il_fail(error, IL_ERR_MISMATCH, "the compressed data is of a picture, not of text");
     if (strcmp(model, c->header.model) != 0)
         return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", c->header.model, model);
     if (strcmp(tokenizer, c->header.tokenizer) != 0)

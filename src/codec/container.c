@@ -32,8 +32,9 @@ size_t il_container_write(const il_container *container, unsigned char *out) {
     unsigned char *at = out;
     memcpy(at, magic, sizeof magic);
     at += sizeof magic;
-    *at++ = (unsigned char)((container->mixed ? IL_CONTAINER_MIXED_FRESH : IL_CONTAINER_FRESH) +
-                            (container->state[0] ? IL_CONTAINER_STATE - IL_CONTAINER_FRESH : 0));
+    *at++ = container->picture ? IL_CONTAINER_PICTURE
+                               : (unsigned char)((container->mixed ? IL_CONTAINER_MIXED_FRESH : IL_CONTAINER_FRESH) +
+                                                 (container->state[0] ? IL_CONTAINER_STATE - IL_CONTAINER_FRESH : 0));
     at = put_hex(at, container->model);
     at = put_hex(at, container->tokenizer);
     at = put_hex(at, container->state);
@@ -122,10 +123,11 @@ il_status il_container_parse(const unsigned char *data, size_t bytes, il_contain
     if (bytes < sizeof magic || memcmp(data, magic, sizeof magic) != 0)
         return il_fail(error, IL_ERR_FORMAT, "not compressed by innerloop: its first bytes are different");
     uint64_t version = get_fixed(&r, 1);
-    if (!r.failed && (version < IL_CONTAINER_FRESH || version > IL_CONTAINER_MIXED_STATE))
+    if (!r.failed && (version < IL_CONTAINER_FRESH || version > IL_CONTAINER_PICTURE))
         return il_fail(error, IL_ERR_UNSUPPORTED, "compressed data of version %llu; this build reads versions %d to %d",
-                       (unsigned long long)version, IL_CONTAINER_FRESH, IL_CONTAINER_MIXED_STATE);
-    container->mixed = version >= IL_CONTAINER_MIXED_FRESH;
+                       (unsigned long long)version, IL_CONTAINER_FRESH, IL_CONTAINER_PICTURE);
+    container->picture = version == IL_CONTAINER_PICTURE;
+    container->mixed = version >= IL_CONTAINER_MIXED_FRESH && !container->picture;
     get_hex(&r, 16, container->model);
     get_hex(&r, 8, container->tokenizer);
     if (version == IL_CONTAINER_STATE || version == IL_CONTAINER_MIXED_STATE) get_hex(&r, 16, container->state);
@@ -154,6 +156,7 @@ il_status il_compressed_get_info(const void *input, size_t bytes, il_compressed_
     IL_TRY(il_container_parse(bytes ? input : (const void *)"", bytes, &c, &header, error));
     info->version = ((const unsigned char *)input)[sizeof magic];
     info->mixed = c.mixed;
+    info->picture = c.picture;
     memcpy(info->model, c.model, sizeof c.model);
     memcpy(info->tokenizer, c.tokenizer, sizeof c.tokenizer);
     memcpy(info->state, c.state, sizeof c.state);

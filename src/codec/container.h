@@ -15,6 +15,7 @@ enum {
     IL_CONTAINER_STATE = 2,       /* from a state that the header names; */
     IL_CONTAINER_MIXED_FRESH = 3, /* the same, the model's predictions mixed with others (mix/mix.h) */
     IL_CONTAINER_MIXED_STATE = 4,
+    IL_CONTAINER_PICTURE = 5,                                             /* pixels of a picture (picture_codec.c) */
     IL_CONTAINER_MAX = 4 + 1 + 16 + 8 + 16 + 8 + 2 + IL_STREAMS_MAX * 20, /* bytes of the longest header */
     IL_CONTAINER_SEAL = 4                                                 /* bytes behind the streams */
 };
@@ -26,7 +27,7 @@ typedef struct il_container_stream {
 typedef struct il_container {
     char model[33], tokenizer[17]; /* hex */
     char state[33];                /* the same; empty: a fresh one */
-    int mixed;
+    int mixed, picture;
     uint64_t checksum;
     int n; /* 1 .. IL_STREAMS_MAX */
     il_container_stream streams[IL_STREAMS_MAX];
