@@ -981,9 +981,9 @@ IL_API il_status il_decompress(il_model *model, const il_tokenizer *tokenizer, c
                                const il_codec_options *options, il_buffer *output, il_error *error);
 
 /* The same of a picture by its pixels, with a model of pictures of its size, or of tiles that it is a sheet of: each of
- * them is predicted from a fresh state and without a caption. IL_ERR_MISMATCH for another size, IL_ERR_UNSUPPORTED where
- * a pixel is none of the levels, as they are shown, and for models of films. Of the options progress (of bytes of pixels)
- * and bytes_max count. */
+ * them is predicted from a fresh state and without a caption. IL_ERR_MISMATCH for another size, IL_ERR_UNSUPPORTED
+ * where a pixel is none of the levels, as they are shown, and for models of films. Of the options progress (of bytes of
+ * pixels) and bytes_max count. */
 IL_API il_status il_picture_compress(il_model *model, const il_tokenizer *tokenizer, const il_picture *picture,
                                      const il_codec_options *options, il_buffer *output, il_error *error);
 /* *picture has the pixels in *pixels; both are zeroed on failure. Greys come back as one channel, also where those that
