@@ -36,8 +36,9 @@ typedef struct verdict {
     const char *path;
     const cli_scanned *scanned;
     const il_config *config;
-    il_weight_type held; /* how its weights are held while it reads */
-    const il_tokenizer *tokenizer;
+    il_weight_type held;           /* how its weights are held while it reads */
+    const il_tokenizer *tokenizer; /* of text, or NULL */
+    int pictures;                  /* it is a model of pictures */
     reading is;
     double entropy; /* of predictions in the best text, over the most that it can be */
     json_t *object, *layers, *hints, *tried;
@@ -251,6 +252,7 @@ static il_status try_transposed(verdict *v) {
 
 static const char *judge(const verdict *v) {
     int looks_trained = v->scanned->spread >= SPREAD_FROM;
+    if (v->pictures) return "of pictures";
     if (!v->tokenizer) return looks_trained ? "no tokenizer" : "looks random";
     if (understood(&v->is, v->is.best) < 1) return "trained";
     return looks_trained ? "tokenizer does not fit" : "looks random";
@@ -260,6 +262,7 @@ static void explain(const verdict *v, const char *judgement) {
     if (!strcmp(judgement, "no tokenizer"))
         hint(v, "There is no tokenizer that can be read, so that no text can: %.300s",
              v->command->no_tokenizer.message);
+    if (v->pictures) hint(v, "It is a model of pictures, which texts say nothing of: score measures it on pictures.");
     if (!strcmp(judgement, "looks random"))
         hint(v, "Its predictions are hardly better than chance, and nothing in its weights looks trained: a fresh "
                 "model, or "
@@ -308,6 +311,8 @@ static il_weight_type type_to_judge(const cli_command *command, const il_rewritt
 il_status cli_verdict(cli_command *command, const char *path, const cli_scanned *scanned, const il_tokenizer *tokenizer,
                       json_t **made) {
     verdict v = {.command = command, .path = path, .scanned = scanned, .tokenizer = tokenizer};
+    v.pictures = tokenizer && il_tokenizer_pictures(tokenizer);
+    if (v.pictures) v.tokenizer = tokenizer = NULL;
     v.config = &scanned->found.config;
     v.held = type_to_judge(command, &scanned->found);
     v.object = json_object();

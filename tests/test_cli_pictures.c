@@ -347,6 +347,19 @@ static void test_misuse(void **state) {
     assert_false(support_exists("y.pgm"));
 }
 
+/* Converting keeps the tokenizer, and the judgement says that texts are nothing to go by. */
+static void test_convert(void **state) {
+    (void)state;
+    json_t *made = support_json("convert --model m --dtype bf16 --out half"), *seen = support_json("inspect --check m");
+    assert_string_equal(support_string(made, "verdict.judgement"), "of pictures");
+    assert_string_equal(support_string(seen, "verdict.judgement"), "of pictures");
+    assert_string_equal(support_string(seen, "tokenizer.kind"), "pictures");
+    json_decref(made);
+    json_decref(seen);
+    support_same_files("half/pictures.json", "m/pictures.json");
+    free(support_done("generate --model half --prompt bag --out half.pgm"));
+}
+
 /* ---- bits a pixel ---- */
 
 /* The sum over pixels of what eval says of each token. */
@@ -505,13 +518,11 @@ static void test_terminal(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_captions),   cmocka_unit_test(test_header_rows),
-        cmocka_unit_test(test_sizes),      cmocka_unit_test(test_palette),
-        cmocka_unit_test(test_films),      cmocka_unit_test(test_one_answer),
-        cmocka_unit_test(test_completion), cmocka_unit_test(test_scale),
-        cmocka_unit_test(test_film),       cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_misuse),     cmocka_unit_test(test_score),
-        cmocka_unit_test(test_compress),   cmocka_unit_test(test_compress_refused),
+        cmocka_unit_test(test_captions),   cmocka_unit_test(test_header_rows), cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_palette),    cmocka_unit_test(test_films),       cmocka_unit_test(test_one_answer),
+        cmocka_unit_test(test_completion), cmocka_unit_test(test_scale),       cmocka_unit_test(test_film),
+        cmocka_unit_test(test_formats),    cmocka_unit_test(test_misuse),      cmocka_unit_test(test_score),
+        cmocka_unit_test(test_convert),    cmocka_unit_test(test_compress),    cmocka_unit_test(test_compress_refused),
         cmocka_unit_test(test_terminal),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
