@@ -655,7 +655,7 @@ static void hostile_heads(void **state) {
     refuses(model, bytes_tokenizer, data, forge(data, s, IL_STREAMS_MAX, code, 3 * IL_STREAMS_MAX), IL_ERR_FORMAT,
             "damaged");
     refuses(model, bytes_tokenizer, "ILC", 3, IL_ERR_FORMAT, "not compressed by innerloop");
-    refuses(model, bytes_tokenizer, "ILC\x1A\x05", 5, IL_ERR_UNSUPPORTED, "version 5");
+    refuses(model, bytes_tokenizer, "ILC\x1A\x06", 5, IL_ERR_UNSUPPORTED, "version 6");
     refuses(model, bytes_tokenizer, "ILC\x1A\x04", 5, IL_ERR_FORMAT, "inside its header");
     refuses(model, bytes_tokenizer, "ILC\x1A\x03", 5, IL_ERR_FORMAT, "inside its header");
     refuses(model, bytes_tokenizer, "ILC\x1A\x02", 5, IL_ERR_FORMAT, "inside its header");
