@@ -37,6 +37,10 @@ demo:
 	@$(need) $(DEMO_PACKAGES)
 	@$(call cmake,release)
 	@demo/run $(if $(TEXT),"$(TEXT)")
+pictures:
+	@$(need) $(BUILD_PACKAGES) $(MORE_PACKAGES)
+	@$(call cmake,release)
+	@demo/pictures
 asan ubsan tsan:
 	@$(need) $(TEST_PACKAGES)
 	@$(call cmake,$@)
@@ -103,6 +107,7 @@ help:
 	@echo "These install the packages that they need, if they may (as root, or by sudo):"
 	@echo "make test       build and run the tests"
 	@echo "make demo       train and compare two small models on a real text (TEXT=file for yours)"
+	@echo "make pictures   draw with the bundled models: build/pictures, and demo/pictures.html"
 	@echo "make check      the cheap checks of CI: layout of the sources, the header alone, exported symbols, README's commands"
 	@echo "make format     lay out the sources with clang-format"
 	@echo "make asan|ubsan|tsan|clang   the tests under a sanitizer, or built by clang"
@@ -114,4 +119,4 @@ help:
 	@echo "make bench      speed of this machine: limits and fractions"
 	@echo "make results    the figures of docs/results.md (hours)"
 
-.PHONY: build deps install test demo asan ubsan tsan clang clang-ubsan aarch64 fuzz bench soak soak-train results format check clean help
+.PHONY: build deps install test demo pictures asan ubsan tsan clang clang-ubsan aarch64 fuzz bench soak soak-train results format check clean help
