@@ -255,8 +255,13 @@ static void must_train(int size, job *j) {
     support_rank ranks[SUPPORT_RANKS_MAX];
     j->odd_rank = -1;
     support_ranks_run(size, train, j, ranks);
-    for (int r = 0; r < size; r++)
-        if (ranks[r].killed || ranks[r].status) fail_msg("rank %d of %d: %s", r, size, ranks[r].error.message);
+    int failed = 0;
+    for (int r = 0; r < size; r++) {
+        if (!ranks[r].killed && !ranks[r].status) continue;
+        print_message("rank %d of %d: %s%s\n", r, size, ranks[r].killed ? "killed " : "", ranks[r].error.message);
+        failed = 1;
+    }
+    assert_false(failed);
 }
 
 static void same_checkpoints(const char *a, const char *b) {
