@@ -334,8 +334,8 @@ static il_status read_checkpoint(il_trainer *t, const char *dir, resuming *r, in
 static void take_checkpoint(il_trainer *t, const resuming *r) {
     const il_progress *progress = &r->progress;
     il_arrays_take(t, &r->st, progress->positions != NULL);
-    int carried = il_trainer_carried(t) && progress->positions;
-    for (int i = 0; carried && i < t->own; i++) t->gradient.states[i].position = progress->positions[t->first + i];
+    for (int i = 0; progress->positions && i < t->own; i++)
+        t->gradient.states[i].position = progress->positions[t->first + i];
     memcpy(t->model->weights, r->saved->weights, t->model->table.floats * sizeof(float));
     t->model->version++;
     t->done = progress->step;

@@ -252,6 +252,7 @@ static il_status read_positions(const il_trainer *t, const json_t *root, const c
     if (json_array_size(positions) != n)
         return il_fail(error, IL_ERR_FORMAT, "%s: lane_positions has %zu entries, expected %zu", path,
                        json_array_size(positions), n);
+    if (!n) return IL_OK;
     p->positions = il_alloc(&t->model->engine->memory, n, sizeof *p->positions);
     if (!p->positions) return il_fail(error, IL_ERR_NOMEM, "no memory to read %s", path);
     for (size_t i = 0; i < n; i++) {

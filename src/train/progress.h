@@ -7,7 +7,7 @@
 typedef struct il_progress {
     uint64_t step;
     il_cursor cursor;
-    uint64_t *positions; /* [sequences] of carried states; NULL: they begin anew, as the data do */
+    uint64_t *positions; /* [sequences] of carried states; NULL: there are none, or they begin anew as the data do */
     il_validation validation;
     il_spikes spikes;
     char model[33]; /* fingerprint of the weights that belong to it; "": from before it was kept */
