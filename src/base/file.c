@@ -256,19 +256,22 @@ il_status il_writer_write(il_writer *writer, const void *data, size_t bytes, il_
     return IL_OK;
 }
 
-il_status il_writer_change(il_writer *writer, uint64_t at, const void *data, size_t bytes, il_error *error) {
-    IL_TRY(il_writer_flush(writer, error));
+il_status il_file_write_at(int fd, const char *path, uint64_t at, const void *data, size_t bytes, il_error *error) {
     while (bytes) {
-        if (il_file_allowed("write", writer->path))
-            return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", writer->path);
-        ssize_t done = pwrite(writer->fd, data, bytes, (off_t)at);
+        if (il_file_allowed("write", path)) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", path);
+        ssize_t done = pwrite(fd, data, bytes < 1u << 30 ? bytes : 1u << 30, (off_t)at);
         if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", writer->path);
+        if (done <= 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", path);
         data = (const char *)data + done;
         at += (uint64_t)done;
         bytes -= (size_t)done;
     }
     return IL_OK;
+}
+
+il_status il_writer_change(il_writer *writer, uint64_t at, const void *data, size_t bytes, il_error *error) {
+    IL_TRY(il_writer_flush(writer, error));
+    return il_file_write_at(writer->fd, writer->path, at, data, bytes, error);
 }
 
 il_status il_writer_finish(il_writer *writer, il_error *error) {

@@ -42,6 +42,8 @@ il_status il_writer_flush(il_writer *writer, il_error *error);
 il_status il_writer_change(il_writer *writer, uint64_t at, const void *data, size_t bytes, il_error *error);
 il_status il_writer_finish(il_writer *writer, il_error *error);
 void il_writer_abandon(il_writer *writer);
+/* All of data at this place of an open file; path is for the message. */
+il_status il_file_write_at(int fd, const char *path, uint64_t at, const void *data, size_t bytes, il_error *error);
 
 /* open, write, finish (or abandon) in one. */
 il_status il_file_replace(const il_allocator *allocator, const char *path, const void *data, size_t bytes,

@@ -10,20 +10,6 @@
 
 enum { WAIT_US = 100000, WAITS = 600 };
 
-static il_status write_at(int fd, const char *path, uint64_t at, const void *data, size_t bytes, il_error *error) {
-    const char *from = data;
-    while (bytes) {
-        if (il_file_allowed("write", path)) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", path);
-        ssize_t done = pwrite(fd, from, bytes < 1u << 30 ? bytes : 1u << 30, (off_t)at);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return il_fail_errno(error, IL_ERR_IO, "%s: cannot write", path);
-        from += done;
-        at += (uint64_t)done;
-        bytes -= (size_t)done;
-    }
-    return IL_OK;
-}
-
 il_status il_shared_file_make(const char *path, const void *header, size_t header_bytes, uint64_t bytes,
                               il_error *error) {
     int fd = il_file_allowed("open", path) ? -1 : open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -31,7 +17,7 @@ il_status il_shared_file_make(const char *path, const void *header, size_t heade
     il_status status = IL_OK;
     if (il_file_allowed("ftruncate", path) || ftruncate(fd, (off_t)bytes) != 0)
         status = il_fail_errno(error, IL_ERR_IO, "%s: cannot make it %llu bytes long", path, (unsigned long long)bytes);
-    if (status == IL_OK) status = write_at(fd, path, 0, header, header_bytes, error);
+    if (status == IL_OK) status = il_file_write_at(fd, path, 0, header, header_bytes, error);
     if (close(fd) != 0 && status == IL_OK) status = il_fail_errno(error, IL_ERR_IO, "%s: cannot close", path);
     return status;
 }
@@ -50,7 +36,7 @@ il_status il_shared_file_open(const char *path, il_shared_file *file, il_error *
 
 il_status il_shared_file_write(const il_shared_file *file, uint64_t at, const void *data, size_t bytes,
                                il_error *error) {
-    return write_at(file->fd, file->path, at, data, bytes, error);
+    return il_file_write_at(file->fd, file->path, at, data, bytes, error);
 }
 
 il_status il_shared_file_close(il_shared_file *file, il_status status, il_error *error) {
