@@ -114,40 +114,26 @@ static il_status take(const entry *c, il_tokens *tokens, il_on_disk *disk, uint6
 
 /* ---- into the cache ---- */
 
-static il_status open_shard(const entry *c, const char *dir, il_shard_writer *shard, il_error *error) {
-    const il_allocator *memory = &c->engine->memory;
-    *shard = (il_shard_writer){.writer = {.fd = -1}};
-    IL_TRY(il_dir_make(memory, dir, NULL, error));
-    return il_shard_writer_open(memory, c->shard, c->vocab_size, shard, error);
-}
-
-static il_status finish_shard(const entry *c, il_shard_writer *shard, uint64_t text_bytes, il_error *error) {
-    uint64_t first, skipped = il_documents_skipped(c->documents, &first);
-    return il_shard_writer_finish(shard, text_bytes, skipped, first, error);
-}
-
 /* The tokens go where they are kept as they come, and are never in memory together. */
 static il_status make_there(const entry *c, const char *dir, il_on_disk *disk, uint64_t *text_bytes, il_error *error) {
-    il_shard_writer shard;
     il_shard_info info;
-    il_status status = open_shard(c, dir, &shard, error);
-    if (status == IL_OK)
-        status = il_documents_tokenize(c->engine, c->path, c->documents, c->tokenizer, NULL, &shard, text_bytes, error);
-    if (status == IL_OK) status = finish_shard(c, &shard, *text_bytes, error);
-    if (status != IL_OK) il_shard_writer_abandon(&shard);
-    return status == IL_OK ? leave(c, disk, &info, error) : status;
+    uint64_t tokens;
+    IL_TRY(il_dir_make(&c->engine->memory, dir, NULL, error));
+    IL_TRY(il_documents_shard(c->engine, c->path, c->documents, c->tokenizer, c->shard, &tokens, text_bytes, error));
+    return leave(c, disk, &info, error);
 }
 
 static il_status make(const entry *c, const char *dir, int keep, il_tokens *tokens, uint64_t *text_bytes,
                       il_error *error) {
-    il_shard_writer shard;
+    il_shard_writer shard = {.writer = {.fd = -1}};
     il_error problem;
     size_t before = tokens->n;
     IL_TRY(il_documents_tokenize(c->engine, c->path, c->documents, c->tokenizer, tokens, NULL, text_bytes, error));
     if (!keep) return IL_OK;
-    il_status kept = open_shard(c, dir, &shard, &problem);
+    il_status kept = il_dir_make(&c->engine->memory, dir, NULL, &problem);
+    if (kept == IL_OK) kept = il_shard_writer_open(&c->engine->memory, c->shard, c->vocab_size, &shard, &problem);
     if (kept == IL_OK) kept = il_shard_writer_add(&shard, tokens->ids + before, tokens->n - before, &problem);
-    if (kept == IL_OK) kept = finish_shard(c, &shard, *text_bytes, &problem);
+    if (kept == IL_OK) kept = il_documents_finish_shard(c->documents, &shard, *text_bytes, &problem);
     if (kept != IL_OK) {
         il_shard_writer_abandon(&shard);
         il_log(c->engine, IL_LOG_WARN, "tokens are not cached: %s", problem.message);

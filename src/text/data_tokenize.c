@@ -75,30 +75,17 @@ static il_status make_folder(il_engine *engine, folder *f, il_error *error) {
     return IL_OK;
 }
 
-static il_status write_shard(il_engine *engine, const char *file, il_documents *documents,
-                             const il_tokenizer *tokenizer, const char *path, uint64_t *tokens, il_error *error) {
-    il_tokenizer_info info;
-    il_shard_writer shard;
-    uint64_t text_bytes, first;
-    il_tokenizer_get_info(tokenizer, &info);
-    il_status status = il_shard_writer_open(&engine->memory, path, info.vocab_size, &shard, error);
-    if (status == IL_OK)
-        status = il_documents_tokenize(engine, file, documents, tokenizer, NULL, &shard, &text_bytes, error);
-    *tokens += shard.tokens;
-    uint64_t skipped = il_documents_skipped(documents, &first);
-    if (status == IL_OK) status = il_shard_writer_finish(&shard, text_bytes, skipped, first, error);
-    if (status != IL_OK) il_shard_writer_abandon(&shard);
-    return status;
-}
-
 static il_status tokenize_file(il_engine *engine, const char *file, const il_documents_options *options,
                                const il_tokenizer *tokenizer, folder *f, uint64_t *tokens, il_error *error) {
     il_documents *documents;
     char *path = NULL;
+    uint64_t made = 0, text_bytes;
     IL_TRY(il_documents_open(engine, file, options, &documents, error));
     il_status status = make_folder(engine, f, error);
     if (status == IL_OK) status = shard_path(engine, f->dir, file, &path, error);
-    if (status == IL_OK) status = write_shard(engine, file, documents, tokenizer, path, tokens, error);
+    if (status == IL_OK)
+        status = il_documents_shard(engine, file, documents, tokenizer, path, &made, &text_bytes, error);
+    *tokens += made;
     il_free(&engine->memory, path);
     il_documents_close(documents);
     return status;

@@ -224,3 +224,24 @@ il_status il_documents_tokenize(il_engine *engine, const char *path, il_document
     }
     return status;
 }
+
+il_status il_documents_finish_shard(const il_documents *documents, il_shard_writer *shard, uint64_t text_bytes,
+                                    il_error *error) {
+    uint64_t first, skipped = il_documents_skipped(documents, &first);
+    return il_shard_writer_finish(shard, text_bytes, skipped, first, error);
+}
+
+il_status il_documents_shard(il_engine *engine, const char *path, il_documents *documents,
+                             const il_tokenizer *tokenizer, const char *out, uint64_t *tokens, uint64_t *text_bytes,
+                             il_error *error) {
+    il_tokenizer_info info;
+    il_shard_writer shard;
+    il_tokenizer_get_info(tokenizer, &info);
+    il_status status = il_shard_writer_open(&engine->memory, out, info.vocab_size, &shard, error);
+    if (status == IL_OK)
+        status = il_documents_tokenize(engine, path, documents, tokenizer, NULL, &shard, text_bytes, error);
+    *tokens = shard.tokens;
+    if (status == IL_OK) status = il_documents_finish_shard(documents, &shard, *text_bytes, error);
+    if (status != IL_OK) il_shard_writer_abandon(&shard);
+    return status;
+}

@@ -12,5 +12,12 @@
 il_status il_documents_tokenize(il_engine *engine, const char *path, il_documents *documents,
                                 const il_tokenizer *tokenizer, il_tokens *tokens, il_shard_writer *shard,
                                 uint64_t *text_bytes, il_error *error);
+/* The same into the shard `out`, which is there whole or not at all; *tokens counts them also on failure. */
+il_status il_documents_shard(il_engine *engine, const char *path, il_documents *documents,
+                             const il_tokenizer *tokenizer, const char *out, uint64_t *tokens, uint64_t *text_bytes,
+                             il_error *error);
+/* Ends a shard of the tokens of documents that were read whole. */
+il_status il_documents_finish_shard(const il_documents *documents, il_shard_writer *shard, uint64_t text_bytes,
+                                    il_error *error);
 
 #endif
