@@ -662,11 +662,7 @@ static il_status check_header(const codec *c, il_error *error) {
     IL_TRY(name_state(c, state, error));
     il_model_fingerprint(c->model, model);
     if (c->header.picture) return il_fail(error, IL_ERR_MISMATCH, "the compressed data is of a picture, not of text");
-    if (strcmp(model, c->header.model) != 0)
-        return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", c->header.model, model);
-    if (strcmp(tokenizer, c->header.tokenizer) != 0)
-        return il_fail(error, IL_ERR_MISMATCH, "compressed with tokenizer %s; this tokenizer is %s",
-                       c->header.tokenizer, tokenizer);
+    IL_TRY(il_container_check(&c->header, model, tokenizer, error));
     if (strcmp(state, c->header.state) != 0)
         return il_fail(error, IL_ERR_MISMATCH, "compressed from %s%s; %s%s",
                        c->header.state[0] ? "the state " : "a fresh state", c->header.state,

@@ -168,3 +168,12 @@ il_status il_compressed_get_info(const void *input, size_t bytes, il_compressed_
     }
     return IL_OK;
 }
+
+il_status il_container_check(const il_container *container, const char *model, const char *tokenizer, il_error *error) {
+    if (strcmp(model, container->model) != 0)
+        return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", container->model, model);
+    if (strcmp(tokenizer, container->tokenizer) != 0)
+        return il_fail(error, IL_ERR_MISMATCH, "compressed with tokenizer %s; this tokenizer is %s",
+                       container->tokenizer, tokenizer);
+    return IL_OK;
+}

@@ -42,5 +42,7 @@ void il_container_seal(unsigned char *data, size_t bytes);
  * size. */
 il_status il_container_parse(const unsigned char *data, size_t bytes, il_container *container, size_t *header,
                              il_error *error);
+/* IL_ERR_MISMATCH unless it was made with the model and the tokenizer of these fingerprints. */
+il_status il_container_check(const il_container *container, const char *model, const char *tokenizer, il_error *error);
 
 #endif

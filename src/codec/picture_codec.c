@@ -275,11 +275,7 @@ static il_status check_header(const tiles *t, il_error *error) {
     il_model_fingerprint(t->model, model);
     il_tokenizer_fingerprint(t->tokenizer, tokenizer);
     tokenizer[16] = 0;
-    if (strcmp(model, h->model) != 0)
-        return il_fail(error, IL_ERR_MISMATCH, "compressed with model %s; this model is %s", h->model, model);
-    if (strcmp(tokenizer, h->tokenizer) != 0)
-        return il_fail(error, IL_ERR_MISMATCH, "compressed with tokenizer %s; this tokenizer is %s", h->tokenizer,
-                       tokenizer);
+    IL_TRY(il_container_check(h, model, tokenizer, error));
     if (t->options.bytes_max && h->bytes > t->options.bytes_max)
         return il_fail(error, IL_ERR_UNSUPPORTED, "the original has %llu bytes; at most %llu are allowed",
                        (unsigned long long)h->bytes, (unsigned long long)t->options.bytes_max);
