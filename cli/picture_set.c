@@ -370,7 +370,30 @@ void cli_pictures_close(cli_pictures *set) {
     *set = (cli_pictures){0};
 }
 
-void cli_pictures_tokens(const cli_pictures *set, size_t i, int32_t *tokens) {
+/* Tokens before the pixels of each frame. */
+static size_t frame_head(const il_picture_layout *layout) { return layout->films ? (size_t)layout->width : 0; }
+
+size_t cli_picture_item_size(const il_picture_layout *layout, const cli_picture_item *item) {
+    size_t width = (size_t)layout->width;
+    return (size_t)layout->header_rows * width + item->frames * (frame_head(layout) + width * (size_t)layout->height);
+}
+
+il_status cli_picture_item_tokens(const cli_pictures *set, const il_picture_layout *layout,
+                                  const cli_picture_item *item, int32_t *tokens, il_error *error) {
     size_t n = frame_bytes(set);
-    for (size_t k = 0; k < n; k++) tokens[k] = set->pixels[i * n + k];
+    il_status status = il_picture_header(layout, item->caption, strlen(item->caption), tokens, error);
+    tokens += layout->header_rows * layout->width;
+    for (size_t i = item->first; i < item->first + item->frames && !status; i++) {
+        if (layout->films) status = il_picture_frame(layout, -1, tokens, error);
+        tokens += frame_head(layout);
+        for (size_t k = 0; k < n; k++) *tokens++ = set->pixels[i * n + k];
+    }
+    return status;
+}
+
+il_status cli_pictures_options(cli_command *command, const char *const *names, size_t n, il_error *error) {
+    const char *other = arg_given_beside(command->spec, names, n);
+    if (!other) return IL_OK;
+    command->wrong_usage = 1;
+    return cli_fail(error, IL_ERR_ARG, "%s is of text, and this is a model of pictures", other);
 }

@@ -3,7 +3,7 @@
 #ifndef CLI_PICTURE_SET_H
 #define CLI_PICTURE_SET_H
 
-#include "args.h"
+#include "command.h"
 #include "innerloop.h"
 
 typedef struct cli_picture_options {
@@ -44,7 +44,12 @@ void cli_pictures_close(cli_pictures *pictures);
  * the caller's to free. */
 il_status cli_picture_fit(const il_picture_layout *layout, const char *name, int resize, il_picture *picture,
                           unsigned char **room, il_error *error);
-/* Pixels of frame i as tokens [height * width], of a set that is not coloured. */
-void cli_pictures_tokens(const cli_pictures *pictures, size_t i, int32_t *tokens);
+/* How many tokens an item has: header, and frames each with what begins it. */
+size_t cli_picture_item_size(const il_picture_layout *layout, const cli_picture_item *item);
+/* Those tokens, of a set that is not coloured. A caption that does not fit is an error. */
+il_status cli_picture_item_tokens(const cli_pictures *pictures, const il_picture_layout *layout,
+                                  const cli_picture_item *item, int32_t *tokens, il_error *error);
+/* Wrong usage of a model of pictures where an option is given that is none of names [n]. */
+il_status cli_pictures_options(cli_command *command, const char *const *names, size_t n, il_error *error);
 
 #endif

@@ -7,6 +7,7 @@
 #include "interrupt.h"
 #include "model_choice.h"
 #include "output.h"
+#include "picture_set.h"
 #include "verbs.h"
 #include "verbs/compress_pictures.h"
 
@@ -84,16 +85,13 @@ static void report(const cli_command *command, const char *path, size_t original
 static il_status attempt_picture(codec_run *run, il_model *model, il_tokenizer *tokenizer,
                                  const il_codec_options *codec, il_error *error) {
     static const char *const taken[] = {"--model", "--dtype"};
-    const char *other = arg_given_beside(run->command->spec, taken, COUNT_OF(taken));
     il_error wrong;
-    if (other) {
-        run->command->wrong_usage = 1;
-        return cli_fail(error, IL_ERR_ARG, "%s is of text, and this is a model of pictures", other);
-    }
+    il_status status = cli_pictures_options(run->command, taken, COUNT_OF(taken), error);
+    if (status) return status;
     if (run->command->verb[0] == 'c')
         return compress_picture(run->command, model, tokenizer, run->from, run->input, run->bytes, codec, &run->picture,
                                 &run->output, error);
-    il_status status =
+    status =
         il_picture_decompress(model, tokenizer, run->input, run->bytes, codec, &run->picture, &run->output, &wrong);
     return status
                ? cli_fail(error, status, "%s: %s", strcmp(run->from, "-") ? run->from : "standard input", wrong.message)

@@ -66,10 +66,8 @@ static il_status wrong(drawing *d, const char *why) {
 
 static il_status check_options(drawing *d) {
     const generate_picture_options *o = d->options;
-    const char *other = arg_given_beside(d->command->spec, taken, COUNT_OF(taken));
-    d->command->wrong_usage = 1;
-    if (other) return cli_fail(&d->command->error, IL_ERR_ARG, "%s is of text, and this is a model of pictures", other);
-    d->command->wrong_usage = 0;
+    il_status status = cli_pictures_options(d->command, taken, COUNT_OF(taken), &d->command->error);
+    if (status) return status;
     if (d->layout->films && o->rows) return wrong(d, "--rows is of pictures, and this is a model of films");
     if (!d->layout->films && o->frames) return wrong(d, "--frames is of films, and this is a model of pictures");
     if (o->rows && !o->from) return wrong(d, "--rows goes with --from");

@@ -118,33 +118,18 @@ static il_status finish_tokenizer(making *m) {
     return il_tokenizer_open_pictures(m->command->engine, &m->set.layout, &m->tokenizer, &m->command->error);
 }
 
-static size_t tokens_of(const il_picture_layout *layout, const cli_picture_item *item) {
-    size_t width = (size_t)layout->width, pixels = width * (size_t)layout->height;
-    return (size_t)layout->header_rows * width + item->frames * (pixels + (layout->films ? width : 0)) +
-           (layout->films ? 1 : 0);
-}
-
-/* Appends an item's tokens at `at`; returns where they end. */
+/* Appends an item's tokens, and what ends a film, at `at`; returns where they end. */
 static int32_t *put_item(making *m, const cli_picture_item *item, int32_t *at, il_status *status) {
     const il_picture_layout *layout = il_tokenizer_pictures(m->tokenizer);
-    il_error *error = &m->command->error;
-    *status = il_picture_header(layout, item->caption, strlen(item->caption), at, error);
+    il_error why;
+    il_tokenizer_info info;
+    *status = cli_picture_item_tokens(&m->set, layout, item, at, &why);
     if (*status) {
-        il_error why = *error;
-        cli_fail(error, *status, "%s: %.400s", cli_shown(item->name), why.message);
+        cli_fail(&m->command->error, *status, "%s: %.400s", cli_shown(item->name), why.message);
         return at;
     }
-    at += layout->header_rows * layout->width;
-    for (size_t i = 0; i < item->frames && !*status; i++) {
-        if (layout->films) {
-            *status = il_picture_frame(layout, -1, at, error);
-            at += layout->width;
-        }
-        cli_pictures_tokens(&m->set, item->first + i, at);
-        at += layout->width * layout->height;
-    }
-    il_tokenizer_info info;
     il_tokenizer_get_info(m->tokenizer, &info);
+    at += cli_picture_item_size(layout, item);
     if (layout->films) *at++ = info.eos;
     return at;
 }
@@ -152,7 +137,7 @@ static int32_t *put_item(making *m, const cli_picture_item *item, int32_t *at, i
 static il_status write_shard(making *m) {
     const il_picture_layout *layout = il_tokenizer_pictures(m->tokenizer);
     size_t n = 0;
-    for (size_t i = 0; i < m->set.n; i++) n += tokens_of(layout, &m->set.items[i]);
+    for (size_t i = 0; i < m->set.n; i++) n += cli_picture_item_size(layout, &m->set.items[i]) + (layout->films != 0);
     int32_t *tokens = cli_alloc(n, sizeof *tokens), *at = tokens;
     il_status status = IL_OK;
     for (size_t i = 0; i < m->set.n && !status; i++) at = put_item(m, &m->set.items[i], at, &status);

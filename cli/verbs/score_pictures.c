@@ -40,18 +40,11 @@ const char *score_pictures_given(const arg_spec *spec) {
 }
 
 static il_status fill(scoring *s, sequence *q, const cli_picture_item *item) {
-    il_error *error = &s->command->error;
     q->item = item;
-    q->n = s->header + item->frames * (s->begins + s->pixels);
+    q->n = cli_picture_item_size(s->layout, item);
     q->tokens = cli_grown(q->tokens, &q->room, q->n, sizeof *q->tokens);
     q->nll = cli_grown(q->nll, &q->nll_room, q->n, sizeof *q->nll);
-    int32_t *at = q->tokens + s->header;
-    il_status status = il_picture_header(s->layout, item->caption, strlen(item->caption), q->tokens, error);
-    for (size_t i = 0; i < item->frames && !status; i++, at += s->begins + s->pixels) {
-        if (s->begins) status = il_picture_frame(s->layout, -1, at, error);
-        cli_pictures_tokens(&s->set, item->first + i, at + s->begins);
-    }
-    return status;
+    return cli_picture_item_tokens(&s->set, s->layout, item, q->tokens, &s->command->error);
 }
 
 static void print(const scoring *s, size_t index, const sequence *q, size_t frame, double nats) {
@@ -131,7 +124,6 @@ static void report(const scoring *s) {
 il_status score_pictures(cli_command *command, il_model *model, const il_tokenizer *tokenizer, const char *path,
                          int frozen, const cli_picture_options *options) {
     static const char *const taken[] = {"--model", "--dtype", "--frozen", "--captions", "--label-names", "--resize"};
-    const char *other = arg_given_beside(command->spec, taken, COUNT_OF(taken));
     cli_picture_options reading = *options;
     scoring *s = cli_alloc(1, sizeof *s);
     *s = (scoring){.command = command, .model = model, .layout = il_tokenizer_pictures(tokenizer), .frozen = frozen};
@@ -140,10 +132,8 @@ il_status score_pictures(cli_command *command, il_model *model, const il_tokeniz
     s->begins = s->layout->films ? (size_t)s->layout->width : 0;
     s->pixels = (size_t)s->layout->width * (size_t)s->layout->height;
     reading.films = s->layout->films;
-    command->wrong_usage = other != NULL;
-    il_status status =
-        other ? cli_fail(&command->error, IL_ERR_ARG, "%s is of text, and this is a model of pictures", other)
-              : cli_pictures_read(command->engine, &path, 1, &reading, &s->set, &command->error);
+    il_status status = cli_pictures_options(command, taken, COUNT_OF(taken), &command->error);
+    if (!status) status = cli_pictures_read(command->engine, &path, 1, &reading, &s->set, &command->error);
     cli_interrupt_catch();
     if (!status) status = read_all(s);
     if (!status) report(s);
