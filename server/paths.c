@@ -217,19 +217,24 @@ static void submit(server *s, job *j, problem *p) {
     job_free(j);
 }
 
+/* Submits a request that was read or has a problem. 0: it waits for a session, and is asked for again. */
+static int hand_on(server *s, job *j, int read, problem *p) {
+    if (!read && !p->status) {
+        job_free(j);
+        return 0;
+    }
+    submit(s, j, p);
+    return 1;
+}
+
 int paths_post_completions(server *s, call *c, const json_t *body, problem *p) {
     job *j = new_job(s, c->exchange, "cmpl", &answer_completion, p);
     if (!j) return 1;
     int read = completion_model(body, s->name, p) &&
                completion_parse(body, COMPLETION_TEXT, &s->limits, &j->request, p) &&
                session_paths_join(&s->session_paths, &c->request, body, j, p);
-    if (!read && !p->status) {
-        job_free(j);
-        return 0;
-    }
     if (read) completion_encode(&j->request, s->options.tokenizer, s->tokens.bos, &s->limits, p);
-    submit(s, j, p);
-    return 1;
+    return hand_on(s, j, read, p);
 }
 
 int paths_post_chat(server *s, call *c, const json_t *body, problem *p) {
@@ -238,13 +243,8 @@ int paths_post_chat(server *s, call *c, const json_t *body, problem *p) {
     int read = completion_model(body, s->name, p) &&
                completion_parse(body, COMPLETION_CHAT, &s->limits, &j->request, p) &&
                session_paths_join(&s->session_paths, &c->request, body, j, p);
-    if (!read && !p->status) {
-        job_free(j);
-        return 0;
-    }
     if (read) chat_prompt(body, s->options.chat, &s->limits, &j->request, p);
-    submit(s, j, p);
-    return 1;
+    return hand_on(s, j, read, p);
 }
 
 int paths_post_responses(server *s, call *c, const json_t *body, problem *p) {
@@ -252,13 +252,8 @@ int paths_post_responses(server *s, call *c, const json_t *body, problem *p) {
     if (!j) return 1;
     int read = completion_model(body, s->name, p) && responses_parse(body, &s->limits, j, p) &&
                stored_responses_join(&s->session_paths, &c->request, body, j, p);
-    if (!read && !p->status) {
-        job_free(j);
-        return 0;
-    }
     if (read) responses_prompt(body, s->options.chat, &s->limits, j, p);
-    submit(s, j, p);
-    return 1;
+    return hand_on(s, j, read, p);
 }
 
 void paths_post_embeddings(server *s, http_exchange *e, const json_t *body, problem *p) {
