@@ -25,12 +25,18 @@ static int layers_of(const json_t *inner, const char *key, double *values) {
     return (int)n;
 }
 
+/* Of a line; 0 when it is none of a log. */
+static uint64_t step_of(const json_t *object) {
+    const json_t *step = json_object_get(object, "step");
+    return json_is_integer(step) && json_integer_value(step) > 0 ? (uint64_t)json_integer_value(step) : 0;
+}
+
 int train_log_parse(const char *line, size_t bytes, train_point *p) {
     json_t *object = json_loadb(line, bytes, 0, NULL);
-    const json_t *step = json_object_get(object, "step"), *inner = json_object_get(object, "inner");
-    int is_one = json_is_integer(step) && json_integer_value(step) > 0;
-    if (is_one) {
-        p->step = (uint64_t)json_integer_value(step);
+    const json_t *inner = json_object_get(object, "inner");
+    uint64_t step = step_of(object);
+    if (step) {
+        p->step = step;
         p->loss = real_of(object, "loss");
         p->lr = real_of(object, "lr");
         p->grad_norm = real_of(object, "grad_norm");
@@ -42,7 +48,7 @@ int train_log_parse(const char *line, size_t bytes, train_point *p) {
         if (layers_of(inner, "after", p->after) != p->layers) p->layers = 0;
     }
     json_decref(object);
-    return is_one;
+    return step > 0;
 }
 
 static void set(json_t *object, const char *key, double value) {
@@ -89,14 +95,6 @@ il_status train_log_read(const char *path, void (*take)(void *user, const train_
     return IL_OK;
 }
 
-/* Of a line, the step; 0 when it is none. */
-static uint64_t step_of(const char *line, size_t bytes) {
-    json_t *object = json_loadb(line, bytes, 0, NULL), *step = json_object_get(object, "step");
-    uint64_t number = json_is_integer(step) && json_integer_value(step) > 0 ? (uint64_t)json_integer_value(step) : 0;
-    json_decref(object);
-    return number;
-}
-
 il_status train_log_trim(const char *path, uint64_t done, il_error *error) {
     static const char begins[] = "{\"step\":";
     char *text;
@@ -106,7 +104,9 @@ il_status train_log_trim(const char *path, uint64_t done, il_error *error) {
     for (char *line = text, *end; line < text + bytes; line = end + 1) {
         end = memchr(line, '\n', (size_t)(text + bytes - line));
         size_t n = (size_t)((end ? end : text + bytes) - line);
-        uint64_t step = end ? step_of(line, n) : 0;
+        json_t *object = end ? json_loadb(line, n, 0, NULL) : NULL;
+        uint64_t step = step_of(object);
+        json_decref(object);
         /* a crash may have cut the last line short */
         int is_ours = end ? step > 0 : !memcmp(line, begins, n < sizeof begins - 1 ? n : sizeof begins - 1);
         if (!is_ours) {
