@@ -1,6 +1,7 @@
 /* curves.c: see curves.h. The drawing has 1000 × 300 units that are stretched to the place it gets; a point is a line
  * of no length with round ends, which stays round. */
 #include "curves.h"
+#include "bench/chart.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,20 +25,6 @@ const char cli_curves_style[] =
     "font-variant-numeric:tabular-nums}.y{right:100%;margin-right:.55rem;transform:translateY(-50%)}"
     ".x{top:100%;margin-top:.45rem;transform:translateX(-50%)}.x:first-of-type{transform:none}"
     ".x.end{transform:translateX(-100%)}figure:not(.small){padding-bottom:1.3rem}\n";
-
-void cli_curves_text(FILE *file, const char *text) {
-    for (; *text; text++) {
-        const char *as = *text == '<'   ? "&lt;"
-                         : *text == '>' ? "&gt;"
-                         : *text == '&' ? "&amp;"
-                         : *text == '"' ? "&quot;"
-                                        : NULL;
-        if (as)
-            fputs(as, file);
-        else
-            fputc(*text, file);
-    }
-}
 
 static void group(char *text, size_t capacity, double value) {
     char plain[40];
@@ -152,7 +139,7 @@ void cli_curves_put(FILE *f, const cli_curves *c) {
     view v;
     if (!look(c, &v)) return;
     fprintf(f, "<figure%s>\n<figcaption>", c->small ? " class=\"small\"" : "");
-    cli_curves_text(f, c->title);
+    chart_text(f, c->title, 0);
     fprintf(f, "<span>%s</span></figcaption>\n<div class=\"plot\">\n", c->now);
     int ticks = (int)((v.high - v.low) / v.step + 0.5);
     if (ticks > TICKS_MAX) ticks = TICKS_MAX;
@@ -162,7 +149,7 @@ void cli_curves_put(FILE *f, const cli_curves *c) {
                 cli_curves_number(fabs(y) < 1e-9 * v.step ? 0 : y));
     }
     fprintf(f, "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"", WIDTH, HEIGHT);
-    cli_curves_text(f, c->title);
+    chart_text(f, c->title, 0);
     fputs("\">\n<path class=\"grid\" d=\"", f);
     for (int i = 0; i <= ticks; i++)
         if (!c->small || i == 0) fprintf(f, "M0 %.1fh%d", y_of(&v, v.low + i * v.step), WIDTH);

@@ -27,8 +27,6 @@ typedef struct cli_curves {
 extern const char cli_curves_style[];
 /* A chart, or nothing where no line has a point. */
 void cli_curves_put(FILE *file, const cli_curves *c);
-/* Text of HTML. */
-void cli_curves_text(FILE *file, const char *text);
 /* A number as people read it: "12,345", "1.23 M", "0.00031". Good until the eighth call after this one. */
 const char *cli_curves_number(double value);
 

@@ -1,5 +1,6 @@
 /* train_page.c: see train_page.h. */
 #include "verbs/train_page.h"
+#include "bench/chart.h"
 #include "curves.h"
 #include "files.h"
 #include "output.h"
@@ -188,7 +189,7 @@ static void put_head(FILE *f, const train_page *page, train_page_state state) {
     const train_point *last = page->last;
     double fraction = (double)last->step / (double)options->steps, left = seconds_left(page);
     fputs("<header>\n<h1>", f);
-    cli_curves_text(f, name_of(options->out));
+    chart_text(f, name_of(options->out), 0);
     fprintf(f, " <span class=\"state %s\">%s</span></h1>\n<p class=\"big\">%.4f <small>loss of a token", kinds[state],
             words[state], isnan(page->best) ? last->loss : page->best);
     if (isnan(page->best))
@@ -302,7 +303,7 @@ static void put_foot(FILE *f, const train_page *page) {
     fprintf(f, "%s; seed %llu; data: ", o->dtype, (unsigned long long)o->seed);
     for (size_t i = 0; i < o->n_data && i < 8; i++) {
         if (i) fputs(", ", f);
-        cli_curves_text(f, name_of(o->data[i]));
+        chart_text(f, name_of(o->data[i]), 0);
         if (o->weights && o->weights[i] > 0) fprintf(f, " (%g)", o->weights[i]);
     }
     if (o->n_data > 8) fprintf(f, " and %zu more", o->n_data - 8);
@@ -317,7 +318,7 @@ static void put_page(FILE *f, const train_page *page, const columns *c, train_pa
           f);
     if (state == TRAIN_PAGE_RUNS) fputs("<meta http-equiv=\"refresh\" content=\"5\">\n", f);
     fputs("<title>", f);
-    cli_curves_text(f, name_of(page->options->out));
+    chart_text(f, name_of(page->options->out), 0);
     fprintf(f, " — step %s</title>\n<style>\n%s%s</style>\n<main>\n", cli_curves_number(x_max), style,
             cli_curves_style);
     put_head(f, page, state);
