@@ -54,6 +54,7 @@ static il_status il_py_draw(il_session *session, il_py_drawing *d, il_error *err
 CALLBACKS = """
 extern "Python+C" int il_py_progress(void *user, uint64_t done, uint64_t total);
 extern "Python+C" int il_py_write(void *user, const void *data, size_t bytes);
+extern "Python+C" void il_py_taken(void *user, const char *name, il_tensor_fate fate);
 extern "Python+C" void il_py_log(void *user, il_log_level level, const char *line);
 void free(void *);
 """

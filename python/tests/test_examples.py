@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import STORY
+from conftest import STORY, Run
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -65,3 +65,9 @@ def test_fine_tune(story: Path, tmp_path: Path) -> None:
     found = re.search(r"held-out loss ([\d.]+) before, ([\d.]+) after", out)
     assert found and float(found[2]) < float(found[1])
     assert len(out.splitlines()) > 1 and STORY
+
+
+def test_draw(tmp_path: Path, command: Run) -> None:
+    assert "5 pictures" in run("draw.py", "ankle boot", tmp_path / "mine.png", 5)
+    command("generate", "--model", "clothes", "--prompt", "ankle boot", "--count", 5, "--out", tmp_path / "theirs.png")
+    assert (tmp_path / "mine.png").read_bytes() == (tmp_path / "theirs.png").read_bytes()

@@ -37,6 +37,66 @@ def test_models(reader: Model, tmp_path: Path) -> None:
     assert reader.config.width != 7  # its own configuration is a copy
 
 
+CHAT = {
+    "chat_template.jinja": "{{ bos_token }}[INST] {{ text }} [/INST]<<SYS>>",
+    "tokenizer_config.json": '{"added_tokens_decoder": {}}',
+    "generation_config.json": '{"temperature": 0.25, "eos_token_id": [257, 7]}',
+}
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> Path:
+    """The directory of a model that says how it is talked to."""
+    Model.init("tiny", mixer="ttt_linear").save(tmp_path / "chats")
+    for name, text in CHAT.items():
+        (tmp_path / "chats" / name).write_text(text)
+    return tmp_path / "chats"
+
+
+def test_what_is_said_of_chatting_stays_with_a_model(
+    chats: Path, story: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = Model.load("chats")
+    monkeypatch.chdir("/")  # a relative name means what it meant when the model was loaded
+    small = model.convert("int8")
+    small.save(tmp_path / "small")
+    with innerloop.Trainer(model, length=8, sequences=1, steps=2) as trainer:
+        trainer.step(np.zeros((1, 9)))
+        trainer.save(tmp_path / "run")
+    model.save(chats)  # where it came from
+    for path in (tmp_path / "small", tmp_path / "run/latest", chats):
+        for name in ("chat_template.jinja", "tokenizer_config.json"):
+            assert (path / name).read_text() == CHAT[name]
+        again = Model.load(path)
+        assert again.sampling.temperature == 0.25 and again.stops == [7, 257]
+    assert again.fingerprint == model.fingerprint and not caplog.records
+    Model.init("tiny").save(chats)  # which nothing is known of
+    assert not (chats / "chat_template.jinja").exists() and Model.load(chats).stops == [257]
+    (chats / "chat_template.jinja").write_text("")
+    (chats / "generation_config.json").write_text('{"temperature": -1}')
+    gone = Model.load(chats)
+    with pytest.raises(innerloop.FormatError, match="temperature"):
+        gone.save(tmp_path / "small")
+    with pytest.raises(innerloop.FormatError, match="temperature"):
+        innerloop.Trainer(gone, length=8, sequences=1)
+    assert Model.load(tmp_path / "small").fingerprint == small.fingerprint  # nothing was written
+    gone.tokenizer
+    chats.rename(tmp_path / "elsewhere")
+    gone.save(tmp_path / "saved")
+    assert "chats is gone" in caplog.text
+
+
+def test_a_model_without_its_tokenizer(chats: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Model.load(chats).save(tmp_path / "other", tokenizer=innerloop.Tokenizer.load("bytes"))
+    assert (tmp_path / "other/chat_template.jinja").exists() and not caplog.records
+    model = Model.init(Config.preset("tiny", "ttt_linear"), fields={"vocab_size": 300})
+    model.save(tmp_path / "bare")
+    assert not caplog.records  # it never had one
+    Model.load(tmp_path / "bare").save(tmp_path / "again")
+    assert "saved without a tokenizer" in caplog.text
+
+
 def test_configurations() -> None:
     config = Config.preset("tiny", "ttt_mlp")
     with pytest.raises(innerloop.ArgumentError):

@@ -84,10 +84,23 @@ def test_training(command: Run, story: Path, tmp_path: Path) -> None:
     options = ["--steps", 4, "--seq-len", 64, "--batch-tokens", 128, "--seed", 3, "--lr", 0.01]
     command("train", "--model", model, "--data", story, "--out", run, *options)
     mine = Model.load(model)
-    data = innerloop.Data([story], tokenizer=mine.tokenizer, length=64, sequences=2, shuffle=True, seed=3)
-    trainer = innerloop.Trainer(mine, data, steps=4, lr=0.01)
+
+    def data_of(model: Model) -> innerloop.Data:
+        return innerloop.Data([story], tokenizer=model.tokenizer, length=64, sequences=2, shuffle=True, seed=3)
+
+    trainer = innerloop.Trainer(mine, data_of(mine), steps=4, lr=0.01)
     assert trainer.run() is not None
     assert Model.load(run / "latest").fingerprint == mine.fingerprint
+    # Either goes on with what the other has saved.
+    other = Model.load(model)
+    with innerloop.Trainer(other, data_of(other), steps=4, lr=0.01) as begun:
+        begun.run(2)
+        begun.save(tmp_path / "begun")
+    command("train", "--resume", "--data", story, "--out", tmp_path / "begun", *options)
+    assert Model.load(tmp_path / "begun/latest").fingerprint == mine.fingerprint
+    resumed = innerloop.Trainer(other, data_of(other), steps=4, lr=0.01)
+    resumed.resume(run)
+    assert resumed.steps_done == 4 and other.fingerprint == mine.fingerprint
 
 
 def test_any_engine(reader: Model) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import pytest
+from conftest import Run
 
 import innerloop
 from innerloop import Data, Model, Step, Trainer
@@ -71,6 +72,77 @@ def test_memory_and_freeze(story: Path) -> None:
     assert (whole.tensors[name] != start.tensors[name]).any()
     with pytest.raises(innerloop.ArgumentError, match="no tensor"):
         Trainer(frozen, data_of(story, frozen), freeze=["*.mpl.*"])
+
+
+def test_several_sources(story: Path, tmp_path: Path) -> None:
+    other = tmp_path / "numbers.txt"
+    other.write_text("0123456789" * 400)
+    tokenizer, files = new().tokenizer, [story, other]
+
+    def share(**options: Any) -> float:
+        """How much of eight batches are digits in a row."""
+        data = Data(files, tokenizer=tokenizer, length=16, sequences=8, shuffle=True, seed=1, **options)
+        rows = np.concatenate([data.next()[0] for _ in range(8)])
+        return float(np.mean([all(48 <= t < 58 for t in row) for row in rows]))
+
+    assert share(weights=[3, 1]) == 0.25 and share(weights=[1, 3]) == 0.75
+    assert share(weights=[1, 3], memory_max=1, cache_dir=tmp_path / "cache") == 0.75  # from the disk
+    with pytest.raises(innerloop.ArgumentError, match="1 weights"):
+        share(weights=[1])
+    with pytest.raises(innerloop.ArgumentError, match='"computed"'):
+        Data(files, tokenizer=tokenizer, shuffle="computd")  # type: ignore[arg-type]
+    tables, computed = (Data(files, tokenizer=tokenizer, length=16, shuffle=s) for s in (True, "computed"))
+    assert tables.tokens == computed.tokens and (tables.next()[0] != computed.next()[0]).any()
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"text": "one of the lines"}\n{"no": 1}\n{"text": "the other one"}\n')
+    with pytest.raises(innerloop.FormatError):
+        Data([lines], tokenizer=tokenizer, length=4)
+    assert Data([lines], tokenizer=tokenizer, length=4, skip_bad_lines=True).tokens > 20
+    shard = tmp_path / "tokens.npy"
+    np.save(shard, np.array(([7] + [1] * 8 + [7] + [2] * 4) * 5, np.uint16))
+    for bos, windows in ((-1, 17), (7, 15)):  # where documents begin, windows end
+        assert Data([shard], vocab_size=9, length=4, stateful=True, bos_token=bos).batches_per_epoch == windows
+
+
+def test_lanes_spikes_and_keep(story: Path, tmp_path: Path) -> None:
+    def run(**options: Any) -> Model:
+        model = new()
+        data = Data([story], tokenizer=model.tokenizer, length=16, sequences=4)
+        Trainer(model, data, steps=3, lr=1e-2, **options).run()
+        return model
+
+    assert run().fingerprint == run(lanes=1, skip_spikes=True).fingerprint != run(lanes=2).fingerprint
+    with pytest.raises(innerloop.ArgumentError, match="lanes"):
+        run(lanes=3)
+    model = new()
+    calm = data_of(story, model).next()[0]
+    trainer = Trainer(model, length=32, sequences=3, steps=80, skip_spikes=True, keep=2)
+    for _ in range(70):
+        assert not trainer.step(calm).skipped
+        if trainer.steps_done > 67:
+            trainer.save(tmp_path / "run")
+    before = model.fingerprint
+    step = trainer.step(np.random.default_rng(1).integers(0, 256, (3, 33)))
+    assert step.skipped and step.loss > 4 and model.fingerprint == before
+    assert sorted(path.name for path in (tmp_path / "run").glob("step-*")) == ["step-69", "step-70"]
+
+
+def test_taken_weights(command: Run, story: Path, tmp_path: Path) -> None:
+    attention = Model.init("tiny", mixer="self_attention", seed=5)
+    attention.save(tmp_path / "attention")
+    command("init", "--preset", "tiny", "--seed", 2, "--out", tmp_path / "m")
+    options = ["--steps", 1, "--seq-len", 32, "--batch-tokens", 96, "--fresh", "--seed", 0, "--lr", 0.01]
+    arguments = ["--model", tmp_path / "m", "--init-from", tmp_path / "attention", "--data", story]
+    command("train", *arguments, "--out", tmp_path / "run", *options)
+    model = Model.load(tmp_path / "m")
+    taken, fresh, left = model.take(attention)
+    assert set(taken + fresh) == set(model.tensors) and "model.embed_tokens.weight" in taken and fresh
+    assert not set(left) & set(taken)
+    data = Data([story], tokenizer=model.tokenizer, length=32, sequences=3, shuffle=True)
+    Trainer(model, data, steps=1, lr=0.01).run()
+    assert model.fingerprint == Model.load(tmp_path / "run/latest").fingerprint
+    with pytest.raises(innerloop.MismatchError, match="same name and shape"):
+        attention.take(Model.init("tiny", mixer="self_attention", fields={"hidden_size": 32, "intermediate_size": 48}))
 
 
 def test_resume_on_arrays(story: Path, tmp_path: Path) -> None:

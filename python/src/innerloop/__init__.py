@@ -24,7 +24,8 @@ from .errors import (
     OutOfMemoryError,
     UnsupportedError,
 )
-from .model import Model, Sampling, bundled
+from .media import Layout, Picture, pictures, save_pictures
+from .model import Model, Sampling, Taken, bundled
 from .reading import read
 from .session import Fed, LayerStats, Session, feed_many
 from .tokenizer import Decoder, Tokenizer
@@ -47,13 +48,16 @@ __all__ = [
     "FileError",
     "FormatError",
     "LayerStats",
+    "Layout",
     "MismatchError",
     "Model",
     "NonFiniteError",
     "OutOfMemoryError",
+    "Picture",
     "Sampling",
     "Session",
     "Step",
+    "Taken",
     "Tokenizer",
     "Trainer",
     "UnsupportedError",
@@ -64,5 +68,7 @@ __all__ = [
     "default_engine",
     "documents",
     "feed_many",
+    "pictures",
     "read",
+    "save_pictures",
 ]

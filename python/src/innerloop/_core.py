@@ -63,6 +63,17 @@ def path_bytes(path: Path) -> bytes:
     return os.fsencode(path)
 
 
+def write(path: bytes, data: bytes) -> None:
+    """A file that appears whole or not at all."""
+    output = make(lib.il_output_open, "il_output", path)
+    try:
+        call(lib.il_output_write, output, data, len(data))
+    except BaseException:
+        lib.il_output_abandon(output)
+        raise
+    call(lib.il_output_finish, output)
+
+
 def text(pointer: Any) -> str:
     result: str = ffi.string(pointer).decode("utf-8", "replace")
     return result
@@ -173,6 +184,11 @@ def il_py_progress(user: Any, done: int, total: int) -> int:
 def il_py_write(user: Any, data: Any, size: int) -> int:
     ffi.from_handle(user).append(ffi.buffer(data, size)[:])
     return 0
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def il_py_taken(user: Any, name: Any, fate: int) -> None:
+    ffi.from_handle(user)[fate].append(text(name))
 
 
 _LEVELS = {lib.IL_LOG_DEBUG: logging.DEBUG, lib.IL_LOG_INFO: logging.INFO, lib.IL_LOG_WARN: logging.WARNING}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Iterator, Literal, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ from ._core import Path, Tokens, call, exception, ffi, ints, lib, make, own, pat
 from .engine import Engine, handle_of
 from .errors import ArgumentError
 from .tokenizer import Tokenizer, paths
+
+_SHUFFLES: dict[Union[bool, str], int] = {False: 0, True: 1, "computed": 2}
 
 _FORMATS = {text(lib.il_format_name(i)): i for i in range(lib.IL_FORMAT_BIN + 1)}
 
@@ -86,8 +88,12 @@ class Data:
 
     files: token files, or documents, which a tokenizer cuts. None: a :class:`Trainer` steps on arrays. length: inputs
     (and targets) of a sequence. sequences: how many a batch has. shuffle: in an order drawn anew each epoch, by
-    seed. stateful: windows never cross documents, and each of the sequences reads on through its own. loop: begin
-    again at the end. cache_dir: where tokenized text is kept.
+    seed; "computed": by arithmetic, which takes no memory for each sequence. stateful: windows never cross documents,
+    and each of the sequences reads on through its own. loop: begin again at the end. cache_dir: where tokenized text
+    is kept. weights: of each file, how much of all sequences comes of it, 0: it goes on with the file before it; None:
+    all are one stream. memory_max: files of more bytes in all stay on disk as far as they can, 0: all are loaded.
+    bos_token: what begins a document in token files, -1: the tokenizer's. skip_bad_lines: a line of JSON without a text
+    is logged, not an error.
     """
 
     def __init__(
@@ -98,13 +104,17 @@ class Data:
         vocab_size: Optional[int] = None,
         length: int = 2048,
         sequences: int = 1,
-        shuffle: bool = False,
+        shuffle: Union[bool, Literal["computed"]] = False,
         stateful: bool = False,
         seed: int = 0,
         loop: bool = True,
         cache_dir: Optional[Path] = None,
+        weights: Optional[Sequence[float]] = None,
+        memory_max: int = 0,
+        bos_token: int = -1,
         format: str = "auto",
         field: Optional[str] = None,
+        skip_bad_lines: bool = False,
         engine: Optional[Engine] = None,
     ) -> None:
         handle = handle_of(engine)
@@ -115,8 +125,17 @@ class Data:
         options = ffi.new("il_data_options *")
         lib.il_data_options_default(options)
         options.length, options.sequences = length, sequences
-        options.shuffle, options.stateful, options.seed, options.loop = shuffle, stateful, seed, loop
-        keep = [_documents_options(options.documents, format, field, False)]
+        if shuffle not in _SHUFFLES:
+            raise ArgumentError(f'shuffle {shuffle!r}: it is False, True or "computed"')
+        options.shuffle = _SHUFFLES[shuffle]
+        options.stateful, options.seed, options.loop = stateful, seed, loop
+        options.memory_max, options.bos_token = memory_max, bos_token
+        keep = [_documents_options(options.documents, format, field, skip_bad_lines)]
+        if weights is not None:
+            if files is None or len(weights) != len(files):
+                raise ArgumentError(f"{len(weights)} weights: each file has one")
+            keep.append(ffi.new("double[]", list(weights)))
+            options.weights = keep[-1]
         if cache_dir is not None:
             keep.append(ffi.new("char[]", path_bytes(cache_dir)))
             options.cache_dir = keep[-1]

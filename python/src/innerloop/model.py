@@ -10,13 +10,15 @@ from typing import Any, Mapping, NamedTuple, Optional, Union
 import numpy as np
 import numpy.typing as npt
 
-from ._core import Floats, Path, call, ffi, ints, lib, make, own, path_bytes, text
+from ._core import Floats, Path, call, ffi, ints, lib, log, make, own, path_bytes, text, write
 from .config import Config, Value
 from .engine import Engine, handle_of
 from .errors import ArgumentError, FileError, UnsupportedError
 from .tokenizer import Tokenizer
 
-BUNDLED = ("reader", "any")
+_USUAL = b"generation_config.json"
+
+BUNDLED = ("reader", "any", "clothes", "digits")
 
 _WEIGHTS = {text(lib.il_weight_type_name(i)): i for i in range(4)}
 
@@ -25,8 +27,8 @@ _FURNISHED, _FAST_HEAD_SIZE, _FAST_HEAD_ALL, _FAST_HEAD_TOKENS = "ttt_linear_dec
 
 
 def bundled(name: str) -> str:
-    """The directory of a model that comes with innerloop: "reader", trained on English novels, or "any", on the bytes
-    of programs, logs, tables and documents.
+    """The directory of a model that comes with innerloop: "reader", trained on English novels; "any", on the bytes of
+    programs, logs, tables and documents; "clothes", on pictures of clothes; "digits", on films of moving digits.
 
     >>> bundled("reader")  # doctest: +ELLIPSIS
     '...reader'
@@ -60,6 +62,17 @@ class Sampling(NamedTuple):
     repeat_penalty: float
 
 
+class Taken(NamedTuple):
+    """What became of the tensors when one model took the weights of another, by their names."""
+
+    taken: list[str]
+    """Of the model: they have the other's numbers now."""
+    fresh: list[str]
+    """Of the model: the other has nothing for them, and they are as they were."""
+    left: list[str]
+    """Of the other: they have no place in the model."""
+
+
 class Model:
     """Weights, which do not change but by a :class:`Trainer`; may be shared by threads.
 
@@ -76,6 +89,7 @@ class Model:
         self._generation: Any = None
         self.path = path
         """Where it was loaded from; None for a new one."""
+        self._files = None if path is None else path_bytes(os.path.abspath(path))  # whatever the folder is by then
         config = self._config
         self.vocab_size = int(config.vocab_size)
         """V: logits are [n, V]."""
@@ -96,8 +110,9 @@ class Model:
     def load(
         cls, path: Optional[Path] = None, *, weights: Optional[str] = None, engine: Optional[Engine] = None
     ) -> Model:
-        """Reads a model directory or a GGUF file. path None or "reader", or "any": a bundled model. weights: "f32",
-        "bf16", "int8" or "int4", how linear layers are held; None: as the files have them."""
+        """Reads a model directory, a GGUF file, or a checkpoint of the official code. path "reader", "any", "clothes"
+        or "digits": a bundled model, None: "reader". weights: "f32", "bf16", "int8" or "int4", how linear layers are
+        held; None: as the files have them."""
         handle = handle_of(engine)
         path = _resolve(path)
         options = ffi.new("il_load_options *")
@@ -160,14 +175,62 @@ class Model:
         if fast_head_lr is not None:
             config.fast_head_lr = fast_head_lr
         model = Model(make(lib.il_model_convert, "il_model", self._pointer, config._struct), self._engine, self.path)
-        model._tokenizer = self._tokenizer
+        model._tokenizer, model._files = self._tokenizer, self._files
         return model
 
+    def take(self, other: Model) -> Taken:
+        """Takes the weights of another model, of another length, depth or mixer, wherever that has a tensor of the same
+        name and shape, as `innerloop train --init-from` does; the tensors of attention and of TTT count as the same.
+        Both must be fp32. MismatchError when nothing fits. Tensors change: a session that was opened before it must not
+        be used after it.
+
+        >>> model = Model.init("tiny", fields={"num_hidden_layers": 2})
+        >>> taken, fresh, left = model.take(Model.init("tiny", mixer="self_attention", seed=1))
+        >>> "model.embed_tokens.weight" in taken, "model.layers.2.mlp.up_proj.weight" in left
+        (True, True)
+        """
+        fates = Taken([], [], [])
+        handle = ffi.new_handle(fates)
+        call(lib.il_model_take, self._pointer, other._pointer, lib.il_py_taken, handle)
+        return fates
+
     def save(self, path: Path, *, tokenizer: Optional[Tokenizer] = None) -> None:
-        """Writes a model directory, with a tokenizer (None: its own, if it has one). All files appear together."""
-        tokenizer = tokenizer or self._own_tokenizer()
-        pointer = ffi.NULL if tokenizer is None else tokenizer._pointer
-        call(lib.il_model_save_with, self._pointer, pointer, path_bytes(path))
+        """Writes a model directory, with a tokenizer (None: its own, if it has one). Model and tokenizer appear
+        together; then what the files where it was loaded from say of chatting and sampling is copied beside them."""
+        tokenizer = self._tokenizer_to_save(tokenizer)
+        if tokenizer is None:
+            call(lib.il_model_save_with, self._pointer, ffi.NULL, path_bytes(path))
+            return
+        files = self._files_to_save()
+        usual = None
+        if files:  # what they say is read before anything is written, since path may be where they lie
+            call(lib.il_generation_load, tokenizer._pointer, self._config, files, ffi.new("il_generation *"))
+            if os.path.exists(os.path.join(files, _USUAL)):
+                usual = PathOf(os.fsdecode(files), os.fsdecode(_USUAL)).read_bytes()
+        call(lib.il_model_save_with, self._pointer, tokenizer._pointer, path_bytes(path))
+        if usual is not None:
+            write(os.path.join(path_bytes(path), _USUAL), usual)
+        call(lib.il_chat_copy, tokenizer._pointer, self._config, files, path_bytes(path))
+
+    def _tokenizer_to_save(self, given: Optional[Tokenizer]) -> Optional[Tokenizer]:
+        try:
+            return given or self.tokenizer
+        except UnsupportedError as error:
+            if self._files is not None:
+                log.warning("saved without a tokenizer, and without what is said of chatting: %s", error)
+            return None
+
+    def _files_to_save(self) -> Any:
+        """Where what is said of chatting lies, char *, for calls that copy it; NULL: nowhere."""
+        if self._files is None:
+            return ffi.NULL
+        if not os.path.exists(self._files):
+            log.warning(
+                "%s is gone: what it said of chatting and sampling is not saved with the model",
+                os.fsdecode(self._files),
+            )
+            return ffi.NULL
+        return self._files
 
     def _own_tokenizer(self) -> Optional[Tokenizer]:
         try:
@@ -207,13 +270,13 @@ class Model:
         """The tokenizer that lies beside it. UnsupportedError, naming what does lie there, when there is none that is
         known."""
         if self._tokenizer is None:
-            if self.path is None:
+            if self._files is None:
                 raise UnsupportedError("a model that was not loaded from files has no tokenizer of its own")
             pointer = make(
                 lib.il_tokenizer_load_for_model,
                 "il_tokenizer",
                 self._engine.pointer,
-                path_bytes(self.path),
+                self._files,
                 self._config,
             )
             self._tokenizer = Tokenizer(pointer, self._engine)
@@ -232,14 +295,8 @@ class Model:
         """il_generation: what the files beside it say of sampling and stops."""
         if self._generation is None:
             generation = ffi.new("il_generation *")
-            if self.path is not None:
-                call(
-                    lib.il_generation_load,
-                    self.tokenizer._pointer,
-                    self._config,
-                    path_bytes(self.path),
-                    generation,
-                )
+            if self._files is not None:
+                call(lib.il_generation_load, self.tokenizer._pointer, self._config, self._files, generation)
             else:
                 lib.il_sample_options_default(ffi.addressof(generation, "sampling"))
                 if self._config.eos_token >= 0:

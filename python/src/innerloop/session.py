@@ -26,7 +26,7 @@ from ._core import (
     path_bytes,
     text,
 )
-from .errors import ArgumentError, CancelledError
+from .errors import ArgumentError, CancelledError, UnsupportedError
 from .model import Model
 
 CHUNK = 512  # The library stops between chunks of so many tokens, and so do we: for Ctrl-C, and for cancel.
@@ -368,7 +368,7 @@ class Session:
         recent: TokensLike = (),
     ) -> Iterator[int]:
         """Draws tokens and reads them, one after the other; each has been read when it is given out. The same session
-        and seed give the same tokens.
+        and seed give the same tokens. A model of pictures draws pixels (:class:`Layout`).
 
         Parameters that are None are as the files beside the model say (`model.sampling`). stop: tokens before which it
         ends, None: `model.stops`. recent: the last tokens of the prompt, for repeat_penalty.
@@ -400,8 +400,9 @@ class Session:
         drawing = ffi.new("il_py_drawing *")
         drawing.options = options[0]
         drawing.vocab_size = self._vocab_size
-        if tokenizer is not None:  # what pads a vocabulary stands for no text
-            drawing.vocab_size = min(self._vocab_size, tokenizer.vocab_size)
+        if tokenizer is not None:  # what pads a vocabulary stands for no text, and of pictures only pixels are drawn
+            layout = tokenizer._layout
+            drawing.vocab_size = min(self._vocab_size, tokenizer.vocab_size if layout is None else layout.levels)
         drawing.logits = logits
         drawing.stops, drawing.n_stops = ints(stops), len(stops)
         drawing.n_recent = len(recent)
@@ -439,6 +440,8 @@ class Session:
         >>> len(written) > 5
         True
         """
+        if self.model.tokenizer._layout is not None:
+            raise UnsupportedError("a model of pictures writes no text: feed a header of its layout, generate pixels")
         began = self.position > 0
         tokens = self._encode(prompt) if prompt or not began else np.empty(0, np.int32)
         self.feed(tokens, losses=False)

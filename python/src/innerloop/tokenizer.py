@@ -6,6 +6,8 @@ from typing import Any, Iterable, Optional, Sequence, Union
 
 from ._core import Path, Tokens, call, exception, ffi, lib, make, own, path_bytes, text, tokens_of
 from .engine import Engine, handle_of
+from .errors import UnsupportedError
+from .media import Layout
 
 
 class Decoder:
@@ -60,10 +62,11 @@ class Tokenizer:
         """The token that ends a text, -1: none."""
         self.unk = int(info.unk)
         """The token of what it does not know, -1: none."""
+        self._layout = Layout(self._pointer) if self.kind == "pictures" else None
 
     @classmethod
     def load(cls, path: Path, *, engine: Optional[Engine] = None) -> Tokenizer:
-        """path: a SentencePiece .model file, a tokenizer.json, a GGUF file, or "bytes"."""
+        """path: a SentencePiece .model file, a tokenizer.json, a GGUF file, a pictures.json, or "bytes"."""
         handle = handle_of(engine)
         return cls(make(lib.il_tokenizer_load, "il_tokenizer", handle.pointer, path_bytes(path)), handle)
 
@@ -75,6 +78,13 @@ class Tokenizer:
         names, _keep = paths(files)
         call(lib.il_tokenizer_train, handle.pointer, names, len(files), ffi.NULL, vocab_size, path_bytes(path))
         return cls.load(path, engine=engine)
+
+    @property
+    def layout(self) -> Layout:
+        """What pictures are as its tokens. UnsupportedError where it cuts text."""
+        if self._layout is None:
+            raise UnsupportedError(f"a tokenizer of text ({self.kind}) has no pictures")
+        return self._layout
 
     def encode(self, text: Union[str, bytes], *, special: bool = False, template: bool = False) -> Tokens:
         """The tokens [n] of a text; bytes may be any. special: special tokens that are written out in it, such as

@@ -30,6 +30,8 @@ class Step(NamedTuple):
     """Read in this step."""
     seconds: float
     """It took."""
+    skipped: bool
+    """It was a spike (`skip_spikes`): the weights are as before."""
 
 
 Callback = Callable[["Trainer", Step], Optional[bool]]
@@ -43,7 +45,9 @@ class Trainer:
     data: of files, or None for steps on arrays [sequences, length+1]. steps: the schedule's length. lr, end_lr: peak
     and final learning rate. warmup: in steps, None: a tenth of them. dtype: "f32", or "bf16" where the machine has AMX.
     memory: bytes that training may take, 0: any; activations are computed again where they would go beyond it, to the
-    same bits. freeze: patterns of names of tensors that stay as they are.
+    same bits. freeze: patterns of names of tensors that stay as they are. skip_spikes: a step whose loss or gradient is
+    far above those before it changes nothing. lanes: into how many equal parts a batch is cut, a power of two; sums
+    are added lane by lane, so that bits depend on it. keep: `save` keeps so many checkpoints and the best, 0: all.
 
     >>> import numpy as np
     >>> trainer = Trainer(Model.init("tiny", mixer="ttt_linear"), length=16, sequences=2, steps=20, lr=1e-2)
@@ -75,6 +79,9 @@ class Trainer:
         dtype: str = "f32",
         memory: int = 0,
         freeze: Sequence[str] = (),
+        skip_spikes: bool = False,
+        lanes: int = 1,
+        keep: int = 0,
         resume_with_changes: bool = False,
     ) -> None:
         model._engine.check()
@@ -91,6 +98,7 @@ class Trainer:
         options.steps = steps
         options.resume_with_changes = resume_with_changes
         options.memory = memory
+        options.skip_spikes, options.lanes, options.keep = skip_spikes, lanes, keep
         names = [ffi.new("char[]", name.encode()) for name in freeze]
         patterns = ffi.new("const char *[]", names)
         options.freeze, options.n_freeze = patterns, len(names)
@@ -119,7 +127,12 @@ class Trainer:
         self.steps = steps
         """The schedule's length."""
         self._lock = threading.Lock()
-        held = data._pointer  # it must outlive the trainer
+        files = model._files_to_save()
+        if files:
+            if model._own_tokenizer() is not None:
+                model._usual()  # what `save` could not copy is told before the first step
+            files = options.chat_files = ffi.new("char[]", files)
+        held = (data._pointer, files)  # they must outlive the trainer
 
         def close(pointer: Any) -> None:
             lib.il_trainer_close(pointer)
@@ -153,7 +166,9 @@ class Trainer:
                 raise ArgumentError("this trainer reads its data: it takes no tokens")
             step = ffi.new("il_step *")
             call(lib.il_trainer_step, pointer, step)
-        return Step(int(step.step), step.loss, step.lr, step.grad_norm, int(step.tokens), step.seconds)
+        return Step(
+            int(step.step), step.loss, step.lr, step.grad_norm, int(step.tokens), step.seconds, bool(step.skipped)
+        )
 
     def run(self, steps: Optional[int] = None, *, callbacks: Sequence[Callback] = ()) -> Optional[Step]:
         """Steps on its data: so many, None: to the end of the schedule. Each callback is called with the trainer and
@@ -190,8 +205,9 @@ class Trainer:
 
     def save(self, path: Path, *, tokenizer: Optional[Tokenizer] = None, best: bool = False) -> None:
         """Writes path/step-N, from which `resume` goes on and which is a model directory, and moves the link
-        path/latest (best: path/best too). tokenizer None: the model's own, if it has one."""
-        tokenizer = tokenizer or self.model._own_tokenizer()
+        path/latest (best: path/best too). tokenizer None: the model's own, if it has one. Beside it goes what the files
+        where the model was loaded from say of chatting and sampling."""
+        tokenizer = self.model._tokenizer_to_save(tokenizer)
         pointer_of = ffi.NULL if tokenizer is None else tokenizer._pointer
         with self._held() as pointer:
             if best:
