@@ -71,12 +71,6 @@ static void see(view *v, double value) {
     if (!(value <= v->high)) v->high = value;
 }
 
-/* 1, 2 or 5 times a power of ten, at least this. */
-static double nice(double step) {
-    double ten = pow(10, floor(log10(step))), times = step / ten;
-    return ten * (times <= 1 ? 1 : times <= 2 ? 2 : times <= 5 ? 5 : 10);
-}
-
 static int look(const cli_curves *c, view *v) {
     *v = (view){.x_max = c->x_max > 0 ? c->x_max : 1, .low = NAN, .high = NAN};
     for (size_t k = 0; k < c->n_lines; k++)
@@ -87,7 +81,7 @@ static int look(const cli_curves *c, view *v) {
     if (c->from_zero) see(v, 0);
     double span = v->high - v->low;
     if (span <= fabs(v->high) * 1e-9) span = fabs(v->high) > 0 ? fabs(v->high) * 0.2 : 1;
-    v->step = nice(span / (c->small ? 2 : 4));
+    v->step = chart_step(span / (c->small ? 2 : 4));
     v->low = floor(v->low / v->step + 1e-9) * v->step;
     v->high = ceil(v->high / v->step - 1e-9) * v->step;
     if (v->high <= v->low) v->high = v->low + v->step;
@@ -128,7 +122,7 @@ static void put_line(FILE *f, const view *v, const cli_curve *l) {
 }
 
 static void put_x(FILE *f, const view *v) {
-    double step = nice(v->x_max / 4);
+    double step = chart_step(v->x_max / 4);
     fputs("<span class=\"x\" style=\"left:0\">0</span>\n", f);
     for (double x = step; x < v->x_max - 0.35 * step; x += step)
         fprintf(f, "<span class=\"x\" style=\"left:%.1f%%\">%s</span>\n", x / v->x_max * 100, cli_curves_number(x));

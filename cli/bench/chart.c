@@ -104,8 +104,7 @@ static void tick(axis *a, double value) {
     if (a->n_ticks < TICKS_MAX) a->ticks[a->n_ticks++] = value;
 }
 
-/* 1, 2 or 5 times a power of ten, at least `least`. */
-static double nice_step(double least) {
+double chart_step(double least) {
     double power = pow(10, floor(log10(least)));
     static const double factors[] = {1, 2, 5, 10};
     for (size_t i = 0; i < 4; i++)
@@ -114,7 +113,7 @@ static double nice_step(double least) {
 }
 
 static void linear_ticks(axis *a, int most, int outwards) {
-    double step = nice_step((a->max - a->min) / most);
+    double step = chart_step((a->max - a->min) / most);
     if (outwards) {
         a->min = floor(a->min / step + 1e-9) * step;
         a->max = ceil(a->max / step - 1e-9) * step;

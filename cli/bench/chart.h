@@ -52,6 +52,8 @@ double chart_bars(FILE *out, const chart_bar *bars, size_t n, double width, doub
 void chart_style(FILE *out, int dark);
 /* A <style> with these rules and those of a page of headings, tables, figures and .grid2, two of them abreast. */
 void chart_page_style(FILE *out);
+/* 1, 2, 5 or 10 times a power of ten, at least `least`: a step of an axis. */
+double chart_step(double least);
 /* Text with <, >, & and quotes escaped, and control characters left out; newline becomes <br> when breaks is
  * set. */
 void chart_text(FILE *out, const char *text, int breaks);
