@@ -9,6 +9,7 @@
 #include "session/session.h"
 
 #include "base/error.h"
+#include "media/size.h"
 #include "text/tokenizer.h"
 
 #include <string.h>
@@ -68,8 +69,7 @@ static il_status begin(tiles *t, il_model *model, const il_tokenizer *tokenizer,
 
 static il_status cut(tiles *t, size_t width, size_t height, il_status otherwise, il_error *error) {
     size_t w = (size_t)t->layout->width, h = (size_t)t->layout->height;
-    if (width < 1 || height < 1 || width > IL_PICTURE_SIDE_MAX || height > IL_PICTURE_SIDE_MAX ||
-        width * height > IL_PICTURE_PIXELS_MAX || width % w || height % h)
+    if (!il_picture_size_fits(width, height) || width % w || height % h)
         return il_fail(error, otherwise,
                        "a picture of %zu by %zu pixels: this model codes those of %zu by %zu, and sheets of them",
                        width, height, w, h);

@@ -4,15 +4,14 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "engine/engine.h"
+#include "media/size.h"
 
 #include <string.h>
 
 /* ---- what readers share ---- */
 
 il_status il_pictures_check_size(const il_pictures *p, uint64_t width, uint64_t height, il_error *error) {
-    if (width >= 1 && height >= 1 && width <= IL_PICTURE_SIDE_MAX && height <= IL_PICTURE_SIDE_MAX &&
-        width * height <= IL_PICTURE_PIXELS_MAX)
-        return IL_OK;
+    if (il_picture_size_fits(width, height)) return IL_OK;
     return il_fail(error, IL_ERR_FORMAT,
                    "%s: a picture of %llu by %llu pixels: sides of 1 to %d are possible, and %d pixels in all",
                    p->source.name, (unsigned long long)width, (unsigned long long)height, IL_PICTURE_SIDE_MAX,

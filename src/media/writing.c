@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "engine/engine.h"
+#include "media/size.h"
 
 #include <string.h>
 #include <strings.h>
@@ -48,8 +49,7 @@ il_status il_picture_output_open(il_engine *engine, const char *path, il_picture
 }
 
 il_status il_picture_output_put(il_picture_output *o, const il_picture *p, il_error *error) {
-    if (p->width < 1 || p->height < 1 || p->width > IL_PICTURE_SIDE_MAX || p->height > IL_PICTURE_SIDE_MAX ||
-        (int64_t)p->width * p->height > IL_PICTURE_PIXELS_MAX || (p->channels != 1 && p->channels != 3))
+    if (!il_picture_size_fits((uint64_t)p->width, (uint64_t)p->height) || (p->channels != 1 && p->channels != 3))
         return il_fail(error, IL_ERR_ARG, "%s: a picture of %d by %d pixels of %d samples", o->path, p->width,
                        p->height, p->channels);
     if (o->first.width &&
