@@ -241,6 +241,52 @@ static void test_one_answer(void **state) {
     free(all);
 }
 
+/* W = 1 is what the caption says, 0 what is drawn without one, and nearly 1 nearly the first, also where both sides are
+ * put together; beyond it, the same picture in any company and with any number of threads. */
+static void test_guidance(void **state) {
+    (void)state;
+    static const char *const same[][2] = {
+        {"--prompt bag", "--prompt bag --guidance 1"},
+        {"--prompt bag", "--prompt bag --guidance 1.000001"},
+        {"", "--prompt bag --guidance 0"},
+        {"--prompt bag --guidance 3 --threads 1", "--prompt bag --guidance 3 --threads 3"}};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        free(support_done("generate --model m --count 5 --seed 7 --out a.pgm %s", same[i][0]));
+        free(support_done("generate --model m --count 5 --seed 7 --out b.pgm %s", same[i][1]));
+        support_same_files("a.pgm", "b.pgm");
+    }
+    size_t bytes, n;
+    char *sheet = support_read("a.pgm", &bytes);
+    free(support_done("generate --model m --prompt bag --guidance 3 --seed 10 --out one.pgm"));
+    char *one = support_read("one.pgm", &n);
+    for (int y = 0; y < H; y++) /* the fourth of the sheet */
+        assert_memory_equal(pixels_of(one, n, W * H) + y * W, pixels_of(sheet, bytes, 18 * 8) + (H + y) * 18, W);
+    free(one);
+    free(support_done("generate --model m --prompt bag --count 5 --seed 7 --out b.pgm"));
+    one = support_read("b.pgm", &n);
+    assert_true(n == bytes && memcmp(one, sheet, n) != 0);
+    free(one);
+    free(sheet);
+    free(support_done("generate --model m --prompt bag --guidance 3 --from p/bag/one_two.pgm --rows 3 --out a.pgm"));
+    unsigned char given[W * H];
+    picture(2, given);
+    one = support_read("a.pgm", &n);
+    assert_memory_equal(pixels_of(one, n, W * H), given, 3 * W);
+    free(one);
+    json_t *made = support_json("generate --model m --prompt bag --guidance 1.5 --out a.pgm");
+    assert_true(support_number(made, "guidance") == 1.5);
+    json_decref(made);
+    free(support_done("pictures --tokenizer pictures:4 --out plain p"));
+    free(support_done("init %s --tokenizer plain/pictures.json --out unnamed", SHAPE));
+    support_refused(2, "this model knows none", "generate --model unnamed --prompt bag --guidance 2 --out x.pgm");
+    support_refused(2, "a model of films", "generate --model film --prompt bag --guidance 2 --out x.gif");
+    support_refused(2, "goes with --prompt", "generate --model m --guidance 2 --out x.pgm");
+    support_refused(2, "a model of text", "generate --model text --prompt x --guidance 2");
+    support_refused(2, "--guidance", "generate --model m --prompt bag --guidance -1 --out x.pgm");
+    support_refused(2, "not a number", "generate --model m --prompt bag --guidance nan --out x.pgm");
+    assert_false(support_exists("x.pgm"));
+}
+
 static void test_completion(void **state) {
     (void)state;
     size_t bytes;
@@ -518,11 +564,14 @@ static void test_terminal(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_captions),   cmocka_unit_test(test_header_rows), cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_palette),    cmocka_unit_test(test_films),       cmocka_unit_test(test_one_answer),
-        cmocka_unit_test(test_completion), cmocka_unit_test(test_scale),       cmocka_unit_test(test_film),
-        cmocka_unit_test(test_formats),    cmocka_unit_test(test_misuse),      cmocka_unit_test(test_score),
-        cmocka_unit_test(test_convert),    cmocka_unit_test(test_compress),    cmocka_unit_test(test_compress_refused),
+        cmocka_unit_test(test_captions), cmocka_unit_test(test_header_rows),
+        cmocka_unit_test(test_sizes),    cmocka_unit_test(test_palette),
+        cmocka_unit_test(test_films),    cmocka_unit_test(test_one_answer),
+        cmocka_unit_test(test_guidance), cmocka_unit_test(test_completion),
+        cmocka_unit_test(test_scale),    cmocka_unit_test(test_film),
+        cmocka_unit_test(test_formats),  cmocka_unit_test(test_misuse),
+        cmocka_unit_test(test_score),    cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_compress), cmocka_unit_test(test_compress_refused),
         cmocka_unit_test(test_terminal),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);

@@ -207,7 +207,7 @@ static const char *misuse(const arg_spec *spec, const generate_options *options)
 }
 
 int verb_generate(int argc, char **argv) {
-    generate_options options = {.tokens_max = 256, .pictures = {.count = 1, .scale = 1}};
+    generate_options options = {.tokens_max = 256, .pictures = {.count = 1, .scale = 1, .guidance = 1}};
     arg_option table[] = {
         ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_BUNDLED_MODEL_HELP, READS),
         CLI_DTYPE(&options.dtype),

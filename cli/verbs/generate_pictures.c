@@ -1,6 +1,8 @@
 /* generate_pictures.c: see generate_pictures.h. Headers and the rows that begin frames are put by the program, and of
  * the model's predictions only those of pixels count. Picture i is drawn with the seed and i, so that it is the same
- * however many there are; all go through the model side by side. */
+ * however many there are; all go through the model side by side. With guidance a picture has two sessions, which read
+ * the same pixels: one has read the caption, one the empty caption, and what is drawn from are the logits of the second
+ * and so many times what the caption changes in them. */
 #include "verbs/generate_pictures.h"
 
 #include "interrupt.h"
@@ -23,17 +25,19 @@ typedef struct drawing {
     il_sample_options sampling;
     int frozen;
     size_t count, frames, pixels, channels; /* pixels of a picture; of the layout's */
+    size_t ways;                            /* sessions of a picture: 1, or 2 with guidance */
+    float guidance;
     /* what is given */
-    il_session *base; /* has read it */
-    int32_t *given;   /* [given_frames, pixels]: of --from */
+    il_session *base[2]; /* [ways]: have read it, with the caption and without */
+    int32_t *given;      /* [given_frames, pixels]: of --from */
     size_t given_frames, given_pixels;
     int ms;
     /* the group of pictures under way */
-    size_t first, n; /* n ≤ TOGETHER */
-    il_session *sessions[TOGETHER];
-    il_feed feeds[TOGETHER];
-    float *logits;   /* [TOGETHER, vocab_size] */
-    int32_t *tokens; /* [TOGETHER, pixels] of the frame under way */
+    size_t first, n;                    /* n ≤ TOGETHER */
+    il_session *sessions[2 * TOGETHER]; /* [ways, n] */
+    il_feed feeds[2 * TOGETHER];        /* of these sessions */
+    float *logits;                      /* [ways, n, vocab_size]: theirs */
+    int32_t *tokens;                    /* [n, pixels] of the frame under way */
     /* what is made of it */
     il_picture_format format;
     il_picture_output *output;
@@ -46,10 +50,10 @@ typedef struct drawing {
 } drawing;
 
 /* The first OURS are of pictures alone; all others of the verb are of text alone. */
-static const char *const taken[] = {"--out",    "--count", "--from",  "--rows",   "--frames",      "--scale",
-                                    "--resize", "--model", "--dtype", "--prompt", "--temperature", "--top-k",
-                                    "--top-p",  "--min-p", "--seed",  "--frozen"};
-enum { OURS = 7 };
+static const char *const taken[] = {"--out",    "--count",    "--from",  "--rows",  "--frames", "--scale",
+                                    "--resize", "--guidance", "--model", "--dtype", "--prompt", "--temperature",
+                                    "--top-k",  "--top-p",    "--min-p", "--seed",  "--frozen"};
+enum { OURS = 8 };
 
 const char *generate_pictures_given(const arg_spec *spec) {
     for (size_t i = 0; i < OURS; i++)
@@ -72,6 +76,11 @@ static il_status check_options(drawing *d) {
     if (!d->layout->films && o->frames) return wrong(d, "--frames is of films, and this is a model of pictures");
     if (o->rows && !o->from) return wrong(d, "--rows goes with --from");
     if (o->resize && !o->from) return wrong(d, "--resize goes with --from");
+    if (arg_given(d->command->spec, "--guidance")) {
+        if (d->layout->films) return wrong(d, "--guidance is of pictures, and this is a model of films");
+        if (!d->layout->captions) return wrong(d, "--guidance is by captions, and this model knows none");
+        if (!arg_given(d->command->spec, "--prompt")) return wrong(d, "--guidance goes with --prompt");
+    }
     if (d->layout->films && d->count > TOGETHER) return wrong(d, "--count: 64 films are the most");
     return IL_OK;
 }
@@ -129,28 +138,27 @@ static il_status read_from(drawing *d) {
     return status == IL_ERR_END ? IL_OK : status;
 }
 
-static il_status feed(drawing *d, const int32_t *tokens, size_t n) {
+static il_status feed(drawing *d, il_session *base, const int32_t *tokens, size_t n) {
     if (cli_interrupted()) return cli_fail(&d->command->error, IL_ERR_CANCELLED, "interrupted");
-    return il_session_feed(d->base, tokens, n, NULL, NULL, &d->command->error);
+    return il_session_feed(base, tokens, n, NULL, NULL, &d->command->error);
 }
 
-/* Header, and the picture's rows or the film's frames. */
-static il_status read_given(drawing *d, const char *caption) {
+/* Into a new session: header, and the picture's rows or the film's frames. */
+static il_status read_given(drawing *d, const char *caption, il_session **base) {
     const il_picture_layout *layout = d->layout;
     il_error *error = &d->command->error;
     size_t n = (size_t)layout->header_rows * (size_t)layout->width, width = (size_t)layout->width;
     int32_t *header = cli_alloc(n > width ? n : width, sizeof *header);
     il_session_options options = {.frozen = d->frozen};
-    il_status status = d->options->from ? read_from(d) : IL_OK;
-    if (!status) status = il_picture_header(layout, caption, strlen(caption), header, error);
-    if (!status) status = il_session_open(d->model, &options, &d->base, error);
+    il_status status = il_picture_header(layout, caption, strlen(caption), header, error);
+    if (!status) status = il_session_open(d->model, &options, base, error);
     cli_interrupt_catch();
-    if (!status) cli_interrupt_cancels(d->base);
-    if (!status) status = feed(d, header, n);
+    if (!status) cli_interrupt_cancels(*base);
+    if (!status) status = feed(d, *base, header, n);
     for (size_t i = 0; i < d->given_frames && layout->films && !status; i++) {
         status = il_picture_frame(layout, -1, header, error);
-        if (!status) status = feed(d, header, width);
-        if (!status) status = feed(d, d->given + i * d->pixels, d->pixels);
+        if (!status) status = feed(d, *base, header, width);
+        if (!status) status = feed(d, *base, d->given + i * d->pixels, d->pixels);
     }
     if (!status && d->given_frames && !layout->films) {
         size_t rows = d->options->rows ? (size_t)d->options->rows : ((size_t)layout->height + 1) / 2;
@@ -158,7 +166,7 @@ static il_status read_given(drawing *d, const char *caption) {
             status = cli_fail(error, IL_ERR_ARG, "--rows %zu: the picture has %d, and none would be left to draw", rows,
                               layout->height);
         d->given_pixels = rows * width;
-        if (!status) status = feed(d, d->given, d->given_pixels);
+        if (!status) status = feed(d, *base, d->given, d->given_pixels);
     }
     cli_interrupt_cancels(NULL);
     free(header);
@@ -192,7 +200,15 @@ static void show(drawing *d, int last) {
 
 static il_status feed_all(drawing *d) {
     if (cli_interrupted()) return cli_fail(&d->command->error, IL_ERR_CANCELLED, "interrupted");
-    return il_feed_many(d->feeds, d->n, &d->command->error);
+    return il_feed_many(d->feeds, d->ways * d->n, &d->command->error);
+}
+
+/* Of picture i of the group: from without the caption to with it, and as far beyond as guidance says. */
+static void guide(drawing *d, size_t i) {
+    size_t vocab = (size_t)il_model_config(d->model)->vocab_size;
+    float *with = d->logits + i * vocab;
+    const float *without = d->logits + (d->n + i) * vocab;
+    for (int k = 0; k < d->layout->levels; k++) with[k] = without[k] + d->guidance * (with[k] - without[k]);
 }
 
 /* Token `at` of each picture of the group, from what was predicted. */
@@ -202,6 +218,7 @@ static il_status draw(drawing *d, size_t at) {
     for (size_t i = 0; i < d->n && !status; i++) {
         il_sample_options options = d->sampling;
         options.seed += d->first + i;
+        if (d->ways == 2) guide(d, i);
         status = il_sample(&options, d->logits + i * vocab, d->layout->levels, il_session_position(d->sessions[i]),
                            NULL, 0, &d->tokens[i * d->pixels + at], &d->command->error);
     }
@@ -214,16 +231,16 @@ static il_status draw_frame(drawing *d, size_t at, int follows) {
     il_error *error = &d->command->error;
     size_t vocab = (size_t)il_model_config(d->model)->vocab_size, width = (size_t)d->layout->width;
     il_status status = IL_OK;
-    for (size_t i = 0; i < d->n && !status; i++)
+    for (size_t i = 0; i < d->ways * d->n && !status; i++)
         status = il_session_logits(d->sessions[i], d->logits + i * vocab, error);
     for (; at < d->pixels && !status; at++) {
         int ends = at + 1 == d->pixels;
         status = draw(d, at);
         if (at % width + 1 == width && !status) show(d, ends);
         if (status || (ends && !follows)) break;
-        for (size_t i = 0; i < d->n; i++)
+        for (size_t i = 0; i < d->ways * d->n; i++)
             d->feeds[i] = (il_feed){.session = d->sessions[i],
-                                    .tokens = d->tokens + i * d->pixels + at,
+                                    .tokens = d->tokens + i % d->n * d->pixels + at,
                                     .n = 1,
                                     .logits = ends ? NULL : d->logits + i * vocab};
         status = feed_all(d);
@@ -269,7 +286,8 @@ static il_status put_sheet(drawing *d) {
 /* Pictures first .. first + n - 1, all their frames. */
 static il_status draw_group(drawing *d) {
     il_status status = IL_OK;
-    for (size_t i = 0; i < d->n && !status; i++) status = il_session_fork(d->base, &d->sessions[i], &d->command->error);
+    for (size_t i = 0; i < d->ways * d->n && !status; i++)
+        status = il_session_fork(d->base[i / d->n], &d->sessions[i], &d->command->error);
     for (size_t i = 0; i < d->n && d->given_pixels; i++)
         memcpy(d->tokens + i * d->pixels, d->given, d->given_pixels * sizeof *d->tokens);
     for (size_t frame = 0; frame < d->frames && !status; frame++) {
@@ -279,7 +297,7 @@ static il_status draw_group(drawing *d) {
             status = place(d, i, is_strip(d) ? i * d->across + frame : d->first + i);
         if (!status && d->layout->films && !is_strip(d)) status = put_sheet(d);
     }
-    for (size_t i = 0; i < d->n; i++) {
+    for (size_t i = 0; i < d->ways * d->n; i++) {
         il_session_close(d->sessions[i]);
         d->sessions[i] = NULL;
     }
@@ -293,7 +311,7 @@ static il_status draw_all(drawing *d) {
     il_status status =
         o->out ? il_picture_output_open(d->command->engine, o->out, d->format, d->ms, &d->output, error) : IL_OK;
     if (status) return status;
-    d->logits = cli_alloc(TOGETHER * (size_t)il_model_config(d->model)->vocab_size, sizeof *d->logits);
+    d->logits = cli_alloc(d->ways * TOGETHER * (size_t)il_model_config(d->model)->vocab_size, sizeof *d->logits);
     d->tokens = cli_alloc(TOGETHER * d->pixels, sizeof *d->tokens);
     d->cell = cli_alloc(d->pixels, d->channels);
     d->sheet = cli_alloc(cells, d->channels);
@@ -319,10 +337,11 @@ static void report(const drawing *d) {
     const char *out = d->options->out;
     double rate = d->seconds > 0 ? (double)d->drawn / d->seconds : 0;
     if (d->command->spec->json)
-        cli_json_print(json_pack("{s:o, s:I, s:I, s:i, s:i, s:I, s:b, s:o, s:o}", "out", cli_json_string(out), "count",
-                                 (json_int_t)d->count, "frames", (json_int_t)d->frames, "width", d->layout->width,
-                                 "height", d->layout->height, "pixels", (json_int_t)d->drawn, "frozen", d->frozen,
-                                 "seconds", cli_json_real(d->seconds), "pixels_per_s", cli_json_real(rate)));
+        cli_json_print(json_pack("{s:o, s:I, s:I, s:i, s:i, s:I, s:b, s:o, s:o, s:o}", "out", cli_json_string(out),
+                                 "count", (json_int_t)d->count, "frames", (json_int_t)d->frames, "width",
+                                 d->layout->width, "height", d->layout->height, "pixels", (json_int_t)d->drawn,
+                                 "frozen", d->frozen, "guidance", cli_json_real((double)d->guidance), "seconds",
+                                 cli_json_real(d->seconds), "pixels_per_s", cli_json_real(rate)));
     else
         cli_note(d->command->verb, "%s%s%s, %s in %.2f s (%.0f pixels/s)",
                  cli_count(d->count, d->layout->films ? "film" : "picture"), d->layout->films ? " of " : "",
@@ -331,7 +350,7 @@ static void report(const drawing *d) {
 
 static void close_drawing(drawing *d) {
     il_picture_output_abandon(d->output);
-    il_session_close(d->base);
+    for (size_t i = 0; i < d->ways; i++) il_session_close(d->base[i]);
     free(d->given);
     free(d->logits);
     free(d->tokens);
@@ -350,6 +369,8 @@ il_status generate_pictures(cli_command *command, il_model *model, const il_toke
     d->frames = !layout->films ? 1 : options->frames ? (size_t)options->frames : FRAMES;
     d->pixels = (size_t)layout->width * (size_t)layout->height;
     d->channels = layout->palette ? 3 : 1;
+    d->guidance = (float)options->guidance;
+    d->ways = d->guidance != 1 ? 2 : 1;
     d->ms = FILM_MS;
     cli_picture_view_begin(&d->view, layout->width);
     il_status status = check_options(d);
@@ -359,8 +380,10 @@ il_status generate_pictures(cli_command *command, il_model *model, const il_toke
     if (!status) {
         d->sampling = usual.sampling;
         cli_sampling_apply(sampling, command->spec, &d->sampling);
-        status = read_given(d, caption ? caption : "");
+        if (options->from) status = read_from(d);
     }
+    if (!status) status = read_given(d, caption ? caption : "", &d->base[0]);
+    if (!status && d->ways == 2) status = read_given(d, "", &d->base[1]);
     if (!status) status = draw_all(d);
     if (!status) report(d);
     close_drawing(d);

@@ -8,6 +8,7 @@
 typedef struct generate_picture_options {
     const char *out, *from;
     uint64_t count, rows, frames, scale;
+    double guidance;
     int resize;
 } generate_picture_options;
 
@@ -24,7 +25,10 @@ typedef struct generate_picture_options {
         ARG("--frames", ARG_COUNT, &(options).frames, "N", "of a model of films: so many frames (default 16)",         \
             RANGE(1, 1e6)),                                                                                            \
         ARG("--scale", ARG_COUNT, &(options).scale, "N", "write each pixel as N by N (default 1)", RANGE(1, 64)),      \
-        ARG("--resize", ARG_FLAG, &(options).resize, NULL, "make --from's pictures the size that the model's have")
+        ARG("--resize", ARG_FLAG, &(options).resize, NULL, "make --from's pictures the size that the model's have"),   \
+        ARG("--guidance", ARG_REAL, &(options).guidance, "W",                                                          \
+            "draw by W times what the caption changes: above 1 more as it says, and less varied (default 1)",          \
+            RANGE(0, 100))
 
 /* Whether one of them was given; its name, or NULL. */
 const char *generate_pictures_given(const arg_spec *spec);
