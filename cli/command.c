@@ -82,6 +82,14 @@ il_status cli_command_load(cli_command *command, const char *word, il_model **mo
     return command->error.status;
 }
 
+il_status cli_command_needs_text(cli_command *command, const il_tokenizer *tokenizer) {
+    if (!il_tokenizer_pictures(tokenizer)) return IL_OK;
+    return cli_fail(&command->error, IL_ERR_UNSUPPORTED,
+                    "%s: a model of pictures, and this is of texts: 'innerloop generate' draws with it, 'innerloop "
+                    "score' reads pictures and 'innerloop compress' packs them",
+                    command->model_dir);
+}
+
 il_status cli_command_data(cli_command *command, const char *const *files, size_t n_files,
                            const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,
                            il_data **data) {

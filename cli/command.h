@@ -42,6 +42,8 @@ il_status cli_command_load_any(cli_command *command, const char *word, il_model 
 /* That of a model's directory or file; NULL where it has none that can be read, and no_tokenizer says why. */
 il_status cli_command_load_tokenizer(cli_command *command, const char *dir, const il_config *config,
                                      il_tokenizer **tokenizer);
+/* Refuses a model of pictures, for verbs that are of texts alone. */
+il_status cli_command_needs_text(cli_command *command, const il_tokenizer *tokenizer);
 /* il_data_open; where a text comes and there is no tokenizer, the error is no_tokenizer. */
 il_status cli_command_data(cli_command *command, const char *const *files, size_t n_files,
                            const il_tokenizer *tokenizer, int vocab_size, const il_data_options *options,

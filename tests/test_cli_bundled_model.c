@@ -181,8 +181,22 @@ static void test_outputs_in_it(void **state) {
     free(command);
 }
 
+/* A model of pictures is told from one of texts before any text is asked for. */
+static void test_pictures(void **state) {
+    (void)state;
+    static const char *const lines[] = {"read --model %s --save-state x.ilstate book.txt", "chat --model %s",
+                                        "chat --template plain --prompt a --model %s"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        char line[300];
+        snprintf(line, sizeof line, lines[i], FIXTURES "/../../models/clothes");
+        support_refused(1, "models/clothes: a model of pictures, and this is of texts: 'innerloop generate'", "%s",
+                        line);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_environment), cmocka_unit_test(test_inspect),
-                                       cmocka_unit_test(test_places), cmocka_unit_test(test_outputs_in_it)};
+                                       cmocka_unit_test(test_places), cmocka_unit_test(test_outputs_in_it),
+                                       cmocka_unit_test(test_pictures)};
     return cmocka_run_group_tests(tests, begin, end);
 }

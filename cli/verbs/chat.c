@@ -53,6 +53,11 @@ static il_status open_chat(chat *c, const chat_options *options) {
     il_status status = cli_choose_session(c->command, options->model, options->load, NULL, NULL, &fresh, &c->model,
                                           &c->tokenizer, &session);
     if (status) return status;
+    status = cli_command_needs_text(c->command, c->tokenizer);
+    if (status) {
+        il_session_close(session);
+        return status;
+    }
     status =
         options->load ? chat_take(c, session, options->load) : cli_conversation_start(&c->conversation, session, error);
     if (!status) status = open_form(c, options);

@@ -87,6 +87,7 @@ static il_status begin(reading *r, const read_options *options, const char *path
     il_session_options fresh = {.frozen = options->frozen, .mix = options->mix};
     il_status status = cli_choose_session(r->command, options->model, options->load, path, &documents, &fresh,
                                           &r->model, &r->tokenizer, &r->session);
+    if (!status) status = cli_command_needs_text(r->command, r->tokenizer);
     if (status) return status;
     r->position = il_session_position(r->session);
     if (!r->position) {

@@ -50,10 +50,13 @@ static il_status load(cli_command *command, const serve_options *options, served
     const char *dir = models.dirs[0];
     s->name = options->alias ? cli_format("%s", options->alias) : model_name(dir);
     status = cli_command_load(command, options->model, &s->model, &s->tokenizer);
+    if (!status) status = cli_command_needs_text(command, s->tokenizer);
     const il_config *config = status ? NULL : il_model_config(s->model);
     if (!status) status = il_generation_load(s->tokenizer, config, dir, &s->generation, error);
-    if (!status) status = il_chat_open(s->tokenizer, config, dir, options->template, &s->chat, error);
-    if (status == IL_ERR_UNSUPPORTED && !options->template) status = IL_OK; /* it has none that is known */
+    if (!status) {
+        status = il_chat_open(s->tokenizer, config, dir, options->template, &s->chat, error);
+        if (status == IL_ERR_UNSUPPORTED && !options->template) status = IL_OK; /* it has none that is known */
+    }
     cli_bundled_models_free(&models);
     return status;
 }
