@@ -198,8 +198,26 @@ static job *new_job(server *s, http_exchange *e, const char *prefix, const job_f
     return j;
 }
 
+/* Where a state grows with all that it has read, a session reads in all what a request may have, and the memory of
+ * sessions bounds it. */
+static int has_room(server *s, const job *j, problem *p) {
+    size_t longest = 0;
+    if (!j->from || s->bytes_per_token <= 0) return 1;
+    for (size_t i = 0; i < j->request.n_prompts; i++)
+        if (j->request.prompts[i].tokens.n > longest) longest = j->request.prompts[i].tokens.n;
+    uint64_t before = il_session_position(j->from);
+    if (before + longest > s->limits.prompt_tokens_max)
+        return problem_set(p, 400, "context_length_exceeded", j->request.field,
+                           "the session has read %llu tokens, and the request has %zu: together at most %zu are read "
+                           "(--max-prompt-tokens)",
+                           (unsigned long long)before, longest, s->limits.prompt_tokens_max);
+    double grows = s->bytes_per_token * ((double)longest + j->request.tokens_max);
+    return !j->keep || sessions_have_room(s->sessions, (uint64_t)grows, p);
+}
+
 int paths_schedule(void *context, job *j, problem *p) {
     server *s = context;
+    if (!has_room(s, j, p)) return 0;
     text_print(&j->request.space, "%zu", http_asker(j->exchange));
     if (j->request.space.failed) return problem_set(p, 503, "no_memory", NULL, "no memory for the request now");
     return job_open_choices(j, &s->tokens, p) && take_places(s, j, p) && scheduler_submit(s->scheduler, j, p);

@@ -73,6 +73,7 @@ static void run_call(work_item *item) {
     int done = p.status || run_route(c, body, &p);
     json_decref(body);
     if (!done) return; /* for a session: c may be run already, or even be gone */
+    if (c->request.call.held) sessions_release(s->sessions, c->request.call.held); /* it failed before it took it */
     if (p.status) paths_answer_problem(s, c->exchange, &p, NULL);
     free(c);
     atomic_fetch_sub(&s->preparing, 1);

@@ -59,17 +59,19 @@ static int copy_strings(server *s, const server_options *o) {
     return copied;
 }
 
+static double bytes_per_token(const il_config *config) {
+    enum { FAR = 1 << 20 };
+    return (il_config_state_bytes_per_token(config, 2 * FAR) - il_config_state_bytes_per_token(config, FAR)) / FAR;
+}
+
 /* Of any state that a session here can have: what it is now, and what grows with each token. */
 static uint64_t state_bytes_max(const server *s) {
-    enum { FAR = 1 << 20 };
     il_session *session;
     il_session_stats stats = {0};
-    const il_config *config = il_model_config(s->options.model);
-    double each =
-        (il_config_state_bytes_per_token(config, 2 * FAR) - il_config_state_bytes_per_token(config, FAR)) / FAR;
     if (!il_session_open(s->options.model, NULL, &session, NULL)) il_session_get_stats(session, &stats);
     il_session_close(session);
-    return stats.state_bytes + STATE_BYTES_BESIDE + (uint64_t)(each * (double)s->options.prompt_tokens_max);
+    return stats.state_bytes + STATE_BYTES_BESIDE +
+           (uint64_t)(s->bytes_per_token * (double)s->options.prompt_tokens_max);
 }
 
 static il_status start_sessions(server *s, il_error *error) {
@@ -129,6 +131,7 @@ il_status server_start(const server_options *options, server **started, il_error
     memcpy(s->fingerprint, "il-", 3);
     il_model_fingerprint(options->model, s->fingerprint + 3);
     names_open(&s->tokens, options->tokenizer, il_model_config(options->model), options->generation);
+    s->bytes_per_token = bytes_per_token(il_model_config(options->model));
     s->limits = (completion_limits){.prompt_tokens_max = options->prompt_tokens_max,
                                     .tokens_max = options->tokens_max,
                                     .n_max = options->streams_max < 128 ? options->streams_max : 128,
@@ -197,7 +200,8 @@ il_status server_stop(server *s, il_error *error) {
     work_stop(s->work);
     sessions_stop(s->sessions, &lost); /* what has changed is written */
     http_stop(s->http);
-    scheduler_free(s->scheduler); /* which HTTP has woken until now */
+    scheduler_free(s->scheduler); /* of these two HTTP has told until now how they fare */
+    sessions_free(s->sessions);
     for (size_t i = 0; s->names && i < s->options.n_names; i++) free(s->names[i]);
     vocabulary_close(&s->vocabulary);
     free(s->names);

@@ -14,8 +14,9 @@
 struct server {
     server_options options;
     char *name, *keys, **names, **origins;
-    char **cors;        /* [n_origins]: the lines that an answer to its pages has */
-    atomic_int *places; /* [keys]: those that are taken; NULL: they are not counted */
+    char **cors;            /* [n_origins]: the lines that an answer to its pages has */
+    double bytes_per_token; /* by which a state grows with each token that it has read */
+    atomic_int *places;     /* [keys]: those that are taken; NULL: they are not counted */
     char fingerprint[40];
     struct names tokens;
     struct vocabulary vocabulary;

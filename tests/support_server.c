@@ -55,12 +55,21 @@ void support_answer_free(support_answer *answer) {
     *answer = (support_answer){0};
 }
 
-int support_connect(int port) {
+int support_try_to_connect(int port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address))
-        fail_msg("no connection to port %d: %s", port, strerror(errno));
+    if (fd < 0) fail_msg("no socket: %s", strerror(errno));
+    if (!connect(fd, (struct sockaddr *)&address, sizeof address)) return fd;
+    int why = errno;
+    close(fd);
+    errno = why;
+    return -1;
+}
+
+int support_connect(int port) {
+    int fd = support_try_to_connect(port);
+    if (fd < 0) fail_msg("no connection to port %d: %s", port, strerror(errno));
     return fd;
 }
 

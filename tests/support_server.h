@@ -49,6 +49,7 @@ void support_wait_for_metric(int port, const char *name, double least);
 
 /* A socket to the port; bytes sent; and what comes until the end, as an answer. */
 int support_connect(int port);
+int support_try_to_connect(int port); /* -1: nobody listens there */
 void support_send(int fd, const void *data, size_t bytes);
 /* A whole request to POST a completion. */
 void support_send_completion(int fd, const char *body);

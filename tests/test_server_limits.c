@@ -82,6 +82,8 @@ static void who_may_ask(void **state) {
     stop(&server);
 
     support_refused(2, "(--api-key-file FILE)", "serve " MODEL "--host 0.0.0.0 --port 0");
+    support_refused(1, "a model of pictures, and this is of texts: 'innerloop generate'",
+                    "serve --model " FIXTURES "/../../models/digits --port 0");
     support_refused(2, "is not a numeric address", "serve " MODEL "--host localhost --port 0 --open");
     support_write("none", "# nothing\n", 10);
     support_refused(2, "has no key", "serve " MODEL "--api-key-file none --port 0");
@@ -353,6 +355,34 @@ static void times(void **state) {
     stop(&server);
 }
 
+/* While the last answers are being sent it can still be asked how it fares, as monitors do. */
+static void asked_to_the_end(void **state) {
+    static const char half[] = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+                               "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{";
+    (void)state;
+    support_server server = support_server_start(MODEL "--store asked");
+    int fd = support_connect(server.port), answered = 0;
+    support_send(fd, half, sizeof half - 1); /* it waits two seconds for the rest */
+    kill(server.child, SIGTERM);
+    support_wait_for("err", "in good order");
+    for (int gone = 0; !gone;) {
+        support_answer answer = {0};
+        int asks = support_try_to_connect(server.port);
+        gone = asks < 0;
+        if (!gone) {
+            static const char get[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            support_send(asks, get, sizeof get - 1);
+            answer = support_receive(asks);
+        }
+        answered += answer.status == 200;
+        support_answer_free(&answer);
+        usleep(20000);
+    }
+    assert_true(answered > 0);
+    close(fd);
+    stop(&server);
+}
+
 static void signals_end_it_in_good_order(void **state) {
     (void)state;
     char c;
@@ -396,6 +426,7 @@ int main(void) {
         cmocka_unit_test(clients_that_leave),
         cmocka_unit_test(slow_readers),
         cmocka_unit_test(times),
+        cmocka_unit_test(asked_to_the_end),
         cmocka_unit_test(signals_end_it_in_good_order),
     };
     return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);

@@ -359,6 +359,7 @@ static void keep_sessions(problem *p, const char *where) {
     work_stop(options.work);
     problem lost = {0};
     sessions_stop(s, &lost);
+    sessions_free(s);
 }
 
 static void keep_in_memory(problem *p) { keep_sessions(p, NULL); }

@@ -96,8 +96,9 @@ static void any_server_goes_on(void **state) {
     json_decref(ask(0, 200, "DELETE", below(id, ""), NULL));
     json_decref(ask(1, 404, "GET", below(id, ""), NULL));
     free(id);
-    id = new_session(0, "{\"ttl\":1,\"durable\":true}");
+    id = new_session(0, "{\"ttl\":1000,\"durable\":true}");
     json_decref(ask(1, 200, "GET", below(id, ""), NULL));
+    json_decref(ask(1, 200, "PATCH", below(id, ""), "{\"ttl\":1,\"durable\":true}"));
     for (int i = 0;; i++) {
         support_answer answer = support_ask(servers[1].port, below(id, ""), NULL);
         int status = answer.status;

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "support_cli.h"
@@ -454,8 +455,9 @@ static void bounds(void **state) {
     support_server server = support_server_start(MODEL "--sessions-max 2");
     refused(server.port, "POST", "/v1/sessions", JSON, "{\"durable\":true}", 400, "no_store", "--store");
     free(new_session(server.port, "{}"));
-    char *brief = new_session(server.port, "{\"ttl\":1}");
+    char *brief = new_session(server.port, "{\"ttl\":1000}");
     refused(server.port, "POST", "/v1/sessions", JSON, "{}", 429, "sessions_full", "--sessions-max");
+    json_decref(ask(server.port, 200, "PATCH", path_of("/v1/sessions/ID", brief), "{\"ttl\":1}"));
     for (int i = 0; i < 1000; i++) { /* until its time has come */
         support_answer answer = support_ask(server.port, path_of("/v1/sessions/ID", brief), NULL);
         int status = answer.status;
@@ -538,58 +540,125 @@ static void bounds(void **state) {
     stop(&server);
 }
 
+/* Begins a stream that works on a new session of a brief life, and stops the server until that is over. Where the
+ * machine is so slow that the session has gone before the work begins, the next one lives twice as long. ID in path and
+ * body is the session's. The socket, of which nothing is read. */
+static int outlive(const support_server *server, const char *created, const char *path, const char *body, char **id) {
+    for (int ttl = 1;; ttl *= 2) {
+        char request[400], begins[13] = "";
+        if (ttl > 64) fail_msg("no session lives until work on it begins");
+        snprintf(request, sizeof request, "{\"ttl\":%d%s}", ttl, created);
+        *id = new_session(server->port, request);
+        const char *at = strstr(body, "ID");
+        size_t bytes = strlen(body) + (at ? strlen(*id) - 2 : 0);
+        char *whole = malloc(bytes + 1);
+        assert_non_null(whole);
+        sprintf(whole, "%.*s%s%s", at ? (int)(at - body) : (int)strlen(body), body, at ? *id : "", at ? at + 2 : "");
+        snprintf(request, sizeof request,
+                 "POST %s HTTP/1.1\r\nHost: localhost\r\n" JSON "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+                 path_of(path, *id), bytes);
+        int fd = support_connect(server->port);
+        support_send(fd, request, strlen(request));
+        support_send(fd, whole, bytes);
+        free(whole);
+        if (recv(fd, begins, sizeof begins - 1, MSG_PEEK | MSG_WAITALL) == 12 && !strcmp(begins, "HTTP/1.1 200")) {
+            kill(server->child, SIGSTOP);
+            usleep((useconds_t)ttl * 1000000 + 200000);
+            kill(server->child, SIGCONT);
+            return fd;
+        }
+        if (strcmp(begins, "HTTP/1.1 404")) fail_msg("%s", begins);
+        close(fd);
+        free(*id);
+    }
+}
+
 /* Work that takes longer than a session has to live is not lost: the session lives on from when it ends. */
 static void outlived(void **state) {
     enum { TEXT = 60000 };
-    static char text[TEXT + 1], body[TEXT + 300], request[TEXT + 600];
+    static char text[TEXT + 1], body[TEXT + 300];
+    char *id;
     (void)state;
     support_server server = support_server_start(MODEL "--store outlived");
-    char *id = new_session(server.port, "{\"ttl\":1,\"durable\":true}");
     memset(text, 'a', TEXT);
-    int bytes = snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"durable\":true}", text);
-    int fd = support_connect(server.port);
-    bytes = snprintf(request, sizeof request,
-                     "POST /v1/sessions/%s/feed HTTP/1.1\r\nHost: localhost\r\n" JSON
-                     "Connection: close\r\nContent-Length: %d\r\n\r\n%s",
-                     id, bytes, body);
-    support_send(fd, request, (size_t)bytes);
-    support_wait_for_metric(server.port, "innerloop_answers_running", 1);
-    kill(server.child, SIGSTOP); /* its time goes by */
-    usleep(1200000);
-    kill(server.child, SIGCONT);
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"durable\":true,\"stream\":true}", text);
+    int fd = outlive(&server, ",\"durable\":true", "/v1/sessions/ID/feed", body, &id);
     support_answer answer = support_receive(fd);
-    json_t *fed = json_of(&answer, 200);
-    assert_int_equal(support_number(fed, "generation"), 2);
-    json_decref(fed);
+    json_t *events = support_events(&answer);
+    assert_int_equal(support_number(json_array_get(events, json_array_size(events) - 1), "generation"), 2);
+    json_decref(events);
+    support_answer_free(&answer);
     free(id);
     stop(&server);
 }
 
-/* While it is being fed a session has not expired, however long that takes. */
+/* While it is being fed a session has not expired, however long that takes. Those that have, and that the index has as
+ * long as that one, hide no others from a list. */
 static void busy_sessions_live(void **state) {
-    char body[200];
+    static const char body[] = "{\"prompt\":\"a\",\"session\":\"ID\",\"keep\":true,\"stream\":true,"
+                               "\"ignore_eos\":true,\"max_tokens\":1000000}";
+    char *id, *brief;
     (void)state;
-    support_server server = support_server_start(MODEL "--max-tokens 1000000");
-    char *id = new_session(server.port, "{\"prompt\":\"It was\",\"ttl\":1}");
-    snprintf(body, sizeof body,
-             "{\"prompt\":\"a\",\"session\":\"%s\",\"keep\":true,\"stream\":true,\"ignore_eos\":true,"
-             "\"max_tokens\":1000000}",
-             id);
-    int fd = support_connect(server.port);
-    support_send_completion(fd, body);
-    support_wait_for_metric(server.port, "innerloop_predicted_tokens_total", 1);
-    kill(server.child, SIGSTOP);
-    usleep(1200000);
-    kill(server.child, SIGCONT);
+    support_server server = support_server_start(MODEL "--max-tokens 1000000 --store busy");
+    int fd = outlive(&server, ",\"prompt\":\"It was\",\"durable\":true", "/v1/completions", body, &id);
     json_t *shown = ask(server.port, 200, "GET", path_of("/v1/sessions/ID", id), NULL);
     assert_int_equal(support_number(shown, "generation"), 1);
     json_decref(shown);
-    shown = ask(server.port, 200, "GET", "/v1/sessions", NULL);
-    assert_int_equal(json_array_size(json_object_get(shown, "data")), 1);
+    for (int i = 0; i < 4; i++) free(new_session(server.port, "{\"ttl\":1,\"durable\":true}"));
+    brief = new_session(server.port, "{\"ttl\":1,\"durable\":true}");
+    char *stays = new_session(server.port, "{}");
+    for (int i = 0, status = 200; status != 404; i++) {
+        support_answer answer = support_ask(server.port, path_of("/v1/sessions/ID", brief), NULL);
+        status = answer.status;
+        support_answer_free(&answer);
+        if (i == 1000) fail_msg("it does not expire");
+        usleep(10000);
+    }
+    shown = ask(server.port, 200, "GET", "/v1/sessions?limit=2", NULL);
+    const json_t *data = json_object_get(shown, "data");
+    assert_int_equal(json_array_size(data), 2);
+    assert_string_equal(support_string(json_array_get(data, 0), "id"), id);
+    assert_string_equal(support_string(json_array_get(data, 1), "id"), stays);
+    assert_true(json_is_false(json_object_get(shown, "has_more")));
     json_decref(shown);
     close(fd);
     for (int i = 0; support_metric(server.port, "innerloop_answers_running") > 0 && i < 1000; i++) usleep(10000);
     refused(server.port, "GET", path_of("/v1/sessions/ID", id), "", NULL, 404, "session_not_found", "no session");
+    free(stays);
+    free(brief);
+    free(id);
+    stop(&server);
+}
+
+/* A state that grows with what it has read has bounds: in tokens, and in memory where there is no store. */
+static void growing_states(void **state) {
+    enum { TEXT = 600 };
+    char text[TEXT + 1], body[TEXT + 100];
+    (void)state;
+    free(support_done("init --preset tiny --mixer self_attention --tokenizer bytes --out grows"));
+    memset(text, 'a', TEXT);
+    text[TEXT] = 0;
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\"}", text);
+    support_server server = support_server_start("--model grows --max-prompt-tokens 1000");
+    char *id = new_session(server.port, body);
+    refused(server.port, "POST", path_of("/v1/sessions/ID/feed", id), JSON, body, 400, "context_length_exceeded",
+            "has read 601 tokens, and the request has 600");
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\",\"session\":\"%s\",\"max_tokens\":1}", text, id);
+    refused(server.port, "POST", "/v1/completions", JSON, body, 400, "context_length_exceeded",
+            "together at most 1000");
+    json_decref(ask(server.port, 200, "POST", path_of("/v1/sessions/ID/feed", id), "{\"prompt\":\"a\"}"));
+    double bytes = support_metric(server.port, "innerloop_sessions_memory_bytes");
+    free(id);
+    stop(&server);
+
+    char options[100];
+    snprintf(options, sizeof options, "--model grows --sessions-bytes %.0f", 1.5 * bytes);
+    server = support_server_start(options);
+    snprintf(body, sizeof body, "{\"prompt\":\"%s\"}", text);
+    id = new_session(server.port, body);
+    refused(server.port, "POST", path_of("/v1/sessions/ID/feed", id), JSON, body, 429, "sessions_full",
+            "--sessions-bytes");
+    json_decref(ask(server.port, 200, "POST", path_of("/v1/sessions/ID/feed", id), "{\"prompt\":\"a\"}"));
     free(id);
     stop(&server);
 }
@@ -675,7 +744,7 @@ static void damaged_states(void **state) {
 /* When it ends, a session that cannot be written keeps no other from being written, and it says so. Folders of states
  * are files here, so that none can be written, until one of them makes room. */
 static void what_cannot_be_written(void **state) {
-    static const char options[] = MODEL "--store no-room";
+    static const char options[] = MODEL "--store no-room --max-tokens 1000000";
     char path[40], *ids[3], middle[3] = "";
     size_t bytes;
     (void)state;
@@ -704,6 +773,20 @@ static void what_cannot_be_written(void **state) {
     assert_non_null(strstr(fed.head, "X-Should-Retry: false")); /* which would read it twice */
     support_answer_free(&fed);
     refused(server.port, "POST", "/v1/sessions", JSON, feed, 503, "store_failed", "written"); /* there is none */
+    static const char body[] = "{\"prompt\":\"a\",\"session\":\"%s\",\"keep\":true,\"stream\":true,"
+                               "\"ignore_eos\":true,\"max_tokens\":1000000}";
+    char request[300];
+    int busy = support_connect(server.port), waits = support_connect(server.port);
+    snprintf(request, sizeof request, body, ids[2]);
+    support_send_completion(busy, request);
+    support_wait_for_metric(server.port, "innerloop_answers_running", 1);
+    snprintf(request, sizeof request,
+             "GET /v1/sessions/%s/layers HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", ids[2]);
+    support_send(waits, request, strlen(request));
+    usleep(1200000); /* so late it would be written before the next one gets it, but that gets it all the same */
+    close(busy);
+    support_answer layers = support_receive(waits);
+    json_decref(json_of(&layers, 200));
     snprintf(path, sizeof path, "no-room/%s", middle);
     unlink(path);
     assert_int_equal(support_server_end(&server, SIGTERM), 1);
@@ -719,17 +802,12 @@ static void what_cannot_be_written(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_answer),
-        cmocka_unit_test(answers_are_kept),
-        cmocka_unit_test(reading_is_told),
-        cmocka_unit_test(one_at_a_time),
-        cmocka_unit_test(lists_and_keys),
-        cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(bounds),
-        cmocka_unit_test(what_cannot_be_written),
-        cmocka_unit_test(outlived),
-        cmocka_unit_test(busy_sessions_live),
-        cmocka_unit_test(sessions_are_renamed),
+        cmocka_unit_test(one_answer),      cmocka_unit_test(answers_are_kept),
+        cmocka_unit_test(reading_is_told), cmocka_unit_test(one_at_a_time),
+        cmocka_unit_test(lists_and_keys),  cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(bounds),          cmocka_unit_test(what_cannot_be_written),
+        cmocka_unit_test(outlived),        cmocka_unit_test(busy_sessions_live),
+        cmocka_unit_test(growing_states),  cmocka_unit_test(sessions_are_renamed),
         cmocka_unit_test(damaged_states),
     };
     return cmocka_run_group_tests(tests, support_cli_begin, support_server_teardown);

@@ -70,8 +70,8 @@ struct http_exchange {
     int gone, suspended, ended;
     int status; /* 0: not answered yet */
     struct MHD_Response *response;
-    int streaming;
-    text out; /* [taken, bytes) waits */
+    int streaming; /* it is, or is about to be */
+    text out;      /* [taken, bytes) waits */
     size_t taken;
     http_exchange *next, **link;
 };
@@ -223,7 +223,9 @@ static ssize_t read_out(void *context, uint64_t position, char *to, size_t room)
 void http_begin(http_exchange *e, const char *headers) {
     char lines[700];
     snprintf(lines, sizeof lines, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n%s", headers ? headers : "");
+    pthread_mutex_lock(&e->lock);
     e->streaming = 1;
+    pthread_mutex_unlock(&e->lock);
     set_response(e, 200, "text/event-stream", lines,
                  MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_out, e, NULL));
 }

@@ -11,7 +11,8 @@
 #include <xxhash.h>
 
 enum {
-    LATE_SECONDS = 1, /* what has not been written for so long is, before the next one gets the session */
+    LATE_SECONDS = 1, /* what has not been written for so long is, before the next one gets the session; where the
+                       * store fails it gets it between two tries */
     TOLD_SECONDS = 60 /* between words about trouble that goes on */
 };
 
@@ -133,7 +134,7 @@ void held_pass_on(sessions *s, held *h) {
         if (!h->queued) held_drop(s, h);
         return;
     }
-    int late = h->changed > 0 && h->used - h->changed > LATE_SECONDS;
+    int late = h->changed > 0 && h->used - h->changed > LATE_SECONDS && h->used >= s->retry;
     if (h->waiting && !late) {
         session_call *c = h->waiting;
         h->waiting = c->next;

@@ -33,7 +33,6 @@ struct sessions {
     sessions_options options;
     const store_index *index; /* NULL: no store */
     pthread_t thread;
-    int started;
     pthread_mutex_t lock; /* of all below, and of every held session's fields but for what its holder changes */
     pthread_cond_t changed;
     held *buckets[HELD_BUCKETS];

@@ -1,6 +1,7 @@
 /* session_list.c: see sessions.h. What is seen of sessions by those who do not hold them. */
 #include "sessions/held.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,14 +44,24 @@ static store_record *here(sessions *s, const char *owner, const char *after, siz
 int sessions_list(sessions *s, const char *owner, const char *after, store_record *records, size_t capacity, size_t *n,
                   problem *p) {
     store_why why = {""};
+    char from[STORE_ID_BYTES];
     size_t n_stored = 0, n_here = 0, i = 0, k = 0;
+    int more = s->index != NULL; /* what has expired is in the index for a while, and may fill all that it gives */
     store_record *stored = calloc(capacity, sizeof *stored), *mine = here(s, owner, after, &n_here);
     *n = 0;
     if (!stored || !mine) held_no_memory(p);
-    if (!p->status && s->index &&
-        s->index->list(s->index->self, owner, after, stored, capacity, &n_stored, &why) != STORE_DONE)
-        held_store_failed(s, p, &why);
-    while (!p->status && *n < capacity && (i < n_stored || k < n_here)) {
+    snprintf(from, sizeof from, "%s", after);
+    while (!p->status && *n < capacity) {
+        if (i == n_stored && more) {
+            if (n_stored) snprintf(from, sizeof from, "%s", stored[n_stored - 1].id);
+            i = 0;
+            if (s->index->list(s->index->self, owner, from, stored, capacity, &n_stored, &why) != STORE_DONE) {
+                held_store_failed(s, p, &why);
+                break;
+            }
+            more = n_stored == capacity;
+        }
+        if (i == n_stored && k == n_here) break;
         int order = i == n_stored ? 1 : k == n_here ? -1 : strcmp(stored[i].id, mine[k].id);
         const store_record *r = order < 0 ? &stored[i] : &mine[k];
         i += order <= 0;

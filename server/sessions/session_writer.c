@@ -145,9 +145,8 @@ sessions *sessions_start(const sessions_options *options) {
     s->queue_end = &s->queue;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
-    s->started = !pthread_create(&s->thread, NULL, run, s);
-    if (s->started) return s;
-    sessions_stop(s, &(problem){0});
+    if (!pthread_create(&s->thread, NULL, run, s)) return s;
+    sessions_free(s);
     return NULL;
 }
 
@@ -166,15 +165,19 @@ int sessions_stop(sessions *s, problem *p) {
     s->stopping = 1;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    if (s->started) pthread_join(s->thread, NULL);
-    for (size_t i = 0; i < HELD_BUCKETS; i++)
-        while (s->buckets[i]) held_drop(s, s->buckets[i]);
+    pthread_join(s->thread, NULL);
     if (s->n_lost)
         problem_set(p, s->lost.status, s->lost.code, NULL, "what %llu sessions have read since is lost: %s",
                     (unsigned long long)s->n_lost, s->lost.message);
+    return !p->status;
+}
+
+void sessions_free(sessions *s) {
+    if (!s) return;
+    for (size_t i = 0; i < HELD_BUCKETS; i++)
+        while (s->buckets[i]) held_drop(s, s->buckets[i]);
     store_close(s->options.store);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
-    return !p->status;
 }

@@ -40,6 +40,24 @@ void sessions_new_id(char id[STORE_ID_BYTES]) {
              (unsigned long long)(chance >> 12));
 }
 
+/* ---- bounds ---- */
+
+/* With the lock. In a store there is room. */
+static int has_room(const sessions *s, uint64_t bytes, problem *p) {
+    if (s->index || s->bytes + bytes <= s->options.bytes_max) return 1;
+    return problem_set(p, 429, "sessions_full", NULL,
+                       "the sessions in memory have %llu bytes (--sessions-bytes): delete some, or start the server "
+                       "with --store",
+                       (unsigned long long)s->bytes);
+}
+
+int sessions_have_room(sessions *s, uint64_t bytes, problem *p) {
+    pthread_mutex_lock(&s->lock);
+    int has = has_room(s, bytes, p);
+    pthread_mutex_unlock(&s->lock);
+    return has;
+}
+
 /* ---- by its holder ---- */
 
 void sessions_rename(sessions *s, held *h, const char *name, int64_t ttl) {
@@ -226,11 +244,7 @@ held *sessions_create(sessions *s, il_session *session, const store_record *like
         problem_set(p, 429, "sessions_full", NULL,
                     "there are %llu sessions already (--sessions-max): delete some, or let them expire (ttl)",
                     (unsigned long long)(others + s->new_ones));
-    if (!p->status && !s->index && s->bytes + stats.state_bytes > s->options.bytes_max)
-        problem_set(p, 429, "sessions_full", NULL,
-                    "the sessions in memory have %llu bytes (--sessions-bytes): delete some, or start the server with "
-                    "--store",
-                    (unsigned long long)s->bytes);
+    if (!p->status) has_room(s, stats.state_bytes, p);
     if (!p->status && !held_find(s, id)) h = held_add(s, id);
     if (h) {
         snprintf(h->record.parent, sizeof h->record.parent, "%s", like->parent);

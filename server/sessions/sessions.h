@@ -39,8 +39,10 @@ typedef struct session_call {
 sessions *sessions_start(const sessions_options *options); /* NULL: it cannot */
 /* Nobody waits for a session any more: who does is told. */
 void sessions_drain(sessions *s);
-/* Writes what is not written yet, and ends. Nothing is held any more. 0: not all could be written. */
+/* Writes what is not written yet, and ends its thread. Nothing is held any more, and nothing but sessions_get_stats is
+ * called after it. 0: not all could be written. */
 int sessions_stop(sessions *s, problem *p); /* NULL allowed */
+void sessions_free(sessions *s);            /* after it; NULL allowed */
 
 /* What stands for an API key, NULL: none is used. */
 void sessions_owner(const char *key, char owner[STORE_HASH_BYTES]);
@@ -58,6 +60,8 @@ held *sessions_create(sessions *s, il_session *session, const store_record *like
 /* Of one that is held. */
 il_session *sessions_session(const held *h);
 const store_record *sessions_record(const held *h);
+/* Whether states may grow by so many bytes. */
+int sessions_have_room(sessions *s, uint64_t bytes, problem *p);
 /* Names it, "": no more, and says how many seconds after its last change it expires, 0: never; sessions_changed
  * follows.
  */
