@@ -256,11 +256,10 @@ typedef struct il_tokenizer_info {
  * byte value, 256 is BOS and 257 is EOS, vocabulary 258. */
 IL_API il_status il_tokenizer_load(il_engine *engine, const char *path, il_tokenizer **tokenizer, il_error *error);
 /* The tokenizer of a GGUF file, or of a model directory: tokenizer.model, tokenizer.json or pictures.json if present;
- * bytes where
- * config.json says "tokenizer": "bytes", or the vocabulary is that of bytes, 258, and no tokenizer of another kind lies
- * there. IL_ERR_UNSUPPORTED, naming what does lie there, otherwise: text that is cut by another tokenizer than the
- * model's would be read wrongly without a word. IL_ERR_MISMATCH when the directory says both, or the tokenizer's
- * vocabulary is larger than the model's. */
+ * bytes where config.json says "tokenizer": "bytes", or the vocabulary is that of bytes, 258, and no tokenizer of
+ * another kind lies there. IL_ERR_UNSUPPORTED, naming what does lie there, otherwise: text that is cut by another
+ * tokenizer than the model's would be read wrongly without a word. IL_ERR_MISMATCH when the directory says both, or the
+ * tokenizer's vocabulary is larger than the model's. */
 IL_API il_status il_tokenizer_load_for_model(il_engine *engine, const char *dir, const il_config *config,
                                              il_tokenizer **tokenizer, il_error *error);
 IL_API void il_tokenizer_close(il_tokenizer *tokenizer); /* NULL allowed */
@@ -294,7 +293,7 @@ typedef enum il_decode_form {
     IL_DECODE_USUAL, /* the kind's own: exact for bytes, UTF-8 for the others */
     IL_DECODE_EXACT, /* the very bytes that were encoded, nothing held back */
     IL_DECODE_UTF8   /* always valid UTF-8: an unfinished character is held back, each broken byte comes out as U+FFFD;
-                      * with   bpe of bytes, all those together that could have begun one character */
+                      * with bpe of bytes, all those together that could have begun one character */
 } il_decode_form;
 typedef struct il_decoder {
     int started;
@@ -785,6 +784,7 @@ IL_API il_status il_palette_cut(const il_palette *palette, int n, unsigned char 
  * file beside it. dir is made if absent. */
 IL_API il_status il_data_write(il_engine *engine, const il_tokenizer *tokenizer, const char *dir, const char *name,
                                const int32_t *tokens, size_t n, il_error *error);
+
 /* ---- ranks: one training run by several processes, on one machine or many ---- */
 
 /* One message between two processes. */
