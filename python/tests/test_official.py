@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import innerloop
 from innerloop import Model, Trainer
 
 FIXTURES = Path(__file__).parents[2] / "tests/fixtures"
@@ -104,3 +105,19 @@ def test_a_wrong_loss_is_noticed() -> None:
     tokens[0, 5] = (tokens[0, 5] + 1) % fixture.model.vocab_size
     loss, _ = fixture.model.gradient(tokens)
     assert abs(loss - float(fixture.expect["loss"][0])) > 100 * fixture.bounds["train_losses"]
+
+
+def test_checkpoints_of_other_software(tmp_path: Path) -> None:
+    path = FIXTURES / "checkpoints/jax_attention/streaming_params"
+    with pytest.raises(innerloop.UnsupportedError, match="num_attention_heads"):
+        Model.load(path)
+    model = Model.load(path, fields={"num_attention_heads": 2})
+    assert model.config.heads == 2
+    model.save(tmp_path / "model")
+    assert Model.load(tmp_path / "model").fingerprint == model.fingerprint
+    directory = FIXTURES / "checkpoints/torch_ttt"
+    straight, turned = Model.load(directory, weights="f32"), Model.load(directory, weights="f32", transposed=True)
+    name = "model.layers.0.seq_modeling_block.q_proj.weight"
+    assert (straight.tensors[name].T == turned.tensors[name]).all()
+    with pytest.raises(innerloop.ArgumentError, match="no_such_key"):
+        Model.load(directory, fields={"no_such_key": True})

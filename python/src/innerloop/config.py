@@ -9,6 +9,12 @@ from .engine import Engine, handle_of
 
 Value = Union[int, float, str, bool]
 
+
+def written(value: Value) -> str:
+    """As il_config_set takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 _FIELDS = [name for name, _ in ffi.typeof("il_config").fields]
 
 
@@ -67,8 +73,7 @@ class Config:
         """Sets fields by their keys in config.json, and checks the whole. Where it fails nothing is changed."""
         struct = ffi.new("il_config *", self._struct[0])
         for key, value in {**(fields or {}), **more}.items():
-            written = str(value).lower() if isinstance(value, bool) else str(value)
-            call(lib.il_config_set, struct, key.encode(), written.encode())
+            call(lib.il_config_set, struct, key.encode(), written(value).encode())
         call(lib.il_config_check, struct)
         self._struct[0] = struct[0]
 

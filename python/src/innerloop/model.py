@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._core import Floats, Path, call, ffi, ints, lib, log, make, own, path_bytes, text, write
-from .config import Config, Value
+from .config import Config, Value, written
 from .engine import Engine, handle_of
 from .errors import ArgumentError, FileError, UnsupportedError
 from .tokenizer import Tokenizer
@@ -108,17 +108,27 @@ class Model:
 
     @classmethod
     def load(
-        cls, path: Optional[Path] = None, *, weights: Optional[str] = None, engine: Optional[Engine] = None
+        cls,
+        path: Optional[Path] = None,
+        *,
+        weights: Optional[str] = None,
+        fields: Optional[Mapping[str, Value]] = None,
+        transposed: bool = False,
+        engine: Optional[Engine] = None,
     ) -> Model:
         """Reads a model directory, a GGUF file, or a checkpoint of the official code. path "reader", "any", "clothes"
         or "digits": a bundled model, None: "reader". weights: "f32", "bf16", "int8" or "int4", how linear layers are
-        held; None: as the files have them."""
+        held; None: as the files have them. fields: keys of config.json that the files leave unsaid or say wrongly.
+        transposed: the square matrices of a directory lie as [in, out], as a conversion from JAX may have left them."""
         handle = handle_of(engine)
         path = _resolve(path)
         options = ffi.new("il_load_options *")
         lib.il_load_options_default(options)
         if weights is not None:
             options.weights = _weights(weights)
+        keep = [ffi.new("char[]", f"{key}={written(value)}".encode()) for key, value in (fields or {}).items()]
+        names = ffi.new("char *[]", keep)
+        options.set, options.n_set, options.transposed = names, len(keep), transposed
         pointer = make(lib.il_model_load_as, "il_model", handle.pointer, path_bytes(path), options)
         return cls(pointer, handle, path)
 
