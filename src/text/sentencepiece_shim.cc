@@ -33,10 +33,15 @@ using sentencepiece::SentencePieceTrainer;
 using sentencepiece::util::Status;
 using sentencepiece::util::StatusCode;
 
+/* What words have become. */
+using Kept = std::unordered_map<std::string, std::vector<int>>;
+
+/* Whoever encodes takes one of `idle` for as long, or begins one: there come to be as many as threads that encode at
+ * once, and none waits for another. */
 struct il_sp {
     SentencePieceProcessor processor;
-    mutable std::mutex lock; /* of words */
-    mutable std::unordered_map<std::string, std::vector<int>> words;
+    mutable std::mutex lock; /* of idle */
+    mutable std::vector<std::unique_ptr<Kept>> idle;
 };
 
 struct il_sp_trainer {
@@ -50,7 +55,7 @@ enum {
     LOG_NOTHING_BUT_FATAL = 3,
     WORD_BYTES_MAX = 1024,
     KEPT_WORD_BYTES_MAX = 64,
-    KEPT_WORDS_MAX = 1 << 18 /* a few tens of megabytes */
+    KEPT_WORDS_MAX = 1 << 17 /* of each: some twenty megabytes */
 };
 
 /* Once, since the level is a plain global that encoding threads read. */
@@ -108,6 +113,32 @@ bool separates(const char *text, int length) {
            (length == 3 && (!std::memcmp(text, "\xE2\x96\x81", 3) || !std::memcmp(text, "\xE2\x96\x85", 3)));
 }
 
+class Borrowed {
+  public:
+    explicit Borrowed(const il_sp *sp) : sp_(sp) {
+        std::lock_guard<std::mutex> turn(sp->lock);
+        if (sp->idle.empty()) {
+            words_ = std::make_unique<Kept>();
+        } else {
+            words_ = std::move(sp->idle.back());
+            sp->idle.pop_back();
+        }
+    }
+    ~Borrowed() {
+        try {
+            std::lock_guard<std::mutex> turn(sp_->lock);
+            sp_->idle.push_back(std::move(words_));
+        } catch (...) {} /* no memory to keep it */
+    }
+    Borrowed(const Borrowed &) = delete;
+    Borrowed &operator=(const Borrowed &) = delete;
+    Kept &words() { return *words_; }
+
+  private:
+    const il_sp *sp_;
+    std::unique_ptr<Kept> words_;
+};
+
 } // namespace
 
 il_sp_result il_sp_open(const void *model, size_t bytes, il_sp **sp, char *message, size_t capacity) {
@@ -158,9 +189,9 @@ static size_t word_end(const std::string &text, size_t at, const unsigned char a
 
 il_sp_result il_sp_encode_words(const il_sp *sp, const char *text, size_t bytes, int prefix,
                                 const unsigned char apart[128], il_sp_ids emit, void *context) {
-    std::unique_lock<std::mutex> memory(sp->lock, std::try_to_lock);
-    if (!memory.owns_lock()) return il_sp_encode(sp, text, bytes, prefix, emit, context);
     return guarded(nullptr, 0, [&] {
+        Borrowed borrowed(sp);
+        Kept &words = borrowed.words();
         std::string whole(prefix ? 1 : 0, ' '), word;
         whole.append(text, bytes);
         std::vector<int> long_word;
@@ -168,13 +199,13 @@ il_sp_result il_sp_encode_words(const il_sp *sp, const char *text, size_t bytes,
             end = word_end(whole, at, apart);
             word.assign(whole, at, end - at);
             const std::vector<int> *ids = &long_word;
-            if (auto kept = sp->words.find(word); kept != sp->words.end()) {
+            if (auto kept = words.find(word); kept != words.end()) {
                 ids = &kept->second;
             } else {
                 if (!sp->processor.Encode(word, &long_word).ok()) return IL_SP_FAILED;
                 if (word.size() <= KEPT_WORD_BYTES_MAX) {
-                    if (sp->words.size() >= KEPT_WORDS_MAX) sp->words.clear();
-                    sp->words.emplace(word, long_word);
+                    if (words.size() >= KEPT_WORDS_MAX) words.clear();
+                    words.emplace(word, long_word);
                 }
             }
             if (!emit(context, ids->data(), ids->size())) return IL_SP_STOPPED;

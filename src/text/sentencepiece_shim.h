@@ -30,7 +30,7 @@ void il_sp_special(const il_sp *sp, int *unk, int *bos, int *eos);
 il_sp_result il_sp_encode(const il_sp *sp, const char *text, size_t bytes, int prefix, il_sp_ids emit, void *context);
 
 /* The same tokens, word by word, remembering the words of earlier calls: for models whose il_sp_model says
- * by_words. A call made while another thread is in one does without the memory. */
+ * by_words. As many calls as are under way at once remember their words apart. */
 il_sp_result il_sp_encode_words(const il_sp *sp, const char *text, size_t bytes, int prefix,
                                 const unsigned char apart[128], il_sp_ids emit, void *context);
 
