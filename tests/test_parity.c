@@ -393,6 +393,7 @@ static double check_run(const char *name, const json_t *run, const json_t *recip
     double worst = 0;
     il_trainer_options_default(il_model_config(model), &options);
     options.steps = (uint64_t)number_at(recipe, "steps");
+    options.lr = json_number_value(json_object_get(run, "lr"));
     options.warmup = number_at(recipe, "lr_warmup_steps");
     assert_int_equal(json_array_size(losses), options.steps);
     assert_ok(il_data_open_given(engine, 258, &of, &data, &error), error);
