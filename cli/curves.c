@@ -110,10 +110,12 @@ static void put_band(FILE *f, const view *v, const cli_curve *l) {
 
 static void put_line(FILE *f, const view *v, const cli_curve *l) {
     int begun = 0;
-    fprintf(f, "<path class=\"%s\" d=\"", l->kind);
-    for (size_t i = 0; i < l->n; i++)
-        if (isfinite(l->y[i])) fprintf(f, "%s%.1f %.1f", begun++ ? "L" : "M", x_of(v, l->x[i]), y_of(v, l->y[i]));
-    fputs(begun == 1 ? "h0\"/>\n" : "\"/>\n", f);
+    if (!l->no_line) {
+        fprintf(f, "<path class=\"%s\" d=\"", l->kind);
+        for (size_t i = 0; i < l->n; i++)
+            if (isfinite(l->y[i])) fprintf(f, "%s%.1f %.1f", begun++ ? "L" : "M", x_of(v, l->x[i]), y_of(v, l->y[i]));
+        fputs(begun == 1 ? "h0\"/>\n" : "\"/>\n", f);
+    }
     if (!l->dots && begun > 1) return;
     fprintf(f, "<path class=\"dot %s\" d=\"", l->kind);
     for (size_t i = 0; i < l->n; i++)

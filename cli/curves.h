@@ -10,8 +10,9 @@ typedef struct cli_curve {
     const double *x, *y;      /* [n]; y NaN: not there */
     const double *low, *high; /* [n] a band around it; NULL: none */
     size_t n;
-    const char *kind; /* class of the style sheet: "a" to "c" */
+    const char *kind; /* class of the style sheet: "a" to "c", or one of the page's own */
     int dots;         /* points are marked */
+    int no_line;      /* and nothing else */
 } cli_curve;
 
 typedef struct cli_curves {

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     must(line != NULL);
     size_t n = strlen(line);
     must(n > 0 && line[n - 1] == '\n' && train_log_parse(line, n - 1, &again));
-    must(again.step == point.step && again.layers == point.layers);
+    must(again.step == point.step && again.layers == point.layers && again.skipped == point.skipped);
     char *same = train_log_line(&again);
     must(same != NULL && strcmp(line, same) == 0);
     free(same);

@@ -44,6 +44,7 @@ int train_log_parse(const char *line, size_t bytes, train_point *p) {
         p->val_loss = real_of(object, "val_loss");
         p->tokens = real_of(object, "tokens");
         p->seconds = real_of(object, "seconds");
+        p->skipped = json_is_true(json_object_get(object, "skipped"));
         p->layers = layers_of(inner, "before", p->before);
         if (layers_of(inner, "after", p->after) != p->layers) p->layers = 0;
     }
@@ -64,6 +65,7 @@ char *train_log_line(const train_point *p) {
     set(object, "val_loss", p->val_loss);
     set(object, "tokens", p->tokens);
     set(object, "seconds", p->seconds);
+    if (p->skipped) json_object_set_new(object, "skipped", json_true());
     for (int i = 0; i < p->layers; i++) {
         json_array_append_new(before, cli_json_real(p->before[i]));
         json_array_append_new(after, cli_json_real(p->after[i]));

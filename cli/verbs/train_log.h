@@ -11,6 +11,7 @@ typedef struct train_point {
     uint64_t step;
     double loss, lr, grad_norm, tokens_per_s, val_loss;
     double tokens, seconds;                                   /* since the run began */
+    int skipped;                                              /* a spike, which changed no weights */
     int layers;                                               /* 0: the inner loop was not looked at */
     double before[TRAIN_LAYERS_MAX], after[TRAIN_LAYERS_MAX]; /* NaN: a layer that does not learn */
 } train_point;

@@ -46,6 +46,7 @@ void train_page_open(train_page *page, const train_options *options, const il_mo
     page->started = cli_seconds();
     marks_open(&page->validations, 1);
     marks_open(&page->looks, 2 * (size_t)page->layers);
+    marks_open(&page->skips, 1);
 }
 
 void train_page_close(train_page *page) {
@@ -55,6 +56,8 @@ void train_page_close(train_page *page) {
     free(page->validations.y);
     free(page->looks.x);
     free(page->looks.y);
+    free(page->skips.x);
+    free(page->skips.y);
     *page = (train_page){0};
 }
 
@@ -89,6 +92,11 @@ void train_page_add(train_page *page, const train_point *p) {
         double *y = marks_add(&page->validations, (double)p->step);
         if (y) *y = p->val_loss;
         if (!(p->val_loss >= page->best)) page->best = p->val_loss, page->best_step = (double)p->step;
+    }
+    if (p->skipped) {
+        double *y = marks_add(&page->skips, (double)p->step);
+        if (y) *y = p->loss;
+        page->skipped++;
     }
     if (p->layers == page->layers) {
         double *y = marks_add(&page->looks, (double)p->step);
@@ -131,7 +139,7 @@ static const char style[] =
     "h2{font-size:.86rem;font-weight:600;margin:0 0 .2rem}.note{color:var(--dim);font-size:.8rem;margin:0 0 1rem}"
     ".key{display:flex;flex-wrap:wrap;gap:.1em 1.3em;color:var(--dim);font-size:.78rem;margin-top:.4rem}"
     ".key i{display:inline-block;width:1.4em;border-top:2px solid;vertical-align:.28em;margin-right:.45em}\n"
-    "footer{color:var(--dim);font-size:.8rem;overflow-wrap:anywhere;margin-top:1.6rem}\n"
+    ".plot .s{stroke:var(--fg)}footer{color:var(--dim);font-size:.8rem;overflow-wrap:anywhere;margin-top:1.6rem}\n"
     "@media(max-width:44rem){main{padding:1.4rem .9rem 3rem}.three{grid-template-columns:minmax(0,1fr)}"
     "section{padding:.9rem .9rem;border-radius:.6rem}.big{font-size:2.6rem}.wide .plot{height:13rem}"
     ".many{grid-template-columns:repeat(auto-fill,minmax(8rem,1fr));gap:1rem 1.1rem}"
@@ -212,6 +220,7 @@ static void put_head(FILE *f, const train_page *page, train_page_state state) {
     if (page->validations.n) put_loss(f, "validation, last", page->validations.y[page->validations.n - 1]);
     put_tile(f, "speed", cli_curves_number(last->tokens_per_s), " tokens/s");
     if (!isnan(last->tokens)) put_tile(f, "read", cli_curves_number(last->tokens), " tokens");
+    if (page->skipped) put_tile(f, "skipped as spikes", cli_curves_number((double)page->skipped), " steps");
     put_tile(f, "parameters", cli_curves_number((double)page->parameters), "");
     fputs("</dl>\n</header>\n", f);
 }
@@ -232,21 +241,27 @@ static void put_one(FILE *f, const columns *c, int value, const char *title, con
 }
 
 static void put_losses(FILE *f, const train_page *page, const columns *c, double x_max) {
-    const train_page_marks *v = &page->validations;
+    const train_page_marks *v = &page->validations, *s = &page->skips;
     const cli_curve lines[] = {
         {.x = c->x, .y = c->y[LOSS], .low = c->low, .high = c->high, .n = c->n, .kind = "a"},
         {.x = v->x, .y = v->y, .n = v->n, .kind = "b", .dots = v->n <= 60},
+        {.x = s->x, .y = s->y, .n = s->n, .kind = "s", .dots = 1, .no_line = 1},
     };
     char *now = cli_format("now <b>%.4f</b>", page->last->loss);
     fputs("<section class=\"wide\">\n", f);
-    cli_curves_put(
-        f, &(cli_curves){
-               .title = "loss", .now = now, .lines = lines, .n_lines = 2, .x_max = x_max, .y_low = NAN, .y_high = NAN});
+    cli_curves_put(f, &(cli_curves){.title = "loss",
+                                    .now = now,
+                                    .lines = lines,
+                                    .n_lines = s->n ? 3 : 2,
+                                    .x_max = x_max,
+                                    .y_low = NAN,
+                                    .y_high = NAN});
     free(now);
     fputs("<div class=\"key\"><span><i style=\"color:var(--a)\"></i>training", f);
     if (page->each > 1) fprintf(f, ": means of %.0f steps, and their least and most", page->each);
     fputs("</span>", f);
     if (v->n) fputs("<span><i style=\"color:var(--b)\"></i>validation</span>", f);
+    if (s->n) fputs("<span><i style=\"color:var(--fg)\"></i>skipped as spikes</span>", f);
     fputs("</div>\n</section>\n", f);
 }
 

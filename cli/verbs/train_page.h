@@ -33,8 +33,9 @@ typedef struct train_page {
     int layers;
     train_page_point *points; /* [n] */
     size_t n;
-    double each;                         /* steps of a point */
-    train_page_marks validations, looks; /* looks: before and after of every layer */
+    double each;                                /* steps of a point */
+    train_page_marks validations, looks, skips; /* looks: before and after of every layer */
+    uint64_t skipped;                           /* steps that were spikes */
     train_point *last;
     double best, best_step, started;
 } train_page;

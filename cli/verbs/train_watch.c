@@ -76,6 +76,7 @@ il_status train_watch_open(train_watch *w, const train_options *options, il_mode
     train_page_open(&w->page, options, model, w->first);
     il_status status = cli_mixer_learners(il_model_config(model)) ? take_text(w, data, val, error) : IL_OK;
     if (!status) status = open_history(w, error);
+    w->page.skipped = il_trainer_steps_skipped(trainer); /* also before the history begins */
     if (!status && options->tensorboard)
         status = train_tensorboard_open(&w->board, options->tensorboard, w->first + 1, error);
     return status;
@@ -127,6 +128,7 @@ static il_status write_board(train_watch *w, const train_point *p, il_error *err
     train_tensorboard_add(b, "loss/validation", p->val_loss);
     train_tensorboard_add(b, "optimizer/gradient_norm", p->grad_norm);
     train_tensorboard_add(b, "optimizer/learning_rate", p->lr);
+    if (w->options->skip_spikes) train_tensorboard_add(b, "optimizer/steps_skipped", (double)w->page.skipped);
     train_tensorboard_add(b, "speed/tokens_per_second", p->tokens_per_s);
     for (int i = 0; i < p->layers; i++) {
         snprintf(tag, sizeof tag, "inner_loss_before/layer_%02d", i);
@@ -159,12 +161,13 @@ il_status train_watch_step(train_watch *w, const il_step *step, double val_loss,
     p->val_loss = val_loss;
     p->tokens = w->tokens;
     p->seconds = w->seconds;
+    p->skipped = step->skipped;
     p->layers = 0;
     il_status status = IL_OK;
     if (w->n_text && (last || step->step == 1 || step->step % w->look_every == 0)) status = look(w, p, error);
+    train_page_add(&w->page, p);
     if (!status) status = write_history(w, p, error);
     if (!status) status = write_board(w, p, error);
-    train_page_add(&w->page, p);
     if (status || !w->replaces || (!first && cli_seconds() - w->written < PAGE_EVERY_S)) return status;
     status = train_page_write(&w->page, TRAIN_PAGE_RUNS, error);
     w->written = cli_seconds();
