@@ -265,6 +265,39 @@ static void checkpoints_where_folders_are_not_exchanged(void **unused) {
     support_folder_remove(folder);
 }
 
+/* A step's folder may be a link, to where there is more room: it is never written through. A folder in the place of
+ * `latest` would be found in the way after hours, and is refused before the first step. */
+static void links_and_folders_in_each_others_place(void **unused) {
+    (void)unused;
+    il_error error;
+    char *folder = support_folder_make(), out[512], latest[600], step[600];
+    snprintf(out, sizeof out, "%s", support_path(folder, "out"));
+    snprintf(latest, sizeof latest, "%s/latest", out);
+    snprintf(step, sizeof step, "%s/step-2", out);
+    const char *shard = support_train_shard(folder);
+    support_training a, b;
+    support_training_open(&a, shard, mixers[0], 1, 0);
+    support_train_steps(a.trainer, 2);
+    assert_ok(il_trainer_save(a.trainer, NULL, out, &error), error);
+    assert_int_equal(rename(step, support_path(folder, "elsewhere")), 0);
+    assert_int_equal(symlink("../elsewhere", step), 0);
+    support_training_open(&b, shard, mixers[0], 1, 0);
+    assert_ok(il_trainer_resume(b.trainer, out, &error), error);
+    support_training_same(&a, &b);
+    assert_ok(il_trainer_save(a.trainer, NULL, out, &error), error);
+    assert_true(support_exists(support_path(out, "step-2.1")) && support_exists(step));
+    assert_int_equal(support_folder_count(support_path(folder, "elsewhere")), 5);
+    assert_int_equal(support_folder_count(folder), 3); /* nothing half-written beside it; the shard */
+    support_training_close(&a);
+    assert_int_equal(unlink(latest), 0);
+    assert_int_equal(rename(support_path(out, "step-2.1"), latest), 0);
+    assert_ok(il_trainer_resume(b.trainer, out, &error), error);
+    assert_fails(il_trainer_lock(b.trainer, out, &error), IL_ERR_IO, error, "latest: not the link to a checkpoint");
+    support_training_close(&b);
+    assert_int_equal(support_folder_count(out), 2); /* the lock is gone */
+    support_folder_remove(folder);
+}
+
 /* Killed before any system call of saving, the run resumes with the one checkpoint or the other; the next one removes
  * what is left. `same`: the step is saved once more. */
 static void a_save_killed_at_every_call(void **unused) {
@@ -597,6 +630,7 @@ int main(void) {
         cmocka_unit_test(a_failed_resume_changes_nothing),
         cmocka_unit_test(a_resume_short_of_memory_changes_nothing),
         cmocka_unit_test(checkpoints_where_folders_are_not_exchanged),
+        cmocka_unit_test(links_and_folders_in_each_others_place),
         cmocka_unit_test(a_save_killed_at_every_call),
         cmocka_unit_test(two_runs_do_not_share_a_folder),
         cmocka_unit_test(a_file_system_without_locks_is_told_once),

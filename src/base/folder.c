@@ -193,8 +193,10 @@ static int keep_modes(il_folder *f) {
 }
 
 int il_folder_place(il_folder *f, const char *path) {
+    struct stat info;
     int why = keep_modes(f);
     if (!why) why = place_new(f, path);
+    if (why == ENOTDIR && lstat(path, &info) == 0) return EEXIST; /* a file, or a link, wherever it leads */
     if (why != EEXIST && why != ENOTEMPTY) return why;
     if (!il_folder_holds_only(path, f->names) || il_file_allowed("renameat2", path) ||
         renameat2(AT_FDCWD, f->temporary, AT_FDCWD, path, RENAME_EXCHANGE) != 0)

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -46,6 +47,21 @@ void il_trainer_unlock(il_trainer *t) {
     t->locked = NULL;
 }
 
+/* A folder in the place of a link, as copies that follow links have it, could not be replaced. */
+static il_status check_link(const il_trainer *t, const char *dir, const char *which, il_error *error) {
+    struct stat info;
+    char *link = NULL;
+    IL_TRY(join(t, dir, which, &link, error));
+    il_status status = IL_OK;
+    if (lstat(link, &info) == 0 && !S_ISLNK(info.st_mode))
+        status = il_fail(error, IL_ERR_IO,
+                         "%s: not the link to a checkpoint that belongs there: rename it to step-N (its trainer.json "
+                         "says which N) and make the link anew",
+                         link);
+    il_free(&t->model->engine->memory, link);
+    return status;
+}
+
 static il_status take_lock(il_trainer *t, const char *dir, il_error *error) {
     char *path = NULL;
     IL_TRY(il_dir_make(&t->model->engine->memory, dir, &t->existed, error));
@@ -57,7 +73,8 @@ static il_status take_lock(il_trainer *t, const char *dir, il_error *error) {
     il_temporary_clean(dir, "step-*", files);
     il_temporary_clean(dir, LATEST, NULL);
     il_temporary_clean(dir, BEST, NULL);
-    return IL_OK;
+    IL_TRY(check_link(t, dir, LATEST, error));
+    return check_link(t, dir, BEST, error);
 }
 
 il_status il_trainer_lock(il_trainer *t, const char *dir, il_error *error) {
@@ -174,9 +191,14 @@ static void remove_older(il_trainer *t, const char *dir) {
 static il_status begin_folder(il_trainer *t, const char *dir, il_folder *folder, char arrays[PATH_MAX],
                               il_error *error) {
     const il_allocator *memory = &t->model->engine->memory;
+    struct stat info;
     char name[48], *path = NULL;
-    step_name(t, 0, name);
-    IL_TRY(join(t, dir, name, &path, error));
+    for (int turn = 0; turn < NAMES; turn++) {
+        il_free(memory, path);
+        step_name(t, turn, name);
+        IL_TRY(join(t, dir, name, &path, error));
+        if (lstat(path, &info) != 0 || S_ISDIR(info.st_mode)) break; /* not a link that leads out of dir */
+    }
     il_status status = il_folder_open(memory, path, files, 0, folder, error);
     il_free(memory, path);
     path = NULL;
