@@ -817,6 +817,10 @@ IL_API void il_ranks_close(il_ranks *ranks); /* NULL allowed */
  * not, with its name and its message in everybody's error. *wants (NULL allowed) becomes the largest of all. With ranks
  * NULL there is this process alone. */
 IL_API il_status il_ranks_agree(il_ranks *ranks, il_status status, int *wants, il_error *error);
+/* Whether text, an object of JSON, has the same fields on all ranks: else IL_ERR_MISMATCH, everybody's, names the
+ * lowest rank that differs from rank 0, a field and both values. il_trainer_open so compares all that decides on
+ * weights; what else ranks do together, such as when they validate and save, is the program's to compare. */
+IL_API il_status il_ranks_compare(il_ranks *ranks, const char *text, il_error *error);
 /* Steps of training, and il_ranks_agree, fail with IL_ERR_IO, naming who was not heard of, when nothing has come for so
  * many seconds. 0, the default: they wait. Of this rank alone. */
 IL_API void il_ranks_watch(il_ranks *ranks, double seconds);
@@ -887,7 +891,8 @@ IL_API void il_trainer_close(il_trainer *trainer); /* NULL allowed */
 /* One batch, one update. IL_ERR_NONFINITE names step and layer and leaves the weights as before the step. */
 IL_API il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error);
 /* Mean loss over at most max_batches batches of data (0: all) from its beginning, each sequence from a fresh state
- * unless data is stateful. IL_ERR_NONFINITE names the step. */
+ * unless data is stateful. IL_ERR_NONFINITE names the step. Ranks share the batches, unless data is stateful, and all
+ * get the number that one process gets. */
 IL_API il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss,
                                  il_error *error);
 IL_API uint64_t il_trainer_steps_done(const il_trainer *trainer);

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -37,6 +39,30 @@ static void release(void *user, void *block) {
     atomic_fetch_sub(&alloc->live_bytes, t.bytes);
     free(t.base);
 }
+
+/* Behind the pages of a block stands one that nobody may touch; before it, as above, its tag. */
+static void *allocate_guarded(void *user, size_t bytes, size_t alignment) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), whole = (bytes + alignment - 1) / alignment * alignment;
+    (void)user;
+    if (bytes > SIZE_MAX / 2) return NULL;
+    size_t pages = (whole + sizeof(tag) + page - 1) / page * page;
+    char *base = mmap(NULL, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) return NULL;
+    mprotect(base + pages, page, PROT_NONE);
+    char *block = base + pages - whole;
+    memcpy(block - sizeof(tag), &(tag){base, pages + page}, sizeof(tag));
+    memset(block, 0xa5, whole);
+    return block;
+}
+
+static void release_guarded(void *user, void *block) {
+    tag t;
+    (void)user;
+    memcpy(&t, (char *)block - sizeof(tag), sizeof t);
+    munmap(t.base, t.bytes);
+}
+
+il_allocator support_alloc_guarded(void) { return (il_allocator){allocate_guarded, release_guarded, NULL}; }
 
 void support_alloc_begin(support_alloc *alloc) {
     alloc->allocator = (il_allocator){allocate, release, alloc};

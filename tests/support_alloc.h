@@ -15,6 +15,9 @@ typedef struct support_alloc {
 } support_alloc;
 
 void support_alloc_begin(support_alloc *alloc);
+/* Another one, whose blocks end where memory ends, but for what their alignment asks for: who reads on gets 0xa5, and
+ * then crashes. Takes pages for each block. */
+il_allocator support_alloc_guarded(void);
 /* Resets calls; the n-th allocation from now fails (only that one), 0: none does. */
 void support_alloc_fail_at(support_alloc *alloc, long n);
 

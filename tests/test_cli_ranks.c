@@ -6,6 +6,8 @@
 #include "support_cli_models.h"
 #include "support_files.h"
 
+#include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,9 +66,11 @@ static support_run by_ranks(size_t which, int ranks, const char *line) {
     return run;
 }
 
+/* --out may be a link to a folder. */
 static void test_mpirun(void **state) {
     (void)state;
     if (!launchers[0].name) skip(); /* neither MPI is here */
+    assert_true(mkdir("elsewhere", 0777) == 0 && symlink("elsewhere", "by-openmpi") == 0);
     for (size_t i = 0; launchers[i].name; i++) {
         char out[40], log[40], line[400];
         snprintf(out, sizeof out, "by-%s", launchers[i].name);
@@ -110,14 +114,77 @@ static void test_sources_by_ranks(void **state) {
     free(page);
 }
 
-/* Each process would say the same, and one does. */
+/* Each process would say the same, and one does: what several can do, as command lines that work. */
 static void test_refused_once(void **state) {
     (void)state;
-    if (!launchers[0].name) skip();
-    support_run run = by_ranks(0, 2, "train text.txt");
-    const char *says = strstr(run.err, "a new model is made by one process");
-    assert_true(run.code && says && !strstr(says + 1, "a new model is made"));
+    char *line, *rest;
+    if (launchers[0].name) {
+        support_run run = by_ranks(0, 2, "train text.txt");
+        const char *says = strstr(run.err, "a new model is made by one process");
+        assert_true(run.code && says && !strstr(says + 1, "a new model is made"));
+        support_run_free(&run);
+    }
+    support_write("long text.txt", "", 0);
+    char *prose = support_book(5, 40000);
+    support_write("long text.txt", prose, 40000);
+    free(prose);
+    setenv("PMI_SIZE", "3", 1); /* as mpirun does */
+    setenv("PMI_RANK", "0", 1);
+    support_run run = support_cli(NULL, "train 'long text.txt' text.txt");
+    assert_int_equal(mkfifo("pipe.txt", 0600), 0);
+    support_refused(2, "cannot read the same pipe (-)", "train --model m --data - --out x " SHORT);
+    support_refused(2, "cannot read the same pipe (pipe.txt)", "train --model m --data pipe.txt --out x " SHORT);
+    support_refused(2, "cannot read the same pipe (-)", "train --model m --data text.txt --val - --out x " SHORT);
+    unsetenv("PMI_SIZE");
+    unsetenv("PMI_RANK");
+    assert_int_equal(run.code, 2);
+    line = strtok_r(run.err, "\n", &rest);
+    static const char *const begins[] = {"    innerloop train-tokenizer ", "    innerloop tokenize ",
+                                         "    innerloop init "};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        line = strtok_r(NULL, "\n", &rest);
+        if (!line || strncmp(line, begins[i], strlen(begins[i]))) fail_msg("%s", line);
+        free(support_done("%s", line + strlen("    innerloop ")));
+    }
+    line = strtok_r(NULL, "\n", &rest);
+    assert_string_equal(
+        line, "    mpirun -np 3 innerloop train --lanes 4 --model start --out run --steps 1000 --batch-tokens 8192 "
+              "--seq-len 512 shards");
+    free(support_done("train --lanes 4 --model start --out run --steps 1 --batch-tokens 64 --seq-len 16 shards"));
     support_run_free(&run);
+}
+
+/* Who saved or validated alone would wait for the others without end. */
+static void test_different_options(void **state) {
+    (void)state;
+    static const char *const others[][2] = {
+        {"--save-every 2", "--save-every is 2, but 3 on rank 0"},
+        {"--save-every 3 --val m/config.json", "--val is true, but false on rank 0"}};
+    if (!launchers[0].name) skip();
+    const char *own = support_command;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        support_command = launchers[0].mpirun;
+        support_run run =
+            support_cli(NULL,
+                        "%s -np 1 %s train --model m --data text.txt --out differ " SHORT
+                        " --save-every 3 : -np 1 %s train --model m --data text.txt --out differ " SHORT " %s",
+                        launchers[0].options, own, own, others[i][0]);
+        support_command = own;
+        if (!run.code || !strstr(run.err, others[i][1])) fail_msg("%d: %s", run.code, run.err);
+        support_run_free(&run);
+    }
+    support_write("val.txt", "a text of one machine", 21);
+    support_write("other.txt", "a text of one Machine", 21);
+    support_command = launchers[0].mpirun;
+    support_run run =
+        support_cli(NULL,
+                    "%s -np 1 %s train --model m --data text.txt --out differ " SHORT
+                    " --val val.txt : -np 1 %s train --model m --data text.txt --out differ " SHORT " --val other.txt",
+                    launchers[0].options, own, own);
+    support_command = own;
+    if (!run.code || !strstr(run.err, "checksum of --val is ")) fail_msg("%d: %s", run.code, run.err);
+    support_run_free(&run);
+    assert_false(support_exists("differ"));
 }
 
 /* One that does not go on is named, with its host, and the run ends. */
@@ -170,6 +237,22 @@ static void test_signals(void **state) {
     assert_int_equal(support_folder_count("long"), 3);
 }
 
+/* Slurm's signal may come while the data are read, of a slow disk or a pipe: there is nothing to save then. */
+static void test_signal_before_the_first_step(void **state) {
+    (void)state;
+    char *text = support_text_of("text.txt");
+    assert_int_equal(mkfifo("slow.txt", 0600), 0);
+    pid_t child = support_cli_start("train --model m --data slow.txt --out slow %s", SHORT);
+    int pipe = open("slow.txt", O_WRONLY); /* as soon as it is being read */
+    assert_true(pipe >= 0);
+    kill(child, SIGUSR1);
+    assert_int_equal(write(pipe, text, strlen(text)), strlen(text));
+    close(pipe);
+    assert_int_equal(support_cli_wait(child), 0);
+    assert_int_equal(support_folder_count("slow"), 7); /* every step, --save-every being a tenth, and latest */
+    free(text);
+}
+
 static void damage(const char *path) {
     struct stat info;
     assert_int_equal(stat(path, &info), 0);
@@ -181,6 +264,8 @@ static void test_kept_and_damaged(void **state) {
     (void)state;
     static const char *const files[] = {"model.safetensors", "trainer.safetensors", "trainer.json"};
     free(support_done("train --model m --data text.txt --out kept %s --save-every 1 --keep 2", SHORT));
+    support_refused(2, "--keep must be from 1 to 1000000000, not 0",
+                    "train --model m --data text.txt --out none %s --keep 0", SHORT);
     assert_int_equal(support_folder_count("kept"), 3);
     assert_true(support_exists("kept/step-5") && support_exists("kept/step-6"));
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -196,6 +281,36 @@ static void test_kept_and_damaged(void **state) {
     support_refused(1, "step-6/trainer.json", "train --resume --data text.txt --out kept %s", SHORT);
 }
 
+static int count(const char *text, const char *what) {
+    int n = 0;
+    for (const char *at = text; (at = strstr(at, what)); at += strlen(what)) n++;
+    return n;
+}
+
+/* The page and the last of these event files say how many steps were skipped. */
+static void assert_skips_shown(const char *html, const char *events, int skipped) {
+    static const char tag[] = "optimizer/steps_skipped\x15"; /* and a float, in a message of tensorboard's */
+    char wanted[120], *page = support_text_of(html);
+    snprintf(wanted, sizeof wanted, "<dt>skipped as spikes</dt><dd>%d<small> steps</small></dd>", skipped);
+    if (!strstr(page, wanted)) fail_msg("%s: no %s", html, wanted);
+    const char *dots = strstr(page, "<path class=\"dot s\" d=\"");
+    assert_non_null(dots);
+    char *path = strndup(dots, strcspn(dots, ">"));
+    assert_int_equal(count(path, "h0"), skipped);
+    free(path);
+    free(page);
+    glob_t found;
+    size_t bytes;
+    float last = -1;
+    assert_int_equal(glob(events, 0, NULL, &found), 0);
+    char *file = support_read(found.gl_pathv[found.gl_pathc - 1], &bytes);
+    for (char *at = file; (at = memmem(at, (size_t)(file + bytes - at), tag, sizeof tag - 1)); at++)
+        memcpy(&last, at + sizeof tag - 1, sizeof last);
+    assert_true(last == (float)skipped);
+    globfree(&found);
+    free(file);
+}
+
 /* A text that becomes another: its first batches then change nothing, and a run that is gone on with agrees. */
 static void test_spikes(void **state) {
     (void)state;
@@ -204,10 +319,13 @@ static void test_spikes(void **state) {
     for (int i = 0; i <= SAME + OTHER; i++) text[i] = (char)(i < SAME ? 'a' + i % 2 : '0' + i * i % 10);
     support_write("turns.txt", text, strlen(text));
 #define SPIKES "--steps 44 --warmup 2 --lr 1e-2 --shuffle none --fresh --save-every 42 " SIZE
-    free(support_done("train --model m --data turns.txt --out steady " SPIKES " --skip-spikes --log steady.jsonl"));
+    free(support_done("train --model m --data turns.txt --out steady " SPIKES " --skip-spikes --log steady.jsonl "
+                      "--html steady.html --tensorboard events"));
     free(support_done("train --model m --data turns.txt --out moved " SPIKES));
-    char *log = support_text_of("steady.jsonl"), *skipped = strstr(log, "\"skipped\":true");
-    assert_non_null(skipped);
+    char *log = support_text_of("steady.jsonl");
+    int skipped = count(log, "\"skipped\":true");
+    assert_true(skipped > 0);
+    assert_skips_shown("steady.html", "events/*", skipped);
     assert_int_equal(lines_of("steady.jsonl"), 44);
     free(log);
     char *one = support_fingerprint("steady/latest"), *other = support_fingerprint("moved/latest");
@@ -218,7 +336,9 @@ static void test_spikes(void **state) {
     assert_int_equal(unlink("steady/latest"), 0);
     assert_int_equal(symlink("step-42", "steady/latest"), 0);
     support_refused(1, "spikes were skipped, and are not", "train --resume --data turns.txt --out steady " SPIKES);
-    free(support_done("train --resume --data turns.txt --out steady " SPIKES " --skip-spikes"));
+    free(support_done("train --resume --data turns.txt --out steady " SPIKES " --skip-spikes --html again.html "
+                      "--tensorboard events"));
+    assert_skips_shown("again.html", "events/*", skipped);
     support_same_files("whole/model.safetensors", "steady/step-44/model.safetensors");
     support_same_files("whole/trainer.json", "steady/step-44/trainer.json");
 }
@@ -228,7 +348,8 @@ int main(void) {
     setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mpirun),       cmocka_unit_test(test_sources_by_ranks),
-        cmocka_unit_test(test_refused_once), cmocka_unit_test(test_watchdog),
+        cmocka_unit_test(test_refused_once), cmocka_unit_test(test_different_options),
+        cmocka_unit_test(test_watchdog),     cmocka_unit_test(test_signal_before_the_first_step),
         cmocka_unit_test(test_signals),      cmocka_unit_test(test_kept_and_damaged),
         cmocka_unit_test(test_spikes),
     };

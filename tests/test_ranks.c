@@ -3,6 +3,7 @@
  * them. The ranks are forked processes, joined by sockets. */
 #include "support_test.h"
 
+#include "support_alloc.h"
 #include "support_fault.h"
 #include "support_files.h"
 #include "support_lively.h"
@@ -16,6 +17,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -153,10 +155,23 @@ static void sums_do_not_depend_on_ranks(void **unused) {
 typedef struct {
     const char *shard, *out;
     il_mixer_kind mixer;
-    int lanes, stateful, resumes;
+    int lanes, stateful, resumes, guarded;
+    int ffn_width; /* 0: a model of two buckets */
     uint64_t until;
     int odd_rank; /* this one is different, in the following way; -1: none */
-    enum { ODD_LR = 1, ODD_SEED, ODD_MODEL, ODD_LANES, ODD_DIES, ODD_HANGS, ODD_IS_INFINITE, ODD_DISK } how;
+    enum {
+        ODD_LR = 1,
+        ODD_SEED,
+        ODD_MODEL,
+        ODD_LANES,
+        ODD_DIES,
+        ODD_HANGS,
+        ODD_IS_INFINITE,
+        ODD_DISK,
+        ODD_DIES_SAVING /* at its call `at` of the file system */
+    } how;
+    long at;
+    double expected; /* what validation finds */
 } job;
 
 typedef struct {
@@ -173,10 +188,11 @@ static il_status open_run(const job *j, const il_transport *transport, rank_run 
     il_engine_options_default(&e);
     e.threads = transport && transport->rank == 1 && transport->size == 2 ? 2 : 1;
     e.kernels = transport && transport->rank == 2 && transport->size == 3 ? "portable" : NULL; /* one of another kind */
+    if (j->guarded) e.allocator = support_alloc_guarded();
     il_config config = lively_config(j->mixer, 8);
     config.width = 96; /* 18 pieces of weights: two buckets */
     config.heads = 2;
-    config.ffn_width = 1600;
+    config.ffn_width = j->ffn_width ? j->ffn_width : 1600;
     config.bos_token = 1;
     il_status status = il_engine_open(&e, &r->engine, error);
     if (!status && transport) status = il_ranks_open(r->engine, transport, &r->ranks, error);
@@ -228,7 +244,11 @@ static il_status train(const il_transport *transport, void *context, il_error *e
     il_step step;
     int odd = transport && transport->rank == j->odd_rank ? (int)j->how : 0;
     il_status status = open_run(j, transport, &r, error);
+    if (transport && transport->rank) umask(0277); /* rank 0 alone makes files */
     if (!status && j->resumes) status = il_trainer_resume(r.trainer, j->out, error);
+    for (int i = 0; !status && !j->stateful && i < r.trainer->gradient.n_states; i++)
+        if (r.trainer->gradient.states[i].position) /* nothing was carried */
+            status = (error->status = IL_ERR_MISMATCH, snprintf(error->message, 99, "a position"), IL_ERR_MISMATCH);
     while (!status && il_trainer_steps_done(r.trainer) < j->until) {
         if (odd == ODD_DIES && il_trainer_steps_done(r.trainer) == 1) raise(SIGKILL);
         if (odd == ODD_HANGS && il_trainer_steps_done(r.trainer) == 1) hang(transport);
@@ -246,6 +266,7 @@ static il_status train(const il_transport *transport, void *context, il_error *e
             status = (error->status = IL_ERR_END, snprintf(error->message, 99, "bytes sent"), IL_ERR_END);
     }
     if (odd == ODD_DISK) support_fault_on("write", ENOSPC);
+    if (odd == ODD_DIES_SAVING) support_fault_kill_at(j->at);
     if (!status) status = il_trainer_save(r.trainer, NULL, j->out, error);
     close_run(&r);
     return status;
@@ -272,6 +293,9 @@ static void same_checkpoints(const char *a, const char *b) {
         snprintf(one, sizeof one, "%s/latest/%s", a, files[i]);
         snprintf(other, sizeof other, "%s/latest/%s", b, files[i]);
         support_same_files(one, other);
+        struct stat his, mine;
+        assert_true(stat(one, &his) == 0 && stat(other, &mine) == 0);
+        assert_int_equal(his.st_mode, mine.st_mode);
     }
 }
 
@@ -299,13 +323,90 @@ static void any_number_of_ranks_gives_the_same_files(void **unused) {
             must_train(cases[i].sizes[k], &j);
             same_checkpoints(alone, many);
         }
-        static const int chain[STEPS] = {5, 3};
-        j.out = mixed;
-        for (j.until = 1; j.until <= STEPS; j.until++, j.resumes = 1) must_train(chain[j.until - 1], &j);
-        same_checkpoints(alone, mixed);
         assert_int_equal(support_folder_count(many), 2); /* step-2, latest: no lock, nothing half-written */
+        /* 0: a process of its own; what is read that nobody has written is seen (support_alloc_guarded) */
+        static const int chains[][STEPS] = {{5, 3}, {0, 0}};
+        j.guarded = 1;
+        for (size_t k = 0; k < sizeof chains / sizeof *chains; k++) {
+            snprintf(mixed, sizeof mixed, "%s/mixed-%zu", folder, k);
+            j.out = mixed;
+            j.resumes = 0;
+            for (j.until = 1; j.until <= STEPS; j.until++, j.resumes = 1)
+                if (chains[k][j.until - 1])
+                    must_train(chains[k][j.until - 1], &j);
+                else
+                    assert_ok(train(NULL, &j, &error), error);
+            same_checkpoints(alone, mixed);
+        }
         support_folder_remove(folder);
     }
+}
+
+/* ---- validation ---- */
+
+enum { VALIDATED = 7 };
+
+/* Opens what it validates on, of as many batches, and does so. */
+static il_status evaluate_by(rank_run *r, const job *j, double *loss, il_error *error) {
+    il_data_options d;
+    il_data *data;
+    il_data_options_default(&d);
+    d.length = LENGTH;
+    d.sequences = 1;
+    d.bos_token = 1;
+    il_status status = il_data_open(r->engine, &j->shard, 1, NULL, VOCAB, &d, &data, error);
+    if (!status) status = il_trainer_eval(r->trainer, data, VALIDATED, loss, error);
+    il_data_close(data);
+    return status;
+}
+
+static il_status evaluate(const il_transport *transport, void *context, il_error *error) {
+    const job *j = context;
+    rank_run r = {0};
+    double loss;
+    il_status status = open_run(j, transport, &r, error);
+    if (!status && transport->rank == j->odd_rank) {
+        r.model->weights[r.model->layers[1].w1.at] = INFINITY;
+        r.model->version++;
+    }
+    uint64_t before = il_ranks_bytes_sent(r.ranks), others = (uint64_t)transport->size - 1;
+    uint64_t own =
+        il_ranks_from(r.ranks, VALIDATED, transport->rank + 1) - il_ranks_from(r.ranks, VALIDATED, transport->rank);
+    if (!status) status = evaluate_by(&r, j, &loss, error);
+    if (!status && loss != j->expected) status = IL_ERR_MISMATCH;
+    /* how it fares, and its own losses */
+    if (!status && il_ranks_bytes_sent(r.ranks) - before != others * (2 * sizeof(int32_t) + own * sizeof(double)))
+        status = IL_ERR_END;
+    close_run(&r);
+    return status;
+}
+
+/* Each reads a part of it, none where there are more ranks than batches, and all get the same number. */
+static void validation_is_shared(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make();
+    support_rank ranks[SUPPORT_RANKS_MAX];
+    il_error error;
+    rank_run alone = {0};
+    job j = {.shard = support_train_shard(folder), .mixer = IL_MIXER_TTT_LINEAR, .lanes = LANES, .ffn_width = 48};
+    j.odd_rank = -1;
+    assert_ok(open_run(&j, NULL, &alone, &error), error);
+    assert_ok(evaluate_by(&alone, &j, &j.expected, &error), error);
+    close_run(&alone);
+    for (int size = 1; size <= 8; size += size == 3 ? 5 : 1) {
+        support_ranks_run(size, evaluate, &j, ranks);
+        for (int r = 0; r < size; r++)
+            if (ranks[r].killed || ranks[r].status)
+                fail_msg("rank %d of %d: %s %s", r, size, il_status_name(ranks[r].status), ranks[r].error.message);
+    }
+    j.odd_rank = 1;
+    support_ranks_run(3, evaluate, &j, ranks);
+    for (int r = 0; r < 3; r++) {
+        assert_int_equal(ranks[r].status, IL_ERR_NONFINITE);
+        assert_non_null(strstr(ranks[r].error.message, "step 0: rank 1 ("));
+        assert_non_null(strstr(ranks[r].error.message, "): the loss of validation is not finite"));
+    }
+    support_folder_remove(folder);
 }
 
 /* One lane is the sums of always; several are another tree. */
@@ -408,11 +509,54 @@ static void who_fails_is_named(void **unused) {
     must_fail(2, &j, IL_ERR_NONFINITE, "step 2: rank 1 (", "): the loss is not finite: layer 1, ");
     must_fail(3, &j, IL_ERR_NONFINITE, "step 2: rank 1 (", "): the loss is not finite: layer 1, ");
     j.how = ODD_DISK;
-    must_fail(2, &j, IL_ERR_IO, "rank 1 (", "cannot write: No space left on device");
-    assert_int_equal(support_folder_count(out), 2); /* step-1, latest */
+    for (j.odd_rank = 0; j.odd_rank < 2; j.odd_rank++) {
+        char name[20];
+        snprintf(name, sizeof name, "rank %d (", j.odd_rank);
+        must_fail(2, &j, IL_ERR_IO, name, "cannot write: No space left on device");
+        assert_int_equal(support_folder_count(out), 2); /* step-1, latest */
+    }
     j.how = 0;
     j.resumes = 1;
     must_train(2, &j);
+    support_folder_remove(folder);
+}
+
+/* Wherever one of them is killed while they save together, the checkpoint is there whole or not at all, the others say
+ * who is gone, and the run goes on to the same files. */
+static void killed_while_saving(void **unused) {
+    (void)unused;
+    char *folder = support_folder_make(), alone[4096], out[4096], latest[4200];
+    support_rank ranks[SUPPORT_RANKS_MAX];
+    il_error error;
+    job j = {.shard = support_train_shard(folder), .mixer = IL_MIXER_TTT_LINEAR_DECAY, .lanes = 4, .until = 1};
+    j.ffn_width = 300; /* each rank has pieces of its own */
+    j.odd_rank = -1;
+    snprintf(alone, sizeof alone, "%s/alone", folder);
+    j.out = alone;
+    assert_ok(train(NULL, &j, &error), error);
+    j.out = out;
+    for (int odd = 0; odd < 2; odd++) {
+        int killed = 1;
+        for (j.at = 1; killed; j.at *= 4) {
+            snprintf(out, sizeof out, "%s/out-%d-%ld", folder, odd, j.at);
+            snprintf(latest, sizeof latest, "%s/latest", out);
+            j.odd_rank = odd;
+            j.how = ODD_DIES_SAVING;
+            j.resumes = 0;
+            support_ranks_run(2, train, &j, ranks);
+            killed = ranks[odd].killed;
+            assert_false(ranks[!odd].killed);
+            for (int r = 0; r < 2; r++) /* who was killed at the very last call is not missed */
+                if (!ranks[r].killed && ranks[r].status && !(killed && strstr(ranks[r].error.message, " is gone")))
+                    fail_msg("rank %d, call %ld of rank %d: %s", r, j.at, odd, ranks[r].error.message);
+            j.resumes = support_exists(latest);
+            if (j.resumes) same_checkpoints(alone, out);
+            must_train(3, &j);
+            same_checkpoints(alone, out);
+            assert_in_range(support_folder_count(out), 2, 3); /* step-1, once or twice, latest */
+        }
+        assert_true(j.at > 16);
+    }
     support_folder_remove(folder);
 }
 
@@ -421,7 +565,8 @@ int main(void) {
         cmocka_unit_test(subtrees_of_lanes),          cmocka_unit_test(sums_do_not_depend_on_ranks),
         cmocka_unit_test(lanes_are_part_of_the_sum),  cmocka_unit_test(any_number_of_ranks_gives_the_same_files),
         cmocka_unit_test(who_differs_is_named),       cmocka_unit_test(who_fails_is_named),
-        cmocka_unit_test(who_dies_or_hangs_is_named),
+        cmocka_unit_test(who_dies_or_hangs_is_named), cmocka_unit_test(validation_is_shared),
+        cmocka_unit_test(killed_while_saving),
     };
     return cmocka_run_group_tests_name("ranks", tests, NULL, NULL);
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static void report(const train_options *options, const train_result *r) {
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
@@ -72,6 +73,7 @@ static char *misuse(const arg_spec *spec, const train_options *options, const ar
                     int fresh, int size) {
     if (data->n && spec->operands.n) return cli_format("FILE and --data FILE say the same: one of them is enough");
     if (!data->n && !spec->operands.n) return cli_format("FILE is missing");
+    if (is_new && size > 1) return cli_format("a new model is made by one process; several train one that there is");
     for (size_t i = 0; is_new && i < COUNT_OF(of_a_run); i++)
         if (arg_given(spec, of_a_run[i]))
             return cli_format("%s needs --model DIR or --resume: without them it is chosen", of_a_run[i]);
@@ -80,13 +82,47 @@ static char *misuse(const arg_spec *spec, const train_options *options, const ar
             return cli_format("%s is of a new model: not with --model or --resume", of_a_new_model[i]);
     for (size_t i = 0; !is_new && i < COUNT_OF(needed); i++)
         if (!arg_given(spec, needed[i])) return cli_format("%s is missing", needed[i]);
-    if (is_new && size > 1)
-        return cli_format("a new model is made by one process: several train it further, with --model DIR");
-    for (size_t i = 0; i < options->n_data && size > 1; i++)
-        if (!strcmp(options->data[i], "-")) return cli_format("several processes cannot share standard input");
     if (stateful && fresh) return cli_format("--stateful and --fresh exclude each other");
     const char *complaint = is_new ? NULL : train_options_misuse(options);
     return complaint ? cli_format("%s", complaint) : NULL;
+}
+
+/* What each of several processes would have to read, and only one can: a complaint, released by free, or NULL. */
+static char *unshared(const arg_list *files, const char *val) {
+    struct stat info;
+    for (size_t i = 0; i <= files->n; i++) {
+        const char *path = i < files->n ? files->items[i] : val;
+        if (path &&
+            (!strcmp(path, "-") || (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))))
+            return cli_format("several processes cannot read the same pipe (%s): put it into a file", path);
+    }
+    return NULL;
+}
+
+/* How several processes come to train on texts: command lines. */
+static void show_for_several(const arg_list *files, int size) {
+    char *texts = cli_format("%s", "");
+    unsigned long long lanes = 1;
+    while (lanes < (unsigned long long)size) lanes *= 2;
+    for (size_t i = 0; i < files->n; i++) {
+        char *word = cli_shell_word(files->items[i]), *more = cli_format("%s %s", texts, word);
+        free(word);
+        free(texts);
+        texts = more;
+    }
+    char *const lines[] = {
+        cli_format("innerloop train-tokenizer --vocab 1000 --out tokenizer.model%s", texts),
+        cli_format("innerloop tokenize --tokenizer tokenizer.model --out shards%s", texts),
+        cli_format("innerloop init --preset tiny --mixer %s --tokenizer tokenizer.model --out start",
+                   CLI_MIXER_DEFAULT),
+        cli_format("mpirun -np %d innerloop train --lanes %llu --model start --out run --steps 1000 --batch-tokens "
+                   "%llu --seq-len 512 shards",
+                   size, lanes, lanes * 2048)};
+    for (size_t i = 0; i < COUNT_OF(lines); i++) {
+        cli_shell_show(lines[i]);
+        free(lines[i]);
+    }
+    free(texts);
 }
 
 static char *line_to_go_on(int argc, char **argv, const train_options *options) {
@@ -219,8 +255,10 @@ int verb_train(int argc, char **argv) {
     options.n_freeze = freeze.n;
     char *complaint = misuse(&spec, &options, &data, is_new, stateful, fresh, size);
     if (!complaint && !is_new) complaint = cli_mixture_take(files, &mixture);
+    if (!complaint && size > 1) complaint = unshared(files, options.val);
     if (complaint) {
         cli_error(spec.verb, "%s (see innerloop train --help)", complaint);
+        if (is_new && size > 1 && is_first && files->n) show_for_several(files, size);
         free(complaint);
         arg_release(&spec);
         cli_mixture_free(&mixture);

@@ -73,6 +73,35 @@ static il_status agree(training *t, il_status status) {
     return il_ranks_agree(t->ranks.ranks, status, NULL, &t->command->error);
 }
 
+/* Whether all ranks have these, whose reference it takes: what they do together and the trainer knows nothing of. Who
+ * saved or validated alone would wait for the others. */
+static il_status compare(training *t, json_t *object) {
+    il_error *error = &t->command->error;
+    char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    il_status status = agree(t, text ? IL_OK : cli_fail(error, IL_ERR_NOMEM, "no memory to compare the ranks"));
+    if (!status) status = il_ranks_compare(t->ranks.ranks, text, error);
+    free(text);
+    return status;
+}
+
+static il_status compare_options(training *t) {
+    const train_options *o = t->options;
+    if (!t->ranks.ranks) return IL_OK;
+    return compare(t, json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:b, s:I}", "version", il_version(), "--resume",
+                                o->resume, "--steps", (json_int_t)o->steps, "--save-every", (json_int_t)o->save_every,
+                                "--keep", (json_int_t)o->keep, "--patience", (json_int_t)o->patience, "--val",
+                                o->val != NULL, "--val-every", (json_int_t)o->val_every));
+}
+
+static il_status compare_val(training *t) {
+    if (!t->ranks.ranks || !t->val) return IL_OK;
+    const int32_t *stream = il_data_stream(t->val);
+    uint64_t tokens = il_data_tokens(t->val);
+    return compare(t, json_pack("{s:I, s:I}", "tokens of --val", (json_int_t)tokens, "checksum of --val",
+                                (json_int_t)(stream ? train_crc32c(stream, (size_t)tokens * sizeof *stream) : 0)));
+}
+
 /* ---- beginning ---- */
 
 static il_status open_data(training *t, const char *const *files, size_t n_files, int is_val, il_data **data) {
@@ -386,11 +415,13 @@ static il_status train(training *t) {
     const train_options *options = t->options;
     char *latest = cli_format("%s/latest", options->out);
     int is_first = !t->ranks.rank;
-    il_status status = load_model(t, latest);
+    il_status status = compare_options(t);
+    if (!status) status = load_model(t, latest);
     if (!status && is_first) status = open_all_data(t); /* which makes the cache that the others read */
     status = agree(t, status);
     if (!status && !is_first) status = open_all_data(t);
     if (t->ranks.ranks) status = agree(t, status);
+    if (!status) status = compare_val(t);
     if (!status) status = open_trainer(t);
     if (status == IL_ERR_ARG && t->stateful && options->state == TRAIN_BY_MIXER)
         cli_note(t->command->verb,
@@ -403,7 +434,6 @@ static il_status train(training *t) {
     if (t->ranks.ranks) status = agree(t, status);
     if (status) return status;
     cli_interrupt_catch();
-    cli_interrupt_saves();
     return run_steps(t);
 }
 
@@ -417,6 +447,7 @@ static char *cache_beside(const char *out) {
 il_status train_run(cli_command *command, const train_options *options, train_result *result) {
     training t = {.command = command, .options = options, .result = result};
     *result = (train_result){.val_loss = NAN, .val_bits = NAN, .validation = {.best_loss = NAN}};
+    cli_interrupt_saves(); /* SIGUSR1 ends no run, also while its data are read */
     t.cache = cache_beside(options->out);
     /* before anything is written */
     il_status status =

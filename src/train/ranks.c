@@ -126,6 +126,16 @@ il_status il_ranks_tell(il_ranks *r, int from, void *data, size_t bytes, il_erro
     return il_ranks_gather(r, data, r->at, error);
 }
 
+uint64_t il_ranks_from(const il_ranks *r, uint64_t n, int rank) {
+    return n * (uint64_t)rank / (uint64_t)il_ranks_size(r);
+}
+
+il_status il_ranks_share(il_ranks *r, void *all, uint64_t n, size_t bytes, il_error *error) {
+    if (!r) return IL_OK;
+    for (int k = 0; k <= r->transport->size; k++) r->at[k] = (size_t)il_ranks_from(r, n, k) * bytes;
+    return il_ranks_gather(r, all, r->at, error);
+}
+
 /* ---- agreeing ---- */
 
 il_status il_ranks_agree(il_ranks *r, il_status status, int *wants, il_error *error) {

@@ -23,9 +23,10 @@ il_status il_ranks_wait(il_ranks *ranks, const il_transfer *transfers, size_t n,
 il_status il_ranks_gather(il_ranks *ranks, void *all, const size_t *at, il_error *error);
 /* data [bytes] of rank `from` reach everybody. */
 il_status il_ranks_tell(il_ranks *ranks, int from, void *data, size_t bytes, il_error *error);
-/* Whether rank 0's text and this rank's, objects of JSON, are the same on all ranks: else IL_ERR_MISMATCH, on all of
- * them, names the rank, the field and both values. */
-il_status il_ranks_compare(il_ranks *ranks, const char *text, il_error *error);
+/* Of n things each rank makes some: il_ranks_from(…, r) .. il_ranks_from(…, r+1)-1, which then reach everybody. all has
+ * n of these bytes. */
+uint64_t il_ranks_from(const il_ranks *ranks, uint64_t n, int rank);
+il_status il_ranks_share(il_ranks *ranks, void *all, uint64_t n, size_t bytes, il_error *error);
 /* While it is paused the watchdog sleeps: somebody does what takes its time. */
 void il_ranks_pause(il_ranks *ranks, int pauses);
 

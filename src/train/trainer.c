@@ -366,30 +366,45 @@ il_status il_trainer_step(il_trainer *trainer, il_step *step, il_error *error) {
     return IL_OK;
 }
 
-il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss, il_error *error) {
+/* The losses of batches from .. to-1 into losses, which begins with that of batch 0. */
+static il_status eval_some(il_trainer *t, il_data *data, uint64_t from, uint64_t to, double *losses, il_error *error) {
     const il_data_options *d = il_data_get_options(data);
+    il_cursor start = {.batch = from};
+    if (from == to) return IL_OK; /* more ranks than batches */
+    IL_TRY(il_data_seek(data, &start, error));
+    /* sequences as long as those it learns from need no memory of their own */
+    int own = !d->stateful && !t->gradient.stateful && (int)d->length == t->gradient.length &&
+              (int)d->sequences <= t->gradient.sequences;
+    il_gradient fresh, *g = own ? &t->gradient : &fresh;
+    if (!own)
+        IL_TRY(il_gradient_open(t->model, (int)d->sequences, (int)d->length, d->stateful, IL_LOSS_ONLY, g, error));
+    il_status status = IL_OK;
+    for (uint64_t i = from; i < to && status == IL_OK; i++) {
+        il_batch batch;
+        status = il_data_next(data, &batch, error);
+        if (status == IL_OK)
+            status = il_gradient_loss(g, batch.tokens, batch.fresh, (int)batch.sequences, &losses[i], error);
+    }
+    if (!own) il_gradient_close(g);
+    return status;
+}
+
+il_status il_trainer_eval(il_trainer *trainer, il_data *data, uint64_t max_batches, double *loss, il_error *error) {
+    const il_allocator *memory = &trainer->model->engine->memory;
+    /* where states are carried on a batch needs the one before it: everybody reads all */
+    il_ranks *ranks = il_data_get_options(data)->stateful ? NULL : il_trainer_ranks(trainer);
     uint64_t batches = il_data_batches_per_epoch(data);
     if (max_batches && max_batches < batches) batches = max_batches;
     if (!batches) return il_fail(error, IL_ERR_ARG, "batches that are given one by one cannot be evaluated on");
-    il_cursor start = {0};
-    IL_TRY(il_data_seek(data, &start, error));
-    /* sequences as long as those it learns from need no memory of their own */
-    int own = !d->stateful && !trainer->gradient.stateful && (int)d->length == trainer->gradient.length &&
-              (int)d->sequences <= trainer->gradient.sequences;
-    il_gradient fresh, *g = own ? &trainer->gradient : &fresh;
-    if (!own)
-        IL_TRY(
-            il_gradient_open(trainer->model, (int)d->sequences, (int)d->length, d->stateful, IL_LOSS_ONLY, g, error));
-    double total = 0;
-    il_status status = IL_OK;
-    for (uint64_t i = 0; i < batches && status == IL_OK; i++) {
-        il_batch batch;
-        double one = 0;
-        status = il_data_next(data, &batch, error);
-        if (status == IL_OK) status = il_gradient_loss(g, batch.tokens, batch.fresh, (int)batch.sequences, &one, error);
-        total += one;
-    }
-    if (!own) il_gradient_close(g);
+    double *losses = il_alloc(memory, (size_t)batches, sizeof *losses), total = 0;
+    il_status status = losses ? IL_OK : il_fail(error, IL_ERR_NOMEM, "no memory for a validation");
+    if (status == IL_OK)
+        status = eval_some(trainer, data, il_ranks_from(ranks, batches, il_ranks_rank(ranks)),
+                           il_ranks_from(ranks, batches, il_ranks_rank(ranks) + 1), losses, error);
+    status = il_ranks_agree(ranks, status, NULL, error);
+    if (status == IL_OK) status = il_ranks_share(ranks, losses, batches, sizeof *losses, error);
+    for (uint64_t i = 0; i < batches && status == IL_OK; i++) total += losses[i];
+    il_free(memory, losses);
     if (status == IL_OK) *loss = total / (double)batches;
     return status == IL_ERR_NONFINITE ? at_step(error, status, trainer->done) : status;
 }
