@@ -111,6 +111,8 @@ static void check_body(const server *s, http_exchange *e, session_verb verb, pro
     else if (http_refused(e) == 413)
         problem_set(p, 413, "body_too_large", NULL, "the body is larger than %zu bytes (--max-body)",
                     s->options.body_bytes_max);
+    else if (http_refused(e) && verb == SESSION_UPLOAD)
+        problem_set(p, 503, "no_memory", NULL, "there is no room for another state now");
     else if (http_refused(e))
         problem_set(p, 503, "no_memory", NULL, "the bodies of other requests fill the memory for them");
     else if ((verb == SESSION_NONE || session_paths_json(verb)) && !is_json(http_header(e, "Content-Type")))

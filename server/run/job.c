@@ -80,7 +80,7 @@ static void end_stream(job *j) {
         j->form->usage(j, &last);
     }
     if (!j->form->failed) text_say(&last, "data: [DONE]\n\n");
-    http_write(j->exchange, last.data, last.bytes);
+    if (!last.failed) http_write(j->exchange, last.data, last.bytes); /* without [DONE] it was cut */
     http_end(j->exchange);
     text_free(&last);
 }

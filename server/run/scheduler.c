@@ -51,14 +51,20 @@ static void end_sequence(scheduler *s, sequence *q) {
     *q = s->sequences[--s->n];
 }
 
+/* Events are sent whole, or the stream ends with a problem. */
+static void send_events(scheduler *s, job *j) {
+    if (s->out.failed) problem_set(&j->problem, 503, "no_memory", NULL, "no memory for the answer now");
+    if (s->out.failed || !s->out.bytes) return;
+    http_write(j->exchange, s->out.data, s->out.bytes);
+    j->spoke = clock_seconds();
+}
+
 static void say(scheduler *s, job *j, size_t index) {
     if (!j->begun) return;
     s->out.bytes = 0;
     s->out.failed = 0;
     j->form->piece(j, index, &s->out);
-    if (!s->out.bytes) return;
-    http_write(j->exchange, s->out.data, s->out.bytes);
-    j->spoke = clock_seconds();
+    send_events(s, j);
 }
 
 /* The same of tokens of its prompt. */
@@ -68,8 +74,7 @@ static void say_read(scheduler *s, const sequence *q) {
     s->out.bytes = 0;
     s->out.failed = 0;
     j->form->read(j, q->session, &s->out);
-    http_write(j->exchange, s->out.data, s->out.bytes);
-    j->spoke = clock_seconds();
+    send_events(s, j);
 }
 
 /* Jobs that are done, that nobody waits for, or that have failed. */
