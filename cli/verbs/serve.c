@@ -70,7 +70,7 @@ static void announce(const cli_command *command, const serve_options *options, c
                                  (json_int_t)port));
         fflush(stdout);
     } else {
-        cli_note(command->verb, "%s at %s/v1", cli_shown(name), url);
+        cli_note(command->verb, "%s at %s/v1, its page at %s", cli_shown(name), url, url);
     }
     free(url);
 }
