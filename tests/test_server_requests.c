@@ -1,10 +1,15 @@
-/* test_server_requests.c: bodies of requests and their fields, without a server: what is refused names the field. */
+/* test_server_requests.c: bodies of requests and their fields, without a server: what is refused names the field; and
+ * who may ask, and how much all bodies may have. */
 #include "support_test.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "net/access.h"
+#include "net/http.h"
 #include "request/completions.h"
+#include "support_server.h"
 
 static const completion_limits limits = {
     .prompt_tokens_max = 100, .tokens_max = 50, .n_max = 8, .tokens_default = 16, .vocab_size = 258};
@@ -178,6 +183,69 @@ static void hosts_are_addresses_or_known(void **state) {
                  access_is_loopback("localhost"));
 }
 
+/* ---- bodies ---- */
+
+static _Atomic(http_exchange *) waits; /* the one that is not answered yet */
+
+static void answer(http_exchange *e, int status) {
+    text nothing = {0};
+    http_answer(e, status, NULL, &nothing);
+}
+
+static void on_request(void *user, http_exchange *e) {
+    (void)user;
+    if (http_refused(e))
+        answer(e, http_refused(e));
+    else if (!strcmp(http_path(e), "/waits"))
+        atomic_store(&waits, e);
+    else
+        answer(e, 200);
+}
+
+static int on_upload(void *user, http_exchange *e, uint64_t bytes, int *refused) {
+    (void)user;
+    (void)e;
+    (void)bytes;
+    (void)refused;
+    return -1;
+}
+
+static void on_wake(void *user) { (void)user; }
+
+static int status_of(int port) {
+    static const char body[601];
+    support_answer a = support_ask_as(port, "POST", "/", "", body, 600);
+    int status = a.status;
+    support_answer_free(&a);
+    return status;
+}
+
+/* A body counts as long as it is there: also while the request of somebody who has left is worked on. */
+static void bodies_of_the_gone_count(void **state) {
+    static const char request[600] = "POST /waits HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n";
+    http_options options = {.host = "127.0.0.1",
+                            .connections_max = 8,
+                            .body_bytes_max = 600,
+                            .bodies_bytes_max = 1000,
+                            .idle_seconds = 60,
+                            .request = on_request,
+                            .upload = on_upload,
+                            .wake = on_wake};
+    char why[256];
+    http_server *server;
+    (void)state;
+    if (http_start(&options, &server, why, sizeof why)) fail_msg("%s", why);
+    int port = http_port(server), fd = support_connect(port);
+    support_send(fd, request, strlen(request) + 500);
+    while (!atomic_load(&waits)) usleep(1000);
+    close(fd);
+    while (!http_gone(atomic_load(&waits))) usleep(1000);
+    for (int i = 0; i < 3; i++) assert_int_equal(status_of(port), 503);
+    answer(atomic_load(&waits), 200);
+    assert_int_equal(status_of(port), 200);
+    http_stop(server);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fields_have_their_values),
@@ -185,6 +253,7 @@ int main(void) {
         cmocka_unit_test(sizes_are_bounded),
         cmocka_unit_test(keys_are_compared_whole),
         cmocka_unit_test(hosts_are_addresses_or_known),
+        cmocka_unit_test(bodies_of_the_gone_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

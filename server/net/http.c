@@ -88,9 +88,10 @@ struct http_server {
     size_t n_connections;    /* without those that are cut */
     peer *peers[PEER_LISTS];
     http_exchange *exchanges;
-    size_t bodies_bytes;
-    int uploads; /* files that bodies are written to */
-    int closed;  /* a connection was, so that another one may be taken */
+    int closed; /* a connection was, so that another one may be taken */
+    /* Only the loop adds to these; they count as long as the exchange is there, whoever has left. */
+    atomic_size_t bodies_bytes;
+    atomic_int uploads; /* files that bodies are written to */
 };
 
 /* ---- exchanges ---- */
@@ -100,6 +101,8 @@ static void release(http_exchange *e) {
     int left = --e->owners;
     pthread_mutex_unlock(&e->lock);
     if (left) return;
+    atomic_fetch_sub(&e->server->bodies_bytes, e->reserved);
+    atomic_fetch_sub(&e->server->uploads, e->counted);
     if (e->response) MHD_destroy_response(e->response);
     pthread_mutex_destroy(&e->lock);
     free(e->path);
@@ -388,13 +391,13 @@ static int reserve(http_exchange *e, size_t bytes) {
     if (e->refused || bytes <= e->reserved) return !e->refused;
     if (bytes > s->options.body_bytes_max)
         e->refused = 413;
-    else if (s->bodies_bytes + (bytes - e->reserved) > s->options.bodies_bytes_max)
+    else if (atomic_load(&s->bodies_bytes) + (bytes - e->reserved) > s->options.bodies_bytes_max)
         e->refused = 503;
     if (e->refused) {
         text_free(&e->body);
         return 0;
     }
-    s->bodies_bytes += bytes - e->reserved;
+    atomic_fetch_add(&s->bodies_bytes, bytes - e->reserved);
     e->reserved = bytes;
     return 1;
 }
@@ -404,11 +407,11 @@ static int begin_body(http_exchange *e, uint64_t bytes) {
     http_server *s = e->server;
     e->upload = s->options.upload(s->options.user, e, bytes, &e->refused);
     if (e->upload < 0) return !e->refused && reserve(e, bytes);
-    if (s->uploads == UPLOADS) {
+    if (atomic_load(&s->uploads) >= UPLOADS) {
         e->refused = 503;
         return 0;
     }
-    s->uploads++;
+    atomic_fetch_add(&s->uploads, 1);
     e->counted = 1; /* an empty one too */
     e->upload_bytes = bytes;
     connection_of(e->connection)->deadline += (double)bytes / UPLOAD_BYTES_PER_SECOND;
@@ -498,8 +501,6 @@ static void on_completed(void *context, struct MHD_Connection *c, void **mine, e
     if (e->watched && k) epoll_ctl(s->set, EPOLL_CTL_DEL, k->fd, NULL);
     *e->link = e->next;
     if (e->next) e->next->link = e->link;
-    s->bodies_bytes -= e->reserved;
-    s->uploads -= e->counted;
     pthread_mutex_lock(&e->lock);
     int early = !e->ended && (e->streaming || !e->status);
     e->gone = 1;
