@@ -69,6 +69,15 @@ def test_text_and_pictures_are_not_mixed_up(reader: Model) -> None:
         layout.frame()
 
 
+def test_a_compressed_picture_is_the_commands(tmp_path: Path, command: Run) -> None:
+    path, small = tmp_path / "picture.png", tmp_path / "picture.ilc"
+    innerloop.save_pictures(path, np.zeros((28, 28), np.uint8))
+    command("compress", "--model", "clothes", path, small)
+    assert innerloop.compressed_info(small.read_bytes()).picture
+    with pytest.raises(innerloop.MismatchError, match="of a picture"):
+        innerloop.decompress(small.read_bytes())
+
+
 def test_a_half_picture_is_completed(tmp_path: Path, command: Run) -> None:
     model = Model.load("clothes", engine=innerloop.Engine(threads=1))
     layout, path, theirs = model.tokenizer.layout, tmp_path / "half.png", tmp_path / "theirs.png"

@@ -31,6 +31,8 @@ class Compressed(NamedTuple):
     """Of the tokenizer."""
     state: str
     """Of the session that it goes on from; "": none."""
+    picture: bool
+    """It is a picture by its pixels, which `innerloop decompress` gives back, not bytes."""
 
 
 def compressed_info(data: Bytes) -> Compressed:
@@ -44,7 +46,13 @@ def compressed_info(data: Bytes) -> Compressed:
     if lib.il_compressed_get_info(source, len(source), info, error):
         raise exception(error)
     return Compressed(
-        int(info.bytes), int(info.streams), bool(info.mixed), text(info.model), text(info.tokenizer), text(info.state)
+        int(info.bytes),
+        int(info.streams),
+        bool(info.mixed),
+        text(info.model),
+        text(info.tokenizer),
+        text(info.state),
+        bool(info.picture),
     )
 
 
