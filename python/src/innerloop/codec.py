@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ._core import Progress, exception, ffi, lib, text
 from .errors import MismatchError
-from .model import BUNDLED, Model
+from .model import Model, all_bundled
 from .session import Session
 
 Bytes = Union[bytes, bytearray, memoryview, "npt.NDArray[np.uint8]"]
@@ -102,8 +102,8 @@ def decompress(
 
 
 def _model_of(fingerprint: str) -> Model:
-    for name in BUNDLED:
-        model = Model.load(name)
+    for path in all_bundled().values():
+        model = Model.load(path)
         if model.fingerprint == fingerprint:
             return model
     raise MismatchError(f"it was compressed by the model with fingerprint {fingerprint}, which is no bundled one")

@@ -18,7 +18,7 @@ from .tokenizer import Tokenizer
 
 _USUAL = b"generation_config.json"
 
-BUNDLED = ("reader", "any", "clothes", "digits")
+_PLACES = [PathOf(__file__).parent / "models", PathOf(sys.prefix) / "share/innerloop/models"]  # of bundled models
 
 _WEIGHTS = {text(lib.il_weight_type_name(i)): i for i in range(4)}
 
@@ -33,22 +33,24 @@ def bundled(name: str) -> str:
     >>> bundled("reader")  # doctest: +ELLIPSIS
     '...reader'
     """
-    places = [PathOf(__file__).parent / "models", PathOf(sys.prefix) / "share/innerloop/models"]
-    if "INNERLOOP_MODELS" in os.environ:
-        places.insert(0, PathOf(os.environ["INNERLOOP_MODELS"]))
-    if name in BUNDLED:
-        for place in places:
-            if (place / name / "config.json").exists():
-                return str(place / name)
-    raise FileError(f"there is no bundled model {name!r} in " + " or ".join(map(str, places)))
+    there = all_bundled()
+    if name not in there:
+        raise FileError(f"there is no bundled model {name!r} in " + " or ".join(map(str, _PLACES)))
+    return there[name]
+
+
+def all_bundled() -> dict[str, str]:
+    """The directories of all of them, by their names."""
+    found = [path.parent for place in _PLACES for path in sorted(place.glob("*/config.json"))]
+    return {path.name: str(path) for path in reversed(found)}  # the first place counts
 
 
 def _resolve(path: Optional[Path]) -> Path:
     if path is None:
         return bundled("reader")
-    if path in BUNDLED and not os.path.exists(os.path.join(path, "config.json")):
-        return bundled(str(path))
-    return path
+    if os.path.exists(os.path.join(path, "config.json")):
+        return path
+    return all_bundled().get(os.fsdecode(path), path)
 
 
 class Sampling(NamedTuple):
