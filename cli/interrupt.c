@@ -13,6 +13,7 @@ static atomic_int caught;               /* any thread may get the signal */
 static atomic_int saves;                /* SIGUSR1 has come */
 static atomic_int orderly;              /* the work looks at caught */
 static atomic_int counting, counted;    /* Ctrl-C is for the work, which looks at counted */
+static void (*_Atomic leaves)(void);    /* puts the terminal back; NULL: it is as it was */
 static _Atomic(il_session *) cancelled; /* lock-free: a handler may read it */
 
 static void say(const char *text) {
@@ -26,6 +27,8 @@ static void say_why(int number) {
 }
 
 static void end_at_once(int number) {
+    void (*leave)(void) = atomic_load(&leaves);
+    if (leave) leave();
     if (number != SIGPIPE) {
         say_why(number);
         say("\n");
@@ -74,6 +77,8 @@ void cli_interrupt_count(int on) { atomic_store(&counting, on); }
 
 int cli_interrupt_counted(void) { return atomic_exchange(&counted, 0); }
 int cli_interrupt_waits(void) { return atomic_load(&counted) > 0; }
+
+void cli_interrupt_leaves(void (*leave)(void)) { atomic_store(&leaves, leave); }
 
 void cli_interrupt_stop(int number) {
     int none = 0;

@@ -17,6 +17,8 @@ void cli_interrupt_count(int on);
 /* How often since this was asked last; whether it is more than never, which leaves the count. */
 int cli_interrupt_counted(void);
 int cli_interrupt_waits(void);
+/* What puts the terminal back before a signal ends the command at once; it must be fit for a signal's handler. */
+void cli_interrupt_leaves(void (*leave)(void));
 /* As if this signal had asked the command to stop. */
 void cli_interrupt_stop(int number);
 /* From here on SIGUSR1 asks for a checkpoint; whether it has come since this was asked last. */

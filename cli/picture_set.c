@@ -331,12 +331,30 @@ static il_status read_any(reading *r, const char *path, const char *short_name, 
     return read_file(r, path, short_name);
 }
 
+/* A line of actions for each film, and in it one for each frame. */
+static il_status check_actions(const reading *r) {
+    const cli_pictures *set = r->set;
+    const cli_actions *a = &set->actions;
+    if (a->lines != set->n)
+        return cli_fail(r->error, IL_ERR_MISMATCH, "%s: actions of %s, for %s", r->options->actions,
+                        cli_count(a->lines, "film"), cli_count(set->n, "film"));
+    for (size_t i = 0; i < set->n; i++) {
+        size_t n = a->ends[i] - (i ? a->ends[i - 1] : 0);
+        if (n != set->items[i].frames)
+            return cli_fail(r->error, IL_ERR_MISMATCH, "%s: film %zu has %s, and there are actions for %zu",
+                            r->options->actions, i + 1, cli_count(set->items[i].frames, "frame"), n);
+    }
+    return IL_OK;
+}
+
 il_status cli_pictures_read(il_engine *engine, const char *const *words, size_t n, const cli_picture_options *options,
                             cli_pictures *set, il_error *error) {
     reading r = {.engine = engine, .options = options, .set = set, .error = error};
     il_status status = read_captions(&r);
     if (!status && options->labels && !r.n_labels)
         status = cli_fail(error, IL_ERR_ARG, "--label-names goes with --captions of IDX labels");
+    if (!status && options->actions)
+        status = cli_actions_read(engine, options->actions, options->is_new, &set->layout, &set->actions, error);
     for (size_t i = 0; i < n && !status; i++) {
         char *path = cli_format("%s", words[i]);
         for (size_t end = strlen(path); end > 1 && path[end - 1] == '/';) path[--end] = 0;
@@ -351,6 +369,7 @@ il_status cli_pictures_read(il_engine *engine, const char *const *words, size_t 
     if (!status && r.n_labels > set->n)
         status =
             cli_fail(error, IL_ERR_MISMATCH, "%s: %zu labels for %zu pictures", options->captions, r.n_labels, set->n);
+    if (!status && options->actions) status = check_actions(&r);
     free(r.text);
     free(r.lines);
     free(r.labels);
@@ -365,6 +384,7 @@ void cli_pictures_close(cli_pictures *set) {
         free(set->items[i].name);
         free(set->items[i].caption);
     }
+    cli_actions_free(&set->actions);
     free(set->items);
     free(set->pixels);
     *set = (cli_pictures){0};
@@ -384,7 +404,8 @@ il_status cli_picture_item_tokens(const cli_pictures *set, const il_picture_layo
     il_status status = il_picture_header(layout, item->caption, strlen(item->caption), tokens, error);
     tokens += layout->header_rows * layout->width;
     for (size_t i = item->first; i < item->first + item->frames && !status; i++) {
-        if (layout->films) status = il_picture_frame(layout, -1, tokens, error);
+        if (layout->films)
+            status = il_picture_frame(layout, set->actions.n ? set->actions.items[i] : -1, tokens, error);
         tokens += frame_head(layout);
         for (size_t k = 0; k < n; k++) *tokens++ = set->pixels[i * n + k];
     }

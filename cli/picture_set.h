@@ -3,21 +3,29 @@
 #ifndef CLI_PICTURE_SET_H
 #define CLI_PICTURE_SET_H
 
+#include "actions.h"
 #include "command.h"
 #include "innerloop.h"
 
 typedef struct cli_picture_options {
     const char *captions; /* "folders", "names" or a file; NULL: none */
     const char *labels;   /* names of the numbers of such a file, with commas between them; NULL: the numbers */
+    const char *actions;  /* the file of what leads to each frame of films (actions.h); NULL: nothing does */
+    int is_new;           /* the layout gets the actions that are in it; else it has them */
     int films;            /* 0: each picture and frame is one by itself */
     int resize;           /* pictures of another size are made that of the layout; else they are refused */
 } cli_picture_options;
 
-/* Three rows of a verb's table. */
+/* Four rows of a verb's table. */
 #define CLI_PICTURE_OPTIONS(options)                                                                                   \
     ARG("--captions", ARG_TEXT, &(options).captions, "{folders,names,FILE}",                                           \
         "captions are the names of folders or files, or stand in a file: IDX labels, or lines NAME,CAPTION", READS),   \
         ARG("--label-names", ARG_TEXT, &(options).labels, "NAME,…", "what the numbers of IDX labels are called"),      \
+        ARG("--actions", ARG_TEXT, &(options).actions, "FILE",                                                         \
+            "what the player of films did: a line for each film, and in it for each frame the name of the action "     \
+            "that "                                                                                                    \
+            "led to it, or -",                                                                                         \
+            READS),                                                                                                    \
         ARG("--resize", ARG_FLAG, &(options).resize, NULL,                                                             \
             "make pictures of another size the size that they must have")
 
@@ -33,6 +41,7 @@ typedef struct cli_pictures {
     size_t frames, room;
     cli_picture_item *items;       /* [n] */
     size_t n, items_room, longest; /* longest: bytes of a caption */
+    cli_actions actions;           /* of all frames, one behind the other; or none */
     uint64_t left_out;             /* files of folders that are not pictures */
 } cli_pictures;
 

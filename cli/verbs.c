@@ -8,14 +8,23 @@ static const struct verb {
     const char *name; /* first: arg_nearest looks there */
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"init", verb_init},         {"train-tokenizer", verb_train_tokenizer},
-    {"tokenize", verb_tokenize}, {"pictures", verb_pictures},
-    {"train", verb_train},       {"eval", verb_eval},
-    {"chat", verb_chat},         {"generate", verb_generate},
-    {"read", verb_read},         {"score", verb_score},
-    {"compress", verb_compress}, {"decompress", verb_decompress},
-    {"convert", verb_convert},   {"inspect", verb_inspect},
-    {"bench", verb_bench},       {"doctor", verb_doctor},
+    {"init", verb_init},
+    {"train-tokenizer", verb_train_tokenizer},
+    {"tokenize", verb_tokenize},
+    {"pictures", verb_pictures},
+    {"train", verb_train},
+    {"eval", verb_eval},
+    {"chat", verb_chat},
+    {"generate", verb_generate},
+    {"play", verb_play},
+    {"read", verb_read},
+    {"score", verb_score},
+    {"compress", verb_compress},
+    {"decompress", verb_decompress},
+    {"convert", verb_convert},
+    {"inspect", verb_inspect},
+    {"bench", verb_bench},
+    {"doctor", verb_doctor},
 #ifdef IL_WITH_SERVER
     {"serve", verb_serve},
 #endif

@@ -13,6 +13,7 @@ int verb_train(int argc, char **argv);
 int verb_eval(int argc, char **argv);
 int verb_chat(int argc, char **argv);
 int verb_generate(int argc, char **argv);
+int verb_play(int argc, char **argv);
 int verb_read(int argc, char **argv);
 int verb_score(int argc, char **argv);
 int verb_compress(int argc, char **argv);

@@ -688,8 +688,9 @@ typedef struct il_picture {
 } il_picture;
 
 /* The pictures that a file holds, one after the other: PNG; PGM and PPM, of which several may follow each other; IDX of
- * bytes: [n, height, width] are greys, [n, height, width, 3] colours, [n, frames, height, width] films, and [n] are n
- * pictures of one pixel; GIF and y4m, which are films. Any of them may be compressed by gzip or zstd.
+ * bytes: [n, height, width] are greys, [n, height, width, 3] colours, [n, frames, height, width] films,
+ * [n, frames, height, width, 3] films in colours, and [n] are n pictures of one pixel; GIF and y4m, which are films. Any
+ * of them may be compressed by gzip or zstd.
  * IL_ERR_UNSUPPORTED where libpng or giflib was missing when the library was built, and for anything else. */
 typedef struct il_pictures il_pictures;
 /* path "-" is standard input. read: where the bytes come from, and path only stands in messages; NULL: from path. */
@@ -733,9 +734,10 @@ IL_API void il_picture_output_abandon(il_picture_output *output); /* NULL allowe
  *     L+4 ..           actions, one of which stands in the place of FRAME where the film has them
  *     L+4+actions ..   the 256 bytes of captions, if it has captions
  * A picture is header_rows rows of `width` tokens, BOS, caption and EOC up to their end, and its pixels row by row. A
- * film is such a header, and then for each frame a row, FRAME or its action first and FRAME up to the end, and the
- * frame's pixels; then EOS. So every row of pixels is a mini-batch of `width` tokens. */
+ * film is such a header, and then for each frame a row of `width` times FRAME or its action, and the frame's pixels;
+ * then EOS. So every row of pixels is a mini-batch of `width` tokens. */
 enum { IL_LAYOUT_SIDE_MAX = 1024, IL_LEVELS_MAX = 256, IL_HEADER_ROWS_MAX = 1024, IL_ACTIONS_MAX = 4096 };
+enum { IL_ACTION_NAMES_MAX = 64, IL_ACTION_NAME_MAX = 23 };
 typedef struct il_picture_layout {
     int width, height; /* 1 .. IL_LAYOUT_SIDE_MAX */
     int levels;        /* 2 .. IL_LEVELS_MAX */
@@ -743,6 +745,9 @@ typedef struct il_picture_layout {
     int captions;      /* 1: it has captions */
     int films;         /* 1: films; 0: pictures */
     int actions;       /* 0 .. IL_ACTIONS_MAX */
+    /* What they are called: the first `actions` of them, at most IL_ACTION_NAMES_MAX, each once, of a-z, 0-9, - and _, a
+     * letter first; or all are "". */
+    char action_names[IL_ACTION_NAMES_MAX][IL_ACTION_NAME_MAX + 1];
     int palette;       /* 1: levels are colours; 0: greys, of which v is level (v (L - 1) + 127) / 255 */
     unsigned char colours[IL_LEVELS_MAX]
                          [3]; /* [levels] of the palette; greys' are filled in: (255 k + (L-1)/2)/(L-1) */
@@ -758,7 +763,7 @@ IL_API const il_picture_layout *il_tokenizer_pictures(const il_tokenizer *tokeni
  * layout has no captions, or the caption and an EOC do not fit. */
 IL_API il_status il_picture_header(const il_picture_layout *layout, const char *caption, size_t bytes, int32_t *tokens,
                                    il_error *error);
-/* What stands before a frame of a film: tokens [width]. action -1: none. */
+/* What stands before a frame of a film: tokens [width], FRAME or the action in each. action -1: none. */
 IL_API il_status il_picture_frame(const il_picture_layout *layout, int action, int32_t *tokens, il_error *error);
 /* The pixels of a picture as tokens [height * width]: colours become greys (77 red + 150 green + 29 blue + 128) / 256
  * where the layout has those, or the nearest of the palette. *exact (NULL allowed): il_picture_of_tokens gives the same

@@ -63,6 +63,9 @@ static int begin(void **state) {
     free(support_done("init %s --tokenizer d/pictures.json --seed 5 --out m", SHAPE));
     free(support_done("pictures --tokenizer pictures:4 --films --out f p"));
     free(support_done("init %s --tokenizer f/pictures.json --seed 5 --out film", SHAPE));
+    support_write("did", "- right\n\nleft,\n", 15);
+    free(support_done("pictures --tokenizer pictures:4 --films --actions did --out a p"));
+    free(support_done("init %s --tokenizer a/pictures.json --seed 5 --out world", SHAPE));
     free(support_done("init --preset tiny " SUPPORT_SHAPE " --mixer ttt_linear --tokenizer bytes --out text"));
     return 0;
 }
@@ -197,6 +200,51 @@ static void test_films(void **state) {
     assert_memory_equal(tokens, expected, sizeof expected);
     free(tokens);
     support_refused(2, "this tokenizer is of pictures", "pictures --tokenizer d/pictures.json --films --out x p");
+}
+
+/* What leads to a frame is the row that begins it. */
+static void test_actions(void **state) {
+    (void)state;
+    enum { LEFT = 8, RIGHT = 9, FILM = (1 + 2 * (1 + H)) * W + 1 };
+    size_t n;
+    uint16_t *tokens = shard("a/pictures.bin", &n);
+    assert_int_equal(n, FILM + (2 + H) * W + 1);
+    for (int i = 0; i < W; i++)
+        assert_true(tokens[W + i] == FRAME && tokens[W + (1 + H) * W + i] == RIGHT && tokens[FILM + W + i] == LEFT);
+    free(tokens);
+    char *json = support_text_of("a/pictures.json");
+    assert_non_null(strstr(json, "\"actions\": [\"left\",\"right\"]"));
+    free(json);
+    json_t *made = support_json("pictures --tokenizer a/pictures.json --actions did --out again p");
+    assert_true(support_number(made, "actions") == 2 && support_number(made, "vocab_size") == 10);
+    json_decref(made);
+    support_same_files("a/pictures.bin", "again/pictures.bin");
+    static const char *const bad[][2] = {
+        {"- up\n-\n", "wrong: line 1: up is no action here; there are - and left, right"},
+        {"- -\n", "wrong: actions of 1 film, for 2 films"},
+        {"-*3\n-\n", "film 1 has 2 frames, and there are actions for 3"},
+        {"left*0\n", "what follows * must be a number from 1 to 1000000"},
+        {"left*1000001\n", "what follows *"},
+        {"left*\n", "what follows *"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        support_write("wrong", bad[i][0], strlen(bad[i][0]));
+        support_refused(1, bad[i][1], "pictures --tokenizer a/pictures.json --actions wrong --out x p");
+    }
+    support_write("wrong", "- *3\n-\n", 7);
+    support_refused(1, "of 1 to 23 bytes", "pictures --tokenizer pictures:4 --films --actions wrong --out x p");
+    support_write("wrong", "- Up\n-\n", 7);
+    support_refused(1, "a letter first", "pictures --tokenizer pictures:4 --films --actions wrong --out x p");
+    support_refused(2, "--actions is of films", "pictures --tokenizer pictures:4 --actions did --out x p");
+    support_refused(1, "there are none", "pictures --tokenizer f/pictures.json --actions did --out x p");
+    assert_false(support_exists("x"));
+    /* score predicts by them */
+    json_t *with = support_scores(NULL, "--model world --actions did p"),
+           *without = support_scores(NULL, "--model world p");
+    assert_true(support_number(json_array_get(with, 0), "nats") == support_number(json_array_get(without, 0), "nats"));
+    assert_true(support_number(json_array_get(with, 1), "nats") != support_number(json_array_get(without, 1), "nats"));
+    json_decref(with);
+    json_decref(without);
+    support_refused(2, "--actions is of films", "score --model m --actions did p");
 }
 
 /* ---- drawing ---- */
@@ -356,6 +404,41 @@ static void test_film(void **state) {
                             W);
     free(strip);
     free(whole);
+}
+
+/* A film that is played goes on by its actions, with those of the frames that are given or without. */
+static void test_played(void **state) {
+    (void)state;
+    enum { HEADER = sizeof "YUV4MPEG2 W6 H4 F1000:100 Ip A1:1 Cmono XCOLORRANGE=FULL\n" - 1, FRAME_BYTES = 6 + W * H };
+#define PLAYED "generate --model world --temperature 0 "
+    size_t bytes, n;
+    free(support_done(PLAYED "--actions -,left*2,right,left --out whole.y4m"));
+    free(support_done(PLAYED "--actions '- left left' --out first.y4m"));
+    free(support_done(PLAYED "--from first.y4m --frames 2 --actions left*2,right,left --out rest.y4m"));
+    free(support_done(PLAYED "--from first.y4m --actions right,left --out unsaid.y4m"));
+    char *whole = support_read("whole.y4m", &bytes), *rest = support_read("rest.y4m", &n);
+    assert_int_equal(bytes, HEADER + 5 * FRAME_BYTES);
+    assert_int_equal(n, HEADER + 2 * FRAME_BYTES);
+    assert_memory_equal(whole + HEADER + 3 * FRAME_BYTES, rest + HEADER, 2 * FRAME_BYTES);
+    free(whole);
+    whole = support_read("unsaid.y4m", &bytes); /* begun by FRAME, what was given is another film */
+    assert_int_equal(bytes, n);
+    assert_true(memcmp(whole, rest, n) != 0);
+    free(whole);
+    free(rest);
+    free(support_done(PLAYED "--actions -,right*4 --out other.y4m"));
+    free(support_done(PLAYED "--actions -,left*4 --out other-way.y4m"));
+    whole = support_read("other.y4m", &bytes), rest = support_read("other-way.y4m", &n);
+    assert_true(bytes == n && memcmp(whole, rest, n) != 0);
+    free(whole);
+    free(rest);
+    support_refused(1, "--actions: 3 actions, for 4 frames that are drawn and 3 given",
+                    PLAYED "--from first.y4m --frames 4 --actions left*3 --out x.y4m");
+    support_refused(1, "--actions: jump is no action here", PLAYED "--actions jump --out x.y4m");
+    support_refused(1, "there are none", "generate --model film --actions left --out x.y4m");
+    support_refused(2, "there is none in it", PLAYED "--actions ' ' --out x.y4m");
+    support_refused(2, "--actions is of films", "generate --model m --actions left --out x.pgm");
+    assert_false(support_exists("x.y4m"));
 }
 
 static void test_formats(void **state) {
@@ -572,7 +655,8 @@ int main(void) {
         cmocka_unit_test(test_formats),  cmocka_unit_test(test_misuse),
         cmocka_unit_test(test_score),    cmocka_unit_test(test_convert),
         cmocka_unit_test(test_compress), cmocka_unit_test(test_compress_refused),
-        cmocka_unit_test(test_terminal),
+        cmocka_unit_test(test_terminal), cmocka_unit_test(test_actions),
+        cmocka_unit_test(test_played),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -81,6 +81,38 @@ static void test_layouts(void **state) {
     il_tokenizer_close(made);
 }
 
+/* Actions by name: kept in the file, each once, and of all of them or of none. */
+static void test_action_names(void **state) {
+    (void)state;
+    il_picture_layout layout = clothes, again;
+    il_tokenizer *made;
+    char *text;
+    size_t bytes;
+    layout.films = 1;
+    layout.actions = 2;
+    strcpy(layout.action_names[0], "left");
+    memcpy(layout.action_names[1], "a-2_\0dirt", 9);
+    assert_ok(il_tokenizer_open_pictures(engine, &layout, &made, &error), error);
+    assert_ok(il_tokenizer_save(made, folder, &error), error);
+    text = support_read(support_path(folder, "pictures.json"), &bytes);
+    assert_non_null(strstr(text, "\"actions\": [\"left\",\"a-2_\"]"));
+    assert_ok(parse(text, &again), error);
+    assert_memory_equal(&again, il_tokenizer_pictures(made), sizeof again);
+    free(text);
+    il_tokenizer_close(made);
+    static const char *const bad[][3] = {{"Left", "right", "action 0"},
+                                         {"left", "", "action 1"},
+                                         {"left", "9", "action 1"},
+                                         {"left", "of-twenty-four-letters--", "action 1"},
+                                         {"left", "left", "both called left"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        for (int k = 0; k < 2; k++) memcpy(layout.action_names[k], bad[i][k], strnlen(bad[i][k], 23) + 1);
+        assert_fails(il_tokenizer_open_pictures(engine, &layout, &made, &error), IL_ERR_ARG, error, bad[i][2]);
+    }
+    layout.actions = 65;
+    assert_fails(il_tokenizer_open_pictures(engine, &layout, &made, &error), IL_ERR_ARG, error, "64 are possible");
+}
+
 #define HEAD "{\"tokenizer\":\"pictures\",\"width\":4,\"height\":3,"
 #define TAIL "\"header_rows\":1,\"captions\":true,\"films\":false,\"actions\":0}"
 
@@ -108,6 +140,13 @@ static void test_layouts_refused(void **state) {
         {HEAD "\"levels\":2,\"header_rows\":1,\"captions\":1,\"films\":false,\"actions\":0}", "captions must be true"},
         {HEAD "\"levels\":2,\"header_rows\":1,\"captions\":true,\"films\":false,\"actions\":2}",
          "actions are of films"},
+#define FILMS HEAD "\"levels\":2,\"header_rows\":1,\"captions\":false,\"films\":true,\"actions\":"
+        {FILMS "[]}", "a list of 1 to 64"},
+        {FILMS "[\"\"]}", "action 0"},
+        {FILMS "[1]}", "action 0"},
+        {FILMS "[\"a\",\"of-twenty-four-letters--\"]}", "action 1"},
+        {FILMS "[\"a\",\"b\",\"a\"]}", "both called a"},
+        {FILMS "\"a\"}", "actions must be an integer"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_fails(parse(bad[i][0], &layout), strstr(bad[i][1], "not known") ? IL_ERR_UNSUPPORTED : IL_ERR_FORMAT,
@@ -146,7 +185,7 @@ static void test_headers(void **state) {
     assert_ok(il_picture_frame(&layout, -1, tokens, &error), error);
     assert_true(tokens[0] == 19 && tokens[3] == 19);
     assert_ok(il_picture_frame(&layout, 1, tokens, &error), error);
-    assert_true(tokens[0] == 21 && tokens[1] == 19 && tokens[3] == 19);
+    for (int i = 0; i < 4; i++) assert_int_equal(tokens[i], 21);
     assert_fails(il_picture_frame(&layout, 2, tokens, &error), IL_ERR_ARG, error, "action 2");
 }
 
@@ -315,7 +354,8 @@ static void test_idx(void **state) {
     (void)state;
     static const char greys[] = "\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\2\1\2\3\4", numbers[] = "\0\0\10\1\0\0\0\2\5\6",
                       colours[] = "\0\0\10\4\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\3\1\2\3",
-                      films[] = "\0\0\10\4\0\0\0\2\0\0\0\2\0\0\0\1\0\0\0\1\1\2\3\4";
+                      films[] = "\0\0\10\4\0\0\0\2\0\0\0\2\0\0\0\1\0\0\0\1\1\2\3\4",
+                      coloured[] = "\0\0\10\5\0\0\0\1\0\0\0\2\0\0\0\1\0\0\0\1\0\0\0\3\1\2\3\4\5\6";
     il_pictures *pictures;
     assert_ok(open_bytes(greys, sizeof greys - 1, 1, &pictures), error);
     assert_string_equal(il_pictures_format(pictures), "IDX");
@@ -333,6 +373,11 @@ static void test_idx(void **state) {
     assert_string_equal(next(pictures), "1x1x1: 2");
     assert_string_equal(next(pictures), "1x1x1 begins: 3");
     il_pictures_close(pictures);
+    assert_ok(open_bytes(coloured, sizeof coloured - 1, 0, &pictures), error);
+    assert_string_equal(next(pictures), "1x1x3 begins: 1 2 3");
+    assert_string_equal(next(pictures), "1x1x3: 4 5 6");
+    il_pictures_close(pictures);
+    REFUSED("\0\0\10\5\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\2\1\1", IL_ERR_UNSUPPORTED, "2 bytes a pixel");
     REFUSED("\0\0\10\2\0\0\0\1\0\0\0\1\1", IL_ERR_UNSUPPORTED, "IDX of 2 dimensions");
     REFUSED("\0\0\10\3\0\0\0\1\377\377\377\377\0\0\0\1\1", IL_ERR_FORMAT, "1 by 4294967295");
     REFUSED("\0\0\10\3\0\0\0\2\0\0\0\1\0\0\0\1\1", IL_ERR_FORMAT, "1 bytes too early");
@@ -556,13 +601,21 @@ static void test_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts),     cmocka_unit_test(test_layouts_refused),
-        cmocka_unit_test(test_headers),     cmocka_unit_test(test_greys),
-        cmocka_unit_test(test_palettes),    cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_pnm),         cmocka_unit_test(test_idx),
-        cmocka_unit_test(test_y4m),         cmocka_unit_test(test_written),
-        cmocka_unit_test(test_y4m_colours), cmocka_unit_test(test_refused_to_write),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_layouts),
+        cmocka_unit_test(test_layouts_refused),
+        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_greys),
+        cmocka_unit_test(test_palettes),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_action_names),
+        cmocka_unit_test(test_pnm),
+        cmocka_unit_test(test_idx),
+        cmocka_unit_test(test_y4m),
+        cmocka_unit_test(test_written),
+        cmocka_unit_test(test_y4m_colours),
+        cmocka_unit_test(test_refused_to_write),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -5,6 +5,7 @@
  * and so many times what the caption changes in them. */
 #include "verbs/generate_pictures.h"
 
+#include "actions.h"
 #include "interrupt.h"
 #include "output.h"
 #include "picture_set.h"
@@ -32,6 +33,8 @@ typedef struct drawing {
     int32_t *given;      /* [given_frames, pixels]: of --from */
     size_t given_frames, given_pixels;
     int ms;
+    cli_actions actions;
+    size_t given_actions; /* of them that belong to given frames, the first left out */
     /* the group of pictures under way */
     size_t first, n;                    /* n ≤ TOGETHER */
     il_session *sessions[2 * TOGETHER]; /* [ways, n] */
@@ -50,10 +53,10 @@ typedef struct drawing {
 } drawing;
 
 /* The first OURS are of pictures alone; all others of the verb are of text alone. */
-static const char *const taken[] = {"--out",    "--count",    "--from",  "--rows",  "--frames", "--scale",
-                                    "--resize", "--guidance", "--model", "--dtype", "--prompt", "--temperature",
-                                    "--top-k",  "--top-p",    "--min-p", "--seed",  "--frozen"};
-enum { OURS = 8 };
+static const char *const taken[] = {"--out",         "--count",  "--from",     "--rows",  "--frames", "--actions",
+                                    "--scale",       "--resize", "--guidance", "--model", "--dtype",  "--prompt",
+                                    "--temperature", "--top-k",  "--top-p",    "--min-p", "--seed",   "--frozen"};
+enum { OURS = 9 };
 
 const char *generate_pictures_given(const arg_spec *spec) {
     for (size_t i = 0; i < OURS; i++)
@@ -74,6 +77,7 @@ static il_status check_options(drawing *d) {
     if (status) return status;
     if (d->layout->films && o->rows) return wrong(d, "--rows is of pictures, and this is a model of films");
     if (!d->layout->films && o->frames) return wrong(d, "--frames is of films, and this is a model of pictures");
+    if (!d->layout->films && o->actions) return wrong(d, "--actions is of films, and this is a model of pictures");
     if (o->rows && !o->from) return wrong(d, "--rows goes with --from");
     if (o->resize && !o->from) return wrong(d, "--resize goes with --from");
     if (arg_given(d->command->spec, "--guidance")) {
@@ -84,6 +88,32 @@ static il_status check_options(drawing *d) {
     if (d->layout->films && d->count > TOGETHER) return wrong(d, "--count: 64 films are the most");
     return IL_OK;
 }
+
+/* --actions, which also says how many frames there are. */
+static il_status read_actions(drawing *d) {
+    const char *text = d->options->actions;
+    if (!text) return IL_OK;
+    il_status status = cli_actions_parse(d->layout, "--actions", text, strlen(text), &d->actions, &d->command->error);
+    if (!status && !d->actions.n) return wrong(d, "--actions: there is none in it");
+    if (!d->options->frames) d->frames = d->actions.n;
+    return status;
+}
+
+/* For each frame that is drawn there is an action, or for those that are given too, but for the first. */
+static il_status match_actions(drawing *d) {
+    size_t n = d->actions.n;
+    if (!n || n == d->frames) return IL_OK;
+    d->given_actions = d->given_frames ? d->given_frames - 1 : 0;
+    if (n == d->frames + d->given_actions) return IL_OK;
+    return cli_fail(&d->command->error, IL_ERR_ARG, "--actions: %s, for %s that are drawn and %zu given",
+                    cli_count(n, "action"), cli_count(d->frames, "frame"), d->given_frames);
+}
+
+/* What leads to frame i of those that are drawn, or of those that are given. */
+static int drawn_action(const drawing *d, size_t i) {
+    return d->actions.n ? d->actions.items[d->given_actions + i] : -1;
+}
+static int given_action(const drawing *d, size_t i) { return i && d->given_actions ? d->actions.items[i - 1] : -1; }
 
 /* Format and form of the sheet: pictures in a square; films in a square, or where the format holds a single picture,
  * their frames side by side. */
@@ -156,7 +186,7 @@ static il_status read_given(drawing *d, const char *caption, il_session **base) 
     if (!status) cli_interrupt_cancels(*base);
     if (!status) status = feed(d, *base, header, n);
     for (size_t i = 0; i < d->given_frames && layout->films && !status; i++) {
-        status = il_picture_frame(layout, -1, header, error);
+        status = il_picture_frame(layout, given_action(d, i), header, error);
         if (!status) status = feed(d, *base, header, width);
         if (!status) status = feed(d, *base, d->given + i * d->pixels, d->pixels);
     }
@@ -248,10 +278,10 @@ static il_status draw_frame(drawing *d, size_t at, int follows) {
     return status;
 }
 
-static il_status begin_frame(drawing *d) {
+static il_status begin_frame(drawing *d, size_t frame) {
     size_t width = (size_t)d->layout->width;
     int32_t *row = cli_alloc(width, sizeof *row);
-    il_status status = il_picture_frame(d->layout, -1, row, &d->command->error);
+    il_status status = il_picture_frame(d->layout, drawn_action(d, frame), row, &d->command->error);
     for (size_t i = 0; i < d->n; i++) d->feeds[i] = (il_feed){.session = d->sessions[i], .tokens = row, .n = width};
     if (!status) status = feed_all(d);
     free(row);
@@ -291,7 +321,7 @@ static il_status draw_group(drawing *d) {
     for (size_t i = 0; i < d->n && d->given_pixels; i++)
         memcpy(d->tokens + i * d->pixels, d->given, d->given_pixels * sizeof *d->tokens);
     for (size_t frame = 0; frame < d->frames && !status; frame++) {
-        if (d->layout->films) status = begin_frame(d);
+        if (d->layout->films) status = begin_frame(d, frame);
         if (!status) status = draw_frame(d, d->given_pixels, frame + 1 < d->frames);
         for (size_t i = 0; i < d->n && !status; i++)
             status = place(d, i, is_strip(d) ? i * d->across + frame : d->first + i);
@@ -357,6 +387,7 @@ static void close_drawing(drawing *d) {
     free(d->cell);
     free(d->sheet);
     free(d->scaled);
+    cli_actions_free(&d->actions);
 }
 
 il_status generate_pictures(cli_command *command, il_model *model, const il_tokenizer *tokenizer, const char *caption,
@@ -374,6 +405,7 @@ il_status generate_pictures(cli_command *command, il_model *model, const il_toke
     d->ms = FILM_MS;
     cli_picture_view_begin(&d->view, layout->width);
     il_status status = check_options(d);
+    if (!status) status = read_actions(d);
     if (!status) status = choose_form(d);
     if (!status)
         status = il_generation_load(tokenizer, il_model_config(model), command->model_dir, &usual, &command->error);
@@ -381,6 +413,7 @@ il_status generate_pictures(cli_command *command, il_model *model, const il_toke
         d->sampling = usual.sampling;
         cli_sampling_apply(sampling, command->spec, &d->sampling);
         if (options->from) status = read_from(d);
+        if (!status) status = match_actions(d);
     }
     if (!status) status = read_given(d, caption ? caption : "", &d->base[0]);
     if (!status && d->ways == 2) status = read_given(d, "", &d->base[1]);

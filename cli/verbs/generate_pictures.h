@@ -6,7 +6,7 @@
 #include "sampling.h"
 
 typedef struct generate_picture_options {
-    const char *out, *from;
+    const char *out, *from, *actions;
     uint64_t count, rows, frames, scale;
     double guidance;
     int resize;
@@ -24,6 +24,10 @@ typedef struct generate_picture_options {
             RANGE(1, IL_LAYOUT_SIDE_MAX)),                                                                             \
         ARG("--frames", ARG_COUNT, &(options).frames, "N", "of a model of films: so many frames (default 16)",         \
             RANGE(1, 1e6)),                                                                                            \
+        ARG("--actions", ARG_TEXT, &(options).actions, "NAMES",                                                        \
+            "of films that are played: what leads to each frame, as 'forward*10,left*3'; with --frames N and --from "  \
+            "also "                                                                                                    \
+            "to those that are given, the first left out"),                                                            \
         ARG("--scale", ARG_COUNT, &(options).scale, "N", "write each pixel as N by N (default 1)", RANGE(1, 64)),      \
         ARG("--resize", ARG_FLAG, &(options).resize, NULL, "make --from's pictures the size that the model's have"),   \
         ARG("--guidance", ARG_REAL, &(options).guidance, "W",                                                          \

@@ -156,11 +156,12 @@ static void report(const making *m, double seconds) {
     if (m->set.left_out)
         cli_note(m->command->verb, "%s not called like a picture: left out", cli_count(m->set.left_out, "file"));
     if (m->command->spec->json) {
-        cli_json_print(json_pack(
-            "{s:o, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:o}", "out", cli_json_string(o->out), "kind",
-            layout->films ? "films" : "pictures", "items", (json_int_t)m->set.n, "frames", (json_int_t)m->set.frames,
-            "tokens", (json_int_t)m->tokens, "width", layout->width, "height", layout->height, "levels", layout->levels,
-            "header_rows", layout->header_rows, "vocab_size", info.vocab_size, "seconds", cli_json_real(seconds)));
+        cli_json_print(json_pack("{s:o, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "out",
+                                 cli_json_string(o->out), "kind", layout->films ? "films" : "pictures", "items",
+                                 (json_int_t)m->set.n, "frames", (json_int_t)m->set.frames, "tokens",
+                                 (json_int_t)m->tokens, "width", layout->width, "height", layout->height, "levels",
+                                 layout->levels, "header_rows", layout->header_rows, "actions", layout->actions,
+                                 "vocab_size", info.vocab_size, "seconds", cli_json_real(seconds)));
         return;
     }
     const char *count = cli_count(m->set.n, layout->films ? "film" : "picture");
@@ -168,8 +169,10 @@ static void report(const making *m, double seconds) {
            layout->films ? ", " : "", layout->films ? cli_count(m->set.frames, "frame") : "", layout->width,
            layout->height, layout->levels, layout->palette ? "colours" : "greys", cli_count(m->tokens, "token"),
            seconds);
-    printf("%s/pictures.json: %s of captions, vocabulary %d\n", cli_shown(o->out),
-           cli_count((uint64_t)layout->header_rows, "header row"), info.vocab_size);
+    printf("%s/pictures.json: %s of captions, %s%svocabulary %d\n", cli_shown(o->out),
+           cli_count((uint64_t)layout->header_rows, "header row"),
+           layout->actions ? cli_count((uint64_t)layout->actions, "action") : "", layout->actions ? ", " : "",
+           info.vocab_size);
 }
 
 static il_status make(making *m) {
@@ -179,6 +182,8 @@ static il_status make(making *m) {
     il_status status = cli_documents_check(operands->items, operands->n, &m->command->error);
     if (!status) status = begin(m);
     reading.films = m->set.layout.films;
+    reading.is_new = m->is_new;
+    if (!status && reading.actions && !reading.films) status = wrong(m, "--actions is of films (--films)");
     if (!status)
         status =
             cli_pictures_read(m->command->engine, operands->items, operands->n, &reading, &m->set, &m->command->error);
@@ -218,6 +223,7 @@ int verb_pictures(int argc, char **argv) {
                          "    train-images-idx3-ubyte.gz\n"
                          "innerloop pictures --tokenizer palette:32 --size 24x24 --resize --captions names \\\n"
                          "    --out emoji pngs\n"
+                         "innerloop pictures --tokenizer palette:64 --films --actions walks.txt --out walks walks.idx\n"
                          "ffmpeg -v error -i film.mp4 -f yuv4mpegpipe - |\n"
                          "    innerloop pictures --tokenizer palette:64 --size 64x48 --resize --films --out film -"};
     cli_command command;

@@ -31,7 +31,7 @@ typedef struct scoring {
     cli_progress progress;
 } scoring;
 
-static const char *const ours[] = {"--captions", "--label-names", "--resize"};
+static const char *const ours[] = {"--captions", "--label-names", "--actions", "--resize"};
 
 const char *score_pictures_given(const arg_spec *spec) {
     for (size_t i = 0; i < COUNT_OF(ours); i++)
@@ -123,7 +123,8 @@ static void report(const scoring *s) {
 
 il_status score_pictures(cli_command *command, il_model *model, const il_tokenizer *tokenizer, const char *path,
                          int frozen, const cli_picture_options *options) {
-    static const char *const taken[] = {"--model", "--dtype", "--frozen", "--captions", "--label-names", "--resize"};
+    static const char *const taken[] = {"--model",       "--dtype",   "--frozen", "--captions",
+                                        "--label-names", "--actions", "--resize"};
     cli_picture_options reading = *options;
     scoring *s = cli_alloc(1, sizeof *s);
     *s = (scoring){.command = command, .model = model, .layout = il_tokenizer_pictures(tokenizer), .frozen = frozen};
@@ -133,6 +134,10 @@ il_status score_pictures(cli_command *command, il_model *model, const il_tokeniz
     s->pixels = (size_t)s->layout->width * (size_t)s->layout->height;
     reading.films = s->layout->films;
     il_status status = cli_pictures_options(command, taken, COUNT_OF(taken), &command->error);
+    if (!status && reading.actions && !s->layout->films) {
+        command->wrong_usage = 1;
+        status = cli_fail(&command->error, IL_ERR_ARG, "--actions is of films, and this is a model of pictures");
+    }
     if (!status) status = cli_pictures_read(command->engine, &path, 1, &reading, &s->set, &command->error);
     cli_interrupt_catch();
     if (!status) status = read_all(s);

@@ -1,4 +1,4 @@
-/* idx.c: the reader of IDX files of bytes: numbers, greys, colours and films of greys. */
+/* idx.c: the reader of IDX files of bytes: numbers, greys, colours, and films of either. */
 #include "media/reading.h"
 
 #include "base/error.h"
@@ -15,20 +15,23 @@ static uint64_t big_endian(const unsigned char *p) {
 }
 
 static il_status begin(il_pictures *p, idx *x, il_error *error) {
-    unsigned char header[4 + 4 * 4];
-    uint64_t size[4] = {0, 1, 1, 1};
+    unsigned char header[4 + 4 * 5];
+    uint64_t size[5] = {0, 1, 1, 1, 1};
     IL_TRY(il_pictures_take(p, header, 4, "its header", error));
     int n = header[3];
-    if (n != 1 && n != 3 && n != 4)
-        return il_fail(error, IL_ERR_UNSUPPORTED,
-                       "%s: IDX of %d dimensions; read are 1, numbers, 3, greys, and 4, films or colours",
-                       p->source.name, n);
+    if (n != 1 && n != 3 && n != 4 && n != 5)
+        return il_fail(
+            error, IL_ERR_UNSUPPORTED,
+            "%s: IDX of %d dimensions; read are 1, numbers, 3, greys, 4, films or colours, and 5, films in colours",
+            p->source.name, n);
     IL_TRY(il_pictures_take(p, header + 4, (size_t)n * 4, "its header", error));
     for (int i = 0; i < n; i++) size[i] = big_endian(header + 4 + 4 * i);
     *x = (idx){.begun = 1, .channels = 1, .frames = 1, .left = size[0]};
-    if (n == 4 && size[3] == 3) {
-        x->channels = 3;
-    } else if (n == 4) { /* films [n, frames, height, width] */
+    if (n == 5 && size[4] != 3)
+        return il_fail(error, IL_ERR_UNSUPPORTED, "%s: films of %llu bytes a pixel, not 3", p->source.name,
+                       (unsigned long long)size[4]);
+    if (n == 5 || (n == 4 && size[3] == 3)) x->channels = 3;
+    if (n == 5 || (n == 4 && size[3] != 3)) { /* films [n, frames, height, width] */
         x->frames = size[1];
         x->left *= size[1]; /* below 2^64 */
         size[1] = size[2];

@@ -23,8 +23,8 @@ il_status il_picture_frame(const il_picture_layout *l, int action, int32_t *toke
     if (!l->films) return il_fail(error, IL_ERR_ARG, "frames are of films, and this layout is of pictures");
     if (action < -1 || action >= l->actions)
         return il_fail(error, IL_ERR_ARG, "action %d: there are %d, from 0 on", action, l->actions);
-    for (int i = 0; i < l->width; i++) tokens[i] = l->levels + IL_PICTURE_FRAME;
-    if (action >= 0) tokens[0] = l->levels + IL_PICTURE_ACTIONS + action;
+    int token = l->levels + (action < 0 ? IL_PICTURE_FRAME : IL_PICTURE_ACTIONS + action);
+    for (int i = 0; i < l->width; i++) tokens[i] = token;
     return IL_OK;
 }
 
