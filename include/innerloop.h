@@ -689,9 +689,9 @@ typedef struct il_picture {
 
 /* The pictures that a file holds, one after the other: PNG; PGM and PPM, of which several may follow each other; IDX of
  * bytes: [n, height, width] are greys, [n, height, width, 3] colours, [n, frames, height, width] films,
- * [n, frames, height, width, 3] films in colours, and [n] are n pictures of one pixel; GIF and y4m, which are films. Any
- * of them may be compressed by gzip or zstd.
- * IL_ERR_UNSUPPORTED where libpng or giflib was missing when the library was built, and for anything else. */
+ * [n, frames, height, width, 3] films in colours, and [n] are n pictures of one pixel; GIF and y4m, which are films.
+ * Any of them may be compressed by gzip or zstd. IL_ERR_UNSUPPORTED where libpng or giflib was missing when the library
+ * was built, and for anything else. */
 typedef struct il_pictures il_pictures;
 /* path "-" is standard input. read: where the bytes come from, and path only stands in messages; NULL: from path. */
 IL_API il_status il_pictures_open(il_engine *engine, const char *path, il_read read, void *user, il_pictures **pictures,
@@ -745,10 +745,10 @@ typedef struct il_picture_layout {
     int captions;      /* 1: it has captions */
     int films;         /* 1: films; 0: pictures */
     int actions;       /* 0 .. IL_ACTIONS_MAX */
-    /* What they are called: the first `actions` of them, at most IL_ACTION_NAMES_MAX, each once, of a-z, 0-9, - and _, a
-     * letter first; or all are "". */
+    /* What they are called: the first `actions` of them, at most IL_ACTION_NAMES_MAX, each once, of a-z, 0-9, - and _,
+     * a letter first; or all are "". */
     char action_names[IL_ACTION_NAMES_MAX][IL_ACTION_NAME_MAX + 1];
-    int palette;       /* 1: levels are colours; 0: greys, of which v is level (v (L - 1) + 127) / 255 */
+    int palette; /* 1: levels are colours; 0: greys, of which v is level (v (L - 1) + 127) / 255 */
     unsigned char colours[IL_LEVELS_MAX]
                          [3]; /* [levels] of the palette; greys' are filled in: (255 k + (L-1)/2)/(L-1) */
 } il_picture_layout;
