@@ -104,9 +104,12 @@ static il_status sum_lanes(const il_transport *transport, void *context, il_erro
     uint64_t before = il_ranks_bytes_sent(ranks);
     for (int round = 0; round < SUMS_ROUNDS && !status; round++) {
         il_exchange_begin(&x);
+        x.overlaps = round;
         for (int lane = il_lanes_begin(lanes, x.size, x.rank); lane < il_lanes_begin(lanes, x.size, x.rank + 1); lane++)
             give_lane(&x, lane);
-        status = il_exchange_finish(&x, error);
+        if (x.size > 1 && (x.early > 0) != x.overlaps)
+            status = IL_ERR_ARG; /* some is sent while there is more to compute */
+        if (!status) status = il_exchange_finish(&x, error);
         memset(weights, 0, FLOATS * sizeof *weights);
         for (int k = 0; k < x.n_own && !status; k++) {
             size_t begin = (size_t)x.own[k] * IL_WEIGHTS_PIECE, n = il_weights_size(FLOATS, x.own[k], x.own[k] + 1);
@@ -192,7 +195,7 @@ static il_status open_run(const job *j, const il_transport *transport, rank_run 
     il_config config = lively_config(j->mixer, 8);
     config.width = 96; /* 18 pieces of weights: two buckets */
     config.heads = 2;
-    config.ffn_width = j->ffn_width ? j->ffn_width : 1600;
+    config.ffn_width = j->ffn_width ? j->ffn_width : 1800;
     config.bos_token = 1;
     il_status status = il_engine_open(&e, &r->engine, error);
     if (!status && transport) status = il_ranks_open(r->engine, transport, &r->ranks, error);
@@ -264,6 +267,9 @@ static il_status train(const il_transport *transport, void *context, il_error *e
         uint64_t sent = il_exchange_bytes(&r.trainer->exchange) + (uint64_t)(size - 1) * told;
         if (!status && il_ranks_bytes_sent(r.ranks) - before != sent)
             status = (error->status = IL_ERR_END, snprintf(error->message, 99, "bytes sent"), IL_ERR_END);
+        /* the second bucket leaves while the first layer is still to be computed */
+        if (!status && size > 1 && !j->ffn_width && !r.trainer->exchange.early)
+            status = (error->status = IL_ERR_END, snprintf(error->message, 99, "no overlap"), IL_ERR_END);
     }
     if (odd == ODD_DISK) support_fault_on("write", ENOSPC);
     if (odd == ODD_DIES_SAVING) support_fault_kill_at(j->at);

@@ -52,8 +52,8 @@ static il_status declare_all(il_model *model, il_error *error) {
     for (int i = 0; i < c->layers; i++) {
         il_layer *layer = &model->layers[i];
         d.layer = i;
-        layer->begin = model->table.floats;
         begin_layer(model, layer, il_config_mixer(c, i));
+        layer->begin = model->table.floats;
         layer->mixer->declare(&d, layer);
         layer->w1 = il_declare_dense(&d, c->ffn_width, c->width, "mlp.", "gate_proj.weight");
         layer->w3 = il_declare_dense(&d, c->ffn_width, c->width, "mlp.", "up_proj.weight");

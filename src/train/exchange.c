@@ -236,6 +236,7 @@ static il_status arrive(il_exchange *x) {
 void il_exchange_begin(il_exchange *x) {
     x->summed.n = 0;
     x->is_last = x->additions = 0;
+    x->early = 0;
     x->weights = NULL;
     x->next = x->buckets - 1;
 }
@@ -254,9 +255,11 @@ void il_exchange_add(il_exchange *x) {
 
 void il_exchange_ready(il_exchange *x, size_t from) {
     if (x->size == 1 || !x->overlaps || !x->is_last || x->status != IL_OK) return;
+    uint64_t before = il_ranks_bytes_sent(x->ranks);
     x->status = il_ranks_poll(x->ranks, &x->error);
     if (x->status == IL_OK) x->status = advance(x);
     if (x->status == IL_OK) x->status = depart(x, from);
+    if (from) x->early += il_ranks_bytes_sent(x->ranks) - before;
 }
 
 static il_status land(il_exchange *x, il_error *error) {

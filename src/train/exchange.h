@@ -35,7 +35,8 @@ typedef struct il_exchange {
     il_flight flights[IL_FLIGHTS];
     int oldest, n_flights, next; /* of a ring; the next bucket, from the last to the first, and -1 */
     float *weights;              /* NULL: gradients are under way */
-    int overlaps; /* 1: sending begins before the last lane's gradient is complete; 0: a bench compares */
+    int overlaps;   /* 1: sending begins before the last lane's gradient is complete; 0: a bench compares */
+    uint64_t early; /* bytes of this step whose sending began before that */
     void *block;
     il_status status; /* of what went wrong under way */
     il_error error;
