@@ -1,5 +1,6 @@
-/* bench_ranks.c: steps of training by several processes, in turn with and without overlap of sending and computing.
- * Rank 0 prints a line of JSON: medians, and the bytes that it sent in a step. Run by mpirun, or alone with "-" in
+/* bench_ranks.c: steps of training by several processes, in pairs with and without overlap of sending and computing, of
+ * which now one and now the other comes first. Rank 0 prints a line of JSON: medians, the least and the most, and the
+ * bytes that it sent in a step. Run by mpirun, or alone with "-" in
  * place of the plugin: bench_ranks PLUGIN.so [preset [steps [sequences [length [lanes [threads]]]]]] */
 #include <dlfcn.h>
 #include <stdio.h>
@@ -31,6 +32,12 @@ static const il_mpi *join(const char *path) {
 static double median(double *x, int n) {
     qsort(x, (size_t)n, sizeof *x, compare);
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+/* "name":median,"name_least":…,"name_most":…, */
+static void put(const char *name, double *x, int n) {
+    double middle = median(x, n);
+    printf("\"%s\":%.3f,\"%s_least\":%.3f,\"%s_most\":%.3f,", name, middle, name, x[0], name, x[n - 1]);
 }
 
 static int number(int argc, char **argv, int i, int otherwise) { return argc > i ? atoi(argv[i]) : otherwise; }
@@ -70,10 +77,11 @@ int main(int argc, char **argv) {
     if (!batch) return 1;
     for (size_t i = 0; i < tokens; i++) batch[i] = (int32_t)(i * 2654435761u % (uint32_t)config.vocab_size);
     double took[2][STEPS_MAX], ratio[STEPS_MAX];
-    uint64_t sent = 0;
+    uint64_t sent = 0, early = 0;
     for (int i = -1; i < steps; i++) /* -1 warms up */
-        for (int overlaps = 0; overlaps < 2; overlaps++) {
+        for (int k = 0; k < 2; k++) {
             il_step step;
+            int overlaps = (k + i) & 1;
             trainer->exchange.overlaps = overlaps;
             must(il_data_give(data, batch, NULL, &error), &error);
             must(il_ranks_agree(ranks, IL_OK, NULL, &error), &error); /* all begin together */
@@ -81,18 +89,22 @@ int main(int argc, char **argv) {
             double start = now_s();
             must(il_trainer_step(trainer, &step, &error), &error);
             sent = il_ranks_bytes_sent(ranks) - before;
+            early += trainer->exchange.early; /* without overlap none */
             if (i < 0) continue;
             took[overlaps][i] = now_s() - start;
-            if (overlaps) ratio[i] = took[0][i] / took[1][i];
+            if (k) ratio[i] = took[0][i] / took[1][i];
         }
-    double apart = median(took[0], steps), together = median(took[1], steps);
-    if (!il_ranks_rank(ranks))
-        printf("{\"ranks\":%d,\"threads\":%d,\"parameters\":%zu,\"tokens\":%d,\"steps\":%d,\"seconds\":%.3f,"
-               "\"seconds_without_overlap\":%.3f,\"ratio\":%.3f,\"tokens_per_s\":%.1f,\"bytes_sent\":%llu,"
-               "\"bytes_expected\":%llu}\n",
-               il_ranks_size(ranks), options.threads, model->table.floats, sequences * length, steps, together, apart,
-               median(ratio, steps), sequences * length / together, (unsigned long long)sent,
+    if (!il_ranks_rank(ranks)) {
+        printf("{\"ranks\":%d,\"threads\":%d,\"parameters\":%zu,\"tokens\":%d,\"steps\":%d,", il_ranks_size(ranks),
+               options.threads, model->table.floats, sequences * length, steps);
+        put("seconds", took[1], steps);
+        put("seconds_without_overlap", took[0], steps);
+        put("ratio", ratio, steps);
+        printf("\"tokens_per_s\":%.1f,\"bytes_sent\":%llu,\"bytes_early\":%llu,\"bytes_expected\":%llu}\n",
+               sequences * length / median(took[1], steps), (unsigned long long)sent,
+               (unsigned long long)early / (unsigned long long)(steps + 1),
                (unsigned long long)il_exchange_bytes(&trainer->exchange));
+    }
     fflush(stdout);
     free(batch);
     il_trainer_close(trainer);
