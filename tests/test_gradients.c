@@ -138,6 +138,22 @@ static int32_t *tokens_of(const shape *s) {
  * feed-forward networks. */
 static size_t recomputed;
 
+/* What backward says is complete, from a layer's first tensor on, as it is then. */
+typedef struct {
+    const float *grad;
+    float *then; /* [floats] */
+    size_t from, floats;
+    int calls;
+} passing;
+
+static void note_passed(void *user, size_t from) {
+    passing *p = user;
+    assert_true(from > 0 && from < p->from);
+    memcpy(p->then + from, p->grad + from, (p->from - from) * sizeof *p->then);
+    p->from = from;
+    p->calls++;
+}
+
 /* Loss of the recipe over windows [n, length+1] read on from the states, and its gradient += grad (NULL: loss
  * only). */
 static double loss_and_grad(il_model *model, il_state *states, const int32_t *windows, int n, int length,
@@ -173,7 +189,15 @@ static double loss_and_grad(il_model *model, il_state *states, const int32_t *wi
     pass.inner_lr = inner_lr;
     il_forward(&pass, in);
     il_lm_head_loss(&pass, out, weight, nll, dhidden, grad ? grad : unwanted);
-    if (grad) il_backward(&pass, in, dhidden, grad, &space);
+    passing p = {grad, unwanted, model->table.floats, model->table.floats, 0};
+    pass.passed = note_passed;
+    pass.user = &p;
+    if (grad) {
+        il_backward(&pass, in, dhidden, grad, &space);
+        assert_int_equal(p.calls, model->config.layers);
+        assert_int_equal(p.from, model->layers[0].begin);
+        assert_memory_equal(p.then + p.from, grad + p.from, (p.floats - p.from) * sizeof *grad);
+    }
     double loss = 0;
     for (size_t i = 0; i < total; i++) loss += (double)weight[i] * (double)nll[i];
     free(segments), free(in), free(out), free(weight), free(nll), free(dhidden), free(unwanted);
