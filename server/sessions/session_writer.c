@@ -91,7 +91,7 @@ static void renew_leases(sessions *s) {
 
 static void *run(void *context) {
     sessions *s = context;
-    double swept = clock_seconds(), looked = swept, renewed = swept;
+    double looked = clock_seconds(), renewed = looked, swept = looked - SWEEP_SECONDS; /* what a crash left goes soon */
     sigset_t all;
     sigfillset(&all); /* they are the main thread's */
     pthread_sigmask(SIG_BLOCK, &all, NULL);

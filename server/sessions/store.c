@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 enum { ORPHAN_SECONDS = 3600, HEX = STORE_HASH_BYTES - 1 };
-static const char SUFFIX[] = ".ilstate";
+static const char SUFFIX[] = ".ilstate", TEMPORARY[] = ".tmp-"; /* of a file that was being written in a crash */
 
 struct store {
     char *dir;
@@ -75,7 +75,7 @@ il_status store_open(const char *where, const il_model *model, store **opened, i
     *opened = NULL;
     if (shared && !store_redis_parse(where, &redis, &why)) return server_fail(error, IL_ERR_ARG, "%s", why.text);
     const char *dir = shared ? redis.dir : where;
-    if (strlen(dir) + 64 > PATH_MAX)
+    if (strlen(dir) + 256 > PATH_MAX)
         return server_fail(error, IL_ERR_IO, "the name of the folder of sessions is too long");
     store *s = calloc(1, sizeof *s);
     if (!s) return server_fail(error, IL_ERR_NOMEM, "no memory for the store of sessions");
@@ -179,18 +179,21 @@ int store_scratch(const store *s) { return open(s->dir, O_RDWR | O_TMPFILE | O_C
 static void sweep_file(store *s, const char *name, int64_t now) {
     char fingerprint[STORE_HASH_BYTES], path[PATH_MAX];
     struct stat info;
-    if (strlen(name) != HEX + sizeof SUFFIX - 1 || strcmp(name + HEX, SUFFIX)) return;
+    if (strlen(name) < HEX || strncmp(name + HEX, SUFFIX, sizeof SUFFIX - 1)) return;
+    const char *more = name + HEX + sizeof SUFFIX - 1;
+    int temporary = !strncmp(more, TEMPORARY, sizeof TEMPORARY - 1);
+    if (*more && !temporary) return;
     memcpy(fingerprint, name, HEX);
     fingerprint[HEX] = 0;
-    name_file(s, fingerprint, path);
+    snprintf(path, sizeof path, "%s/%.2s/%.200s", s->dir, fingerprint, name);
     pthread_mutex_lock(&s->files);
-    if (!stat(path, &info) && now - info.st_mtime >= ORPHAN_SECONDS && !s->index.refers(s->index.self, fingerprint))
+    if (!stat(path, &info) && now - info.st_mtime >= ORPHAN_SECONDS &&
+        (temporary || !s->index.refers(s->index.self, fingerprint)))
         unlink(path);
     pthread_mutex_unlock(&s->files);
 }
 
 void store_sweep(store *s, int64_t now) {
-    s->index.expire(s->index.self, now);
     for (int i = 0; i < 256; i++) {
         char folder[PATH_MAX];
         snprintf(folder, sizeof folder, "%s/%02x", s->dir, (unsigned)i);

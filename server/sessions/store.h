@@ -79,7 +79,7 @@ int store_file(store *s, const il_session *session, const char *fingerprint, cha
 void store_unlink(store *s, const char *fingerprint);
 /* A file without a name in the store's folder, for an upload; -1: it cannot. */
 int store_scratch(const store *s);
-/* Removes sessions whose time has come, and files older than an hour that no session's state is. */
+/* Removes files older than an hour that no session's state is. */
 void store_sweep(store *s, int64_t now);
 
 #endif
