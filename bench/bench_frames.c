@@ -25,7 +25,7 @@ static int32_t pixel(const il_picture_layout *layout, int frame, int i) { return
 static void put_row(il_session *session, const il_picture_layout *layout) {
     int32_t row[IL_LAYOUT_SIDE_MAX];
     must(il_picture_frame(layout, -1, row, &error));
-    must(il_session_feed(session, row, (size_t)layout->width, NULL, NULL, &error));
+    must(il_session_feed(session, row, (size_t)il_picture_line(layout), NULL, NULL, &error));
 }
 
 /* Pixel by pixel, as it must be drawn. */
@@ -74,7 +74,7 @@ static void measure(il_engine *engine, int early_frame, int late_frame, const ch
         fprintf(stderr, "bench_frames: %s: no model of films\n", dir);
         exit(1);
     }
-    size_t n = (size_t)layout->header_rows * (size_t)layout->width;
+    size_t n = (size_t)layout->header_rows * (size_t)il_picture_line(layout);
     int32_t *header = malloc(n * sizeof *header);
     float *logits = malloc((size_t)config->vocab_size * sizeof *logits);
     if (!header || !logits) exit(1);

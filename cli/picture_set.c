@@ -391,18 +391,18 @@ void cli_pictures_close(cli_pictures *set) {
 }
 
 /* Tokens before the pixels of each frame. */
-static size_t frame_head(const il_picture_layout *layout) { return layout->films ? (size_t)layout->width : 0; }
+static size_t frame_head(const il_picture_layout *l) { return l->films ? (size_t)il_picture_line(l) : 0; }
 
 size_t cli_picture_item_size(const il_picture_layout *layout, const cli_picture_item *item) {
-    size_t width = (size_t)layout->width;
-    return (size_t)layout->header_rows * width + item->frames * (frame_head(layout) + width * (size_t)layout->height);
+    size_t pixels = (size_t)layout->width * (size_t)layout->height;
+    return (size_t)(layout->header_rows * il_picture_line(layout)) + item->frames * (frame_head(layout) + pixels);
 }
 
 il_status cli_picture_item_tokens(const cli_pictures *set, const il_picture_layout *layout,
                                   const cli_picture_item *item, int32_t *tokens, il_error *error) {
     size_t n = frame_bytes(set);
     il_status status = il_picture_header(layout, item->caption, strlen(item->caption), tokens, error);
-    tokens += layout->header_rows * layout->width;
+    tokens += layout->header_rows * il_picture_line(layout);
     for (size_t i = item->first; i < item->first + item->frames && !status; i++) {
         if (layout->films)
             status = il_picture_frame(layout, set->actions.n ? set->actions.items[i] : -1, tokens, error);

@@ -11,15 +11,16 @@ static void use(const il_picture_layout *layout) {
     il_allocator memory = il_allocator_default();
     il_picture_layout again;
     char *text;
-    size_t n;
-    fuzz_must(il_picture_layout_text(&memory, layout, &text, &n, NULL) == IL_OK);
-    fuzz_must(il_picture_layout_is(text, n) && il_picture_layout_parse("again", text, n, &again, NULL) == IL_OK);
+    size_t bytes;
+    fuzz_must(il_picture_layout_text(&memory, layout, &text, &bytes, NULL) == IL_OK);
+    fuzz_must(il_picture_layout_is(text, bytes));
+    fuzz_must(il_picture_layout_parse("again", text, bytes, &again, NULL) == IL_OK);
     fuzz_must(memcmp(layout, &again, sizeof again) == 0);
     il_free(&memory, text);
-    int32_t *header = malloc((size_t)layout->header_rows * (size_t)layout->width * sizeof *header);
+    int n = layout->header_rows * il_picture_line(layout);
+    int32_t *header = malloc((size_t)n * sizeof *header);
     fuzz_must(header && il_picture_header(layout, "", 0, header, NULL) == IL_OK);
-    for (int i = 0; i < layout->header_rows * layout->width; i++)
-        fuzz_must(header[i] >= layout->levels && header[i] < il_picture_layout_vocab(layout));
+    for (int i = 0; i < n; i++) fuzz_must(header[i] >= layout->levels && header[i] < il_picture_layout_vocab(layout));
     free(header);
 }
 

@@ -735,7 +735,8 @@ IL_API void il_picture_output_abandon(il_picture_output *output); /* NULL allowe
  *     L+4+actions ..   the 256 bytes of captions, if it has captions
  * A picture is header_rows rows of `width` tokens, BOS, caption and EOC up to their end, and its pixels row by row. A
  * film is such a header, and then for each frame a row of `width` times FRAME or its action, and the frame's pixels;
- * then EOS. So every row of pixels is a mini-batch of `width` tokens. */
+ * then EOS. So every row of pixels is a mini-batch of `width` tokens. With by_columns all these rows are columns, of
+ * `height` tokens from above, and come from left to right. */
 enum { IL_LAYOUT_SIDE_MAX = 1024, IL_LEVELS_MAX = 256, IL_HEADER_ROWS_MAX = 1024, IL_ACTIONS_MAX = 4096 };
 enum { IL_ACTION_NAMES_MAX = 64, IL_ACTION_NAME_MAX = 23 };
 typedef struct il_picture_layout {
@@ -744,6 +745,7 @@ typedef struct il_picture_layout {
     int header_rows;   /* 1 .. IL_HEADER_ROWS_MAX */
     int captions;      /* 1: it has captions */
     int films;         /* 1: films; 0: pictures */
+    int by_columns;    /* 1: of films, the order of pixels; 0: they go by rows */
     int actions;       /* 0 .. IL_ACTIONS_MAX */
     /* What they are called: the first `actions` of them, at most IL_ACTION_NAMES_MAX, each once, of a-z, 0-9, - and _,
      * a letter first; or all are "". */
@@ -759,11 +761,13 @@ IL_API il_status il_tokenizer_open_pictures(il_engine *engine, const il_picture_
 /* The layout of a tokenizer of kind "pictures", as long as it lives; NULL: it is of another kind. */
 IL_API const il_picture_layout *il_tokenizer_pictures(const il_tokenizer *tokenizer);
 
-/* What stands before the pixels: tokens [header_rows * width]. caption [bytes] may be empty. IL_ERR_ARG where the
+/* Tokens of a row, or by_columns of a column: what a mini-batch is to be. */
+IL_API int il_picture_line(const il_picture_layout *layout);
+/* What stands before the pixels: tokens [header_rows * line]. caption [bytes] may be empty. IL_ERR_ARG where the
  * layout has no captions, or the caption and an EOC do not fit. */
 IL_API il_status il_picture_header(const il_picture_layout *layout, const char *caption, size_t bytes, int32_t *tokens,
                                    il_error *error);
-/* What stands before a frame of a film: tokens [width], FRAME or the action in each. action -1: none. */
+/* What stands before a frame of a film: tokens [line], FRAME or the action in each. action -1: none. */
 IL_API il_status il_picture_frame(const il_picture_layout *layout, int action, int32_t *tokens, il_error *error);
 /* The pixels of a picture as tokens [height * width]: colours become greys (77 red + 150 green + 29 blue + 128) / 256
  * where the layout has those, or the nearest of the palette. *exact (NULL allowed): il_picture_of_tokens gives the same

@@ -202,6 +202,38 @@ static void test_films(void **state) {
     support_refused(2, "this tokenizer is of pictures", "pictures --tokenizer d/pictures.json --films --out x p");
 }
 
+/* Films by columns are other tokens, and drawn again the same pictures. */
+static void test_by_columns(void **state) {
+    (void)state;
+    size_t n;
+    unsigned char pixels[W * H];
+    free(support_done("pictures --tokenizer pictures:4 --films --by-columns --out columns p"));
+    uint16_t *tokens = shard("columns/pictures.bin", &n);
+    assert_int_equal(n, 2 * (H + 1) + 3 * (H + W * H));
+    picture(0, pixels);
+    assert_true(tokens[0] == BOS && tokens[H - 1] == EOC && tokens[H] == FRAME && tokens[2 * H - 1] == FRAME);
+    for (int i = 0; i < W * H; i++) assert_int_equal(tokens[2 * H + i], pixels[i % H * W + i / H] / 85);
+    free(tokens);
+    free(support_done("init %s --tokenizer columns/pictures.json --seed 5 --out columned", SHAPE));
+    json_t *seen = support_json("inspect columned");
+    assert_true(support_number(seen, "config.mini_batch_size") == H);
+    json_decref(seen);
+    free(support_done("generate --model columned --frames 5 --temperature 0 --out whole.y4m"));
+    free(support_done("generate --model columned --frames 3 --temperature 0 --out first.y4m"));
+    free(support_done("generate --model columned --from first.y4m --frames 2 --temperature 0 --out rest.y4m"));
+    size_t rest_bytes, bytes;
+    char *whole = support_read("whole.y4m", &bytes), *rest = support_read("rest.y4m", &rest_bytes);
+    enum { TWO = 2 * (6 + W * H) };
+    assert_memory_equal(whole + bytes - TWO, rest + rest_bytes - TWO, TWO);
+    free(whole);
+    free(rest);
+    json_t *lines = support_scores(NULL, "--model columned p");
+    assert_int_equal(json_array_size(lines), 4);
+    json_decref(lines);
+    support_refused(2, "--by-columns is of films", "pictures --tokenizer pictures:4 --by-columns --out x p");
+    support_refused(2, "are of a new tokenizer", "pictures --tokenizer f/pictures.json --by-columns --out x p");
+}
+
 /* What leads to a frame is the row that begins it. */
 static void test_actions(void **state) {
     (void)state;
@@ -655,8 +687,8 @@ int main(void) {
         cmocka_unit_test(test_formats),  cmocka_unit_test(test_misuse),
         cmocka_unit_test(test_score),    cmocka_unit_test(test_convert),
         cmocka_unit_test(test_compress), cmocka_unit_test(test_compress_refused),
-        cmocka_unit_test(test_terminal), cmocka_unit_test(test_actions),
-        cmocka_unit_test(test_played),
+        cmocka_unit_test(test_terminal), cmocka_unit_test(test_by_columns),
+        cmocka_unit_test(test_actions),  cmocka_unit_test(test_played),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -113,6 +113,43 @@ static void test_action_names(void **state) {
     assert_fails(il_tokenizer_open_pictures(engine, &layout, &made, &error), IL_ERR_ARG, error, "64 are possible");
 }
 
+/* The order of columns: a picture's tokens, and back, and all that is a row otherwise. */
+static void test_columns(void **state) {
+    (void)state;
+    il_picture_layout again,
+        layout = {.width = 3, .height = 2, .levels = 16, .header_rows = 2, .films = 1, .by_columns = 1};
+    static const unsigned char pixels[6] = {0, 17, 34, 51, 68, 85};
+    static const int32_t columns[6] = {0, 3, 1, 4, 2, 5}, header[4] = {16, 18, 18, 18};
+    int32_t tokens[6];
+    unsigned char shown[6];
+    il_tokenizer *made;
+    size_t bytes;
+    assert_ok(il_tokenizer_open_pictures(engine, &layout, &made, &error), error);
+    assert_ok(il_tokenizer_save(made, folder, &error), error);
+    char *text = support_read(support_path(folder, "pictures.json"), &bytes);
+    assert_non_null(strstr(text, "\"by_columns\": true"));
+    assert_ok(parse(text, &again), error);
+    assert_memory_equal(&again, il_tokenizer_pictures(made), sizeof again);
+    free(text);
+    il_picture picture = {3, 2, 1, pixels, 0, 0, 0};
+    assert_ok(il_picture_tokens(&again, &picture, tokens, NULL, &error), error);
+    assert_memory_equal(tokens, columns, sizeof columns);
+    assert_ok(il_picture_of_tokens(&again, columns, shown, &error), error);
+    assert_memory_equal(shown, pixels, sizeof pixels);
+    assert_int_equal(il_picture_line(&again), 2);
+    assert_ok(il_picture_header(&again, "", 0, tokens, &error), error);
+    assert_memory_equal(tokens, header, sizeof header);
+    tokens[2] = -1;
+    assert_ok(il_picture_frame(&again, -1, tokens, &error), error);
+    assert_true(tokens[0] == 19 && tokens[1] == 19 && tokens[2] == -1);
+    il_tokenizer_close(made);
+    layout.films = 0;
+    assert_fails(il_tokenizer_open_pictures(engine, &layout, &made, &error), IL_ERR_ARG, error,
+                 "by_columns is of films");
+    layout.by_columns = 0;
+    assert_int_equal(il_picture_line(&layout), 3);
+}
+
 #define HEAD "{\"tokenizer\":\"pictures\",\"width\":4,\"height\":3,"
 #define TAIL "\"header_rows\":1,\"captions\":true,\"films\":false,\"actions\":0}"
 
@@ -601,21 +638,14 @@ static void test_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layouts),
-        cmocka_unit_test(test_layouts_refused),
-        cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_greys),
-        cmocka_unit_test(test_palettes),
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_action_names),
-        cmocka_unit_test(test_pnm),
-        cmocka_unit_test(test_idx),
-        cmocka_unit_test(test_y4m),
-        cmocka_unit_test(test_written),
-        cmocka_unit_test(test_y4m_colours),
-        cmocka_unit_test(test_refused_to_write),
-        cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_layouts),      cmocka_unit_test(test_layouts_refused),
+        cmocka_unit_test(test_headers),      cmocka_unit_test(test_greys),
+        cmocka_unit_test(test_palettes),     cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_action_names), cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_pnm),          cmocka_unit_test(test_idx),
+        cmocka_unit_test(test_y4m),          cmocka_unit_test(test_written),
+        cmocka_unit_test(test_y4m_colours),  cmocka_unit_test(test_refused_to_write),
+        cmocka_unit_test(test_memory),       cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -177,8 +177,8 @@ static il_status feed(drawing *d, il_session *base, const int32_t *tokens, size_
 static il_status read_given(drawing *d, const char *caption, il_session **base) {
     const il_picture_layout *layout = d->layout;
     il_error *error = &d->command->error;
-    size_t n = (size_t)layout->header_rows * (size_t)layout->width, width = (size_t)layout->width;
-    int32_t *header = cli_alloc(n > width ? n : width, sizeof *header);
+    size_t line = (size_t)il_picture_line(layout), n = (size_t)layout->header_rows * line;
+    int32_t *header = cli_alloc(n, sizeof *header);
     il_session_options options = {.frozen = d->frozen};
     il_status status = il_picture_header(layout, caption, strlen(caption), header, error);
     if (!status) status = il_session_open(d->model, &options, base, error);
@@ -187,7 +187,7 @@ static il_status read_given(drawing *d, const char *caption, il_session **base) 
     if (!status) status = feed(d, *base, header, n);
     for (size_t i = 0; i < d->given_frames && layout->films && !status; i++) {
         status = il_picture_frame(layout, given_action(d, i), header, error);
-        if (!status) status = feed(d, *base, header, width);
+        if (!status) status = feed(d, *base, header, line);
         if (!status) status = feed(d, *base, d->given + i * d->pixels, d->pixels);
     }
     if (!status && d->given_frames && !layout->films) {
@@ -195,7 +195,7 @@ static il_status read_given(drawing *d, const char *caption, il_session **base) 
         if (rows >= (size_t)layout->height)
             status = cli_fail(error, IL_ERR_ARG, "--rows %zu: the picture has %d, and none would be left to draw", rows,
                               layout->height);
-        d->given_pixels = rows * width;
+        d->given_pixels = rows * (size_t)layout->width;
         if (!status) status = feed(d, *base, d->given, d->given_pixels);
     }
     cli_interrupt_cancels(NULL);
@@ -279,10 +279,10 @@ static il_status draw_frame(drawing *d, size_t at, int follows) {
 }
 
 static il_status begin_frame(drawing *d, size_t frame) {
-    size_t width = (size_t)d->layout->width;
-    int32_t *row = cli_alloc(width, sizeof *row);
+    size_t line = (size_t)il_picture_line(d->layout);
+    int32_t *row = cli_alloc(line, sizeof *row);
     il_status status = il_picture_frame(d->layout, drawn_action(d, frame), row, &d->command->error);
-    for (size_t i = 0; i < d->n; i++) d->feeds[i] = (il_feed){.session = d->sessions[i], .tokens = row, .n = width};
+    for (size_t i = 0; i < d->n; i++) d->feeds[i] = (il_feed){.session = d->sessions[i], .tokens = row, .n = line};
     if (!status) status = feed_all(d);
     free(row);
     return status;

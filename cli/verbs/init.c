@@ -37,7 +37,7 @@ static il_status make_config(cli_command *command, const init_options *options, 
     config->bos_token = info.bos;
     config->eos_token = info.eos;
     config->bytes_tokenizer = !strcmp(info.kind, "bytes");
-    if (il_tokenizer_pictures(tokenizer)) config->mini_batch = il_tokenizer_pictures(tokenizer)->width; /* a row */
+    if (il_tokenizer_pictures(tokenizer)) config->mini_batch = il_picture_line(il_tokenizer_pictures(tokenizer));
     status = cli_command_configure(command, &options->set, config);
     if (!status && options->layers) status = il_config_set(config, "layer_types", options->layers, &command->error);
     if (!status) status = il_config_check(config, &command->error);

@@ -16,6 +16,7 @@ typedef struct pictures_options {
     const char *tokenizer, *size, *out;
     cli_picture_options reading;
     uint64_t header_rows;
+    int by_columns;
 } pictures_options;
 
 typedef struct making {
@@ -56,13 +57,18 @@ static il_status begin(making *m) {
     if (greys < 0 || colours < 0) return wrong(m, "--tokenizer: 2 to 256 levels or colours are possible");
     m->is_new = greys || colours;
     if (m->is_new) {
-        *layout = (il_picture_layout){.levels = greys, .films = o->reading.films, .captions = o->reading.captions != 0};
+        if (o->by_columns && !o->reading.films) return wrong(m, "--by-columns is of films (--films)");
+        *layout = (il_picture_layout){.levels = greys,
+                                      .films = o->reading.films,
+                                      .by_columns = o->by_columns,
+                                      .captions = o->reading.captions != 0};
         m->colours = colours;
         m->set.coloured = colours > 0;
         if (o->size && !parse_size(o->size, layout)) return wrong(m, "--size must be of the form WIDTHxHEIGHT");
         return IL_OK;
     }
-    if (o->size || o->header_rows) return wrong(m, "--size and --header-rows are of a new tokenizer");
+    if (o->size || o->header_rows || o->by_columns)
+        return wrong(m, "--size, --header-rows and --by-columns are of a new tokenizer");
     il_status status = il_tokenizer_load(m->command->engine, o->tokenizer, &m->tokenizer, &m->command->error);
     if (status) return status;
     if (!il_tokenizer_pictures(m->tokenizer)) return wrong(m, "--tokenizer: this one is of text");
@@ -105,8 +111,8 @@ static il_status make_palette(making *m) {
 /* As many header rows as the longest caption needs. */
 static void choose_header(making *m) {
     il_picture_layout *layout = &m->set.layout;
-    size_t width = (size_t)layout->width, needed = 1 + (layout->captions ? m->set.longest + 1 : 0);
-    layout->header_rows = (int)((needed + width - 1) / width);
+    size_t line = (size_t)il_picture_line(layout), needed = 1 + (layout->captions ? m->set.longest + 1 : 0);
+    layout->header_rows = (int)((needed + line - 1) / line);
     if (m->options->header_rows) layout->header_rows = (int)m->options->header_rows;
 }
 
@@ -204,6 +210,8 @@ int verb_pictures(int argc, char **argv) {
         CLI_PICTURE_OPTIONS(options.reading),
         ARG("--films", ARG_FLAG, &options.reading.films, NULL,
             "a GIF or y4m is one film, and so are the single pictures of a folder"),
+        ARG("--by-columns", ARG_FLAG, &options.by_columns, NULL,
+            "pixels of films go from left to right by columns, not by rows"),
         ARG("--header-rows", ARG_COUNT, &options.header_rows, "N",
             "rows of tokens before the pixels, for the caption (default: as the longest needs)",
             RANGE(1, IL_HEADER_ROWS_MAX)),

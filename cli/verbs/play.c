@@ -30,7 +30,7 @@ typedef struct play_options {
 /* One way on: a session, its last frames and how many there are. */
 typedef struct course {
     il_session *session; /* has read all of them */
-    int32_t *frames;     /* [HISTORY, width + pixels]: the row that begins it, and the frame; number i at i % HISTORY */
+    int32_t *frames;     /* [HISTORY, line + pixels]: what begins it, and the frame; number i at i % HISTORY */
     uint64_t n;          /* frames, given ones included */
 } course;
 
@@ -41,9 +41,9 @@ typedef struct playing {
     il_tokenizer *tokenizer;
     const il_picture_layout *layout;
     il_sample_options sampling;
-    size_t width, pixels, frame; /* frame: tokens of a row and pixels */
-    uint64_t given;              /* frames */
-    course first, now, other;    /* after the given frames; being played; of the other kind, while that is shown */
+    size_t line, pixels, frame; /* frame: tokens of what begins it, and pixels */
+    uint64_t given;             /* frames */
+    course first, now, other;   /* after the given frames; being played; of the other kind, while that is shown */
     int other_on;
     float *logits;
     unsigned char *shown; /* the last frame's pixels */
@@ -61,7 +61,7 @@ static il_status wrong(playing *p, const char *why) {
 /* ---- frames ---- */
 
 static int32_t *frame_at(const playing *p, const course *c, uint64_t i) { return c->frames + i % HISTORY * p->frame; }
-static int32_t *pixels_at(const playing *p, const course *c, uint64_t i) { return frame_at(p, c, i) + p->width; }
+static int32_t *pixels_at(const playing *p, const course *c, uint64_t i) { return frame_at(p, c, i) + p->line; }
 static course *current(playing *p) { return p->other_on ? &p->other : &p->now; }
 
 static void course_close(course *c) {
@@ -86,7 +86,7 @@ static il_status feed(playing *p, il_session *session, const int32_t *tokens, si
 /* A fresh session that has read the header. */
 static il_status begin(playing *p, int frozen, il_session **session) {
     il_session_options options = {.frozen = frozen};
-    size_t n = (size_t)p->layout->header_rows * p->width;
+    size_t n = (size_t)p->layout->header_rows * p->line;
     int32_t *header = cli_alloc(n, sizeof *header);
     il_status status = il_picture_header(p->layout, "", 0, header, &p->command->error);
     if (!status) status = il_session_open(p->model, &options, session, &p->command->error);
@@ -148,7 +148,7 @@ static il_status step(playing *p, int action) {
     int32_t *row = frame_at(p, c, c->n), *pixels = pixels_at(p, c, c->n);
     double started = cli_seconds();
     il_status status = il_picture_frame(p->layout, action, row, &p->command->error);
-    if (!status) status = feed(p, c->session, row, p->width);
+    if (!status) status = feed(p, c->session, row, p->line);
     if (!status) status = draw_pixels(p, c->session, pixels);
     if (status) return status;
     double took = cli_seconds() - started;
@@ -226,9 +226,9 @@ static il_status open_world(playing *p) {
     status = il_generation_load(p->tokenizer, il_model_config(p->model), p->command->model_dir, &usual, error);
     if (status) return status;
     choose_sampling(p, &usual);
-    p->width = (size_t)p->layout->width;
-    p->pixels = p->width * (size_t)p->layout->height;
-    p->frame = p->width + p->pixels;
+    p->line = (size_t)il_picture_line(p->layout);
+    p->pixels = (size_t)p->layout->width * (size_t)p->layout->height;
+    p->frame = p->line + p->pixels;
     p->logits = cli_alloc((size_t)il_model_config(p->model)->vocab_size, sizeof *p->logits);
     p->shown = cli_alloc(p->pixels, 3);
     p->first.frames = cli_alloc(HISTORY * p->frame, sizeof *p->first.frames);

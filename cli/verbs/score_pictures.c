@@ -129,8 +129,9 @@ il_status score_pictures(cli_command *command, il_model *model, const il_tokeniz
     scoring *s = cli_alloc(1, sizeof *s);
     *s = (scoring){.command = command, .model = model, .layout = il_tokenizer_pictures(tokenizer), .frozen = frozen};
     s->set.layout = *s->layout;
-    s->header = (size_t)s->layout->header_rows * (size_t)s->layout->width;
-    s->begins = s->layout->films ? (size_t)s->layout->width : 0;
+    size_t line = (size_t)il_picture_line(s->layout);
+    s->header = (size_t)s->layout->header_rows * line;
+    s->begins = s->layout->films ? line : 0;
     s->pixels = (size_t)s->layout->width * (size_t)s->layout->height;
     reading.films = s->layout->films;
     il_status status = cli_pictures_options(command, taken, COUNT_OF(taken), &command->error);

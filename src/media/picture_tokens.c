@@ -6,9 +6,17 @@
 
 #include <string.h>
 
+int il_picture_line(const il_picture_layout *l) { return l->by_columns ? l->height : l->width; }
+
+/* Where the pixel of token i stands in the picture, row by row. */
+static size_t place(const il_picture_layout *l, size_t i) {
+    size_t w = (size_t)l->width, h = (size_t)l->height;
+    return l->by_columns ? i % h * w + i / h : i;
+}
+
 il_status il_picture_header(const il_picture_layout *l, const char *caption, size_t bytes, int32_t *tokens,
                             il_error *error) {
-    size_t n = (size_t)l->header_rows * (size_t)l->width, at = 0;
+    size_t n = (size_t)l->header_rows * (size_t)il_picture_line(l), at = 0;
     if (bytes && !l->captions) return il_fail(error, IL_ERR_ARG, "these pictures have no captions");
     if (n < 2 ? bytes > 0 : bytes > n - 2)
         return il_fail(error, IL_ERR_ARG, "a caption of %zu bytes (\"%.*s\"): there is room for %zu", bytes,
@@ -24,7 +32,7 @@ il_status il_picture_frame(const il_picture_layout *l, int action, int32_t *toke
     if (action < -1 || action >= l->actions)
         return il_fail(error, IL_ERR_ARG, "action %d: there are %d, from 0 on", action, l->actions);
     int token = l->levels + (action < 0 ? IL_PICTURE_FRAME : IL_PICTURE_ACTIONS + action);
-    for (int i = 0; i < l->width; i++) tokens[i] = token;
+    for (int i = 0; i < il_picture_line(l); i++) tokens[i] = token;
     return IL_OK;
 }
 
@@ -48,7 +56,7 @@ il_status il_picture_tokens(const il_picture_layout *l, const il_picture *p, int
         return il_fail(error, IL_ERR_MISMATCH, "the picture has %d by %d pixels; pictures here have %d by %d", p->width,
                        p->height, l->width, l->height);
     for (size_t i = 0; i < n; i++) {
-        const unsigned char *at = p->pixels + i * channels;
+        const unsigned char *at = p->pixels + place(l, i) * channels;
         unsigned char rgb[3] = {at[0], at[channels / 2], at[channels - 1]};
         if (l->palette) {
             if (!i || memcmp(rgb, before, 3) != 0) best = nearest(l, rgb);
@@ -70,7 +78,7 @@ il_status il_picture_of_tokens(const il_picture_layout *l, const int32_t *tokens
     for (size_t i = 0; i < n; i++) {
         if (tokens[i] < 0 || tokens[i] >= l->levels)
             return il_fail(error, IL_ERR_ARG, "token %d is no pixel: those are 0 to %d", tokens[i], l->levels - 1);
-        memcpy(pixels + i * channels, l->colours[tokens[i]], channels);
+        memcpy(pixels + place(l, i) * channels, l->colours[tokens[i]], channels);
     }
     return IL_OK;
 }

@@ -18,18 +18,20 @@ int il_picture_layout_vocab(const il_picture_layout *l) { return il_picture_layo
 
 typedef struct field {
     const char *key;
-    size_t at;                     /* in the struct, an int */
-    int low, high, is_flag, names; /* names: or a list of them */
+    size_t at; /* in the struct, an int */
+    int low, high, is_flag, names,
+        may_lack; /* names: or a list of them; may_lack: not there is 0, which is not written */
 } field;
 #define AT(name) offsetof(il_picture_layout, name)
 static const field fields[] = {
-    {"width", AT(width), 1, IL_LAYOUT_SIDE_MAX, 0, 0},
-    {"height", AT(height), 1, IL_LAYOUT_SIDE_MAX, 0, 0},
-    {"levels", AT(levels), 2, IL_LEVELS_MAX, 0, 0},
-    {"header_rows", AT(header_rows), 1, IL_HEADER_ROWS_MAX, 0, 0},
-    {"captions", AT(captions), 0, 1, 1, 0},
-    {"films", AT(films), 0, 1, 1, 0},
-    {"actions", AT(actions), 0, IL_ACTIONS_MAX, 0, 1},
+    {"width", AT(width), 1, IL_LAYOUT_SIDE_MAX, 0, 0, 0},
+    {"height", AT(height), 1, IL_LAYOUT_SIDE_MAX, 0, 0, 0},
+    {"levels", AT(levels), 2, IL_LEVELS_MAX, 0, 0, 0},
+    {"header_rows", AT(header_rows), 1, IL_HEADER_ROWS_MAX, 0, 0, 0},
+    {"captions", AT(captions), 0, 1, 1, 0, 0},
+    {"films", AT(films), 0, 1, 1, 0, 0},
+    {"by_columns", AT(by_columns), 0, 1, 1, 0, 1},
+    {"actions", AT(actions), 0, IL_ACTIONS_MAX, 0, 1, 0},
 };
 enum { FIELDS = sizeof fields / sizeof fields[0] };
 
@@ -73,6 +75,7 @@ il_status il_picture_layout_finish(const char *where, il_picture_layout *l, il_e
                            fields[i].low, fields[i].high);
     }
     if (l->actions && !l->films) return il_fail(error, IL_ERR_ARG, "%s: actions are of films", where);
+    if (l->by_columns && !l->films) return il_fail(error, IL_ERR_ARG, "%s: by_columns is of films", where);
     if (memcmp(l->action_names, no_names, sizeof no_names) != 0) IL_TRY(check_names(where, l, error));
     for (int k = 0; !l->palette && k < l->levels; k++)
         memset(l->colours[k], (k * 255 + (l->levels - 1) / 2) / (l->levels - 1), 3);
@@ -162,6 +165,7 @@ static il_status read_layout(const char *path, json_t *root, il_picture_layout *
     }
     for (int i = 0; i < FIELDS; i++) {
         value = json_object_get(root, fields[i].key);
+        if (!value && fields[i].may_lack) continue;
         IL_TRY(fields[i].names && json_is_array(value) ? read_names(path, value, l, error)
                                                        : read_field(path, root, &fields[i], l, error));
     }
@@ -199,6 +203,7 @@ il_status il_picture_layout_text(const il_allocator *memory, const il_picture_la
     n = (size_t)snprintf(out, room, "{\n  \"%s\": \"%s\"", MARK, KIND);
     for (int i = 0; i < FIELDS; i++) {
         int value = *field_of(&copy, &fields[i]);
+        if (!value && fields[i].may_lack) continue;
         if (fields[i].names && l->action_names[0][0]) {
             n += (size_t)snprintf(out + n, room - n, ",\n  \"%s\": [", fields[i].key);
             for (int k = 0; k < l->actions; k++)
