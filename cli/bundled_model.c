@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* The first CLI_BUNDLED_MODELS read texts and are chosen from; the others, of pictures and films, must be named. */
-static const char *const names[] = {"reader", "any", "clothes", "digits"};
+static const char *const names[] = {"reader", "any", "clothes", "digits", "maze"};
 
 /* The folder above the binary's: the source tree of PREFIX/build/innerloop, PREFIX of PREFIX/bin/innerloop. */
 static char *prefix(void) {

@@ -6,7 +6,7 @@ set(MODELS share/innerloop/models) # where cli/bundled_model.c looks, beside the
 install(TARGETS innerloop)
 install(TARGETS innerloop_shared innerloop_static EXPORT innerloop-targets INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES include/innerloop.h TYPE INCLUDE)
-install(DIRECTORY models/reader models/any models/clothes models/digits DESTINATION ${MODELS})
+install(DIRECTORY models/reader models/any models/clothes models/digits models/maze DESTINATION ${MODELS})
 
 # innerloop.pc knows its prefix from where it lies, so that an installed tree can be moved.
 file(RELATIVE_PATH PC_TO_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})

@@ -131,6 +131,21 @@ static void test_options(void **state) {
     differ("--temperature 0", "--temperature 0 --dtype int4");
 }
 
+/* Where no model is named it is the one in the box, which begins with a frame of its own. */
+static void test_bundled(void **state) {
+    (void)state;
+    unsetenv("INNERLOOP_MODEL");
+    json_t *made = support_json("play --keys w");
+    assert_true(support_number(made, "given") == 1 && support_number(made, "frames") == 1);
+    assert_true(support_number(made, "width") == 24 && support_number(made, "height") == 18);
+    json_decref(made);
+    setenv("INNERLOOP_MODEL", "begun", 1);
+    made = support_json("play --keys w");
+    assert_true(support_number(made, "given") == FRAMES && support_number(made, "width") == W);
+    json_decref(made);
+    unsetenv("INNERLOOP_MODEL");
+}
+
 static void test_misuse(void **state) {
     (void)state;
     support_refused(1, "must be a terminal", "play --model world");
@@ -257,9 +272,9 @@ static void test_no_colours(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),       cmocka_unit_test(test_again),  cmocka_unit_test(test_options),
-        cmocka_unit_test(test_misuse),     cmocka_unit_test(test_screen), cmocka_unit_test(test_signals),
-        cmocka_unit_test(test_no_colours),
+        cmocka_unit_test(test_keys),    cmocka_unit_test(test_again),      cmocka_unit_test(test_options),
+        cmocka_unit_test(test_bundled), cmocka_unit_test(test_misuse),     cmocka_unit_test(test_screen),
+        cmocka_unit_test(test_signals), cmocka_unit_test(test_no_colours),
     };
     return cmocka_run_group_tests(tests, begin, support_cli_end);
 }

@@ -18,6 +18,7 @@
 
 enum { HISTORY = 8, STATUS_ROWS = 2 };
 static const char START[] = "start.ppm"; /* in the model's directory: the frames that playing begins with */
+static const char USUAL[] = "maze";      /* the bundled model that is played where none is named */
 static const double HELD_S = 0.15;       /* a key counts as held so long after it was seen */
 
 typedef struct play_options {
@@ -219,7 +220,9 @@ static il_status open_output(playing *p) {
 static il_status open_world(playing *p) {
     il_error *error = &p->command->error;
     il_generation usual;
-    il_status status = cli_command_load(p->command, p->options->model, &p->model, &p->tokenizer);
+    const char *environment = getenv("INNERLOOP_MODEL"), *word = p->options->model;
+    if (!word && !(environment && *environment)) word = USUAL;
+    il_status status = cli_command_load(p->command, word, &p->model, &p->tokenizer);
     if (status) return status;
     p->layout = il_tokenizer_pictures(p->tokenizer);
     if (!p->layout || !p->layout->films) return wrong(p, "--model: play needs a model of films (docs/pictures.md)");
@@ -400,8 +403,8 @@ static il_status play(playing *p) {
 int verb_play(int argc, char **argv) {
     play_options options = {.fps = 15, .scale = 1};
     arg_option table[] = {
-        ARG("--model", ARG_TEXT, &options.model, "DIR", CLI_MODEL_HELP " (default: $INNERLOOP_MODEL); one of films",
-            READS),
+        ARG("--model", ARG_TEXT, &options.model, "DIR",
+            CLI_MODEL_HELP " (default: $INNERLOOP_MODEL, or maze); one of films", READS),
         CLI_DTYPE(&options.dtype),
         ARG("--from", ARG_TEXT, &options.from, "FILE",
             "the frames that playing begins with (default: start.ppm in the model's directory, or none)", READS),
@@ -428,8 +431,8 @@ int verb_play(int argc, char **argv) {
                      .summary = "walk through a world that a model of films has learned",
                      .options = table,
                      .n_options = COUNT_OF(table),
-                     .example = "innerloop play --model maze\n"
-                                "innerloop play --model maze --keys wwwwwdddd --scale 8 --out walk.gif"};
+                     .example = "innerloop play\n"
+                                "innerloop play --keys wwwwwdddd --scale 8 --out walk.gif"};
     cli_command command;
     playing p = {.command = &command, .options = &options};
     int code;
