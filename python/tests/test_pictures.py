@@ -10,7 +10,7 @@ import pytest
 from conftest import Run
 
 import innerloop
-from innerloop import Model, Session
+from innerloop import Model, Session, Tokenizer
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -106,3 +106,17 @@ def test_films(tmp_path: Path, command: Run) -> None:
         session.feed(layout.frame())
         mine.append(layout.picture(list(session.generate(layout.size, seed=2))))
     assert len(mine) == 3 and all((a == b).all() for a, b in zip(mine, theirs))
+
+
+def test_films_by_columns(tmp_path: Path) -> None:
+    path = tmp_path / "pictures.json"
+    path.write_text(
+        '{"tokenizer": "pictures", "width": 2, "height": 700, "levels": 16, "header_rows": 3, "captions": true, '
+        '"films": true, "by_columns": true, "actions": 2}'
+    )
+    layout = Tokenizer.load(path).layout
+    assert layout.line == 700 and len(layout.header("a caption")) == 2100 and len(layout.frame(1)) == 700
+    assert layout.frame(1).tolist() == [21] * 700  # behind the levels, BOS, EOS, EOC, FRAME and an action
+    pixels = np.arange(1400).reshape(700, 2) % 16 * 17
+    tokens = layout.tokens(pixels.astype(np.uint8))
+    assert (tokens.reshape(2, 700).T == pixels // 17).all() and (layout.picture(tokens) == pixels).all()

@@ -84,7 +84,7 @@ def _put(function: Callable[..., int], of: Any, pixels: Pixels, *more: Any) -> N
 
 class Layout:
     """What a model of pictures draws, and how it is tokens: a header with the caption, and pixels row by row; of films
-    a row that begins each frame, and its pixels.
+    a row that begins each frame, and its pixels. In films by columns all these rows are columns.
 
     >>> from innerloop import Model, Session
     >>> model = Model.load("clothes")
@@ -104,6 +104,8 @@ class Layout:
         """Of a picture, in pixels."""
         self.size = self.width * self.height
         """Pixels of a picture, each of which is a token."""
+        self.line = int(lib.il_picture_line(layout))
+        """Tokens of a row of pixels, or of a column in films whose pixels go by columns."""
         self.levels = int(layout.levels)
         """Tokens 0 … levels-1 are pixels."""
         self.captions = bool(layout.captions)
@@ -117,13 +119,13 @@ class Layout:
 
     def header(self, caption: str = "") -> Tokens:
         """The tokens [n] that a picture or film begins with."""
-        tokens, data = np.empty(self._layout.header_rows * self.width, np.int32), caption.encode()
+        tokens, data = np.empty(self._layout.header_rows * self.line, np.int32), caption.encode()
         call(lib.il_picture_header, self._layout, data, len(data), ints(tokens))
         return tokens
 
     def frame(self, action: int = -1) -> Tokens:
-        """The tokens [width] that a frame of a film begins with; action -1: none."""
-        tokens = np.empty(self.width, np.int32)
+        """The tokens [line] that a frame of a film begins with; action -1: none."""
+        tokens = np.empty(self.line, np.int32)
         call(lib.il_picture_frame, self._layout, action, ints(tokens))
         return tokens
 
