@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static void report(const train_options *options, const train_result *r) {
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0;
@@ -127,6 +128,13 @@ static void show_for_several(const arg_list *files, int size) {
 
 static char *line_to_go_on(int argc, char **argv, const train_options *options) {
     return cli_shell_line(argc, argv, options->resume ? NULL : "--resume");
+}
+
+/* mpirun ends all processes when one has failed: those that say nothing leave the first one time to say why. */
+static int leave(int is_first, int code) {
+    static const struct timespec pause = {.tv_nsec = 500000000};
+    if (code && !is_first) nanosleep(&pause, NULL);
+    return code;
 }
 
 int verb_train(int argc, char **argv) {
@@ -242,7 +250,7 @@ int verb_train(int argc, char **argv) {
     train_result result;
     int code, size, is_first = !cli_ranks_given(&size);
     cli_output_mute(!is_first);
-    if (!arg_parse(&spec, argc, argv, &code)) return code;
+    if (!arg_parse(&spec, argc, argv, &code)) return leave(is_first, code);
     options.resume |= options.resume_with_changes;
     if (arg_given(&spec, "--warmup")) options.warmup = (double)warmup;
     if (arg_given(&spec, "--inner-lr-warmup")) options.inner_lr_warmup = (double)inner_lr_warmup;
@@ -262,7 +270,7 @@ int verb_train(int argc, char **argv) {
         free(complaint);
         arg_release(&spec);
         cli_mixture_free(&mixture);
-        return 2;
+        return leave(is_first, 2);
     }
     options.data = files->items;
     options.n_data = files->n;
@@ -284,5 +292,5 @@ int verb_train(int argc, char **argv) {
     free(again);
     int ended = cli_command_close(&command, status);
     cli_mixture_free(&mixture);
-    return ended;
+    return leave(is_first, ended);
 }

@@ -470,7 +470,12 @@ il_status train_run(cli_command *command, const train_options *options, train_re
     free(t.chat_files);
     free(t.cache);
     int lost = il_ranks_lost(t.ranks.ranks);
-    if (lost) cli_error(command->verb, "%s", command->error.message); /* the next call may end this process */
+    /* said while the others still wait: mpirun ends them all when the first one has failed, and the next call may end
+     * this process */
+    if (lost || (status && t.ranks.ranks && !(status == IL_ERR_CANCELLED && cli_interrupted()))) {
+        cli_error(command->verb, "%s", command->error.message);
+        cli_output_mute(1);
+    }
     cli_ranks_close(&t.ranks, lost);
     return status;
 }
